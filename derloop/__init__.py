@@ -1,0 +1,1 @@
+"""derloop: distributed energy resources in the loop."""

@@ -1,0 +1,116 @@
+"""What a federate is: the contract that every engine drives and every kind of federate fulfils.
+
+Everything else in the house depends on this file; it depends on nothing but numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Values = Mapping[str, FloatArray]
+"""One array for each port, as long as the port has labels."""
+
+Arrival = Literal["now", "before", "coupled"]
+"""What an input sees of its source unless the scenario's wire says otherwise.
+
+- `now`: the value of this instant (the source is stepped first);
+- `before`: the last value before this instant (a control acts on what was measured);
+- `coupled`: the scenario's `coupling` decides, as for a device and its feeder, which bear on each other
+  within one instant: delayed by a step, or converged.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One named quantity at the edge of a federate: a vector with one element for each label."""
+
+    unit: str
+    """"kW", "kvar", "pu", "Hz", "W/m2", "degC", "1" ..."""
+    labels: tuple[str, ...]
+    """What each element is: "pv_3", "671.2" ..."""
+    arrival: Arrival = "now"
+    """Only for inputs."""
+
+    @property
+    def size(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """How a federate is stepped and what it exchanges. It does not change during a run."""
+
+    step_ns: int
+    inputs: Mapping[str, Port] = field(default_factory=dict)
+    outputs: Mapping[str, Port] = field(default_factory=dict)
+    repeatable: bool = True
+    """May be stepped again for the same instant: it then starts from its state at the last instant."""
+    blocking: bool = False
+    """Waits on sockets or hardware, and so gets a thread of its own."""
+
+
+class Federate(Protocol):
+    """A group of devices of one kind (or a grid, or a control) that advances in time steps.
+
+    It knows nothing of the engine that drives it, nor of the other federates.
+
+    - Time is integer nanoseconds since the scenario's start.
+    - `inputs` are read-only views that hold during the call; copy what is kept.
+    - Outputs may be the same arrays each time; whoever moves them copies them.
+    - A second `step` for the same instant starts from the state at the last instant; the last call counts.
+    """
+
+    @property
+    def interface(self) -> Interface: ...
+
+    def start(self) -> Values:
+        """Open what is needed; return the outputs that hold before the first step."""
+        ...
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        """Return the outputs at `now_ns`."""
+        ...
+
+    def stop(self) -> None:
+        """Leave everything safe and closed. Called once, also after a failure, also of `start`."""
+        ...
+
+    # A federate may also have `statistics() -> Mapping[str, float]`: see `Statistics`.
+
+
+class Statistics(Protocol):
+    """What a federate can add to a run's summary once the run is over: counts, sums, worst cases."""
+
+    def statistics(self) -> Mapping[str, float]: ...
+
+
+def interface_to_json(interface: Interface) -> dict[str, Any]:
+    """Return `interface` as plain JSON values, for another process."""
+
+    def ports(of: Mapping[str, Port]) -> dict[str, Any]:
+        return {name: [port.unit, list(port.labels), port.arrival] for name, port in of.items()}
+
+    return {
+        "step_ns": interface.step_ns,
+        "inputs": ports(interface.inputs),
+        "outputs": ports(interface.outputs),
+        "repeatable": interface.repeatable,
+        "blocking": interface.blocking,
+    }
+
+
+def interface_from_json(data: Mapping[str, Any]) -> Interface:
+    """The inverse of `interface_to_json`."""
+
+    def ports(of: Mapping[str, Any]) -> dict[str, Port]:
+        return {name: Port(unit, tuple(labels), arrival) for name, (unit, labels, arrival) in of.items()}
+
+    return Interface(
+        data["step_ns"], ports(data["inputs"]), ports(data["outputs"]), data["repeatable"], data["blocking"]
+    )

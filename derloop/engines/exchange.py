@@ -1,0 +1,134 @@
+"""What crosses between units: for each unit one vector, stamped with its instant.
+
+A payload is `[stamp, ports..., earlier values of ports...]`. The stamp is the number of the unit's step (-1: before the
+first), so a reader knows the exact step whose values it must see, and a value that is stale, lost or early ends the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from derloop.contract import FloatArray, Values
+from derloop.errors import EngineError
+from derloop.federation import Federation, Ref, Unit, Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where each port of a unit lies in its payload."""
+
+    size: int
+    latest: Mapping[Ref, slice]
+    earlier: Mapping[Ref, slice]
+    """The value before the latest: only where a delayed wire leads to a unit of higher rank."""
+
+
+def layout_of(federation: Federation, unit: Unit) -> Layout:
+    """Return the layout of what other units read of `unit`."""
+    leaving = [
+        w for w in federation.wires if w.source.federate in unit.members and w.target.federate not in unit.members
+    ]
+    end = 1
+    parts: list[dict[Ref, slice]] = [{}, {}]
+    for part, wires in zip(parts, (leaving, [w for w in leaving if _is_forward(federation, w)]), strict=True):
+        for ref in dict.fromkeys(w.source for w in wires):
+            size = federation.port(ref).size
+            part[ref] = slice(end, end + size)
+            end += size
+    return Layout(end, *parts)
+
+
+def _is_forward(federation: Federation, wire: Wire) -> bool:
+    source, target = (federation.unit_of[ref.federate] for ref in (wire.source, wire.target))
+    return wire.coupling == "delayed" and source.rank < target.rank
+
+
+class Outbox:
+    """What a unit gives to others."""
+
+    def __init__(self, federation: Federation, unit: Unit) -> None:
+        layout = layout_of(federation, unit)
+        self.payload = np.zeros(layout.size)
+        self._latest = [(ref, self.payload[part]) for ref, part in layout.latest.items()]
+        self._earlier = [
+            (self.payload[part], self.payload[layout.latest[ref]]) for ref, part in layout.earlier.items()
+        ]
+
+    @property
+    def is_read(self) -> bool:
+        return self.payload.size > 1
+
+    def post(self, stamp: int, outputs: Mapping[str, Values]) -> None:
+        for earlier, latest in self._earlier:
+            earlier[:] = latest
+        self.payload[0] = stamp
+        for ref, part in self._latest:
+            part[:] = outputs[ref.federate][ref.port]
+
+
+@dataclass(slots=True)
+class Feed:
+    """One unit whose payload another one reads. The engine keeps `payload` filled."""
+
+    source: Unit
+    comes_first: bool
+    """The source is stepped before the reader within an instant."""
+    payload: FloatArray
+
+    def expected_stamp(self, now_ns: int) -> int:
+        return (now_ns if self.comes_first else now_ns - 1) // self.source.step_ns
+
+
+class Inbox:
+    """What a unit reads of others."""
+
+    def __init__(self, federation: Federation, unit: Unit) -> None:
+        self._unit = unit
+        self.feeds = {
+            source.name: Feed(source, source.rank < unit.rank, np.zeros(layout_of(federation, source).size))
+            for source in dict.fromkeys(federation.unit_of[w.source.federate] for w in unit.incoming)
+        }
+        self._federation = federation
+        self._values: dict[str, dict[str, FloatArray]] = {}
+        self._delayed_forward: list[tuple[Feed, Wire, FloatArray, FloatArray]] = []
+        self.attach({name: feed.payload for name, feed in self.feeds.items()})
+
+    def attach(self, payloads: Mapping[str, FloatArray]) -> None:
+        """Read from these arrays from now on: the source's own, or buffers that the engine fills."""
+        self._values = {member: {} for member in self._unit.members}
+        self._delayed_forward = []
+        for name, payload in payloads.items():
+            self.feeds[name].payload = payload
+        for wire in self._unit.incoming:
+            self._attach_wire(wire)
+
+    def _attach_wire(self, wire: Wire) -> None:
+        source = self._federation.unit_of[wire.source.federate]
+        feed, layout = self.feeds[source.name], layout_of(self._federation, source)
+        latest = _read_only(feed.payload[layout.latest[wire.source]])
+        self._values[wire.target.federate][wire.target.port] = latest
+        if wire.coupling == "delayed" and feed.comes_first:
+            earlier = _read_only(feed.payload[layout.earlier[wire.source]])
+            self._delayed_forward.append((feed, wire, latest, earlier))
+
+    def read(self, now_ns: int) -> Mapping[str, Values]:
+        """Return the inputs of each member at `now_ns`; raise EngineError for a value of the wrong instant."""
+        for feed in self.feeds.values():
+            if feed.payload[0] != feed.expected_stamp(now_ns):
+                raise EngineError(
+                    f"{self._unit.name} at {now_ns / 1e9:g} s holds step {feed.payload[0]:g} of {feed.source.name}, "
+                    f"expected step {feed.expected_stamp(now_ns)}: a value was lost or came late"
+                )
+        for feed, wire, latest, earlier in self._delayed_forward:
+            stepped_now = now_ns % feed.source.step_ns == 0
+            self._values[wire.target.federate][wire.target.port] = earlier if stepped_now else latest
+        return self._values
+
+
+def _read_only(part: FloatArray) -> FloatArray:
+    view = part.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,303 @@
+"""HELICS moves the federation: the only module that imports helics.
+
+Units that only compute are *callback* federates on one core, so a grant costs no thread switch; a unit that waits on
+sockets has a thread and a core of its own. Data are moved by bound C calls into numpy buffers.
+
+HELICS sees an instant as nanosecond phases: a unit of rank r is granted `now + (r + 1) * PHASE_NS`, so whatever has a
+lower rank has published by then, and the order of an instant is the same on every transport. HELICS's own same-time
+iteration is not used.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import helics
+from helics.capi import ffi, lib
+
+from derloop.engines.stepping import Stepper
+from derloop.errors import DerloopError, EngineError
+
+PHASE_NS = 1000
+"""HELICS counts in double seconds: a microsecond is exact for a century, a nanosecond for 52 days."""
+SETTLE_S = 1.0
+"""How long the units may take to leave after one of them has failed."""
+_QUIET = "--loglevel=no_print"
+_wedged: list[object] = []
+"""What HELICS may still call after a run that could not be ended in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """How a process reaches its federation."""
+
+    core_type: str = "inproc"
+    core_options: str = ""
+
+
+class Broker:
+    """A broker of our own, for `count` federates."""
+
+    def __init__(self, count: int, core_type: str = "inproc", options: str = "") -> None:
+        self.name = f"derloop-{uuid4().hex}"
+        try:
+            self._broker = helics.helicsCreateBroker(core_type, self.name, f"-f {count} {_QUIET} {options}")
+        except helics.HelicsException as error:
+            raise EngineError(f"HELICS could not start its broker: {error}") from error
+        if not helics.helicsBrokerIsConnected(self._broker):
+            raise EngineError("HELICS could not start its broker")
+
+    def close(self) -> None:
+        helics.helicsBrokerDisconnect(self._broker)
+        helics.helicsBrokerFree(self._broker)
+
+
+class Federates:
+    """The units of this process as HELICS federates: entered, granted, and left together."""
+
+    def __init__(self, steppers: list[Stepper], until_ns: int, transport: Transport, broker: str = "") -> None:
+        self.aborted = threading.Event()
+        self.failure: BaseException | None = None
+        self._left = threading.Semaphore(0)
+        self._cells: list[_Cell] = []
+        self._steppers = steppers
+        self._until_ns, self._transport, self._broker = until_ns, transport, broker
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        """Register and enter; from here on HELICS calls the units. Returns once entering is under way."""
+        computing = [s for s in self._steppers if not s.unit.blocking]
+        shared = _core(self._transport, self._broker, len(computing)) if computing else ""
+        for stepper in self._steppers:
+            if stepper.unit.blocking:
+                core = _core(self._transport, self._broker, 1)
+                self._cells.append(_ThreadCell(stepper, self, core))
+            else:
+                self._cells.append(_CallbackCell(stepper, self, shared))
+        for cell in self._cells:
+            cell.enter()
+
+    @property
+    def until_ns(self) -> int:
+        return self._until_ns
+
+    @property
+    def core_type(self) -> str:
+        return self._transport.core_type
+
+    def wait(self, watch: Callable[[], None], interval_s: float = 0.05) -> None:
+        """Return when every unit has left; call `watch` meanwhile. Raise what a unit raised."""
+        remaining = len(self._cells)
+        while remaining and not self.aborted.is_set():
+            if self._left.acquire(timeout=interval_s):
+                remaining -= 1
+            else:
+                watch()
+        while remaining and self._left.acquire(timeout=SETTLE_S):
+            remaining -= 1
+        if self.failure:
+            raise self.failure
+
+    def abort(self, failure: BaseException | None) -> None:
+        """Let every unit leave at its next grant. The first failure is the one that is kept."""
+        with self._lock:
+            self.failure = self.failure or failure
+        self.aborted.set()
+
+    def left(self) -> None:
+        self._left.release()
+
+    def close(self) -> None:
+        """Free what HELICS holds; what is still at work is kept, so that a late call finds its function."""
+        if any(not cell.has_left for cell in self._cells):
+            _wedged.append(self._cells)
+            return
+        for cell in self._cells:
+            cell.free()
+
+    @property
+    def is_wedged(self) -> bool:
+        return any(not cell.has_left for cell in self._cells)
+
+
+class _Cell:
+    """One unit as a HELICS federate."""
+
+    def __init__(self, stepper: Stepper, run: Federates, core: str) -> None:
+        self._stepper, self._run = stepper, run
+        self._phase_ns = (stepper.unit.rank + 1) * PHASE_NS
+        self._now_ns = -1
+        self.has_left = False
+        self._error = ffi.new("HelicsError *", lib.helicsErrorInitialize())
+        self._info = lib.helicsCreateFederateInfo()
+        lib.helicsFederateInfoSetCoreName(self._info, core.encode(), self._error)
+        lib.helicsFederateInfoSetCoreTypeFromString(self._info, run.core_type.encode(), self._error)
+        lib.helicsFederateInfoSetFlagOption(self._info, helics.HELICS_FLAG_UNINTERRUPTIBLE, 1, self._error)
+        self._federate = self._create(stepper.unit.name.encode())
+        self._check()
+        self._end_s = run.until_ns / 1e9
+        lib.helicsFederateSetTimeProperty(
+            self._federate, helics.HELICS_PROPERTY_TIME_STOPTIME, self._end_s, self._error
+        )
+        self._register()
+
+    def _create(self, name: bytes) -> Any:
+        raise NotImplementedError
+
+    def enter(self) -> None:
+        raise NotImplementedError
+
+    def _register(self) -> None:
+        vector = helics.HELICS_DATA_TYPE_VECTOR
+        outbox = self._stepper.outbox
+        self._out = ffi.from_buffer("double[]", outbox.payload)
+        self._publication = ffi.NULL
+        if outbox.is_read:
+            name = self._stepper.unit.name.encode()
+            self._publication = lib.helicsFederateRegisterGlobalPublication(
+                self._federate, name, vector, b"", self._error
+            )
+        self._count = ffi.new("int *")
+        self._inputs = []
+        for source, feed in self._stepper.inbox.feeds.items():
+            handle = lib.helicsFederateRegisterSubscription(self._federate, source.encode(), b"", self._error)
+            self._inputs.append((source, handle, ffi.from_buffer("double[]", feed.payload), feed.payload.size))
+        self._check()
+
+    def _check(self) -> None:
+        if self._error.error_code:
+            text = ffi.string(self._error.message).decode(errors="replace")
+            raise EngineError(f"HELICS failed at unit {self._stepper.unit.name!r}: {text}")
+
+    def _granted(self, at_s: float) -> float:
+        """Do what is due at the grant `at_s`; return the time to ask for next."""
+        try:
+            if self._run.aborted.is_set():
+                return self._end_s + 1
+            if self._now_ns < 0:
+                self._publish()
+                return self._next(0)
+            self._check_grant(at_s)
+            self._read()
+            self._stepper.step(self._now_ns)
+            self._publish()
+            return self._next(self._now_ns + self._stepper.unit.step_ns)
+        except BaseException as error:  # would be swallowed by HELICS: it is raised where the run waits
+            self._run.abort(error)
+            return self._end_s + 1
+
+    def _next(self, now_ns: int) -> float:
+        self._now_ns = now_ns
+        if now_ns >= self._run.until_ns:
+            return self._end_s + 1
+        return (now_ns + self._phase_ns) / 1e9
+
+    def _check_grant(self, at_s: float) -> None:
+        asked_s = (self._now_ns + self._phase_ns) / 1e9
+        if abs(at_s - asked_s) > PHASE_NS / 2e9:
+            raise EngineError(
+                f"HELICS granted {at_s!r} s to unit {self._stepper.unit.name!r}, which had asked for {asked_s!r} s"
+            )
+
+    def _read(self) -> None:
+        for source, handle, buffer, size in self._inputs:
+            if lib.helicsInputIsUpdated(handle):
+                length = lib.helicsInputGetVectorSize(handle)
+                if length != size:
+                    raise EngineError(
+                        f"HELICS brought {length} values of {source!r} to {self._stepper.unit.name!r}, expected {size}"
+                    )
+                lib.helicsInputGetVector(handle, buffer, size, self._count, self._error)
+        self._check()
+
+    def _publish(self) -> None:
+        if self._publication:
+            lib.helicsPublicationPublishVector(self._publication, self._out, len(self._out), self._error)
+            self._check()
+
+    def _leave(self) -> None:
+        self.has_left = True
+        self._run.left()
+
+    def free(self) -> None:
+        lib.helicsFederateInfoFree(self._info)
+        lib.helicsFederateFree(self._federate)
+
+
+class _CallbackCell(_Cell):
+    """A unit that computes: HELICS calls it in the core's own thread."""
+
+    def _create(self, name: bytes) -> Any:
+        return lib.helicsCreateCallbackFederate(name, self._info, self._error)
+
+    def enter(self) -> None:
+        self._on_grant = ffi.callback("HelicsTime(HelicsTime, void *)", lambda at_s, _: self._granted(at_s))
+        self._on_end = ffi.callback("void(void *)", lambda _: self._leave())
+        lib.helicsCallbackFederateNextTimeCallback(self._federate, self._on_grant, ffi.NULL, self._error)
+        lib.helicsFederateCosimulationTerminationCallback(self._federate, self._on_end, ffi.NULL, self._error)
+        lib.helicsFederateEnterInitializingMode(self._federate, self._error)
+        self._check()
+
+
+class _ThreadCell(_Cell):
+    """A unit that waits on sockets or hardware: it has a thread, and may block there without harm to others."""
+
+    def _create(self, name: bytes) -> Any:
+        return lib.helicsCreateValueFederate(name, self._info, self._error)
+
+    def enter(self) -> None:
+        name = f"derloop {self._stepper.unit.name}"
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            lib.helicsFederateEnterExecutingMode(self._federate, self._error)
+            self._check()
+            at_s = 0.0
+            while (ask_s := self._granted(at_s)) < self._end_s:
+                at_s = lib.helicsFederateRequestTime(self._federate, ask_s, self._error)
+                if not self._run.aborted.is_set():
+                    self._check()
+        except DerloopError as error:
+            self._run.abort(error)
+        finally:
+            lib.helicsFederateDisconnect(self._federate, self._error)
+            self._leave()
+
+    def free(self) -> None:
+        self._thread.join()
+        super().free()
+
+
+def _core(transport: Transport, broker: str, federates: int) -> str:
+    name = f"derloop-core-{uuid4().hex}"
+    to_broker = f"--broker={broker}" if broker else ""
+    options = f"-f {federates} {_QUIET} {to_broker} {transport.core_options}"
+    try:
+        helics.helicsCreateCore(transport.core_type, name, options)
+    except helics.HelicsException as error:
+        raise EngineError(f"HELICS could not start a core: {error}") from error
+    return name
+
+
+def run(steppers: list[Stepper], until_ns: int, watch: Callable[[], None]) -> None:
+    """Run the units in this process; call `watch` about every 50 ms, which may raise to end the run."""
+    for stepper in steppers:
+        stepper.start()
+    broker = Broker(len(steppers))
+    federates = Federates(steppers, until_ns, Transport(), broker.name)
+    try:
+        federates.enter()
+        federates.wait(watch)
+    except BaseException as error:
+        federates.abort(error)
+        raise
+    finally:
+        federates.close()
+        if not federates.is_wedged:
+            broker.close()

@@ -1,0 +1,83 @@
+"""mosaik moves the federation: the only module that imports mosaik.
+
+Each unit is a simulator with one entity and one attribute, its payload: few simulators and whole vectors, for mosaik's cost
+grows with the square of the first and with each single value. A wire back to a unit of lower rank is *time-shifted*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import gcd
+from typing import Any
+
+import mosaik
+import mosaik_api_v3
+from loguru import logger
+
+from derloop.engines.stepping import Stepper
+from derloop.errors import EngineError
+
+_VALUES = "values"
+_ENTITY = "unit"
+
+
+class UnitSimulator(mosaik_api_v3.Simulator):
+    """One unit as a mosaik simulator."""
+
+    def __init__(self) -> None:
+        super().__init__({"type": "time-based"})
+
+    def init(self, sid: str, time_resolution: float = 1.0, **params: Any) -> Any:
+        self._stepper: Stepper = params["stepper"]
+        self._tick_ns: int = params["tick_ns"]
+        self._watch: Callable[[], None] = params["watch"]
+        self.meta["models"] = {"Unit": {"public": True, "params": [], "attrs": [_VALUES]}}
+        return self.meta
+
+    def create(self, num: int, model: str, **params: Any) -> Any:
+        return [{"eid": _ENTITY, "type": model}]
+
+    def step(self, time: int, inputs: Any, max_advance: int) -> int:
+        self._watch()
+        feeds = self._stepper.inbox.feeds
+        for source, payload in inputs.get(_ENTITY, {}).get(_VALUES, {}).items():
+            feeds[source.rsplit(".", 1)[0]].payload[:] = payload
+        self._stepper.step(time * self._tick_ns)
+        return time + self._stepper.unit.step_ns // self._tick_ns
+
+    def get_data(self, outputs: Any) -> Any:
+        return {_ENTITY: {_VALUES: self._stepper.outbox.payload.copy()}}
+
+
+def run(steppers: list[Stepper], until_ns: int, watch: Callable[[], None]) -> None:
+    """Run the units in this process; `watch` is called at each step and may raise to end the run."""
+    logger.disable("mosaik")
+    tick_ns = gcd(*(stepper.unit.step_ns for stepper in steppers))
+    for stepper in steppers:
+        stepper.start()
+    with mosaik.World(
+        {"Unit": {"python": f"{__name__}:UnitSimulator"}}, time_resolution=tick_ns / 1e9, skip_greetings=True
+    ) as world:
+        entities = {
+            s.unit.name: world.start("Unit", sim_id=s.unit.name, stepper=s, tick_ns=tick_ns, watch=watch).Unit()
+            for s in steppers
+        }
+        start = {s.unit.name: s.outbox.payload.copy() for s in steppers}
+        for stepper in steppers:
+            for name, feed in stepper.inbox.feeds.items():
+                shift: dict[str, Any] = (
+                    {} if feed.comes_first else {"time_shifted": True, "initial_data": {_VALUES: start[name]}}
+                )
+                world.connect(entities[name], entities[stepper.unit.name], _VALUES, **shift)
+        world.run(until=-(-until_ns // tick_ns), print_progress=False)
+    _check_reached(steppers, until_ns)
+
+
+def _check_reached(steppers: list[Stepper], until_ns: int) -> None:
+    """mosaik returns normally also when a simulator has failed: what counts is the last step of each."""
+    for stepper in steppers:
+        last = (until_ns - 1) // stepper.unit.step_ns
+        if stepper.outbox.payload[0] != last:
+            raise EngineError(
+                f"mosaik ended with unit {stepper.unit.name!r} at step {stepper.outbox.payload[0]:g} of {last}"
+            )

@@ -1,0 +1,229 @@
+"""Stepping one unit, the same under every engine: checked, converged, watched, and its values passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+import numpy as np
+
+from derloop.contract import Federate, FloatArray, Interface, Values
+from derloop.coupling import Anderson, Convergence
+from derloop.engines.exchange import Inbox, Outbox
+from derloop.errors import FederateError
+from derloop.federation import Federation, Unit, Wire
+
+Observe = Callable[[str, int, Values], None]
+"""Called with federate, instant and outputs, once for each federate and instant."""
+
+HELD_PASSES = 4
+"""How many passes of a loop that does not converge its error shows."""
+
+
+class Progress:
+    """Who is at work on what since when, for whoever watches. Written without a lock, by one thread."""
+
+    __slots__ = ("federate", "now_ns", "since")
+
+    def __init__(self) -> None:
+        self.federate: str | None = None
+        self.now_ns: int | None = None
+        self.since = monotonic()
+
+    def enter(self, federate: str, now_ns: int | None) -> None:
+        self.now_ns, self.since = now_ns, monotonic()
+        self.federate = federate
+
+    def leave(self) -> None:
+        self.federate = None
+
+
+class Member:
+    """A federate whose failures carry its name and whose outputs are what it has declared."""
+
+    def __init__(self, name: str, federate: Federate, interface: Interface, progress: Progress) -> None:
+        self.name, self._federate, self._progress = name, federate, progress
+        self._ports = {port: spec.size for port, spec in interface.outputs.items()}
+        self._interface = interface
+
+    def start(self) -> Values:
+        self._progress.enter(self.name, None)
+        try:
+            outputs = self._federate.start()
+        except Exception as error:
+            raise FederateError(self.name, None, _cause(error)) from error
+        self._progress.leave()
+        return self._checked(None, outputs, {})
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        self._progress.enter(self.name, now_ns)
+        try:
+            outputs = self._federate.step(now_ns, inputs)
+        except Exception as error:
+            raise FederateError(self.name, now_ns, _cause(error), _kept(inputs)) from error
+        self._progress.leave()
+        return self._checked(now_ns, outputs, inputs)
+
+    def stop(self) -> None:
+        self._federate.stop()
+
+    def _checked(self, now_ns: int | None, outputs: Values, inputs: Values) -> Values:
+        for port, size in self._ports.items():
+            value = outputs.get(port)
+            if value is None or value.shape != (size,) or not np.isfinite(value).all():
+                raise FederateError(self.name, now_ns, self._fault(port, value), _kept(inputs))
+        if len(outputs) != len(self._ports):
+            extra = ", ".join(sorted(outputs.keys() - self._ports.keys()))
+            raise FederateError(self.name, now_ns, f"returned what it has not declared: {extra}", _kept(inputs))
+        return outputs
+
+    def _fault(self, port: str, value: FloatArray | None) -> str:
+        spec = self._interface.outputs[port]
+        if value is None:
+            return f"did not return its output {port!r}"
+        if value.shape != (spec.size,):
+            return f"output {port!r} has shape {value.shape}, declared ({spec.size},)"
+        bad = [spec.labels[i] for i in np.flatnonzero(~np.isfinite(value))]
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        return f"output {port!r} is not finite at {', '.join(map(repr, bad[:3]))}{more}"
+
+
+def _cause(error: Exception) -> str:
+    text = str(error)
+    return text if type(error).__module__.startswith("derloop") else f"{type(error).__name__}: {text}"
+
+
+def _kept(inputs: Values) -> dict[str, list[float]]:
+    return {port: [float(x) for x in value[:50]] for port, value in inputs.items()}
+
+
+class Single:
+    """The runner of a unit with one federate."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    def start(self) -> dict[str, Values]:
+        return {self._member.name: self._member.start()}
+
+    def step(self, now_ns: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
+        return {self._member.name: self._member.step(now_ns, inputs[self._member.name])}
+
+
+class Loop:
+    """The runner of a unit that iterates: its federates are stepped again until converged wires hold still."""
+
+    def __init__(self, federation: Federation, unit: Unit, members: Mapping[str, Member]) -> None:
+        self._unit, self._members = unit, members
+        self._convergence: Convergence = federation.convergence
+        self._torn = [w for w in unit.inside if w.coupling == "converged"]
+        self._direct = [w for w in unit.inside if w.coupling == "direct"]
+        self._delayed = [w for w in unit.inside if w.coupling == "delayed"]
+        self._ports = [federation.port(w.source) for w in self._torn]
+        edges = np.cumsum([0, *(port.size for port in self._ports)])
+        self._slices = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self._guess = np.zeros(edges[-1])
+        self._latest: dict[str, Values] = {}
+        self._before: dict[Wire, FloatArray] = {}
+        self.passes, self.residual = np.zeros(1), np.zeros(1)
+
+    def start(self) -> dict[str, Values]:
+        self._latest = {name: member.start() for name, member in self._members.items()}
+        self._guess[:] = self._torn_values()
+        return self._latest
+
+    def step(self, now_ns: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
+        self._before = {w: self._value(w).copy() for w in self._delayed}
+        accelerate = Anderson(self._guess.size, self._convergence.depth)
+        trail: list[FloatArray] = []
+        for passes in range(1, self._convergence.max_passes + 1):
+            self._sweep(now_ns, inputs)
+            found = self._torn_values()
+            change = found - self._guess
+            self.residual[0] = np.abs(change).max()
+            if self.residual[0] <= self._convergence.tolerance:
+                self.passes[0] = passes
+                self._guess[:] = found
+                return self._latest
+            trail = [*trail[1 - HELD_PASSES :], found]
+            self._guess[:] = accelerate.next(self._guess, change)
+        raise FederateError(self._unit.name, now_ns, self._hunting(change, trail))
+
+    def _sweep(self, now_ns: int, inputs: Mapping[str, Values]) -> None:
+        inside: dict[str, dict[str, FloatArray]] = {name: dict(inputs[name]) for name in self._members}
+        for wire, part in zip(self._torn, self._slices, strict=True):
+            inside[wire.target.federate][wire.target.port] = self._guess[part]
+        for wire, value in self._before.items():
+            inside[wire.target.federate][wire.target.port] = value
+        for name, member in self._members.items():
+            self._latest[name] = member.step(now_ns, inside[name])
+            for wire in self._direct:
+                if wire.source.federate == name:
+                    inside[wire.target.federate][wire.target.port] = self._value(wire)
+
+    def _value(self, wire: Wire) -> FloatArray:
+        return self._latest[wire.source.federate][wire.source.port]
+
+    def _torn_values(self) -> FloatArray:
+        return np.concatenate([self._value(w) for w in self._torn])
+
+    def _hunting(self, change: FloatArray, trail: list[FloatArray]) -> str:
+        worst = int(np.abs(change).argmax())
+        at = next(i for i, part in enumerate(self._slices) if worst < part.stop)
+        port, wire = self._ports[at], self._torn[at]
+        label = port.labels[worst - self._slices[at].start]
+        values = ", ".join(f"{found[worst]:.6g}" for found in trail)
+        hunting = int((np.abs(change) > self._convergence.tolerance).sum())
+        return (
+            f"did not converge in {self._convergence.max_passes} passes: {wire.source} at {label!r} still moves by "
+            f"{abs(change[worst]):.3g} {port.unit} (tolerance {self._convergence.tolerance:g}; last passes {values}); "
+            f"{hunting} of {change.size} values hunt between {' and '.join(self._unit.members)}"
+        )
+
+
+def loop_name(unit: Unit) -> str:
+    """Return the name under which a converged loop's passes and residual are recorded."""
+    return f"loop@{unit.members[0]}"
+
+
+class Stepper:
+    """One unit under an engine, which moves `outbox.payload` to the inboxes of the units that read it."""
+
+    def __init__(self, federation: Federation, unit: Unit, observe: Observe) -> None:
+        self.unit, self._observe = unit, observe
+        self.progress = Progress()
+        self.inbox, self.outbox = Inbox(federation, unit), Outbox(federation, unit)
+        self._members = {
+            name: Member(name, federation.federates[name], federation.interfaces[name], self.progress)
+            for name in unit.members
+        }
+        self._runner: Single | Loop = (
+            Loop(federation, unit, self._members) if unit.is_loop else Single(self._members[unit.members[0]])
+        )
+        self._to_stop: list[Member] = []
+
+    def start(self) -> None:
+        """Start the federates; what they give out before the first step is in the outbox."""
+        self._to_stop = list(self._members.values())
+        self.outbox.post(-1, self._runner.start())
+
+    def step(self, now_ns: int) -> None:
+        """Step the unit on what the inbox holds; its outputs are then in the outbox and observed."""
+        outputs = self._runner.step(now_ns, self.inbox.read(now_ns))
+        self.outbox.post(now_ns // self.unit.step_ns, outputs)
+        for name, values in outputs.items():
+            self._observe(name, now_ns, values)
+        if isinstance(self._runner, Loop):
+            found = {"passes": self._runner.passes, "residual": self._runner.residual}
+            self._observe(loop_name(self.unit), now_ns, found)
+
+    def stop(self) -> list[str]:
+        """Stop every federate that was started, once; return what went wrong in doing so."""
+        wrong = []
+        while self._to_stop:
+            member = self._to_stop.pop()
+            try:
+                member.stop()
+            except Exception as error:  # the others must still be stopped
+                wrong.append(f"federate {member.name!r} did not stop cleanly: {_cause(error)}")
+        return wrong

@@ -1,0 +1,88 @@
+"""What can go wrong, by who must act.
+
+A failed check is a verdict and no exception: see `derloop.checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class DerloopError(Exception):
+    """Something that derloop itself names; everything else that escapes is a defect of derloop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a scenario, and what would be possible instead."""
+
+    pointer: str
+    """JSON pointer (RFC 6901) into the scenario; empty for the whole document."""
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.pointer or '/'}: {self.what}"
+
+
+class ScenarioError(DerloopError):
+    """The scenario is wrong and its author must act. Carries every problem found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem], source: str = "scenario") -> None:
+        self.problems, self.source = tuple(problems), source
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  {p}" for p in self.problems)]))
+
+
+class PluginError(DerloopError):
+    """Something that is needed is not installed, or what is installed does not fit."""
+
+
+class FederateError(DerloopError):
+    """A federate failed or broke the contract: its author must act."""
+
+    def __init__(
+        self, federate: str, now_ns: int | None, why: str, inputs: Mapping[str, object] | None = None
+    ) -> None:
+        self.federate, self.now_ns, self.why, self.inputs = federate, now_ns, why, dict(inputs or {})
+        super().__init__(f"federate {federate!r} {_when(now_ns)}: {why}")
+
+
+class EngineError(DerloopError):
+    """HELICS or mosaik failed where no federate did."""
+
+
+class DeviceError(DerloopError):
+    """Equipment does not do what was asked: the lab must act."""
+
+    def __init__(self, device: str, why: str) -> None:
+        self.device, self.why = device, why
+        super().__init__(f"device {device!r}: {why}")
+
+
+class Unreachable(DeviceError):
+    """The device did not answer within its deadline, or nothing listens there."""
+
+
+class Rejected(DeviceError):
+    """The device answered and refused, or did not do what it had acknowledged."""
+
+
+class Interlocked(DeviceError):
+    """derloop itself refused to touch the device: not armed, out of limits, or held by another run."""
+
+
+def _when(now_ns: int | None) -> str:
+    return "before the first step" if now_ns is None else f"at {now_ns / 1e9:g} s"
+
+
+def did_you_mean(word: str, possible: Sequence[str], limit: int = 12) -> str:
+    """Return "; did you mean 'x'?" for a near miss, else what is possible, for the end of a message."""
+    near = get_close_matches(word, possible, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    if not possible:
+        return "; there are none"
+    shown = ", ".join(sorted(possible)[:limit])
+    return f"; there are: {shown}" + (", ..." if len(possible) > limit else "")

@@ -1,0 +1,245 @@
+"""Federates and the wires between them: checked, ordered, loops found, before any engine sees them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Literal, NamedTuple
+
+from derloop.contract import Federate, Interface, Port
+from derloop.coupling import Convergence
+from derloop.errors import Problem, ScenarioError, did_you_mean
+
+Coupling = Literal["direct", "delayed", "converged"]
+
+
+class Ref(NamedTuple):
+    """One port of one federate."""
+
+    federate: str
+    port: str
+
+    def __str__(self) -> str:
+        return f"{self.federate}.{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """From an output to an input."""
+
+    source: Ref
+    target: Ref
+    coupling: Coupling = "direct"
+    """direct: this instant's value. delayed: the last one before. converged: iterated to a common value."""
+    pointer: str = ""
+    """Where the scenario says so."""
+
+    def __str__(self) -> str:
+        return f"{self.source} -> {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What an engine steps and places as one: a federate, or the federates of a converged loop.
+
+    A converged loop iterates inside its unit. So engines see no iteration, their results are equal by
+    construction, and no pass of an iteration crosses a process boundary.
+    """
+
+    name: str
+    rank: int
+    """Within an instant, units are stepped by ascending rank."""
+    members: tuple[str, ...]
+    """In the order in which they are stepped."""
+    step_ns: int
+    blocking: bool
+    inside: tuple[Wire, ...]
+    incoming: tuple[Wire, ...]
+
+    @property
+    def is_loop(self) -> bool:
+        return any(w.coupling == "converged" for w in self.inside)
+
+
+class Federation:
+    """The federates and wires of a run, proven to fit together.
+
+    Raises ScenarioError with every problem that the wiring has.
+    """
+
+    def __init__(
+        self,
+        federates: Mapping[str, Federate],
+        wires: Sequence[Wire],
+        convergence: Convergence | None = None,
+    ) -> None:
+        self.federates = dict(federates)
+        self.interfaces: dict[str, Interface] = {name: f.interface for name, f in federates.items()}
+        self.wires = tuple(wires)
+        self.convergence = convergence or Convergence()
+        problems = wiring_problems(self.interfaces, self.wires)
+        if not problems:
+            groups, problems = _groups(self.interfaces, self.wires)
+        if problems:
+            raise ScenarioError(problems)
+        self.units = tuple(
+            self._unit(rank, members, wires) for rank, members in enumerate(_ranked(groups, self.wires))
+        )
+        self.unit_of = {member: unit for unit in self.units for member in unit.members}
+
+    def _unit(self, rank: int, members: tuple[str, ...], wires: Sequence[Wire]) -> Unit:
+        mine = [w for w in wires if w.target.federate in members]
+        first = self.interfaces[members[0]]
+        return Unit(
+            name="+".join(members),
+            rank=rank,
+            members=members,
+            step_ns=first.step_ns,
+            blocking=any(self.interfaces[m].blocking for m in members),
+            inside=tuple(w for w in mine if w.source.federate in members),
+            incoming=tuple(w for w in mine if w.source.federate not in members),
+        )
+
+    def port(self, ref: Ref) -> Port:
+        """Return the output that `ref` names."""
+        return self.interfaces[ref.federate].outputs[ref.port]
+
+
+def wiring_problems(interfaces: Mapping[str, Interface], wires: Sequence[Wire]) -> list[Problem]:
+    """Return everything that is wrong with `wires`, apart from loops."""
+    problems = [p for w in wires for p in _wire_problems(interfaces, w)]
+    ends = Counter(w.target for w in wires)
+    for ref, count in ends.items():
+        if count > 1:
+            sources = ", ".join(str(w.source) for w in wires if w.target == ref)
+            problems.append(Problem(f"/federates/{ref.federate}", f"{count} wires end at {ref}: {sources}"))
+    for name, interface in interfaces.items():
+        for port, spec in interface.inputs.items():
+            if Ref(name, port) not in ends:
+                problems.append(Problem(f"/federates/{name}", _unwired(interfaces, name, port, spec)))
+    return problems
+
+
+def _unwired(interfaces: Mapping[str, Interface], name: str, port: str, spec: Port) -> str:
+    fitting = [
+        f"{other}.{output}"
+        for other, interface in interfaces.items()
+        for output, offered in interface.outputs.items()
+        if other != name and offered.unit == spec.unit and offered.size == spec.size
+    ]
+    hint = f"; fitting outputs: {', '.join(fitting[:6])}" if fitting else "; no output fits it"
+    return f"no wire ends at {name}.{port} ({spec.size} x {spec.unit}){hint}"
+
+
+def _wire_problems(interfaces: Mapping[str, Interface], wire: Wire) -> list[Problem]:
+    ports: list[Port] = []
+    problems: list[Problem] = []
+    for ref, side in ((wire.source, "output"), (wire.target, "input")):
+        if ref.federate not in interfaces:
+            what = f"{wire}: no federate {ref.federate!r}" + did_you_mean(ref.federate, [*interfaces])
+            problems.append(Problem(wire.pointer, what))
+            continue
+        interface = interfaces[ref.federate]
+        known = interface.outputs if side == "output" else interface.inputs
+        if ref.port not in known:
+            what = f"{wire}: {ref.federate!r} has no {side} {ref.port!r}" + did_you_mean(ref.port, [*known])
+            problems.append(Problem(wire.pointer, what))
+            continue
+        ports.append(known[ref.port])
+    if len(ports) == 2:
+        problems += _misfits(wire, *ports)
+    if wire.source.federate == wire.target.federate:
+        problems.append(Problem(wire.pointer, f"{wire}: a federate keeps its own state; it needs no wire for it"))
+    return problems
+
+
+def _misfits(wire: Wire, source: Port, target: Port) -> list[Problem]:
+    problems = []
+    if source.unit != target.unit:
+        problems.append(Problem(wire.pointer, f"{wire}: unit {source.unit!r} does not fit {target.unit!r}"))
+    if source.size != target.size:
+        problems.append(
+            Problem(wire.pointer, f"{wire}: {source.size} elements do not fit {target.size}")
+        )
+    return problems
+
+
+def _groups(
+    interfaces: Mapping[str, Interface], wires: Sequence[Wire]
+) -> tuple[list[tuple[str, ...]], list[Problem]]:
+    """Return the federates that must be stepped together, each group in order; and what is wrong."""
+    undelayed = [w for w in wires if w.coupling != "delayed"]
+    groups: list[tuple[str, ...]] = []
+    problems: list[Problem] = []
+    for together in _strongly_connected(list(interfaces), undelayed):
+        inner = [w for w in undelayed if w.source.federate in together and w.target.federate in together]
+        try:
+            groups.append(_sorted(together, [w for w in inner if w.coupling == "direct"]))
+        except CycleError as error:
+            loop = " -> ".join(reversed(error.args[1]))
+            problems.append(
+                Problem("/wires", f"loop {loop}: make one of its wires delayed, or let it converge")
+            )
+            continue
+        problems += _loop_problems(interfaces, together) if inner else []
+    return groups, problems
+
+
+def _loop_problems(interfaces: Mapping[str, Interface], members: Sequence[str]) -> list[Problem]:
+    problems = []
+    loop = ", ".join(members)
+    if len({interfaces[m].step_ns for m in members}) > 1:
+        steps = ", ".join(f"{m} {interfaces[m].step_ns / 1e9:g} s" for m in members)
+        what = f"converged loop of {loop}: all must have one step, but: {steps}"
+        problems.append(Problem("/coupling", what))
+    for m in members:
+        if not interfaces[m].repeatable:
+            what = f"converged loop of {loop}: {m!r} cannot repeat a step; delay a wire of the loop"
+            problems.append(Problem(f"/federates/{m}", what))
+    return problems
+
+
+def _strongly_connected(names: Sequence[str], wires: Sequence[Wire]) -> list[list[str]]:
+    reach = {name: {name} for name in names}
+    for _ in names:  # as many rounds as the longest path can need; federates are few
+        grown = {n: {n}.union(*(reach[w.target.federate] for w in wires if w.source.federate == n)) for n in names}
+        if grown == reach:
+            break
+        reach = grown
+    groups: list[list[str]] = []
+    for name in names:
+        home = next((g for g in groups if g[0] in reach[name] and name in reach[g[0]]), None)
+        if home is None:
+            groups.append([name])
+        else:
+            home.append(name)
+    return groups
+
+
+def _sorted(names: Sequence[str], wires: Sequence[Wire]) -> tuple[str, ...]:
+    """Return `names` so that each wire's source precedes its target; otherwise as they stand."""
+    before: dict[str, set[str]] = {name: set() for name in names}
+    for w in wires:
+        before[w.target.federate].add(w.source.federate)
+    sorter = TopologicalSorter(before)
+    sorter.prepare()
+    order: list[str] = []
+    ready: list[str] = []
+    while sorter.is_active():
+        ready = sorted({*ready, *sorter.get_ready()}, key=names.index)
+        order.append(ready.pop(0))
+        sorter.done(order[-1])
+    return tuple(order)
+
+
+def _ranked(groups: Sequence[tuple[str, ...]], wires: Sequence[Wire]) -> list[tuple[str, ...]]:
+    group_of = {member: group for group in groups for member in group}
+    firsts = [group[0] for group in groups]
+    between = [
+        Wire(Ref(group_of[w.source.federate][0], w.source.port), Ref(group_of[w.target.federate][0], w.target.port))
+        for w in wires
+        if w.coupling != "delayed" and group_of[w.source.federate] != group_of[w.target.federate]
+    ]
+    return [group_of[first] for first in _sorted(firsts, between)]

@@ -1,0 +1,122 @@
+"""How a kind of federate comes in: its settings, how it is built, and where it meets the feeder.
+
+A package offers a `Kind` under the entry-point group `derloop.kinds`; `derloop.plugins` finds it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from derloop.contract import Federate
+
+
+class Settings(BaseModel):
+    """What stands in a scenario for one federate. Frozen; refuses what it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+Connection = Literal["wye", "delta"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Where one device meets the feeder."""
+
+    label: str
+    bus: str
+    phases: tuple[int, ...]
+    """Nodes of the bus: (1,) or (1, 2, 3) ..."""
+    rated_kva: float
+    draws: bool = False
+    """A load: its powers are positive when drawn. False: positive when injected."""
+    element: str = ""
+    """A load of the feeder file that the federate drives ("671"); empty: a device that is added at `bus`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    name: str
+    phases: tuple[int, ...]
+    kv_ln: float
+    """Nominal line-to-neutral voltage, kV."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeederLoad:
+    """A load that the feeder file brings along."""
+
+    name: str
+    """Lower case, as in `Load.671`: "671"."""
+    bus: str
+    phases: tuple[int, ...]
+    """Nodes of the bus that it is connected to."""
+    connection: Connection
+    kw: float
+    """Nominal, positive when drawn, as is `kvar`."""
+    kvar: float
+
+
+class Place(Protocol):
+    """What can be known of a feeder before anything is solved."""
+
+    @property
+    def buses(self) -> Mapping[str, Bus]:
+        """By lower-case name."""
+        ...
+
+    @property
+    def loads(self) -> Mapping[str, FeederLoad]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a federate may know of the scenario in which it stands."""
+
+    name: str
+    folder: Path
+    """Relative paths in settings start here and stay inside."""
+    start: datetime
+    """With its time zone."""
+    step_ns: int
+    until_ns: int
+    seed: int
+    """Differs for each federate name, is the same in every run."""
+    trust_feeder: bool = False
+    terminals: Mapping[str, tuple[Terminal, ...]] = field(default_factory=dict)
+    """Of every federate that meets a feeder, by its name."""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The devices of every federate that has any, by its name."""
+    settings: Mapping[str, Settings] = field(default_factory=dict)
+    """Of every federate, by its name: what a control may know of its members."""
+    feeder: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of federate, as `derloop kinds` lists it."""
+
+    name: str
+    summary: str
+    settings: type[Settings]
+    build: Callable[[Any, Context], Federate]
+    terminals: Callable[[Any, Context], tuple[Terminal, ...]] | None = None
+    """Where its devices meet the feeder; raises `PlaceError` for a place that does not exist."""
+    place: Callable[[Any, Context], Place] | None = None
+    """For a feeder: what can be known of it before anything is solved."""
+    is_der: bool = False
+    """Can be realised as a model, an emulator or equipment (`via`)."""
+
+
+class PlaceError(ValueError):
+    """A device's place is not in the feeder. `path` leads to the setting that is wrong."""
+
+    def __init__(self, problems: list[tuple[tuple[str | int, ...], str]]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(what for _, what in problems))

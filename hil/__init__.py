@@ -1,0 +1,1 @@
+"""Equipment over wires: real inverters, and device models served as if they were."""
