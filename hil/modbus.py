@@ -131,8 +131,8 @@ class Link:
 
     `deadline_s` bounds a whole exchange, `attempts` how often it is tried within that; each attempt has an
     equal share of what is left. A connection on which an answer is overdue is closed, so that no late byte of
-    it can pass for the answer to a later request. Raises Unreachable with the reasons of the attempts, Rejected
-    if the device refuses.
+    it can pass for the answer to a later request. Raises Unreachable with the reasons of the attempts,
+    Rejected if the device refuses.
     """
 
     def __init__(self, device: str, address: Address, deadline_s: float = 2.0, attempts: int = 2) -> None:
@@ -250,7 +250,7 @@ class Link:
             try:
                 return await create()
             except OSError as failure:
-                self._reason = os.strerror(failure.errno) if (failure.errno or 0) > 0 else str(failure)
+                self._reason = _reason(failure)
                 raise
 
         return create_connection
@@ -262,6 +262,11 @@ class Link:
         answer = self._client.ctx.response_future
         if not answer.done():
             answer.set_exception(ConnectionError("the device closed the connection"))
+
+
+def _reason(failure: OSError) -> str:
+    """Return the plain reason; asyncio puts the address in its place, which is said elsewhere."""
+    return os.strerror(failure.errno) if failure.errno and failure.errno > 0 else str(failure)
 
 
 def _exception_name(code: int) -> str:

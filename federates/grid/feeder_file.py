@@ -70,15 +70,13 @@ def scan_feeder(path: Path, root: Path) -> FeederScan:
 
     Never raises for what a file holds, nor for one that is missing: that is a problem like any other.
     """
-    scan = _Scan(Folder(root.resolve(), path.absolute().parent))
+    scan = _Scan(Folder(root.resolve()))
     try:
-        scan.follow(path.name, str(scan.folder.start))
+        scan.follow(path.name, str(path.absolute().parent))
     except _RefusedError as reason:
         scan.add(path.name, 0, str(reason))
     except _TooManyError:
-        scan.problems.append(
-            FeederProblem(path.name, 0, f"more than {MAX_PROBLEMS} problems; stopped looking")
-        )
+        scan.problems.append(FeederProblem(path.name, 0, f"more than {MAX_PROBLEMS} problems; stopped looking"))
     return FeederScan(tuple(scan.problems), tuple(Path(file) for file in scan.files))
 
 
@@ -106,7 +104,7 @@ class _Scan:
     folder: Folder
     problems: list[FeederProblem] = field(default_factory=list)
     files: dict[str, None] = field(default_factory=dict)
-    judged: dict[str, "_Judged"] = field(default_factory=dict)
+    judged: dict[str, _Judged] = field(default_factory=dict)
     open_files: list[str] = field(default_factory=list)
     spent: int = 0
 
@@ -125,13 +123,11 @@ class _Scan:
         """Take note of a data file that OpenDSS would read."""
         self._note(self._find(written, directory, script=False))
 
-    def follow(self, written: str, directory: str) -> "_Judged":
+    def follow(self, written: str, directory: str) -> _Judged:
         """Judge a file that is run, once, however often that is."""
         path = self._find(written, directory, script=True)
         if path in self.open_files:
-            raise _RefusedError(
-                f"file '{shown(written)}' redirects to itself, directly or through another; refused"
-            )
+            raise _RefusedError(f"file '{shown(written)}' redirects to itself, directly or through another; refused")
         if path not in self.judged:
             self._note(path)
             self.judged[path] = self._judge(path)
@@ -139,7 +135,7 @@ class _Scan:
             raise _RefusedError(f"redirects are more than {MAX_DEPTH} files deep; refused")
         return self.judged[path]
 
-    def _judge(self, path: str) -> "_Judged":
+    def _judge(self, path: str) -> _Judged:
         if len(self.open_files) >= MAX_DEPTH:
             raise _RefusedError(f"redirects are more than {MAX_DEPTH} files deep; refused")
         self.open_files.append(path)
@@ -195,7 +191,7 @@ class _FileScan:
             raise _RefusedError(f"line of {len(line)} characters is longer than {MAX_LINE}; refused")
         reader = LineReader(line)
         first = _sound(next(reader))
-        parameters = [_sound(parameter) for parameter in reader if parameter.name or parameter.value]
+        parameters = _parameters(reader)
         active, self._active_class = self._active_class, None
         if first.name:
             self._judge_direct_edit(first, parameters)
@@ -205,9 +201,7 @@ class _FileScan:
     def _judge_command(self, command: str, parameters: list[Parameter], active: str | None) -> None:
         if command in {"more", "m", "~"}:
             if active is None:
-                raise _RefusedError(
-                    f"'{command}' continues nothing: it must follow the element's own line; refused"
-                )
+                raise _RefusedError(f"'{command}' continues nothing: it must follow the element's own line; refused")
             self._active_class = active
             self._judge_properties(active, parameters)
         elif command in rules.DESCRIBING:
@@ -238,9 +232,7 @@ class _FileScan:
         """Judge ``Class.Name.Property=value``, which the engine pastes into a new line, within quotes."""
         parts = first.name.split(".")
         if len(parts) != 3:
-            raise _RefusedError(
-                f"'{shown(first.name)}=' is neither a command nor Class.Name.Property=; refused"
-            )
+            raise _RefusedError(f"'{shown(first.name)}=' is neither a command nor Class.Name.Property=; refused")
         if '"' in first.value:
             raise _RefusedError(f"a quote inside the value of '{shown(first.name)}'; refused")
         class_name = _class(parts[0], parts[1])
@@ -272,9 +264,7 @@ class _FileScan:
             if rule is None:
                 raise _RefusedError(f"option '{name}' is not allowed in a feeder; {TRUST}")
             if name == "mode" and resolve(parameter.value, rules.MODES) not in rules.MODES:
-                raise _RefusedError(
-                    f"mode '{shown(parameter.value)}' is not one of {', '.join(rules.MODES)}; {TRUST}"
-                )
+                raise _RefusedError(f"mode '{shown(parameter.value)}' is not one of {', '.join(rules.MODES)}; {TRUST}")
             self._judge_value(rule, name, parameter.value, f"option '{name}'")
 
     def _judge_value(self, rule: rules.Rule, name: str, value: str, subject: str) -> None:
@@ -294,9 +284,7 @@ class _FileScan:
 
     def _judge_array(self, value: str, subject: str) -> None:
         """Judge ``mult=(file=load.csv, column=2)``: nothing but an array from a file has an ``=`` inside."""
-        kind, *details = [part for part in LineReader(value) if part.name or part.value] or [
-            Parameter("", "")
-        ]
+        kind, *details = _parameters(LineReader(value)) or [Parameter("", value)]
         if kind.name.lower() not in _FILE_ARRAYS or any(char in kind.value for char in _QUOTES):
             raise _RefusedError(f"{subject} holds an '=' that is not (file=...); refused")
         for detail in details:
@@ -321,9 +309,7 @@ def _byte_problems(data: bytes) -> Iterable[tuple[int, str]]:
 
     OpenDSS decodes a file by its byte order mark. Only plain ASCII is the same text before and after that.
     """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or (
-        data.startswith(_BOM) and not data[len(_BOM) :].isascii()
-    ):
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or (data.startswith(_BOM) and not data[len(_BOM) :].isascii()):
         yield 1, "begins with a byte order mark and is not plain ASCII; save it as ASCII; refused"
     control = _CONTROL.search(data)
     if control:
@@ -337,6 +323,11 @@ def _is_comment(line: str) -> bool:
     if text.startswith("//") and text[2:].lstrip(" \t").lower().startswith("!altdss"):
         raise _RefusedError("'//!AltDSS' is carried out by some engines; refused")
     return not text or text.startswith(("!", "//"))
+
+
+def _parameters(reader: LineReader) -> list[Parameter]:
+    """Return what is left of a line. Where a value is empty the engine stops; here all that follows is judged."""
+    return [_sound(parameter) for parameter in reader if parameter.name or parameter.value]
 
 
 def _sound(parameter: Parameter) -> Parameter:
@@ -353,9 +344,7 @@ def _command(written: str) -> str:
     if command in rules.COMMANDS:
         return command
     if command is None:
-        raise _RefusedError(
-            f"unknown command '{shown(written)}'{_did_you_mean(written, rules.COMMANDS)}; refused"
-        )
+        raise _RefusedError(f"unknown command '{shown(written)}'{_did_you_mean(written, rules.COMMANDS)}; refused")
     called = f"'{command}'" if command == written.lower() else f"'{shown(written)}' (that is '{command}')"
     listed = f"is not allowed in a feeder; allowed: {', '.join(sorted(rules.COMMANDS))}"
     raise _RefusedError(f"command {called} {rules.WHY_NOT.get(command, listed)}; {TRUST}")
@@ -364,9 +353,7 @@ def _command(written: str) -> str:
 def _class(written: str, element: str) -> str:
     class_name = written.lower()
     if class_name not in names.CLASSES:
-        raise _RefusedError(
-            f"class '{shown(written)}' is not allowed{_did_you_mean(written, names.CLASSES)}; {TRUST}"
-        )
+        raise _RefusedError(f"class '{shown(written)}' is not allowed{_did_you_mean(written, names.CLASSES)}; {TRUST}")
     _require_plain_name(class_name, element)
     return class_name
 
@@ -381,9 +368,7 @@ def _require_plain_name(class_name: str, element: str) -> None:
         )
 
 
-def _named(
-    parameters: Iterable[Parameter], known: tuple[str, ...], kind: str
-) -> Iterable[tuple[str, Parameter]]:
+def _named(parameters: Iterable[Parameter], known: tuple[str, ...], kind: str) -> Iterable[tuple[str, Parameter]]:
     """Yield each parameter with the name it goes to: without one, the next in OpenDSS's order."""
     position = -1
     for parameter in parameters:
@@ -403,9 +388,7 @@ def _require_harmless_everywhere(abbreviation: str) -> None:
     """Refuse what would mean a library in another class, were the engine ever to take this one for that."""
     for known in names.PROPERTIES.values():
         if resolve(abbreviation, known) in rules.REFUSED_PROPERTIES:
-            raise _RefusedError(
-                f"property '{shown(abbreviation)}' is too short to be safe: write it out; refused"
-            )
+            raise _RefusedError(f"property '{shown(abbreviation)}' is too short to be safe: write it out; refused")
 
 
 def _only_value(command: str, parameters: list[Parameter]) -> str:

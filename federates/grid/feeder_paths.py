@@ -22,10 +22,9 @@ class PathRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The folder that a feeder may read, by its real name, and the folder in which the feeder begins."""
+    """The folder that a feeder may read; ``root`` is its real name."""
 
     root: Path
-    start: Path
 
     def find(self, written: str, directory: str, *, script: bool = False) -> str:
         """Return the path of the file that ``written`` names from ``directory``, or raise PathRefusedError.
@@ -36,9 +35,8 @@ class Folder:
         if not _PLAIN.fullmatch(written):
             raise PathRefusedError(f"path '{shown(written)}' has a character that is not allowed in a path")
         path = self._inside(written, directory)
-        self._inside(written, str(self.start))  # whatever the engine takes for its working directory
         for candidate in (path, path + ".dss") if script else (path,):
-            if os.path.isfile(candidate):
+            if Path(candidate).is_file():
                 self._require_inside(candidate, written)
                 _require_size(candidate, MAX_SCRIPT_BYTES if script else MAX_DATA_BYTES)
                 return candidate
@@ -50,19 +48,18 @@ class Folder:
 
     def _inside(self, written: str, directory: str) -> str:
         """Return the path with its ``..`` taken as text, having made sure of every other way to read it."""
-        slashed = os.path.join(directory, written.replace("\\", "/"))
+        slashed = str(Path(directory, written.replace("\\", "/")))
         lexical = os.path.normpath(slashed)
         for reading in (slashed, lexical):
             self._require_inside(reading, written)
         if os.path.realpath(slashed) != os.path.realpath(lexical):
             raise PathRefusedError(f"path '{written}' goes up through a link, and may be read in two ways")
-        if "\\" in written and os.path.lexists(os.path.join(directory, written)):
+        if "\\" in written and os.path.lexists(Path(directory, written)):
             raise PathRefusedError(f"path '{written}' is also the name of a file with a backslash in it")
         return lexical
 
     def _require_inside(self, path: str, written: str) -> None:
-        real = os.path.realpath(path)
-        if real != str(self.root) and not real.startswith(os.path.join(str(self.root), "")):
+        if not Path(os.path.realpath(path)).is_relative_to(self.root):
             raise PathRefusedError(f"path '{written}' leads outside the feeder's folder")
 
 
@@ -72,6 +69,6 @@ def shown(text: str) -> str:
 
 
 def _require_size(path: str, limit: int) -> None:
-    size = os.path.getsize(path)
+    size = Path(path).stat().st_size
     if size > limit:
         raise PathRefusedError(f"file of {size} bytes is larger than the {limit} bytes that are accepted")

@@ -45,9 +45,7 @@ WHY_NOT: Final[Mapping[str, str]] = MappingProxyType(
     _because("show fileedit dump _showcontrolqueue alignfile", "starts the editor program")
     | _because("estimate cvrtloadshapes", "starts the editor program")
     | _because("doscmd", "runs a program")
-    | _because(
-        "export save distribute rephase uuids closedi exportoverloads exportvviolations", "writes files"
-    )
+    | _because("export save distribute rephase uuids closedi exportoverloads exportvviolations", "writes files")
     | _because("plot visualize di_plot comparecases yearlycurves top", "draws; the run's report does that")
     | _because("cd", "changes the folder of the process")
     | _because("var", "makes variables, which can hide a path or a name: write the value out")

@@ -1,0 +1,45 @@
+"""What a series is the series of, and whoever can give it out in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derloop.contract import FloatArray
+
+TimeArray = NDArray[np.int64]
+"""Nanoseconds since the scenario's start, strictly rising."""
+
+Piece = tuple[TimeArray, FloatArray]
+"""Instants (k,) and values (k, n), n being the signal's number of labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One output port of one federate, as it was recorded."""
+
+    federate: str
+    port: str
+    unit: str
+    labels: tuple[str, ...]
+    step_ns: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.federate}.{self.port}"
+
+
+class Source(Protocol):
+    """Something with series: a run's folder, golden results, a part of either."""
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Return the signals: federates in the run's order, ports in their declared order."""
+        ...
+
+    def batches(self, name: str) -> Iterator[Piece]:
+        """Yield the series of the signal `name` in pieces of bounded size, in the order of time."""
+        ...

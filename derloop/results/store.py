@@ -1,0 +1,175 @@
+"""A run's folder, read while the run goes on, after it has ended, and after it was killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from derloop.contract import FloatArray
+from derloop.errors import DerloopError, did_you_mean
+from derloop.results.events import read_events
+from derloop.results.signals import Piece, Signal, TimeArray
+
+
+class UnknownSignal(DerloopError, LookupError):
+    """The run has no such signal."""
+
+
+class RunFolder:
+    """What a run has left in `path`.
+
+    Raises: DerloopError when there is no such folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_dir():
+            raise DerloopError(f"there is no run at {path}")
+        self.path = path
+        self._heads: dict[Path, tuple[Signal, ...]] = {}
+
+    @cached_property
+    def run(self) -> dict[str, Any]:
+        """What `run.json` says; empty when the run was killed before it was written."""
+        found = _json(self.path / "run.json")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def verdicts(self) -> list[Any]:
+        """What `verdicts.json` says; empty when the run was not judged."""
+        found = _json(self.path / "verdicts.json")
+        return found if isinstance(found, list) else []
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What happened, oldest first."""
+        return read_events(self.path / "events.jsonl")
+
+    @property
+    def start(self) -> datetime | None:
+        """The scenario's start on its own calendar, if it has one."""
+        scenario = self.run.get("scenario")
+        inner = scenario.get("start") if isinstance(scenario, dict) else None
+        return _instant(self.run.get("start", inner))
+
+    def signals(self) -> tuple[Signal, ...]:
+        """Return every signal: federates as `run.json` lists them (else by name), ports as they were declared."""
+        return tuple(signal for _, signals in self._files() for signal in signals)
+
+    def select(self, pattern: str) -> tuple[Signal, ...]:
+        """Return the signals whose name matches `pattern` as a file's name would: "grid.*", "*.p_kw"."""
+        return tuple(signal for signal in self.signals() if fnmatchcase(signal.name, pattern))
+
+    def signal(self, name: str) -> Signal:
+        """Return the signal "federate.port".
+
+        Raises: UnknownSignal, naming what is near.
+        """
+        return self._find(name)[1]
+
+    def batches(self, name: str, start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[Piece]:
+        """Yield instants (k,) and values (k, n) of the signal `name` in pieces of a few MB at most.
+
+        With start_ns <= instant < stop_ns where these are given. Raises: UnknownSignal.
+        """
+        path, signal = self._find(name)
+        from derloop.results import series
+
+        for time_ns, columns in series.batches(path, [signal.port], start_ns, stop_ns):
+            yield time_ns, columns[signal.port]
+
+    def read(
+        self, name: str, start_ns: int | None = None, stop_ns: int | None = None
+    ) -> tuple[TimeArray, FloatArray]:
+        """Return instants (k,) and values (k, n) of the signal `name`, for start_ns <= instant < stop_ns.
+
+        Raises: UnknownSignal.
+        """
+        pieces = list(self.batches(name, start_ns, stop_ns))
+        if not pieces:
+            return np.empty(0, np.int64), np.empty((0, len(self.signal(name).labels)))
+        return np.concatenate([t for t, _ in pieces]), np.concatenate([v for _, v in pieces])
+
+    def frame(self, name: str) -> Any:
+        """Return a pandas DataFrame of the signal "grid.v_pu", a column for each label; or of all of federate "grid",
+        with columns "v_pu:671.2". Its index is the scenario's calendar, or the time since the start.
+
+        Raises: UnknownSignal; PluginError without pandas.
+        """
+        from derloop.results.frames import frame
+
+        ports = [signal for signal in self.signals() if signal.federate == name]
+        if not ports:
+            return frame(*_alone(self.read(name)), self.signal(name).labels, self.start)
+        columns = [f"{signal.port}:{label}" for signal in ports for label in signal.labels]
+        read = [self.read(signal.name) for signal in ports]
+        rows = min(time_ns.size for time_ns, _ in read)  # a run that goes on grows between two reads
+        return frame(read[0][0][:rows], [values[:rows] for _, values in read], columns, self.start)
+
+    def _find(self, name: str) -> tuple[Path, Signal]:
+        files = self._files()
+        for path, signals in files:
+            for signal in signals:
+                if signal.name == name:
+                    return path, signal
+        possible = [signal.name for _, signals in files for signal in signals]
+        raise UnknownSignal(f"{self.path}: no signal {name!r}{did_you_mean(name, possible)}")
+
+    def _files(self) -> list[tuple[Path, tuple[Signal, ...]]]:
+        """The file of each federate that has signals, in the run's order."""
+        found = [(path, self._head(path)) for path in _series_files(self.path)]
+        order = {str(name): i for i, name in enumerate(self.run.get("federates") or ())}
+        recorded = [(path, signals) for path, signals in found if signals]
+        return sorted(recorded, key=lambda item: (order.get(item[1][0].federate, len(order)), item[1][0].federate))
+
+    def _head(self, path: Path) -> tuple[Signal, ...]:
+        from derloop.results import series
+
+        if not self._heads.get(path):
+            self._heads[path] = series.signals(path)
+        return self._heads[path]
+
+
+def finish(folder: Path) -> None:
+    """Make Parquet of every Arrow stream in the run's folder; also of a run that was killed.
+
+    What has been done is not done again; what fails can be tried again. Each Parquet file appears whole.
+    Raises: DerloopError when the run is still being recorded.
+    """
+    from derloop.results.series import to_parquet
+
+    for path in sorted((folder / "series").glob("*.arrows")):
+        to_parquet(path)
+
+
+def _series_files(folder: Path) -> list[Path]:
+    """The files with series, the Parquet one where both kinds are there."""
+    series = folder / "series"
+    finished = sorted(series.glob("*.parquet"))
+    names = {path.stem for path in finished}
+    return finished + [path for path in sorted(series.glob("*.arrows")) if path.stem not in names]
+
+
+def _alone(read: tuple[TimeArray, FloatArray]) -> tuple[TimeArray, list[FloatArray]]:
+    return read[0], [read[1]]
+
+
+def _json(path: Path) -> object:
+    """What the file holds; None when it is missing or was cut short."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _instant(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None

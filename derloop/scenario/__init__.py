@@ -1,0 +1,1 @@
+"""Scenarios: from a JSON file to a federation, with every problem named by its JSON pointer."""

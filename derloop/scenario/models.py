@@ -1,0 +1,140 @@
+"""What stands in a scenario file, as frozen models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+
+from derloop.coupling import Convergence
+from derloop.federation import Coupling
+from derloop.kind import Kind, Settings
+from derloop.verdict import CheckKind
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", max_length=120)]
+NS = 1_000_000_000
+
+
+class CouplingSettings(Settings):
+    """How a device and its feeder bear on each other within one instant."""
+
+    mode: Literal["delayed", "converged"] = Field(
+        "delayed",
+        description="delayed: a device sees the feeder's voltage of one step ago. "
+        "converged: devices and feeder are stepped again for the same instant until the voltages hold still.",
+    )
+    tolerance: float = Field(
+        1e-6, gt=0, le=0.1, description="Largest change between two passes, in the wire's unit (pu for voltages)."
+    )
+    max_passes: int = Field(40, ge=2, le=1000, description="Passes after which a loop is given up and the run ends.")
+    depth: int = Field(5, ge=0, le=20, description="Earlier passes that Anderson acceleration looks back on.")
+
+    def convergence(self) -> Convergence:
+        return Convergence(self.tolerance, self.max_passes, self.depth)
+
+
+class Deadlines(Settings):
+    """How long a federate may take before the run ends in its name. Wall-clock seconds."""
+
+    join_s: float = Field(30.0, gt=0, le=3600, description="From the start of a run until every federate has joined.")
+    step_s: float = Field(30.0, gt=0, le=86400, description="For one step of one federate.")
+
+
+class WireSettings(Settings):
+    """A wire beyond those that follow from the ports' names."""
+
+    source: PortName = Field(alias="from", description="federate.port of an output.")
+    target: PortName = Field(alias="to", description="federate.port of an input.")
+    coupling: Coupling | None = Field(
+        None,
+        description="direct: this instant's value. delayed: the last before. converged: iterated. "
+        "Without it, what the input asks for.",
+    )
+
+
+class ScenarioFile(Settings):
+    """A scenario: who takes part, how long, and what must hold."""
+
+    schema_: str | None = Field(None, alias="$schema", description="The JSON Schema, for completion in editors.")
+    name: Name = Field(description="Short name, used for run folders and golden results.")
+    description: str = Field("", max_length=4000)
+    start: AwareDatetime = Field(description="Instant 0 with its offset from UTC: 2025-07-15T00:00:00-07:00.")
+    duration_s: float = Field(gt=0, le=100 * 366 * 86400.0, description="Simulated seconds.")
+    step_s: float = Field(ge=0.001, le=86400.0, description="Step of every federate that names none of its own.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Every random number of the run follows from it.")
+    engine: Literal["helics", "mosaik", "local"] = Field("helics", description="What moves the federates.")
+    placement: Literal["together", "apart"] = Field(
+        "together", description="HELICS only. together: in one process. apart: a process for each federate or loop."
+    )
+    coupling: CouplingSettings = Field(default_factory=CouplingSettings)
+    deadlines: Deadlines = Field(default_factory=Deadlines)
+    federates: dict[str, dict[str, Any]] = Field(min_length=1, max_length=2000)
+    wires: tuple[WireSettings, ...] = Field((), max_length=100_000)
+    checks: tuple[dict[str, Any], ...] = Field((), max_length=10_000)
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> ScenarioFile:
+        if to_ns(self.duration_s) % to_ns(self.step_s):
+            raise ValueError(f"duration_s {self.duration_s:g} is no multiple of step_s {self.step_s:g}")
+        return self
+
+
+def to_ns(seconds: float) -> int:
+    return round(seconds * NS)
+
+
+@dataclass(frozen=True, slots=True)
+class FederateEntry:
+    """One federate of a scenario: its kind and its settings, typed."""
+
+    name: str
+    kind: Kind
+    settings: Settings
+    via: str
+    """"model", or the realisation that takes the model's place: "emulator", "bench:inverter-1"."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckEntry:
+    name: str
+    kind: CheckKind
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A scenario that has been read: typed, with defaults, but with nothing built yet."""
+
+    path: Path
+    file: ScenarioFile
+    document: Mapping[str, Any]
+    """As read, after overrides."""
+    overrides: tuple[str, ...]
+    federates: Mapping[str, FederateEntry]
+    checks: tuple[CheckEntry, ...]
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+    @property
+    def start(self) -> datetime:
+        return self.file.start
+
+    @property
+    def step_ns(self) -> int:
+        return to_ns(self.file.step_s)
+
+    @property
+    def until_ns(self) -> int:
+        return to_ns(self.file.duration_s)

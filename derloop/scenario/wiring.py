@@ -1,0 +1,65 @@
+"""Which wires a scenario has: those that it states, and those that follow from the ports' names.
+
+A port called `<federate>.<port>` belongs to the named federate: the grid's input `pv.p_kw` is wired from output `p_kw` of
+`pv`, a control's output `battery.p_set_kw` to input `p_set_kw` of `battery`. A wire that the scenario states to an input
+takes the place of the implied one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from derloop.contract import Arrival, Interface
+from derloop.federation import Coupling, Ref, Wire
+from derloop.scenario.models import CouplingSettings, WireSettings
+
+
+def wires(
+    interfaces: Mapping[str, Interface], stated: Sequence[WireSettings], coupling: CouplingSettings
+) -> tuple[Wire, ...]:
+    """Return every wire of the scenario, the stated ones first."""
+    explicit = [_stated(interfaces, w, f"/wires/{i}", coupling) for i, w in enumerate(stated)]
+    ends = {w.target for w in explicit}
+    implied = {pair: None for pair in _implied(interfaces) if pair[1] not in ends}
+    made = [
+        Wire(source, target, _coupling(_arrival(interfaces, target), coupling), f"/federates/{target.federate}")
+        for source, target in implied
+    ]
+    return (*explicit, *made)
+
+
+def _ref(text: str) -> Ref:
+    federate, _, port = text.partition(".")
+    return Ref(federate, port)
+
+
+def _stated(
+    interfaces: Mapping[str, Interface], wire: WireSettings, pointer: str, coupling: CouplingSettings
+) -> Wire:
+    target = _ref(wire.target)
+    chosen = wire.coupling or _coupling(_arrival(interfaces, target), coupling)
+    return Wire(_ref(wire.source), target, chosen, pointer)
+
+
+def _implied(interfaces: Mapping[str, Interface]) -> Iterator[tuple[Ref, Ref]]:
+    for name, interface in interfaces.items():
+        for port in interface.inputs:
+            other = _ref(port)
+            if other.federate in interfaces and other.port in interfaces[other.federate].outputs:
+                yield other, Ref(name, port)
+        for port in interface.outputs:
+            other = _ref(port)
+            if other.federate in interfaces and other.port in interfaces[other.federate].inputs:
+                yield Ref(name, port), other
+
+
+def _arrival(interfaces: Mapping[str, Interface], target: Ref) -> Arrival:
+    interface = interfaces.get(target.federate)
+    port = interface.inputs.get(target.port) if interface else None
+    return port.arrival if port else "now"
+
+
+def _coupling(arrival: Arrival, coupling: CouplingSettings) -> Coupling:
+    if arrival == "coupled":
+        return coupling.mode
+    return "delayed" if arrival == "before" else "direct"

@@ -1,0 +1,75 @@
+"""What a check says of a run, and how a kind of check comes in.
+
+A package offers a `CheckKind` under the entry-point group `derloop.checks`; `derloop.plugins` finds it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derloop.contract import FloatArray
+from derloop.kind import Settings
+
+Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One check, judged: what was measured against which limit, where and when it was worst."""
+
+    check: str
+    """The name that the scenario gives it, or the kind's."""
+    kind: str
+    outcome: Outcome
+    text: str
+    """One sentence for a person."""
+    measured: float | None = None
+    limit: float | None = None
+    margin: float | None = None
+    """How far on the good side of the limit; negative when the check failed."""
+    unit: str = ""
+    where: str = ""
+    """Signal and element where it was worst: "grid.v_pu at '671.2'"."""
+    when_ns: int | None = None
+    source: str = ""
+    """Where the limit comes from: standard and clause, or 'scenario'."""
+
+
+class SignalInfo(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def step_ns(self) -> int: ...
+
+
+class Recorded(Protocol):
+    """What a check reads of a run."""
+
+    def select(self, pattern: str) -> tuple[SignalInfo, ...]:
+        """Return the signals whose "federate.port" fits a glob pattern."""
+        ...
+
+    def read(self, name: str) -> tuple[NDArray[np.int64], FloatArray]:
+        """Return instants in ns, shape (k,), and values, shape (k, n)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CheckKind:
+    """One kind of check, as `derloop kinds` lists it."""
+
+    name: str
+    summary: str
+    settings: type[Settings]
+    judge: Callable[[Any, Recorded], Verdict]
+    signals: Callable[[Any], tuple[tuple[tuple[str, ...], str], ...]]
+    """The signals it needs, each with the path of the setting that names it: ((("signal",), "grid.v_pu"),)."""

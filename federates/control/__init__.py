@@ -1,0 +1,1 @@
+"""Controls: they command other federates and have no place on the feeder."""

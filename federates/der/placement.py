@@ -1,0 +1,248 @@
+"""How the devices of a fleet meet the feeder: listed one by one, or spread over it by chance.
+
+A spread draws single-phase places, with replacement, from
+
+- `"loads"`: the nodes that carry load, each with a probability in proportion to its kW (a load of several
+  phases counts in equal parts);
+- `"buses"`: the phases of the buses that carry load, all equally likely;
+- a list: the phases of what is listed, all equally likely.
+
+Every draw has a stream of its own, made from the seed of the federate and from what is drawn. So one more setting that
+is drawn does not move the others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from zlib import crc32
+
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainSerializer, Tag, WithJsonSchema
+
+from derloop.contract import FloatArray
+from derloop.errors import did_you_mean
+from derloop.kind import Context, Place, PlaceError, Settings, Terminal
+
+Path = tuple[str | int, ...]
+"""Leads to a setting."""
+BUS_PATTERN = r"^[^.\s]+(\.\d+)*$"
+
+
+# --- settings ----------------------------------------------------------------------------------------
+
+
+def _as_range(value: Any) -> Any:
+    """Return one number as the range that holds only it."""
+    return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"a range is [min, max], but {value[0]:g} is more than {value[1]:g}")
+    return value
+
+
+def _as_written(value: tuple[float, float]) -> float | list[float]:
+    return value[0] if value[0] == value[1] else list(value)
+
+
+_POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+_SIZE_SCHEMA = {"anyOf": [_POSITIVE, {"type": "array", "items": _POSITIVE, "minItems": 2, "maxItems": 2}]}
+_Positive = Annotated[float, Field(gt=0, le=1e9)]
+
+Size = Annotated[
+    tuple[_Positive, _Positive],
+    BeforeValidator(_as_range),
+    AfterValidator(_ordered),
+    PlainSerializer(_as_written),
+    WithJsonSchema(_SIZE_SCHEMA),
+]
+"""A positive number for each device, or `[min, max]` from which each device's is drawn (uniform, seeded)."""
+
+
+class Spot(Settings):
+    """One device at a place that is named."""
+
+    bus: str = Field(
+        pattern=BUS_PATTERN,
+        description="Bus and nodes as OpenDSS writes them: `645.2` is phase 2 of bus 645; "
+        "without nodes, all phases of the bus.",
+        examples=["645.2", "671.1.2.3"],
+    )
+    rated_kva: float | None = Field(
+        default=None, gt=0, le=1e9, description="Rated apparent power, kVA. Without it, the fleet's.", examples=[6.0]
+    )
+    label: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$",
+        max_length=64,
+        description="Name of the device in results. Without it, the fleet's name and the device's number.",
+        examples=["roof_12"],
+    )
+
+
+def _written(value: Any) -> str:
+    return "one" if isinstance(value, str) else "several"
+
+
+class Spread(Settings):
+    """Single-phase devices at places that are drawn by chance, the same in every run."""
+
+    count: int = Field(ge=1, le=1_000_000, description="How many devices.", examples=[40])
+    on: Annotated[
+        Annotated[Literal["loads", "buses"], Tag("one")]
+        | Annotated[tuple[Annotated[str, Field(pattern=BUS_PATTERN)], ...], Field(min_length=1), Tag("several")],
+        Discriminator(_written),
+    ] = Field(
+        default="loads",
+        description="`loads`: where the feeder has load, in proportion to it; `buses`: any phase of a bus that has "
+        "load; or a list of buses with or without nodes.",
+        examples=["loads", ["645.2", "671"]],
+    )
+
+
+def _spread_or_places(value: Any) -> str:
+    return "places" if isinstance(value, list | tuple) else "spread"
+
+
+S = TypeVar("S", bound=Spot)
+At = Annotated[
+    Annotated[tuple[S, ...], Field(min_length=1, max_length=1_000_000), Tag("places")]
+    | Annotated[Spread, Tag("spread")],
+    Discriminator(_spread_or_places),
+]
+"""Type of the setting `at`, with the kind's own sort of `Spot`."""
+
+
+# --- chance ------------------------------------------------------------------------------------------
+
+
+def stream(context: Context, purpose: str) -> np.random.Generator:
+    """Return the random numbers that a federate uses for `purpose` alone."""
+    return np.random.default_rng([context.seed, crc32(purpose.encode())])
+
+
+def draw(size: tuple[float, float], count: int, context: Context, purpose: str) -> FloatArray:
+    """Return one value (count,) for each device, uniform within `size`."""
+    return stream(context, purpose).uniform(*size, count)
+
+
+# --- places ------------------------------------------------------------------------------------------
+
+
+class _Found(NamedTuple):
+    bus: str
+    phases: tuple[int, ...]
+
+
+def place(
+    at: tuple[Spot, ...] | Spread, rated_kva: tuple[float, float] | None, context: Context
+) -> tuple[Terminal, ...]:
+    """Return where the devices of the fleet `context.name` stand.
+
+    Raises PlaceError with everything that is wrong; its paths start at the fleet's settings.
+    """
+    if context.feeder is None:
+        raise PlaceError([(("at",), "there is no feeder on which a device could stand")])
+    if isinstance(at, Spread):
+        return _spread(at, rated_kva, context, context.feeder)
+    return _listed(at, rated_kva, context, context.feeder)
+
+
+def _listed(
+    spots: tuple[Spot, ...], rated_kva: tuple[float, float] | None, context: Context, feeder: Place
+) -> tuple[Terminal, ...]:
+    problems: list[tuple[Path, str]] = []
+    labels = [spot.label or f"{context.name}_{i}" for i, spot in enumerate(spots)]
+    found = _find([spot.bus for spot in spots], feeder, problems)
+    problems[:] = [(("at", index, "bus"), what) for (index,), what in problems]
+    problems += _label_problems(spots, labels)
+    if rated_kva is None:
+        what = "neither the device nor the fleet has a rated_kva"
+        problems += [(("at", i, "rated_kva"), what) for i, spot in enumerate(spots) if spot.rated_kva is None]
+    if problems:
+        raise PlaceError(problems)
+    fleet = draw(rated_kva or (1.0, 1.0), len(spots), context, "rated_kva")
+    return tuple(
+        Terminal(label, where.bus, where.phases, float(kva) if spot.rated_kva is None else spot.rated_kva)
+        for label, where, spot, kva in zip(labels, found, spots, fleet, strict=True)
+    )
+
+
+def _label_problems(spots: tuple[Spot, ...], labels: list[str]) -> list[tuple[Path, str]]:
+    count = Counter(labels)
+    return [
+        (("at", i, "label"), f"{count[spot.label]} devices of the fleet are called {spot.label!r}")
+        for i, spot in enumerate(spots)
+        if spot.label is not None and count[spot.label] > 1
+    ]
+
+
+def _find(buses: Iterable[str], feeder: Place, problems: list[tuple[Path, str]]) -> list[_Found]:
+    """Return the places that are there, and add to `problems` those that are not, each with its index."""
+    found: list[_Found] = []
+    for index, written in enumerate(buses):
+        name, *nodes = written.lower().split(".")
+        phases = tuple(map(int, nodes))
+        what = _misplaced(name, phases, feeder)
+        if what:
+            problems.append(((index,), what))
+        else:
+            found.append(_Found(name, phases or feeder.buses[name].phases))
+    return found
+
+
+def _misplaced(name: str, phases: tuple[int, ...], feeder: Place) -> str:
+    """Return what is wrong with a place, empty if nothing is."""
+    if name not in feeder.buses:
+        return f"the feeder has no bus {name!r}" + did_you_mean(name, [*feeder.buses])
+    there = feeder.buses[name].phases
+    missing = [str(phase) for phase in phases if phase not in there]
+    if missing:
+        return f"bus {name!r} has no phase {', '.join(missing)}; it has {', '.join(map(str, there))}"
+    if len(set(phases)) < len(phases):
+        return f"bus {name!r}: a phase is named twice"
+    return ""
+
+
+def _spread(
+    spread: Spread, rated_kva: tuple[float, float] | None, context: Context, feeder: Place
+) -> tuple[Terminal, ...]:
+    problems: list[tuple[Path, str]] = []
+    if rated_kva is None:
+        problems.append((("rated_kva",), "missing: the devices of a spread have the fleet's rated_kva"))
+    weights = _candidates(spread, feeder, problems)
+    if not weights and not problems:
+        problems.append((("at", "on"), "the feeder has no load at which a device could stand"))
+    if problems or rated_kva is None:
+        raise PlaceError(problems)
+    nodes = sorted(weights)
+    weight = np.array([weights[node] for node in nodes])
+    chosen = stream(context, "at").choice(len(nodes), spread.count, p=weight / weight.sum())
+    kva = draw(rated_kva, spread.count, context, "rated_kva")
+    return tuple(
+        Terminal(f"{context.name}_{i}", nodes[k][0], (nodes[k][1],), float(kva[i])) for i, k in enumerate(chosen)
+    )
+
+
+def _candidates(spread: Spread, feeder: Place, problems: list[tuple[Path, str]]) -> dict[tuple[str, int], float]:
+    """Return the nodes at which a device may stand, each with its weight."""
+    if spread.on == "loads":
+        return _loaded_nodes(feeder)
+    if spread.on == "buses":
+        buses = {load.bus for load in feeder.loads.values()}
+        return {(bus, phase): 1.0 for bus in buses for phase in feeder.buses[bus].phases}
+    missing: list[tuple[Path, str]] = []
+    found = _find(spread.on, feeder, missing)
+    problems += [(("at", "on", *index), what) for index, what in missing]
+    return {(where.bus, phase): 1.0 for where in found for phase in where.phases}
+
+
+def _loaded_nodes(feeder: Place) -> dict[tuple[str, int], float]:
+    kw: dict[tuple[str, int], float] = defaultdict(float)
+    for load in feeder.loads.values():
+        for phase in load.phases:
+            kw[load.bus, phase] += load.kw / len(load.phases)
+    return {node: value for node, value in kw.items() if value > 0}

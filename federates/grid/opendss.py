@@ -1,0 +1,249 @@
+"""Kind `opendss`: a distribution feeder, solved by OpenDSS at each instant.
+
+Every device that meets the feeder is wired to it by name: the feeder's input `pv.p_kw` takes output `p_kw` of federate
+`pv`, its output `pv.v_pu` feeds input `v_pu`. Devices inject (positive: into the feeder); federates that drive loads of the
+feeder file give the powers that these draw (positive: drawn) at nominal voltage, and the load keeps its own voltage model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.errors import did_you_mean
+from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Settings, Terminal
+from federates.grid.feeder_file import feeder_problems
+from federates.grid.solver import Setpoints, Solver, SolverError
+
+SQRT3 = 3**0.5
+
+
+class OpenDssSettings(Settings):
+    feeder: str = Field(
+        min_length=1, max_length=500, description="The .dss file, relative to the scenario.", examples=["feeders/ieee13/ieee13.dss"]
+    )
+    regulators: Literal["active", "locked"] = Field(
+        "active", description="locked: every control of the feeder file rests, taps stay where the file has them."
+    )
+    tolerance: float = Field(1e-7, ge=1e-10, le=1e-3, description="OpenDSS's own tolerance, pu.")
+    max_iterations: int = Field(100, ge=5, le=10_000, description="Iterations of one solution.")
+    sane_v_pu: tuple[float, float] = Field(
+        (0.3, 2.0),
+        description="A solution with an energised node outside this band ends the run, for OpenDSS calls some "
+        "collapsed states converged.",
+    )
+    step_s: float | None = Field(None, ge=0.001, le=86400, description="Its own step; the scenario's without it.")
+
+
+class Feeder:
+    """What is known of a feeder before anything is solved; and the solver that has read it."""
+
+    def __init__(self, settings: OpenDssSettings, context: Context) -> None:
+        self.path = _feeder_path(settings.feeder, context)
+        try:
+            self.solver = Solver(self.path)
+        except SolverError as error:
+            raise PlaceError([(("feeder",), f"OpenDSS refuses {settings.feeder}: {error}")]) from error
+        self._buses, self._loads = self.solver.buses(), self.solver.loads()
+
+    @property
+    def buses(self) -> Mapping[str, Bus]:
+        return self._buses
+
+    @property
+    def loads(self) -> Mapping[str, FeederLoad]:
+        return self._loads
+
+
+def _feeder_path(feeder: str, context: Context) -> Path:
+    """Return the feeder's path when it may be given to OpenDSS; raise PlaceError with every reason why not."""
+    path = (context.folder / feeder).resolve()
+    if context.trust_feeder:
+        if not path.is_file():
+            raise PlaceError([(("feeder",), f"no file {feeder!r} in {context.folder}")])
+        return path
+    if not path.is_relative_to(context.folder.resolve()):
+        raise PlaceError([(("feeder",), f"{feeder!r} leaves the scenario's folder; --trust-feeder allows it")])
+    if not path.is_file():
+        there = [str(p.relative_to(context.folder)) for p in sorted(context.folder.glob("**/*.dss"))[:50]]
+        raise PlaceError([(("feeder",), f"no file {feeder!r}" + did_you_mean(feeder, there))])
+    if problems := feeder_problems(path, context.folder.resolve()):
+        raise PlaceError([(("feeder",), str(problem)) for problem in problems])
+    return path
+
+
+class OpenDssFeeder:
+    """The feeder as a federate."""
+
+    def __init__(self, settings: OpenDssSettings, context: Context, feeder: Feeder) -> None:
+        self._settings, self._solver = settings, feeder.solver
+        self._drives = [_Group(name, t, feeder) for name, t in context.terminals.items() if t]
+        for group in self._drives:
+            group.add(self._solver)
+        self._solver.prepare(settings.regulators == "active", settings.tolerance, settings.max_iterations)
+        for group in self._drives:
+            group.attach(self._solver)
+        self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
+        self._regulators = self._solver.regulators()
+        self._kept = self._moved = self._controls()
+        self._now_ns = -1
+        step_ns = round(settings.step_s * 1e9) if settings.step_s else context.step_ns
+        self._interface = Interface(step_ns, self._inputs(), self._outputs())
+        self._v_pu = np.zeros(len(self._solver.nodes))
+
+    @property
+    def interface(self) -> Interface:
+        return self._interface
+
+    def _inputs(self) -> dict[str, Port]:
+        ports = {}
+        for group in self._drives:
+            ports[f"{group.name}.p_kw"] = Port("kW", group.labels)
+            ports[f"{group.name}.q_kvar"] = Port("kvar", group.labels)
+        return ports
+
+    def _outputs(self) -> dict[str, Port]:
+        ports = {
+            "v_pu": Port("pu", self._solver.nodes),
+            "head_kw": Port("kW", ("head",)),
+            "head_kvar": Port("kvar", ("head",)),
+            "losses_kw": Port("kW", ("feeder",)),
+        }
+        if self._regulators:
+            ports["taps"] = Port("1", self._regulators)
+        return ports | {f"{g.name}.v_pu": Port("pu", g.labels) for g in self._drives if g.sees_voltage}
+
+    def start(self) -> Values:
+        """Solve as the feeder file stands, with devices that inject nothing."""
+        return self._solved("before the first step")
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        """Give every device's power to the feeder and solve it.
+
+        inputs: `<federate>.p_kw`, `<federate>.q_kvar`, kW and kvar.
+        Returns `v_pu` (pu of each bus's line-to-neutral base), `head_kw` and `head_kvar` (drawn from the bulk system),
+        `losses_kw`, `taps` and `<federate>.v_pu` (mean over a device's phases).
+        Raises SolverError where OpenDSS finds no solution or a collapsed one.
+        """
+        if now_ns == self._now_ns:
+            self._restore(self._kept)
+        else:
+            self._kept, self._now_ns = self._moved, now_ns
+        for group in self._drives:
+            group.write(inputs)
+        values = self._solved(f"at {now_ns / 1e9:g} s")
+        self._moved = self._controls()
+        return values
+
+    def stop(self) -> None:
+        """Nothing to close: the solver goes with its last reference."""
+
+    def _solved(self, when: str) -> dict[str, FloatArray]:
+        self._solver.solve()
+        np.abs(self._solver.voltages(), out=self._v_pu)
+        self._v_pu /= self._bases_v
+        self._check_sane(when)
+        p_kw, q_kvar = self._solver.source_power()
+        values = {
+            "v_pu": self._v_pu,
+            "head_kw": np.array([p_kw]),
+            "head_kvar": np.array([q_kvar]),
+            "losses_kw": np.array([self._solver.losses_kw()]),
+        }
+        if self._regulators:
+            values["taps"] = self._solver.taps()
+        return values | {f"{g.name}.v_pu": g.v_pu(self._v_pu) for g in self._drives if g.sees_voltage}
+
+    def _check_sane(self, when: str) -> None:
+        low, high = self._settings.sane_v_pu
+        if low <= self._v_pu.min() and self._v_pu.max() <= high:
+            return
+        worst = int(np.maximum(low - self._v_pu, self._v_pu - high).argmax())
+        raise SolverError(
+            f"voltage collapse {when}: {self._v_pu[worst]:.3f} pu at {self._solver.nodes[worst]!r}, "
+            f"sane is {low:g} to {high:g} (setting sane_v_pu)"
+        )
+
+    def _controls(self) -> tuple[FloatArray, list[list[int]]]:
+        if self._settings.regulators == "locked":
+            return np.zeros(0), []
+        return self._solver.taps(), self._solver.capacitor_states()
+
+    def _restore(self, controls: tuple[FloatArray, list[list[int]]]) -> None:
+        taps, capacitors = controls
+        if not np.array_equal(taps, self._moved[0]):
+            self._solver.set_taps(taps)
+        if capacitors != self._moved[1]:
+            self._solver.set_capacitor_states(capacitors)
+
+
+class _Group:
+    """The devices of one federate at the feeder."""
+
+    def __init__(self, name: str, terminals: Sequence[Terminal], feeder: Feeder) -> None:
+        self.name, self._terminals, self._feeder = name, terminals, feeder
+        self.labels = tuple(t.label for t in terminals)
+        self.sees_voltage = not any(t.element for t in terminals)
+        self._p_port, self._q_port = f"{name}.p_kw", f"{name}.q_kvar"
+        self._sign = -1.0 if terminals[0].draws and self.sees_voltage else 1.0
+
+    def add(self, solver: Solver) -> None:
+        for index, terminal in enumerate(self._terminals):
+            if not terminal.element:
+                kv = self._feeder.buses[terminal.bus].kv_ln * (1.0 if len(terminal.phases) == 1 else SQRT3)
+                solver.add_injection(f"{self.name}_{index}", terminal.bus, terminal.phases, kv)
+
+    def attach(self, solver: Solver) -> None:
+        self._setpoints = self._made(solver)
+        number = {node: index for index, node in enumerate(solver.nodes)}
+        most = max(len(t.phases) for t in self._terminals)
+        self._nodes = np.zeros((len(self._terminals), most), dtype=np.intp)
+        self._weights = np.zeros((len(self._terminals), most))
+        for row, terminal in enumerate(self._terminals):
+            for column, phase in enumerate(terminal.phases):
+                self._nodes[row, column] = number[f"{terminal.bus}.{phase}"]
+                self._weights[row, column] = 1 / len(terminal.phases)
+
+    def _made(self, solver: Solver) -> Setpoints:
+        if self.sees_voltage:
+            return solver.injections([f"{self.name}_{i}" for i in range(len(self._terminals))])
+        return solver.drawn_by([t.element for t in self._terminals])
+
+    def write(self, inputs: Values) -> None:
+        np.multiply(inputs[self._p_port], self._sign, out=self._setpoints.p_kw)
+        np.multiply(inputs[self._q_port], self._sign, out=self._setpoints.q_kvar)
+        self._setpoints.write()
+
+    def v_pu(self, v_pu: FloatArray) -> FloatArray:
+        """Return what each device sees, shape (devices,): the mean over its phases."""
+        return np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
+
+
+def _check_terminals(context: Context) -> None:
+    """Refuse two federates that drive one load."""
+    driven = sorted((t.element, name) for name, terminals in context.terminals.items() for t in terminals if t.element)
+    for element, drivers in groupby(driven, key=lambda pair: pair[0]):
+        names = [name for _, name in drivers]
+        if len(names) > 1:
+            raise PlaceError([((), f"load {element!r} is driven more than once, by {' and '.join(names)}")])
+
+
+def _build(settings: OpenDssSettings, context: Context) -> OpenDssFeeder:
+    _check_terminals(context)
+    feeder = context.feeder if isinstance(context.feeder, Feeder) else Feeder(settings, context)
+    return OpenDssFeeder(settings, context, feeder)
+
+
+KIND = Kind(
+    name="opendss",
+    summary="A distribution feeder from an OpenDSS file, solved at each step.",
+    settings=OpenDssSettings,
+    build=_build,
+    place=Feeder,
+)
