@@ -685,11 +685,23 @@ class EmulatorServer:
         return Address(self._host, listener.sockets[0].getsockname()[1], self._unit)
 
     async def _shut_down(self) -> None:
-        """Close listeners and connections, and let the loop carry that out."""
-        while self._servers:
-            await self._servers.pop().shutdown()  # type: ignore[no-untyped-call]
-        for _ in range(3):
-            await asyncio.sleep(0)
+        """Close listeners and connections, those too that are just being accepted, and let that be done."""
+        served, self._servers = self._servers, []
+        handlers = [handler for server in served for handler in server.active_connections.values()]
+        for server in served:
+            await server.shutdown()  # type: ignore[no-untyped-call]
+        await _some_turns()
+        late = (handler for server in served for handler in server.active_connections.values())
+        for handler in (*handlers, *late):
+            if handler.transport:
+                handler.transport.close()
+        await _some_turns()
+
+
+async def _some_turns() -> None:
+    """Let the loop do what is scheduled, and what that schedules."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 _Action = Callable[

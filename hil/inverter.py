@@ -374,9 +374,7 @@ class SunSpecDevice:
         end_s, pause_s = time.monotonic() + ADOPTION_S, 0.002
         while (result := await self._read_value("705.AdptCrvRslt")) == 0:
             if time.monotonic() > end_s:
-                raise Rejected(
-                    self.name, f"has not adopted volt-var curve {slot + 1} within {ADOPTION_S:g} s"
-                )
+                raise Rejected(self.name, f"has not adopted volt-var curve {slot + 1} within {ADOPTION_S:g} s")
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.5)
         if result != 1:

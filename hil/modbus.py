@@ -150,9 +150,7 @@ class Link:
             lambda client: client.read_holding_registers(address, count=count, device_id=self.address.unit),
         )
         if len(answer.registers) != count:
-            raise Rejected(
-                self.device, f"{self.address}: read {address}+{count}: {len(answer.registers)} came"
-            )
+            raise Rejected(self.device, f"{self.address}: read {address}+{count}: {len(answer.registers)} came")
         self.traffic.registers_read += count
         return np.array(answer.registers, dtype=np.uint16)
 
@@ -189,9 +187,7 @@ class Link:
             self.traffic.seconds += time.perf_counter() - began
         raise Unreachable(self.device, f"{self.address}: {what}: {'; then '.join(dict.fromkeys(reasons))}")
 
-    async def _attempt(
-        self, what: str, send: Callable[[AsyncModbusTcpClient], Any], share_s: float
-    ) -> ModbusPDU:
+    async def _attempt(self, what: str, send: Callable[[AsyncModbusTcpClient], Any], share_s: float) -> ModbusPDU:
         try:
             async with asyncio.timeout(share_s):
                 client = await self._connected()

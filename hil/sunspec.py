@@ -294,9 +294,7 @@ class _Entry(NamedTuple):
     definition: Mapping[str, Any]
 
 
-def _lay_out(
-    group: Mapping[str, Any], counts: Mapping[str, int], prefix: str = "", at: int = 0
-) -> Iterator[_Entry]:
+def _lay_out(group: Mapping[str, Any], counts: Mapping[str, int], prefix: str = "", at: int = 0) -> Iterator[_Entry]:
     """Yield a group's points in register order, then those of its groups, each repeated as `counts` says."""
     for point in group["points"]:
         length = KINDS[point["type"]].registers or int(point["size"])
@@ -606,9 +604,7 @@ def _compile_found(block: ModelBlock, image: RegisterArray, base: int) -> list[P
     return _compile(block, _layout_values(block, entries, image, base))
 
 
-def _layout_values(
-    block: ModelBlock, entries: Iterable[_Entry], image: RegisterArray, base: int
-) -> dict[str, Value]:
+def _layout_values(block: ModelBlock, entries: Iterable[_Entry], image: RegisterArray, base: int) -> dict[str, Value]:
     """Return what a layout depends on: the scale factors and counts among the entries, by path."""
     values: dict[str, Value] = {}
     for entry in entries:

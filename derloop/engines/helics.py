@@ -11,7 +11,6 @@ iteration is not used.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -19,13 +18,14 @@ from uuid import uuid4
 import helics
 from helics.capi import ffi, lib
 
-from derloop.engines.stepping import Stepper
+from derloop.engines.stepping import Cancelled, Stepper
 from derloop.errors import DerloopError, EngineError
 
 PHASE_NS = 1000
 """HELICS counts in double seconds: a microsecond is exact for a century, a nanosecond for 52 days."""
 SETTLE_S = 1.0
 """How long the units may take to leave after one of them has failed."""
+POLL_S = 0.05
 _QUIET = "--loglevel=no_print"
 _wedged: list[object] = []
 """What HELICS may still call after a run that could not be ended in order."""
@@ -52,6 +52,10 @@ class Broker:
             raise EngineError("HELICS could not start its broker")
 
     def close(self) -> None:
+        """Disconnect; where federates are still at work, it is left to the end of the process."""
+        if _wedged:
+            _wedged.append(self)
+            return
         helics.helicsBrokerDisconnect(self._broker)
         helics.helicsBrokerFree(self._broker)
 
@@ -59,22 +63,22 @@ class Broker:
 class Federates:
     """The units of this process as HELICS federates: entered, granted, and left together."""
 
-    def __init__(self, steppers: list[Stepper], until_ns: int, transport: Transport, broker: str = "") -> None:
+    def __init__(self, steppers: list[Stepper], until_ns: int, transport: Transport) -> None:
         self.aborted = threading.Event()
         self.failure: BaseException | None = None
         self._left = threading.Semaphore(0)
         self._cells: list[_Cell] = []
         self._steppers = steppers
-        self._until_ns, self._transport, self._broker = until_ns, transport, broker
+        self._until_ns, self._transport = until_ns, transport
         self._lock = threading.Lock()
 
     def enter(self) -> None:
         """Register and enter; from here on HELICS calls the units. Returns once entering is under way."""
         computing = [s for s in self._steppers if not s.unit.blocking]
-        shared = _core(self._transport, self._broker, len(computing)) if computing else ""
+        shared = _core(self._transport, len(computing)) if computing else ""
         for stepper in self._steppers:
             if stepper.unit.blocking:
-                core = _core(self._transport, self._broker, 1)
+                core = _core(self._transport, 1)
                 self._cells.append(_ThreadCell(stepper, self, core))
             else:
                 self._cells.append(_CallbackCell(stepper, self, shared))
@@ -89,14 +93,14 @@ class Federates:
     def core_type(self) -> str:
         return self._transport.core_type
 
-    def wait(self, watch: Callable[[], None], interval_s: float = 0.05) -> None:
-        """Return when every unit has left; call `watch` meanwhile. Raise what a unit raised."""
+    def wait(self) -> None:
+        """Return when every unit has left; raise what a unit raised."""
         remaining = len(self._cells)
         while remaining and not self.aborted.is_set():
-            if self._left.acquire(timeout=interval_s):
+            if self._left.acquire(timeout=POLL_S):
                 remaining -= 1
-            else:
-                watch()
+            elif self._steppers[0].cancelled.is_set():
+                self.abort(Cancelled())
         while remaining and self._left.acquire(timeout=SETTLE_S):
             remaining -= 1
         if self.failure:
@@ -118,10 +122,6 @@ class Federates:
             return
         for cell in self._cells:
             cell.free()
-
-    @property
-    def is_wedged(self) -> bool:
-        return any(not cell.has_left for cell in self._cells)
 
 
 class _Cell:
@@ -274,10 +274,9 @@ class _ThreadCell(_Cell):
         super().free()
 
 
-def _core(transport: Transport, broker: str, federates: int) -> str:
+def _core(transport: Transport, federates: int) -> str:
     name = f"derloop-core-{uuid4().hex}"
-    to_broker = f"--broker={broker}" if broker else ""
-    options = f"-f {federates} {_QUIET} {to_broker} {transport.core_options}"
+    options = f"-f {federates} {_QUIET} {transport.core_options}"
     try:
         helics.helicsCreateCore(transport.core_type, name, options)
     except helics.HelicsException as error:
@@ -285,19 +284,25 @@ def _core(transport: Transport, broker: str, federates: int) -> str:
     return name
 
 
-def run(steppers: list[Stepper], until_ns: int, watch: Callable[[], None]) -> None:
-    """Run the units in this process; call `watch` about every 50 ms, which may raise to end the run."""
+def run(steppers: list[Stepper], until_ns: int) -> None:
+    """Step the units until `until_ns` in this process, on a broker of their own that has no socket."""
     for stepper in steppers:
         stepper.start()
     broker = Broker(len(steppers))
-    federates = Federates(steppers, until_ns, Transport(), broker.name)
+    try:
+        join(steppers, until_ns, Transport(core_options=f"--broker={broker.name}"))
+    finally:
+        broker.close()
+
+
+def join(steppers: list[Stepper], until_ns: int, transport: Transport) -> None:
+    """Step started units as federates of a broker that may be elsewhere. Raises what a unit raised."""
+    federates = Federates(steppers, until_ns, transport)
     try:
         federates.enter()
-        federates.wait(watch)
+        federates.wait()
     except BaseException as error:
         federates.abort(error)
         raise
     finally:
         federates.close()
-        if not federates.is_wedged:
-            broker.close()

@@ -6,7 +6,6 @@ grows with the square of the first and with each single value. A wire back to a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import gcd
 from typing import Any
 
@@ -30,7 +29,6 @@ class UnitSimulator(mosaik_api_v3.Simulator):
     def init(self, sid: str, time_resolution: float = 1.0, **params: Any) -> Any:
         self._stepper: Stepper = params["stepper"]
         self._tick_ns: int = params["tick_ns"]
-        self._watch: Callable[[], None] = params["watch"]
         self.meta["models"] = {"Unit": {"public": True, "params": [], "attrs": [_VALUES]}}
         return self.meta
 
@@ -38,7 +36,6 @@ class UnitSimulator(mosaik_api_v3.Simulator):
         return [{"eid": _ENTITY, "type": model}]
 
     def step(self, time: int, inputs: Any, max_advance: int) -> int:
-        self._watch()
         feeds = self._stepper.inbox.feeds
         for source, payload in inputs.get(_ENTITY, {}).get(_VALUES, {}).items():
             feeds[source.rsplit(".", 1)[0]].payload[:] = payload
@@ -49,8 +46,8 @@ class UnitSimulator(mosaik_api_v3.Simulator):
         return {_ENTITY: {_VALUES: self._stepper.outbox.payload.copy()}}
 
 
-def run(steppers: list[Stepper], until_ns: int, watch: Callable[[], None]) -> None:
-    """Run the units in this process; `watch` is called at each step and may raise to end the run."""
+def run(steppers: list[Stepper], until_ns: int) -> None:
+    """Step the units until `until_ns` as simulators of one mosaik world."""
     logger.disable("mosaik")
     tick_ns = gcd(*(stepper.unit.step_ns for stepper in steppers))
     for stepper in steppers:
@@ -59,7 +56,7 @@ def run(steppers: list[Stepper], until_ns: int, watch: Callable[[], None]) -> No
         {"Unit": {"python": f"{__name__}:UnitSimulator"}}, time_resolution=tick_ns / 1e9, skip_greetings=True
     ) as world:
         entities = {
-            s.unit.name: world.start("Unit", sim_id=s.unit.name, stepper=s, tick_ns=tick_ns, watch=watch).Unit()
+            s.unit.name: world.start("Unit", sim_id=s.unit.name, stepper=s, tick_ns=tick_ns).Unit()
             for s in steppers
         }
         start = {s.unit.name: s.outbox.payload.copy() for s in steppers}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from threading import Event
 from time import monotonic
 
 import numpy as np
@@ -18,6 +19,10 @@ Observe = Callable[[str, int, Values], None]
 
 HELD_PASSES = 4
 """How many passes of a loop that does not converge its error shows."""
+
+
+class Cancelled(Exception):
+    """The run ends before its end: raised by the next unit that is stepped."""
 
 
 class Progress:
@@ -189,8 +194,8 @@ def loop_name(unit: Unit) -> str:
 class Stepper:
     """One unit under an engine, which moves `outbox.payload` to the inboxes of the units that read it."""
 
-    def __init__(self, federation: Federation, unit: Unit, observe: Observe) -> None:
-        self.unit, self._observe = unit, observe
+    def __init__(self, federation: Federation, unit: Unit, observe: Observe, cancelled: Event) -> None:
+        self.unit, self._observe, self.cancelled = unit, observe, cancelled
         self.progress = Progress()
         self.inbox, self.outbox = Inbox(federation, unit), Outbox(federation, unit)
         self._members = {
@@ -204,11 +209,15 @@ class Stepper:
 
     def start(self) -> None:
         """Start the federates; what they give out before the first step is in the outbox."""
+        if self.cancelled.is_set():
+            raise Cancelled
         self._to_stop = list(self._members.values())
         self.outbox.post(-1, self._runner.start())
 
     def step(self, now_ns: int) -> None:
         """Step the unit on what the inbox holds; its outputs are then in the outbox and observed."""
+        if self.cancelled.is_set():
+            raise Cancelled
         outputs = self._runner.step(now_ns, self.inbox.read(now_ns))
         self.outbox.post(now_ns // self.unit.step_ns, outputs)
         for name, values in outputs.items():

@@ -18,6 +18,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -79,7 +80,7 @@ class Writer:
             with self._file:
                 self._write(END_OF_STREAM)
 
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> FileIO:
         if self.path.exists() or self.path.with_suffix(".parquet").exists():
             raise DerloopError(f"federate {self.federate!r} has been recorded already in {self.path.parent}")
         try:
@@ -87,7 +88,7 @@ class Writer:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise self._failed(error) from error
-        return file  # type: ignore[return-value]  # unbuffered it is a RawIOBase
+        return file
 
     def _write(self, data: Any) -> None:
         before, rest = self._file.tell(), memoryview(data)
@@ -127,26 +128,36 @@ def to_parquet(path: Path) -> Path | None:
     """Make Parquet of the Arrow stream `path` and remove it; return the new file.
 
     Holds one row group at a time. A stream without a whole schema holds nothing: it stays, and None is returned.
-    Raises: DerloopError when it is still being recorded.
+    Raises: DerloopError when it is still being recorded, or the new file cannot be written.
     """
-    done, part = path.with_suffix(".parquet"), path.with_suffix(".parquet.part")
+    done = path.with_suffix(".parquet")
     with path.open("rb") as file:
         _refuse_if_recording(file, path)
         with _stored(path) as stored:
             if stored is None:
                 return None
             if not done.exists():
-                _write_parquet(stored, part)
-                part.replace(done)
-    path.unlink()
+                _write_whole(stored, done)
+        path.unlink()
     return done
 
 
 def _refuse_if_recording(file: BinaryIO, path: Path) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise DerloopError(f"{path} is still being recorded") from error
+        raise DerloopError(f"{path} is still being recorded, or another process finishes it") from error
+
+
+def _write_whole(stored: _Stored, done: Path) -> None:
+    """Write `done` so that it is never seen in part."""
+    part = done.with_name(f"{done.name}.part")
+    try:
+        _write_parquet(stored, part)
+        part.replace(done)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DerloopError(f"cannot write {done}: {error.strerror or error}") from error
 
 
 def _write_parquet(stored: _Stored, part: Path) -> None:

@@ -41,5 +41,5 @@ class Source(Protocol):
         ...
 
     def batches(self, name: str) -> Iterator[Piece]:
-        """Yield the series of the signal `name` in pieces of bounded size, in the order of time."""
+        """Yield the series of the signal `name` in pieces of bounded size, none empty, in the order of time."""
         ...

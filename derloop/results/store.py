@@ -84,9 +84,7 @@ class RunFolder:
         for time_ns, columns in series.batches(path, [signal.port], start_ns, stop_ns):
             yield time_ns, columns[signal.port]
 
-    def read(
-        self, name: str, start_ns: int | None = None, stop_ns: int | None = None
-    ) -> tuple[TimeArray, FloatArray]:
+    def read(self, name: str, start_ns: int | None = None, stop_ns: int | None = None) -> tuple[TimeArray, FloatArray]:
         """Return instants (k,) and values (k, n) of the signal `name`, for start_ns <= instant < stop_ns.
 
         Raises: UnknownSignal.

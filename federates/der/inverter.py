@@ -70,10 +70,10 @@ class VoltVar(Settings):
 
 
 PRESETS: Final[Mapping[Category, VoltVar]] = {
-    "category-a": VoltVar(v_pu=(0.90, 1.0, 1.0 + 1e-9, 1.10), q_pu=(0.25, 0.0, 0.0, -0.25), response_s=10.0),
+    "category-a": VoltVar(v_pu=(0.90, 1.0, 1.10), q_pu=(0.25, 0.0, -0.25), response_s=10.0),
     "category-b": VoltVar(v_pu=(0.92, 0.98, 1.02, 1.08), q_pu=(0.44, 0.0, 0.0, -0.44), response_s=5.0),
 }
-"""The default volt-var curves of IEEE 1547-2018."""
+"""The default volt-var curves of IEEE 1547-2018. Category A has no dead band: its points 2 and 3 are one."""
 
 
 class ConstantPf(Settings):
@@ -183,23 +183,20 @@ class Inverters:
         self.p_most_kw: FloatArray = rated_kva * (self._pf.pf if self._pf else 1.0)
         """Most active power (n,) that the power factor leaves, injected or drawn."""
 
-    def q_kvar(self, now_ns: int, v_pu: FloatArray, p_kw: FloatArray, share: FloatArray | float = 1.0) -> FloatArray:
-        """Return the reactive power (n,) that the functions ask for, within `share` of the reactive capability.
-
-        `p_kw` is the active power that is intended, at most `p_most_kw`.
-        """
-        if self._curve is not None:
-            target = np.interp(v_pu, self._v_pu, self._q_pu)
-            target *= self.rated_kva
-            wanted = self._response.towards(now_ns, target)
-        elif self._pf is not None:
-            wanted = np.abs(p_kw) * tan_phi(self._pf)
-        else:
-            return np.zeros(p_kw.shape)
+    def q_kvar(self, now_ns: int, v_pu: FloatArray, share: FloatArray | float = 1.0) -> FloatArray:
+        """Return the reactive power (n,) that the voltage (n,) asks for, within `share` of the capability."""
+        if self._curve is None:
+            return np.zeros(self.rated_kva.shape)
+        target = np.interp(v_pu, self._v_pu, self._q_pu)
+        target *= self.rated_kva
+        wanted = self._response.towards(now_ns, target)
         return np.clip(wanted, self._q_least * share, self._q_most * share)
 
     def within_rating(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return both powers (n,) as the rating can carry them."""
+        """Return both powers (n,) as the rating can carry them; with constant power factor Q follows P."""
+        if self._pf is not None:
+            p_kw = np.clip(p_kw, -self.p_most_kw, self.p_most_kw)
+            return p_kw, np.abs(p_kw) * tan_phi(self._pf)
         return within_circle(p_kw, q_kvar, self.rated_kva, self._smart.priority)
 
     def p_room_kw(self, q_kvar: FloatArray) -> FloatArray:

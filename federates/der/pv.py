@@ -126,7 +126,7 @@ class PvFleet:
         wanted = np.minimum(available, self._inverters.p_most_kw)
         if self._settings.curtailable:
             wanted = np.clip(inputs["p_limit_kw"], 0.0, wanted)
-        q_kvar = self._inverters.q_kvar(now_ns, inputs["v_pu"], wanted, self._q_share(wanted))
+        q_kvar = self._inverters.q_kvar(now_ns, inputs["v_pu"], self._q_share(wanted))
         p_kw, q_kvar = self._inverters.within_rating(wanted, q_kvar)
         return {"p_kw": p_kw, "q_kvar": q_kvar, "p_available_kw": available}
 
@@ -153,9 +153,9 @@ def dc_power_kw(irradiance_wm2: FloatArray, dc_kw: FloatArray, settings: PvSetti
 def ac_power_kw(dc_kw: FloatArray, rated_kva: FloatArray, efficiency_pu: float) -> FloatArray:
     """Return the AC power (n,), kW, from the DC power (n,)."""
     limit_kw = rated_kva / efficiency_pu
-    z = dc_kw / limit_kw
+    z = np.minimum(dc_kw / limit_kw, 1.0)
     ac_kw = limit_kw * (efficiency_pu / ETA_REFERENCE) * ((0.9858 - 0.0162 * z) * z - 0.0059)
-    return np.where(z >= 1.0, rated_kva, np.clip(ac_kw, 0.0, rated_kva))
+    return np.clip(ac_kw, 0.0, rated_kva)
 
 
 def _dc_kw(settings: PvSettings, context: Context, rated_kva: FloatArray) -> FloatArray:

@@ -74,7 +74,7 @@ def scan_feeder(path: Path, root: Path) -> FeederScan:
     try:
         scan.follow(path.name, str(path.absolute().parent))
     except _RefusedError as reason:
-        scan.add(path.name, 0, str(reason))
+        scan.problems.append(FeederProblem(path.name, 0, str(reason)))
     except _TooManyError:
         scan.problems.append(FeederProblem(path.name, 0, f"more than {MAX_PROBLEMS} problems; stopped looking"))
     return FeederScan(tuple(scan.problems), tuple(Path(file) for file in scan.files))

@@ -26,7 +26,10 @@ SQRT3 = 3**0.5
 
 class OpenDssSettings(Settings):
     feeder: str = Field(
-        min_length=1, max_length=500, description="The .dss file, relative to the scenario.", examples=["feeders/ieee13/ieee13.dss"]
+        min_length=1,
+        max_length=500,
+        description="The .dss file, relative to the scenario.",
+        examples=["feeders/ieee13/ieee13.dss"],
     )
     regulators: Literal["active", "locked"] = Field(
         "active", description="locked: every control of the feeder file rests, taps stay where the file has them."

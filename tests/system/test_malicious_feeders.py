@@ -415,6 +415,54 @@ def test_options_that_may_only_be_no_leave_nothing_behind(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [feeder]
 
 
+# Each class and property in a process of its own, given a pipe for a value: whoever opens it waits, and is ended.
+PIPE_OPENERS = """
+import os, signal, sys
+from dss import DSS
+
+BEFORE = (
+    "clear", "new circuit.c", "new line.l bus1=sourcebus bus2=b", "new transformer.t buses=[b c] kvs=[115 4.16]",
+    "new capacitor.k bus1=b",
+)
+
+def run(kind, name):
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    for command in (*BEFORE, f"new {kind}.x {name}=./pipe"):
+        try:
+            DSS.Text.Command = command
+        except Exception:
+            pass
+
+os.mkfifo("pipe")
+for line in sys.stdin.read().split():
+    pid = os.fork()
+    if not pid:
+        run(*line.split("."))
+        os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+        print(line)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and named pipes")
+def test_no_property_that_is_let_through_opens_a_file(tmp_path: Path) -> None:
+    asked = [f"{kind}.{name}" for kind, known in dss_names.PROPERTIES.items() for name in known]
+    command = [sys.executable, "-c", PIPE_OPENERS]
+    done = subprocess.run(
+        command, check=True, input="\n".join(asked), capture_output=True, text=True, cwd=tmp_path, timeout=300
+    )
+    opened = {tuple(line.split(".")) for line in done.stdout.split()}
+    assert ("generator", "usermodel") in opened
+    for kind, name in opened:
+        refused = name in feeder_rules.REFUSED_PROPERTIES
+        assert refused or feeder_rules.property_rule(kind, name) == "file", (kind, name)
+
+
 def test_every_abbreviation_of_a_refused_command_is_refused_or_means_another() -> None:
     for command in dss_names.COMMANDS:
         for length in range(1, len(command) + 1):
