@@ -1,1 +1,43 @@
-"""derloop: distributed energy resources in the loop."""
+"""derloop: distributed energy resources in the loop.
+
+    import derloop
+    result = derloop.run("scenarios/quickstart.json")
+    result["grid.v_pu"]          # numpy, (instants, nodes)
+    result.frame("grid")         # pandas, where it is installed
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from derloop.results.store import RunFolder
+    from derloop.run import Result
+
+__all__ = ["open_run", "run"]
+
+
+def run(
+    scenario: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    on_progress: Callable[[int | None, int], None] | None = None,
+    **options: Any,
+) -> Result:
+    """Run a scenario file; `options` are those of `derloop.run.Options`.
+
+    Raises ScenarioError where the scenario is wrong; a run that fails is a Result whose `outcome` says so.
+    """
+    module = import_module("derloop.run")
+    return module.run(scenario, overrides, module.Options(**options), on_progress)  # type: ignore[no-any-return]
+
+
+def open_run(folder: Path | str) -> RunFolder:
+    """Open the folder that a run has left."""
+    from pathlib import Path
+
+    return import_module("derloop.results.store").RunFolder(Path(folder))  # type: ignore[no-any-return]

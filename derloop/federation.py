@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal, NamedTuple
@@ -63,6 +63,11 @@ class Unit:
         return any(w.coupling == "converged" for w in self.inside)
 
 
+def loop_name(unit: Unit) -> str:
+    """Return the name under which a converged loop's passes and residual are recorded."""
+    return f"loop@{unit.members[0]}"
+
+
 class Federation:
     """The federates and wires of a run, proven to fit together.
 
@@ -101,6 +106,16 @@ class Federation:
             inside=tuple(w for w in mine if w.source.federate in members),
             incoming=tuple(w for w in mine if w.source.federate not in members),
         )
+
+    def recorded(self, members: Collection[str]) -> dict[str, Interface]:
+        """Return what is recorded of these federates, and of the converged loops that they are in."""
+        found = {name: self.interfaces[name] for name in members}
+        for unit in self.units:
+            if unit.is_loop and unit.members[0] in members:
+                found[loop_name(unit)] = Interface(
+                    unit.step_ns, outputs={"passes": Port("1", ("passes",)), "residual": Port("1", ("largest",))}
+                )
+        return found
 
     def port(self, ref: Ref) -> Port:
         """Return the output that `ref` names."""

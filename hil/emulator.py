@@ -685,16 +685,18 @@ class EmulatorServer:
         return Address(self._host, listener.sockets[0].getsockname()[1], self._unit)
 
     async def _shut_down(self) -> None:
-        """Close listeners and connections, those too that are just being accepted, and let that be done."""
+        """Accept no more, let connections finish that are just being accepted, then close all.
+
+        Closed in the midst of accepting one, asyncio's server (Python 3.11) would lose that socket.
+        """
         served, self._servers = self._servers, []
-        handlers = [handler for server in served for handler in server.active_connections.values()]
+        loop = asyncio.get_running_loop()
+        for listener in (server.transport for server in served):
+            for listening in getattr(listener, "sockets", ()):
+                loop.remove_reader(listening.fileno())
+        await _some_turns()
         for server in served:
             await server.shutdown()  # type: ignore[no-untyped-call]
-        await _some_turns()
-        late = (handler for server in served for handler in server.active_connections.values())
-        for handler in (*handlers, *late):
-            if handler.transport:
-                handler.transport.close()
         await _some_turns()
 
 

@@ -263,11 +263,11 @@ class SunSpecDevice:
             raise Rejected(self.name, str(misfit)) from misfit
 
     async def _notice_reconnection(self) -> None:
-        """Read the settings again after a new connection: the device may have restarted."""
-        if self._connects != self.link.traffic.connects:
-            self._connects = self.link.traffic.connects
+        """Read the settings again when the connection was lost: the device may have restarted."""
+        if self._connects != self.link.traffic.connects or not self.link.connected:
             await self._refresh("704")
             await self._refresh("705")
+            self._connects = self.link.traffic.connects
 
     async def _command_704(self, order: Order, now_s: float) -> dict[str, Encoded]:
         """Write changed settings of model 704 and return what it must hold, empty if nothing was written."""
@@ -501,9 +501,20 @@ class DeviceGroup:
         return [" ".join(str(text) for text in each if text) for each in texts]
 
     def command(self, commands: Commands, now_s: float) -> None:
-        """Give every device its commands and verify that it holds them."""
+        """Give every device its commands and verify that it holds them.
+
+        `now_s` is the time in which the devices' reversion timers count: simulated in lock-step, else wall time.
+        Returns when all have done what they were told; raises Rejected or Unreachable if one has not.
+        """
+        self._refuse_wrong_length(commands)
         orders = {device.name: commands.order(index) for index, device in enumerate(self.devices)}
         self._together(lambda device: device.command(orders[device.name], now_s))
+
+    def _refuse_wrong_length(self, commands: Commands) -> None:
+        for field in fields(commands):
+            given = getattr(commands, field.name)
+            if given is not None and len(given) != len(self.devices):
+                raise ValueError(f"commands: {field.name!r} has {len(given)} values for {len(self.devices)} devices")
 
     def poll(self) -> Measurements:
         """Return what every device measures now."""

@@ -143,6 +143,11 @@ class Link:
         self._waiting = False
         self._reason = ""
 
+    @property
+    def connected(self) -> bool:
+        """False before the first exchange, and once the connection is known to be lost."""
+        return self._client is not None and self._client.connected
+
     async def read(self, address: int, count: int) -> RegisterArray:
         """Return `count` holding registers from `address` (function 3)."""
         answer = await self._exchange(
@@ -216,7 +221,7 @@ class Link:
         raise kind(self.device, f"{self.address}: {what}: {_exception_name(code)}")
 
     async def _connected(self) -> AsyncModbusTcpClient:
-        if self._client is not None and self._client.connected and not self._client.ctx.recv_buffer:
+        if self._client is not None and self.connected and not self._client.ctx.recv_buffer:
             return self._client
         await self.close()
         self._client = self._new_client()

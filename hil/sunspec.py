@@ -427,7 +427,8 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 def _counts_of_tree(group: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, int]:
     """Return how often groups repeat: as the description says (`NPt`), else as many as it lists."""
-    counts = {name: int(tree[name]) for name in _count_points(group) if name in tree}
+    said = {name: int(tree[name]) for name in _count_points(group) if name in tree}
+    counts = dict(said)
     for inner in group.get("groups", ()):
         listed = tree.get(inner["name"], ())
         items = listed if isinstance(listed, list | tuple) else [listed]
@@ -435,7 +436,7 @@ def _counts_of_tree(group: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[s
         if (counter := _counter(inner)) is not None:
             found.append({counter: len(items)})
         for name, count in (pair for each in found for pair in each.items()):
-            if name not in tree:
+            if name not in said:
                 counts[name] = max(count, counts.get(name, 0))
     return counts
 

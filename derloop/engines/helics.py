@@ -23,7 +23,7 @@ from derloop.errors import DerloopError, EngineError
 
 PHASE_NS = 1000
 """HELICS counts in double seconds: a microsecond is exact for a century, a nanosecond for 52 days."""
-SETTLE_S = 1.0
+SETTLE_S = 0.4
 """How long the units may take to leave after one of them has failed."""
 POLL_S = 0.05
 _QUIET = "--loglevel=no_print"
@@ -166,6 +166,8 @@ class _Cell:
         for source, feed in self._stepper.inbox.feeds.items():
             handle = lib.helicsFederateRegisterSubscription(self._federate, source.encode(), b"", self._error)
             self._inputs.append((source, handle, ffi.from_buffer("double[]", feed.payload), feed.payload.size))
+        for reader in self._stepper.readers:  # or a unit that reads nothing would run ahead, and its values pile up
+            lib.helicsFederateAddDependency(self._federate, reader.encode(), self._error)
         self._check()
 
     def _check(self) -> None:

@@ -12,7 +12,7 @@ from derloop.contract import Federate, FloatArray, Interface, Values
 from derloop.coupling import Anderson, Convergence
 from derloop.engines.exchange import Inbox, Outbox
 from derloop.errors import FederateError
-from derloop.federation import Federation, Unit, Wire
+from derloop.federation import Federation, Unit, Wire, loop_name
 
 Observe = Callable[[str, int, Values], None]
 """Called with federate, instant and outputs, once for each federate and instant."""
@@ -186,9 +186,9 @@ class Loop:
         )
 
 
-def loop_name(unit: Unit) -> str:
-    """Return the name under which a converged loop's passes and residual are recorded."""
-    return f"loop@{unit.members[0]}"
+def readers_of(federation: Federation, unit: Unit) -> tuple[str, ...]:
+    """Return the names of the units that read what `unit` gives out."""
+    return tuple(u.name for u in federation.units if any(w.source.federate in unit.members for w in u.incoming))
 
 
 class Stepper:
@@ -196,7 +196,9 @@ class Stepper:
 
     def __init__(self, federation: Federation, unit: Unit, observe: Observe, cancelled: Event) -> None:
         self.unit, self._observe, self.cancelled = unit, observe, cancelled
+        self.readers = readers_of(federation, unit)
         self.progress = Progress()
+        self.has_started = False
         self.inbox, self.outbox = Inbox(federation, unit), Outbox(federation, unit)
         self._members = {
             name: Member(name, federation.federates[name], federation.interfaces[name], self.progress)
@@ -213,6 +215,7 @@ class Stepper:
             raise Cancelled
         self._to_stop = list(self._members.values())
         self.outbox.post(-1, self._runner.start())
+        self.has_started = True
 
     def step(self, now_ns: int) -> None:
         """Step the unit on what the inbox holds; its outputs are then in the outbox and observed."""

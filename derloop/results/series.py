@@ -67,7 +67,11 @@ class Writer:
         # The system's allocator: Arrow's own returns blocks of this size to the kernel at once, at 20 ms a time.
         self._pool = pa.system_memory_pool()
         self._file = self._opened()
-        self._write(self._schema.serialize(memory_pool=self._pool))
+        try:
+            self._write(self._schema.serialize(memory_pool=self._pool))
+        except DerloopError:
+            self._file.close()
+            raise
 
     def write(self, time_ns: TimeArray, columns: Columns) -> None:
         """Append one batch: instants (k,) and for each port values (k, n), C-contiguous."""

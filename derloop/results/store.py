@@ -138,12 +138,18 @@ def finish(folder: Path) -> None:
     """Make Parquet of every Arrow stream in the run's folder; also of a run that was killed.
 
     What has been done is not done again; what fails can be tried again. Each Parquet file appears whole.
-    Raises: DerloopError when the run is still being recorded.
+    Raises: DerloopError when a federate is still being recorded or its file cannot be written; the others' are done.
     """
     from derloop.results.series import to_parquet
 
+    failed: list[DerloopError] = []
     for path in sorted((folder / "series").glob("*.arrows")):
-        to_parquet(path)
+        try:
+            to_parquet(path)
+        except DerloopError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _series_files(folder: Path) -> list[Path]:

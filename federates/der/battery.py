@@ -64,7 +64,7 @@ class BatterySettings(Stepped):
         examples=[5.0],
     )
     energy_kwh: Size = Field(
-        default=13.5,
+        default=(13.5, 13.5),
         description="Energy from empty to full, kWh: a number, or [min, max] to draw from.",
         examples=[13.5, [10.0, 16.0]],
     )

@@ -16,7 +16,8 @@ exactly, for a target that holds since the last instant. The first instant finds
 The apparent power stays within the rating: `P^2 + Q^2 <= S^2`. Reactive priority lowers P first, as the standard
 wants it for volt-var; active priority lowers Q.
 
-Numbers of the presets: IEEE 1547-2018, table 8 (volt-var) and table 7 (reactive capability), as in EPRI's OpenDER 2.2.0.
+Numbers of the presets: IEEE 1547-2018, table 8 (volt-var) and table 7 (reactive capability), as in EPRI's
+OpenDER 2.2.0.
 """
 
 from __future__ import annotations

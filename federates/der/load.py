@@ -59,9 +59,7 @@ class LoadSettings(Stepped):
         description="Share of nominal power over time. Without it, 1 at all times.",
         examples=[{"file": "profiles/load_shapes_summer.csv", "column": "residential_pu"}],
     )
-    scale: float = Field(
-        default=1.0, ge=0.0, le=1000.0, description="Factor on the nominal powers.", examples=[0.8]
-    )
+    scale: float = Field(default=1.0, ge=0.0, le=1000.0, description="Factor on the nominal powers.", examples=[0.8])
     variation: Variation | None = Field(
         default=None,
         description="Smooth random variation of each load.",
@@ -113,7 +111,8 @@ class _Noise:
     def at(self, now_ns: int) -> FloatArray:
         """Return the factors (n,)."""
         waves = np.cos(self._rad_s * (now_ns / 1e9) + self._phase)
-        return np.maximum(1.0 + self._sigma * waves.sum(axis=1), 0.0)
+        factors: FloatArray = np.maximum(1.0 + self._sigma * waves.sum(axis=1), 0.0)
+        return factors
 
 
 def _matching(settings: LoadSettings, context: Context) -> list[FeederLoad]:

@@ -27,6 +27,8 @@ from derloop.kind import Context, Place, PlaceError, Settings, Terminal
 
 Path = tuple[str | int, ...]
 """Leads to a setting."""
+MOST = 1e9
+"""Of any rating."""
 BUS_PATTERN = r"^[^.\s]+(\.\d+)*$"
 
 
@@ -35,7 +37,11 @@ BUS_PATTERN = r"^[^.\s]+(\.\d+)*$"
 
 def _as_range(value: Any) -> Any:
     """Return one number as the range that holds only it."""
-    return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return value
+    if not 0.0 < value <= MOST:
+        raise ValueError(f"must be more than 0 and at most {MOST:g}")
+    return value, value
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -50,7 +56,7 @@ def _as_written(value: tuple[float, float]) -> float | list[float]:
 
 _POSITIVE = {"type": "number", "exclusiveMinimum": 0}
 _SIZE_SCHEMA = {"anyOf": [_POSITIVE, {"type": "array", "items": _POSITIVE, "minItems": 2, "maxItems": 2}]}
-_Positive = Annotated[float, Field(gt=0, le=1e9)]
+_Positive = Annotated[float, Field(gt=0, le=MOST)]
 
 Size = Annotated[
     tuple[_Positive, _Positive],
@@ -107,9 +113,15 @@ def _spread_or_places(value: Any) -> str:
     return "places" if isinstance(value, list | tuple) else "spread"
 
 
+def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not value:
+        raise ValueError("needs one place or more")
+    return value
+
+
 S = TypeVar("S", bound=Spot)
 At = Annotated[
-    Annotated[tuple[S, ...], Field(min_length=1, max_length=1_000_000), Tag("places")]
+    Annotated[tuple[S, ...], AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1}), Tag("places")]
     | Annotated[Spread, Tag("spread")],
     Discriminator(_spread_or_places),
 ]

@@ -42,9 +42,7 @@ class ProfileColumn(Settings):
         description="CSV file, relative to the scenario's folder and inside it.",
         examples=["profiles/load_shapes_summer.csv"],
     )
-    column: str = Field(
-        min_length=1, max_length=256, description="Column beside time_s.", examples=["residential_pu"]
-    )
+    column: str = Field(min_length=1, max_length=256, description="Column beside time_s.", examples=["residential_pu"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +81,25 @@ def seconds_of_day(moment: datetime) -> float:
 def _inside(file: str, folder: Path) -> Path:
     """Return the real path of `file`, which must lie in `folder` when all links are followed."""
     try:
-        root = folder.resolve(strict=True)
-        path = (root / file).resolve()
-        if not path.is_relative_to(root):
-            raise ProfileError(f"profile {file!r} is outside the scenario's folder {str(root)!r}", "file")
-        if not path.is_file():
-            raise ProfileError(f"there is no file {file!r} in the scenario's folder {str(root)!r}", "file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ProfileError(f"profile {file!r} is larger than {MAX_BYTES // 2**20} MiB", "file")
-    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
+        what = _refused(file, folder)
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError before Python 3.13
         raise ProfileError(f"profile {file!r} cannot be opened: {error}", "file") from error
-    return path
+    if what:
+        raise ProfileError(f"profile {file!r} {what}", "file")
+    return (folder / file).resolve()
+
+
+def _refused(file: str, folder: Path) -> str:
+    """Return why the file must not be read, empty if it may."""
+    root = folder.resolve(strict=True)
+    path = (root / file).resolve()
+    if not path.is_relative_to(root):
+        return f"is outside the scenario's folder {str(root)!r}"
+    if not path.is_file():
+        return f"is no file in the scenario's folder {str(root)!r}"
+    if path.stat().st_size > MAX_BYTES:
+        return f"is larger than {MAX_BYTES // 2**20} MiB"
+    return ""
 
 
 def _rows(path: Path, file: str) -> tuple[list[int], list[list[str]]]:

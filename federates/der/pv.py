@@ -53,7 +53,7 @@ class PvSettings(Stepped):
         examples=[6.0, [4.0, 8.0]],
     )
     dc_ac_ratio: Size = Field(
-        default=1.2,
+        default=(1.2, 1.2),
         description="Power of the array at standard conditions over rated kVA: a number, or [min, max] to draw from.",
         examples=[1.2, [1.0, 1.4]],
     )

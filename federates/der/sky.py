@@ -1,7 +1,7 @@
 """The sky over the feeder: irradiance under a clear sky, and the shadows of clouds that the wind carries along.
 
-The clear-sky irradiance `G(t)`, in the plane of the arrays, is a column of a profile. A device at the place `r` (m, east
-and north) gets
+The clear-sky irradiance `G(t)`, in the plane of the arrays, is a column of a profile. A device at the place `r` (m,
+east and north) gets
 
     G(t) (1 - depth c(r, t))      c = 1 / (1 + exp(-(f(r, t) - z) / softness))
 
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from math import cos, radians, sin, sqrt
 from statistics import NormalDist
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -36,6 +37,7 @@ from federates.der.placement import stream
 from federates.der.profile import ProfileColumn, read_profile
 
 WAVES = 64
+_Extent = Annotated[float, Field(gt=0.0, le=1e6)]
 
 
 class Clouds(Settings):
@@ -57,9 +59,7 @@ class Clouds(Settings):
         description="Width of the edges of clouds, in standard deviations of the field.",
         examples=[0.15],
     )
-    wind_m_per_s: float = Field(
-        default=8.0, ge=0.0, le=100.0, description="Speed of the clouds, m/s.", examples=[8.0]
-    )
+    wind_m_per_s: float = Field(default=8.0, ge=0.0, le=100.0, description="Speed of the clouds, m/s.", examples=[8.0])
     wind_from_deg: float = Field(
         default=270.0,
         ge=0.0,
@@ -82,7 +82,7 @@ class SkySettings(Stepped):
     clouds: Clouds | None = Field(
         default=None, description="Passing clouds. Without it, the sky is clear.", examples=[{"cover_pu": 0.4}]
     )
-    extent_m: tuple[float, float] = Field(
+    extent_m: tuple[_Extent, _Extent] = Field(
         default=(1000.0, 1000.0), description="Size of the area, east and north, m.", examples=[[1000.0, 1000.0]]
     )
 
@@ -139,7 +139,8 @@ class CloudField:
         waves += self._sin * np.sin(passed)
         above = sqrt(2.0 / WAVES) * waves.sum(axis=1) - self._threshold
         cloud = 0.5 + 0.5 * np.tanh(above / (2.0 * self._softness))
-        return 1.0 - self._depth * cloud
+        clearness: FloatArray = 1.0 - self._depth * cloud
+        return clearness
 
 
 def _threshold(cover_pu: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -292,3 +293,27 @@ def test_connections_that_are_just_being_accepted_are_closed_with_the_others(ban
 
 def _ports(server: EmulatorServer) -> set[int]:
     return {address.port for address in server.addresses}
+
+
+def test_the_adopted_curve_stays_read_only(bank: RegisterBank) -> None:
+    _write(bank, 0, m705_AdptCrvReq=2)
+    bank.advance(1.0)
+    assert _value(bank, 0, "705.AdptCrvRslt") == 1
+    assert _write(bank, 0, m705_Crv_0_ActPt=4) is Refusal.ADDRESS
+
+
+def test_a_block_may_pass_over_points_that_stay_not_implemented(bank: RegisterBank) -> None:
+    ramp = bank.maps[0]["704.WRmp"].address
+    assert bank.write(0, ramp, [0xFFFF, 0xFFFF]) is None
+
+
+@pytest.mark.parametrize("function", [1, 2, 4, 5, 15, 22])
+def test_functions_that_sunspec_does_not_use_are_refused(emulator: EmulatorServer, function: int) -> None:
+    before = emulator.bank.image(0)
+    bodies = {5: b"\x9c\x40\xff\x00", 15: b"\x9c\x40\x00\x08\x01\xff", 22: b"\x9c\x40\x00\x00\x00\x00"}
+    body = bytes([1, function]) + bodies.get(function, b"\x9c\x40\x00\x08")
+    address = emulator.addresses[0]
+    with socket.create_connection((address.host, address.port), timeout=20) as connection:
+        connection.sendall(struct.pack(">HHH", 1, 0, len(body)) + body)
+        assert connection.recv(100)[7:] == bytes([0x80 | function, 1])
+    assert emulator.bank.image(0).tolist() == before.tolist()

@@ -184,6 +184,15 @@ def test_a_curve_with_more_points_than_the_device_has_is_rejected(group: DeviceG
         group.command(Commands(volt_var=[long, None]), now_s=0.0)
 
 
+def test_a_curve_that_the_device_does_not_adopt_is_rejected(
+    bank: _Recording, group: DeviceGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank, "_is_valid_curve", lambda *_: False)
+    with pytest.raises(Rejected, match="did not adopt volt-var curve 2: AdptCrvRslt is 2"):
+        group.command(Commands(volt_var=[CURVE, None]), now_s=0.0)
+    assert not bank.settings().volt_var_on.any()
+
+
 def test_a_curve_that_falls_cannot_be_written_down() -> None:
     with pytest.raises(ValueError, match="must not fall"):
         VoltVarCurve((1.1, 0.9), (0.1, -0.1))
@@ -245,6 +254,23 @@ def test_group_and_emulator_can_share_a_thread(bank: RegisterBank) -> None:
     thread.close()
 
 
+def test_after_a_lost_connection_the_settings_are_read_again(bank: _Recording) -> None:
+    thread = LoopThread("shared")
+    with EmulatorServer(bank, thread=thread) as server, DeviceGroup(_devices(server), thread=thread) as group:
+        group.command(_limit(0.4, 0.3), now_s=0.0)
+        bank.write(0, bank.maps[0]["704.WMaxLimPctEna"].address, [0])
+        thread.run(group.devices[0].link.close())
+        group.command(_limit(0.4, 0.3), now_s=1.0)
+        assert bank.settings().limit_fraction.tolist() == [0.4, 0.3]
+        assert group.traffic.connects == 3
+    thread.close()
+
+
+def test_commands_for_another_number_of_devices_are_refused(group: DeviceGroup) -> None:
+    with pytest.raises(ValueError, match="'limit_fraction' has 3 values for 2 devices"):
+        group.command(_limit(0.1, 0.2, 0.3), now_s=0.0)
+
+
 def _lock_step(steps: int) -> list[bytes]:
     """Return the registers after every step of a closed loop in which a limit follows the voltage."""
     bank = RegisterBank([describe(Ratings(f"pv_{i}", 10e3, 11e3, 4840.0, 4840.0, 240.0)) for i in range(3)])
@@ -287,6 +313,6 @@ def test_a_hundred_devices_fit_one_process() -> None:
         EmulatorServer(bank) as server,
         DeviceGroup({f"pv_{i}": a for i, a in enumerate(server.addresses)}, deadline_s=60.0) as group,
     ):
-        p_w = 500.0 * np.arange(1, 101)
+        p_w = np.linspace(500.0, 50e3, 100)
         bank.set_measurements(Measurements.of(p_w, np.zeros(100), np.full(100, 240.0)))
         assert group.poll().p_w == pytest.approx(p_w, rel=1e-3)

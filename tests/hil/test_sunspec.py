@@ -271,3 +271,18 @@ def test_a_missing_point_is_named_with_a_hint() -> None:
         MAP["704.WMaxLimPtc"]
     with pytest.raises(SunSpecMapError, match="1, 701, 702"):
         RegisterMap(MAP.base, MAP.blocks, MAP.points.values()).block(802)
+
+
+def test_a_table_too_knows_that_the_highest_bit_of_a_bit_field_hides_the_others() -> None:
+    registers, alarms = IMAGE[None].copy(), MAP["701.Alrm"]
+    registers[0, alarms.address - MAP.base : alarms.end - MAP.base] = (0x8000, 0x0001)
+    assert math.isnan(PointTable.of_image([MAP], ["701.Alrm"]).decode(registers)[0, 0])
+
+
+def test_groups_that_fill_a_model_have_scale_factors_of_their_own() -> None:
+    description = {63001: {"repeating": [{"int16_11": 1.5, "sunssf_8": -1}, {"int16_11": 2.0, "sunssf_8": 0}]}}
+    built, image = build_image(description)
+    found, registers = discover(_device(image, 40000))
+    assert dict(found.points) == dict(built.points)
+    assert [found.value(f"63001.repeating.{i}.int16_11", registers) for i in (0, 1)] == [1.5, 2]
+    assert [found[f"63001.repeating.{i}.int16_11"].exponent for i in (0, 1)] == [-1, 0]

@@ -1,0 +1,68 @@
+"""Verdicts as JUnit XML, which continuous integration reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from derloop.checks.window import clock
+from derloop.verdict import Verdict
+
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What is no character in XML 1.0 (section 2.2)."""
+
+
+def write_junit(path: Path, suite: str, verdicts: Iterable[Verdict], failure: str | None, seconds: float) -> None:
+    """Write `verdicts` as one test suite: FAIL as failure, INCONCLUSIVE as error.
+
+    failure: why the run itself failed; it becomes an error of the test case "run". seconds: wall time of the run.
+    """
+    cases = [_run_case(suite, failure, seconds), *(_case(suite, verdict) for verdict in verdicts)]
+    root = ET.Element("testsuites")
+    counts = {
+        "tests": len(cases),
+        "failures": sum(case.find("failure") is not None for case in cases),
+        "errors": sum(case.find("error") is not None for case in cases),
+    }
+    attributes = {key: str(count) for key, count in counts.items()} | {"skipped": "0", "time": f"{seconds:.3f}"}
+    ET.SubElement(root, "testsuite", {"name": _text(suite), **attributes}).extend(cases)
+    ET.indent(root)
+    path.write_bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
+
+
+def _run_case(suite: str, failure: str | None, seconds: float) -> ET.Element:
+    case = ET.Element("testcase", {"classname": _text(suite), "name": "run", "time": f"{seconds:.3f}"})
+    if failure is not None:
+        _said(case, "error", "RunFailed", failure)
+    return case
+
+
+def _case(suite: str, verdict: Verdict) -> ET.Element:
+    case = ET.Element("testcase", {"classname": _text(suite), "name": _text(verdict.check), "time": "0"})
+    if verdict.outcome == "FAIL":
+        _said(case, "failure", verdict.kind, verdict.text)
+    elif verdict.outcome == "INCONCLUSIVE":
+        _said(case, "error", verdict.kind, verdict.text)
+    out = ET.SubElement(case, "system-out")
+    out.text = _text("\n".join(_facts(verdict)))
+    return case
+
+
+def _facts(verdict: Verdict) -> list[str]:
+    numbers = {"measured": verdict.measured, "limit": verdict.limit, "margin": verdict.margin}
+    facts = [f"{verdict.outcome}: {verdict.text}"]
+    facts += [f"{key}: {value:.9g} {verdict.unit}" for key, value in numbers.items() if value is not None]
+    facts += [f"where: {verdict.where}"] if verdict.where else []
+    facts += [f"when: {clock(verdict.when_ns)}"] if verdict.when_ns is not None else []
+    return facts + ([f"source: {verdict.source}"] if verdict.source else [])
+
+
+def _said(case: ET.Element, tag: str, kind: str, text: str) -> None:
+    said = ET.SubElement(case, tag, {"type": _text(kind), "message": _text(text)})
+    said.text = _text(text)
+
+
+def _text(text: str) -> str:
+    return NO_XML.sub("", text)

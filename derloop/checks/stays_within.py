@@ -1,0 +1,187 @@
+"""Check `stays-within`: signals stay between two limits, for a share of time and elements, short excursions allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from derloop.checks.window import LONGEST_S, NS, NothingToJudge, Series, Windowed, clock, read
+from derloop.contract import FloatArray
+from derloop.verdict import CheckKind, Recorded, Verdict
+
+BoolArray = NDArray[np.bool_]
+ROUNDING = 1e-9
+
+
+class Sustained(Windowed):
+    """How much of time and place may lie outside."""
+
+    share: float = Field(
+        1.0, gt=0, le=1, description="Least share (1 = all) of the values, over time and elements, that lie within."
+    )
+    settle_s: float = Field(
+        0.0, ge=0, le=LONGEST_S, description="An excursion of one element that is shorter than this is allowed, s."
+    )
+
+
+class StaysWithin(Sustained):
+    """Signals stay within limits."""
+
+    signal: str = Field(
+        min_length=1, max_length=200, description="Glob of federate.port.", examples=["grid.v_pu", "*.soc_pu"]
+    )
+    min: float | None = Field(None, description="Lower limit, in the signal's unit.", examples=[0.1])
+    max: float | None = Field(None, description="Upper limit, in the signal's unit.", examples=[1.0])
+
+    @model_validator(mode="after")
+    def _limits_make_a_band(self) -> StaysWithin:
+        if self.min is None and self.max is None:
+            raise ValueError("needs min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} must not be greater than max {self.max:g}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Between two limits, which belong to it; infinite where there is none."""
+
+    low: float
+    high: float
+    unit: str
+
+    def __str__(self) -> str:
+        if np.isinf(self.low):
+            return f"at most {self.high:g} {self.unit}"
+        if np.isinf(self.high):
+            return f"at least {self.low:g} {self.unit}"
+        return f"{self.low:g} to {self.high:g} {self.unit}"
+
+    def excess(self, values: FloatArray) -> FloatArray:
+        """Return how far each value lies outside; negative: how far inside of the nearer limit."""
+        return np.maximum(values - self.high, self.low - values)
+
+    def limit_near(self, value: float) -> float:
+        return self.high if value - self.high >= self.low - value else self.low
+
+
+@dataclass(frozen=True, slots=True)
+class _Worst:
+    """What counts of one series: how many values lie outside, and the worst value that is not excused."""
+
+    series: Series
+    outside: int
+    excess: float
+    at: tuple[int, int]
+    """Instant and element."""
+
+    @property
+    def value(self) -> float:
+        return float(self.series.values[self.at])
+
+    @property
+    def where(self) -> str:
+        return self.series.where(self.at[1])
+
+    @property
+    def when_ns(self) -> int:
+        return int(self.series.time_ns[self.at[0]])
+
+
+def judge(settings: StaysWithin, recorded: Recorded) -> Verdict:
+    """Return whether the signals stay within `min` and `max`. Raises: NothingToJudge."""
+    found = read(recorded, settings.signal, settings)
+    low = -np.inf if settings.min is None else settings.min
+    high = np.inf if settings.max is None else settings.max
+    return judge_band(KIND.name, found, Band(low, high, found[0].unit), settings, "scenario")
+
+
+def judge_band(kind: str, found: Sequence[Series], band: Band, allowed: Sustained, source: str) -> Verdict:
+    """Return whether `found` lies within `band` as far as `allowed` asks. Raises: NothingToJudge.
+
+    Measured is the worst value; where a share less than 1 is asked for, the share that lies within.
+    """
+    parts = [_worst(series, band, allowed.settle_s) for series in found]
+    worst = max(parts, key=lambda part: part.excess)
+    total = sum(series.values.size for series in found)
+    outside = sum(part.outside for part in parts)
+    if allowed.share < 1:
+        return _judged_by_share(kind, worst, band, 1 - outside / total, allowed.share, source)
+    return _judged_by_value(kind, worst, band, outside / total, source)
+
+
+def _worst(series: Series, band: Band, settle_s: float) -> _Worst:
+    excess = band.excess(series.values)
+    outside = excess > 0
+    if settle_s > 0:
+        _require_longer(series, settle_s)
+        brief = outside & (_run_lengths(outside) * series.step_ns < round(settle_s * NS))
+        excess, outside = np.where(brief, -np.inf, excess), outside & ~brief
+    instant, element = np.unravel_index(int(np.argmax(excess)), excess.shape)
+    at = int(instant), int(element)
+    return _Worst(series, int(outside.sum()), float(excess[at]), at)
+
+
+def _require_longer(series: Series, settle_s: float) -> None:
+    judged_ns = series.time_ns.size * series.step_ns
+    if judged_ns < round(settle_s * NS):
+        raise NothingToJudge(f"{series.name}: {judged_ns / NS:g} s are judged, less than settle_s {settle_s:g}")
+
+
+def _run_lengths(flags: BoolArray) -> NDArray[np.int64]:
+    """Return for each True of `flags`, shape (k, n), how many follow each other in its column there."""
+    rows = np.arange(len(flags))[:, None]
+    before = np.maximum.accumulate(np.where(flags, -1, rows), axis=0)
+    after = np.minimum.accumulate(np.where(flags, len(flags), rows)[::-1], axis=0)[::-1]
+    lengths: NDArray[np.int64] = after - before - 1
+    return lengths
+
+
+def _judged_by_value(kind: str, worst: _Worst, band: Band, outside: float, source: str) -> Verdict:
+    passed = worst.excess <= 0
+    place = f"{worst.value:.5g} {band.unit}, {worst.where}, {clock(worst.when_ns)}"
+    within = f"all values are within {band}; nearest to a limit: {place}"
+    text = within if passed else f"{outside:.3%} of the values are not within {band}; worst: {place}"
+    return Verdict(
+        check=kind,
+        kind=kind,
+        outcome="PASS" if passed else "FAIL",
+        text=text,
+        measured=worst.value,
+        limit=band.limit_near(worst.value),
+        margin=-worst.excess + 0.0,
+        unit=band.unit,
+        where=worst.where,
+        when_ns=worst.when_ns,
+        source=source,
+    )
+
+
+def _judged_by_share(kind: str, worst: _Worst, band: Band, within: float, share: float, source: str) -> Verdict:
+    place = f"{worst.value:.5g} {band.unit}, {worst.where}, {clock(worst.when_ns)}"
+    return Verdict(
+        check=kind,
+        kind=kind,
+        outcome="PASS" if within >= share - ROUNDING else "FAIL",
+        text=f"{within:.3%} of the values are within {band}, of which {share:.3%} are asked for; worst: {place}",
+        measured=within,
+        limit=share,
+        margin=within - share,
+        unit="1",
+        where=worst.where,
+        when_ns=worst.when_ns,
+        source=source,
+    )
+
+
+KIND = CheckKind(
+    name="stays-within",
+    summary="Signals stay between two limits, for a share of time and elements; short excursions can be allowed.",
+    settings=StaysWithin,
+    judge=judge,
+    signals=lambda settings: ((("signal",), settings.signal),),
+)

@@ -1,0 +1,205 @@
+"""The commands. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from derloop.run import Result
+
+app = typer.Typer(
+    name="derloop",
+    help="Distributed energy resources in the loop: run, check and compare co-simulation scenarios.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+WRONG = 2
+
+
+class Engine(StrEnum):
+    helics = "helics"
+    mosaik = "mosaik"
+    local = "local"
+
+
+class Placement(StrEnum):
+    together = "together"
+    apart = "apart"
+
+
+ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario's JSON file.", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that a run has left.", show_default=False)]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a setting: --set federates.battery.energy_kwh=13.5"),
+]
+TrustFeeder = Annotated[
+    bool,
+    typer.Option("--trust-feeder", help="Give the feeder file to OpenDSS unchecked. It can run programs, write files."),
+]
+
+
+@app.command(epilog="Example: derloop run scenarios/quickstart.json --set seed=7 --engine local")
+def run(
+    scenario: ScenarioPath,
+    set_: Sets = None,
+    engine: Annotated[Engine | None, typer.Option(help="What moves the federates; the scenario's without it.")] = None,
+    placement: Annotated[Placement | None, typer.Option(help="HELICS: in one process, or one for each.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run; a new one below runs/.")] = None,
+    trust_feeder: TrustFeeder = False,
+    report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts alone.")] = False,
+) -> None:
+    """Run a scenario, judge it, and leave a folder of results with a page to look at.
+
+    Exit status: 0 all checks passed, 1 a check failed, 2 the scenario or command is wrong, 3 inconclusive or the run
+    failed, 130 interrupted.
+    """
+    from derloop.console import Bar, show_result
+    from derloop.run import Options
+    from derloop.run import run as run_scenario
+
+    options = Options(engine and engine.value, placement and placement.value, out, trust_feeder, report)
+    with _user_errors(), Bar(quiet or not sys.stderr.isatty()) as bar:
+        result = run_scenario(scenario, set_ or [], options, bar.show)
+    show_result(result, quiet)
+    _leave(result)
+
+
+def _leave(result: Result) -> NoReturn:
+    """Exit; where a federate could not be ended, without waiting for it."""
+    if result.is_stuck:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(result.status)
+    raise typer.Exit(result.status)
+
+
+@app.command(epilog="Example: derloop check scenarios/quickstart.json")
+def check(scenario: ScenarioPath, set_: Sets = None, trust_feeder: TrustFeeder = False) -> None:
+    """Check all of a scenario that can be known without solving: every problem at once, each with its JSON pointer."""
+    from derloop.console import show_federation
+    from derloop.scenario.assembly import assemble
+    from derloop.scenario.loading import load
+
+    with _user_errors():
+        loaded = load(scenario, set_ or [])
+        show_federation(loaded, assemble(loaded, trust_feeder))
+
+
+@app.command(epilog="Example: derloop schema > scenario.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of scenarios, with the settings of every kind that is installed."""
+    from derloop.scenario.schema import scenario_schema
+
+    with _user_errors():
+        typer.echo(json.dumps(scenario_schema(), indent=1))
+
+
+@app.command(epilog="Examples: derloop kinds, derloop kinds battery")
+def kinds(
+    name: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Show its settings.", show_default=False)] = None,
+) -> None:
+    """List what can stand in a scenario, or the settings of one kind with their units and defaults."""
+    from derloop.console import show_kind, show_kinds
+
+    with _user_errors():
+        show_kind(name) if name else show_kinds()
+
+
+@app.command(epilog="Example: derloop new my-study && derloop run my-study/scenario.json")
+def new(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")]) -> None:
+    """Write a starter project: a scenario, its feeder and profiles, its schema, and a test."""
+    from derloop.starter import write_starter
+
+    with _user_errors():
+        write_starter(folder)
+    typer.echo(f"{folder} is ready: derloop run {folder / 'scenario.json'}")
+
+
+@app.command(epilog="Example: derloop report runs/quickstart-20250715-120000")
+def report(run: RunPath) -> None:
+    """Write a run's page anew, also of a run that was killed, and say what is in it."""
+    from derloop.console import show_folder
+    from derloop.report import write_report
+    from derloop.results.store import RunFolder, finish
+
+    with _user_errors():
+        folder = _existing(run)
+        finish(folder)
+        write_report(RunFolder(folder), folder / "report.html")
+        show_folder(RunFolder(folder))
+
+
+@app.command(epilog="Example: derloop compare runs/a runs/b --abs 1e-6")
+def compare(
+    first: RunPath,
+    second: RunPath,
+    absolute: Annotated[float, typer.Option("--abs", help="Allowed absolute difference.", min=0.0)] = 0.0,
+    relative: Annotated[float, typer.Option("--rel", help="Allowed relative difference.", min=0.0)] = 0.0,
+) -> None:
+    """Say at which instant, signal and element two runs part first. Exit status 1 where they do."""
+    from derloop.results.compare import Tolerance, Tolerances
+    from derloop.results.compare import compare as compare_runs
+    from derloop.results.store import RunFolder
+
+    with _user_errors():
+        allowed = Tolerances({"*": Tolerance(absolute, relative)})
+        found = compare_runs(RunFolder(_existing(first)), RunFolder(_existing(second)), allowed)
+    typer.echo(str(found))
+    raise typer.Exit(0 if found.same else 1)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed and try out what runs need: HELICS, OpenDSS, mosaik, Modbus on loopback."""
+    from derloop.doctor import examine
+
+    with _user_errors():
+        well = examine(typer.echo)
+    raise typer.Exit(0 if well else 3)
+
+
+def _existing(run: Path) -> Path:
+    from derloop.errors import DerloopError
+
+    if not (run / "run.json").is_file() and not (run / "series").is_dir():
+        raise DerloopError(f"{run} is no folder of a run: it has neither run.json nor series")
+    return run
+
+
+@contextmanager
+def _user_errors() -> Iterator[None]:
+    """Print what the user must mend, without a traceback, and exit with status 2."""
+    from derloop.errors import DerloopError
+
+    try:
+        yield
+    except DerloopError as error:
+        encoding = sys.stderr.encoding or "utf-8"
+        typer.echo(f"derloop: {error}".encode(encoding, "backslashreplace").decode(encoding), err=True)
+        raise typer.Exit(WRONG) from error
+
+
+def main() -> None:
+    """Entry point of `derloop`."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

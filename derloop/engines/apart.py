@@ -1,0 +1,275 @@
+"""The supervisor: each unit in a process of its own, joined by HELICS over ZeroMQ on loopback.
+
+HELICS does not notice a federate that is killed, stopped, hangs or never joins, and takes one that raised for one that has
+left. So the broker lives in this process, every child is watched here, and the first that fails ends the run in its name.
+Only processes that were started here are ended, by their handles.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Thread
+from time import monotonic, sleep
+from typing import IO, Any
+
+import psutil
+
+from derloop.contract import interface_to_json
+from derloop.engines import helics
+from derloop.engines.worker import POLL_S, STOP_S, Deadlines
+from derloop.errors import EngineError, FederateError
+from derloop.federation import Federation, Unit
+from derloop.scenario.models import Scenario
+
+CORE_TYPE = "zmq"
+END_S = 1.0
+"""How long a child that only computes may take to write what it holds and leave."""
+CLOSE_S = 0.3
+TRIES = 5
+"""How many pairs of ports are tried: another process may take one between our look and HELICS's."""
+
+
+class Child:
+    """One unit's process."""
+
+    def __init__(self, unit: Unit, job: Mapping[str, Any], log: Path) -> None:
+        self.unit = unit
+        self.started, self.now_ns, self.done = False, None, False
+        self.beat = monotonic()
+        self.statistics: dict[str, Mapping[str, float]] = {}
+        self.complaints: list[str] = []
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "derloop.engines.child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                encoding="utf-8",
+            )
+        self._tell(json.dumps(job) + "\n")
+        Thread(target=self._listen, args=(self.process.stdout,), name=f"derloop {unit.name}", daemon=True).start()
+
+    def _tell(self, line: str) -> None:
+        assert self.process.stdin
+        try:
+            self.process.stdin.write(line)
+            self.process.stdin.flush()
+        except OSError:
+            return  # it has gone, and is about to be noticed
+
+    def _listen(self, lines: IO[str]) -> None:
+        for line in lines:
+            self._lines.put(line)
+
+    def check(self, deadlines: Deadlines) -> None:
+        """Take in what the child has said; raise FederateError where it failed."""
+        code = self.process.poll()
+        self._hear()
+        if self.done:
+            return
+        if code is not None:
+            self._hear_last_words()
+            if not self.done:
+                raise self._error(f"its process (pid {self.process.pid}) {_ending(code)}{self._last_words()}")
+        elif self._is_stopped():
+            raise self._error(f"its process (pid {self.process.pid}) was stopped (SIGSTOP)")
+        elif (silent_s := monotonic() - self.beat) > (deadlines.step_s if self.started else deadlines.join_s):
+            raise self._error(f"hangs: nothing was heard of it for {silent_s:.1f} s")
+
+    def _hear_last_words(self) -> None:
+        sleep(POLL_S)  # the pipe may still hold what was said last
+        self._hear()
+
+    def _hear(self) -> None:
+        while not self._lines.empty():
+            self._take(self._lines.get())
+
+    def _take(self, line: str) -> None:
+        said = json.loads(line)
+        self.beat = monotonic()
+        if "beat" in said:
+            self.now_ns, self.started = said["beat"], said["started"]
+        elif "done" in said:
+            self.done, self.statistics, self.complaints = True, said["done"], said["complaints"]
+        elif "failed" in said:
+            failed = said["failed"]
+            if failed["federate"] is None:
+                raise EngineError(f"{self.unit.name}: {failed['why']}")
+            raise FederateError(failed["federate"], failed["now_ns"], failed["why"], failed["inputs"])
+
+    def _is_stopped(self) -> bool:
+        try:
+            return psutil.Process(self.process.pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        except psutil.Error:
+            return False
+
+    def _error(self, why: str) -> FederateError:
+        return FederateError(self.unit.name, self.now_ns, why)
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return f": {lines[-1][:300]}" if lines else ""
+
+    def end(self) -> None:
+        """Ask the child to leave."""
+        if self.process.poll() is None:
+            if self._is_stopped():
+                self.process.kill()
+            else:
+                self._tell("end\n")
+
+    def ended_by(self, deadline: float) -> bool:
+        try:
+            self.process.wait(max(0.0, deadline - monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                try:
+                    pipe.close()
+                except OSError:
+                    continue  # what was left to say to it has nobody to hear it
+
+
+class Apart:
+    """A federation in processes, from the first to the last of them."""
+
+    def __init__(self, scenario: Scenario, federation: Federation, folder: Path, trust_feeder: bool) -> None:
+        self._scenario, self._federation = scenario, federation
+        self._folder, self._trust_feeder = folder, trust_feeder
+        limits = scenario.file.deadlines
+        self._deadlines = Deadlines(limits.join_s, limits.step_s)
+        self.children: list[Child] = []
+        self.complaints: list[str] = []
+
+    def run(self, on_poll: Callable[[], None]) -> None:
+        """Run to the end; raise FederateError with the name of the first federate that failed."""
+        broker, port = _broker(len(self._federation.units))
+        try:
+            for unit in self._federation.units:
+                log = self._folder / "logs" / f"{unit.members[0]}.log"
+                self.children.append(Child(unit, self._job(unit, port), log))
+            self._watch(on_poll)
+        finally:
+            self._end()
+            _close(broker)
+
+    def _job(self, unit: Unit, port: int) -> dict[str, Any]:
+        return {
+            "path": str(self._scenario.path),
+            "document": self._scenario.document,
+            "trust_feeder": self._trust_feeder,
+            "members": unit.members,
+            "interfaces": {name: interface_to_json(i) for name, i in self._federation.interfaces.items()},
+            "folder": str(self._folder),
+            "core_type": CORE_TYPE,
+            "core_options": f"--brokerport={port}",
+            "until_ns": self._scenario.until_ns,
+            "deadlines": {"join_s": self._deadlines.join_s, "step_s": self._deadlines.step_s},
+        }
+
+    def _watch(self, on_poll: Callable[[], None]) -> None:
+        began = monotonic()
+        while not all(child.done for child in self.children):
+            self._check_children()
+            if self.now_ns is None and monotonic() - began > self._deadlines.join_s:
+                raise self._nobody_joined()
+            on_poll()
+            sleep(POLL_S)
+
+    def _check_children(self) -> None:
+        """Raise for the child that failed; what HELICS says of it through the others comes second."""
+        echo: EngineError | None = None
+        for child in self.children:
+            try:
+                child.check(self._deadlines)
+            except EngineError as error:
+                echo = echo or error
+        if echo:
+            sleep(POLL_S)
+            for child in self.children:
+                child.check(self._deadlines)
+            raise echo
+
+    def _nobody_joined(self) -> Exception:
+        late = [child for child in self.children if not child.started]
+        if late:
+            why = f"has not joined within {self._deadlines.join_s:g} s"
+            return FederateError(late[0].unit.name, None, why)
+        return EngineError(f"HELICS has not begun within {self._deadlines.join_s:g} s, though every federate has joined")
+
+    @property
+    def now_ns(self) -> int | None:
+        """The instant that every unit has reached; None before the first step."""
+        reached = [child.now_ns for child in self.children if not child.done]
+        return None if None in reached or not reached else min(now for now in reached if now is not None)
+
+    def statistics(self) -> dict[str, Mapping[str, float]]:
+        return {name: said for child in self.children for name, said in child.statistics.items()}
+
+    def _end(self) -> None:
+        for child in self.children:
+            child.end()
+        for child in self.children:
+            patience_s = STOP_S if child.unit.blocking else END_S
+            if not child.ended_by(monotonic() + patience_s):
+                self.complaints.append(f"federate {child.unit.name!r} did not leave and was killed")
+                child.kill()
+            child.close()
+            self.complaints += child.complaints
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with status {code}" if code else "left before the end of the run"
+
+
+def _free_ports() -> int:
+    """Return a port that is free on loopback, and the next one with it: HELICS takes both."""
+    for _ in range(100):
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise EngineError("no two neighbouring ports are free on 127.0.0.1")
+
+
+def _broker(units: int) -> tuple[helics.Broker, int]:
+    for attempt in range(TRIES):
+        port = _free_ports()
+        try:
+            return helics.Broker(units, CORE_TYPE, f"--port={port}"), port
+        except EngineError:
+            if attempt == TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _close(broker: helics.Broker) -> None:
+    """Close the broker, but do not wait for ever: HELICS may wait for federates that are dead."""
+    thread = Thread(target=broker.close, name="derloop broker", daemon=True)
+    thread.start()
+    thread.join(CLOSE_S)

@@ -1,0 +1,137 @@
+"""A process that runs some units of a federation: `python -m derloop.engines.child`, started by the supervisor.
+
+It reads its job as one line of JSON, says how it gets on in lines of JSON, and ends when told to or when the supervisor's
+end of the pipe closes. What it prints otherwise goes to its log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Event, Thread
+from time import monotonic
+from typing import Any, TextIO
+
+from derloop.contract import interface_from_json
+from derloop.engines.stepping import Cancelled, Stepper
+from derloop.engines.worker import Deadlines, Worker
+from derloop.errors import DerloopError, FederateError
+from derloop.federation import Federation
+from derloop.results.recorder import Recorder
+from derloop.scenario.assembly import assemble
+from derloop.scenario.loading import typed
+
+BEAT_S = 0.1
+_PR_SET_PDEATHSIG = 1
+
+
+class Supervisor:
+    """The other end of the pipes."""
+
+    def __init__(self, said: TextIO, heard: TextIO) -> None:
+        self._said, self._heard = said, heard
+        self._told_to_end = Event()
+        self._last_beat = 0.0
+
+    def job(self) -> dict[str, Any]:
+        """Return what to do, and listen from now on for the word to end."""
+        job = json.loads(self._heard.readline())
+        Thread(target=self._listen, name="derloop supervisor", daemon=True).start()
+        return job  # type: ignore[no-any-return]
+
+    def _listen(self) -> None:
+        self._heard.readline()  # "end", or the end of the pipe
+        self._told_to_end.set()
+
+    def end(self) -> None:
+        self._told_to_end.set()
+
+    def say(self, **what: object) -> None:
+        """Write one line; a supervisor that has gone will be noticed at the other pipe."""
+        try:
+            self._said.write(json.dumps(what) + "\n")
+            self._said.flush()
+        except OSError:
+            self._told_to_end.set()
+
+    def poll(self, worker: Worker) -> None:
+        """Say how far this process is; raise Cancelled when it has been told to end."""
+        if self._told_to_end.is_set():
+            raise Cancelled
+        if monotonic() - self._last_beat >= BEAT_S:
+            self._last_beat = monotonic()
+            self.say(beat=worker.now_ns, started=worker.has_started)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when the supervisor is gone, also while it is stopped or hangs."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _move(job: Mapping[str, Any]) -> Any:
+    from derloop.engines import helics  # not before the supervisor can hear us
+
+    transport = helics.Transport(job["core_type"], job["core_options"])
+
+    def move(steppers: list[Stepper], until_ns: int) -> None:
+        for stepper in steppers:
+            stepper.start()
+        helics.join(steppers, until_ns, transport)
+
+    return move
+
+
+def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
+    path = Path(job["path"])
+    known = {name: interface_from_json(said) for name, said in job["interfaces"].items()}
+    federation = assemble(typed(job["document"], path), job["trust_feeder"], job["members"], known)
+    units = [unit for unit in federation.units if unit.members[0] in job["members"]]
+    if not any(unit.blocking for unit in units):
+        _die_with_parent()  # what holds equipment lets go of it first, when the pipe closes
+    recorder = Recorder(Path(job["folder"]), federation.recorded(job["members"]))
+    worker = Worker(federation, units, recorder.observe, Deadlines(**job["deadlines"]))
+
+    def poll() -> None:
+        recorder.flush_due()
+        supervisor.poll(worker)
+
+    try:
+        worker.run(_move(job), job["until_ns"], poll)
+        supervisor.say(done=worker.statistics(), complaints=worker.complaints)
+    finally:
+        recorder.close()
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, FederateError):
+        return {"federate": error.federate, "now_ns": error.now_ns, "why": error.why, "inputs": error.inputs}
+    text = str(error) if isinstance(error, DerloopError) else f"{type(error).__name__}: {error}"
+    return {"federate": None, "now_ns": None, "why": text, "inputs": {}}
+
+
+def main() -> int:
+    """Do one job; 0 when it was done or ended on command."""
+    said = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor hears it, and decides
+    supervisor = Supervisor(said, sys.stdin)
+    signal.signal(signal.SIGTERM, lambda *_: supervisor.end())
+    job = supervisor.job()
+    try:
+        _run(job, supervisor)
+    except Cancelled:
+        return 0
+    except BaseException as error:  # noqa: BLE001 - told to the supervisor, whoever failed
+        supervisor.say(failed=_failure(error))
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(main())  # a federate that hangs must not keep the process

@@ -1,0 +1,275 @@
+"""The charts of a run, each where there is something to draw, in the order in which one asks.
+
+What a signal is follows from its port's name: `head_kw` and `v_pu` beside each other are a feeder's, `p_kw` a fleet's,
+`<fleet>.p_set_kw` what a control asks of a fleet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Protocol
+
+import numpy as np
+
+from derloop.contract import FloatArray
+from derloop.report import traces
+from derloop.report.traces import COLOURS, TimeArray, Times, Trace
+from derloop.report.wording import Calendar, is_number, number
+
+SETPOINT = re.compile(r"^(?:(?P<fleet>.+)\.)?(?P<quantity>[pq])_set_(?P<unit>kw|kvar)$")
+
+
+class SignalOfRun(Protocol):
+    @property
+    def federate(self) -> str: ...
+    @property
+    def port(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def step_ns(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One chart: its title and explanation are the page's, the rest is plotly's."""
+
+    id: str
+    title: str
+    note: str
+    unit: str
+    traces: list[Trace]
+    limits: list[dict[str, Any]] = field(default_factory=list)
+    """Horizontal lines: {"value", "text"}."""
+    whole_numbers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Charted:
+    """A run as the charts need it."""
+
+    signals: tuple[SignalOfRun, ...]
+    read: Callable[[str], tuple[TimeArray, FloatArray]]
+    federates: Mapping[str, Mapping[str, Any]]
+    limits: list[tuple[str, str, float]]
+    """(signal pattern, text, value): what the checks ask for."""
+    times: Times
+    calendar: Calendar
+
+    def ending(self, *ports: str) -> list[SignalOfRun]:
+        """Return the signals with one of `ports` that have elements and values."""
+        return [s for s in self.signals if s.port in ports and s.labels]
+
+    def named(self, name: str) -> SignalOfRun | None:
+        return next((s for s in self.signals if s.name == name and s.labels), None)
+
+    def total(self, signal: SignalOfRun) -> tuple[TimeArray, FloatArray]:
+        time_ns, values = self.read(signal.name)
+        return time_ns, values.sum(axis=1)
+
+    def colour(self, federate: str) -> str:
+        """Return the colour that the fleet has in every chart."""
+        fleets = list(dict.fromkeys(s.federate for s in self.ending("p_kw", "q_kvar")))
+        return COLOURS[fleets.index(federate) % len(COLOURS)] if federate in fleets else "grey"
+
+    def limits_of(self, signal: SignalOfRun) -> list[dict[str, Any]]:
+        found = [(text, value) for pattern, text, value in self.limits if fnmatchcase(signal.name, pattern)]
+        return [{"value": value, "text": traces.label(text)} for text, value in dict.fromkeys(found)]
+
+
+def figures(run: Charted) -> list[Figure]:
+    """Return every chart for which the run has signals with values."""
+    makers = (_heads, _voltages, _active_power, _reactive_power, _charge, _commands, _losses, _passes, _taps)
+    return [figure for make in makers for figure in make(run) if any(trace["y"] for trace in figure.traces)]
+
+
+def _feeders(run: Charted) -> list[str]:
+    return [s.federate for s in run.ending("head_kw")]
+
+
+def _heads(run: Charted) -> Iterator[Figure]:
+    for signal in run.ending("head_kw"):
+        time_ns, head = run.total(signal)
+        if not head.size:
+            continue
+        lines = [*_bounds(run), traces.line(run.times, signal.name, time_ns, head, "blue", width=2.2)]
+        lines.append(_peak(run, time_ns, head))
+        note = "Drawn from the bulk system: positive into the feeder."
+        if any("baseline" in t["name"] for t in lines):
+            note += " Dotted: what it would have been without control, as the control estimates it."
+        yield Figure(f"head-{signal.federate}", "Feeder head power", note, "kW", lines, run.limits_of(signal))
+
+
+def _bounds(run: Charted) -> Iterator[Trace]:
+    looks: dict[str, dict[str, Any]] = {
+        "baseline_kw": {"colour": "grey", "dash": "dot"},
+        "limit_kw": {"colour": "orange", "dash": "dash", "stepped": True},
+    }
+    for port, look in looks.items():
+        for signal in run.ending(port):
+            time_ns, values = run.total(signal)
+            yield traces.line(run.times, signal.name, time_ns, values, **look)
+
+
+def _peak(run: Charted, time_ns: TimeArray, head: FloatArray) -> Trace:
+    at = int(head.argmax())
+    text = f"peak {number(head[at].item(), 4)} kW, {run.calendar.at(int(time_ns[at]))}"
+    late = at > 0.6 * head.size
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "name": "peak",
+        "x": run.times.add(time_ns[at : at + 1]),
+        "y": traces.rounded(head[at : at + 1]),
+        "text": [text],
+        "textposition": "top left" if late else "top right",
+        "marker": {"color": "@blue", "size": 8},
+        "showlegend": False,
+        "hoverinfo": "skip",
+        "cliponaxis": False,
+    }
+
+
+def _voltages(run: Charted) -> Iterator[Figure]:
+    for feeder in _feeders(run):
+        signal = run.named(f"{feeder}.v_pu")
+        if signal is None:
+            continue
+        time_ns, values = run.read(signal.name)
+        if not values.size:
+            continue
+        lines = traces.band(run.times, "", time_ns, values, signal.labels, "blue")
+        note = f"Over all {len(signal.labels)} nodes: smallest and largest (the pointer names the node), the middle 90 %, median."
+        yield Figure(f"voltage-{feeder}", "Node voltages", note, "pu", lines, run.limits_of(signal))
+
+
+def _active_power(run: Charted) -> Iterator[Figure]:
+    yield from _totals(run, "p_kw", "Active power by fleet", "kW")
+
+
+def _reactive_power(run: Charted) -> Iterator[Figure]:
+    yield from _totals(run, "q_kvar", "Reactive power by fleet", "kvar")
+
+
+def _totals(run: Charted, port: str, title: str, unit: str) -> Iterator[Figure]:
+    lines: list[Trace] = []
+    for signal in run.ending(port):
+        drawn = run.federates.get(signal.federate, {}).get("kind") == "load"
+        name = f"{signal.federate} (drawn)" if drawn else signal.federate
+        time_ns, total = run.total(signal)
+        dash = "dot" if drawn else "solid"
+        lines.append(traces.line(run.times, name, time_ns, total, run.colour(signal.federate), dash=dash))
+        lines += _available(run, signal.federate) if port == "p_kw" else []
+    note = "Sum of each fleet: positive when injected; what loads draw is dotted and positive when drawn."
+    if lines:
+        yield Figure(f"fleets-{port}", title, note, unit, lines)
+
+
+def _available(run: Charted, fleet: str) -> list[Trace]:
+    """The power that the fleet could give, where it is not what it gives."""
+    signal = run.named(f"{fleet}.p_available_kw")
+    if signal is None:
+        return []
+    time_ns, available = run.total(signal)
+    given = run.total(signal_of(run, f"{fleet}.p_kw"))[1]
+    if available.size != given.size or np.allclose(available, given, rtol=1e-3, atol=1e-6):
+        return []
+    return [traces.line(run.times, f"{fleet}, available", time_ns, available, f"{run.colour(fleet)}/0.6", dash="dash", width=1.2)]
+
+
+def signal_of(run: Charted, name: str) -> SignalOfRun:
+    return next(s for s in run.signals if s.name == name)
+
+
+def _charge(run: Charted) -> Iterator[Figure]:
+    by_unit: dict[str, list[Trace]] = {}
+    for signal in run.ending("soc_pu", "soc_pct", "soc"):
+        time_ns, values = run.read(signal.name)
+        if values.size:
+            colour = run.colour(signal.federate)
+            drawn = traces.mean_band(run.times, signal.federate, time_ns, values, signal.labels, colour)
+            by_unit.setdefault(signal.unit, []).extend(drawn)
+    for i, (unit, lines) in enumerate(by_unit.items()):
+        yield Figure(f"soc-{i}", "State of charge", "Mean of each fleet, within its smallest and largest.", unit, lines)
+
+
+def _commands(run: Charted) -> Iterator[Figure]:
+    for signal in run.signals:
+        if (found := SETPOINT.match(signal.port)) and signal.labels:
+            fleet, quantity = found["fleet"] or signal.federate, f"{found['quantity']}_{found['unit']}"
+            actual = run.named(f"{fleet}.{quantity}")
+            if actual is not None:
+                yield _command(run, signal, actual, fleet)
+
+
+def _command(run: Charted, setpoint: SignalOfRun, actual: SignalOfRun, fleet: str) -> Figure:
+    asked = traces.line(run.times, setpoint.name, *run.total(setpoint), "grey", dash="dash", width=1.5, stepped=True)
+    given = traces.line(run.times, actual.name, *run.total(actual), run.colour(fleet), width=2)
+    note = f"Sum over {len(setpoint.labels)} devices: what {setpoint.federate} asks for, and what the fleet does."
+    return Figure(f"command-{setpoint.name}", f"Setpoint and actual: {fleet}", note, actual.unit, [given, asked])
+
+
+def _losses(run: Charted) -> Iterator[Figure]:
+    for signal in run.ending("losses_kw"):
+        lines = [traces.line(run.times, signal.name, *run.total(signal), "purple")]
+        yield Figure(f"losses-{signal.federate}", "Feeder losses", "In lines and transformers.", "kW", lines)
+
+
+def _passes(run: Charted) -> Iterator[Figure]:
+    found = [s for s in run.ending("passes") if s.federate.startswith("loop@")]
+    lines = [
+        traces.line(run.times, s.federate, *run.total(s), COLOURS[i % len(COLOURS)], width=1.2, stepped=True)
+        for i, s in enumerate(found)
+    ]
+    note = "How often the federates of a converged loop were stepped for the same instant."
+    if lines:
+        yield Figure("passes", "Passes of the loop", note, "passes", lines, whole_numbers=True)
+
+
+def _taps(run: Charted) -> Iterator[Figure]:
+    for signal in run.ending("taps"):
+        time_ns, values = run.read(signal.name)
+        lines = [
+            traces.line(run.times, name, time_ns, values[:, i], COLOURS[i % len(COLOURS)], stepped=True)
+            for i, name in enumerate(signal.labels)
+        ]
+        whole = bool(np.equal(np.mod(values, 1), 0).all())
+        note = "Position of each voltage regulator."
+        yield Figure(f"taps-{signal.federate}", "Regulator taps", note, "tap" if whole else "pu", lines, whole_numbers=whole)
+
+
+def check_limits(run: Mapping[str, Any], verdicts: list[Mapping[str, Any]]) -> list[tuple[str, str, float]]:
+    """Return (signal pattern, text, value) of the limits of the run's checks.
+
+    From the settings of the checks, where `run.json` has them; else the one that each verdict names.
+    """
+    found: list[tuple[str, str, float]] = []
+    judged = {str(v.get("check")): v for v in verdicts}
+    for check in _checks(run):
+        settings = check["settings"] if isinstance(check.get("settings"), Mapping) else check
+        name = str(check.get("name") or check.get("kind"))
+        signal = settings.get("signal") or str(judged.get(name, {}).get("where", "")).partition(" at ")[0]
+        for key in ("min_pu", "max_pu", "min", "max", "limit_kw"):
+            if is_number(settings.get(key)):
+                found.append((str(signal), f"{name}: {number(settings[key])}", float(settings[key])))
+    return found or [limit for verdict in verdicts for limit in _limit_of(verdict)]
+
+
+def _checks(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    scenario = run.get("scenario")
+    listed = run.get("checks") or (scenario.get("checks") if isinstance(scenario, Mapping) else None)
+    return [c for c in listed if isinstance(c, Mapping)] if isinstance(listed, list) else []
+
+
+def _limit_of(verdict: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
+    limit, signal = verdict.get("limit"), str(verdict.get("where", "")).partition(" at ")[0]
+    if is_number(limit) and signal and verdict.get("kind") in ("voltage", "peak", "stays-within"):
+        if verdict.get("unit") != "1":
+            yield signal, f"{verdict.get('check')}: {number(limit)}", float(limit)  # type: ignore[arg-type]

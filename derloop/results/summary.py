@@ -1,0 +1,113 @@
+"""What a person wants to know of a run: peaks, energy, losses, voltages, in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from derloop.contract import FloatArray
+from derloop.results.signals import Signal
+from derloop.results.store import RunFolder
+
+RANGE_A_PU = (0.95, 1.05)
+"""ANSI C84.1-2020, range A, service voltage."""
+HOUR_NS = 3.6e12
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the summary."""
+
+    label: str
+    value: float
+    unit: str
+    text: str
+
+
+def summarise(run: RunFolder) -> list[Figure]:
+    """Return the figures that the run's signals allow."""
+    names = {signal.name: signal for signal in run.signals()}
+    figures: list[Figure] = []
+    for name, signal in names.items():
+        if signal.port == "head_kw":
+            figures += _feeder(run, signal, names)
+    for signal in names.values():
+        if signal.port == "p_kw":
+            figures += _device_energy(run, signal)
+        elif signal.port == "passes":
+            figures += _passes(run, signal)
+    return figures
+
+
+def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal]) -> Iterator[Figure]:
+    _, kw = run.read(head.name)
+    if not kw.size:
+        return
+    yield from _peaks(run, head, kw, names)
+    drawn_kwh = _energy_kwh(kw, head)
+    yield _figure("energy drawn from the bulk system", drawn_kwh, "kWh")
+    losses = f"{head.federate}.losses_kw"
+    if losses in names:
+        lost_kwh = _energy_kwh(run.read(losses)[1], names[losses])
+        share = f" ({100 * lost_kwh / drawn_kwh:.1f} %)" if drawn_kwh > 0 else ""
+        yield Figure("losses in the feeder", lost_kwh, "kWh", f"{lost_kwh:,.1f} kWh{share}")
+    if f"{head.federate}.v_pu" in names:
+        yield from _voltages(run, names[f"{head.federate}.v_pu"])
+
+
+def _peaks(run: RunFolder, head: Signal, kw: FloatArray, names: dict[str, Signal]) -> Iterator[Figure]:
+    for name, signal in names.items():
+        if signal.port == "baseline_kw":
+            _, before = run.read(name)
+            at = int(before.argmax())
+            text = f"{before[at, 0]:,.1f} kW at {_clock(run, signal, at)} (the feeder without what {signal.federate} commands)"
+            yield Figure("peak before", float(before[at, 0]), "kW", text)
+    at = int(kw.argmax())
+    yield Figure("peak", float(kw[at, 0]), "kW", f"{kw[at, 0]:,.1f} kW at {_clock(run, head, at)}")
+
+
+def _voltages(run: RunFolder, signal: Signal) -> Iterator[Figure]:
+    low, high, outside, total = np.inf, -np.inf, 0, 0
+    for _, v_pu in run.batches(signal.name):
+        low, high = min(low, float(v_pu.min())), max(high, float(v_pu.max()))
+        outside += int(((v_pu < RANGE_A_PU[0]) | (v_pu > RANGE_A_PU[1])).sum())
+        total += v_pu.size
+    share = 100 * outside / max(total, 1)
+    yield Figure("lowest voltage", low, "pu", f"{low:.4f} pu")
+    yield Figure("highest voltage", high, "pu", f"{high:.4f} pu")
+    text = f"{outside:,} of {total:,} node-instants ({share:.2f} %) outside {RANGE_A_PU[0]}..{RANGE_A_PU[1]} pu"
+    yield Figure("voltages outside ANSI C84.1 range A", float(outside), "1", text)
+
+
+def _device_energy(run: RunFolder, signal: Signal) -> Iterator[Figure]:
+    _, kw = run.read(signal.name)
+    if not kw.size:
+        return
+    out, back = (_energy_kwh(np.maximum(sign * kw, 0), signal) for sign in (1, -1))
+    text = f"{out:,.1f} kWh" + (f", {back:,.1f} kWh the other way" if back > 1e-6 else "")
+    yield Figure(f"energy of {signal.federate} ({len(signal.labels)})", out, "kWh", text)
+
+
+def _passes(run: RunFolder, signal: Signal) -> Iterator[Figure]:
+    _, passes = run.read(signal.name)
+    if passes.size:
+        text = f"{passes.mean():.2f} on average, {passes.max():.0f} at most"
+        yield Figure(f"passes of the converged loop {signal.federate}", float(passes.mean()), "1", text)
+
+
+def _energy_kwh(kw: FloatArray, signal: Signal) -> float:
+    """Return the energy of powers that hold from each instant to the next."""
+    return float(kw.sum()) * signal.step_ns / HOUR_NS
+
+
+def _figure(label: str, value: float, unit: str) -> Figure:
+    return Figure(label, value, unit, f"{value:,.1f} {unit}")
+
+
+def _clock(run: RunFolder, signal: Signal, step: int) -> str:
+    seconds = step * signal.step_ns // 1_000_000_000
+    if run.start:
+        seconds += run.start.hour * 3600 + run.start.minute * 60 + run.start.second
+    return f"{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}"

@@ -1,0 +1,308 @@
+"""Running a scenario: load, wire, run, judge, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal
+
+from derloop.checks import judge_all
+from derloop.checks.junit import write_junit
+from derloop.engines.worker import Deadlines, Worker, mover
+from derloop.errors import DerloopError, FederateError
+from derloop.federation import Federation
+from derloop.report import write_report
+from derloop.results.events import Events
+from derloop.results.recorder import Recorder
+from derloop.results.store import RunFolder, finish
+from derloop.results.summary import Figure, summarise
+from derloop.scenario.assembly import assemble
+from derloop.scenario.loading import load
+from derloop.scenario.models import Scenario
+from derloop.verdict import Verdict
+
+Outcome = Literal["completed", "failed", "interrupted"]
+Progress = Callable[[int | None, int], None]
+"""Called about every 50 ms with the instant that every federate has reached (None before the first step) and the end, in ns."""
+
+PASSED, FAILED_CHECK, WRONG_SCENARIO, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 130
+PACKAGES = ("derloop", "helics", "mosaik", "numpy", "opendssdirect.py", "dss-python", "pymodbus", "pysunspec2", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a scenario is run, beyond what it says itself."""
+
+    engine: str | None = None
+    placement: str | None = None
+    out: Path | None = None
+    """The folder of the run; without it, a new one below `runs/`."""
+    trust_feeder: bool = False
+    """Give the feeder file to OpenDSS unchecked. It can then run programs and write files."""
+    report: bool = True
+
+
+@dataclass(slots=True)
+class Result:
+    """A run that has ended."""
+
+    folder: RunFolder
+    outcome: Outcome
+    verdicts: tuple[Verdict, ...]
+    summary: tuple[Figure, ...]
+    failure: str = ""
+    is_stuck: bool = False
+    """A federate could not be ended; only the end of this process ends it."""
+    complaints: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> int:
+        """The exit status: 0 all passed, 1 a check failed, 3 inconclusive or the run failed, 130 interrupted."""
+        if self.outcome == "interrupted":
+            return INTERRUPTED
+        outcomes = {v.outcome for v in self.verdicts}
+        if self.outcome == "failed" or "INCONCLUSIVE" in outcomes:
+            return INCONCLUSIVE
+        return FAILED_CHECK if "FAIL" in outcomes else PASSED
+
+    def __getitem__(self, signal: str) -> Any:
+        """Return the values of "federate.port", shape (instants, elements)."""
+        return self.folder.read(signal)[1]
+
+    def time_s(self, signal: str) -> Any:
+        """Return the instants of "federate.port" in seconds since the scenario's start."""
+        return self.folder.read(signal)[0] / 1e9
+
+    def frame(self, signal: str) -> Any:
+        """Return "federate.port", or all ports of "federate", as a pandas frame; needs pandas."""
+        return self.folder.frame(signal)
+
+
+@dataclass(slots=True)
+class _Ending:
+    """How the federates' part of a run ended."""
+
+    outcome: Outcome = "completed"
+    failure: dict[str, Any] | None = None
+    text: str = ""
+    statistics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    is_stuck: bool = False
+    complaints: tuple[str, ...] = ()
+
+
+def run(
+    scenario: Path | str,
+    overrides: Sequence[str] = (),
+    options: Options | None = None,
+    on_progress: Progress | None = None,
+) -> Result:
+    """Run a scenario file and judge it.
+
+    Raises ScenarioError where the scenario is wrong. A run that fails or is interrupted is a Result like any other.
+    """
+    options = options or Options()
+    loaded = load(scenario, [*overrides, *_stated(options)])
+    federation = assemble(loaded, options.trust_feeder)
+    folder = _folder(loaded, options)
+    events, facts, began = Events(folder / "events.jsonl"), _facts(loaded, options), monotonic()
+    _write_json(folder / "run.json", {**facts, "outcome": "running"})
+    events.add("started", engine=loaded.file.engine, placement=loaded.file.placement)
+    ending = _move(loaded, federation, folder, options, on_progress or _silent)
+    _finish(folder, ending)
+    events.add(ending.outcome, failure=ending.failure, complaints=ending.complaints)
+    return _judged(loaded, folder, facts, ending, monotonic() - began, options)
+
+
+def _stated(options: Options) -> list[str]:
+    chosen = {"engine": options.engine, "placement": options.placement}
+    return [f'{key}="{value}"' for key, value in chosen.items() if value]
+
+
+def _silent(now_ns: int | None, until_ns: int) -> None:
+    """Show nothing."""
+
+
+def _move(
+    scenario: Scenario, federation: Federation, folder: Path, options: Options, on_progress: Progress
+) -> _Ending:
+    """Step the federation to its end, whichever that is."""
+    if scenario.file.placement == "apart" and scenario.file.engine == "helics":
+        return _apart(scenario, federation, folder, options, on_progress)
+    return _together(scenario, federation, folder, on_progress)
+
+
+def _together(scenario: Scenario, federation: Federation, folder: Path, on_progress: Progress) -> _Ending:
+    recorder = Recorder(folder, federation.recorded([*federation.federates]))
+    limits = Deadlines(scenario.file.deadlines.join_s, scenario.file.deadlines.step_s)
+    worker = Worker(federation, federation.units, recorder.observe, limits)
+
+    def poll() -> None:
+        recorder.flush_due()
+        on_progress(worker.now_ns, scenario.until_ns)
+
+    def move() -> None:
+        try:
+            worker.run(mover(scenario.file.engine), scenario.until_ns, poll)
+        finally:
+            recorder.close()
+
+    ending = _ended(move)
+    ending.is_stuck, ending.complaints = worker.is_stuck, tuple(worker.complaints)
+    ending.statistics = {} if worker.is_stuck else worker.statistics()
+    return ending
+
+
+def _apart(
+    scenario: Scenario, federation: Federation, folder: Path, options: Options, on_progress: Progress
+) -> _Ending:
+    from derloop.engines.apart import Apart  # HELICS, only where it is used
+
+    apart = Apart(scenario, federation, folder, options.trust_feeder)
+    ending = _ended(lambda: apart.run(lambda: on_progress(apart.now_ns, scenario.until_ns)))
+    ending.statistics, ending.complaints = apart.statistics(), tuple(apart.complaints)
+    return ending
+
+
+def _ended(move: Callable[[], None]) -> _Ending:
+    try:
+        move()
+    except KeyboardInterrupt:
+        return _Ending("interrupted", text="interrupted")
+    except FederateError as error:
+        facts = {"federate": error.federate, "time_s": _seconds(error.now_ns), "why": error.why, "inputs": error.inputs}
+        return _Ending("failed", facts, str(error))
+    except DerloopError as error:
+        return _Ending("failed", {"federate": None, "time_s": None, "why": str(error), "inputs": {}}, str(error))
+    return _Ending()
+
+
+def _finish(folder: Path, ending: _Ending) -> None:
+    """Turn the streams into Parquet; a stream that cannot be is kept as it is, and says why."""
+    try:
+        finish(folder)
+    except DerloopError as error:
+        ending.complaints = (*ending.complaints, str(error))
+
+
+def _seconds(now_ns: int | None) -> float | None:
+    return None if now_ns is None else now_ns / 1e9
+
+
+def _judged(
+    scenario: Scenario, folder: Path, facts: dict[str, Any], ending: _Ending, wall_s: float, options: Options
+) -> Result:
+    """Judge what was recorded, and write down everything that is known of the run."""
+    recorded = RunFolder(folder)
+    checks = [(check.name, check.kind, check.settings) for check in scenario.checks]
+    verdicts = judge_all(checks, recorded) if ending.outcome == "completed" else _unjudged(scenario, ending)
+    summary = [*summarise(recorded), *_counts(ending.statistics)]
+    _write_json(folder / "verdicts.json", [asdict(v) for v in verdicts])
+    result = Result(
+        recorded, ending.outcome, verdicts, tuple(summary), ending.text, ending.is_stuck, ending.complaints
+    )
+    said = {
+        "outcome": ending.outcome,
+        "failure": ending.failure,
+        "complaints": ending.complaints,
+        "status": result.status,
+        "wall_s": wall_s,
+        "ended": _now(),
+        "statistics": ending.statistics,
+        "summary": [asdict(figure) for figure in summary],
+    }
+    _write_json(folder / "run.json", {**facts, **said})
+    write_junit(folder / "junit.xml", scenario.name, verdicts, ending.text or None, wall_s)
+    result.folder = RunFolder(folder)
+    if options.report:
+        write_report(result.folder, folder / "report.html")
+    return result
+
+
+def _unjudged(scenario: Scenario, ending: _Ending) -> tuple[Verdict, ...]:
+    """A run that has not reached its end proves nothing: neither that a limit was kept, nor how far."""
+    text = f"not judged: the run {'was interrupted' if ending.outcome == 'interrupted' else 'failed'}"
+    return tuple(Verdict(c.name, c.kind.name, "INCONCLUSIVE", text) for c in scenario.checks)
+
+
+def _counts(statistics: Mapping[str, Mapping[str, float]]) -> list[Figure]:
+    return [
+        Figure(f"{name}: {what.replace('_', ' ')}", value, "", f"{value:,.6g}")
+        for name, said in statistics.items()
+        for what, value in said.items()
+    ]
+
+
+def _folder(scenario: Scenario, options: Options) -> Path:
+    if options.out:
+        folder = options.out
+        if folder.exists() and any(folder.iterdir()):
+            raise DerloopError(f"{folder} holds something already; a run needs a folder of its own")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for number in range(1000):
+        folder = Path("runs") / f"{scenario.name}-{stamp}{f'-{number}' if number else ''}"
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise DerloopError(f"no free folder for the run below {Path('runs').absolute()}")
+
+
+def _facts(scenario: Scenario, options: Options) -> dict[str, Any]:
+    """Return what is known before the start: the scenario with its defaults, who runs it, with what."""
+    file = scenario.file
+    return {
+        **file.model_dump(mode="json", include={"name", "description", "start", "duration_s", "step_s", "seed"}),
+        **file.model_dump(mode="json", include={"engine", "placement", "coupling", "deadlines"}),
+        "scenario_path": str(scenario.path),
+        "scenario": scenario.document,
+        "overrides": scenario.overrides,
+        "federates": {
+            name: {"kind": entry.kind.name, "via": entry.via, "settings": entry.settings.model_dump(mode="json")}
+            for name, entry in scenario.federates.items()
+        },
+        "trust_feeder": options.trust_feeder,
+        "started": _now(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "host": {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()},
+        "git_commit": _git_commit(scenario.folder),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git_commit(folder: Path) -> str:
+    """Return the commit of the scenario's folder, with "+changes" where files differ; empty outside git."""
+    try:
+        said = [
+            subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=5, check=True).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said[0].strip() + ("+changes" if said[1].strip() else "")
+
+
+def _write_json(path: Path, data: object) -> None:
+    """Write and rename, so that a reader never meets half a file."""
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(data, indent=1, default=str), encoding="utf-8")
+    draft.replace(path)

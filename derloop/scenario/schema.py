@@ -1,0 +1,62 @@
+"""The JSON Schema of scenarios, for completion and checks in editors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from derloop import plugins
+from derloop.kind import Settings
+from derloop.scenario.models import NAME_PATTERN, ScenarioFile
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def scenario_schema() -> dict[str, Any]:
+    """Return the schema with the settings of every kind that is installed."""
+    schema = ScenarioFile.model_json_schema(by_alias=True)
+    definitions: dict[str, Any] = schema.setdefault("$defs", {})
+    federates = [_federate(name, definitions) for name in plugins.names(plugins.KINDS)]
+    checks = [_check(name, definitions) for name in plugins.names(plugins.CHECKS)]
+    properties = schema["properties"]
+    properties["federates"] |= {
+        "propertyNames": {"pattern": NAME_PATTERN},
+        "additionalProperties": _by_kind(federates),
+        "description": "Who takes part, by name. A port called <federate>.<port> is wired to that federate's port.",
+    }
+    properties["checks"] |= {"items": _by_kind(checks), "description": "What must hold."}
+    return {"$schema": DIALECT, **schema, "title": "derloop scenario"}
+
+
+def _by_kind(branches: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "object", "required": ["kind"], "oneOf": list(branches)}
+
+
+def _federate(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    kind = plugins.kind(name)
+    extra: dict[str, Any] = {"kind": {"const": name, "description": kind.summary}}
+    if kind.is_der:
+        ways = ", ".join(plugins.names(plugins.REALISATIONS))
+        extra["via"] = {
+            "type": "string",
+            "default": "model",
+            "description": f"How the devices are realised: model, {ways}.",
+        }
+    return _branch(kind.settings, extra, definitions)
+
+
+def _check(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    kind = plugins.check_kind(name)
+    extra = {
+        "kind": {"const": name, "description": kind.summary},
+        "name": {"type": "string", "description": "What the verdict is called; the kind's name without it."},
+    }
+    return _branch(kind.settings, extra, definitions)
+
+
+def _branch(settings: type[Settings], extra: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    schema = settings.model_json_schema(by_alias=True)
+    definitions |= schema.pop("$defs", {})
+    schema["properties"] = {**extra, **schema.get("properties", {})}
+    schema["required"] = ["kind", *schema.get("required", [])]
+    return schema
