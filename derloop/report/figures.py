@@ -181,7 +181,11 @@ def _available(run: Charted, fleet: str) -> list[Trace]:
     given = run.total(signal_of(run, f"{fleet}.p_kw"))[1]
     if available.size != given.size or np.allclose(available, given, rtol=1e-3, atol=1e-6):
         return []
-    return [traces.line(run.times, f"{fleet}, available", time_ns, available, f"{run.colour(fleet)}/0.6", dash="dash", width=1.2)]
+    return [
+        traces.line(
+            run.times, f"{fleet}, available", time_ns, available, f"{run.colour(fleet)}/0.6", dash="dash", width=1.2
+        )
+    ]
 
 
 def signal_of(run: Charted, name: str) -> SignalOfRun:
@@ -242,7 +246,9 @@ def _taps(run: Charted) -> Iterator[Figure]:
         ]
         whole = bool(np.equal(np.mod(values, 1), 0).all())
         note = "Position of each voltage regulator."
-        yield Figure(f"taps-{signal.federate}", "Regulator taps", note, "tap" if whole else "pu", lines, whole_numbers=whole)
+        yield Figure(
+            f"taps-{signal.federate}", "Regulator taps", note, "tap" if whole else "pu", lines, whole_numbers=whole
+        )
 
 
 def check_limits(run: Mapping[str, Any], verdicts: list[Mapping[str, Any]]) -> list[tuple[str, str, float]]:

@@ -151,10 +151,5 @@ def _template() -> Any:
         "duration": wording.duration,
         "plain": wording.plain,
         "flat": wording.flat,
-        "seconds": _preview,
     }
     return environment.from_string(_text("derloop.report", "template.html.j2"))
-
-
-def _preview(value: object) -> str:
-    return wording.plain(value)

@@ -106,7 +106,9 @@ def line(
     return trace
 
 
-def band(times: Times, name: str, time_ns: TimeArray, values: FloatArray, labels: Sequence[str], colour: str) -> list[Trace]:
+def band(
+    times: Times, name: str, time_ns: TimeArray, values: FloatArray, labels: Sequence[str], colour: str
+) -> list[Trace]:
     """Return the smallest, 5 %, median, 95 % and largest of `values`, shape (k, n), over the elements."""
     prefix = f"{name} " if name else ""
     smallest, low, median, high, largest = np.percentile(values, [0, 5, 50, 95, 100], axis=1)
@@ -122,7 +124,9 @@ def band(times: Times, name: str, time_ns: TimeArray, values: FloatArray, labels
     ]
 
 
-def mean_band(times: Times, name: str, time_ns: TimeArray, values: FloatArray, labels: Sequence[str], colour: str) -> list[Trace]:
+def mean_band(
+    times: Times, name: str, time_ns: TimeArray, values: FloatArray, labels: Sequence[str], colour: str
+) -> list[Trace]:
     """Return the mean over the elements, within the span from the smallest to the largest."""
     mean = line(times, f"{name} mean", time_ns, values.mean(axis=1), colour, width=2)
     if len(labels) == 1:

@@ -6,6 +6,7 @@ positive when injected; the feeder's head is positive when drawn from the bulk s
 Peak shaving. At each step, from what was measured at the last instant:
 
     load = head + sum p                        what the feeder would draw, losses included, if the members rested
+    load = load + trend (load - load before)   at the step that is to come
     need = load - (limit - margin) + I         to be injected, where that is positive
     room = recharge_below - load               to be drawn, where that is positive
 
@@ -15,11 +16,11 @@ charging the head stays at or below `recharge_below`, which is less than the lim
 Devices at or below `reserve_soc_pu` are not discharged, those at or above `recharge_to_soc_pu` are not charged.
 If neither is needed, all setpoints are 0.
 
-`I` makes up for members that do other than asked, and for a load that rises from step to step:
+`I` makes up for members that do other than asked:
 
     I(t) = max(0, I(t-) + gain (head - (limit - margin)))
 
-from the second step of shaving on. While all of the capability is in use it does not grow, and it is 0 when shaving
+with the measured head, from the second step of shaving on. While all of the capability is in use it does not grow, and it is 0 when shaving
 begins.
 """
 
@@ -75,6 +76,14 @@ class PeakShaving(Settings):
         examples=[0.2],
     )
 
+    trend: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the load's last change that is expected again: 0 takes the load as it was measured.",
+        examples=[0.5],
+    )
+
     @property
     def aim_kw(self) -> float:
         """What the feeder is made to draw at a peak, kW."""
@@ -114,11 +123,17 @@ class _Fleet(NamedTuple):
     p_min_kw: FloatArray
 
 
-class Vpp:
-    """A virtual power plant.
+class _State(NamedTuple):
+    """What one step leaves to the next."""
 
-    State: the integrator, kW, as the last instant left it and as this one does; None while no shaving is needed.
-    """
+    load_kw: float | None = None
+    """As measured; None before the first step."""
+    integral_kw: float | None = None
+    """None while no shaving is needed."""
+
+
+class Vpp:
+    """A virtual power plant. State: as the last instant left it, and as this one does."""
 
     def __init__(self, settings: VppSettings, context: Context) -> None:
         _check_members(settings, context)
@@ -127,8 +142,7 @@ class Vpp:
         self._edges = np.cumsum([len(labels[member]) for member in settings.members])[:-1]
         self._idle = np.zeros(sum(map(len, labels.values())))
         self._now_ns: int | None = None
-        self._held_kw: float | None = None
-        self._latest_kw: float | None = None
+        self._held = self._latest = _State()
         inputs = {settings.service.reads: Port("kW", (settings.service.reads,), "before")}
         for member in settings.members:
             ports = {f"{member}.{port}": Port(unit, labels[member], "before") for port, unit in MEASURED.items()}
@@ -146,7 +160,7 @@ class Vpp:
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         if now_ns != self._now_ns:
-            self._now_ns, self._held_kw = now_ns, self._latest_kw
+            self._now_ns, self._held = now_ns, self._latest
         return self._outputs(self._setpoints_kw(float(inputs[self._service.reads][0]), self._measured(inputs)))
 
     def stop(self) -> None:
@@ -157,29 +171,26 @@ class Vpp:
 
     def _setpoints_kw(self, head_kw: float, fleet: _Fleet) -> FloatArray:
         service = self._service
-        load_kw = head_kw + float(fleet.p_kw.sum())
+        measured_kw = head_kw + float(fleet.p_kw.sum())
+        load_kw = measured_kw + service.trend * (measured_kw - (self._held.load_kw or measured_kw))
         can_inject = np.where(fleet.soc_pu > service.reserve_soc_pu, np.maximum(fleet.p_max_kw, 0.0), 0.0)
-        need_kw = self._need_kw(load_kw, head_kw, float(can_inject.sum()))
-        if need_kw > 0.0:
-            return share(need_kw, can_inject)
+        integral_kw = self._integral_kw(load_kw, head_kw, float(can_inject.sum()))
+        self._latest = _State(measured_kw, integral_kw)
+        if integral_kw is not None:
+            return share(load_kw - service.aim_kw + integral_kw, can_inject)
         can_draw = np.where(fleet.soc_pu < service.recharge_to_soc_pu, np.maximum(-fleet.p_min_kw, 0.0), 0.0)
         return -share(service.recharge_kw - load_kw, can_draw)
 
-    def _need_kw(self, load_kw: float, head_kw: float, most_kw: float) -> float:
-        """Return what has to be injected, and move the integrator."""
-        above_kw = load_kw - self._service.aim_kw
-        if above_kw <= 0.0:
-            self._latest_kw = None
+    def _integral_kw(self, load_kw: float, head_kw: float, most_kw: float) -> float | None:
+        """Return what is added to the need, None if there is no need."""
+        aim_kw, held_kw = self._service.aim_kw, self._held.integral_kw
+        if load_kw <= aim_kw:
+            return None
+        if held_kw is None:
             return 0.0
-        self._latest_kw = self._integral_kw(head_kw, can_more=above_kw + (self._held_kw or 0.0) < most_kw)
-        return above_kw + self._latest_kw
-
-    def _integral_kw(self, head_kw: float, can_more: bool) -> float:
-        """Return what the integrator makes of the head (kW) that is left with the members at work."""
-        if self._held_kw is None:
-            return 0.0
-        moved_kw = self._held_kw + self._service.gain * (head_kw - self._service.aim_kw)
-        return max(moved_kw if can_more else min(moved_kw, self._held_kw), 0.0)
+        moved_kw = held_kw + self._service.gain * (head_kw - aim_kw)
+        is_full = load_kw - aim_kw + held_kw >= most_kw
+        return max(min(moved_kw, held_kw) if is_full else moved_kw, 0.0)
 
     def _outputs(self, setpoints_kw: FloatArray) -> Values:
         outputs = {f"{m}.p_set_kw": p for m, p in zip(self._members, np.split(setpoints_kw, self._edges), strict=True)}
