@@ -48,6 +48,8 @@ class Figure:
     traces: list[Trace]
     limits: list[dict[str, Any]] = field(default_factory=list)
     """Horizontal lines: {"value", "text"}."""
+    marks: list[dict[str, Any]] = field(default_factory=list)
+    """Points with a text: {"time_s", "value", "text", "late"}."""
     whole_numbers: bool = False
 
 
@@ -100,11 +102,11 @@ def _heads(run: Charted) -> Iterator[Figure]:
         if not head.size:
             continue
         lines = [*_bounds(run), traces.line(run.times, signal.name, time_ns, head, "blue", width=2.2)]
-        lines.append(_peak(run, time_ns, head))
         note = "Drawn from the bulk system: positive into the feeder."
         if any("baseline" in t["name"] for t in lines):
             note += " Dotted: what it would have been without control, as the control estimates it."
-        yield Figure(f"head-{signal.federate}", "Feeder head power", note, "kW", lines, run.limits_of(signal))
+        peak = [_peak(run, time_ns, head)]
+        yield Figure(f"head-{signal.federate}", "Feeder head power", note, "kW", lines, run.limits_of(signal), peak)
 
 
 def _bounds(run: Charted) -> Iterator[Trace]:
@@ -118,23 +120,11 @@ def _bounds(run: Charted) -> Iterator[Trace]:
             yield traces.line(run.times, signal.name, time_ns, values, **look)
 
 
-def _peak(run: Charted, time_ns: TimeArray, head: FloatArray) -> Trace:
+def _peak(run: Charted, time_ns: TimeArray, head: FloatArray) -> dict[str, Any]:
     at = int(head.argmax())
-    text = f"peak {number(head[at].item(), 4)} kW, {run.calendar.at(int(time_ns[at]))}"
-    late = at > 0.6 * head.size
-    return {
-        "type": "scatter",
-        "mode": "markers+text",
-        "name": "peak",
-        "x": run.times.add(time_ns[at : at + 1]),
-        "y": traces.rounded(head[at : at + 1]),
-        "text": [text],
-        "textposition": "top left" if late else "top right",
-        "marker": {"color": "@blue", "size": 8},
-        "showlegend": False,
-        "hoverinfo": "skip",
-        "cliponaxis": False,
-    }
+    value, when_ns = head[at].item(), int(time_ns[at])
+    text = f"peak {number(value, 4)} kW, {run.calendar.at(when_ns)}"
+    return {"time_s": when_ns / 1e9, "value": value, "text": text, "late": at > head.size / 2}
 
 
 def _voltages(run: Charted) -> Iterator[Figure]:
@@ -146,7 +136,9 @@ def _voltages(run: Charted) -> Iterator[Figure]:
         if not values.size:
             continue
         lines = traces.band(run.times, "", time_ns, values, signal.labels, "blue")
-        note = f"Over all {len(signal.labels)} nodes: smallest and largest (the pointer names the node), the middle 90 %, median."
+        note = (
+            f"All {len(signal.labels)} nodes: smallest and largest (the pointer names the node), middle 90 %, median."
+        )
         yield Figure(f"voltage-{feeder}", "Node voltages", note, "pu", lines, run.limits_of(signal))
 
 
@@ -276,6 +268,6 @@ def _checks(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _limit_of(verdict: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
     limit, signal = verdict.get("limit"), str(verdict.get("where", "")).partition(" at ")[0]
-    if is_number(limit) and signal and verdict.get("kind") in ("voltage", "peak", "stays-within"):
-        if verdict.get("unit") != "1":
-            yield signal, f"{verdict.get('check')}: {number(limit)}", float(limit)  # type: ignore[arg-type]
+    of_value = verdict.get("kind") in ("voltage", "peak", "stays-within") and verdict.get("unit") != "1"
+    if is_number(limit) and signal and of_value:
+        yield signal, f"{verdict.get('check')}: {number(limit)}", float(limit)  # type: ignore[arg-type]

@@ -4,8 +4,8 @@
   const narrow = window.matchMedia("(max-width: 560px)");
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const config = {
-    responsive: true, displaylogo: false, showTips: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendDataToCloud"],
+    responsive: true, displaylogo: false, showTips: false, plotlyServerURL: "", showSendToCloud: false,
+    modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
     toImageButtonOptions: { format: "svg", filename: "derloop" },
   };
   const axes = report.times.map(instants);
@@ -50,6 +50,14 @@
     };
   }
 
+  function mark(point) {
+    return {
+      x: report.start_ms + point.time_s * 1000, y: point.value, text: point.text, showarrow: true, arrowhead: 6,
+      arrowcolor: css("blue"), ax: point.late ? -28 : 28, ay: 34, xanchor: point.late ? "right" : "left",
+      bgcolor: css("card"), borderpad: 3, font: { size: 12, color: css("ink") },
+    };
+  }
+
   function layout(figure) {
     const line = css("line"), ink = css("ink"), quiet = css("quiet"), card = css("card");
     const many = figure.traces.length > 9;
@@ -58,7 +66,7 @@
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
-      margin: { l: 8, r: 12, t: 12, b: 8 },
+      margin: { l: 8, r: 12, t: 28, b: 8 },
       width: printing ? 680 : undefined,
       showlegend: named > 1,
       legend: { orientation: "h", x: 0, y: -0.13, yanchor: "top", font: { color: ink, size: 12 }, maxheight: 90 },
@@ -79,6 +87,7 @@
         separatethousands: true, exponentformat: "none",
       }, axis),
       shapes: (figure.limits || []).map(limitLine),
+      annotations: (figure.marks || []).map(mark),
       modebar: { bgcolor: "rgba(0,0,0,0)", color: quiet, activecolor: ink },
       separators: ".\u2009",
     };

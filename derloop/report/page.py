@@ -61,7 +61,7 @@ def page(run: Run) -> str:
     charted = _charted(run, facts, verdicts, calendar)
     drawn, every = figures(charted), every_signal(charted)
     plotly, script = _script("plotly.package_data", "plotly.min.js"), _script("derloop.report", "page.js")
-    return _template().render(
+    text: str = _template().render(
         name=facts.get("name") or run.path.name,
         run=facts,
         folder=run.path.name,
@@ -79,6 +79,7 @@ def page(run: Run) -> str:
         hashes=" ".join(_hash(code) for code in (plotly, script)),
         style=Markup(_text("derloop.report", "page.css")),  # noqa: S704 - our own file
     )
+    return text
 
 
 def badge(facts: Mapping[str, Any], verdicts: list[dict[str, Any]]) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 MINUS, THIN_SPACE = "\u2212", "\u2009"
 LONGEST_TEXT = 300
@@ -24,7 +24,7 @@ class Calendar:
         """The start as ms since 1970, as if local time were UTC: what a chart's time axis counts in."""
         if self.start is None:
             return 0.0
-        return self.start.replace(tzinfo=timezone.utc).timestamp() * 1e3
+        return self.start.replace(tzinfo=UTC).timestamp() * 1e3
 
     @property
     def zone(self) -> str:
@@ -55,7 +55,7 @@ def is_number(value: object) -> bool:
 
 
 def number(value: object, digits: int = 5) -> str:
-    """Return `value` with significant digits, thousands apart: 12 345.6; what is no number as text, nothing for None."""
+    """Return `value` with `digits` significant digits, thousands apart; what is no number as text, None as nothing."""
     if not is_number(value):
         return "" if value is None else plain(value)
     size = abs(float(value))  # type: ignore[arg-type]

@@ -54,9 +54,12 @@ def _implied(interfaces: Mapping[str, Interface]) -> Iterator[tuple[Ref, Ref]]:
 
 
 def _arrival(interfaces: Mapping[str, Interface], target: Ref) -> Arrival:
+    """Return how the target wants its value; what cannot repeat a step is not iterated with."""
     interface = interfaces.get(target.federate)
     port = interface.inputs.get(target.port) if interface else None
-    return port.arrival if port else "now"
+    if interface is None or port is None:
+        return "now"
+    return "before" if port.arrival == "coupled" and not interface.repeatable else port.arrival
 
 
 def _coupling(arrival: Arrival, coupling: CouplingSettings) -> Coupling:

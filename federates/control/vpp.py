@@ -5,23 +5,26 @@ positive when injected; the feeder's head is positive when drawn from the bulk s
 
 Peak shaving. At each step, from what was measured at the last instant:
 
-    load = head + sum p                        what the feeder would draw, losses included, if the members rested
-    load = load + trend (load - load before)   at the step that is to come
-    need = load - (limit - margin) + I         to be injected, where that is positive
-    room = recharge_below - load               to be drawn, where that is positive
+    load = head + sum p                   what the feeder would draw, losses included, if the members rested
+    high = the highest load of the last hold_s
+    need = high - (limit - margin) + I    to be injected, where high is above limit - margin
+    room = recharge_below - high          to be drawn, where that is positive
+
+The hold keeps a load that comes and goes with the clouds from passing the limit each time that it comes back.
 
 `need` is shared in proportion to what each device could inject now, `p_max`, and `room` in proportion to
-what it could draw, `-p_min`. So no device is asked for more than it can do, and while
-charging the head stays at or below `recharge_below`, which is less than the limit: recharging makes no new peak.
+what it could draw, `-p_min`. So no device is asked for more than it can do, and while charging the head stays at
+`recharge_below`, which is less than the limit, or below it: recharging makes no new peak unless the load alone rises
+by their difference within one step.
 Devices at or below `reserve_soc_pu` are not discharged, those at or above `recharge_to_soc_pu` are not charged.
-If neither is needed, all setpoints are 0.
+If neither is needed, all setpoints are 0; at the first step too, before which nothing was measured.
 
 `I` makes up for members that do other than asked:
 
     I(t) = max(0, I(t-) + gain (head - (limit - margin)))
 
-with the measured head, from the second step of shaving on. While all of the capability is in use it does not grow, and it is 0 when shaving
-begins.
+with the measured head, from the second step of shaving on. While all of the capability is in use it does not grow,
+and it is 0 when shaving begins.
 """
 
 from __future__ import annotations
@@ -76,12 +79,12 @@ class PeakShaving(Settings):
         examples=[0.2],
     )
 
-    trend: float = Field(
-        default=1.0,
+    hold_s: float = Field(
+        default=600.0,
         ge=0.0,
-        le=1.0,
-        description="Share of the load's last change that is expected again: 0 takes the load as it was measured.",
-        examples=[0.5],
+        le=86400.0,
+        description="How long a load counts after it was measured, s: the highest one decides, as it may come back.",
+        examples=[600.0],
     )
 
     @property
@@ -126,8 +129,8 @@ class _Fleet(NamedTuple):
 class _State(NamedTuple):
     """What one step leaves to the next."""
 
-    load_kw: float | None = None
-    """As measured; None before the first step."""
+    loads_kw: tuple[float, ...] = ()
+    """As measured, no further back than they are held."""
     integral_kw: float | None = None
     """None while no shaving is needed."""
 
@@ -141,12 +144,14 @@ class Vpp:
         labels = {member: context.labels[member] for member in settings.members}
         self._edges = np.cumsum([len(labels[member]) for member in settings.members])[:-1]
         self._idle = np.zeros(sum(map(len, labels.values())))
+        self._first_ns: int | None = None
         self._now_ns: int | None = None
         self._held = self._latest = _State()
         inputs = {settings.service.reads: Port("kW", (settings.service.reads,), "before")}
         for member in settings.members:
             ports = {f"{member}.{port}": Port(unit, labels[member], "before") for port, unit in MEASURED.items()}
             inputs |= ports
+        self._holds = 1 + int(settings.service.hold_s * 1e9) // settings.step_ns(context)
         outputs = {f"{member}.p_set_kw": Port("kW", labels[member]) for member in settings.members}
         totals = {name: Port("kW", (context.name,)) for name in ("target_kw", "limit_kw")}
         self._interface = Interface(settings.step_ns(context), inputs, outputs | totals)
@@ -159,6 +164,9 @@ class Vpp:
         return self._outputs(self._idle)
 
     def step(self, now_ns: int, inputs: Values) -> Values:
+        if self._first_ns is None or now_ns == self._first_ns:
+            self._first_ns = now_ns
+            return self._outputs(self._idle)
         if now_ns != self._now_ns:
             self._now_ns, self._held = now_ns, self._latest
         return self._outputs(self._setpoints_kw(float(inputs[self._service.reads][0]), self._measured(inputs)))
@@ -171,11 +179,11 @@ class Vpp:
 
     def _setpoints_kw(self, head_kw: float, fleet: _Fleet) -> FloatArray:
         service = self._service
-        measured_kw = head_kw + float(fleet.p_kw.sum())
-        load_kw = measured_kw + service.trend * (measured_kw - (self._held.load_kw or measured_kw))
+        loads_kw = (*self._held.loads_kw, head_kw + float(fleet.p_kw.sum()))[-self._holds :]
+        load_kw = max(loads_kw)
         can_inject = np.where(fleet.soc_pu > service.reserve_soc_pu, np.maximum(fleet.p_max_kw, 0.0), 0.0)
         integral_kw = self._integral_kw(load_kw, head_kw, float(can_inject.sum()))
-        self._latest = _State(measured_kw, integral_kw)
+        self._latest = _State(loads_kw, integral_kw)
         if integral_kw is not None:
             return share(load_kw - service.aim_kw + integral_kw, can_inject)
         can_draw = np.where(fleet.soc_pu < service.recharge_to_soc_pu, np.maximum(-fleet.p_min_kw, 0.0), 0.0)

@@ -42,42 +42,48 @@ def measured(
     return inputs
 
 
+def answer(control: Vpp, inputs: dict[str, np.ndarray]) -> Any:
+    """What a plant does at its second step; it rests at the first."""
+    control.step(0, measured(0.0))
+    return control.step(MINUTE, inputs)
+
+
 def setpoints(outputs: Any) -> list[float]:
     return [*outputs["batteries.p_set_kw"].tolist(), *outputs["inverters.p_set_kw"].tolist()]
 
 
 def test_need_is_shared_in_proportion_to_what_each_can_inject() -> None:
-    out = vpp(margin_kw=0.0, gain=0.0).step(0, measured(130.0))
+    out = answer(vpp(margin_kw=0.0, gain=0.0), measured(130.0))
     assert_allclose(setpoints(out), [5.0, 15.0, 10.0])
     assert_allclose(out["target_kw"], [30.0])
     assert out["limit_kw"].tolist() == [100.0]
 
 
 def test_what_members_already_inject_is_not_taken_for_less_load() -> None:
-    out = vpp(margin_kw=0.0, gain=0.0).step(0, measured(100.0, p_kw=[5.0, 15.0, 10.0]))
+    out = answer(vpp(margin_kw=0.0, gain=0.0), measured(100.0, p_kw=[5.0, 15.0, 10.0]))
     assert_allclose(setpoints(out), [5.0, 15.0, 10.0])
 
 
 def test_nobody_is_asked_for_more_than_it_can_inject() -> None:
-    out = vpp(margin_kw=0.0).step(0, measured(500.0))
+    out = answer(vpp(margin_kw=0.0), measured(500.0))
     assert_allclose(setpoints(out), [10.0, 30.0, 20.0])
 
 
 def test_aim_is_below_the_limit_by_the_margin() -> None:
-    assert vpp(margin_kw=5.0, gain=0.0).step(0, measured(100.0))["target_kw"][0] == pytest.approx(5.0)
-    assert vpp(gain=0.0).step(0, measured(100.0))["target_kw"][0] == pytest.approx(1.0)  # 1 % of the limit
+    assert answer(vpp(margin_kw=5.0, gain=0.0), measured(100.0))["target_kw"][0] == pytest.approx(5.0)
+    assert answer(vpp(gain=0.0), measured(100.0))["target_kw"][0] == pytest.approx(1.0)  # 1 % of the limit
 
 
 def test_members_recharge_up_to_their_threshold_and_make_no_new_peak() -> None:
-    out = vpp(recharge_below_kw=80.0).step(0, measured(60.0))
+    out = answer(vpp(recharge_below_kw=80.0), measured(60.0))
     assert_allclose(setpoints(out), [-5.0, -5.0, -10.0])
-    again = vpp(recharge_below_kw=80.0).step(0, measured(80.0, p_kw=[-5.0, -5.0, -10.0]))
+    again = answer(vpp(recharge_below_kw=80.0), measured(80.0, p_kw=[-5.0, -5.0, -10.0]))
     assert_allclose(setpoints(again), [-5.0, -5.0, -10.0])
-    assert_allclose(setpoints(vpp(recharge_below_kw=80.0).step(0, measured(-500.0))), [-20.0, -20.0, -40.0])
+    assert_allclose(setpoints(answer(vpp(recharge_below_kw=80.0), measured(-500.0))), [-20.0, -20.0, -40.0])
 
 
 def test_between_threshold_and_limit_members_rest() -> None:
-    assert setpoints(vpp(recharge_below_kw=80.0).step(0, measured(90.0))) == [0.0, 0.0, 0.0]
+    assert setpoints(answer(vpp(recharge_below_kw=80.0), measured(90.0))) == [0.0, 0.0, 0.0]
     assert setpoints(vpp().start()) == [0.0, 0.0, 0.0]
 
 
@@ -90,13 +96,13 @@ def test_devices_outside_their_state_of_charge_rest() -> None:
         "gain": 0,
     }
     high, low = measured(120.0, soc=[0.3, 0.5, 0.9]), measured(60.0, soc=[0.3, 0.5, 0.9])
-    assert_allclose(setpoints(vpp(**control).step(0, high)), [0.0, 12.0, 8.0])
-    assert_allclose(setpoints(vpp(**control).step(0, low)), [-10.0, -10.0, 0.0])
+    assert_allclose(setpoints(answer(vpp(**control), high)), [0.0, 12.0, 8.0])
+    assert_allclose(setpoints(answer(vpp(**control), low)), [-10.0, -10.0, 0.0])
 
 
 def test_capabilities_of_the_wrong_sign_are_none() -> None:
     """An empty battery draws its standby: what it can inject is a little below zero."""
-    out = vpp(margin_kw=0.0, gain=0.0).step(0, measured(110.0, p_max_kw=[-0.1, 10.0, 10.0]))
+    out = answer(vpp(margin_kw=0.0, gain=0.0), measured(110.0, p_max_kw=[-0.1, 10.0, 10.0]))
     assert_allclose(setpoints(out), [0.0, 5.0, 5.0])
 
 
@@ -120,18 +126,32 @@ def test_integrator_makes_up_for_members_that_do_less_than_asked() -> None:
 
 def test_integrator_does_not_wind_up_while_all_is_in_use() -> None:
     load = [300.0] * 50 + [110.0] * 50
-    heads = head_after(vpp(margin_kw=0.0), load, does=1.0)
+    heads = head_after(vpp(margin_kw=0.0, hold_s=0.0), load, does=1.0)
     assert heads[49] == pytest.approx(240.0)
     assert min(heads[51:]) > 98.0
     assert heads[-1] == pytest.approx(100.0, abs=1e-3)
 
 
 def test_integrator_is_empty_once_the_peak_is_over() -> None:
-    control = vpp(margin_kw=0.0)
+    control = vpp(margin_kw=0.0, hold_s=0.0)
     head_after(control, [130.0] * 20 + [90.0], does=0.8)
     out = control.step(100 * MINUTE, measured(90.0))
     assert out["target_kw"][0] == 0.0
     assert control.step(101 * MINUTE, measured(110.0))["target_kw"][0] == pytest.approx(10.0)
+
+
+def test_highest_load_of_late_decides() -> None:
+    control = vpp(margin_kw=0.0, gain=0.0, hold_s=120.0)
+    answer(control, measured(110.0))
+    targets = [control.step((2 + k) * MINUTE, measured(104.0))["target_kw"][0] for k in range(4)]
+    assert targets == pytest.approx([10.0, 10.0, 4.0, 4.0])
+
+
+def test_members_rest_at_the_first_step_before_which_nothing_was_measured() -> None:
+    control = vpp()
+    for head_kw in (500.0, 0.0):
+        assert setpoints(control.step(0, measured(head_kw))) == [0.0, 0.0, 0.0]
+    assert control.step(MINUTE, measured(500.0))["target_kw"][0] == pytest.approx(60.0)
 
 
 def test_second_step_for_an_instant_starts_from_the_last_instant() -> None:
@@ -152,7 +172,7 @@ def test_second_step_for_an_instant_starts_from_the_last_instant() -> None:
 def test_setpoints_are_within_capability_and_of_one_sign(
     head: float, p_max: list[float], p_min: list[float], soc: list[float]
 ) -> None:
-    p = np.array(setpoints(vpp().step(0, measured(head, 0.0, p_max, p_min, soc))))
+    p = np.array(setpoints(answer(vpp(), measured(head, 0.0, p_max, p_min, soc))))
     assert (p <= np.array(p_max)).all()
     assert (p >= np.array(p_min)).all()
     assert (p >= 0).all() or (p <= 0).all()

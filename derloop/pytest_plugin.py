@@ -1,0 +1,104 @@
+"""pytest: scenario files as tests.
+
+`pytest scenarios/` collects every JSON file that names derloop's scenario schema. A scenario is a test: it must complete,
+its checks must pass, and where golden results stand beside it (`golden/<name>/`), it must agree with them.
+`--golden-update` records them anew.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from derloop.run import Result
+
+SCHEMA_NAME = "scenario.schema.json"
+_HEAD = 400
+"""How many characters of a JSON file are looked at to see whether it is a scenario."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("derloop")
+    group.addoption("--golden-update", action="store_true", help="Record the golden results of the scenarios that run.")
+    group.addoption("--derloop-engine", default=None, help="Run the scenarios under this engine: helics, mosaik, local.")
+    group.addoption("--derloop-runs", default=None, metavar="DIR", help="Keep the folders of the runs here.")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if file_path.suffix == ".json" and _is_scenario(file_path):
+        return ScenarioCollector.from_parent(parent, path=file_path)  # type: ignore[no-any-return]
+    return None
+
+
+def _is_scenario(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    return '"$schema"' in head and SCHEMA_NAME in head
+
+
+class ScenarioCollector(pytest.File):
+    """One scenario file."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        yield ScenarioTest.from_parent(self, name=self.path.stem)
+
+
+class ScenarioFailed(Exception):
+    """What the test says when it fails; no traceback helps here."""
+
+
+class ScenarioTest(pytest.Item):
+    """The scenario runs, passes its checks and agrees with its golden results."""
+
+    def runtest(self) -> None:
+        from derloop.errors import DerloopError
+        from derloop.results.golden import golden_folder
+
+        with tempfile.TemporaryDirectory(prefix="derloop-") as scratch:
+            try:
+                result = self._run(Path(scratch))
+                wrong = [*_failures(result), *self._against_golden(result, golden_folder(self.path))]
+            except DerloopError as error:
+                raise ScenarioFailed(str(error)) from None
+        if wrong:
+            raise ScenarioFailed("\n".join(wrong))
+
+    def _run(self, scratch: Path) -> Result:
+        import derloop
+
+        kept = self.config.getoption("--derloop-runs")
+        out = (Path(kept) if kept else scratch) / self.path.stem
+        return derloop.run(self.path, engine=self.config.getoption("--derloop-engine"), out=out, report=bool(kept))
+
+    def _against_golden(self, result: Result, folder: Path) -> list[str]:
+        from derloop.results import golden
+
+        if result.outcome != "completed":
+            return []
+        if self.config.getoption("--golden-update"):
+            golden.record(result.folder, folder)
+        if not folder.is_dir():
+            return []
+        found = golden.check(result.folder, folder)
+        return [] if found.same else [f"golden results ({folder}): {found}"]
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, ScenarioFailed):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        return self.path, None, f"scenario {self.name}"
+
+
+def _failures(result: Result) -> list[str]:
+    failed = [f"{v.outcome} {v.check}: {v.text}" for v in result.verdicts if v.outcome != "PASS"]
+    return [result.failure, *failed] if result.failure else failed

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Set up derloop in `.venv` beside this file and run a command there: needs Python 3.11 or newer and nothing else.
+
+    python3 develop.py derloop run scenarios/quickstart.json
+    python3 develop.py tox
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+ENVIRONMENT = ROOT / ".venv"
+BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+STAMP = ENVIRONMENT / "derloop-installed"
+LEAST = (3, 11)
+
+
+def main(words: list[str]) -> int:
+    if sys.version_info < LEAST:
+        return _refuse(f"Python {'.'.join(map(str, LEAST))} or newer is needed, this is {sys.version.split()[0]}")
+    if not words:
+        return _refuse(__doc__ or "")
+    problem = _set_up()
+    if problem:
+        return _refuse(problem)
+    program = BIN / words[0]
+    if not program.exists():
+        return _refuse(f"there is no {words[0]!r} in {BIN}")
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
+    return subprocess.run([program, *words[1:]], env=environment, check=False).returncode
+
+
+def _refuse(why: str) -> int:
+    sys.stderr.write(why.strip() + "\n")
+    return 2
+
+
+def _set_up() -> str:
+    """Make the environment, unless it is there and still fits; return what stands in the way."""
+    wanted = _fingerprint()
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        return ""
+    sys.stderr.write(f"setting up {ENVIRONMENT} (once)\n")
+    if not (BIN / "python").exists() and (problem := _create()):
+        return problem
+    pip = [BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if subprocess.run([*pip, "--editable", f"{ROOT}[test]", "tox>=4.20"], cwd=ROOT, check=False).returncode:
+        return "pip could not install derloop; see above"
+    STAMP.write_text(wanted)
+    return ""
+
+
+def _create() -> str:
+    try:
+        venv.create(ENVIRONMENT, with_pip=True)
+    except (subprocess.CalledProcessError, OSError, SystemExit):  # Debian ships venv without ensurepip
+        return "this Python cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"
+    return ""
+
+
+def _fingerprint() -> str:
+    project = (ROOT / "pyproject.toml").read_bytes()
+    return hashlib.sha256(project + sys.version.encode() + str(ROOT).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
