@@ -133,7 +133,7 @@ def new(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder tha
 def report(run: RunPath) -> None:
     """Write a run's page anew, also of a run that was killed, and say what is in it."""
     from derloop.console import show_folder
-    from derloop.report import write_report
+    from derloop.report.page import write_report
     from derloop.results.store import RunFolder, finish
 
     with _user_errors():

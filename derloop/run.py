@@ -20,7 +20,6 @@ from derloop.checks.junit import write_junit
 from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import DerloopError, FederateError
 from derloop.federation import Federation
-from derloop.report import write_report
 from derloop.results.events import Events
 from derloop.results.recorder import Recorder
 from derloop.results.store import RunFolder, finish
@@ -223,6 +222,8 @@ def _judged(
     write_junit(folder / "junit.xml", scenario.name, verdicts, ending.text or None, wall_s)
     result.folder = RunFolder(folder)
     if options.report:
+        from derloop.report.page import write_report  # the templates, only where a page is wanted
+
         write_report(result.folder, folder / "report.html")
     return result
 

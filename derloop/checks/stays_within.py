@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from derloop.checks.window import LONGEST_S, NS, NothingToJudge, Series, Windowed, clock, read
+from derloop.checks.window import LONGEST_S, NS, NothingToJudge, Series, Windowed, clock, percent, read
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -145,7 +145,7 @@ def _judged_by_value(kind: str, worst: _Worst, band: Band, outside: float, sourc
     passed = worst.excess <= 0
     place = f"{worst.value:.5g} {band.unit}, {worst.where}, {clock(worst.when_ns)}"
     within = f"all values are within {band}; nearest to a limit: {place}"
-    text = within if passed else f"{outside:.3%} of the values are not within {band}; worst: {place}"
+    text = within if passed else f"{percent(outside)} of the values are not within {band}; worst: {place}"
     return Verdict(
         check=kind,
         kind=kind,
@@ -167,7 +167,7 @@ def _judged_by_share(kind: str, worst: _Worst, band: Band, within: float, share:
         check=kind,
         kind=kind,
         outcome="PASS" if within >= share - ROUNDING else "FAIL",
-        text=f"{within:.3%} of the values are within {band}, of which {share:.3%} are asked for; worst: {place}",
+        text=f"{percent(within)} of the values are within {band}, {percent(share)} are asked for; worst: {place}",
         measured=within,
         limit=share,
         margin=within - share,

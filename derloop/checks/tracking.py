@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from derloop.checks.window import NS, NothingToJudge, Series, Windowed, clock, read
+from derloop.checks.window import NS, NothingToJudge, Series, Windowed, clock, percent, read
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -72,8 +72,8 @@ def judge(settings: Tracking, recorded: Recorded) -> Verdict:
         check=KIND.name,
         kind=KIND.name,
         outcome="PASS" if passed else "FAIL",
-        text=f"{signal.where(worst)} follows {reference.name} with a {name} of {measured:.3%} of {rated:g} "
-        f"{signal.unit}, {relation} {settings.tolerance_pu:.3%}; farthest off at {clock(when_ns)}",
+        text=f"{signal.where(worst)} follows {reference.name} with a {name} of {percent(measured)} of {rated:g} "
+        f"{signal.unit}, {relation} {percent(settings.tolerance_pu)}; farthest off at {clock(when_ns)}",
         measured=measured,
         limit=settings.tolerance_pu,
         margin=settings.tolerance_pu - measured,

@@ -101,6 +101,11 @@ def clock(time_ns: int) -> str:
     return f"{days} d {text}" if days else text
 
 
+def percent(share: float) -> str:
+    """Return a share of 1 as text: 2.5 %."""
+    return f"{100 * share:.4g} %"
+
+
 def _series(recorded: Recorded, signal: SignalInfo) -> Series:
     time_ns, values = recorded.read(signal.name)
     if not np.isfinite(values).all():

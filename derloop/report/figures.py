@@ -123,7 +123,7 @@ def _bounds(run: Charted) -> Iterator[Trace]:
 def _peak(run: Charted, time_ns: TimeArray, head: FloatArray) -> dict[str, Any]:
     at = int(head.argmax())
     value, when_ns = head[at].item(), int(time_ns[at])
-    text = f"peak {number(value, 4)} kW, {run.calendar.at(when_ns)}"
+    text = f"peak {number(value, 4)} kW<br>{run.calendar.at(when_ns)}"
     return {"time_s": when_ns / 1e9, "value": value, "text": text, "late": at > head.size / 2}
 
 

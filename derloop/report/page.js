@@ -45,15 +45,15 @@
     const top = i === 0 || limit.value === Math.max(...all.map((l) => l.value));
     return {
       type: "line", xref: "paper", x0: 0, x1: 1, yref: "y", y0: limit.value, y1: limit.value,
-      line: { color: css("limit"), width: 1.2, dash: "dash" },
-      label: { text: limit.text, textposition: "start", yanchor: top ? "bottom" : "top", font: { size: 11, color: css("limit") } },
+      line: { color: css("limit"), width: 1.2, dash: "longdashdot" },
+      label: { text: limit.text, textposition: "start", yanchor: top ? "top" : "bottom", font: { size: 11, color: css("limit") } },
     };
   }
 
   function mark(point) {
     return {
       x: report.start_ms + point.time_s * 1000, y: point.value, text: point.text, showarrow: true, arrowhead: 6,
-      arrowcolor: css("blue"), ax: point.late ? -28 : 28, ay: 34, xanchor: point.late ? "right" : "left",
+      align: point.late ? "right" : "left", arrowcolor: css("blue"), ax: point.late ? -28 : 28, ay: 34, xanchor: point.late ? "right" : "left",
       bgcolor: css("card"), borderpad: 3, font: { size: 12, color: css("ink") },
     };
   }

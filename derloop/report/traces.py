@@ -66,13 +66,12 @@ def thin(values: FloatArray, points: int = MAX_POINTS) -> NDArray[np.intp]:
 
 
 def rounded(values: FloatArray) -> list[float | None]:
-    """Return `values` with six significant digits, for JSON; None for what is not finite."""
+    """Return `values` with six significant digits or to whole numbers, for JSON; None for what is not finite."""
     finite = np.isfinite(values)
     safe = np.where(finite, values, 0.0)
     size = np.where(safe == 0, 1.0, np.abs(safe))
-    scale = 10.0 ** (SIGNIFICANT - 1 - np.floor(np.log10(size)))
-    exact = (scale > 0) & (scale < 1e15)
-    near = np.where(exact, np.round(safe * np.where(exact, scale, 1.0)) / np.where(exact, scale, 1.0), safe)
+    decimals = np.clip(SIGNIFICANT - 1 - np.floor(np.log10(size)), 0, 15)
+    near = np.where(size < 1e-9, safe, np.round(safe * 10.0**decimals) / 10.0**decimals)
     return [v if ok else None for v, ok in zip(near.tolist(), finite.tolist(), strict=True)]
 
 

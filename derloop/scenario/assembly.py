@@ -59,13 +59,13 @@ def assemble(
 def _federation(scenario: Scenario, federates: Mapping[str, Federate]) -> Federation:
     interfaces = {name: federate.interface for name, federate in federates.items()}
     problems = [p for name, interface in interfaces.items() for p in _step_problems(scenario, name, interface)]
-    problems += _check_problems(scenario, interfaces)
     coupling = scenario.file.coupling
     try:
         federation = Federation(federates, wires(interfaces, scenario.file.wires, coupling), coupling.convergence())
     except ScenarioError as error:
-        raise ScenarioError([*problems, *error.problems], str(scenario.path)) from error
-    if problems:
+        problems += [*error.problems, *_check_problems(scenario, interfaces)]
+        raise ScenarioError(problems, str(scenario.path)) from error
+    if problems := [*problems, *_check_problems(scenario, federation.recorded([*federates]))]:
         raise ScenarioError(problems, str(scenario.path))
     return federation
 

@@ -153,7 +153,7 @@ class Vpp:
             inputs |= ports
         self._holds = 1 + int(settings.service.hold_s * 1e9) // settings.step_ns(context)
         outputs = {f"{member}.p_set_kw": Port("kW", labels[member]) for member in settings.members}
-        totals = {name: Port("kW", (context.name,)) for name in ("target_kw", "limit_kw")}
+        totals = {name: Port("kW", (context.name,)) for name in ("target_kw", "limit_kw", "baseline_kw")}
         self._interface = Interface(settings.step_ns(context), inputs, outputs | totals)
 
     @property
@@ -201,9 +201,12 @@ class Vpp:
         return max(min(moved_kw, held_kw) if is_full else moved_kw, 0.0)
 
     def _outputs(self, setpoints_kw: FloatArray) -> Values:
+        """Return what members are asked for, and what the feeder would have drawn of late without them."""
+        latest = self._latest.loads_kw
         outputs = {f"{m}.p_set_kw": p for m, p in zip(self._members, np.split(setpoints_kw, self._edges), strict=True)}
         outputs["target_kw"] = np.array([setpoints_kw.sum()])
         outputs["limit_kw"] = np.array([self._service.limit_kw])
+        outputs["baseline_kw"] = np.array([latest[-1] if latest else 0.0])
         return outputs
 
 

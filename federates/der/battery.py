@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
-from federates.der.inverter import Inverters, Smart
+from federates.der.inverter import Inverters, Smart, VoltVar
 from federates.der.placement import At, Size, Spot, draw, place
 
 NS_PER_H = 3.6e12
@@ -144,6 +144,25 @@ class BatteryFleet:
 
     def stop(self) -> None:
         pass
+
+    @property
+    def volt_var(self) -> VoltVar | None:
+        """The curve of the settings, for whoever writes it into equipment."""
+        return self._settings.smart.curve
+
+    @property
+    def energy_kwh(self) -> FloatArray:
+        """Energy from empty to full (n,), kWh."""
+        return self._energy_kwh
+
+    @property
+    def soc_window_pu(self) -> tuple[float, float]:
+        """Least and most state of charge."""
+        return self._settings.soc_min_pu, self._settings.soc_max_pu
+
+    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
+        """See `Inverters.set_volt_var`."""
+        self._inverters.set_volt_var(on, v_pu, q_kvar, response_s)
 
     def _wanted_kw(self, inputs: Values) -> FloatArray:
         """Return the power (n,) that the mode asks for."""

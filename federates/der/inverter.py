@@ -22,7 +22,7 @@ OpenDER 2.2.0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from math import exp, log, sqrt
 from typing import Annotated, Any, Final, Literal, Self
@@ -159,6 +159,10 @@ class Response:
         self._held_ns: int | None = None
         self._held, self._latest = np.zeros(n), np.zeros(n)
 
+    def set_response_s(self, response_s: float) -> None:
+        """Respond at this open-loop response time from the next instant on."""
+        self._tau_ns = response_s * 1e9 / log(10.0)
+
     def towards(self, now_ns: int, target: FloatArray) -> FloatArray:
         """Return the state (n,) at `now_ns`; valid until the next instant. `target` (n,) holds since the last one."""
         if now_ns != self._now_ns:
@@ -176,21 +180,26 @@ class Inverters:
 
     def __init__(self, smart: Smart, rated_kva: FloatArray) -> None:
         self.rated_kva = rated_kva
-        self._smart, self._pf, self._curve = smart, smart.constant_pf, smart.curve
+        self._smart, self._pf = smart, smart.constant_pf
         self._q_most, self._q_least = smart.q_injected_max_pu * rated_kva, -smart.q_absorbed_max_pu * rated_kva
-        if self._curve is not None:
-            self._v_pu, self._q_pu = np.array(self._curve.v_pu), np.array(self._curve.q_pu)
-            self._response = Response(rated_kva.size, self._curve.response_s)
+        self._target = smart.curve and shared_curve(smart.curve, rated_kva)
+        self._response = Response(rated_kva.size, smart.curve.response_s if smart.curve else 10.0)
         self.p_most_kw: FloatArray = rated_kva * (self._pf.pf if self._pf else 1.0)
         """Most active power (n,) that the power factor leaves, injected or drawn."""
 
+    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
+        """Follow these curves from now on, as written from outside: points (n, k), a device with `on` (n,) 0 has none.
+
+        The lag goes on from where it is. The last point of a shorter curve stands repeated to the end of its row.
+        """
+        self._target = None if not on.any() else own_curves(v_pu, q_kvar * on[:, None])
+        self._response.set_response_s(response_s)
+
     def q_kvar(self, now_ns: int, v_pu: FloatArray, share: FloatArray | float = 1.0) -> FloatArray:
         """Return the reactive power (n,) that the voltage (n,) asks for, within `share` of the capability."""
-        if self._curve is None:
+        if self._target is None:
             return np.zeros(self.rated_kva.shape)
-        target = np.interp(v_pu, self._v_pu, self._q_pu)
-        target *= self.rated_kva
-        wanted = self._response.towards(now_ns, target)
+        wanted = self._response.towards(now_ns, self._target(v_pu))
         return np.clip(wanted, self._q_least * share, self._q_most * share)
 
     def within_rating(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -202,9 +211,42 @@ class Inverters:
 
     def p_room_kw(self, q_kvar: FloatArray) -> FloatArray:
         """Return the most active power (n,) beside `q_kvar`, injected or drawn."""
-        if self._curve is None or self._smart.priority == "active":
+        if self._target is None or self._smart.priority == "active":
             return self.p_most_kw
         return leg(self.rated_kva, q_kvar)
+
+
+Target = Callable[[FloatArray], FloatArray]
+"""From voltages (n,), pu, to the reactive powers (n,) that a curve asks for, kvar."""
+
+
+def shared_curve(curve: VoltVar, rated_kva: FloatArray) -> Target:
+    """Return the target of n inverters that follow one curve, each in pu of its rating."""
+    v_points, q_points = np.array(curve.v_pu), np.array(curve.q_pu)
+
+    def target(v_pu: FloatArray) -> FloatArray:
+        found: FloatArray = np.interp(v_pu, v_points, q_points)
+        found *= rated_kva
+        return found
+
+    return target
+
+
+def own_curves(v_points: FloatArray, q_points: FloatArray) -> Target:
+    """Return the target of n inverters that follow a curve each: points (n, k), pu and kvar."""
+    rows = np.arange(len(v_points))
+    last = v_points.shape[1] - 1
+
+    def target(v_pu: FloatArray) -> FloatArray:
+        right = np.clip((v_points < v_pu[:, None]).sum(axis=1), 1, last)
+        v_left, v_right = v_points[rows, right - 1], v_points[rows, right]
+        q_left, q_right = q_points[rows, right - 1], q_points[rows, right]
+        width = v_right - v_left
+        way = np.divide(v_pu - v_left, width, out=np.ones(len(rows)), where=width > 0.0)
+        found: FloatArray = q_left + (q_right - q_left) * np.clip(way, 0.0, 1.0)
+        return found
+
+    return target
 
 
 def tan_phi(constant: ConstantPf) -> float:

@@ -21,7 +21,7 @@ from pydantic import Field
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
-from federates.der.inverter import Inverters, Smart
+from federates.der.inverter import Inverters, Smart, VoltVar
 from federates.der.placement import At, Size, Spot, draw, place
 
 ETA_REFERENCE = 0.9637
@@ -132,6 +132,24 @@ class PvFleet:
 
     def stop(self) -> None:
         pass
+
+    @property
+    def volt_var(self) -> VoltVar | None:
+        """The curve of the settings, for whoever writes it into equipment."""
+        return self._settings.smart.curve
+
+    @property
+    def energy_kwh(self) -> None:
+        """Nothing is stored."""
+        return
+
+    @property
+    def soc_window_pu(self) -> tuple[float, float]:
+        return 0.0, 0.0
+
+    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
+        """See `Inverters.set_volt_var`."""
+        self._inverters.set_volt_var(on, v_pu, q_kvar, response_s)
 
     def _available_kw(self, irradiance_wm2: FloatArray) -> FloatArray:
         dc_kw = dc_power_kw(irradiance_wm2, self._dc_kw, self._settings)

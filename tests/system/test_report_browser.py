@@ -25,24 +25,35 @@ HOSTILE = "<script>alert(1)</script>"
 chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(chromium is None, reason="no chromium here: apt-get install chromium")
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --enable-logging=stderr --v=0"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--enable-logging=stderr",
+    "--v=0",
+]
 
 
 def names(prefix: str, count: int) -> tuple[str, ...]:
     return tuple(f"{prefix}_{i + 1}" for i in range(count))
 
 
-NODES = tuple(f"{bus}.{phase}" for bus in (650, 632, 633, 634, 645, 646, 671, 684, 675, 692, 611) for phase in (1, 2, 3))
+NODES = tuple(
+    f"{bus}.{phase}" for bus in (650, 632, 633, 634, 645, 646, 671, 684, 675, 692, 611) for phase in (1, 2, 3)
+)
 
 
 def interfaces(step_ns: int) -> dict[str, Interface]:
     def gives(**ports: tuple[str, tuple[str, ...]]) -> Interface:
         return Interface(step_ns, outputs={name.replace("__", "."): Port(*port) for name, port in ports.items()})
 
-    homes, batteries, panels = names("home", 60), names("battery", 20), names("pv", 39) + (f"pv {HOSTILE}",)
+    homes, batteries, panels = names("home", 60), names("battery", 20), (*names("pv", 39), f"pv {HOSTILE}")
     return {
         "grid": gives(
             v_pu=("pu", NODES),
@@ -55,9 +66,7 @@ def interfaces(step_ns: int) -> dict[str, Interface]:
         "homes": gives(p_kw=("kW", homes), q_kvar=("kvar", homes)),
         "pv": gives(p_kw=("kW", panels), q_kvar=("kvar", panels), p_available_kw=("kW", panels)),
         "battery": gives(p_kw=("kW", batteries), q_kvar=("kvar", batteries), soc_pu=("pu", batteries)),
-        "vpp": gives(
-            battery__p_set_kw=("kW", batteries), limit_kw=("kW", ("vpp",)), baseline_kw=("kW", ("vpp",))
-        ),
+        "vpp": gives(battery__p_set_kw=("kW", batteries), limit_kw=("kW", ("vpp",)), baseline_kw=("kW", ("vpp",))),
         "loop@grid": gives(passes=("1", ("passes",)), residual=("1", ("residual",))),
     }
 
@@ -87,7 +96,11 @@ def day(hours: FloatArray, rng: np.random.Generator) -> dict[str, dict[str, Floa
         },
         "homes": {"p_kw": homes, "q_kvar": 0.25 * homes},
         "pv": {"p_kw": panels, "q_kvar": -0.2 * panels, "p_available_kw": available},
-        "battery": {"p_kw": given, "q_kvar": 0 * given, "soc_pu": np.clip(0.5 - np.cumsum(given, axis=0) / 9e3, 0.05, 1)},
+        "battery": {
+            "p_kw": given,
+            "q_kvar": 0 * given,
+            "soc_pu": np.clip(0.5 - np.cumsum(given, axis=0) / 9e3, 0.05, 1),
+        },
         "vpp": {"battery.p_set_kw": asked, "limit_kw": 3000 * one, "baseline_kw": baseline[:, None]},
         "loop@grid": {"passes": rng.integers(2, 7, (hours.size, 1)).astype(float), "residual": 1e-7 * one},
     }
@@ -98,7 +111,7 @@ def facts() -> dict[str, object]:
     kinds = {"grid": "opendss", "homes": "load", "pv": "pv", "battery": "battery", "vpp": "vpp"}
     return {
         "name": "quickstart",
-        "description": f"A summer day on the IEEE 13 node feeder: rooftop PV, home batteries and a virtual power plant. {HOSTILE}",
+        "description": f"A summer day on the IEEE 13 node feeder: rooftop PV, batteries and a control. {HOSTILE}",
         "outcome": "completed",
         "failure": None,
         "start": "2025-07-15T00:00:00-07:00",
@@ -137,8 +150,8 @@ def verdicts() -> list[Verdict]:
     at = 71_040_000_000_000
     return [
         Verdict(
-            "voltage", "voltage", "FAIL", "0.025% of the values are not within 0.95 to 1.05 pu; worst: 0.9469 pu",
-            0.9469, 0.95, -0.0031, "pu", "grid.v_pu at '611.3'", at, "ANSI C84.1-2020, table 1, range A, service voltage",
+            "voltage", "voltage", "FAIL", "0.025 % of the values are not within 0.95 to 1.05 pu; worst: 0.9469 pu",
+            0.9469, 0.95, -0.0031, "pu", "grid.v_pu at '611.3'", at, "ANSI C84.1-2020, table 1, range A",
         ),
         Verdict(
             "peak", "peak", "PASS", "the peak of 3087.5 kW over 900 s does not exceed 3150 kW",

@@ -1,0 +1,390 @@
+"""Every check passes what it should, fails what it must, and says when it cannot tell."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
+
+from derloop.checks import judge_all, peak, stays_within, tracking, voltage
+from derloop.checks.junit import write_junit
+from derloop.errors import DerloopError
+from derloop.plugins import check_kind
+from derloop.verdict import CheckKind, Recorded, Verdict
+
+FloatArray = NDArray[np.float64]
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Signal:
+    name: str
+    unit: str
+    labels: tuple[str, ...]
+    step_ns: int
+
+
+class Memory:
+    """A run in memory: each signal with its step in s and its values, (k, n)."""
+
+    def __init__(self, **signals: tuple[str, float, ArrayLike]) -> None:
+        self.found: dict[str, tuple[Signal, FloatArray]] = {}
+        for name, (unit, step_s, values) in signals.items():
+            self.add(name.replace("__", "."), unit, step_s, values)
+
+    def add(self, name: str, unit: str, step_s: float, values: ArrayLike, labels: tuple[str, ...] = ()) -> "Memory":
+        array = np.asarray(values, dtype=np.float64)
+        array = array[:, None] if array.ndim == 1 else array
+        named = labels or tuple(f"e{i + 1}" for i in range(array.shape[1]))
+        self.found[name] = Signal(name, unit, named, round(step_s * NS)), array
+        return self
+
+    def select(self, pattern: str) -> tuple[Signal, ...]:
+        return tuple(signal for name, (signal, _) in self.found.items() if fnmatchcase(name, pattern))
+
+    def read(self, name: str) -> tuple[NDArray[np.int64], FloatArray]:
+        signal, values = self.found[name]
+        return np.arange(len(values)) * signal.step_ns, values
+
+
+def verdict(kind: CheckKind, recorded: Recorded, **settings: Any) -> Verdict:
+    return judge_all([("it", kind, kind.settings(**settings))], recorded)[0]
+
+
+def refusal(kind: CheckKind, settings: Mapping[str, Any]) -> str:
+    with pytest.raises(ValidationError) as caught:
+        kind.settings.model_validate(settings)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [stays_within.KIND, voltage.KIND, peak.KIND, tracking.KIND], ids=lambda k: k.name)
+def test_every_check_comes_in_through_its_entry_point_and_describes_its_settings(kind: CheckKind) -> None:
+    assert check_kind(kind.name) is kind
+    assert all(field.description for field in kind.settings.model_fields.values())
+
+
+# stays-within
+
+
+def band(recorded: Recorded, **settings: Any) -> Verdict:
+    return verdict(stays_within.KIND, recorded, signal="a.x", **settings)
+
+
+def test_values_on_the_limits_are_within() -> None:
+    found = band(Memory(a__x=("degC", 10, [1.0, 2.0, 3.0])), min=1, max=3)
+    assert found.outcome == "PASS"
+    assert (found.measured, found.limit, found.margin) == (1.0, 1.0, 0.0)
+
+
+def test_one_value_outside_fails_and_is_named() -> None:
+    found = band(Memory(a__x=("degC", 10, [[1, 2], [1, 2], [1, 3.5], [1, 2]])), max=3)
+    assert found.outcome == "FAIL"
+    assert (found.measured, found.limit, found.margin, found.unit) == (3.5, 3.0, -0.5, "degC")
+    assert (found.where, found.when_ns) == ("a.x at 'e2'", 20 * NS)
+    assert "12.5 % of the values" in found.text
+
+
+def test_a_value_too_small_fails_against_the_lower_limit() -> None:
+    found = band(Memory(a__x=("1", 10, [2.0, 0.25, 2.9])), min=1, max=3)
+    assert (found.outcome, found.limit, found.margin) == ("FAIL", 1.0, -0.75)
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.9, "PASS"), (0.91, "FAIL")])
+def test_a_share_counts_values_over_time_and_elements(share: float, outcome: str) -> None:
+    values = np.ones((10, 2))
+    values[3:5, 1] = 9.0
+    found = band(Memory(a__x=("1", 10, values)), max=3, share=share)
+    assert (found.outcome, found.measured, found.limit) == (outcome, 0.9, share)
+    assert found.where == "a.x at 'e2'"
+
+
+@pytest.mark.parametrize(("settle_s", "outcome"), [(20, "FAIL"), (21, "PASS")])
+def test_an_excursion_is_allowed_if_shorter_than_settle_s(settle_s: float, outcome: str) -> None:
+    found = band(Memory(a__x=("1", 10, [0, 9, 9, 0, 0, 9, 0.5, 0])), max=3, settle_s=settle_s)
+    assert found.outcome == outcome
+
+
+def test_excursions_of_different_elements_do_not_add_up() -> None:
+    found = band(Memory(a__x=("1", 10, [[9, 0], [0, 9], [9, 0], [0, 9]])), max=3, settle_s=11)
+    assert (found.outcome, found.measured) == ("PASS", 0.0)
+
+
+def test_only_the_window_is_judged() -> None:
+    recorded = Memory(a__x=("1", 10, [9, 9, 0, 0, 9]))
+    assert band(recorded, max=3, from_s=20, to_s=40).outcome == "PASS"
+    assert band(recorded, max=3, from_s=20, to_s=50).outcome == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"max": 3, "to_s": 60}, "a.x ends at 50 s, before to_s 60"),
+        ({"max": 3, "from_s": 50}, "no value from 50 s on"),
+        ({"max": 3, "settle_s": 51}, "less than settle_s 51"),
+    ],
+)
+def test_too_short_a_run_is_inconclusive(settings: dict[str, Any], why: str) -> None:
+    found = band(Memory(a__x=("1", 10, np.zeros(5))), **settings)
+    assert found.outcome == "INCONCLUSIVE"
+    assert why in found.text
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [(np.zeros((0, 2)), "a.x has no values"), (np.zeros((3, 0)), "have no elements"), ([0, np.nan, 0], "not finite")],
+)
+def test_without_values_that_can_be_judged_it_is_inconclusive(values: ArrayLike, why: str) -> None:
+    recorded = Memory().add("a.x", "1", 10, values)
+    found = band(recorded, max=3)
+    assert found.outcome == "INCONCLUSIVE"
+    assert why in found.text
+
+
+def test_a_signal_that_was_not_recorded_is_inconclusive() -> None:
+    found = band(Memory(), max=3)
+    assert (found.check, found.kind, found.outcome) == ("it", "stays-within", "INCONCLUSIVE")
+    assert found.text == "no signal 'a.x' was recorded"
+
+
+def test_signals_of_several_units_are_inconclusive() -> None:
+    recorded = Memory(a__x=("kW", 10, [0, 0]), b__x=("pu", 10, [0, 0]))
+    found = verdict(stays_within.KIND, recorded, signal="*.x", max=3)
+    assert (found.outcome, "several units: kW, pu" in found.text) == ("INCONCLUSIVE", True)
+
+
+def test_of_several_signals_the_worst_is_named() -> None:
+    recorded = Memory(a__x=("1", 10, [0, 4]), b__x=("1", 5, [0, 0, 0, 5]))
+    found = verdict(stays_within.KIND, recorded, signal="*.x", max=3)
+    assert (found.where, found.when_ns, found.measured) == ("b.x at 'e1'", 15 * NS, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({}, "needs min, max or both"),
+        ({"min": 2, "max": 1}, "min 2 must not be greater than max 1"),
+        ({"max": 1, "from_s": 10, "to_s": 10}, "to_s 10 must be greater than from_s 10"),
+        ({"max": 1, "share": 0}, "greater than 0"),
+        ({"max": float("nan")}, "finite"),
+        ({"max": 1, "maximum": 2}, "Extra inputs"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], why: str) -> None:
+    assert why in refusal(stays_within.KIND, {"signal": "a.x", **settings})
+
+
+# voltage
+
+
+def feeder(values: ArrayLike, labels: tuple[str, ...]) -> Memory:
+    recorded = Memory(grid__head_kw=("kW", 60, [1, 1]), inverter__v_pu=("pu", 60, [2, 2]))
+    return recorded.add("grid.v_pu", "pu", 60, values, labels).add("grid.pv.v_pu", "pu", 60, [2, 2])
+
+
+@pytest.mark.parametrize(
+    ("v_pu", "a", "b"),
+    [(0.95, "PASS", "PASS"), (1.05, "PASS", "PASS"), (0.949, "FAIL", "PASS"), (1.058, "FAIL", "PASS"),
+     (0.916, "FAIL", "FAIL"), (1.059, "FAIL", "FAIL")],
+)  # fmt: skip
+def test_service_voltages_are_judged_by_ansi_c84_1(v_pu: float, a: str, b: str) -> None:
+    recorded = feeder([[1, 1], [1, v_pu]], ("671.1", "671.2"))
+    assert verdict(voltage.KIND, recorded).outcome == a
+    assert verdict(voltage.KIND, recorded, range="ansi-c84.1-b").outcome == b
+
+
+def test_a_voltage_verdict_names_node_instant_and_standard() -> None:
+    found = verdict(voltage.KIND, feeder([[1, 1], [1, 1.07]], ("671.1", "671.2")))
+    assert (found.where, found.when_ns, found.limit) == ("grid.v_pu at '671.2'", 60 * NS, 1.05)
+    assert "ANSI C84.1-2020, table 1, range A" in found.source
+
+
+@pytest.mark.parametrize("pattern", ["rg60", "RG60.*", "rg*.2"])
+def test_nodes_can_be_ignored_by_bus_and_by_node(pattern: str) -> None:
+    recorded = feeder([[1, 1.07]], ("671.1", "rg60.2"))
+    assert verdict(voltage.KIND, recorded).outcome == "FAIL"
+    assert verdict(voltage.KIND, recorded, ignore=[pattern]).outcome == "PASS"
+
+
+def test_a_voltage_check_that_ignores_every_node_is_inconclusive() -> None:
+    found = verdict(voltage.KIND, feeder([[1]], ("671.1",)), ignore=["*"])
+    assert (found.outcome, found.text) == ("INCONCLUSIVE", "every node is ignored: *")
+
+
+def test_a_voltage_in_volts_is_inconclusive() -> None:
+    found = verdict(voltage.KIND, Memory(a__v=("V", 60, [1.0])), signal="a.v")
+    assert found.outcome == "INCONCLUSIVE"
+
+
+# peak
+
+
+def test_a_peak_is_averaged_over_demand_intervals() -> None:
+    power = np.full(60, 100.0)
+    power[20:30] = 400.0  # within 15..29 min: mean (5 x 100 + 10 x 400) / 15 = 300
+    recorded = Memory(grid__head_kw=("kW", 60, power))
+    found = verdict(peak.KIND, recorded, signal="grid.head_kw", limit_kw=299)
+    assert (found.outcome, found.when_ns, found.where) == ("FAIL", 900 * NS, "grid.head_kw at 'e1'")
+    assert (found.measured, found.margin) == (pytest.approx(300.0, rel=1e-12), pytest.approx(-1.0, rel=1e-9))
+    assert verdict(peak.KIND, recorded, signal="grid.head_kw", limit_kw=300).outcome == "PASS"
+
+
+def test_without_a_window_every_value_counts() -> None:
+    recorded = Memory(grid__head_kw=("kW", 60, [100, 100, 301, 100]))
+    found = verdict(peak.KIND, recorded, signal="grid.head_kw", limit_kw=300, window_s=0)
+    assert (found.outcome, found.measured, found.when_ns) == ("FAIL", 301.0, 120 * NS)
+
+
+def test_a_constant_power_at_the_limit_passes_whatever_rounding_does() -> None:
+    recorded = Memory(a__p=("kW", 1, np.full(900, 0.1)))
+    assert verdict(peak.KIND, recorded, signal="a.p", limit_kw=0.1).outcome == "PASS"
+
+
+def test_a_last_interval_that_is_cut_short_still_counts() -> None:
+    recorded = Memory(a__p=("kW", 60, [1.0] * 15 + [9.0] * 5))
+    found = verdict(peak.KIND, recorded, signal="a.p", limit_kw=5)
+    assert (found.outcome, found.measured) == ("FAIL", 9.0)
+
+
+def test_intervals_of_which_a_step_is_longer_are_judged_by_value() -> None:
+    recorded = Memory(a__p=("kW", 3600, [1.0, 7.0]))
+    assert verdict(peak.KIND, recorded, signal="a.p", limit_kw=5).measured == 7.0
+
+
+@pytest.mark.parametrize(
+    ("unit", "step_s", "why"),
+    [("kW", 60, "less than one interval"), ("kW", 7, "no multiple"), ("kvar", 900, "needs 'kW'")],
+)
+def test_a_peak_that_cannot_be_metered_is_inconclusive(unit: str, step_s: float, why: str) -> None:
+    found = verdict(peak.KIND, Memory(a__p=(unit, step_s, [1.0, 2.0])), signal="a.p", limit_kw=5)
+    assert found.outcome == "INCONCLUSIVE"
+    assert why in found.text
+
+
+# tracking
+
+
+def follows(recorded: Recorded, **settings: Any) -> Verdict:
+    return verdict(tracking.KIND, recorded, signal="bat.p_kw", reference="vpp.set", **settings)
+
+
+def test_a_signal_equal_to_its_reference_has_no_error() -> None:
+    ramp = np.arange(10.0)
+    found = follows(Memory(bat__p_kw=("kW", 60, ramp), vpp__set=("kW", 60, ramp)))
+    assert (found.outcome, found.measured, found.limit, found.margin) == ("PASS", 0.0, 0.05, 0.05)
+
+
+@pytest.mark.parametrize(("measure", "measured"), [("rmse", 0.25), ("largest", 0.5)])
+def test_errors_are_relative_to_the_rating(measure: str, measured: float) -> None:
+    recorded = Memory(bat__p_kw=("kW", 60, [0, 0, 2, 0]), vpp__set=("kW", 60, [0, 0, 0, 0]))
+    found = follows(recorded, rated=4, measure=measure)
+    assert (found.outcome, found.measured, found.unit) == ("FAIL", measured, "pu")
+    assert (found.where, found.when_ns) == ("bat.p_kw at 'e1'", 120 * NS)
+
+
+def test_the_worst_element_decides_and_elements_are_found_by_label() -> None:
+    recorded = Memory().add("bat.p_kw", "kW", 60, [[0, 5], [0, 9]], ("b1", "b2"))
+    recorded.add("vpp.set", "kW", 60, [[5, 0], [5, 0]], ("b2", "b1"))
+    found = follows(recorded, rated=10, measure="largest")
+    assert (found.outcome, found.where, found.measured) == ("FAIL", "bat.p_kw at 'b2'", 0.4)
+
+
+@pytest.mark.parametrize(("delay_s", "outcome"), [(0, "FAIL"), (60, "FAIL"), (120, "PASS"), (300, "PASS")])
+def test_a_lag_up_to_the_delay_is_allowed(delay_s: float, outcome: str) -> None:
+    wanted = np.array([0, 0, 0, 0, 0, 0, 5, 1, 4, 2, 3, 0, 0, 0, 0, 0], dtype=float)
+    recorded = Memory(bat__p_kw=("kW", 60, np.roll(wanted, 2)), vpp__set=("kW", 60, wanted))
+    assert follows(recorded, delay_s=delay_s).outcome == outcome
+
+
+def test_a_reference_of_a_longer_step_holds_in_between() -> None:
+    recorded = Memory(bat__p_kw=("kW", 60, [1, 1, 1, 3, 3, 3]), vpp__set=("kW", 180, [1, 3]))
+    assert follows(recorded).measured == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reference", "why"),
+    [
+        (("kW", 60, [1, 1, 1]), "never changes"),
+        (("kvar", 60, [1, 2, 3]), "in 'kW' and vpp.set in 'kvar'"),
+        (("kW", 60, [[1, 2], [3, 4], [5, 6]]), "different elements"),
+    ],
+)
+def test_a_reference_that_does_not_fit_is_inconclusive(reference: tuple[str, float, ArrayLike], why: str) -> None:
+    found = follows(Memory(bat__p_kw=("kW", 60, [1, 2, 3]), vpp__set=reference))
+    assert found.outcome == "INCONCLUSIVE"
+    assert why in found.text
+
+
+def test_a_delay_longer_than_the_run_is_inconclusive() -> None:
+    recorded = Memory(bat__p_kw=("kW", 60, [1, 2]), vpp__set=("kW", 60, [1, 2]))
+    assert "covers less than the delay" in follows(recorded, delay_s=120).text
+
+
+# all of them
+
+
+def test_verdicts_come_in_order_with_the_scenarios_names() -> None:
+    recorded = Memory(a__x=("1", 10, [0, 9]))
+    settings = stays_within.StaysWithin(signal="a.x", max=3)
+    lost = stays_within.StaysWithin(signal="b.x", max=3)
+    found = judge_all([("one", stays_within.KIND, settings), ("two", stays_within.KIND, lost)], recorded)
+    assert [(v.check, v.outcome) for v in found] == [("one", "FAIL"), ("two", "INCONCLUSIVE")]
+
+
+def test_a_check_that_raises_is_inconclusive_with_its_text() -> None:
+    def judge(settings: object, recorded: Recorded) -> Verdict:
+        raise DerloopError("the series cannot be read")
+
+    kind = CheckKind("broken", "", stays_within.StaysWithin, judge, lambda settings: ())
+    found = verdict(kind, Memory(), signal="a.x", max=1)
+    assert found == Verdict("it", "broken", "INCONCLUSIVE", "the series cannot be read")
+
+
+def test_a_run_that_was_cut_short_passes_nothing_but_can_fail() -> None:
+    recorded = Memory(a__x=("1", 10, [0, 9]))
+    checks = [(f"{m}", stays_within.KIND, stays_within.StaysWithin(signal="a.x", max=m)) for m in (3, 10)]
+    found = judge_all(checks, recorded, cut_short="the run failed at 20 s")
+    assert [v.outcome for v in found] == ["FAIL", "INCONCLUSIVE"]
+    assert found[1].text.startswith("the run failed at 20 s; until then: all values are within")
+
+
+# junit
+
+
+def written(path: Path, *verdicts: Verdict, failure: str | None = None) -> ET.Element:
+    write_junit(path / "junit.xml", "quick", verdicts, failure, 1.5)
+    return ET.parse(path / "junit.xml").getroot()
+
+
+def test_junit_counts_failures_and_errors(tmp_path: Path) -> None:
+    verdicts = [
+        Verdict("a", "peak", "PASS", "good", 1.0, 2.0, 1.0, "kW", "grid.head_kw at 'head'", 60 * NS, "scenario"),
+        Verdict("b", "peak", "FAIL", "bad"),
+        Verdict("c", "peak", "INCONCLUSIVE", "who knows"),
+    ]
+    suite = written(tmp_path, *verdicts).find("testsuite")
+    assert suite is not None
+    assert {k: suite.get(k) for k in ("name", "tests", "failures", "errors", "time")} == {
+        "name": "quick", "tests": "4", "failures": "1", "errors": "1", "time": "1.500",
+    }  # fmt: skip
+    assert [case.get("name") for case in suite] == ["run", "a", "b", "c"]
+    assert [child.tag for child in suite[2]] == ["failure", "system-out"]
+    assert "measured: 1 kW" in (suite[1].findtext("system-out") or "")
+
+
+def test_junit_of_a_failed_run_has_an_error(tmp_path: Path) -> None:
+    error = written(tmp_path, failure="federate 'inv' at 12 s: gone").find("testsuite/testcase/error")
+    assert error is not None
+    assert error.get("message") == "federate 'inv' at 12 s: gone"
+
+
+def test_junit_is_well_formed_whatever_a_text_holds(tmp_path: Path) -> None:
+    text = "a\x00b\x1b[31m<&\"'>\ud800\ufffe]]>\n✓"
+    suite = written(tmp_path, Verdict(text, "peak", "FAIL", text), failure=text).find("testsuite")
+    assert suite is not None
+    assert suite[1].findtext("failure") == "ab[31m<&\"'>]]>\n✓"

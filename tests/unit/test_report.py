@@ -1,0 +1,308 @@
+"""The report says what happened, to whoever opens it, without harm and without the network."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike, NDArray
+
+from derloop.report.page import badge, page, write_report
+from derloop.report.traces import Times, band, line, rounded, thin
+from derloop.report.wording import Calendar, duration, flat, number
+
+FloatArray = NDArray[np.float64]
+NS = 1_000_000_000
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}\ud800"
+
+
+@dataclass(frozen=True)
+class Signal:
+    federate: str
+    port: str
+    unit: str
+    labels: tuple[str, ...]
+    step_ns: int = 60 * NS
+
+    @property
+    def name(self) -> str:
+        return f"{self.federate}.{self.port}"
+
+
+@dataclass
+class Run:
+    """A run in memory, as `RunFolder` reads one."""
+
+    run: dict[str, Any]
+    verdicts: list[Any] = field(default_factory=list)
+    series: dict[str, tuple[Signal, FloatArray]] = field(default_factory=dict)
+    path: Path = Path("runs/quick")
+
+    def add(self, federate: str, port: str, unit: str, values: ArrayLike, labels: tuple[str, ...] = ()) -> "Run":
+        array = np.asarray(values, dtype=np.float64)
+        array = array[:, None] if array.ndim == 1 else array
+        signal = Signal(federate, port, unit, labels or tuple(f"e{i + 1}" for i in range(array.shape[1])))
+        self.series[signal.name] = signal, array
+        return self
+
+    def signals(self) -> tuple[Signal, ...]:
+        return tuple(signal for signal, _ in self.series.values())
+
+    def read(self, name: str) -> tuple[NDArray[np.int64], FloatArray]:
+        signal, values = self.series[name]
+        return np.arange(len(values)) * signal.step_ns, values
+
+
+def completed(**facts: Any) -> Run:
+    return Run({"name": "quick", "outcome": "completed", "start": "2025-07-15T00:00:00-07:00", "step_s": 60.0, **facts})
+
+
+def feeder() -> Run:
+    minutes = np.arange(120.0)
+    run = completed(federates={"grid": {"kind": "opendss"}, "homes": {"kind": "load"}, "bat": {"kind": "battery"}})
+    run.add("grid", "head_kw", "kW", 100 + minutes).add("vpp", "limit_kw", "kW", 200 + 0 * minutes)
+    run.add("grid", "v_pu", "pu", np.linspace(0.94, 1.02, 240).reshape(120, 2), ("671.1", "671.2"))
+    run.add("homes", "p_kw", "kW", 90 + minutes).add("bat", "p_kw", "kW", np.ones((120, 3)))
+    run.add("bat", "soc_pu", "pu", np.full((120, 3), 0.5)).add("vpp", "bat.p_set_kw", "kW", np.ones((120, 3)))
+    return run.add("loop@grid", "passes", "1", np.full(120, 3.0)).add("grid", "taps", "1", np.full((120, 2), 5.0))
+
+
+class Elements(HTMLParser):
+    """The elements of a page, and what their attributes load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.handlers: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "action", "poster", "srcset", "data"):
+                self.loads.append(value or "")
+            if name.startswith("on"):
+                self.handlers.append(name)
+
+
+def without_plotly(text: str) -> str:
+    """Return the page without the library, which holds addresses that nothing asks for."""
+    return re.sub(r"<script>/\*\*\n\* plotly\.js.*?</script>", "", text, flags=re.DOTALL)
+
+
+def data(text: str) -> Any:
+    found = re.search(r'<script type="application/json" id="report-data">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def figure(run: Run, title: str) -> Mapping[str, Any]:
+    return next(f for f in data(page(run))["figures"] if f["title"] == title)  # type: ignore[no-any-return]
+
+
+def test_a_page_is_written_whole_and_holds_everything(tmp_path: Path) -> None:
+    write_report(feeder(), tmp_path / "report.html")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert text.count("* plotly.js v") == 1
+
+
+def test_nothing_is_loaded_from_anywhere() -> None:
+    text = page(feeder())
+    assert Elements(text).loads == ["data:,"]
+    assert "default-src &#39;none&#39;" in text or "default-src 'none'" in text
+    assert not re.search(r"https?://|url\(|@import", without_plotly(text))
+
+
+def test_hostile_text_stays_text_wherever_it_stands(tmp_path: Path) -> None:
+    run = completed(
+        name=HOSTILE, description=HOSTILE, engine=HOSTILE, seed=HOSTILE, overrides=[HOSTILE],
+        versions={HOSTILE: HOSTILE},
+        federates={HOSTILE: {"kind": HOSTILE, "via": HOSTILE, "settings": {HOSTILE: [HOSTILE]}, "step_s": HOSTILE}},
+        statistics={HOSTILE: {HOSTILE: HOSTILE}}, loops={HOSTILE: HOSTILE}, coupling=HOSTILE, host=HOSTILE,
+        summary=[{"label": HOSTILE, "value": HOSTILE, "unit": HOSTILE, "text": HOSTILE}],
+        failure={"federate": HOSTILE, "time_s": 1.0, "why": HOSTILE, "inputs": {HOSTILE: HOSTILE}},
+        checks=[{"name": HOSTILE, "settings": {"signal": "*", "max": 1.0}}],
+    )  # fmt: skip
+    run.verdicts = [{"check": HOSTILE, "kind": HOSTILE, "outcome": HOSTILE, "text": HOSTILE, "where": HOSTILE,
+                     "source": HOSTILE, "unit": HOSTILE, "measured": HOSTILE}]  # fmt: skip
+    run.add("grid", "head_kw", "kW", [1, 2], (HOSTILE,)).add(HOSTILE, "p_kw", HOSTILE, [1, 2], (HOSTILE,))
+    run.add("grid", "v_pu", "pu", np.ones((2, 2)), (HOSTILE, "b"))
+    write_report(run, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    found = Elements(text)
+    assert "<script>alert" not in text
+    assert found.tags.count("script") == 3
+    assert "img" not in found.tags
+    assert found.handlers == []
+    assert "{{7*7}}" in text
+
+
+def test_labels_in_charts_are_escaped_for_plotly_too() -> None:
+    run = completed().add("pv", "p_kw", "kW", [1, 2], ("<a href='http://x'>y</a>",))
+    assert data(page(run))["signals"][0]["traces"][0]["name"] == "&lt;a href='http://x'&gt;y&lt;/a&gt;"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdicts", "expected"),
+    [
+        ("completed", ["PASS", "PASS"], "PASS"),
+        ("completed", ["PASS", "INCONCLUSIVE"], "INCONCLUSIVE"),
+        ("completed", ["INCONCLUSIVE", "FAIL", "PASS"], "FAIL"),
+        ("completed", [], "NOT JUDGED"),
+        ("failed", ["PASS"], "FAILED"),
+        ("interrupted", ["PASS"], "INTERRUPTED"),
+        (None, ["PASS"], "FAILED"),
+    ],
+)
+def test_the_badge_is_how_the_run_ended_else_its_worst_verdict(
+    outcome: str | None, verdicts: list[str], expected: str
+) -> None:
+    assert badge({"outcome": outcome}, [{"outcome": v} for v in verdicts]) == expected
+
+
+def test_a_failed_run_says_who_when_why_and_on_what_inputs_before_all_else() -> None:
+    failure = {"federate": "inv", "time_s": 49200.0, "why": "no answer in 2 s", "inputs": {"v_pu": [1.01, 0.99]}}
+    text = page(completed(outcome="failed", failure=failure))
+    panel = text[text.index('id="failure"') : text.index('id="verdicts"')]
+    for said in ("<code>inv</code>", "15 Jul, 13:40:00", "no answer in 2 s", "<code>v_pu</code>", "[1.01, 0.99]"):
+        assert said in panel
+
+
+def test_a_run_that_was_killed_still_has_a_page() -> None:
+    text = page(Run({}).add("grid", "head_kw", "kW", [1.0, 2.0]))
+    assert "probably killed" in text
+    assert "time since the start" in text
+    assert [f["title"] for f in data(text)["figures"]] == ["Feeder head power"]
+
+
+def test_a_run_without_any_series_has_a_page() -> None:
+    assert data(page(completed().add("grid", "head_kw", "kW", np.zeros((0, 1)))))["figures"] == []
+
+
+def test_every_chart_comes_when_its_signals_are_there() -> None:
+    assert [f["title"] for f in data(page(feeder()))["figures"]] == [
+        "Feeder head power",
+        "Node voltages",
+        "Active power by fleet",
+        "State of charge",
+        "Setpoint and actual: bat",
+        "Passes of the loop",
+        "Regulator taps",
+    ]
+
+
+def test_charts_show_the_limits_of_the_checks() -> None:
+    run = feeder()
+    run.run["checks"] = [
+        {"name": "ansi", "kind": "voltage", "settings": {"signal": None, "min_pu": 0.95, "max_pu": 1.05}},
+        {"name": "shaved", "kind": "peak", "settings": {"signal": "grid.head_kw", "limit_kw": 210.0}},
+    ]
+    run.verdicts = [{"check": "ansi", "kind": "voltage", "outcome": "PASS", "where": "grid.v_pu at '671.1'"}]
+    assert [limit["value"] for limit in figure(run, "Node voltages")["limits"]] == [0.95, 1.05]
+    assert figure(run, "Feeder head power")["limits"] == [{"value": 210.0, "text": "shaved: 210"}]
+
+
+def test_without_settings_a_chart_shows_the_limit_of_the_verdict() -> None:
+    run = feeder()
+    run.verdicts = [{"check": "v", "kind": "voltage", "where": "grid.v_pu at '671.1'", "limit": 0.95, "unit": "pu"}]
+    assert figure(run, "Node voltages")["limits"] == [{"value": 0.95, "text": "v: 0.95"}]
+
+
+def test_the_peak_of_the_head_is_marked_with_its_time_of_day() -> None:
+    [mark] = figure(feeder(), "Feeder head power")["marks"]
+    assert (mark["value"], mark["text"]) == (219.0, "peak 219 kW<br>15 Jul, 01:59:00")
+
+
+def test_a_voltage_band_names_the_node_of_its_edges() -> None:
+    values = np.array([[1.0, 0.9], [0.8, 0.95]])
+    found = {t["name"]: t for t in band(Times(), "", np.array([0, NS]), values, ("a", "b"), "blue")}
+    assert (found["smallest"]["y"], found["smallest"]["text"]) == ([0.9, 0.8], ["b", "a"])
+    assert (found["largest"]["y"], found["largest"]["text"]) == ([1.0, 0.95], ["a", "b"])
+
+
+def test_thinning_keeps_every_extreme_and_both_ends() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=86_401)
+    values[40_000], values[70_001] = 99.0, -99.0
+    kept = thin(values, 2000)
+    assert kept.size <= 2000
+    assert {0, 40_000, 70_001, 86_400} <= set(kept.tolist())
+    assert (np.diff(kept) > 0).all()
+
+
+def test_few_points_are_not_thinned() -> None:
+    assert thin(np.zeros(2000), 2000).tolist() == list(range(2000))
+
+
+def test_the_page_says_that_lines_are_thinned() -> None:
+    assert "spikes stay visible" not in page(completed().add("grid", "head_kw", "kW", np.zeros(2000)))
+    assert "spikes stay visible" in page(completed().add("grid", "head_kw", "kW", np.zeros(2001)))
+
+
+def test_many_elements_become_a_band_and_the_most_extreme() -> None:
+    values = np.zeros((10, 100))
+    values[3, 42], values[4, 7] = 5.0, -5.0
+    [signal] = data(page(completed().add("pv", "p_kw", "kW", values)))["signals"]
+    assert len(signal["traces"]) <= 11
+    assert {"e43", "e8"} <= {t["name"] for t in signal["traces"]}
+
+
+def test_a_page_does_not_grow_with_the_number_of_signals() -> None:
+    run = completed()
+    for i in range(60):
+        run.add(f"f{i}", "x", "1", np.random.default_rng(i).normal(size=(2000, 20)))
+    text = page(run)
+    assert len(without_plotly(text)) < 12_000_000
+    assert "<b>f59" not in text
+    assert ">f59.x<" in text
+
+
+def test_evenly_spaced_time_is_held_once_and_short() -> None:
+    times = Times()
+    time_ns = np.arange(1440) * 60 * NS
+    x = [line(times, "a", time_ns, np.zeros(1440), "blue")["x"] for _ in range(3)]
+    assert x == [0, 0, 0]
+    assert times.axes == [{"from": 0.0, "step": 60.0, "count": 1440}]
+
+
+def test_values_have_six_digits_and_no_nan() -> None:
+    found = rounded(np.array([1.0432149, -123456.78, 0.0, np.nan, np.inf, 1e-12, 2.5e20]))
+    assert found == [1.04321, -123457.0, 0.0, None, None, 1e-12, 2.5e20]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(3801.23, "3\u2009801.2"), (0.95, "0.95"), (-0.0031, "\u22120.0031"), (8640, "8\u2009640"), (0, "0"), (None, ""),
+     (1.2345e-7, "1.2345e\u221207"), ("many", "many"), (True, "true"), (100.0, "100")],
+)  # fmt: skip
+def test_numbers_read_well(value: object, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(86400, "24 h"), (172800, "2 d"), (60, "1 min"), (90, "90 s"), (0.25, "0.25 s"), (None, "")]
+)
+def test_durations_read_well(seconds: object, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_instants_are_local_time_of_day_from_the_start() -> None:
+    calendar = Calendar(datetime.fromisoformat("2025-07-15T06:00:00-07:00"))
+    assert calendar.at(3600 * NS) == "15 Jul, 07:00:00"
+    assert Calendar(None).at(90_000 * NS) == "1 d 01:00:00"
+    assert calendar.at(None) == ""
+
+
+def test_nested_settings_become_dotted_lines() -> None:
+    found = flat({"at": {"count": 40, "on": "loads"}, "ignore": [], "smart": {}, "v": list(range(50))})
+    assert found[:4] == [("at.count", "40"), ("at.on", "loads"), ("ignore", "[]"), ("smart", "{}")]
+    assert found[4][1].endswith("7, … (50 in all)")
