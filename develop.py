@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Set up derloop in `.venv` beside this file and run a command there: needs Python 3.11 or newer and nothing else.
 
-    python3 develop.py derloop run scenarios/quickstart.json
-    python3 develop.py tox
+python3 develop.py derloop run scenarios/quickstart.json
+python3 develop.py tox
 """
 
 from __future__ import annotations

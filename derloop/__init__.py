@@ -1,9 +1,9 @@
 """derloop: distributed energy resources in the loop.
 
-    import derloop
-    result = derloop.run("scenarios/quickstart.json")
-    result["grid.v_pu"]          # numpy, (instants, nodes)
-    result.frame("grid")         # pandas, where it is installed
+import derloop
+result = derloop.run("scenarios/quickstart.json")
+result["grid.v_pu"]          # numpy, (instants, nodes)
+result.frame("grid")         # pandas, where it is installed
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from derloop.results.store import RunFolder
-    from derloop.run import Result
+    from derloop.running import Result
 
 __all__ = ["open_run", "run"]
 
@@ -28,11 +28,11 @@ def run(
     on_progress: Callable[[int | None, int], None] | None = None,
     **options: Any,
 ) -> Result:
-    """Run a scenario file; `options` are those of `derloop.run.Options`.
+    """Run a scenario file; `options` are those of `derloop.running.Options`.
 
     Raises ScenarioError where the scenario is wrong; a run that fails is a Result whose `outcome` says so.
     """
-    module = import_module("derloop.run")
+    module = import_module("derloop.running")
     return module.run(scenario, overrides, module.Options(**options), on_progress)  # type: ignore[no-any-return]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from derloop.run import Result
+    from derloop.running import Result
 
 app = typer.Typer(
     name="derloop",
@@ -68,8 +68,8 @@ def run(
     failed, 130 interrupted.
     """
     from derloop.console import Bar, show_result
-    from derloop.run import Options
-    from derloop.run import run as run_scenario
+    from derloop.running import Options
+    from derloop.running import run as run_scenario
 
     options = Options(engine and engine.value, placement and placement.value, out, trust_feeder, report)
     with _user_errors(), Bar(quiet or not sys.stderr.isatty()) as bar:

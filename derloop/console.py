@@ -18,7 +18,7 @@ from derloop.kind import Settings
 if TYPE_CHECKING:
     from derloop.federation import Federation, Unit
     from derloop.results.store import RunFolder
-    from derloop.run import Result
+    from derloop.running import Result
     from derloop.scenario.models import Scenario
     from derloop.verdict import Verdict
 
@@ -35,7 +35,12 @@ class Bar:
     """How far a run is, on stderr."""
 
     def __init__(self, hidden: bool) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[clock]}"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[clock]}"),
+            TimeRemainingColumn(),
+        )
         self._progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden)
         self._task = self._progress.add_task("starting", total=None, clock="")
 
@@ -70,7 +75,9 @@ def show_result(result: Result, quiet: bool) -> None:
     _show_verdicts(out, result.verdicts)
     if not quiet:
         page = result.folder.path / "report.html"
-        out.print(f"results {escape(str(result.folder.path))}" + (f"\nreport  {escape(str(page))}" if page.exists() else ""))
+        out.print(
+            f"results {escape(str(result.folder.path))}" + (f"\nreport  {escape(str(page))}" if page.exists() else "")
+        )
 
 
 def _show_verdicts(out: Console, verdicts: tuple[Verdict, ...]) -> None:
@@ -92,7 +99,9 @@ def show_folder(run: RunFolder) -> None:
 def show_federation(scenario: Scenario, federation: Federation) -> None:
     """Print who takes part, in the order of an instant, and how they are wired."""
     out = console()
-    out.print(f"{escape(scenario.name)}: {len(federation.federates)} federates, {len(federation.wires)} wires, no problem")
+    out.print(
+        f"{escape(scenario.name)}: {len(federation.federates)} federates, {len(federation.wires)} wires, no problem"
+    )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("order", "federate", "kind", "via", "step", "reads"):
         table.add_column(heading)
@@ -120,7 +129,7 @@ def show_kinds() -> None:
     ):
         out.print(f"[bold]{title}[/]")
         for name in plugins.names(group):
-            out.print(f"  {name:<16} {escape(load(name).summary)}")  # type: ignore[operator]
+            out.print(f"  {name:<16} {escape(load(name).summary)}")
     out.print("[bold]realisations[/] (via)\n  " + ", ".join(("model", *plugins.names(plugins.REALISATIONS))))
 
 

@@ -42,9 +42,7 @@ class PluginError(DerloopError):
 class FederateError(DerloopError):
     """A federate failed or broke the contract: its author must act."""
 
-    def __init__(
-        self, federate: str, now_ns: int | None, why: str, inputs: Mapping[str, object] | None = None
-    ) -> None:
+    def __init__(self, federate: str, now_ns: int | None, why: str, inputs: Mapping[str, object] | None = None) -> None:
         self.federate, self.now_ns, self.why, self.inputs = federate, now_ns, why, dict(inputs or {})
         super().__init__(f"federate {federate!r} {_when(now_ns)}: {why}")
 

@@ -89,9 +89,7 @@ class Federation:
             groups, problems = _groups(self.interfaces, self.wires)
         if problems:
             raise ScenarioError(problems)
-        self.units = tuple(
-            self._unit(rank, members, wires) for rank, members in enumerate(_ranked(groups, self.wires))
-        )
+        self.units = tuple(self._unit(rank, members, wires) for rank, members in enumerate(_ranked(groups, self.wires)))
         self.unit_of = {member: unit for unit in self.units for member in unit.members}
 
     def _unit(self, rank: int, members: tuple[str, ...], wires: Sequence[Wire]) -> Unit:
@@ -175,15 +173,11 @@ def _misfits(wire: Wire, source: Port, target: Port) -> list[Problem]:
     if source.unit != target.unit:
         problems.append(Problem(wire.pointer, f"{wire}: unit {source.unit!r} does not fit {target.unit!r}"))
     if source.size != target.size:
-        problems.append(
-            Problem(wire.pointer, f"{wire}: {source.size} elements do not fit {target.size}")
-        )
+        problems.append(Problem(wire.pointer, f"{wire}: {source.size} elements do not fit {target.size}"))
     return problems
 
 
-def _groups(
-    interfaces: Mapping[str, Interface], wires: Sequence[Wire]
-) -> tuple[list[tuple[str, ...]], list[Problem]]:
+def _groups(interfaces: Mapping[str, Interface], wires: Sequence[Wire]) -> tuple[list[tuple[str, ...]], list[Problem]]:
     """Return the federates that must be stepped together, each group in order; and what is wrong."""
     undelayed = [w for w in wires if w.coupling != "delayed"]
     groups: list[tuple[str, ...]] = []
@@ -194,9 +188,7 @@ def _groups(
             groups.append(_sorted(together, [w for w in inner if w.coupling == "direct"]))
         except CycleError as error:
             loop = " -> ".join(reversed(error.args[1]))
-            problems.append(
-                Problem("/wires", f"loop {loop}: make one of its wires delayed, or let it converge")
-            )
+            problems.append(Problem("/wires", f"loop {loop}: make one of its wires delayed, or let it converge"))
             continue
         problems += _loop_problems(interfaces, together) if inner else []
     return groups, problems

@@ -38,7 +38,9 @@ def names(group: str) -> tuple[str, ...]:
 @cache
 def _loaded(group: str, name: str) -> Any:
     if name not in _offered(group):
-        raise PluginError(f"no {group.split('.')[1].rstrip('s')} {name!r} is installed" + did_you_mean(name, names(group)))
+        raise PluginError(
+            f"no {group.split('.')[1].rstrip('s')} {name!r} is installed" + did_you_mean(name, names(group))
+        )
     point = _offered(group)[name]
     try:
         return point.load()

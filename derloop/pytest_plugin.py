@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from derloop.run import Result
+    from derloop.running import Result
 
 SCHEMA_NAME = "scenario.schema.json"
 _HEAD = 400
@@ -25,13 +25,15 @@ _HEAD = 400
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("derloop")
     group.addoption("--golden-update", action="store_true", help="Record the golden results of the scenarios that run.")
-    group.addoption("--derloop-engine", default=None, help="Run the scenarios under this engine: helics, mosaik, local.")
+    group.addoption(
+        "--derloop-engine", default=None, help="Run the scenarios under this engine: helics, mosaik, local."
+    )
     group.addoption("--derloop-runs", default=None, metavar="DIR", help="Keep the folders of the runs here.")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if file_path.suffix == ".json" and _is_scenario(file_path):
-        return ScenarioCollector.from_parent(parent, path=file_path)  # type: ignore[no-any-return]
+        return ScenarioCollector.from_parent(parent, path=file_path)
     return None
 
 

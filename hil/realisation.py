@@ -163,7 +163,7 @@ class EmulatedFleet:
 
     def _curves(self) -> list[VoltVarCurve | None]:
         curve = self._model.volt_var
-        asked = curve and VoltVarCurve(curve.v_pu, curve.q_pu, "va_max", curve.response_s)
+        asked = None if curve is None else VoltVarCurve(curve.v_pu, curve.q_pu, "va_max", curve.response_s)
         return [asked] * len(self._terminals)
 
     def _commands(self, inputs: Values) -> Commands:

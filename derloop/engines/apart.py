@@ -41,7 +41,8 @@ class Child:
 
     def __init__(self, unit: Unit, job: Mapping[str, Any], log: Path) -> None:
         self.unit = unit
-        self.started, self.now_ns, self.done = False, None, False
+        self.started, self.done = False, False
+        self.now_ns: int | None = None
         self.beat = monotonic()
         self.statistics: dict[str, Mapping[str, float]] = {}
         self.complaints: list[str] = []
@@ -214,7 +215,9 @@ class Apart:
         if late:
             why = f"has not joined within {self._deadlines.join_s:g} s"
             return FederateError(late[0].unit.name, None, why)
-        return EngineError(f"HELICS has not begun within {self._deadlines.join_s:g} s, though every federate has joined")
+        return EngineError(
+            f"HELICS has not begun within {self._deadlines.join_s:g} s, though every federate has joined"
+        )
 
     @property
     def now_ns(self) -> int | None:

@@ -53,9 +53,7 @@ class Outbox:
         layout = layout_of(federation, unit)
         self.payload = np.zeros(layout.size)
         self._latest = [(ref, self.payload[part]) for ref, part in layout.latest.items()]
-        self._earlier = [
-            (self.payload[part], self.payload[layout.latest[ref]]) for ref, part in layout.earlier.items()
-        ]
+        self._earlier = [(self.payload[part], self.payload[layout.latest[ref]]) for ref, part in layout.earlier.items()]
 
     @property
     def is_read(self) -> bool:

@@ -24,7 +24,7 @@ class UnitSimulator(mosaik_api_v3.Simulator):
     """One unit as a mosaik simulator."""
 
     def __init__(self) -> None:
-        super().__init__({"type": "time-based"})
+        super().__init__({"type": "time-based"})  # type: ignore[no-untyped-call]
 
     def init(self, sid: str, time_resolution: float = 1.0, **params: Any) -> Any:
         self._stepper: Stepper = params["stepper"]
@@ -56,8 +56,7 @@ def run(steppers: list[Stepper], until_ns: int) -> None:
         {"Unit": {"python": f"{__name__}:UnitSimulator"}}, time_resolution=tick_ns / 1e9, skip_greetings=True
     ) as world:
         entities = {
-            s.unit.name: world.start("Unit", sim_id=s.unit.name, stepper=s, tick_ns=tick_ns).Unit()
-            for s in steppers
+            s.unit.name: world.start("Unit", sim_id=s.unit.name, stepper=s, tick_ns=tick_ns).Unit() for s in steppers
         }
         start = {s.unit.name: s.outbox.payload.copy() for s in steppers}
         for stepper in steppers:

@@ -110,7 +110,9 @@ class Worker:
     def statistics(self) -> dict[str, Mapping[str, float]]:
         """Return what the federates of this process say of their run."""
         members = [m for stepper in self._steppers for m in stepper.unit.members]
-        found = {name: getattr(self._federation.federates[name], "statistics", dict)() for name in members}
+        found: dict[str, Mapping[str, float]] = {
+            name: getattr(self._federation.federates[name], "statistics", dict)() for name in members
+        }
         return {name: {k: float(v) for k, v in said.items()} for name, said in found.items() if said}
 
     def _stop(self) -> None:
@@ -124,4 +126,3 @@ class Worker:
     def _stop_each(self) -> None:
         for stepper in reversed(self._steppers):
             self.complaints += stepper.stop()
-

@@ -246,18 +246,24 @@ def _taps(run: Charted) -> Iterator[Figure]:
 def check_limits(run: Mapping[str, Any], verdicts: list[Mapping[str, Any]]) -> list[tuple[str, str, float]]:
     """Return (signal pattern, text, value) of the limits of the run's checks.
 
-    From the settings of the checks, where `run.json` has them; else the one that each verdict names.
+    From the settings of each check, where `run.json` has them; else the one that its verdict names.
     """
-    found: list[tuple[str, str, float]] = []
     judged = {str(v.get("check")): v for v in verdicts}
-    for check in _checks(run):
-        settings = check["settings"] if isinstance(check.get("settings"), Mapping) else check
-        name = str(check.get("name") or check.get("kind"))
-        signal = settings.get("signal") or str(judged.get(name, {}).get("where", "")).partition(" at ")[0]
-        for key in ("min_pu", "max_pu", "min", "max", "limit_kw"):
-            if is_number(settings.get(key)):
-                found.append((str(signal), f"{name}: {number(settings[key])}", float(settings[key])))
-    return found or [limit for verdict in verdicts for limit in _limit_of(verdict)]
+    found = {name: limits for check in _checks(run) if (limits := _set_limits(check, judged)) for name in [_name(check)]}
+    unset = [limit for name, verdict in judged.items() if name not in found for limit in _limit_of(verdict)]
+    return [limit for limits in found.values() for limit in limits] + unset
+
+
+def _name(check: Mapping[str, Any]) -> str:
+    return str(check.get("name") or check.get("kind"))
+
+
+def _set_limits(check: Mapping[str, Any], judged: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, float]]:
+    settings, name = check.get("settings"), _name(check)
+    settings = settings if isinstance(settings, Mapping) else check
+    signal = settings.get("signal") or str(judged.get(name, {}).get("where", "")).partition(" at ")[0]
+    values = [settings.get(key) for key in ("min_pu", "max_pu", "min", "max", "limit_kw")]
+    return [(str(signal), f"{name}: {number(v)}", float(v)) for v in values if v is not None and is_number(v)]
 
 
 def _checks(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -53,7 +53,7 @@
   function mark(point) {
     return {
       x: report.start_ms + point.time_s * 1000, y: point.value, text: point.text, showarrow: true, arrowhead: 6,
-      align: point.late ? "right" : "left", arrowcolor: css("blue"), ax: point.late ? -28 : 28, ay: 34, xanchor: point.late ? "right" : "left",
+      align: point.late ? "right" : "left", arrowcolor: css("blue"), ax: point.late ? -28 : 28, ay: 52, xanchor: point.late ? "right" : "left",
       bgcolor: css("card"), borderpad: 3, font: { size: 12, color: css("ink") },
     };
   }

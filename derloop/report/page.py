@@ -148,6 +148,7 @@ def _hash(code: str) -> str:
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
+        "beyond": wording.beyond,
         "number": wording.number,
         "duration": wording.duration,
         "plain": wording.plain,

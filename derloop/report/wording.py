@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -65,6 +66,12 @@ def number(value: object, digits: int = 5) -> str:
     text = f"{value:,.{decimals}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return text.replace(",", THIN_SPACE).replace("-", MINUS)
+
+
+def beyond(text: object, unit: object = "") -> str:
+    """Return what `text` says beyond the number and unit with which it may begin."""
+    said = re.sub(rf"^{MINUS}?-?\d[\d,.]*(?: {re.escape(plain(unit))}(?!\w))?[,;]?\s*", "", plain(text))
+    return said.removeprefix("(").removesuffix(")") if said.startswith("(") and said.count("(") == 1 else said
 
 
 def duration(seconds: object) -> str:

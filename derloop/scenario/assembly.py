@@ -93,9 +93,7 @@ def _contexts(scenario: Scenario, trust_feeder: bool) -> dict[str, Context]:
         raise ScenarioError(problems, str(scenario.path))
     labels = {name: tuple(t.label for t in found) for name, found in terminals.items()}
     return {
-        name: replace(
-            context, terminals=terminals, labels=labels, settings=settings, feeder=feeders.get(name, feeder)
-        )
+        name: replace(context, terminals=terminals, labels=labels, settings=settings, feeder=feeders.get(name, feeder))
         for name, context in base.items()
     }
 

@@ -72,8 +72,8 @@ class ScenarioFile(Settings):
     placement: Literal["together", "apart"] = Field(
         "together", description="HELICS only. together: in one process. apart: a process for each federate or loop."
     )
-    coupling: CouplingSettings = Field(default_factory=CouplingSettings)
-    deadlines: Deadlines = Field(default_factory=Deadlines)
+    coupling: CouplingSettings = CouplingSettings()
+    deadlines: Deadlines = Deadlines()
     federates: dict[str, dict[str, Any]] = Field(min_length=1, max_length=2000)
     wires: tuple[WireSettings, ...] = Field((), max_length=100_000)
     checks: tuple[dict[str, Any], ...] = Field((), max_length=10_000)

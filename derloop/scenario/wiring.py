@@ -33,9 +33,7 @@ def _ref(text: str) -> Ref:
     return Ref(federate, port)
 
 
-def _stated(
-    interfaces: Mapping[str, Interface], wire: WireSettings, pointer: str, coupling: CouplingSettings
-) -> Wire:
+def _stated(interfaces: Mapping[str, Interface], wire: WireSettings, pointer: str, coupling: CouplingSettings) -> Wire:
     target = _ref(wire.target)
     chosen = wire.coupling or _coupling(_arrival(interfaces, target), coupling)
     return Wire(_ref(wire.source), target, chosen, pointer)

@@ -182,8 +182,9 @@ class Inverters:
         self.rated_kva = rated_kva
         self._smart, self._pf = smart, smart.constant_pf
         self._q_most, self._q_least = smart.q_injected_max_pu * rated_kva, -smart.q_absorbed_max_pu * rated_kva
-        self._target = smart.curve and shared_curve(smart.curve, rated_kva)
-        self._response = Response(rated_kva.size, smart.curve.response_s if smart.curve else 10.0)
+        curve = smart.curve
+        self._target = None if curve is None else shared_curve(curve, rated_kva)
+        self._response = Response(rated_kva.size, 10.0 if curve is None else curve.response_s)
         self.p_most_kw: FloatArray = rated_kva * (self._pf.pf if self._pf else 1.0)
         """Most active power (n,) that the power factor leaves, injected or drawn."""
 

@@ -225,7 +225,8 @@ class _Group:
 
     def v_pu(self, v_pu: FloatArray) -> FloatArray:
         """Return what each device sees, shape (devices,): the mean over its phases."""
-        return np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
+        seen: FloatArray = np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
+        return seen
 
 
 def _check_terminals(context: Context) -> None:

@@ -63,9 +63,7 @@ def federations(draw: st.DrawFn) -> Callable[[], Federation]:
         for text in wires:
             federate, port = text.split()[2].split(".")
             inputs[int(federate[1:])][port] = 3
-        mixers = {
-            f"f{i}": Mixer(inputs[i], {"out": 3}, steps[i], i, blocking[i], gain=0.01) for i in range(count)
-        }
+        mixers = {f"f{i}": Mixer(inputs[i], {"out": 3}, steps[i], i, blocking[i], gain=0.01) for i in range(count)}
         return Federation(mixers, [wire(text) for text in wires])
 
     return make

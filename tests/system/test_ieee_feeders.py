@@ -60,17 +60,13 @@ class Case(NamedTuple):
 
     def published_voltages(self) -> Voltages:
         return {
-            (row["node"], "ABC".index(row["phase"]) + 1): rect(
-                float(row["v_pu"]), radians(float(row["angle_deg"]))
-            )
+            (row["node"], "ABC".index(row["phase"]) + 1): rect(float(row["v_pu"]), radians(float(row["angle_deg"])))
             for row in self.table("voltages")
         }
 
     def published_total_kw(self, section: str) -> float:
         rows = self.table("summary")
-        return next(
-            float(row["total"]) for row in rows if (row["section"], row["quantity"]) == (section, "kW")
-        )
+        return next(float(row["total"]) for row in rows if (row["section"], row["quantity"]) == (section, "kW"))
 
     def compared(self, voltages: Voltages) -> dict[str, complex]:
         """The voltages that can be compared: `671.2` to ground, `610.2-3` line to line where it floats."""
@@ -119,9 +115,7 @@ class Solution(NamedTuple):
 
     def under_published_names(self) -> Voltages:
         """The voltages at all published nodes; a published node that is not in the model is a KeyError."""
-        return {
-            (node, ph): self.voltages[self.case.bus(node), ph] for node, ph in self.case.published_voltages()
-        }
+        return {(node, ph): self.voltages[self.case.bus(node), ph] for node, ph in self.case.published_voltages()}
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.feeder)
@@ -225,9 +219,7 @@ def test_input_power_is_the_published_one(solution: Solution) -> None:
 
 
 def test_losses_are_the_published_ones(solution: Solution) -> None:
-    assert solution.losses_kw == pytest.approx(
-        solution.case.published_total_kw("LOSSES"), rel=LOSSES_TOLERANCE
-    )
+    assert solution.losses_kw == pytest.approx(solution.case.published_total_kw("LOSSES"), rel=LOSSES_TOLERANCE)
 
 
 def test_regulators_have_the_published_taps_and_settings(solution: Solution) -> None:
@@ -271,9 +263,7 @@ def test_loads_add_up_to_the_published_ones(solution: Solution) -> None:
 )
 def test_a_load_is_named_for_where_it_stands(feeder: str, load: str, kw: float) -> None:
     script = FEEDERS / feeder / f"{feeder}.dss"
-    (line,) = (
-        line for line in script.read_text(encoding="utf-8").splitlines() if f"New Load.{load} " in line
-    )
+    (line,) = (line for line in script.read_text(encoding="utf-8").splitlines() if f"New Load.{load} " in line)
     assert f"kw={kw:g}" in line.split()
 
 

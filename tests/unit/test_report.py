@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derloop.report.page import badge, page, write_report
 from derloop.report.traces import Times, band, line, rounded, thin
-from derloop.report.wording import Calendar, duration, flat, number
+from derloop.report.wording import Calendar, beyond, duration, flat, number
 
 FloatArray = NDArray[np.float64]
 NS = 1_000_000_000
@@ -300,6 +300,16 @@ def test_instants_are_local_time_of_day_from_the_start() -> None:
     assert calendar.at(3600 * NS) == "15 Jul, 07:00:00"
     assert Calendar(None).at(90_000 * NS) == "1 d 01:00:00"
     assert calendar.at(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "rest"),
+    [("3,206.0 kW at 11:51", "kW", "at 11:51"), ("992.7 kWh (2.0 %)", "kWh", "2.0 %"), ("9,450", "", ""),
+     ("188.0 kWh, 215.7 kWh the other way", "kWh", "215.7 kWh the other way"), ("at 19:10", "kW", "at 19:10"),
+     ("3.3 % of it", "kWh", "% of it")],
+)  # fmt: skip
+def test_a_tile_does_not_say_its_number_twice(text: str, unit: str, rest: str) -> None:
+    assert beyond(text, unit) == rest
 
 
 def test_nested_settings_become_dotted_lines() -> None:

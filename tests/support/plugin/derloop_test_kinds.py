@@ -1,10 +1,17 @@
-"""An outside package with one kind of federate: it counts, and fails on request in every way and phase."""
+"""An outside package with one kind of federate: it counts, and fails on request in every way and phase.
+
+Where the environment names a file `DERLOOP_TEST_FAULT`, it notes there when (`time.monotonic()`, one clock for all
+processes) and in which process it failed.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,8 +23,10 @@ from derloop.kind import Context, Kind, Settings
 
 class CounterSettings(Settings):
     reads: str | None = Field(None, description="A federate whose `count` it adds to its own.")
-    fault: Literal["none", "raise", "hang", "spin", "kill", "stop", "exit", "nan", "shape", "missing"] = "none"
-    phase: Literal["build", "start", "step", "stop"] = "step"
+    fault: Literal["none", "raise", "quit", "hang", "spin", "kill", "stop", "exit", "nan", "shape", "missing"] = "none"
+    phase: Literal["build", "join", "start", "step", "stop", "statistics"] = Field(
+        "step", description="join: while it is built in a process of its own."
+    )
     at_s: float = 0.0
     blocking: bool = False
     slow_s: float = Field(0.0, description="Wall-clock seconds that each step takes.")
@@ -31,6 +40,8 @@ class Counter:
         inputs = {f"{settings.reads}.count": Port("1", labels, "before")} if settings.reads else {}
         self._interface = Interface(context.step_ns, inputs, {"count": Port("1", labels)}, True, settings.blocking)
         self._fault("build")
+        if "derloop.engines.child" in sys.orig_argv:
+            self._fault("join")
 
     @property
     def interface(self) -> Interface:
@@ -54,6 +65,10 @@ class Counter:
     def stop(self) -> None:
         self._fault("stop")
 
+    def statistics(self) -> Mapping[str, float]:
+        self._fault("statistics")
+        return {}
+
     def _broken(self, count: np.ndarray) -> Values:
         if self._settings.fault == "nan":
             count[1] = np.nan
@@ -62,11 +77,14 @@ class Counter:
         return {} if self._settings.fault == "missing" else {"count": count}
 
     def _fault(self, phase: str) -> None:
-        if phase != self._settings.phase:
+        if phase != self._settings.phase or self._settings.fault == "none":
             return
+        self._note()
         match self._settings.fault:
             case "raise":
                 raise RuntimeError("the flux capacitor is empty")
+            case "quit":
+                sys.exit(0)
             case "hang":
                 time.sleep(3600)
             case "spin":
@@ -80,6 +98,10 @@ class Counter:
                 os._exit(0)
             case _:
                 return
+
+    def _note(self) -> None:
+        if path := os.environ.get("DERLOOP_TEST_FAULT"):
+            Path(path).write_text(f"{time.monotonic()} {os.getpid()}")
 
 
 COUNTER = Kind("counter", "Counts, and fails on request.", CounterSettings, Counter)

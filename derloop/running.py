@@ -34,7 +34,17 @@ Progress = Callable[[int | None, int], None]
 """Called about every 50 ms with the instant that every federate has reached (None before the first step) and the end, in ns."""
 
 PASSED, FAILED_CHECK, WRONG_SCENARIO, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 130
-PACKAGES = ("derloop", "helics", "mosaik", "numpy", "opendssdirect.py", "dss-python", "pymodbus", "pysunspec2", "pyarrow")
+PACKAGES = (
+    "derloop",
+    "helics",
+    "mosaik",
+    "numpy",
+    "opendssdirect.py",
+    "dss-python",
+    "pymodbus",
+    "pysunspec2",
+    "pyarrow",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +140,7 @@ def _silent(now_ns: int | None, until_ns: int) -> None:
     """Show nothing."""
 
 
-def _move(
-    scenario: Scenario, federation: Federation, folder: Path, options: Options, on_progress: Progress
-) -> _Ending:
+def _move(scenario: Scenario, federation: Federation, folder: Path, options: Options, on_progress: Progress) -> _Ending:
     """Step the federation to its end, whichever that is."""
     if scenario.file.placement == "apart" and scenario.file.engine == "helics":
         return _apart(scenario, federation, folder, options, on_progress)
@@ -205,9 +213,7 @@ def _judged(
     verdicts = judge_all(checks, recorded) if ending.outcome == "completed" else _unjudged(scenario, ending)
     summary = [*summarise(recorded), *_counts(ending.statistics)]
     _write_json(folder / "verdicts.json", [asdict(v) for v in verdicts])
-    result = Result(
-        recorded, ending.outcome, verdicts, tuple(summary), ending.text, ending.is_stuck, ending.complaints
-    )
+    result = Result(recorded, ending.outcome, verdicts, tuple(summary), ending.text, ending.is_stuck, ending.complaints)
     said = {
         "outcome": ending.outcome,
         "failure": ending.failure,
