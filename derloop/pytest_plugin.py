@@ -1,7 +1,7 @@
 """pytest: scenario files as tests.
 
-`pytest scenarios/` collects every JSON file that names derloop's scenario schema. A scenario is a test: it must complete,
-its checks must pass, and where golden results stand beside it (`golden/<name>/`), it must agree with them.
+`pytest scenarios/` collects every JSON file that names derloop's scenario schema. A scenario is a test: it must
+complete, its checks must pass, and where golden results stand beside it (`golden/<name>/`), it must agree with them.
 `--golden-update` records them anew.
 """
 

@@ -31,7 +31,7 @@ from derloop.verdict import Verdict
 
 Outcome = Literal["completed", "failed", "interrupted"]
 Progress = Callable[[int | None, int], None]
-"""Called about every 50 ms with the instant that every federate has reached (None before the first step) and the end, in ns."""
+"""Called about every 50 ms with the instant that every federate has reached (None: no step yet) and the end, in ns."""
 
 PASSED, FAILED_CHECK, WRONG_SCENARIO, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 130
 PACKAGES = (

@@ -8,6 +8,7 @@ Ports are read off the federates of the shipped scenarios and the starter projec
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from inspect import cleandoc
@@ -176,7 +177,10 @@ def _sentence(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    """Return text for a cell of a table; what stands in backticks stays as it is."""
+    parts = " ".join(text.split()).replace("|", "\\|").split("`")
+    parts[::2] = [part.replace("<", "&lt;").replace("*", "\\*") for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _default(value: object) -> str:
@@ -191,8 +195,6 @@ def _example(spec: Spec) -> str:
 
 
 def _json(value: object) -> str:
-    import json
-
     return json.dumps(value, ensure_ascii=False).replace("|", "\\|")
 
 

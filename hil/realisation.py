@@ -2,7 +2,7 @@
 
 Each device of the fleet is a SunSpec server on a free port of 127.0.0.1, in lock-step with simulated time. In each step
 
-1. commands go out over Modbus (704 WSet or WMaxLimPct, read back and verified, under a lease that the device lets run out),
+1. commands go out over Modbus (704 WSet or WMaxLimPct, read back and verified, under a lease that runs out unrenewed),
 2. the model obeys what its registers then say, volt-var (705) included,
 3. its registers show what it measures,
 4. and the measurements are read over Modbus: what the federation sees is what came over the wire.

@@ -1,7 +1,8 @@
 """The supervisor: each unit in a process of its own, joined by HELICS over ZeroMQ on loopback.
 
-HELICS does not notice a federate that is killed, stopped, hangs or never joins, and takes one that raised for one that has
-left. So the broker lives in this process, every child is watched here, and the first that fails ends the run in its name.
+HELICS does not notice a federate that is killed, stopped, hangs or never joins, and takes one that raised for one that
+has left. So the broker lives in this process, every child is watched here, and the first that fails ends the run in its
+name.
 Only processes that were started here are ended, by their handles.
 """
 

@@ -1,7 +1,7 @@
 """A process that runs some units of a federation: `python -m derloop.engines.child`, started by the supervisor.
 
-It reads its job as one line of JSON, says how it gets on in lines of JSON, and ends when told to or when the supervisor's
-end of the pipe closes. What it prints otherwise goes to its log.
+It reads its job as one line of JSON, says how it gets on in lines of JSON, and ends when told to or when the
+supervisor's end of the pipe closes. What it prints otherwise goes to its log.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from derloop.contract import interface_from_json
 from derloop.engines.stepping import Cancelled, Stepper
 from derloop.engines.worker import Deadlines, Worker
 from derloop.errors import DerloopError, FederateError
-from derloop.federation import Federation
 from derloop.results.recorder import Recorder
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import typed

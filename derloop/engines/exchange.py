@@ -1,7 +1,8 @@
 """What crosses between units: for each unit one vector, stamped with its instant.
 
-A payload is `[stamp, ports..., earlier values of ports...]`. The stamp is the number of the unit's step (-1: before the
-first), so a reader knows the exact step whose values it must see, and a value that is stale, lost or early ends the run.
+A payload is `[stamp, ports..., earlier values of ports...]`. The stamp is the number of the unit's step (-1: before
+the first), so a reader knows the exact step whose values it must see, and a value that is stale, lost or early ends the
+run.
 """
 
 from __future__ import annotations

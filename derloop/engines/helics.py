@@ -188,7 +188,7 @@ class _Cell:
             self._stepper.step(self._now_ns)
             self._publish()
             return self._next(self._now_ns + self._stepper.unit.step_ns)
-        except BaseException as error:  # would be swallowed by HELICS: it is raised where the run waits
+        except BaseException as error:  # noqa: BLE001 - HELICS would swallow it; it is raised where the run waits
             self._run.abort(error)
             return self._end_s + 1
 

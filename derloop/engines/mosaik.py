@@ -1,7 +1,8 @@
 """mosaik moves the federation: the only module that imports mosaik.
 
-Each unit is a simulator with one entity and one attribute, its payload: few simulators and whole vectors, for mosaik's cost
-grows with the square of the first and with each single value. A wire back to a unit of lower rank is *time-shifted*.
+Each unit is a simulator with one entity and one attribute, its payload: few simulators and whole vectors, for mosaik's
+cost grows with the square of the first and with each single value. A wire back to a unit of lower rank is
+*time-shifted*.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from threading import Event
 from time import monotonic
 
@@ -126,7 +127,7 @@ class Loop:
         self._delayed = [w for w in unit.inside if w.coupling == "delayed"]
         self._ports = [federation.port(w.source) for w in self._torn]
         edges = np.cumsum([0, *(port.size for port in self._ports)])
-        self._slices = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self._slices = [slice(a, b) for a, b in pairwise(edges)]
         self._guess = np.zeros(edges[-1])
         self._latest: dict[str, Values] = {}
         self._before: dict[Wire, FloatArray] = {}
@@ -236,6 +237,6 @@ class Stepper:
             member = self._to_stop.pop()
             try:
                 member.stop()
-            except Exception as error:  # the others must still be stopped
+            except Exception as error:  # noqa: BLE001 - the others must still be stopped
                 wrong.append(f"federate {member.name!r} did not stop cleanly: {_cause(error)}")
         return wrong

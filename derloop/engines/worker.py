@@ -1,7 +1,7 @@
 """The units of one process at work in a thread, watched from the thread that called.
 
-Whatever an engine is waiting for, the watching thread sees who has been at work for too long, writes what is due, and ends
-the run by name.
+Whatever an engine is waiting for, the watching thread sees who has been at work for too long, writes what is due, and
+ends the run by name.
 """
 
 from __future__ import annotations

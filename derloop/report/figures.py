@@ -249,7 +249,9 @@ def check_limits(run: Mapping[str, Any], verdicts: list[Mapping[str, Any]]) -> l
     From the settings of each check, where `run.json` has them; else the one that its verdict names.
     """
     judged = {str(v.get("check")): v for v in verdicts}
-    found = {name: limits for check in _checks(run) if (limits := _set_limits(check, judged)) for name in [_name(check)]}
+    found = {
+        name: limits for check in _checks(run) if (limits := _set_limits(check, judged)) for name in [_name(check)]
+    }
     unset = [limit for name, verdict in judged.items() if name not in found for limit in _limit_of(verdict)]
     return [limit for limits in found.values() for limit in limits] + unset
 

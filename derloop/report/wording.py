@@ -70,7 +70,8 @@ def number(value: object, digits: int = 5) -> str:
 
 def beyond(text: object, unit: object = "") -> str:
     """Return what `text` says beyond the number and unit with which it may begin."""
-    said = re.sub(rf"^{MINUS}?-?\d[\d,.]*(?: {re.escape(plain(unit))}(?!\w))?[,;]?\s*", "", plain(text))
+    ends = rf" {re.escape(plain(unit))}(?!\w)" if unit else "$"
+    said = re.sub(rf"^[-{MINUS}]?\d[\d,.]*{ends}[,;]?\s*", "", plain(text))
     return said.removeprefix("(").removesuffix(")") if said.startswith("(") and said.count("(") == 1 else said
 
 

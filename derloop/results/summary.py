@@ -30,7 +30,7 @@ def summarise(run: RunFolder) -> list[Figure]:
     """Return the figures that the run's signals allow."""
     names = {signal.name: signal for signal in run.signals()}
     figures: list[Figure] = []
-    for name, signal in names.items():
+    for signal in names.values():
         if signal.port == "head_kw":
             figures += _feeder(run, signal, names)
     for signal in names.values():
@@ -62,7 +62,8 @@ def _peaks(run: RunFolder, head: Signal, kw: FloatArray, names: dict[str, Signal
         if signal.port == "baseline_kw":
             _, before = run.read(name)
             at = int(before.argmax())
-            text = f"{before[at, 0]:,.1f} kW at {_clock(run, signal, at)} (the feeder without what {signal.federate} commands)"
+            clock = _clock(run, signal, at)
+            text = f"{before[at, 0]:,.1f} kW at {clock} (the feeder without what {signal.federate} commands)"
             yield Figure("peak before", float(before[at, 0]), "kW", text)
     at = int(kw.argmax())
     yield Figure("peak", float(kw[at, 0]), "kW", f"{kw[at, 0]:,.1f} kW at {_clock(run, head, at)}")

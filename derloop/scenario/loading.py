@@ -160,9 +160,7 @@ def _real_path(data: Any, loc: Sequence[str | int], missing: bool) -> tuple[str 
     at = data
     for depth, part in enumerate(loc):
         last = depth == len(loc) - 1
-        if isinstance(at, dict) and part in at:
-            at = at[part]
-        elif isinstance(at, list) and isinstance(part, int) and part < len(at):
+        if (isinstance(at, dict) and part in at) or (isinstance(at, list) and isinstance(part, int) and part < len(at)):
             at = at[part]
         elif not (last and missing):
             continue

@@ -25,15 +25,20 @@ class CouplingSettings(Settings):
     """How a device and its feeder bear on each other within one instant."""
 
     mode: Literal["delayed", "converged"] = Field(
-        "delayed",
+        default="delayed",
         description="delayed: a device sees the feeder's voltage of one step ago. "
         "converged: devices and feeder are stepped again for the same instant until the voltages hold still.",
     )
     tolerance: float = Field(
-        1e-6, gt=0, le=0.1, description="Largest change between two passes, in the wire's unit (pu for voltages)."
+        default=1e-6,
+        gt=0,
+        le=0.1,
+        description="Largest change between two passes, in the wire's unit (pu for voltages).",
     )
-    max_passes: int = Field(40, ge=2, le=1000, description="Passes after which a loop is given up and the run ends.")
-    depth: int = Field(5, ge=0, le=20, description="Earlier passes that Anderson acceleration looks back on.")
+    max_passes: int = Field(
+        default=40, ge=2, le=1000, description="Passes after which a loop is given up and the run ends."
+    )
+    depth: int = Field(default=5, ge=0, le=20, description="Earlier passes that Anderson acceleration looks back on.")
 
     def convergence(self) -> Convergence:
         return Convergence(self.tolerance, self.max_passes, self.depth)
@@ -42,8 +47,10 @@ class CouplingSettings(Settings):
 class Deadlines(Settings):
     """How long a federate may take before the run ends in its name. Wall-clock seconds."""
 
-    join_s: float = Field(30.0, gt=0, le=3600, description="From the start of a run until every federate has joined.")
-    step_s: float = Field(30.0, gt=0, le=86400, description="For one step of one federate.")
+    join_s: float = Field(
+        default=30.0, gt=0, le=3600, description="From the start of a run until every federate has joined."
+    )
+    step_s: float = Field(default=30.0, gt=0, le=86400, description="For one step of one federate.")
 
 
 class WireSettings(Settings):

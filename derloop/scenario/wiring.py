@@ -1,8 +1,8 @@
 """Which wires a scenario has: those that it states, and those that follow from the ports' names.
 
-A port called `<federate>.<port>` belongs to the named federate: the grid's input `pv.p_kw` is wired from output `p_kw` of
-`pv`, a control's output `battery.p_set_kw` to input `p_set_kw` of `battery`. A wire that the scenario states to an input
-takes the place of the implied one.
+A port called `<federate>.<port>` belongs to the named federate: the grid's input `pv.p_kw` is wired from output `p_kw`
+of `pv`, a control's output `battery.p_set_kw` to input `p_set_kw` of `battery`. A wire that the scenario states to an
+input takes the place of the implied one.
 """
 
 from __future__ import annotations

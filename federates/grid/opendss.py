@@ -1,8 +1,9 @@
 """Kind `opendss`: a distribution feeder, solved by OpenDSS at each instant.
 
 Every device that meets the feeder is wired to it by name: the feeder's input `pv.p_kw` takes output `p_kw` of federate
-`pv`, its output `pv.v_pu` feeds input `v_pu`. Devices inject (positive: into the feeder); federates that drive loads of the
-feeder file give the powers that these draw (positive: drawn) at nominal voltage, and the load keeps its own voltage model.
+`pv`, its output `pv.v_pu` feeds input `v_pu`. Devices inject (positive: into the feeder); federates that drive loads of
+the feeder file give the powers that these draw (positive: drawn) at nominal voltage, and the load keeps its own voltage
+model.
 """
 
 from __future__ import annotations

@@ -306,7 +306,7 @@ def test_instants_are_local_time_of_day_from_the_start() -> None:
     ("text", "unit", "rest"),
     [("3,206.0 kW at 11:51", "kW", "at 11:51"), ("992.7 kWh (2.0 %)", "kWh", "2.0 %"), ("9,450", "", ""),
      ("188.0 kWh, 215.7 kWh the other way", "kWh", "215.7 kWh the other way"), ("at 19:10", "kW", "at 19:10"),
-     ("3.3 % of it", "kWh", "% of it")],
+     ("3.3 % of it", "kWh", "3.3 % of it"), ("0 of 50 nodes", "", "0 of 50 nodes")],
 )  # fmt: skip
 def test_a_tile_does_not_say_its_number_twice(text: str, unit: str, rest: str) -> None:
     assert beyond(text, unit) == rest
