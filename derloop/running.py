@@ -210,7 +210,7 @@ def _judged(
     """Judge what was recorded, and write down everything that is known of the run."""
     recorded = RunFolder(folder)
     checks = [(check.name, check.kind, check.settings) for check in scenario.checks]
-    verdicts = judge_all(checks, recorded) if ending.outcome == "completed" else _unjudged(scenario, ending)
+    verdicts = judge_all(checks, recorded, _cut_short(ending))
     summary = [*summarise(recorded), *_counts(ending.statistics)]
     _write_json(folder / "verdicts.json", [asdict(v) for v in verdicts])
     result = Result(recorded, ending.outcome, verdicts, tuple(summary), ending.text, ending.is_stuck, ending.complaints)
@@ -222,6 +222,7 @@ def _judged(
         "wall_s": wall_s,
         "ended": _now(),
         "statistics": ending.statistics,
+        "loops": _loops(recorded),
         "summary": [asdict(figure) for figure in summary],
     }
     _write_json(folder / "run.json", {**facts, **said})
@@ -234,10 +235,19 @@ def _judged(
     return result
 
 
-def _unjudged(scenario: Scenario, ending: _Ending) -> tuple[Verdict, ...]:
-    """A run that has not reached its end proves nothing: neither that a limit was kept, nor how far."""
-    text = f"not judged: the run {'was interrupted' if ending.outcome == 'interrupted' else 'failed'}"
-    return tuple(Verdict(c.name, c.kind.name, "INCONCLUSIVE", text) for c in scenario.checks)
+def _cut_short(ending: _Ending) -> str:
+    """Return why the run ended before its end, for then no check has passed; empty if it did not."""
+    return {"completed": "", "failed": "the run failed", "interrupted": "the run was interrupted"}[ending.outcome]
+
+
+def _loops(recorded: RunFolder) -> dict[str, dict[str, float]]:
+    """Return how often each converged loop iterated."""
+    passes = {signal.federate: recorded.read(signal.name)[1] for signal in recorded.select("loop@*.passes")}
+    return {
+        name: {"mean_passes": float(found.mean()), "most_passes": float(found.max())}
+        for name, found in passes.items()
+        if found.size
+    }
 
 
 def _counts(statistics: Mapping[str, Mapping[str, float]]) -> list[Figure]:
@@ -277,6 +287,10 @@ def _facts(scenario: Scenario, options: Options) -> dict[str, Any]:
             name: {"kind": entry.kind.name, "via": entry.via, "settings": entry.settings.model_dump(mode="json")}
             for name, entry in scenario.federates.items()
         },
+        "checks": [
+            {"name": check.name, "kind": check.kind.name, "settings": check.settings.model_dump(mode="json")}
+            for check in scenario.checks
+        ],
         "trust_feeder": options.trust_feeder,
         "started": _now(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},

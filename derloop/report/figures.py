@@ -117,7 +117,8 @@ def _bounds(run: Charted) -> Iterator[Trace]:
     for port, look in looks.items():
         for signal in run.ending(port):
             time_ns, values = run.total(signal)
-            yield traces.line(run.times, signal.name, time_ns, values, **look)
+            known = 1 if port == "baseline_kw" else 0  # a control that has measured nothing yet has no baseline
+            yield traces.line(run.times, signal.name, time_ns[known:], values[known:], **look)
 
 
 def _peak(run: Charted, time_ns: TimeArray, head: FloatArray) -> dict[str, Any]:

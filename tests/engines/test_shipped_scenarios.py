@@ -1,0 +1,54 @@
+"""Every shipped scenario gives equal bytes under every engine and in every placement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import derloop
+from derloop.results.compare import compare
+from derloop.results.store import RunFolder
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+SHIPPED = sorted(p.stem for p in SCENARIOS.glob("*.json") if p.name != "scenario.schema.json")
+SHORT = "duration_s=7200"
+"""Two hours show what a day would; the whole days run in the golden tests."""
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
+    made: dict[str, RunFolder] = {}
+    for name in SHIPPED:
+        out = tmp_path_factory.mktemp("local") / name
+        made[name] = run(name, out, "local", "together")
+    return made
+
+
+def run(name: str, out: Path, engine: str, placement: str) -> RunFolder:
+    duration = [SHORT] if name not in ("kind_sky", "kind_opendss") else []
+    result = derloop.run(
+        SCENARIOS / f"{name}.json", duration, engine=engine, placement=placement, out=out, report=False
+    )
+    assert result.outcome == "completed", result.failure
+    return result.folder
+
+
+def test_scenarios_are_shipped() -> None:
+    assert "quickstart" in SHIPPED
+    assert len(SHIPPED) >= 10
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("engine", ["helics", "mosaik"])
+def test_engines_agree_to_the_bit(name: str, engine: str, reference: dict[str, RunFolder], tmp_path: Path) -> None:
+    found = compare(reference[name], run(name, tmp_path / "run", engine, "together"))
+    assert found.same, str(found)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_process_for_each_federate_agrees_to_the_bit(
+    name: str, reference: dict[str, RunFolder], tmp_path: Path
+) -> None:
+    found = compare(reference[name], run(name, tmp_path / "run", "helics", "apart"))
+    assert found.same, str(found)

@@ -1,0 +1,171 @@
+"""A fleet behind real Modbus servers does what its model does, to within what registers resolve."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
+
+from derloop.contract import FloatArray, Values
+from derloop.kind import Bus, Context, FeederLoad, PlaceError, Terminal
+from federates.der.battery import BatteryFleet, BatterySettings
+from federates.der.pv import PvFleet, PvSettings
+from hil.realisation import EmulatedFleet, emulator
+
+S = 1_000_000_000
+STEP_NS = 60 * S
+TERMINALS = tuple(Terminal(f"inv_{i}", "b", (1, 2, 3), 100.0) for i in range(2))
+RESOLUTION_KW = 0.01
+"""One step of 701 W and 704 WSet for a device of 100 kW (scale factor 10 W)."""
+
+
+class Street:
+    buses = {"b": Bus("b", (1, 2, 3), 2.4018)}  # noqa: RUF012 - a constant of the test
+    loads: dict[str, FeederLoad] = {}  # noqa: RUF012
+
+
+def context() -> Context:
+    made = Context("inv", Path(), datetime(2025, 7, 15, tzinfo=UTC), STEP_NS, 3600 * S, 1, feeder=Street())
+    return replace(made, terminals={"inv": TERMINALS}, labels={"inv": ("inv_0", "inv_1")})
+
+
+def battery() -> BatteryFleet:
+    settings = BatterySettings.model_validate(
+        {
+            "at": [{"bus": "b"}, {"bus": "b"}],
+            "rated_kva": 100,
+            "energy_kwh": 200,
+            "mode": "commanded",
+            "smart": {"volt_var": "category-b"},
+        }
+    )
+    return BatteryFleet(settings, context())
+
+
+def pv() -> PvFleet:
+    settings = PvSettings.model_validate({"at": [{"bus": "b"}, {"bus": "b"}], "rated_kva": 100, "curtailable": True})
+    return PvFleet(settings, context())
+
+
+def emulated(model: BatteryFleet | PvFleet) -> EmulatedFleet:
+    return emulator(model, BatterySettings(at=({"bus": "b"},)), TERMINALS, "", context())  # type: ignore[arg-type]
+
+
+def inputs_at(step: int) -> dict[str, FloatArray]:
+    """Setpoints and voltages that cover charge, discharge and the whole volt-var curve."""
+    return {
+        "p_set_kw": np.array([80 * np.sin(step / 5), -60 * np.cos(step / 7)]),
+        "v_pu": np.array([1 + 0.1 * np.sin(step / 3), 1 - 0.1 * np.sin(step / 4)]),
+    }
+
+
+def copied(values: Values) -> dict[str, FloatArray]:
+    return {name: value.copy() for name, value in values.items()}
+
+
+def test_an_emulated_battery_follows_its_model_for_an_hour() -> None:
+    model, fleet = battery(), emulated(battery())
+    try:
+        model.start()
+        fleet.start()
+        for step in range(60):
+            expected = copied(model.step(step * STEP_NS, inputs_at(step)))
+            found = copied(fleet.step(step * STEP_NS, inputs_at(step)))
+            assert found["p_kw"] == pytest.approx(expected["p_kw"], abs=2 * RESOLUTION_KW)
+            assert found["q_kvar"] == pytest.approx(expected["q_kvar"], abs=2 * RESOLUTION_KW)
+            assert found["soc_pu"] == pytest.approx(expected["soc_pu"], abs=2e-4)
+    finally:
+        fleet.stop()
+
+
+def test_the_volt_var_curve_is_the_one_that_registers_hold() -> None:
+    fleet = emulated(battery())
+    try:
+        fleet.start()
+        assert fleet._server
+        high = {"p_set_kw": np.zeros(2), "v_pu": np.full(2, 1.10)}
+        assert fleet.step(0, high)["q_kvar"] == pytest.approx([-44.0, -44.0], abs=0.1)
+        address = fleet._server.addresses[0]
+        client = SunSpecModbusClientDeviceTCP(slave_id=1, ipaddr=address.host, ipport=address.port)
+        client.scan()
+        client.connect()
+        client.DERVoltVar[0].Ena.value = 0
+        client.DERVoltVar[0].Ena.write()
+        client.disconnect()
+        found = [fleet.step(k * STEP_NS, high)["q_kvar"].copy() for k in range(1, 4)]
+        assert found[-1] == pytest.approx([0.0, -44.0], abs=0.1)
+    finally:
+        fleet.stop()
+
+
+def test_a_limit_reaches_the_array_over_modbus() -> None:
+    fleet = emulated(pv())
+    sun = {"v_pu": np.ones(2), "irradiance_wm2": np.full(2, 900.0), "p_limit_kw": np.array([30.0, 100.0])}
+    try:
+        fleet.start()
+        found = fleet.step(0, sun)["p_kw"]
+        assert found[0] == pytest.approx(30.0, abs=0.1)
+        assert found[1] > 60
+        assert "p_available_kw" not in fleet.interface.outputs
+    finally:
+        fleet.stop()
+
+
+def test_two_runs_give_equal_bytes() -> None:
+    def run() -> list[bytes]:
+        fleet = emulated(battery())
+        try:
+            seen = [b"".join(v.tobytes() for v in fleet.start().values())]
+            for step in range(20):
+                seen.append(b"".join(v.tobytes() for v in fleet.step(step * STEP_NS, inputs_at(step)).values()))
+            return seen
+        finally:
+            fleet.stop()
+
+    assert run() == run()
+
+
+def test_what_went_over_the_wire_is_counted() -> None:
+    fleet = emulated(battery())
+    try:
+        fleet.start()
+        before = fleet.statistics()["modbus_exchanges"]
+        fleet.step(0, inputs_at(1))
+        after = fleet.statistics()
+        assert after["modbus_exchanges"] >= before + 2 * 3  # for each device: a write, its read-back, a poll
+        assert after["modbus_registers_written"] > 0
+    finally:
+        fleet.stop()
+
+
+def test_nothing_is_left_open_after_a_stop_and_nothing_listens_beyond_loopback() -> None:
+    me = psutil.Process()
+    before = {c.laddr for c in me.net_connections()}
+    fleet = emulated(battery())
+    fleet.start()
+    opened = [c for c in me.net_connections() if c.laddr not in before]
+    assert {c.laddr.ip for c in opened} == {"127.0.0.1"}
+    assert len([c for c in opened if c.status == psutil.CONN_LISTEN]) == 2
+    fleet.stop()
+    assert {c.laddr for c in me.net_connections() if c.status == psutil.CONN_LISTEN} <= before
+
+
+def test_a_start_that_fails_can_be_stopped() -> None:
+    fleet = emulated(battery())
+    fleet.stop()
+
+
+def test_it_cannot_repeat_a_step_and_says_so() -> None:
+    interface = emulated(battery()).interface
+    assert not interface.repeatable
+    assert interface.blocking
+
+
+def test_words_after_the_colon_are_refused() -> None:
+    with pytest.raises(PlaceError, match="takes nothing after a colon"):
+        emulator(battery(), BatterySettings(at=({"bus": "b"},)), TERMINALS, "x", context())  # type: ignore[arg-type]

@@ -1,0 +1,106 @@
+"""The feeder as a federate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from derloop.contract import FloatArray
+from derloop.kind import Context, PlaceError, Terminal
+from federates.grid.opendss import KIND, Feeder, OpenDssFeeder, OpenDssSettings
+from federates.grid.solver import SolverError
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+S = 1_000_000_000
+STORAGE = Terminal("storage_0", "671", (1, 2, 3), 500.0)
+ROOFTOP = Terminal("pv_0", "645", (2,), 50.0)
+
+
+def context_of(**terminals: tuple[Terminal, ...]) -> Context:
+    return Context("grid", SCENARIOS, datetime(2025, 7, 15, tzinfo=UTC), 60 * S, 3600 * S, 1, terminals=terminals)
+
+
+def feeder_of(settings: OpenDssSettings, **terminals: tuple[Terminal, ...]) -> OpenDssFeeder:
+    context = context_of(**terminals)
+    return OpenDssFeeder(settings, context, Feeder(settings, context))
+
+
+def settings_of(**changes: object) -> OpenDssSettings:
+    return OpenDssSettings.model_validate({"feeder": "feeders/ieee13/ieee13.dss", **changes})
+
+
+def powers(name: str, *p_kw: float) -> dict[str, FloatArray]:
+    return {f"{name}.p_kw": np.array(p_kw), f"{name}.q_kvar": np.zeros(len(p_kw))}
+
+
+def test_it_starts_with_the_published_solution() -> None:
+    """IEEE 13 with the published taps: 3577.191 kW, 111.063 kW of losses (IEEE PES, run of 2004-06-24)."""
+    values = feeder_of(settings_of(regulators="locked")).start()
+    assert values["head_kw"][0] == pytest.approx(3577.191, rel=1e-3)
+    assert values["losses_kw"][0] == pytest.approx(111.063, rel=2e-3)
+
+
+def test_what_is_injected_is_not_drawn_from_the_bulk_system() -> None:
+    grid = feeder_of(settings_of(regulators="locked"), storage=(STORAGE,))
+    idle = grid.step(0, powers("storage", 0.0))
+    idle_kw, idle_losses = idle["head_kw"][0], idle["losses_kw"][0]
+    busy = grid.step(60 * S, powers("storage", 500.0))
+    saved = idle_kw - busy["head_kw"][0]
+    assert saved == pytest.approx(500 + idle_losses - busy["losses_kw"][0], abs=15.0)  # loads follow their voltage
+    assert saved > 480
+
+
+def test_a_device_sees_the_mean_of_its_phases_in_per_unit_of_its_bus() -> None:
+    grid = feeder_of(settings_of(regulators="locked"), storage=(STORAGE,), pv=(ROOFTOP,))
+    values = grid.step(0, {**powers("storage", 0.0), **powers("pv", 0.0)})
+    nodes = dict(zip(grid.interface.outputs["v_pu"].labels, values["v_pu"], strict=True))
+    assert values["storage.v_pu"][0] == pytest.approx(np.mean([nodes[f"671.{p}"] for p in (1, 2, 3)]), abs=1e-12)
+    assert values["pv.v_pu"][0] == nodes["645.2"]
+
+
+def test_a_repeated_step_starts_from_the_taps_of_the_last_instant() -> None:
+    """A strong injection lets the regulators move; the repeated step without it must not find them moved."""
+    moved, plain = (feeder_of(settings_of(), storage=(STORAGE,)) for _ in range(2))
+    moved.step(0, powers("storage", 0.0))
+    plain.step(0, powers("storage", 0.0))
+    tried = moved.step(60 * S, powers("storage", 3000.0))["taps"].copy()
+    expected = plain.step(60 * S, powers("storage", 0.0))["taps"]
+    again = moved.step(60 * S, powers("storage", 0.0))["taps"]
+    assert list(tried) != list(expected)
+    assert list(again) == list(expected)
+
+
+def test_a_collapsed_voltage_is_named_and_not_passed_on() -> None:
+    grid = feeder_of(settings_of(regulators="locked", sane_v_pu=(0.95, 1.1)), storage=(STORAGE,))
+    with pytest.raises(SolverError, match=r"voltage collapse at 60 s: 0\.\d+ pu at '\w+\.\d', sane is 0\.95 to 1\.1"):
+        grid.step(60 * S, powers("storage", -3000.0))
+
+
+def test_loads_are_driven_by_what_they_draw() -> None:
+    drives = tuple(Terminal(n, "634", (i + 1,), 0.0, True, n) for i, n in enumerate(("634a", "634b", "634c")))
+    grid = feeder_of(settings_of(regulators="locked"), homes=drives)
+    full = grid.step(0, powers("homes", 160.0, 120.0, 120.0))["head_kw"][0]
+    half = grid.step(60 * S, powers("homes", 80.0, 60.0, 60.0))["head_kw"][0]
+    assert full - half == pytest.approx(200, abs=10)
+    assert "homes.v_pu" not in grid.interface.outputs
+
+
+def test_one_load_has_one_driver() -> None:
+    drive = Terminal("634a", "634", (1,), 0.0, True, "634a")
+    with pytest.raises(PlaceError, match="'634a' is driven more than once, by homes and shops"):
+        KIND.build(settings_of(), context_of(homes=(drive,), shops=(drive,)))
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_feeder_that_runs_programs_needs_trust(tmp_path: Path, trust: bool) -> None:
+    (tmp_path / "f.dss").write_text("Clear\nNew Circuit.c\nSet editor=true\nSolve\n")
+    context = replace(context_of(), folder=tmp_path, trust_feeder=trust)
+    if trust:
+        assert "sourcebus" in Feeder(OpenDssSettings(feeder="f.dss"), context).buses
+        return
+    with pytest.raises(PlaceError, match=r"f\.dss:3"):
+        Feeder(OpenDssSettings(feeder="f.dss"), context)
