@@ -1,0 +1,127 @@
+"""A run from start to verdict, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import derloop
+from derloop.errors import DerloopError, ScenarioError
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+SHORT = SCENARIOS / "kind_opendss.json"
+
+
+def run(out: Path, *changes: str, **options: Any) -> Any:
+    return derloop.run(SHORT, changes, engine="local", out=out / "run", **options)
+
+
+def facts_of(result: Any) -> dict[str, Any]:
+    return json.loads((result.folder.path / "run.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_a_run_can_be_run_again_from_the_same_python(tmp_path: Path) -> None:
+    assert run(tmp_path / "a").status == 0
+    assert run(tmp_path / "b").status == 0
+
+
+def test_results_are_numpy_arrays_by_name(tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert isinstance(result["grid.v_pu"], np.ndarray)
+    assert result["grid.v_pu"].shape == (12, 35)
+    assert list(result.time_s("grid.v_pu")[:2]) == [0.0, 300.0]
+
+
+def test_a_failed_check_is_status_1_and_no_exception(tmp_path: Path) -> None:
+    result = run(tmp_path, "checks.0.max=3570")
+    assert result.outcome == "completed"
+    assert [v.outcome for v in result.verdicts] == ["FAIL"]
+    assert result.status == 1
+
+
+def test_a_run_that_fails_is_status_3_and_its_checks_have_not_passed(tmp_path: Path) -> None:
+    result = run(tmp_path, "federates.grid.sane_v_pu=[0.99,1.01]")
+    assert result.outcome == "failed"
+    assert result.status == 3
+    assert {v.outcome for v in result.verdicts} == {"INCONCLUSIVE"}
+    failure = facts_of(result)["failure"]
+    assert failure["federate"] == "grid"
+    assert "voltage collapse" in failure["why"]
+
+
+def test_the_run_folder_tells_who_ran_what_with_which_settings(tmp_path: Path) -> None:
+    facts = facts_of(run(tmp_path, "seed=7"))
+    assert facts["outcome"] == "completed"
+    assert facts["overrides"] == ["seed=7", 'engine="local"']
+    assert facts["seed"] == 7
+    assert facts["federates"]["grid"]["settings"]["max_iterations"] == 100  # a default, made visible
+    assert facts["versions"]["helics"]
+    assert facts["engine"] == "local"
+    assert facts["status"] == 0
+
+
+def test_the_verdicts_are_junit_too(tmp_path: Path) -> None:
+    result = run(tmp_path, "checks.0.max=3570")
+    suite = ElementTree.parse(result.folder.path / "junit.xml").getroot()
+    assert suite.findall(".//failure")
+
+
+def test_a_folder_that_holds_something_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("dear to me")
+    with pytest.raises(DerloopError, match="holds something already"):
+        run(tmp_path)
+
+
+def test_a_wrong_scenario_raises_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError):
+        run(tmp_path, "federates.grid.feder=x")
+    assert not (tmp_path / "run").exists()
+
+
+def test_progress_is_told_with_the_end(tmp_path: Path) -> None:
+    seen: list[tuple[int | None, int]] = []
+    run(tmp_path, "duration_s=86400", on_progress=lambda now, end: seen.append((now, end)))
+    assert seen
+    assert {end for _, end in seen} == {86_400_000_000_000}
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path: Path) -> None:
+    def irradiance(seed: int, out: str) -> Any:
+        result = derloop.run(
+            SCENARIOS / "kind_sky.json", [f"seed={seed}"], engine="local", out=tmp_path / out, report=False
+        )
+        return result["sky.rooftops.irradiance_wm2"]
+
+    first = irradiance(1, "a")
+    assert np.array_equal(first, irradiance(1, "b"))
+    assert not np.array_equal(first, irradiance(2, "c"))
+
+
+def test_coupling_and_passes_are_in_the_results(tmp_path: Path) -> None:
+    result = derloop.run(SCENARIOS / "kind_pv.json", ["duration_s=1200"], engine="local", out=tmp_path / "r")
+    facts = facts_of(result)
+    assert facts["coupling"] == {"mode": "converged", "tolerance": 1e-6, "max_passes": 40, "depth": 5}
+    (loop,) = facts["loops"]
+    assert 1 <= facts["loops"][loop]["mean_passes"] <= facts["loops"][loop]["most_passes"]
+    assert result[f"{loop}.residual"].max() <= 1e-6
+
+
+def test_converged_coupling_solves_what_delayed_coupling_approaches(tmp_path: Path) -> None:
+    """With nothing changing in time, delayed coupling must settle where converged coupling is at once."""
+    still = ["duration_s=7200", "federates.homes.profile=null", "federates.sky.clouds=null"]
+    for mode in ("delayed", "converged"):
+        derloop.run(
+            SCENARIOS / "kind_pv.json",
+            [*still, f"coupling.mode={mode}", "start=2025-07-15T12:30:00-07:00", "step_s=1", "duration_s=60"],
+            engine="local",
+            out=tmp_path / mode,
+            report=False,
+        )
+    ends = [derloop.open_run(tmp_path / mode).read("grid.v_pu")[1][-1] for mode in ("delayed", "converged")]
+    assert ends[0] == pytest.approx(ends[1], abs=2e-5)

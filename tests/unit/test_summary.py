@@ -1,0 +1,77 @@
+"""The figures that a person wants to know, from series whose figures are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from derloop.contract import Interface, Port
+from derloop.results.recorder import Recorder
+from derloop.results.store import RunFolder
+from derloop.results.summary import Figure, summarise
+
+HOUR_NS = 3_600_000_000_000
+HEAD_KW = (100.0, 400.0, 300.0)
+BASELINE_KW = (100.0, 550.0, 300.0)
+V_PU = ((0.94, 1.00), (0.96, 1.00), (1.00, 1.06))
+BATTERY_KW = ((50.0, -20.0), (0.0, -20.0), (30.0, 10.0))
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> dict[str, Figure]:
+    interfaces = {
+        "grid": Interface(
+            HOUR_NS,
+            outputs={
+                "head_kw": Port("kW", ("head",)),
+                "losses_kw": Port("kW", ("feeder",)),
+                "v_pu": Port("pu", ("a.1", "b.1")),
+            },
+        ),
+        "vpp": Interface(HOUR_NS, outputs={"baseline_kw": Port("kW", ("vpp",))}),
+        "battery": Interface(HOUR_NS, outputs={"p_kw": Port("kW", ("b0", "b1"))}),
+        "loop@grid": Interface(HOUR_NS, outputs={"passes": Port("1", ("passes",))}),
+    }
+    recorder = Recorder(tmp_path, interfaces)
+    for k in range(3):
+        now = k * HOUR_NS
+        grid = {"head_kw": np.array([HEAD_KW[k]]), "losses_kw": np.array([4.0]), "v_pu": np.array(V_PU[k])}
+        recorder.observe("grid", now, grid)
+        recorder.observe("vpp", now, {"baseline_kw": np.array([BASELINE_KW[k]])})
+        recorder.observe("battery", now, {"p_kw": np.array(BATTERY_KW[k])})
+        recorder.observe("loop@grid", now, {"passes": np.array([2.0 + k])})
+    recorder.close()
+    (tmp_path / "run.json").write_text(json.dumps({"start": "2025-07-15T06:30:00-07:00"}))
+    return {figure.label: figure for figure in summarise(RunFolder(tmp_path))}
+
+
+def test_the_peak_is_told_with_its_local_time_before_and_after_control(figures: dict[str, Figure]) -> None:
+    assert figures["peak"].value == 400.0
+    assert figures["peak"].text == "400.0 kW at 07:30"
+    assert figures["peak before"].value == 550.0
+    assert "vpp" in figures["peak before"].text
+
+
+def test_energy_is_power_times_the_step(figures: dict[str, Figure]) -> None:
+    assert figures["energy drawn from the bulk system"].value == pytest.approx(800.0)
+    assert figures["losses in the feeder"].value == pytest.approx(12.0)
+    assert "1.5 %" in figures["losses in the feeder"].text
+
+
+def test_what_goes_each_way_is_told_apart(figures: dict[str, Figure]) -> None:
+    assert figures["energy of battery (2)"].value == pytest.approx(90.0)
+    assert "40.0 kWh the other way" in figures["energy of battery (2)"].text
+
+
+def test_voltages_outside_range_a_are_counted_by_node_and_instant(figures: dict[str, Figure]) -> None:
+    assert figures["lowest voltage"].value == 0.94
+    assert figures["highest voltage"].value == 1.06
+    assert figures["voltages outside ANSI C84.1 range A"].value == 2
+    assert "2 of 6 node-instants (33.33 %)" in figures["voltages outside ANSI C84.1 range A"].text
+
+
+def test_passes_of_a_converged_loop_are_told(figures: dict[str, Figure]) -> None:
+    assert figures["passes of the converged loop loop@grid"].text == "3.00 on average, 4 at most"
