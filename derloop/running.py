@@ -53,7 +53,7 @@ class Options:
 
     engine: str | None = None
     placement: str | None = None
-    out: Path | None = None
+    out: Path | str | None = None
     """The folder of the run; without it, a new one below `runs/`."""
     trust_feeder: bool = False
     """Give the feeder file to OpenDSS unchecked. It can then run programs and write files."""
@@ -260,7 +260,7 @@ def _counts(statistics: Mapping[str, Mapping[str, float]]) -> list[Figure]:
 
 def _folder(scenario: Scenario, options: Options) -> Path:
     if options.out:
-        folder = options.out
+        folder = Path(options.out)
         if folder.exists() and any(folder.iterdir()):
             raise DerloopError(f"{folder} holds something already; a run needs a folder of its own")
         folder.mkdir(parents=True, exist_ok=True)

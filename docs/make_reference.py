@@ -32,12 +32,12 @@ UNITS = {
     **{"_kw": "kW", "_kvar": "kvar", "_kva": "kVA", "_kwh": "kWh", "_pu": "pu", "_s": "s", "_m": "m", "_c": "°C"},
     **{"_deg": "°", "_hz": "Hz", "_wm2": "W/m2", "_per_k": "1/K", "_m_per_s": "m/s", "_ns": "ns"},
 }
-BOUNDS = {"minimum": "≥ ", "exclusiveMinimum": "> ", "maximum": "≤ ", "exclusiveMaximum": "< "}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 HEAD = """\
 # Kinds, checks and settings
 
-Written by `docs/make_reference.py` from the settings models: what is here is what the loader takes. Unknown settings are refused.
-`derloop kinds` lists what is installed where you are, other packages' kinds included.
+Written by `docs/make_reference.py` from the settings models: what is here is what the loader takes. Unknown settings
+are refused. `derloop kinds` lists what is installed where you are, other packages' kinds included.
 """
 
 
@@ -227,7 +227,7 @@ def _array(spec: Spec) -> str:
 
 
 def _range(spec: Spec) -> str:
-    found = [f"{sign}{spec[key]:g}" for key, sign in BOUNDS.items() if key in spec]
+    found = [f"{sign}\N{NO-BREAK SPACE}{spec[key]:g}" for key, sign in BOUNDS.items() if key in spec]
     found += [f"{spec[key]} {word}" for key, word in (("minItems", "or more"),) if spec.get(key, 0) > 1]
     found += [f"at most {spec[key]}" for key in ("maxItems",) if key in spec]
     if not found:
