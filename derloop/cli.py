@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self
 
 import typer
 
 if TYPE_CHECKING:
-    from derloop.running import Result
+    from derloop.running import Progress, Result
 
 app = typer.Typer(
     name="derloop",
-    help="Distributed energy resources in the loop: run, check and compare co-simulation scenarios.",
+    help="Distributed energy resources in the loop: run and check co-simulation\nscenarios.",
+    epilog="Example: derloop new my-study && derloop run my-study/scenario.json",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-WRONG = 2
+WRONG, FAILED = 2, 3
+OUT_OF = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Engine(StrEnum):
@@ -62,7 +67,9 @@ def run(
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts alone.")] = False,
 ) -> None:
-    """Run a scenario, judge it, and leave a folder of results with a page to look at.
+    """Run a scenario, judge it, leave its results.
+
+    They are in a folder, with report.html to look at.
 
     Exit status: 0 all checks passed, 1 a check failed, 2 the scenario or command is wrong, 3 inconclusive or the run
     failed, 130 interrupted.
@@ -72,10 +79,49 @@ def run(
     from derloop.running import run as run_scenario
 
     options = Options(engine and engine.value, placement and placement.value, out, trust_feeder, report)
-    with _user_errors(), Bar(quiet or not sys.stderr.isatty()) as bar:
-        result = run_scenario(scenario, set_ or [], options, bar.show)
-    show_result(result, quiet)
+    with _Interruption() as interruption:
+        with _user_errors(), Bar(quiet or not sys.stderr.isatty()) as bar:
+            result = run_scenario(scenario, set_ or [], options, interruption.heard_by(bar.show))
+        show_result(result, quiet)
     _leave(result)
+
+
+class _Interruption:
+    """Ctrl-C, SIGTERM or a closed terminal, as one wish to end.
+
+    While federates are at work it is heard only where the run looks up, about every 50 ms: then nothing is torn in the
+    middle, and a second Ctrl-C does not keep equipment from being let go of, nor results from being written.
+    """
+
+    def __init__(self) -> None:
+        self._is_moving, self._is_wished = False, False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        signals = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+        for sign in (signal.SIGINT, *(s for s in signals if signal.getsignal(s) == signal.SIG_DFL)):
+            self._before[sign] = signal.signal(sign, self._wish)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sign, handler in self._before.items():
+            signal.signal(sign, handler)
+
+    def _wish(self, *_: object) -> None:
+        self._is_wished = True
+        if not self._is_moving:
+            raise KeyboardInterrupt
+
+    def heard_by(self, show: Progress) -> Progress:
+        """Return `show` as what raises KeyboardInterrupt once the run is wished to end."""
+
+        def listen(now_ns: int | None, until_ns: int) -> None:
+            self._is_moving = True
+            if self._is_wished:
+                raise KeyboardInterrupt
+            show(now_ns, until_ns)
+
+        return listen
 
 
 def _leave(result: Result) -> NoReturn:
@@ -89,19 +135,25 @@ def _leave(result: Result) -> NoReturn:
 
 @app.command(epilog="Example: derloop check scenarios/quickstart.json")
 def check(scenario: ScenarioPath, set_: Sets = None, trust_feeder: TrustFeeder = False) -> None:
-    """Check all of a scenario that can be known without solving: every problem at once, each with its JSON pointer."""
+    """Check a scenario without running it.
+
+    Says every problem at once, each with its JSON pointer: settings, ranges, files, places in the feeder, wiring.
+    """
     from derloop.console import show_federation
     from derloop.scenario.assembly import assemble
     from derloop.scenario.loading import load
 
     with _user_errors():
-        loaded = load(scenario, set_ or [])
+        loaded = load(scenario, set_ or [], trust_feeder)
         show_federation(loaded, assemble(loaded, trust_feeder))
 
 
 @app.command(epilog="Example: derloop schema > scenario.schema.json")
 def schema() -> None:
-    """Print the JSON Schema of scenarios, with the settings of every kind that is installed."""
+    """Print the JSON Schema of scenarios.
+
+    It has the settings of every kind that is installed; editors complete and check with it.
+    """
     from derloop.scenario.schema import scenario_schema
 
     with _user_errors():
@@ -112,7 +164,10 @@ def schema() -> None:
 def kinds(
     name: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Show its settings.", show_default=False)] = None,
 ) -> None:
-    """List what can stand in a scenario, or the settings of one kind with their units and defaults."""
+    """List what can stand in a scenario.
+
+    With KIND, its settings: their types, ranges, defaults and units.
+    """
     from derloop.console import show_kind, show_kinds
 
     with _user_errors():
@@ -121,7 +176,10 @@ def kinds(
 
 @app.command(epilog="Example: derloop new my-study && derloop run my-study/scenario.json")
 def new(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")]) -> None:
-    """Write a starter project: a scenario, its feeder and profiles, its schema, and a test."""
+    """Write a starter project.
+
+    It has a scenario with its feeder, profiles and schema; `pytest DIR` runs it as a test.
+    """
     from derloop.starter import write_starter
 
     with _user_errors():
@@ -131,7 +189,10 @@ def new(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder tha
 
 @app.command(epilog="Example: derloop report runs/quickstart-20250715-120000")
 def report(run: RunPath) -> None:
-    """Write a run's page anew, also of a run that was killed, and say what is in it."""
+    """Write the page of a run anew.
+
+    Also of a run that was killed. Says what is in it.
+    """
     from derloop.console import show_folder
     from derloop.report.page import write_report
     from derloop.results.store import RunFolder, finish
@@ -150,7 +211,10 @@ def compare(
     absolute: Annotated[float, typer.Option("--abs", help="Allowed absolute difference.", min=0.0)] = 0.0,
     relative: Annotated[float, typer.Option("--rel", help="Allowed relative difference.", min=0.0)] = 0.0,
 ) -> None:
-    """Say at which instant, signal and element two runs part first. Exit status 1 where they do."""
+    """Say where two runs part first.
+
+    Names the first instant, signal and element. Exit status: 0 equal within the tolerances, 1 different.
+    """
     from derloop.results.compare import Tolerance, Tolerances
     from derloop.results.compare import compare as compare_runs
     from derloop.results.store import RunFolder
@@ -162,9 +226,12 @@ def compare(
     raise typer.Exit(0 if found.same else 1)
 
 
-@app.command()
+@app.command(epilog="Example: derloop doctor")
 def doctor() -> None:
-    """Say what is installed and try out what runs need: HELICS, OpenDSS, mosaik, Modbus on loopback."""
+    """Try out what runs need here.
+
+    Says what is installed, and runs the starter scenario under each engine, in processes and over Modbus on loopback.
+    """
     from derloop.doctor import examine
 
     with _user_errors():
@@ -182,23 +249,37 @@ def _existing(run: Path) -> Path:
 
 @contextmanager
 def _user_errors() -> Iterator[None]:
-    """Print what the user must mend, without a traceback, and exit with status 2."""
+    """Print what the user must mend, without a traceback, and exit with status 2; 3 where the machine is at fault."""
     from derloop.errors import DerloopError
 
     try:
         yield
     except DerloopError as error:
-        encoding = sys.stderr.encoding or "utf-8"
-        typer.echo(f"derloop: {error}".encode(encoding, "backslashreplace").decode(encoding), err=True)
+        _say(str(error))
         raise typer.Exit(WRONG) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _say(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
+        raise typer.Exit(FAILED if error.errno in OUT_OF else WRONG) from error
+
+
+def _say(text: str) -> None:
+    """Print to stderr; what would steer the terminal is shown, not done."""
+    typer.echo("derloop: " + "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text), err=True)
 
 
 def main() -> None:
     """Entry point of `derloop`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is to leave, with the status that is known
 
 
 if __name__ == "__main__":

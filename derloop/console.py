@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.text import Text
 
 from derloop import plugins
-from derloop.kind import Settings
+from derloop.errors import PluginError, did_you_mean
+from derloop.kind import Kind, Settings
+from derloop.verdict import CheckKind
 
 if TYPE_CHECKING:
-    from derloop.federation import Federation, Unit
+    from derloop.federation import Federation, Unit, Wire
     from derloop.results.store import RunFolder
+    from derloop.results.summary import Figure
     from derloop.running import Result
     from derloop.scenario.models import Scenario
     from derloop.verdict import Verdict
 
+Spec = Mapping[str, Any]
+DEEPEST = 5
+"""Levels of objects within objects that are shown."""
+TYPES = {"boolean": "true | false", "integer": "whole number"}
 STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
 
 
@@ -70,20 +79,33 @@ def show_result(result: Result, quiet: bool) -> None:
     for complaint in result.complaints:
         out.print(f"[yellow]note[/] {escape(complaint)}")
     if not quiet:
-        for figure in result.summary:
-            out.print(f"  {escape(figure.label):<44} {escape(figure.text)}")
+        _show_figures(out, result.summary)
     _show_verdicts(out, result.verdicts)
     if not quiet:
         page = result.folder.path / "report.html"
-        out.print(
-            f"results {escape(str(result.folder.path))}" + (f"\nreport  {escape(str(page))}" if page.exists() else "")
-        )
+        out.print(Text(f"results  {result.folder.path}"))
+        if page.exists():
+            out.print(Text(f"report   {page}"))
+
+
+def _show_figures(out: Console, figures: Sequence[Figure]) -> None:
+    width = max((len(figure.label) for figure in figures), default=0)
+    for figure in figures:
+        _print_folded(out, f"  {figure.label:<{width}}  ", figure.text)
 
 
 def _show_verdicts(out: Console, verdicts: tuple[Verdict, ...]) -> None:
+    width = max((len(verdict.outcome) for verdict in verdicts), default=0)
     for verdict in verdicts:
-        style = STYLES[verdict.outcome]
-        out.print(f"[{style}]{verdict.outcome:<12}[/] {escape(verdict.check)}: {escape(verdict.text)}")
+        text = f"{verdict.check}: {verdict.text}"
+        _print_folded(out, f"{verdict.outcome:<{width}}  ", text, STYLES[verdict.outcome])
+
+
+def _print_folded(out: Console, first: str, text: str, style: str = "") -> None:
+    """Print `text` behind `first`; where a terminal ends it goes on below its own beginning."""
+    for line in _folded(text, out, len(first)):
+        out.print(Text.assemble((first, style), line))
+        first, style = " " * len(first), ""
 
 
 def show_folder(run: RunFolder) -> None:
@@ -93,88 +115,161 @@ def show_folder(run: RunFolder) -> None:
     out.print(f"{escape(str(said.get('name', run.path.name)))}: {escape(str(said.get('outcome', 'unknown')))}")
     for signal in run.signals():
         out.print(f"  {escape(signal.name):<44} {len(signal.labels):>6} x {escape(signal.unit)}")
-    out.print(f"report  {escape(str(run.path / 'report.html'))}")
+    out.print(Text(f"report   {run.path / 'report.html'}"))
 
 
 def show_federation(scenario: Scenario, federation: Federation) -> None:
-    """Print who takes part, in the order of an instant, and how they are wired."""
+    """Print who takes part, in the order of an instant, and from whom each reads."""
     out = console()
-    out.print(
-        f"{escape(scenario.name)}: {len(federation.federates)} federates, {len(federation.wires)} wires, no problem"
-    )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("order", "federate", "kind", "via", "step", "reads"):
-        table.add_column(heading)
-    for unit in federation.units:
-        for row in _rows(scenario, federation, unit):
-            table.add_row(*row)
-    out.print(table)
+    out.print(f"{escape(scenario.name)}: {_counted(federation)}; no problem")
+    heading = ("order", "federate", "kind", "via", "step", "reads from")
+    _print_rows(out, [heading, *(row for unit in federation.units for row in _rows(scenario, federation, unit))])
+
+
+def _counted(federation: Federation) -> str:
+    counts = {"federate": len(federation.federates), "wire": len(federation.wires)}
+    return ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts.items())
 
 
 def _rows(scenario: Scenario, federation: Federation, unit: Unit) -> Iterator[tuple[str, ...]]:
     for member in unit.members:
         entry = scenario.federates[member]
-        wires = [w for w in federation.wires if w.target.federate == member]
-        reads = ", ".join(f"{w.source}{'' if w.coupling == 'direct' else f' ({w.coupling})'}" for w in wires)
+        read = {w.source.federate + _coupled(w): None for w in federation.wires if w.target.federate == member}
         rank = f"{unit.rank + 1}{' loop' if unit.is_loop else ''}"
-        yield rank, member, entry.kind.name, entry.via, f"{unit.step_ns / 1e9:g} s", escape(reads)
+        yield rank, member, entry.kind.name, entry.via, f"{unit.step_ns / 1e9:g} s", ", ".join(read)
+
+
+def _coupled(wire: Wire) -> str:
+    return "" if wire.coupling == "direct" else f" ({wire.coupling})"
+
+
+def _print_rows(out: Console, rows: list[tuple[str, ...]]) -> None:
+    """Print columns as wide as they need; the last one is folded where a terminal ends, not in a pipe."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    for number, row in enumerate(rows):
+        first = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)) + "  "
+        style = "bold" if number == 0 else ""
+        for line in _folded(row[-1], out, len(first)):
+            out.print(Text((first + line).rstrip(), style=style))
+            first = " " * len(first)
+
+
+def _folded(text: str, out: Console, indent: int) -> list[str]:
+    if not out.is_terminal:
+        return [text]
+    return wrap(text, max(out.width - indent, 20)) or [""]
 
 
 def show_kinds() -> None:
     """Print every kind of federate and check that is installed."""
     out = console()
-    for title, group, load in (
-        ("federates", plugins.KINDS, plugins.kind),
-        ("checks", plugins.CHECKS, plugins.check_kind),
-    ):
+    groups = (("federates", plugins.KINDS, plugins.kind), ("checks", plugins.CHECKS, plugins.check_kind))
+    width = 2 + max(len(name) for _, group, _ in groups for name in plugins.names(group))
+    for title, group, load in groups:
         out.print(f"[bold]{title}[/]")
         for name in plugins.names(group):
-            out.print(f"  {name:<16} {escape(load(name).summary)}")
-    out.print("[bold]realisations[/] (via)\n  " + ", ".join(("model", *plugins.names(plugins.REALISATIONS))))
+            _print_folded(out, f"  {name:<{width}}", _summary(load, name))
+    out.print("[bold]realisations[/] (via)")
+    out.print(f"  {', '.join(('model', *plugins.names(plugins.REALISATIONS)))}")
+    out.print("Settings of one: derloop kinds KIND")
+
+
+def _summary(load: Callable[[str], Kind | CheckKind], name: str) -> str:
+    """Return what a kind says of itself; one that does not load must not hide the others."""
+    try:
+        return load(name).summary.rstrip(".")
+    except PluginError as error:
+        return f"BROKEN: {error}"
 
 
 def show_kind(name: str) -> None:
     """Print the settings of one kind, with units, defaults and ranges."""
-    found: Any = plugins.check_kind(name) if name in plugins.names(plugins.CHECKS) else plugins.kind(name)
+    found = _found(name)
     out = console()
     out.print(f"[bold]{name}[/]: {escape(found.summary)}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("setting", "type", "default", "range", "what"):
-        table.add_column(heading, overflow="fold")
-    for row in settings_rows(found.settings):
-        table.add_row(*map(escape, row))
-    out.print(table)
+    for setting, kind, default, limits, what in (*_via_rows(found), *settings_rows(found.settings)):
+        given = default if default == "required" else f"default {default}"
+        facts = "; ".join(filter(None, (kind, limits, given)))
+        out.print(f"\n  [bold]{escape(setting)}[/]  {escape(facts)}")
+        if what:
+            _print_folded(out, " " * 6, what)
+
+
+def _via_rows(found: Kind | CheckKind) -> Iterator[tuple[str, str, str, str, str]]:
+    if isinstance(found, Kind) and found.is_der:
+        ways = " | ".join(("model", *plugins.names(plugins.REALISATIONS)))
+        yield "via", ways, "model", "", "How the devices are realised."
+
+
+def _found(name: str) -> Kind | CheckKind:
+    kinds, checks = plugins.names(plugins.KINDS), plugins.names(plugins.CHECKS)
+    if name in checks:
+        return plugins.check_kind(name)
+    if name not in kinds:
+        raise PluginError(f"no kind {name!r} is installed" + did_you_mean(name, [*kinds, *checks]))
+    return plugins.kind(name)
 
 
 def settings_rows(settings: type[Settings]) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield (setting, type, default, range, description) for each setting."""
+    """Yield (setting, type, default, range, description) for each setting, also of the objects within: `at[].bus`."""
     schema = settings.model_json_schema(by_alias=True)
-    required = schema.get("required", [])
+    yield from _rows_of(schema, schema.get("$defs", {}), "")
+
+
+def _rows_of(schema: Spec, definitions: Spec, prefix: str) -> Iterator[tuple[str, str, str, str, str]]:
     for name, spec in schema.get("properties", {}).items():
-        default = "required" if name in required else _plain(spec.get("default"))
-        yield name, _type_of(spec), default, _range_of(spec), spec.get("description", "")
+        default = "required" if name in schema.get("required", ()) else _plain(spec.get("default"))
+        yield prefix + name, _type_of(spec, definitions), default, _range_of(spec), spec.get("description", "")
+        for suffix, inner in _within(spec, definitions) if prefix.count(".") < DEEPEST else ():
+            yield from _rows_of(inner, definitions, f"{prefix}{name}{suffix}.")
+
+
+def _within(spec: Spec, definitions: Spec) -> Iterator[tuple[str, Spec]]:
+    """Yield the objects that may stand in a setting, each with [] for a list of them."""
+    if "$ref" in spec:
+        yield "", definitions[spec["$ref"].rsplit("/", 1)[-1]]
+    for branch in _branches(spec):
+        yield from _within(branch, definitions)
+    if isinstance(spec.get("items"), dict):
+        yield from (("[]" + suffix, inner) for suffix, inner in _within(spec["items"], definitions))
+
+
+def _branches(spec: Spec) -> list[Spec]:
+    return [*spec.get("anyOf", ()), *spec.get("oneOf", ()), *spec.get("allOf", ())]
 
 
 def _plain(value: object) -> str:
-    return "none" if value is None else str(value)
+    if isinstance(value, dict):
+        return "as below"
+    return "none" if value is None else str(value) if isinstance(value, str) else json.dumps(value)
 
 
-def _type_of(spec: dict[str, Any]) -> str:
+def _type_of(spec: Spec, definitions: Spec) -> str:
     if "enum" in spec:
         return " | ".join(map(str, spec["enum"]))
     if "const" in spec:
         return str(spec["const"])
-    if "anyOf" in spec:
-        return " | ".join(t for branch in spec["anyOf"] if (t := _type_of(branch)) != "null")
-    if "oneOf" in spec:
-        return " | ".join(_type_of(branch) for branch in spec["oneOf"])
+    if branches := _branches(spec):
+        types = dict.fromkeys(_type_of(branch, definitions) for branch in branches)
+        return " | ".join(t for t in types if t != "null")
     if "$ref" in spec:
-        return str(spec["$ref"]).rsplit("/", 1)[-1]
-    return str(spec.get("type", "object"))
+        return _type_of(definitions[spec["$ref"].rsplit("/", 1)[-1]], definitions)
+    if spec.get("type") == "array":
+        return _list_of(spec, definitions)
+    return TYPES.get(str(spec.get("type")), str(spec.get("type", "any")))
 
 
-def _range_of(spec: dict[str, Any]) -> str:
-    for branch in (spec, *spec.get("anyOf", ())):
+def _list_of(spec: Spec, definitions: Spec) -> str:
+    if "prefixItems" in spec:
+        return f"[{', '.join(_type_of(item, definitions) for item in spec['prefixItems'])}]"
+    one = _type_of(spec.get("items") or {}, definitions)
+    if spec.get("maxItems") == spec.get("minItems") == 2:
+        return f"[{one}, {one}]"
+    return f"[{one}, ...]"
+
+
+def _range_of(spec: Spec) -> str:
+    for branch in (spec, *_branches(spec)):
         words = {"minimum": ">= ", "exclusiveMinimum": "> ", "maximum": "<= ", "exclusiveMaximum": "< "}
         if found := [f"{sign}{branch[key]:g}" for key, sign in words.items() if key in branch]:
             return ", ".join(found)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from derloop.contract import Federate
@@ -21,12 +23,13 @@ Realise = Callable[[Federate, Settings, tuple[Terminal, ...], str, Context], Fed
 
 
 @cache
-def _offered(group: str) -> dict[str, EntryPoint]:
-    offered: dict[str, EntryPoint] = {}
+def _offered(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+    """Return what is offered under each name; more than one thing only where packages disagree."""
+    offered: dict[str, tuple[EntryPoint, ...]] = {}
     for point in entry_points(group=group):
-        if point.name in offered and offered[point.name].value != point.value:
-            raise PluginError(f"{group}: {point.name!r} is offered twice: {offered[point.name].value}, {point.value}")
-        offered[point.name] = point
+        others = offered.get(point.name, ())
+        if point.value not in {other.value for other in others}:
+            offered[point.name] = (*others, point)
     return offered
 
 
@@ -37,21 +40,34 @@ def names(group: str) -> tuple[str, ...]:
 
 @cache
 def _loaded(group: str, name: str) -> Any:
+    what = group.split(".")[1].rstrip("s")
     if name not in _offered(group):
-        raise PluginError(
-            f"no {group.split('.')[1].rstrip('s')} {name!r} is installed" + did_you_mean(name, names(group))
-        )
-    point = _offered(group)[name]
+        raise PluginError(f"no {what} {name!r} is installed" + did_you_mean(name, names(group)))
+    points = _offered(group)[name]
+    if len(points) > 1:
+        offers = " and ".join(sorted(map(_origin, points)))
+        raise PluginError(f"{what} {name!r} is offered more than once, by {offers}; uninstall all but one")
     try:
-        return point.load()
-    except Exception as error:
-        raise PluginError(f"{point.name!r} ({point.value}) cannot be loaded: {error}") from error
+        return points[0].load()
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{what} {name!r} of {_origin(points[0])} cannot be loaded: {said(error)}") from error
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version} ({point.value})" if point.dist else point.value
+
+
+def said(error: BaseException) -> str:
+    """Return an error of somebody else's code in one line: what, and where it was raised."""
+    frames = extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 def _load(group: str, name: str, expected: type) -> Any:
     found = _loaded(group, name)
     if not isinstance(found, expected):
-        raise PluginError(f"{name!r} ({_offered(group)[name].value}) is no {expected.__name__}")
+        raise PluginError(f"{name!r} of {_origin(_offered(group)[name][0])} is no {expected.__name__}")
     return found
 
 

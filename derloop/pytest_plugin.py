@@ -7,6 +7,8 @@ complete, its checks must pass, and where golden results stand beside it (`golde
 
 from __future__ import annotations
 
+import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +19,8 @@ import pytest
 if TYPE_CHECKING:
     from derloop.running import Result
 
-SCHEMA_NAME = "scenario.schema.json"
-_HEAD = 400
-"""How many characters of a JSON file are looked at to see whether it is a scenario."""
+_NAMES_SCHEMA = re.compile(r'"\$schema"\s*:\s*"([^"]*/)?scenario\.schema\.json"')
+_MAX_BYTES = 16 * 2**20
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,12 +39,20 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def _is_scenario(path: Path) -> bool:
+    """Return whether the file's own `$schema` is derloop's; so a run's folder, which quotes its scenario, is none."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            head = file.read(_HEAD)
+        text = path.read_text("utf-8-sig", errors="replace") if path.stat().st_size <= _MAX_BYTES else ""
     except OSError:
         return False
-    return '"$schema"' in head and SCHEMA_NAME in head
+    return _NAMES_SCHEMA.search(text) is not None and _is_at_top(text)
+
+
+def _is_at_top(text: str) -> bool:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return True  # a broken scenario fails as a test, and is not passed over
+    return isinstance(data, dict) and _NAMES_SCHEMA.fullmatch(f'"$schema": "{data.get("$schema")}"') is not None
 
 
 class ScenarioCollector(pytest.File):
@@ -70,6 +79,8 @@ class ScenarioTest(pytest.Item):
                 wrong = [*_failures(result), *self._against_golden(result, golden_folder(self.path))]
             except DerloopError as error:
                 raise ScenarioFailed(str(error)) from None
+        if result.outcome == "interrupted":
+            raise KeyboardInterrupt
         if wrong:
             raise ScenarioFailed("\n".join(wrong))
 

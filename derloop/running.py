@@ -119,7 +119,7 @@ def run(
     Raises ScenarioError where the scenario is wrong. A run that fails or is interrupted is a Result like any other.
     """
     options = options or Options()
-    loaded = load(scenario, [*overrides, *_stated(options)])
+    loaded = load(scenario, [*overrides, *_stated(options)], options.trust_feeder)
     federation = assemble(loaded, options.trust_feeder)
     folder = _folder(loaded, options)
     events, facts, began = Events(folder / "events.jsonl"), _facts(loaded, options), monotonic()

@@ -15,16 +15,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from mmap import mmap
 from pathlib import Path
-from threading import Thread
+from tempfile import TemporaryFile
+from threading import Event, Thread
 from time import monotonic, sleep
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import psutil
 
 from derloop.contract import interface_to_json
 from derloop.engines import helics
-from derloop.engines.worker import POLL_S, STOP_S, Deadlines
+from derloop.engines.stepping import BEFORE
+from derloop.engines.worker import BOARD_BYTES, POLL_S, STOP_S, Deadlines, Stall
 from derloop.errors import EngineError, FederateError
 from derloop.federation import Federation, Unit
 from derloop.scenario.models import Scenario
@@ -32,6 +35,10 @@ from derloop.scenario.models import Scenario
 CORE_TYPE = "zmq"
 END_S = 1.0
 """How long a child that only computes may take to write what it holds and leave."""
+LAST_WORDS_S = 1.0
+"""How long to read what a process that has ended has said."""
+SILENCE_S = 0.3
+"""How much longer than a deadline a child may be silent."""
 CLOSE_S = 0.3
 TRIES = 5
 """How many pairs of ports are tried: another process may take one between our look and HELICS's."""
@@ -42,15 +49,19 @@ class Child:
 
     def __init__(self, unit: Unit, job: Mapping[str, Any], log: Path) -> None:
         self.unit = unit
-        self.started, self.done = False, False
-        self.now_ns: int | None = None
+        self.stage = "starting"
+        self.done, self.is_lost = False, False
+        self.failed: Exception | None = None
         self.beat = monotonic()
         self.statistics: dict[str, Mapping[str, float]] = {}
         self.complaints: list[str] = []
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
-        with log.open("wb") as errors:
+        with log.open("wb") as errors, TemporaryFile() as board:
+            board.write(BEFORE.to_bytes(BOARD_BYTES, sys.byteorder, signed=True))
+            board.flush()
+            self._board = memoryview(mmap(board.fileno(), BOARD_BYTES)).cast("q")
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "derloop.engines.child"],
                 stdin=subprocess.PIPE,
@@ -58,57 +69,82 @@ class Child:
                 stderr=errors,
                 text=True,
                 encoding="utf-8",
+                pass_fds=[board.fileno()],
+                process_group=0,  # a terminal's Ctrl-C and Ctrl-Z are for the supervisor
             )
-        self._tell(json.dumps(job) + "\n")
-        Thread(target=self._listen, args=(self.process.stdout,), name=f"derloop {unit.name}", daemon=True).start()
+            told = json.dumps({**job, "board": board.fileno()}) + "\n"
+        self._has_its_job = Event()
+        self._thread = Thread(target=self._talk, args=(told,), name=f"derloop {unit.name}", daemon=True)
+        self._thread.start()
+
+    def _talk(self, job: str) -> None:
+        self._tell(job)  # longer than a pipe holds, it waits for the child, which may never read it
+        self._has_its_job.set()
+        for line in cast("IO[str]", self.process.stdout):
+            self._lines.put(line)
 
     def _tell(self, line: str) -> None:
         assert self.process.stdin
         try:
             self.process.stdin.write(line)
             self.process.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):
             return  # it has gone, and is about to be noticed
 
-    def _listen(self, lines: IO[str]) -> None:
-        for line in lines:
-            self._lines.put(line)
+    @property
+    def now_ns(self) -> int | None:
+        """The instant that it is at, by its own word; None before its first step."""
+        now_ns = self._board[0]
+        return None if now_ns == BEFORE else now_ns
 
     def check(self, deadlines: Deadlines) -> None:
         """Take in what the child has said; raise FederateError where it failed."""
         code = self.process.poll()
         self._hear()
+        if code is not None and not self._has_spoken_last:
+            self._thread.join(LAST_WORDS_S)  # the pipe may still hold what was said last
+            self._hear()
+        if self.failed:
+            raise self.failed
         if self.done:
             return
         if code is not None:
-            self._hear_last_words()
-            if not self.done:
-                raise self._error(f"its process (pid {self.process.pid}) {_ending(code)}{self._last_words()}")
-        elif self._is_stopped():
+            raise self._error(f"its process (pid {self.process.pid}) {_ending(code)}{self._last_words()}")
+        if self._is_stopped():
             raise self._error(f"its process (pid {self.process.pid}) was stopped (SIGSTOP)")
-        elif (silent_s := monotonic() - self.beat) > (deadlines.step_s if self.started else deadlines.join_s):
+        if (silent_s := monotonic() - self.beat) > self._patience_s(deadlines):
+            self.is_lost = True
             raise self._error(f"hangs: nothing was heard of it for {silent_s:.1f} s")
 
-    def _hear_last_words(self) -> None:
-        sleep(POLL_S)  # the pipe may still hold what was said last
-        self._hear()
+    @property
+    def _has_spoken_last(self) -> bool:
+        return self.done or self.failed is not None
+
+    def _patience_s(self, deadlines: Deadlines) -> float:
+        """Return how long it may be silent. It watches its federates itself, and is given time to say which it is."""
+        limits = {"starting": deadlines.join_s, "started": deadlines.step_s, "stopping": STOP_S}
+        return limits[self.stage] + SILENCE_S
 
     def _hear(self) -> None:
         while not self._lines.empty():
-            self._take(self._lines.get())
+            line = self._lines.get()
+            if line.endswith("\n"):  # else it was killed in the middle
+                self._take(json.loads(line))
 
-    def _take(self, line: str) -> None:
-        said = json.loads(line)
+    def _take(self, said: Mapping[str, Any]) -> None:
         self.beat = monotonic()
         if "beat" in said:
-            self.now_ns, self.started = said["beat"], said["started"]
+            self.stage = said["beat"]
         elif "done" in said:
-            self.done, self.statistics, self.complaints = True, said["done"], said["complaints"]
+            self.done, self.statistics = True, said["done"]
+        elif "complaints" in said:
+            self.complaints = said["complaints"]
         elif "failed" in said:
             failed = said["failed"]
             if failed["federate"] is None:
-                raise EngineError(f"{self.unit.name}: {failed['why']}")
-            raise FederateError(failed["federate"], failed["now_ns"], failed["why"], failed["inputs"])
+                self.failed = EngineError(f"{self.unit.name}: {failed['why']}")
+            else:
+                self.failed = FederateError(failed["federate"], failed["now_ns"], failed["why"], failed["inputs"])
 
     def _is_stopped(self) -> bool:
         try:
@@ -124,12 +160,14 @@ class Child:
         return f": {lines[-1][:300]}" if lines else ""
 
     def end(self) -> None:
-        """Ask the child to leave."""
-        if self.process.poll() is None:
-            if self._is_stopped():
-                self.process.kill()
-            else:
-                self._tell("end\n")
+        """Ask the child to leave; where it cannot hear, kill it."""
+        if self.process.poll() is not None:
+            return
+        if self.is_lost or not self._has_its_job.is_set() or (self._is_stopped() and not self.unit.blocking):
+            self.process.kill()
+        else:
+            self.process.send_signal(signal.SIGCONT)  # what holds equipment lets go of it first
+            self._tell("end\n")
 
     def ended_by(self, deadline: float) -> bool:
         try:
@@ -143,6 +181,8 @@ class Child:
         self.process.wait()
 
     def close(self) -> None:
+        self._thread.join(LAST_WORDS_S)
+        self._hear()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
                 try:
@@ -189,11 +229,14 @@ class Apart:
         }
 
     def _watch(self, on_poll: Callable[[], None]) -> None:
-        began = monotonic()
+        began, stall = monotonic(), Stall(self._deadlines)
         while not all(child.done for child in self.children):
             self._check_children()
-            if self.now_ns is None and monotonic() - began > self._deadlines.join_s:
-                raise self._nobody_joined()
+            stages = [child.stage for child in self.children]
+            if "starting" in stages and monotonic() - began > self._deadlines.join_s + SILENCE_S:
+                late = self.children[stages.index("starting")].unit.name
+                raise FederateError(late, None, f"has not joined within {self._deadlines.join_s:g} s")
+            stall.check([child.now_ns for child in self.children], stages)
             on_poll()
             sleep(POLL_S)
 
@@ -211,15 +254,6 @@ class Apart:
                 child.check(self._deadlines)
             raise echo
 
-    def _nobody_joined(self) -> Exception:
-        late = [child for child in self.children if not child.started]
-        if late:
-            why = f"has not joined within {self._deadlines.join_s:g} s"
-            return FederateError(late[0].unit.name, None, why)
-        return EngineError(
-            f"HELICS has not begun within {self._deadlines.join_s:g} s, though every federate has joined"
-        )
-
     @property
     def now_ns(self) -> int | None:
         """The instant that every unit has reached; None before the first step."""
@@ -232,9 +266,9 @@ class Apart:
     def _end(self) -> None:
         for child in self.children:
             child.end()
+        asked = monotonic()
         for child in self.children:
-            patience_s = STOP_S if child.unit.blocking else END_S
-            if not child.ended_by(monotonic() + patience_s):
+            if not child.ended_by(asked + (STOP_S if child.unit.blocking else 0) + END_S):
                 self.complaints.append(f"federate {child.unit.name!r} did not leave and was killed")
                 child.kill()
             child.close()

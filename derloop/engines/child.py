@@ -11,21 +11,26 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Mapping
+from mmap import mmap
 from pathlib import Path
 from threading import Event, Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, TextIO
 
-from derloop.contract import interface_from_json
+from derloop.contract import Interface, interface_from_json
 from derloop.engines.stepping import Cancelled, Stepper
-from derloop.engines.worker import Deadlines, Worker
+from derloop.engines.worker import BOARD_BYTES, Deadlines, Worker
 from derloop.errors import DerloopError, FederateError
+from derloop.federation import Federation
 from derloop.results.recorder import Recorder
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import typed
 
 BEAT_S = 0.1
+ORPHAN_S = 1.5
+"""How long the federates may take to let go of their equipment once the supervisor is gone."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -35,7 +40,7 @@ class Supervisor:
     def __init__(self, said: TextIO, heard: TextIO) -> None:
         self._said, self._heard = said, heard
         self._told_to_end = Event()
-        self._last_beat = 0.0
+        self._last_beat, self._stage = 0.0, ""
 
     def job(self) -> dict[str, Any]:
         """Return what to do, and listen from now on for the word to end."""
@@ -44,8 +49,11 @@ class Supervisor:
         return job  # type: ignore[no-any-return]
 
     def _listen(self) -> None:
-        self._heard.readline()  # "end", or the end of the pipe
+        is_there = self._heard.readline()  # "end", or the end of the pipe
         self._told_to_end.set()
+        if not is_there:
+            sleep(ORPHAN_S)
+            os._exit(3)
 
     def end(self) -> None:
         self._told_to_end.set()
@@ -62,15 +70,29 @@ class Supervisor:
         """Say how far this process is; raise Cancelled when it has been told to end."""
         if self._told_to_end.is_set():
             raise Cancelled
-        if monotonic() - self._last_beat >= BEAT_S:
-            self._last_beat = monotonic()
-            self.say(beat=worker.now_ns, started=worker.has_started)
+        stage = "stopping" if worker.is_stopping else "started" if worker.has_started else "starting"
+        if stage != self._stage or monotonic() - self._last_beat >= BEAT_S:
+            self._last_beat, self._stage = monotonic(), stage
+            self.say(beat=stage)
 
 
-def _die_with_parent() -> None:
-    """Have the kernel kill this process when the supervisor is gone, also while it is stopped or hangs."""
+def _die_with_parent(is_holding: bool) -> None:
+    """Have the kernel end this process when the supervisor is gone, also while it is stopped or hangs.
+
+    is_holding: it may hold equipment, and is woken instead, to find the pipe closed and let go.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT if is_holding else signal.SIGKILL)
+
+
+def _assembled(job: Mapping[str, Any], known: Mapping[str, Interface]) -> Federation:
+    try:
+        return assemble(typed(job["document"], Path(job["path"])), job["trust_feeder"], job["members"], known)
+    except DerloopError:
+        raise
+    except BaseException as error:
+        why = f"could not be built: {type(error).__name__}: {error}"
+        raise FederateError("+".join(job["members"]), None, why) from error
 
 
 def _move(job: Mapping[str, Any]) -> Any:
@@ -87,14 +109,13 @@ def _move(job: Mapping[str, Any]) -> Any:
 
 
 def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
-    path = Path(job["path"])
     known = {name: interface_from_json(said) for name, said in job["interfaces"].items()}
-    federation = assemble(typed(job["document"], path), job["trust_feeder"], job["members"], known)
+    _die_with_parent(is_holding=any(known[member].blocking for member in job["members"]))
+    federation = _assembled(job, known)
     units = [unit for unit in federation.units if unit.members[0] in job["members"]]
-    if not any(unit.blocking for unit in units):
-        _die_with_parent()  # what holds equipment lets go of it first, when the pipe closes
     recorder = Recorder(Path(job["folder"]), federation.recorded(job["members"]))
     worker = Worker(federation, units, recorder.observe, Deadlines(**job["deadlines"]))
+    worker.show_instant_on(mmap(job["board"], BOARD_BYTES))
 
     def poll() -> None:
         recorder.flush_due()
@@ -102,9 +123,10 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
 
     try:
         worker.run(_move(job), job["until_ns"], poll)
-        supervisor.say(done=worker.statistics(), complaints=worker.complaints)
     finally:
+        supervisor.say(complaints=worker.complaints)
         recorder.close()
+    supervisor.say(done=worker.statistics())  # not before all is written
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
@@ -127,6 +149,7 @@ def main() -> int:
     except Cancelled:
         return 0
     except BaseException as error:  # noqa: BLE001 - told to the supervisor, whoever failed
+        traceback.print_exception(error)  # into the log
         supervisor.say(failed=_failure(error))
         return 3
     return 0

@@ -76,6 +76,7 @@ class Feed:
     comes_first: bool
     """The source is stepped before the reader within an instant."""
     payload: FloatArray
+    """Not a number until the source has given something."""
 
     def expected_stamp(self, now_ns: int) -> int:
         return (now_ns if self.comes_first else now_ns - 1) // self.source.step_ns
@@ -87,7 +88,7 @@ class Inbox:
     def __init__(self, federation: Federation, unit: Unit) -> None:
         self._unit = unit
         self.feeds = {
-            source.name: Feed(source, source.rank < unit.rank, np.zeros(layout_of(federation, source).size))
+            source.name: Feed(source, source.rank < unit.rank, np.full(layout_of(federation, source).size, np.nan))
             for source in dict.fromkeys(federation.unit_of[w.source.federate] for w in unit.incoming)
         }
         self._federation = federation

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableSequence
 from itertools import pairwise
 from threading import Event
 from time import monotonic
+from typing import TypeGuard
 
 import numpy as np
 
 from derloop.contract import Federate, FloatArray, Interface, Values
 from derloop.coupling import Anderson, Convergence
 from derloop.engines.exchange import Inbox, Outbox
-from derloop.errors import FederateError
+from derloop.errors import EngineError, FederateError
 from derloop.federation import Federation, Unit, Wire, loop_name
 
 Observe = Callable[[str, int, Values], None]
 """Called with federate, instant and outputs, once for each federate and instant."""
 
+BEFORE = -1
+"""The instant on a board before the first step."""
 HELD_PASSES = 4
 """How many passes of a loop that does not converge its error shows."""
 
@@ -29,9 +32,11 @@ class Cancelled(Exception):
 class Progress:
     """Who is at work on what since when, for whoever watches. Written without a lock, by one thread."""
 
-    __slots__ = ("federate", "now_ns", "since")
+    __slots__ = ("board", "federate", "now_ns", "since")
 
     def __init__(self) -> None:
+        self.board: MutableSequence[int] | memoryview = [BEFORE]
+        """The instant again, where another process may see it: also after this one was killed."""
         self.federate: str | None = None
         self.now_ns: int | None = None
         self.since = monotonic()
@@ -39,6 +44,7 @@ class Progress:
     def enter(self, federate: str, now_ns: int | None) -> None:
         self.now_ns, self.since = now_ns, monotonic()
         self.federate = federate
+        self.board[0] = BEFORE if now_ns is None else now_ns
 
     def leave(self) -> None:
         self.federate = None
@@ -56,37 +62,61 @@ class Member:
         self._progress.enter(self.name, None)
         try:
             outputs = self._federate.start()
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: it would end the run as if all were well
             raise FederateError(self.name, None, _cause(error)) from error
-        self._progress.leave()
+        finally:
+            self._progress.leave()
         return self._checked(None, outputs, {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         self._progress.enter(self.name, now_ns)
         try:
             outputs = self._federate.step(now_ns, inputs)
-        except Exception as error:
+        except BaseException as error:
             raise FederateError(self.name, now_ns, _cause(error), _kept(inputs)) from error
-        self._progress.leave()
+        finally:
+            self._progress.leave()
         return self._checked(now_ns, outputs, inputs)
 
     def stop(self) -> None:
-        self._federate.stop()
+        """Stop; raise FederateError, at the last instant, where that fails."""
+        now_ns = self._progress.now_ns
+        self._progress.enter(self.name, now_ns)
+        try:
+            self._federate.stop()
+        except BaseException as error:
+            raise FederateError(self.name, now_ns, f"did not stop cleanly: {_cause(error)}") from error
+        finally:
+            self._progress.leave()
+
+    def statistics(self) -> dict[str, float]:
+        """Return what the federate says of its run; raise FederateError where it cannot."""
+        try:
+            said: Mapping[str, float] = getattr(self._federate, "statistics", dict)()
+            return {key: float(value) for key, value in said.items()}
+        except BaseException as error:
+            raise FederateError(self.name, self._progress.now_ns, f"has no statistics: {_cause(error)}") from error
 
     def _checked(self, now_ns: int | None, outputs: Values, inputs: Values) -> Values:
+        if not isinstance(outputs, Mapping):
+            why = f"returned a {type(outputs).__name__}, not its outputs by name"
+            raise FederateError(self.name, now_ns, why, _kept(inputs))
         for port, size in self._ports.items():
             value = outputs.get(port)
-            if value is None or value.shape != (size,) or not np.isfinite(value).all():
+            if not _is_array(value) or value.shape != (size,) or not np.isfinite(value).all():
                 raise FederateError(self.name, now_ns, self._fault(port, value), _kept(inputs))
         if len(outputs) != len(self._ports):
             extra = ", ".join(sorted(outputs.keys() - self._ports.keys()))
             raise FederateError(self.name, now_ns, f"returned what it has not declared: {extra}", _kept(inputs))
         return outputs
 
-    def _fault(self, port: str, value: FloatArray | None) -> str:
+    def _fault(self, port: str, value: object) -> str:
         spec = self._interface.outputs[port]
         if value is None:
             return f"did not return its output {port!r}"
+        if not _is_array(value):
+            kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+            return f"output {port!r} is {kind}, not an array of numbers"
         if value.shape != (spec.size,):
             return f"output {port!r} has shape {value.shape}, declared ({spec.size},)"
         bad = [spec.labels[i] for i in np.flatnonzero(~np.isfinite(value))]
@@ -94,7 +124,11 @@ class Member:
         return f"output {port!r} is not finite at {', '.join(map(repr, bad[:3]))}{more}"
 
 
-def _cause(error: Exception) -> str:
+def _is_array(value: object) -> TypeGuard[FloatArray]:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiu"
+
+
+def _cause(error: BaseException) -> str:
     text = str(error)
     return text if type(error).__module__.startswith("derloop") else f"{type(error).__name__}: {text}"
 
@@ -230,13 +264,23 @@ class Stepper:
             found = {"passes": self._runner.passes, "residual": self._runner.residual}
             self._observe(loop_name(self.unit), now_ns, found)
 
-    def stop(self) -> list[str]:
+    def stop(self) -> list[FederateError]:
         """Stop every federate that was started, once; return what went wrong in doing so."""
         wrong = []
         while self._to_stop:
-            member = self._to_stop.pop()
             try:
-                member.stop()
-            except Exception as error:  # noqa: BLE001 - the others must still be stopped
-                wrong.append(f"federate {member.name!r} did not stop cleanly: {_cause(error)}")
+                self._to_stop.pop().stop()
+            except FederateError as error:  # the others must still be stopped
+                wrong.append(error)
         return wrong
+
+    def statistics(self) -> dict[str, dict[str, float]]:
+        """Return what the federates say of their run, once it is over; raise FederateError where one cannot."""
+        found = {name: member.statistics() for name, member in self._members.items()}
+        return {name: said for name, said in found.items() if said}
+
+    def check_reached(self, until_ns: int) -> None:
+        """Raise EngineError unless the last step before `until_ns` was taken: that an engine returned is no proof."""
+        last, reached = (until_ns - 1) // self.unit.step_ns, self.outbox.payload[0]
+        if reached != last:
+            raise EngineError(f"the run ended with {self.unit.name!r} at step {reached:g}, before its last, {last}")

@@ -7,13 +7,15 @@ ends the run by name.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 from threading import Event, Thread
 from time import monotonic
 
 from derloop.engines.stepping import Cancelled, Observe, Stepper
-from derloop.errors import FederateError
+from derloop.errors import EngineError, FederateError
 from derloop.federation import Federation, Unit
 
 POLL_S = 0.05
@@ -21,8 +23,15 @@ SETTLE_S = 0.4
 """How long units may take to leave after the run was cancelled."""
 STOP_S = 5.0
 """How long all federates together may take to stop."""
+BOARD_BYTES = 8
+STALL_S = 1.0
+"""How much longer than a federate's deadline nothing may move."""
 
 Move = Callable[[list[Stepper], int], None]
+
+
+STUCK_SWITCH_S = 1e-4
+"""How long a federate that spins may keep the interpreter from whoever writes down that it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,25 @@ class Deadlines:
 
     join_s: float = 30.0
     step_s: float = 30.0
+
+
+class Stall:
+    """Notices that nobody is at work and nothing moves: then the middleware has lost something."""
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._join_s, self._move_s = deadlines.join_s, max(deadlines.step_s, STOP_S)
+        self._seen: object = None
+        self._since = monotonic()
+
+    def check(self, instants: Sequence[int | None], stage: object = None) -> None:
+        """Take in how far each unit is; raise EngineError when that has not changed for too long."""
+        if (seen := ([*instants], stage)) != self._seen:
+            self._seen, self._since = seen, monotonic()
+        still_s = monotonic() - self._since
+        begun = [now for now in instants if now is not None]
+        if still_s > STALL_S + (self._move_s if begun else self._join_s):
+            where = f"at {min(begun) / 1e9:g} s" if begun else "before the first step"
+            raise EngineError(f"the run stands still {where}: for {still_s:.0f} s nobody was given a step")
 
 
 def mover(engine: str) -> Move:
@@ -45,39 +73,68 @@ class Worker:
         self._cancelled = Event()
         self._steppers = [Stepper(federation, unit, observe, self._cancelled) for unit in units]
         self._deadlines = deadlines
-        self._federation = federation
+        self._is_alone = len(units) == len(federation.units)
         self._failure: BaseException | None = None
-        self._began = monotonic()
+        self._ending: list[FederateError] = []
+        self._statistics: dict[str, Mapping[str, float]] = {}
+        self.is_stopping = False
         self.is_stuck = False
         """A federate is still at work although it was told to end: this process cannot end it."""
         self.complaints: list[str] = []
-        """What went wrong in stopping."""
+        """What went wrong in stopping, beyond what `run` has raised."""
 
     def run(self, move: Move, until_ns: int, on_poll: Callable[[], None]) -> None:
         """Run to `until_ns`, calling `on_poll` every 50 ms; raise what failed. The federates are stopped then."""
         thread = Thread(target=self._work, args=(move, until_ns), name="derloop engine", daemon=True)
-        self._began = monotonic()
         thread.start()
         try:
-            while thread.is_alive():
-                thread.join(POLL_S)
-                on_poll()
-                self._check_deadlines()
-        finally:
-            self._cancelled.set()
-            thread.join(SETTLE_S)
-            self._stop()
-            self.is_stuck = self.is_stuck or thread.is_alive()
+            self._watch(thread, on_poll)
+        except BaseException:
+            self._leave(thread)
+            self.complaints += map(str, self._ending)
+            raise
+        self._leave(thread)
+        self.complaints += map(str, self._ending[1:])
+        if self._ending:
+            raise self._ending[0]
+
+    def _leave(self, thread: Thread) -> None:
+        self._cancelled.set()
+        thread.join(SETTLE_S)
+        self._note_stuck(thread.is_alive() or bool(self.at_work()))
+        self._stop()
+
+    def show_instant_on(self, board: mmap) -> None:
+        """Write the instant that the first unit is at into `board` too, which another process may read."""
+        self._steppers[0].progress.board = memoryview(board).cast("q")
+
+    def _watch(self, thread: Thread, on_poll: Callable[[], None]) -> None:
+        stall = Stall(self._deadlines)
+        while thread.is_alive():
+            thread.join(POLL_S)
+            on_poll()
+            self._check_deadlines()
+            if self._is_alone and not self.at_work():
+                stall.check([stepper.progress.now_ns for stepper in self._steppers])
         if self._failure:
             raise self._failure
+        self.is_stopping = True
+        on_poll()
 
     def _work(self, move: Move, until_ns: int) -> None:
         try:
             move(self._steppers, until_ns)
+            for stepper in self._steppers:
+                stepper.check_reached(until_ns)
         except Cancelled:
             pass
         except BaseException as error:  # noqa: BLE001 - raised in the watching thread
             self._failure = error
+
+    def _note_stuck(self, is_stuck: bool) -> None:
+        self.is_stuck = self.is_stuck or is_stuck
+        if is_stuck:
+            sys.setswitchinterval(STUCK_SWITCH_S)
 
     def _check_deadlines(self) -> None:
         for federate, now_ns, for_s in self.at_work():
@@ -108,21 +165,25 @@ class Worker:
         return all(stepper.has_started for stepper in self._steppers)
 
     def statistics(self) -> dict[str, Mapping[str, float]]:
-        """Return what the federates of this process say of their run."""
-        members = [m for stepper in self._steppers for m in stepper.unit.members]
-        found: dict[str, Mapping[str, float]] = {
-            name: getattr(self._federation.federates[name], "statistics", dict)() for name in members
-        }
-        return {name: {k: float(v) for k, v in said.items()} for name, said in found.items() if said}
+        """Return what the federates of this process said of their run when it was over."""
+        return dict(self._statistics)
 
     def _stop(self) -> None:
         thread = Thread(target=self._stop_each, name="derloop stop", daemon=True)
         thread.start()
         thread.join(STOP_S)
         if thread.is_alive():
-            self.is_stuck = True
-            self.complaints.append(f"not every federate had stopped after {STOP_S:g} s")
+            self._note_stuck(True)
+            self._ending += [
+                FederateError(federate, now_ns, f"hangs: it has not stopped after {STOP_S:g} s")
+                for federate, now_ns, _ in self.at_work()
+            ]
 
     def _stop_each(self) -> None:
         for stepper in reversed(self._steppers):
-            self.complaints += stepper.stop()
+            self._ending += stepper.stop()
+        for stepper in () if self.is_stuck else self._steppers:
+            try:
+                self._statistics |= stepper.statistics()
+            except FederateError as error:
+                self._ending.append(error)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from derloop import plugins
-from derloop.contract import Federate, Interface, Port, Values
+from derloop.contract import Federate, Interface, Values
 from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean
-from derloop.federation import Federation
+from derloop.federation import Federation, wiring_problems
 from derloop.kind import Context, Place, PlaceError, Terminal
 from derloop.scenario import document
 from derloop.scenario.models import FederateEntry, Scenario
@@ -43,17 +43,96 @@ def assemble(
 
     only: build these and take the interfaces of the others from `known`: a federate process knows its own.
     """
-    contexts = _contexts(scenario, trust_feeder)
-    federates: dict[str, Federate] = {}
     problems: list[Problem] = []
+    contexts = _contexts(scenario, trust_feeder, problems)
+    if problems:
+        problems += _beyond(scenario, contexts, _blamed(problems))
+        raise ScenarioError(problems, str(scenario.path))
+    federates: dict[str, Federate] = {}
     for name, entry in scenario.federates.items():
         if only is not None and name not in only:
             federates[name] = Absent((known or {})[name])
         elif (federate := _built(entry, contexts[name], problems)) is not None:
             federates[name] = federate
     if problems:
+        problems += _loose_ends(scenario, federates)
         raise ScenarioError(problems, str(scenario.path))
     return _federation(scenario, federates)
+
+
+def further_problems(scenario: Scenario, trust_feeder: bool) -> list[Problem]:
+    """Return what is wrong with the federates of a scenario of which others, or other parts, could not be read."""
+    problems: list[Problem] = []
+    contexts = _contexts(scenario, trust_feeder, problems)
+    return [*problems, *_beyond(scenario, contexts, _blamed(problems) | (_stated(scenario) - set(scenario.federates)))]
+
+
+def _stated(scenario: Scenario) -> set[str]:
+    """Return the names of the federates in the scenario, also of those that could not be read."""
+    return set(scenario.document.get("federates") or ())
+
+
+def _blamed(problems: Sequence[Problem]) -> set[str]:
+    return {p.pointer.split("/")[2] for p in problems if p.pointer.startswith("/federates/")}
+
+
+def _beyond(scenario: Scenario, contexts: Mapping[str, Context], broken: Collection[str]) -> list[Problem]:
+    """Return what can be told although `broken` cannot be built: nothing of what follows from that."""
+    lost = _lost(scenario, contexts, broken)
+    problems: list[Problem] = []
+    federates: dict[str, Federate] = {}
+    for name, entry in scenario.federates.items():
+        if name not in lost and (federate := _built(entry, contexts[name], problems)) is not None:
+            federates[name] = federate
+    return [*problems, *_loose_ends(scenario, federates)]
+
+
+def _lost(scenario: Scenario, contexts: Mapping[str, Context], broken: Collection[str]) -> set[str]:
+    """Return the federates that cannot be built: `broken`, the feeder, what meets none, and who names one of them.
+
+    The feeder has inputs for all that meets it; without one of them it would be another.
+    """
+    lost = set(broken)
+    for name, entry in scenario.federates.items():
+        if entry.kind.terminals and name not in contexts[name].terminals:
+            lost.add(name)
+    named = {name: _named_by(entry) for name, entry in scenario.federates.items()}
+    while more := {name for name, others in named.items() if name not in lost and not lost.isdisjoint(others)}:
+        lost |= more
+    return lost | {name for name, entry in scenario.federates.items() if entry.kind.place}
+
+
+def _named_by(entry: FederateEntry) -> set[str]:
+    """Return every text in the settings that may be a federate's name, or begin with one."""
+    return {text.split(".")[0] for text in _texts(entry.settings.model_dump())}
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from _texts(inner)
+
+
+def _loose_ends(scenario: Scenario, federates: Mapping[str, Federate]) -> list[Problem]:
+    """Return what is wrong with steps, stated wires and checks, as far as these federates tell."""
+    interfaces = {name: federate.interface for name, federate in federates.items()}
+    unknown = _stated(scenario) - set(interfaces)
+    problems = [p for name, interface in interfaces.items() for p in _step_problems(scenario, name, interface)]
+    problems += _stated_wire_problems(scenario, interfaces, unknown)
+    return problems + _check_problems(scenario, interfaces, unknown)
+
+
+def _stated_wire_problems(
+    scenario: Scenario, interfaces: Mapping[str, Interface], unknown: Collection[str]
+) -> Iterator[Problem]:
+    for wire in wires({}, scenario.file.wires, scenario.file.coupling):
+        ends = wire.source.federate, wire.target.federate
+        if not any(end in unknown for end in ends):
+            yield from (p for p in wiring_problems(interfaces, [wire]) if p.pointer == wire.pointer)
+        for end in ends if any(end in unknown for end in ends) else ():
+            if end not in _stated(scenario):
+                yield Problem(wire.pointer, f"{wire}: no federate {end!r}" + did_you_mean(end, [*_stated(scenario)]))
 
 
 def _federation(scenario: Scenario, federates: Mapping[str, Federate]) -> Federation:
@@ -77,25 +156,30 @@ def _step_problems(scenario: Scenario, name: str, interface: Interface) -> list[
     return [Problem(f"/federates/{name}/step_s", what)]
 
 
-def _contexts(scenario: Scenario, trust_feeder: bool) -> dict[str, Context]:
+def _contexts(scenario: Scenario, trust_feeder: bool, problems: list[Problem]) -> dict[str, Context]:
     """Return the context of every federate: first the feeder, then where the devices meet it, then who they are."""
-    problems: list[Problem] = []
     settings = {name: entry.settings for name, entry in scenario.federates.items()}
     base = {name: _context(scenario, name, trust_feeder) for name in scenario.federates}
     feeders = _feeders(scenario, base, problems)
     feeder = next(iter(feeders.values()), None)
     terminals: dict[str, tuple[Terminal, ...]] = {}
     for name, entry in scenario.federates.items():
-        if entry.kind.terminals and not (problems and not feeder):
-            context = replace(base[name], feeder=feeder)
-            terminals[name] = _terminals(entry, context, problems)
-    if problems:
-        raise ScenarioError(problems, str(scenario.path))
+        context = replace(base[name], feeder=feeder)
+        if entry.kind.terminals and (feeder or not _may_have_feeder(scenario)):
+            found = _terminals(entry, context, problems)
+            terminals |= {} if found is None else {name: found}
     labels = {name: tuple(t.label for t in found) for name, found in terminals.items()}
     return {
         name: replace(context, terminals=terminals, labels=labels, settings=settings, feeder=feeders.get(name, feeder))
         for name, context in base.items()
     }
+
+
+def _may_have_feeder(scenario: Scenario) -> bool:
+    """Return whether a federate is a feeder, or cannot be read and so may be one."""
+    return any(entry.kind.place for entry in scenario.federates.values()) or bool(
+        _stated(scenario) - set(scenario.federates)
+    )
 
 
 def _context(scenario: Scenario, name: str, trust_feeder: bool) -> Context:
@@ -120,28 +204,32 @@ def _feeders(scenario: Scenario, contexts: Mapping[str, Context], problems: list
         if entry.kind.place:
             try:
                 feeders[name] = entry.kind.place(entry.settings, contexts[name])
-            except PlaceError as error:
-                problems += _placed(name, error)
+            except Exception as error:  # noqa: BLE001 - a kind's own; whose it is, is said
+                problems += _told(name, error)
     if len(feeders) > 1:
         problems.append(Problem("/federates", f"more than one feeder: {', '.join(feeders)}; a scenario has one"))
     return feeders
 
 
-def _terminals(entry: FederateEntry, context: Context, problems: list[Problem]) -> tuple[Terminal, ...]:
+def _terminals(entry: FederateEntry, context: Context, problems: list[Problem]) -> tuple[Terminal, ...] | None:
     assert entry.kind.terminals
     if context.feeder is None:
         what = f"kind {entry.kind.name!r} meets a feeder, and the scenario has no federate that is one"
         problems.append(Problem(f"/federates/{entry.name}/kind", what))
-        return ()
+        return None
     try:
         return entry.kind.terminals(entry.settings, context)
-    except PlaceError as error:
-        problems += _placed(entry.name, error)
-        return ()
+    except Exception as error:  # noqa: BLE001 - a kind's own; whose it is, is said
+        problems += _told(entry.name, error)
+        return None
 
 
-def _placed(name: str, error: PlaceError) -> list[Problem]:
-    return [Problem(document.pointer(("federates", name, *path)), what) for path, what in error.problems]
+def _told(name: str, error: Exception) -> list[Problem]:
+    """Return what the kind of federate `name` said is wrong; another error than it may raise is named as one."""
+    if isinstance(error, PlaceError):
+        return [Problem(document.pointer(("federates", name, *path)), what) for path, what in error.problems]
+    is_said = isinstance(error, PluginError) or type(error) is ValueError
+    return [Problem(f"/federates/{name}", str(error) if is_said else plugins.said(error))]
 
 
 def _built(entry: FederateEntry, context: Context, problems: list[Problem]) -> Federate | None:
@@ -152,22 +240,31 @@ def _built(entry: FederateEntry, context: Context, problems: list[Problem]) -> F
         name, _, argument = entry.via.partition(":")
         terminals = context.terminals.get(entry.name, ())
         return plugins.realisation(name)(federate, entry.settings, terminals, argument, context)
-    except PlaceError as error:
-        problems += _placed(entry.name, error)
-    except (ValueError, PluginError) as error:
-        problems.append(Problem(f"/federates/{entry.name}", str(error)))
+    except Exception as error:  # noqa: BLE001 - a kind's own; whose it is, is said
+        problems += _told(entry.name, error)
     return None
 
 
-def _check_problems(scenario: Scenario, interfaces: Mapping[str, Interface]) -> list[Problem]:
-    """Refuse a check of a signal that nobody gives: it could never fail."""
-    ports: dict[str, Port] = {
-        f"{name}.{port}": spec for name, interface in interfaces.items() for port, spec in interface.outputs.items()
-    }
+def _check_problems(
+    scenario: Scenario, interfaces: Mapping[str, Interface], unknown: Collection[str] = ()
+) -> list[Problem]:
+    """Refuse a check of a signal that nobody gives: it could never fail.
+
+    unknown: federates of which it is not known what they give; a check that may mean them is not judged.
+    """
+    ports = [f"{name}.{port}" for name, interface in interfaces.items() for port in interface.outputs]
     problems = []
     for index, check in enumerate(scenario.checks):
         for path, pattern in check.kind.signals(check.settings):
-            if not any(fnmatchcase(name, pattern) for name in ports):
+            may_be = any(fnmatchcase(name, pattern.split(".")[0]) for name in unknown)
+            if not may_be and not any(fnmatchcase(name, pattern) for name in ports):
                 where = document.pointer(("checks", index, *path))
-                problems.append(Problem(where, f"no signal {pattern!r}" + did_you_mean(pattern, [*ports])))
+                problems.append(Problem(where, _no_signal(pattern, ports, [*interfaces, *unknown])))
     return problems
+
+
+def _no_signal(pattern: str, ports: Sequence[str], federates: Sequence[str]) -> str:
+    federate, dot, _ = pattern.partition(".")
+    if dot and federate not in federates and not set("*?[") & set(federate):
+        return f"no signal {pattern!r}: no federate {federate!r}" + did_you_mean(federate, federates)
+    return f"no signal {pattern!r}" + did_you_mean(pattern, ports)

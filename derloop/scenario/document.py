@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ from derloop.errors import Problem, ScenarioError, did_you_mean
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 40
-MAX_LISTED = 50
+MAX_ELEMENTS = 100_000
+"""Of one list or object."""
+MAX_KEY, MAX_TEXT = 200, 100_000
+"""Characters of a key, and of any other text."""
+MAX_SHOWN = 60
+NOT_FINITE, NO_TEXT = "must be a finite number", "holds half a surrogate pair, which is no character"
+BLEMISHES = (NOT_FINITE, NO_TEXT)
+"""Where one of these is said of a value, nothing else needs to be said of it."""
 
 Path_ = tuple[str | int, ...]
 
@@ -33,37 +40,47 @@ def pointer(path: Sequence[str | int]) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the JSON object in `path`; raise ScenarioError with every problem found."""
+    """Return the JSON object in `path`, small enough to be looked at; raise ScenarioError where there is none.
+
+    What is wrong with single values is left to `blemishes`, so that it does not hide what else is wrong.
+    """
     return parse(_text(path), str(path))
 
 
 def _text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():
+            raise ScenarioError([Problem("", "is a folder" if path.is_dir() else "is no regular file")], str(path))
         if path.stat().st_size > MAX_BYTES:
-            raise ScenarioError([Problem("", f"larger than {MAX_BYTES // 2**20} MiB")], str(path))
+            raise ScenarioError([Problem("", f"is larger than {MAX_BYTES // 2**20} MiB")], str(path))
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ScenarioError([Problem("", f"cannot be read: {error.strerror or error}")], str(path)) from error
-    except (UnicodeDecodeError, ValueError) as error:
+    except UnicodeDecodeError as error:
         raise ScenarioError([Problem("", f"is not UTF-8 text: {error}")], str(path)) from error
+    except ValueError as error:  # a null character in the path
+        raise ScenarioError([Problem("", f"cannot be read: {error}")], repr(str(path))) from error
 
 
 def parse(text: str, source: str = "scenario") -> dict[str, Any]:
-    """Return the JSON object in `text`. Refuses repeated keys, NaN, Infinity, overflow and absurd depth."""
+    """Return the JSON object in `text`; raise ScenarioError where there is none, or an absurd one."""
+    data = _decoded(text, source)
+    if not isinstance(data, dict):
+        raise ScenarioError([Problem("", f"must be an object, not {named(data)}")], source)
+    if problems := list(_absurd(data, ())):
+        raise ScenarioError(problems, source)
+    return data
+
+
+def _decoded(text: str, source: str) -> Any:
+    hooks: dict[str, Any] = {"object_pairs_hook": _object, "parse_constant": _NotFinite}
     try:
-        data = json.loads(text, object_pairs_hook=_object, parse_constant=_NotFinite, parse_float=_float)
+        return json.loads(text, parse_float=_float, parse_int=_int, **hooks)
     except json.JSONDecodeError as error:
-        what = f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        what = f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}" if text.strip() else "is empty"
         raise ScenarioError([Problem("", what)], source) from error
     except RecursionError as error:
         raise ScenarioError([Problem("", f"nested deeper than {MAX_DEPTH} levels")], source) from error
-    except ValueError as error:  # an integer of more digits than Python converts
-        raise ScenarioError([Problem("", f"not JSON: {error}")], source) from error
-    if not isinstance(data, dict):
-        raise ScenarioError([Problem("", f"must be an object, not {_named(data)}")], source)
-    if problems := list(_document_problems(data, ())):
-        raise ScenarioError(problems[:MAX_LISTED], source)
-    return data
 
 
 def _object(pairs: list[tuple[str, Any]]) -> _Object:
@@ -79,69 +96,123 @@ def _float(text: str) -> float:
     return value if math.isfinite(value) else _NotFinite(value)
 
 
-def _document_problems(data: Any, path: Path_) -> Iterator[Problem]:
+def _int(text: str) -> int | float:
+    return int(text) if math.isfinite(float(text)) else _NotFinite("inf")
+
+
+def _absurd(data: Any, path: Path_) -> Iterator[Problem]:
+    """Yield what is too deep, too many or too long to be looked at any further."""
     if len(path) > MAX_DEPTH:
         yield Problem(pointer(path[:8]) + "/...", f"nested deeper than {MAX_DEPTH} levels")
-        return
+    elif isinstance(data, str) and len(data) > MAX_TEXT:
+        yield Problem(pointer(path), f"has {len(data)} characters, more than {MAX_TEXT}")
+    elif isinstance(data, dict | list) and len(data) > MAX_ELEMENTS:
+        yield Problem(pointer(path), f"has {len(data)} elements, more than {MAX_ELEMENTS}")
+    elif isinstance(data, dict) and (long := max(map(len, data), default=0)) > MAX_KEY:
+        yield Problem(pointer(path), f"has a key of {long} characters, more than {MAX_KEY}")
+    else:
+        for key, value in _below(data):
+            yield from _absurd(value, (*path, key))
+
+
+def _below(data: Any) -> Iterable[tuple[str | int, Any]]:
+    if isinstance(data, dict):
+        return data.items()
+    return enumerate(data) if isinstance(data, list) else ()
+
+
+def blemishes(data: Any, path: Path_ = ()) -> Iterator[Problem]:
+    """Yield every key that stands twice, number that is not finite, and text that is none."""
     if isinstance(data, _NotFinite):
-        yield Problem(pointer(path), "must be a finite number")
-    elif isinstance(data, _Object):
-        for key in dict.fromkeys(data.repeated):
-            yield Problem(pointer((*path, key)), f"the key {key!r} stands more than once")
-        for key, value in data.items():
-            yield from _document_problems(value, (*path, key))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            yield from _document_problems(value, (*path, index))
+        yield Problem(pointer(path), NOT_FINITE)
     elif isinstance(data, str) and not _is_text(data):
-        yield Problem(pointer(path), "holds half a surrogate pair, which is no character")
+        yield Problem(pointer(path), NO_TEXT)
+    elif isinstance(data, dict):
+        for key in dict.fromkeys(getattr(data, "repeated", ())):
+            yield Problem(pointer((*path, key)), f"the key {key!r} stands more than once")
+        for key in data:
+            if not _is_text(key):
+                yield Problem(pointer(path), f"the key {key!r} holds half a surrogate pair, which is no character")
+    for key, value in _below(data):
+        yield from blemishes(value, (*path, key))
+
+
+def readable(data: Any) -> Any:
+    """Return `data` without the keys that are no text: they have been told of, and pydantic would see nothing else."""
+    if isinstance(data, dict):
+        return {key: readable(value) for key, value in data.items() if _is_text(key)}
+    return [readable(value) for value in data] if isinstance(data, list) else data
 
 
 def _is_text(text: str) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in text)
+    return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-def _named(value: object) -> str:
+def named(value: object) -> str:
+    """Return what a JSON value is, in a word."""
+    if isinstance(value, dict):
+        return "an object"
     names = {list: "a list", str: "a string", bool: "true or false", int: "a number", float: "a number"}
     return names.get(type(value), "null")
 
 
-def override(data: dict[str, Any], settings: Sequence[str], source: str) -> None:
-    """Apply `path=value` settings in place: a dotted path from the top, a JSON value (else taken as a string)."""
-    problems = [p for setting in settings if (p := _override_one(data, setting))]
-    if problems:
-        raise ScenarioError(problems, source)
+def shown(value: object) -> str:
+    """Return a JSON value for a message, short and on one line."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    text = named(value) if isinstance(value, dict | list) else repr(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def override(data: dict[str, Any], settings: Sequence[str]) -> list[Problem]:
+    """Apply `path=value` settings in place and return what is wrong with them.
+
+    The path is dotted from the top, or a JSON pointer; the value is JSON, and anything else is taken as a string.
+    """
+    return [problem for setting in settings if (problem := _override_one(data, setting))]
 
 
 def _override_one(data: dict[str, Any], setting: str) -> Problem | None:
-    dotted, equals, text = setting.partition("=")
-    if not equals or not dotted:
-        return Problem("", f"--set {setting}: must be path=value, as in --set federates.battery.energy_kwh=13.5")
-    parts = dotted.strip("/").split("/") if dotted.startswith("/") else dotted.split(".")
-    return _assign(data, parts, _value(text), setting)
+    path, equals, text = setting.partition("=")
+    if not equals or not path.strip("./"):
+        what = f"--set {shown(setting)}: must be path=value, as in --set federates.battery.energy_kwh=13.5"
+        return Problem("", what)
+    try:
+        return _assign(data, _parts(path), _value(text), path)
+    except ScenarioError as error:
+        return Problem(error.problems[0].pointer, f"--set {path}: {error.problems[0].what}")
+
+
+def _parts(path: str) -> list[str]:
+    if not path.startswith("/"):
+        return path.split(".")
+    return [part.replace("~1", "/").replace("~0", "~") for part in path[1:].split("/")]
 
 
 def _value(text: str) -> Any:
     try:
-        return parse('{"value":' + text + "}")["value"]
+        value = _decoded(text, "")
     except ScenarioError:
         return text
+    if problems := list(_absurd(value, ())):
+        raise ScenarioError(problems)
+    return value
 
 
-def _assign(data: Any, parts: list[str], value: Any, setting: str) -> Problem | None:
+def _assign(data: Any, parts: list[str], value: Any, path: str) -> Problem | None:
     at = data
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1
+        key: str | int = part
         if isinstance(at, list):
-            if not part.isdigit() or int(part) >= len(at):
-                return Problem(pointer(parts[:depth]), f"--set {setting}: {part!r} is no index of {len(at)} elements")
-            key: str | int = int(part)
-        elif isinstance(at, dict):
-            if part not in at and not last:
-                return Problem(pointer(parts[:depth]), f"--set {setting}: no {part!r}" + did_you_mean(part, [*at]))
-            key = part
-        else:
-            return Problem(pointer(parts[:depth]), f"--set {setting}: {_named(at)} has no {part!r}")
+            if not (part.isascii() and part.isdigit() and len(part) < 10 and int(part) < len(at)):
+                what = f"--set {path}: {part!r} is no index of a list of {len(at)}"
+                return Problem(pointer(parts[:depth]), what)
+            key = int(part)
+        elif not isinstance(at, dict):
+            return Problem(pointer(parts[:depth]), f"--set {path}: {named(at)} has no {part!r}")
+        elif part not in at and not last:
+            return Problem(pointer(parts[:depth]), f"--set {path}: no {part!r}" + did_you_mean(part, [*at]))
         if last:
             at[key] = value
         else:

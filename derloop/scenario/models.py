@@ -19,6 +19,7 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", max_length=120)]
 NS = 1_000_000_000
+MOST_FEDERATES, MOST_WIRES, MOST_CHECKS = 2000, 100_000, 10_000
 
 
 class CouplingSettings(Settings):
@@ -81,9 +82,9 @@ class ScenarioFile(Settings):
     )
     coupling: CouplingSettings = CouplingSettings()
     deadlines: Deadlines = Deadlines()
-    federates: dict[str, dict[str, Any]] = Field(min_length=1, max_length=2000)
-    wires: tuple[WireSettings, ...] = Field((), max_length=100_000)
-    checks: tuple[dict[str, Any], ...] = Field((), max_length=10_000)
+    federates: dict[str, dict[str, Any]] = Field(min_length=1, max_length=MOST_FEDERATES)
+    wires: tuple[WireSettings, ...] = Field((), max_length=MOST_WIRES)
+    checks: tuple[dict[str, Any], ...] = Field((), max_length=MOST_CHECKS)
 
     @model_validator(mode="after")
     def _whole_steps(self) -> ScenarioFile:

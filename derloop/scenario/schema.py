@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from derloop import plugins
+from derloop.errors import PluginError
 from derloop.kind import Settings
 from derloop.scenario.models import NAME_PATTERN, ScenarioFile
 
@@ -33,7 +34,10 @@ def _by_kind(branches: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _federate(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    kind = plugins.kind(name)
+    try:
+        kind = plugins.kind(name)
+    except PluginError as error:
+        return _broken(name, error)
     extra: dict[str, Any] = {"kind": {"const": name, "description": kind.summary}}
     if kind.is_der:
         ways = ", ".join(plugins.names(plugins.REALISATIONS))
@@ -46,12 +50,20 @@ def _federate(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    kind = plugins.check_kind(name)
+    try:
+        kind = plugins.check_kind(name)
+    except PluginError as error:
+        return _broken(name, error)
     extra = {
         "kind": {"const": name, "description": kind.summary},
         "name": {"type": "string", "description": "What the verdict is called; the kind's name without it."},
     }
     return _branch(kind.settings, extra, definitions)
+
+
+def _broken(name: str, error: PluginError) -> dict[str, Any]:
+    """Return a branch that takes any settings: those of the other kinds are not to be lost with this one's."""
+    return {"type": "object", "properties": {"kind": {"const": name, "description": str(error)}}}
 
 
 def _branch(settings: type[Settings], extra: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class LoadGroup:
         )
         self._kw = np.array([load.kw for load in loads]) * settings.scale
         self._kvar = np.array([load.kvar for load in loads]) * settings.scale
-        self._profile = settings.profile and read_profile(settings.profile, context, self._interface.step_ns)
+        self._profile = settings.profile and read_profile(settings.profile, context, self._interface.step_ns, "profile")
         self._noise = settings.variation and _Noise(settings.variation, context, labels)
 
     @property

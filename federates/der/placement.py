@@ -56,7 +56,7 @@ def _as_written(value: tuple[float, float]) -> float | list[float]:
 
 _POSITIVE = {"type": "number", "exclusiveMinimum": 0}
 _SIZE_SCHEMA = {"anyOf": [_POSITIVE, {"type": "array", "items": _POSITIVE, "minItems": 2, "maxItems": 2}]}
-_Positive = Annotated[float, Field(gt=0, le=MOST)]
+_Positive = Annotated[float, Field(gt=0, le=MOST, strict=True)]
 
 Size = Annotated[
     tuple[_Positive, _Positive],

@@ -19,18 +19,18 @@ from pydantic import Field
 
 from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
-from derloop.kind import Context, Settings
+from derloop.kind import Context, PlaceError, Settings
 
 MAX_BYTES = 256 * 2**20
 TIME = "time_s"
 
 
-class ProfileError(ValueError):
-    """A profile cannot be used. `path` leads from the `ProfileColumn` to the setting that is wrong."""
+class ProfileError(PlaceError):
+    """A profile cannot be used. `path` leads to the setting that is wrong."""
 
     def __init__(self, what: str, *path: str) -> None:
-        self.path = path
-        super().__init__(what)
+        self.what, self.path = what, path
+        super().__init__([(path, what)])
 
 
 class ProfileColumn(Settings):
@@ -58,11 +58,18 @@ class Profile:
         return float(np.interp(self.start_s + now_ns / 1e9, self.time_s, self.values))
 
 
-def read_profile(column: ProfileColumn, context: Context, step_ns: int) -> Profile:
+def read_profile(column: ProfileColumn, context: Context, step_ns: int, *at: str) -> Profile:
     """Return the profile that `column` names, proven to have a value at every step of the run.
 
-    Raises ProfileError.
+    at: the setting that holds `column`. Raises ProfileError.
     """
+    try:
+        return _profile(column, context, step_ns)
+    except ProfileError as error:
+        raise ProfileError(error.what, *at, *error.path) from error.__cause__
+
+
+def _profile(column: ProfileColumn, context: Context, step_ns: int) -> Profile:
     path = _inside(column.file, context.folder)
     numbers, rows = _rows(path, column.file)
     time_s = _numbers(column, TIME, numbers, rows)

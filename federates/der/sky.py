@@ -95,11 +95,12 @@ class Sky:
         labels = {fleet: context.labels[fleet] for fleet in settings.over}
         outputs = {f"{fleet}.irradiance_wm2": Port("W/m2", labels[fleet]) for fleet in labels}
         self._interface = Interface(settings.step_ns(context), {}, outputs)
-        self._clear = read_profile(settings.clear_sky, context, self._interface.step_ns)
+        self._clear = read_profile(settings.clear_sky, context, self._interface.step_ns, "clear_sky")
         self._edges = np.cumsum([len(labels[fleet]) for fleet in labels])[:-1]
         places = np.concatenate([_places_m(fleet, settings, context) for fleet in labels])
+        places, self._place_of = np.unique(places, axis=0, return_inverse=True)
         self._clouds = settings.clouds and CloudField(settings.clouds, context, places)
-        self._ones = np.ones(len(places))
+        self._ones = np.ones(len(self._place_of))
 
     @property
     def interface(self) -> Interface:
@@ -109,7 +110,7 @@ class Sky:
         return self.step(0, {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:  # noqa: ARG002
-        clearness = self._clouds.clearness(now_ns) if self._clouds else self._ones
+        clearness = self._clouds.clearness(now_ns)[self._place_of] if self._clouds else self._ones
         irradiance = np.split(self._clear.at(now_ns) * clearness, self._edges)
         return dict(zip(self._interface.outputs, irradiance, strict=True))
 

@@ -67,14 +67,18 @@ class Feeder:
 
 def _feeder_path(feeder: str, context: Context) -> Path:
     """Return the feeder's path when it may be given to OpenDSS; raise PlaceError with every reason why not."""
-    path = (context.folder / feeder).resolve()
+    try:
+        path = (context.folder / feeder).resolve()
+        is_file = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError before Python 3.13
+        raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: {error}")]) from error
     if context.trust_feeder:
-        if not path.is_file():
+        if not is_file:
             raise PlaceError([(("feeder",), f"no file {feeder!r} in {context.folder}")])
         return path
     if not path.is_relative_to(context.folder.resolve()):
         raise PlaceError([(("feeder",), f"{feeder!r} leaves the scenario's folder; --trust-feeder allows it")])
-    if not path.is_file():
+    if not is_file:
         there = [str(p.relative_to(context.folder)) for p in sorted(context.folder.glob("**/*.dss"))[:50]]
         raise PlaceError([(("feeder",), f"no file {feeder!r}" + did_you_mean(feeder, there))])
     if problems := feeder_problems(path, context.folder.resolve()):
@@ -141,9 +145,7 @@ class OpenDssFeeder:
             self._kept, self._now_ns = self._moved, now_ns
         for group in self._drives:
             group.write(inputs)
-        values = self._solved(f"at {now_ns / 1e9:g} s")
-        self._moved = self._controls()
-        return values
+        return self._solved(f"at {now_ns / 1e9:g} s")
 
     def stop(self) -> None:
         """Nothing to close: the solver goes with its last reference."""
@@ -153,6 +155,8 @@ class OpenDssFeeder:
         np.abs(self._solver.voltages(), out=self._v_pu)
         self._v_pu /= self._bases_v
         self._check_sane(when)
+        if self._settings.regulators == "active":
+            self._moved = self._controls()
         p_kw, q_kvar = self._solver.source_power()
         values = {
             "v_pu": self._v_pu,
@@ -161,7 +165,7 @@ class OpenDssFeeder:
             "losses_kw": np.array([self._solver.losses_kw()]),
         }
         if self._regulators:
-            values["taps"] = self._solver.taps()
+            values["taps"] = self._moved[0]
         return values | {f"{g.name}.v_pu": g.v_pu(self._v_pu) for g in self._drives if g.sees_voltage}
 
     def _check_sane(self, when: str) -> None:
@@ -175,8 +179,6 @@ class OpenDssFeeder:
         )
 
     def _controls(self) -> tuple[FloatArray, list[list[int]]]:
-        if self._settings.regulators == "locked":
-            return np.zeros(0), []
         return self._solver.taps(), self._solver.capacitor_states()
 
     def _restore(self, controls: tuple[FloatArray, list[list[int]]]) -> None:
@@ -226,6 +228,8 @@ class _Group:
 
     def v_pu(self, v_pu: FloatArray) -> FloatArray:
         """Return what each device sees, shape (devices,): the mean over its phases."""
+        if self._nodes.shape[1] == 1:
+            return v_pu[self._nodes[:, 0]]
         seen: FloatArray = np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
         return seen
 
@@ -242,7 +246,10 @@ def _check_terminals(context: Context) -> None:
 def _build(settings: OpenDssSettings, context: Context) -> OpenDssFeeder:
     _check_terminals(context)
     feeder = context.feeder if isinstance(context.feeder, Feeder) else Feeder(settings, context)
-    return OpenDssFeeder(settings, context, feeder)
+    try:
+        return OpenDssFeeder(settings, context, feeder)
+    except SolverError as error:
+        raise PlaceError([(("feeder",), f"OpenDSS cannot solve {settings.feeder} as it stands: {error}")]) from error
 
 
 KIND = Kind(

@@ -65,14 +65,23 @@ class Setpoints:
         self._batch, self._count = pointer[0], dims[0]
         self._p_index, self._q_index = p_index, q_index
         self.p_kw, self.q_kvar = np.zeros(len(numbers)), np.zeros(len(numbers))
+        self._given_p_kw, self._given_q_kvar = np.full(len(numbers), np.nan), np.full(len(numbers), np.nan)
         self._p, self._q = ffi.from_buffer("double[]", self.p_kw), ffi.from_buffer("double[]", self.q_kvar)
 
     def write(self) -> None:
-        """Give `p_kw` and `q_kvar` to the elements, in the element's own sign."""
-        for index, values in ((self._p_index, self._p), (self._q_index, self._q)):
-            self._lib.Batch_Float64Array(
-                self._batch, self._count, index, self._lib.BatchOperation_Set, values, AVOID_FULL_RECALC
-            )
+        """Give `p_kw` and `q_kvar` to the elements, in the element's own sign, unless they have them already.
+
+        OpenDSS works on every element that is given a value, also the same one: a third of what a solution takes.
+        """
+        for index, values, pointer, given in (
+            (self._p_index, self.p_kw, self._p, self._given_p_kw),
+            (self._q_index, self.q_kvar, self._q, self._given_q_kvar),
+        ):
+            if (values != given).any():
+                self._lib.Batch_Float64Array(
+                    self._batch, self._count, index, self._lib.BatchOperation_Set, pointer, AVOID_FULL_RECALC
+                )
+                given[:] = values
 
 
 class Solver:
@@ -182,11 +191,10 @@ class Solver:
 
     def taps(self) -> FloatArray:
         """Return the tap number of each regulator."""
-        controls = self._dss.RegControls
-        taps = np.zeros(controls.Count())
+        taps = np.zeros(self._lib.ctx_RegControls_Get_Count(self._ctx))
         for index in range(len(taps)):
-            controls.Idx(index + 1)
-            taps[index] = controls.TapNumber()
+            self._lib.ctx_RegControls_Set_idx(self._ctx, index + 1)
+            taps[index] = self._lib.ctx_RegControls_Get_TapNumber(self._ctx)
         return taps
 
     def set_taps(self, taps: FloatArray) -> None:
@@ -195,7 +203,9 @@ class Solver:
             self._dss.RegControls.TapNumber(int(tap))
 
     def capacitor_states(self) -> list[list[int]]:
-        """Return the steps of each capacitor bank that are in."""
+        """Return the steps of each capacitor bank that are in; nothing where no control could switch one."""
+        if not self._lib.ctx_CapControls_Get_Count(self._ctx):
+            return []
         capacitors = self._dss.Capacitors
         states = []
         for _ in range(capacitors.First() and capacitors.Count()):

@@ -36,7 +36,8 @@ def counters(duration_s: float = 60, **federates: Mapping[str, Any]) -> dict[str
 
 def environment(folder: Path) -> dict[str, str]:
     """Return the environment of a run: with the kind `counter`, and a file where its faults are noted."""
-    return {**os.environ, "PYTHONPATH": str(PLUGIN), "DERLOOP_TEST_FAULT": str(folder / "fault.txt")}
+    paths = os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": paths, "DERLOOP_TEST_FAULT": str(folder / "fault.txt")}
 
 
 class RealRun:
@@ -50,15 +51,16 @@ class RealRun:
             scenario = folder / "scenario.json"
         self._before = _shared_memory()
         self.began = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "derloop.cli", "run", str(scenario), "--out", str(self.out), *options],
-            cwd=folder,
-            env=environment(folder),
-            stdin=subprocess.DEVNULL,
-            stdout=(folder / "stdout.txt").open("wb"),
-            stderr=(folder / "stderr.txt").open("wb"),
-            start_new_session=True,
-        )
+        with (folder / "stdout.txt").open("wb") as stdout, (folder / "stderr.txt").open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "derloop.cli", "run", str(scenario), "--out", str(self.out), *options],
+                cwd=folder,
+                env=environment(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
 
     @property
     def pid(self) -> int:
@@ -75,7 +77,7 @@ class RealRun:
     def child(self, federate: str) -> psutil.Process:
         """Return the process that writes the log of `federate`."""
         log = f"/logs/{federate}.log"
-        return next(p for p in self.children() if os.readlink(f"/proc/{p.pid}/fd/2").endswith(log))
+        return next(p for p in self.children() if str(Path(f"/proc/{p.pid}/fd/2").readlink()).endswith(log))
 
     def wait_for_rows(self, federate: str = "a") -> None:
         """Return when results of `federate` are on disk: every federate is stepping then."""
@@ -130,6 +132,12 @@ class RealRun:
         """Return what run.json says of the failure."""
         found: Mapping[str, Any] = self.results.run["failure"]
         return found
+
+    def assert_kept(self, federate: str, when_s: float | None) -> None:
+        """Of `federate`, which reads nothing and may be ahead, all results are there up to the step before `when_s`."""
+        rows = rows_on_disk(self.out, federate)
+        assert rows == [1_000_000_000 * i for i in range(len(rows))]
+        assert len(rows) >= (0 if when_s is None else when_s)
 
     def assert_nothing_left(self) -> None:
         """No process, no listening port, no shared memory, no file outside the run's folder."""

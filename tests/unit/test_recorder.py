@@ -419,3 +419,21 @@ def test_importing_the_results_does_not_load_pyarrow_nor_pandas() -> None:
     modules = ", ".join(f"derloop.results.{m}" for m in ("recorder", "events", "store", "compare", "golden"))
     code = f"import sys, {modules}; assert not {{'pyarrow', 'pandas'}} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pandas_is_not_imported_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    """pyarrow imports it at the first `pa.array` of numbers: 0.3 s in which no federate is stepped."""
+    code = f"""
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from derloop.contract import Interface, Port
+        from derloop.results.recorder import Recorder
+
+        interface = Interface(1, outputs={{"v_pu": Port("pu", ("a", "b")), "p_kw": Port("kW", ("a",))}})
+        recorder = Recorder(Path({str(tmp_path)!r}), {{"grid": interface}})
+        recorder.observe("grid", 0, {{"v_pu": np.ones(2), "p_kw": np.ones(1)}})
+        recorder.close()
+        sys.exit("pandas" in sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", dedent(code)], check=True)

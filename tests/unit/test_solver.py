@@ -1,114 +1,131 @@
-"""The bound calls of the solver give what OpenDSS's plain calls give."""
+"""The bound calls of the solver against OpenDSS's own plain ones; what it leaves out changes nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from opendssdirect import dss
 
-from federates.grid.solver import Solver, SolverError
+from derloop.scenario.assembly import assemble
+from derloop.scenario.loading import load
+from federates.grid.solver import Setpoints, Solver
 
-FEEDERS = Path(__file__).parents[2] / "scenarios" / "feeders"
-TOLERANCE_PU = 5e-8
-"""Both solutions stop at OpenDSS's tolerance of 1e-9, from different starts."""
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+FEEDER = SCENARIOS / "feeders/ieee13/ieee13.dss"
+CAP_CONTROL = (
+    "New CapControl.watch element=Transformer.rg60a terminal=2 capacitor=611c type=voltage PTratio=20 "
+    "ONsetting=118 OFFsetting=126\n"
+)
 
 
-def solver_of(feeder: str, controls: bool = False) -> Solver:
-    solver = Solver(FEEDERS / feeder / f"{feeder}.dss")
-    solver.prepare(controls, 1e-9, 200)
+def prepared(feeder: Path = FEEDER) -> Solver:
+    """Return a feeder with one device at 671.1 and two at 675."""
+    solver = Solver(feeder)
+    solver.add_injection("pv_0", "671", [1], 2.4018)
+    solver.add_injection("pv_1", "675", [1, 2, 3], 4.16)
+    solver.prepare(controls=True, tolerance=1e-9, max_iterations=100)
     return solver
 
 
-def plain(feeder: str, commands: list[str]) -> np.ndarray:
-    """Return the node voltages in V of a feeder that was changed by text, as OpenDSS's own list has them."""
-    context = dss.NewContext()
-    context.Basic.AllowChangeDir(False)
-    context.Text.Command(f'Redirect "{FEEDERS / feeder / feeder}.dss"')
-    for command in (*commands, "set mode=snap controlmode=off tolerance=1e-9 maxiterations=200"):
-        context.Text.Command(command)
-    context.Solution.Solve()
-    names = [name.lower() for name in context.Circuit.YNodeOrder()]
-    volts = np.array(context.Circuit.YNodeVArray()).reshape(-1, 2)
-    return dict(zip(names, np.hypot(*volts.T), strict=True))  # type: ignore[return-value]
+@pytest.fixture
+def with_cap_control(tmp_path: Path) -> Path:
+    feeder = tmp_path / "feeder.dss"
+    feeder.write_text(FEEDER.read_text() + "\n" + CAP_CONTROL)
+    return feeder
 
 
-@pytest.mark.parametrize("feeder", ["ieee13", "ieee34", "ieee123"])
-@pytest.mark.parametrize(("p_factor", "q_factor"), [(0.4, 0.5), (0.8, 1.1)])
-def test_loads_set_without_a_rebuild_of_y_solve_as_edited_by_text(
-    feeder: str, p_factor: float, q_factor: float
-) -> None:
-    """Loads of every model (constant power, impedance, current; wye, delta) are among them."""
-    solver = solver_of(feeder)
-    loads = solver.loads()
-    setpoints = solver.drawn_by([*loads])
-    setpoints.p_kw[:] = [p_factor * load.kw for load in loads.values()]
-    setpoints.q_kvar[:] = [q_factor * load.kvar for load in loads.values()]
+def test_setpoints_and_voltages_equal_the_plain_calls() -> None:
+    bound, plain = prepared(), prepared()
+    setpoints = bound.injections(["pv_1", "pv_0"])
+    setpoints.p_kw[:], setpoints.q_kvar[:] = [300.0, 40.0], [-90.0, 12.0]
     setpoints.write()
-    solver.solve()
-    commands = [f"edit load.{n} kw={p_factor * load.kw!r} kvar={q_factor * load.kvar!r}" for n, load in loads.items()]
-    expected = plain(feeder, commands)
-    nominal = {node: 1000 * solver.buses()[node.split(".")[0]].kv_ln for node in solver.nodes}
-    for node, volts in zip(solver.nodes, np.abs(solver.voltages()), strict=True):
-        assert volts == pytest.approx(expected[node], abs=TOLERANCE_PU * nominal[node]), node
+    for name, kw, kvar in (("pv_0", 40.0, 12.0), ("pv_1", 300.0, -90.0)):
+        plain._dss.Generators.Name(name)
+        plain._dss.Generators.kW(kw)
+        plain._dss.Generators.kvar(kvar)
+    bound.solve()
+    plain.solve()
+    listed = plain._dss.YMatrix.getV()
+    np.testing.assert_allclose(bound.voltages(), np.array(listed[2::2]) + 1j * np.array(listed[3::2]), rtol=1e-9)
 
 
-def test_injections_and_charging_solve_as_generators_that_were_edited_by_text() -> None:
-    solver = Solver(FEEDERS / "ieee13" / "ieee13.dss")
-    places = [("671", (1, 2, 3), 4.16), ("645", (2,), 4.16 / 3**0.5), ("634", (1,), 0.48 / 3**0.5)]
-    for index, (bus, phases, kv) in enumerate(places):
-        solver.add_injection(f"der_{index}", bus, phases, kv)
-    solver.prepare(False, 1e-9, 200)
-    powers = [(300.0, -50.0), (-40.0, 5.0), (25.0, 10.0)]
-    setpoints = solver.injections(["der_2", "der_0", "der_1"])  # in an order of our own
-    for position, index in enumerate((2, 0, 1)):
-        setpoints.p_kw[position], setpoints.q_kvar[position] = powers[index]
+def test_taps_equal_the_plain_calls_after_they_were_set() -> None:
+    solver = prepared()
+    solver.set_taps(np.array([3.0, -4.0, 5.0]))
+    names = solver.regulators()
+    found = []
+    for name in names:
+        solver._dss.RegControls.Name(name)
+        found.append(solver._dss.RegControls.TapNumber())
+    assert found == [3, -4, 5]
+    np.testing.assert_array_equal(solver.taps(), found)
+
+
+def counted(setpoints: Setpoints) -> list[int]:
+    """Return the list to which every call that gives values adds the property's number."""
+    given: list[int] = []
+    lib: Any = setpoints._lib
+
+    def batch(of: Any, count: int, index: int, *rest: Any) -> None:
+        given.append(index)
+        lib.Batch_Float64Array(of, count, index, *rest)
+
+    setpoints._lib = SimpleNamespace(Batch_Float64Array=batch, BatchOperation_Set=lib.BatchOperation_Set)
+    return given
+
+
+def test_a_setpoint_is_given_once_and_again_when_it_changes() -> None:
+    setpoints = prepared().injections(["pv_0", "pv_1"])
+    given = counted(setpoints)
     setpoints.write()
-    solver.solve()
-    commands = [
-        f"new generator.der_{i} bus1={bus}.{'.'.join(map(str, phases))} phases={len(phases)} kv={kv!r} "
-        f"kw={powers[i][0]} kvar={powers[i][1]} model=1 vminpu=0.3 vmaxpu=2"
-        for i, (bus, phases, kv) in enumerate(places)
-    ]
-    expected = plain("ieee13", commands)
-    for node, volts in zip(solver.nodes, np.abs(solver.voltages()), strict=True):
-        assert volts == pytest.approx(expected[node], rel=1e-7), node
-
-
-def test_two_solvers_do_not_see_each_other() -> None:
-    first, second = solver_of("ieee13"), solver_of("ieee34")
-    before = np.abs(first.voltages()).copy()
-    second.solve()
-    first.solve()
-    assert np.abs(first.voltages()) == pytest.approx(before, rel=1e-9)
-    assert len(first.nodes) == 35
-    assert len(second.nodes) == 92
-
-
-def test_the_working_directory_stays_and_the_default_engine_is_not_touched() -> None:
-    here = Path.cwd()
-    solver_of("ieee13")
-    assert Path.cwd() == here
-    assert dss.Basic.NumCircuits() == 0
-
-
-def test_taps_that_are_set_are_the_taps_that_are_read() -> None:
-    solver = solver_of("ieee13")
-    solver.set_taps(np.array([3.0, -2.0, 5.0]))
-    assert list(solver.taps()) == [3.0, -2.0, 5.0]
-
-
-def test_a_feeder_without_a_solution_is_named_so() -> None:
-    solver = solver_of("ieee13")
-    setpoints = solver.drawn_by(["671"])
-    setpoints.p_kw[:], setpoints.q_kvar[:] = 1e6, 1e6
+    assert given == [setpoints._p_index, setpoints._q_index]
     setpoints.write()
-    with pytest.raises(SolverError, match="no solution after"):
-        solver.solve()
+    assert len(given) == 2
+    setpoints.q_kvar[1] = 5.0
+    setpoints.write()
+    assert given[2:] == [setpoints._q_index]
 
 
-def test_a_file_without_a_circuit_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.dss").write_text("! nothing\n")
-    with pytest.raises(SolverError, match=r"x\.dss defines no circuit"):
-        Solver(tmp_path / "x.dss")
+def test_setpoints_that_are_not_given_again_still_hold() -> None:
+    once, again = prepared(), prepared()
+    for solver, writes in ((once, [150.0, 150.0, 20.0, 20.0]), (again, [150.0, 20.0])):
+        setpoints = solver.injections(["pv_0", "pv_1"])
+        for p_kw in writes:
+            setpoints.p_kw[:] = p_kw
+            setpoints.write()
+            solver.solve()
+    np.testing.assert_allclose(once.voltages(), again.voltages(), rtol=1e-9)
+
+
+def test_capacitors_are_asked_for_only_where_a_control_may_switch_them(with_cap_control: Path) -> None:
+    assert prepared().capacitor_states() == []
+    assert prepared(with_cap_control).capacitor_states() == [[1], [0]]  # it has switched 611c off
+
+
+def test_capacitor_states_are_set_and_read_back(with_cap_control: Path) -> None:
+    solver = prepared(with_cap_control)
+    solver.set_capacitor_states([[1], [0]])
+    assert solver.capacitor_states() == [[1], [0]]
+
+
+def test_a_step_that_is_repeated_starts_from_the_taps_of_the_last_instant() -> None:
+    def grid() -> Any:
+        return assemble(load(SCENARIOS / "kind_pv.json", [])).federates["grid"]
+
+    def inputs(of: Any, share: float) -> dict[str, Any]:
+        drawn = {port: np.zeros(spec.size) for port, spec in of.interface.inputs.items()}
+        drawn["homes.p_kw"] += 230.0 * share
+        return drawn
+
+    straight, repeated = grid(), grid()
+    straight.start()
+    repeated.start()
+    heavy = {name: value.copy() for name, value in repeated.step(0, inputs(repeated, 1.3)).items()}
+    light = repeated.step(0, inputs(repeated, 0.2))
+    expected = straight.step(0, inputs(straight, 0.2))
+    assert (heavy["taps"] != expected["taps"]).any()
+    np.testing.assert_array_equal(light["taps"], expected["taps"])
+    np.testing.assert_allclose(light["v_pu"], expected["v_pu"], rtol=1e-6)

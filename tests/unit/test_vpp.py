@@ -222,6 +222,7 @@ def test_ports_are_wired_by_their_names() -> None:
         "inverters.p_set_kw": ("i0",),
         "target_kw": ("vpp",),
         "limit_kw": ("vpp",),
+        "baseline_kw": ("vpp",),
     }
 
 
@@ -246,3 +247,10 @@ def test_member_that_is_not_there_is_refused() -> None:
 def test_impossible_service_is_refused(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         vpp(**wrong)
+
+
+def test_the_baseline_is_what_the_feeder_would_have_drawn_at_the_last_instant() -> None:
+    """Head 130 kW with members that inject 20 kW: 150 kW without them. At the first step nothing is measured yet."""
+    control, seen = vpp(), measured(130.0, p_kw=[5.0, 10.0, 5.0])
+    assert control.step(0, seen)["baseline_kw"].tolist() == [0.0]
+    assert control.step(MINUTE, seen)["baseline_kw"].tolist() == [150.0]

@@ -35,7 +35,7 @@ class CounterSettings(Settings):
 
 class Counter:
     def __init__(self, settings: CounterSettings, context: Context) -> None:
-        self._settings = settings
+        self._settings, self._has_failed = settings, False
         labels = tuple(f"n{i}" for i in range(settings.elements))
         inputs = {f"{settings.reads}.count": Port("1", labels, "before")} if settings.reads else {}
         self._interface = Interface(context.step_ns, inputs, {"count": Port("1", labels)}, True, settings.blocking)
@@ -77,8 +77,9 @@ class Counter:
         return {} if self._settings.fault == "missing" else {"count": count}
 
     def _fault(self, phase: str) -> None:
-        if phase != self._settings.phase or self._settings.fault == "none":
+        if phase != self._settings.phase or self._settings.fault == "none" or self._has_failed:
             return
+        self._has_failed = True
         self._note()
         match self._settings.fault:
             case "raise":

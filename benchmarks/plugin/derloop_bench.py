@@ -1,0 +1,138 @@
+"""A feeder with a clock that stops, and the bare loop that is timed while it stands still.
+
+The kind `timed-opendss` is the kind `opendss` with three more outputs. Every `BLOCK` steps it lets a bare loop do the
+same steps on a feeder of its own, in the same process. So run and loop meet the same noise, under every engine alike.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.kind import Context
+from federates.grid import opendss
+from federates.grid.solver import AVOID_FULL_RECALC
+
+BLOCK = 20
+TRACE = "DERLOOP_BENCH_TRACE"
+"""The environment variable with the path of what the feeder is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Everything that the feeder is given in a run."""
+
+    injections: dict[str, FloatArray]
+    """By input port, shape (solutions, devices), as the port has them."""
+    ends: NDArray[np.intp]
+    """Of each step, the number of solutions up to its end (steps,); a loop that converges needs several."""
+    v_pu: FloatArray
+    """What the last solution of each step gave, shape (steps, nodes)."""
+
+    def write(self, path: Path) -> None:
+        injections: dict[str, Any] = {f"in {port}": values for port, values in self.injections.items()}
+        np.savez(path, ends=self.ends, v_pu=self.v_pu, **injections)
+
+    @staticmethod
+    def read(path: Path) -> Trace:
+        with np.load(path) as held:
+            injections = {name[3:]: held[name] for name in held.files if name.startswith("in ")}
+            return Trace(injections, held["ends"], held["v_pu"])
+
+
+class BareLoop:
+    """The fastest calls known: two for each group of devices, one to solve, one to read all voltages."""
+
+    def __init__(self, feeder: Any, trace: Trace) -> None:
+        feeder.start()
+        solver = feeder._solver
+        self._lib, self._ffi, self._ctx = solver._lib, solver._ffi, solver._ctx
+        self._bases_v, self._trace = feeder._bases_v, trace
+        self._writes = [write for group in feeder._drives for write in self._writes_of(group)]
+        self._volts, self._solved = np.zeros(len(self._bases_v)), 0
+
+    def _writes_of(self, group: Any) -> list[tuple[Any, ...]]:
+        points = group._setpoints
+        sides = ((points._p_index, group._p_port), (points._q_index, group._q_port))
+        values = [(index, np.ascontiguousarray(self._trace.injections[port] * group._sign)) for index, port in sides]
+        return [
+            (points._batch, points._count, index, [self._ffi.from_buffer("double[]", row) for row in rows])
+            for index, rows in values
+        ]
+
+    def run(self, steps: int) -> float:
+        """Do all up to the step `steps`; return the seconds."""
+        lib, ctx, pointer, write = self._lib, self._ctx, self._ffi.new("double *[1]"), self._lib.BatchOperation_Set
+        size, volts, writes = 16 * (len(self._volts) + 1), self._volts, self._writes
+        first, self._solved = self._solved, int(self._trace.ends[steps - 1])
+        began = perf_counter()
+        for solution in range(first, self._solved):
+            for batch, count, index, rows in writes:
+                lib.Batch_Float64Array(batch, count, index, write, rows[solution], AVOID_FULL_RECALC)
+            lib.ctx_Solution_Solve(ctx)
+            lib.ctx_YMatrix_getVpointer(ctx, pointer)
+            np.abs(np.frombuffer(self._ffi.buffer(pointer[0], size), dtype=np.complex128)[1:], out=volts)
+        return perf_counter() - began
+
+    def v_apart_pu(self, steps: int) -> float:
+        """Return the largest difference between the voltages here and those of the run, after `steps` steps."""
+        return float(np.abs(self._volts / self._bases_v - self._trace.v_pu[steps - 1]).max())
+
+
+class TimedFeeder:
+    """A feeder with a clock. Outputs beside those of the feeder:
+
+    - `run_s`: the monotonic clock, less all that the bare loop has taken,
+    - `bare_s`: what the bare loop has taken for the blocks so far,
+    - `v_apart_pu`: how far the loop's voltages were from the run's at the end of the last block.
+    """
+
+    def __init__(self, settings: opendss.OpenDssSettings, context: Context) -> None:
+        self._feeder = opendss.KIND.build(settings, context)
+        self._second = (settings, replace(context, feeder=None))
+        self._step_ns = self._feeder.interface.step_ns
+        self._now_ns = -1
+        self._stopped_s = 0.0
+        self._run_s, self._bare_s, self._v_apart_pu = np.zeros(1), np.zeros(1), np.zeros(1)
+
+    @property
+    def interface(self) -> Interface:
+        inner = self._feeder.interface
+        more = {"run_s": Port("s", ("run",)), "bare_s": Port("s", ("bare",)), "v_apart_pu": Port("pu", ("largest",))}
+        return replace(inner, outputs={**inner.outputs, **more})
+
+    def start(self) -> Values:
+        path = os.environ.get(TRACE)
+        self._bare = BareLoop(opendss.KIND.build(*self._second), Trace.read(Path(path))) if path else None
+        return self._with_clock(self._feeder.start())
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        if now_ns != self._now_ns:
+            self._now_ns = now_ns
+            done = now_ns // self._step_ns
+            if self._bare and done and done % BLOCK == 0:
+                self._let_run(self._bare, done)
+        return self._with_clock(self._feeder.step(now_ns, inputs))
+
+    def stop(self) -> None:
+        self._feeder.stop()
+
+    def _let_run(self, bare: BareLoop, steps: int) -> None:
+        began = perf_counter()
+        self._bare_s[0] += bare.run(steps)
+        self._v_apart_pu[0] = bare.v_apart_pu(steps)
+        self._stopped_s += perf_counter() - began
+
+    def _with_clock(self, outputs: Values) -> dict[str, Any]:
+        self._run_s[0] = perf_counter() - self._stopped_s
+        return {**outputs, "run_s": self._run_s, "bare_s": self._bare_s, "v_apart_pu": self._v_apart_pu}
+
+
+KIND = replace(opendss.KIND, name="timed-opendss", build=TimedFeeder)

@@ -1,0 +1,249 @@
+"""What derloop costs beside a bare OpenDSS loop: `python benchmarks/run.py [--quick] [--only NAME ...]`.
+
+See README.md beside this file for what is measured and how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PLUGIN = str(HERE / "plugin")
+sys.path.insert(0, PLUGIN)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (PLUGIN, os.environ.get("PYTHONPATH"))))  # for child processes
+
+import numpy as np  # noqa: E402 - what follows looks for plug-ins
+from cases import CASES, MOVERS, Case, Mover  # noqa: E402
+from derloop_bench import BLOCK, TRACE, Trace  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+from tracing import traced  # noqa: E402
+
+from derloop.contract import FloatArray  # noqa: E402
+from derloop.running import Options, run  # noqa: E402
+
+WARM_UP = 0.2
+"""The share of a run's blocks that is not counted: late imports, caches, the first controls."""
+PACKAGES = ("derloop", "helics", "mosaik", "numpy", "opendssdirect.py", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run by blocks: seconds a step in the run, and in the bare loop right after each block."""
+
+    step_s: FloatArray
+    bare_s: FloatArray
+    v_apart_pu: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One case under one mover: medians over the blocks of all rounds."""
+
+    case: str
+    mover: str
+    steps: int
+    solutions_a_step: float
+    steps_per_s: float
+    bare_steps_per_s: float
+    ratio: float
+    ratio_least: float
+    """The least and the most of the rounds' medians."""
+    ratio_most: float
+    added_ms: float
+    v_apart_pu: float
+    """The largest difference between a voltage of the bare loop and of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Seconds from the start of a process, medians."""
+
+    case: str
+    mover: str
+    imported_s: float
+    first_step_s: float
+    """Until the feeder has been solved for the first instant."""
+    ended_s: float
+
+
+def measured(case: Case, movers: Sequence[Mover], rounds: int) -> Iterator[Cost]:
+    """Run the case `rounds` times under every mover in turn, with a bare loop within each run."""
+    trace = traced(case)
+    runs: dict[Mover, list[Run]] = {mover: [] for mover in movers}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.npz"
+        trace.write(path)
+        with _environment(TRACE, str(path)):
+            for number in range(rounds):
+                for mover in movers:
+                    runs[mover].append(_run(case, mover, Path(folder) / f"{mover.engine}-{mover.placement}-{number}"))
+    for mover in movers:
+        yield _cost(case, mover, trace, runs[mover])
+
+
+def _run(case: Case, mover: Mover, folder: Path) -> Run:
+    result = run(case.path, case.overrides, Options(mover.engine, mover.placement, folder, report=False))
+    if result.outcome != "completed":
+        raise SystemExit(f"{case.name} under {mover.name}: {result.failure}")
+    # The clock at the end of each block's last step; the bare loop's time for that block is known one step later.
+    run_s = result["grid.run_s"][BLOCK - 1 :: BLOCK, 0]
+    bare_s = result["grid.bare_s"][BLOCK::BLOCK, 0]
+    skipped = round(len(bare_s) * WARM_UP)
+    blocks = slice(skipped, len(bare_s) - 1)
+    apart = float(result["grid.v_apart_pu"].max())
+    return Run(np.diff(run_s)[blocks] / BLOCK, np.diff(bare_s)[blocks] / BLOCK, apart)
+
+
+def _cost(case: Case, mover: Mover, trace: Trace, runs: Sequence[Run]) -> Cost:
+    step_s = np.concatenate([each.step_s for each in runs])
+    bare_s = np.concatenate([each.bare_s for each in runs])
+    of_rounds = [float(np.median(each.step_s / each.bare_s)) for each in runs]
+    return Cost(
+        case=case.name,
+        mover=mover.name,
+        steps=case.steps,
+        solutions_a_step=float(trace.ends[-1]) / len(trace.ends),
+        steps_per_s=float(1 / np.median(step_s)),
+        bare_steps_per_s=float(1 / np.median(bare_s)),
+        ratio=float(np.median(step_s / bare_s)),
+        ratio_least=min(of_rounds),
+        ratio_most=max(of_rounds),
+        added_ms=float(np.median(step_s - bare_s)) * 1000,
+        v_apart_pu=max(each.v_apart_pu for each in runs),
+    )
+
+
+def started(case: Case, mover: Mover, rounds: int) -> Start:
+    """Time the start in fresh processes."""
+    words = [sys.executable, str(HERE / "startup.py"), str(case.path), mover.engine, mover.placement, *case.overrides]
+    found = []
+    for _ in range(rounds):
+        began = perf_counter()
+        ended = subprocess.run(words, capture_output=True, text=True)
+        if ended.returncode:
+            raise SystemExit(f"{case.name} under {mover.name} did not start: {ended.stderr.strip()[-500:]}")
+        clock = json.loads(ended.stdout)
+        found.append((clock["imported_s"] - began, clock["first_s"] - began, perf_counter() - began))
+    return Start(case.name, mover.name, *(median(column) for column in zip(*found, strict=True)))
+
+
+def cost_table(costs: Sequence[Cost]) -> Table:
+    table = Table(title="Stepping, everything recorded, beside a bare OpenDSS loop")
+    for column in ("case", "mover"):
+        table.add_column(column)
+    for column in ("solutions/step", "steps/s", "bare steps/s", "ratio", "(least..most)", "added ms/step", "V apart"):
+        table.add_column(column, justify="right")
+    for before, cost in pairwise([None, *costs]):
+        assert cost
+        if before and before.case != cost.case:
+            table.add_section()
+        table.add_row(
+            cost.case,
+            cost.mover,
+            f"{cost.solutions_a_step:.2f}",
+            f"{cost.steps_per_s:,.0f}",
+            f"{cost.bare_steps_per_s:,.0f}",
+            f"{cost.ratio:.2f}",
+            f"{cost.ratio_least:.2f}..{cost.ratio_most:.2f}",
+            f"{cost.added_ms:.3f}",
+            f"{cost.v_apart_pu:.0e}",
+        )
+    return table
+
+
+def start_table(starts: Sequence[Start]) -> Table:
+    table = Table(title="Start in a fresh process, s")
+    for column in ("case", "mover"):
+        table.add_column(column)
+    for column in ("imported", "first step", "ended"):
+        table.add_column(column, justify="right")
+    for start in starts:
+        figures = (start.imported_s, start.first_step_s, start.ended_s)
+        table.add_row(start.case, start.mover, *(f"{figure:.2f}" for figure in figures))
+    return table
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+def _facts(rounds: int) -> dict[str, Any]:
+    return {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "machine": {"system": platform.platform(), "processor": _processor(), "cpus": os.cpu_count()},
+        "load_average": os.getloadavg(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "rounds": rounds,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _kept(facts: dict[str, Any], costs: Sequence[Cost], starts: Sequence[Start]) -> Path:
+    folder = HERE / "results"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{datetime.now():%Y-%m-%d-%H%M%S}.json"
+    said = {**facts, "costs": [asdict(cost) for cost in costs], "starts": [asdict(start) for start in starts]}
+    path.write_text(json.dumps(said, indent=1), encoding="utf-8")
+    return path
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a fifth of the steps, two rounds")
+    parser.add_argument("--only", action="append", metavar="NAME", help="cases whose name holds NAME; may be repeated")
+    parser.add_argument("--mover", action="append", metavar="NAME", help="movers whose name holds NAME")
+    parser.add_argument("--rounds", type=int, help="runs of each, beside as many bare loops (default 5)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked, console = _asked(), Console(width=140)
+    rounds = asked.rounds or (2 if asked.quick else 5)
+    cases = [c for c in CASES if not asked.only or any(part in c.name for part in asked.only)]
+    movers = [m for m in MOVERS if not asked.mover or any(part in m.name for part in asked.mover)]
+    if not cases or not movers:
+        raise SystemExit(f"cases: {', '.join(c.name for c in CASES)}; movers: {', '.join(m.name for m in MOVERS)}")
+    facts = _facts(rounds)
+    costs: list[Cost] = []
+    for case in cases:
+        with console.status(case.what):
+            costs += measured(case.shortened(0.2) if asked.quick else case, movers, rounds)
+    console.print(cost_table(costs))
+    shortest = cases[0].shortened(0.05)
+    with console.status("start in a fresh process"):
+        starts = [started(shortest, mover, rounds) for mover in movers]
+    console.print(start_table(starts))
+    console.print(f"kept as {_kept(facts, costs, starts)}")
+
+
+if __name__ == "__main__":
+    main()

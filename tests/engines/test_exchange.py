@@ -1,0 +1,92 @@
+"""A value that is stale, early, lost or never sent ends the run; nobody computes with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from toys import Mixer, Recording, S, steppers_of, wire
+
+from derloop.engines import helics, local
+from derloop.engines.stepping import Stepper
+from derloop.errors import EngineError
+from derloop.federation import Federation
+
+
+def chain(coupling: str = "direct") -> Federation:
+    federates = {"source": Mixer({}, {"x": 2}, 1, 1), "reader": Mixer({"x": 2}, {"y": 1}, 1, 2)}
+    return Federation(federates, [wire(f"source.x -> reader.x {coupling}")])
+
+
+def steppers(federation: Federation) -> dict[str, Stepper]:
+    made = {stepper.unit.name: stepper for stepper in steppers_of(federation, Recording())}
+    for stepper in made.values():
+        stepper.start()
+    made["reader"].inbox.attach({"source": made["source"].outbox.payload})
+    return made
+
+
+def test_a_value_of_the_step_before_is_refused_by_name() -> None:
+    made = steppers(chain())
+    made["source"].step(0)
+    made["reader"].step(0)
+    with pytest.raises(EngineError, match=r"reader at 1 s holds step 0 of source, expected step 1: a value was lost"):
+        made["reader"].step(S)
+
+
+def test_a_value_that_is_early_is_refused_by_name() -> None:
+    made = steppers(chain())
+    made["source"].step(0)
+    made["source"].step(S)
+    with pytest.raises(EngineError, match="reader at 0 s holds step 1 of source, expected step 0"):
+        made["reader"].step(0)
+
+
+@pytest.mark.parametrize("coupling", ["direct", "delayed"])
+def test_a_source_that_has_never_sent_is_no_zero(coupling: str) -> None:
+    reader = steppers_of(chain(coupling), Recording())[1]
+    with pytest.raises(EngineError, match="reader at 0 s holds step nan of source"):
+        reader.step(0)
+
+
+def test_an_input_cannot_be_written_by_its_reader() -> None:
+    made = steppers(chain())
+    made["source"].step(0)
+    values = made["reader"].inbox.read(0)["reader"]["x"]
+    with pytest.raises(ValueError, match="read-only"):
+        values[:] = 0
+
+
+@pytest.mark.parametrize("lost", [0, 3])
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_reader_whose_source_falls_silent_under_helics_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch, lost: int, blocking: bool
+) -> None:
+    """HELICS itself would give it the last value again, or -1e49."""
+    publish = helics._Cell._publish
+    sent = []
+
+    def silent(cell: helics._Cell) -> None:
+        if cell._stepper.unit.name == "source":
+            sent.append(cell._now_ns)
+            if len(sent) > lost:
+                return
+        publish(cell)
+
+    monkeypatch.setattr(helics._Cell, "_publish", silent)
+    federates = {"source": Mixer({}, {"x": 2}, 1, 1), "reader": Mixer({"x": 2}, {"y": 1}, 1, 2, blocking=blocking)}
+    federation = Federation(federates, [wire("source.x -> reader.x")])
+    recording = Recording()
+    with pytest.raises(EngineError, match=r"reader at \d s holds step (nan|1) of source, expected step \d: a value"):
+        helics.run(steppers_of(federation, recording), 100 * S)
+    assert len(recording.seen.get("reader", [])) == max(0, lost - 1)
+
+
+def test_a_value_is_the_same_after_its_source_has_gone_on() -> None:
+    recording = Recording()
+    federation = chain("delayed")
+    local.run(steppers_of(federation, recording), 5 * S)
+    reference = Mixer({"x": 2}, {"y": 1}, 1, 2)
+    before = Mixer({}, {"x": 2}, 1, 1).start()["x"]
+    for (now_ns, given), (_, source) in zip(recording.seen["reader"], recording.seen["source"], strict=True):
+        assert reference.step(now_ns, {"x": before})["y"].tobytes() == given["y"]
+        before = np.frombuffer(source["x"])

@@ -1,0 +1,82 @@
+"""Wirings that do not fit are refused, every problem at once."""
+
+from __future__ import annotations
+
+import pytest
+from toys import Mixer, wire
+
+from derloop.contract import Interface, Port
+from derloop.errors import ScenarioError
+from derloop.federation import Federation
+
+
+def problems(wires: list[str], **federates: Mixer) -> list[str]:
+    """Return the problems of the wires between `a` and `b`, or the federates given."""
+    default = {"a": Mixer({"u": 2}, {"x": 2}, 1, 1), "b": Mixer({"v": 2}, {"y": 2}, 1, 2)}
+    with pytest.raises(ScenarioError) as caught:
+        Federation(federates or default, [wire(text) for text in wires])
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_loop_without_delay_is_refused() -> None:
+    found = problems(["a.x -> b.v", "b.y -> a.u"])
+    assert len(found) == 1
+    assert "make one of its wires delayed, or let it converge" in found[0]
+    assert "a -> b -> a" in found[0] or "b -> a -> b" in found[0]
+
+
+def test_every_problem_is_told_at_once() -> None:
+    found = problems(["a.z -> b.v", "c.x -> b.v", "a.x -> a.u"])
+    assert any("'a' has no output 'z'" in p for p in found)
+    assert any("no federate 'c'" in p for p in found)
+    assert any("a federate keeps its own state" in p for p in found)
+    assert any("2 wires end at b.v: a.z, c.x" in p for p in found)
+
+
+def test_an_input_without_a_wire_is_refused_and_what_would_fit_is_named() -> None:
+    assert problems(["a.x -> b.v"]) == ["/federates/a: no wire ends at a.u (2 x 1); fitting outputs: b.y"]
+
+
+def test_a_wire_to_nothing_is_refused_with_a_near_miss() -> None:
+    found = problems(
+        ["a.x -> b.w", "b.y -> a.u delayed"], a=Mixer({"u": 2}, {"x": 2}, 1, 1), b=Mixer({}, {"y": 2}, 1, 2)
+    )
+    assert found == ["/: a.x -> b.w: 'b' has no input 'w'; there are none"]
+
+
+def test_sizes_that_differ_are_refused() -> None:
+    found = problems(["a.x -> b.v"], a=Mixer({}, {"x": 2}, 1, 1), b=Mixer({"v": 3}, {}, 1, 2))
+    assert found == ["/: a.x -> b.v: 2 elements do not fit 3"]
+
+
+class Meter(Mixer):
+    """Its output is in kW."""
+
+    @property
+    def interface(self) -> Interface:
+        return Interface(1_000_000_000, outputs={"x": Port("kW", ("m",))})
+
+
+def test_units_that_differ_are_refused() -> None:
+    found = problems(["a.x -> b.v"], a=Meter({}, {}, 1, 1), b=Mixer({"v": 1}, {}, 1, 2))
+    assert found == ["/: a.x -> b.v: unit 'kW' does not fit '1'"]
+
+
+def test_a_converged_loop_of_two_steps_is_refused() -> None:
+    found = problems(
+        ["a.x -> b.v", "b.y -> a.u converged"], a=Mixer({"u": 2}, {"x": 2}, 1, 1), b=Mixer({"v": 2}, {"y": 2}, 2, 2)
+    )
+    assert found == ["/coupling: converged loop of a, b: all must have one step, but: a 1 s, b 2 s"]
+
+
+def test_what_cannot_repeat_a_step_is_not_iterated_with() -> None:
+    hardware = Mixer({"v": 2}, {"y": 2}, 1, 2, blocking=True, repeatable=False)
+    found = problems(["a.x -> b.v", "b.y -> a.u converged"], a=Mixer({"u": 2}, {"x": 2}, 1, 1), b=hardware)
+    assert found == ["/federates/b: converged loop of a, b: 'b' cannot repeat a step; delay a wire of the loop"]
+
+
+def test_an_instant_is_stepped_in_the_order_of_its_wires() -> None:
+    federates = {name: Mixer({"u": 1}, {"x": 1}, 1, 1) for name in "dcba"}
+    wires = ["a.x -> b.u", "b.x -> c.u", "c.x -> d.u", "d.x -> a.u delayed"]
+    federation = Federation(federates, [wire(text) for text in wires])
+    assert [unit.name for unit in federation.units] == ["a", "b", "c", "d"]

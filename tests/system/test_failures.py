@@ -1,0 +1,158 @@
+"""A federate that fails ends the run at once, by name, whatever moves the federation."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_runs import RealRun, counters, started
+
+ENDS_WITHIN_S = 2.0
+HANG_S = 1.0
+"""How much longer than its deadline a federate that hangs may hold up the run."""
+STOP_S = 5.0
+"""How long federates may take to stop."""
+SLACK = 3
+"""How many times slower a busy machine may be."""
+DEADLINE_S = 1.0
+
+WHY = {
+    "raise": "RuntimeError: the flux capacitor is empty",
+    "quit": "SystemExit: 0",
+    "hang": "hangs",
+    "spin": "hangs",
+    "nan": "output 'count' is not finite at 'n1'",
+    "shape": "output 'count' has shape (1,), declared (2,)",
+    "missing": "did not return its output 'count'",
+}
+
+
+def failing(fault: str, phase: str, blocking: bool = False, **limits: float) -> dict[str, Any]:
+    """Return a scenario in which `b`, that reads `a` and is read by `c`, fails at 5 s of 20 s."""
+    settings = {"fault": fault, "phase": phase, "at_s": 5, "blocking": blocking}
+    scenario = counters(20, a={}, b={"reads": "a", **settings}, c={"reads": "b"})
+    return {**scenario, "deadlines": {"join_s": 30, "step_s": 30, **limits}}
+
+
+def limit_s(fault: str, phase: str) -> float:
+    if fault not in ("hang", "spin"):
+        return ENDS_WITHIN_S * SLACK
+    return ((STOP_S if phase == "stop" else DEADLINE_S) + HANG_S) * SLACK
+
+
+def assert_failed(run: RealRun, fault: str, phase: str) -> None:
+    """The run says who, when and why on its screen and in its folder, and keeps what there is."""
+    status = run.wait()
+    took_s = time.monotonic() - run.fault_at()
+    print(f"seconds from fault to exit: {took_s:.2f}")
+    said, when = run.said(), {"start": None, "step": 5.0}.get(phase, 19.0)
+    assert status == 3, said
+    assert "FAILED federate 'b' " + ("before the first step" if when is None else f"at {when:g} s") in said
+    assert WHY[fault] in said
+    assert "Traceback" not in said
+    assert run.results.run["outcome"] == "failed"
+    assert (run.failure["federate"], run.failure["time_s"]) == ("b", when)
+    assert WHY[fault] in run.failure["why"]
+    assert [event["what"] for event in run.results.events] == ["started", "failed"]
+    run.assert_kept("a", when)
+    assert (run.out / "report.html").exists()
+    assert took_s < limit_s(fault, phase)
+    run.assert_nothing_left()
+
+
+TOGETHER = [
+    *(("start", fault) for fault in ("raise", "quit", "hang")),
+    *(("step", fault) for fault in WHY),
+    *(("stop", fault) for fault in ("raise", "quit", "hang")),
+]
+
+
+@pytest.mark.parametrize(("phase", "fault"), TOGETHER)
+def test_a_failure_in_one_process_ends_the_run_by_name(tmp_path: Path, phase: str, fault: str) -> None:
+    scenario = failing(fault, phase, join_s=DEADLINE_S, step_s=DEADLINE_S)
+    with started(tmp_path, scenario) as run:
+        assert_failed(run, fault, phase)
+
+
+@pytest.mark.parametrize(("phase", "fault"), [("start", "hang"), ("step", "raise"), ("step", "hang"), ("step", "nan")])
+def test_a_federate_in_a_thread_of_its_own_fails_by_name_too(tmp_path: Path, phase: str, fault: str) -> None:
+    scenario = failing(fault, phase, blocking=True, join_s=DEADLINE_S, step_s=DEADLINE_S)
+    with started(tmp_path, scenario) as run:
+        assert_failed(run, fault, phase)
+
+
+@pytest.mark.parametrize("engine", ["mosaik", "local"])
+@pytest.mark.parametrize("fault", ["raise", "hang"])
+def test_a_failure_under_another_engine_ends_the_run_by_name(tmp_path: Path, engine: str, fault: str) -> None:
+    scenario = failing(fault, "step", join_s=10, step_s=DEADLINE_S)
+    with started(tmp_path, scenario, "--engine", engine) as run:
+        assert_failed(run, fault, "step")
+
+
+def test_the_last_inputs_are_told(tmp_path: Path) -> None:
+    with started(tmp_path, failing("raise", "step")) as run:
+        run.wait()
+        assert run.failure["inputs"] == {"a.count": [5.0, 5.0]}
+
+
+def test_statistics_that_fail_are_a_failure(tmp_path: Path) -> None:
+    with started(tmp_path, failing("raise", "statistics")) as run:
+        assert run.wait() == 3
+        assert "FAILED federate 'b' at 19 s: has no statistics: RuntimeError" in run.said()
+        assert "Traceback" not in run.said()
+
+
+def test_a_kind_that_raises_while_it_is_built_is_a_problem_of_the_scenario(tmp_path: Path) -> None:
+    with started(tmp_path, failing("raise", "build")) as run:
+        assert run.wait() == 2
+        assert "/federates/b" in run.said()
+        assert "the flux capacitor is empty" in run.said()
+        assert "Traceback" not in run.said()
+
+
+def test_an_input_that_nothing_is_wired_to_is_refused_before_the_start(tmp_path: Path) -> None:
+    scenario = counters(a={"reads": "nobody"})
+    with started(tmp_path, scenario) as run:
+        assert run.wait() == 2
+        assert "/federates/a: no wire ends at a.nobody.count" in run.said()
+        assert not (run.out / "series").exists()
+
+
+APART = [("start", "raise"), ("step", "raise"), ("step", "quit"), ("step", "nan"), ("stop", "raise")]
+
+
+@pytest.mark.parametrize(("phase", "fault"), APART)
+def test_a_failure_in_a_process_of_its_own_ends_the_run_by_name(tmp_path: Path, phase: str, fault: str) -> None:
+    with started(tmp_path, failing(fault, phase), "--placement", "apart") as run:
+        assert_failed(run, fault, phase)
+
+
+@pytest.mark.parametrize(("phase", "fault"), [("start", "raise"), ("step", "raise"), ("stop", "raise")])
+def test_a_failure_in_a_process_with_a_thread_ends_the_run_by_name(tmp_path: Path, phase: str, fault: str) -> None:
+    with started(tmp_path, failing(fault, phase, blocking=True), "--placement", "apart") as run:
+        assert_failed(run, fault, phase)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+@pytest.mark.parametrize("fault", ["hang", "spin"])
+def test_a_hang_in_a_process_of_its_own_ends_at_its_deadline(tmp_path: Path, fault: str, blocking: bool) -> None:
+    with started(tmp_path, failing(fault, "step", blocking, step_s=DEADLINE_S), "--placement", "apart") as run:
+        assert_failed(run, fault, "step")
+
+
+def test_a_hang_while_stopping_in_a_process_of_its_own_ends_the_run(tmp_path: Path) -> None:
+    with started(tmp_path, failing("hang", "stop"), "--placement", "apart") as run:
+        assert_failed(run, "hang", "stop")
+
+
+@pytest.mark.parametrize("phase", ["join", "start"])
+def test_a_federate_that_never_joins_ends_the_run(tmp_path: Path, phase: str) -> None:
+    join_s = 8.0
+    with started(tmp_path, failing("hang", phase, join_s=join_s), "--placement", "apart") as run:
+        assert run.wait() == 3
+        assert "FAILED federate 'b' before the first step: ha" in run.said()  # hangs, or has not joined
+        assert time.monotonic() - run.began < join_s + 6
+        assert run.failure["federate"] == "b"
+        run.assert_nothing_left()
