@@ -21,6 +21,9 @@ NOT_FINITE, NO_TEXT = "must be a finite number", "holds half a surrogate pair, w
 BLEMISHES = (NOT_FINITE, NO_TEXT)
 """Where one of these is said of a value, nothing else needs to be said of it."""
 
+DEFAULTED = ("coupling", "deadlines")
+"""Sections that a scenario may leave out, and whose settings can be set all the same."""
+
 Path_ = tuple[str | int, ...]
 
 
@@ -212,7 +215,10 @@ def _assign(data: Any, parts: list[str], value: Any, path: str) -> Problem | Non
         elif not isinstance(at, dict):
             return Problem(pointer(parts[:depth]), f"--set {path}: {named(at)} has no {part!r}")
         elif part not in at and not last:
-            return Problem(pointer(parts[:depth]), f"--set {path}: no {part!r}" + did_you_mean(part, [*at]))
+            if depth or part not in DEFAULTED:
+                possible = [*at, *(() if depth else DEFAULTED)]
+                return Problem(pointer(parts[:depth]), f"--set {path}: no {part!r}" + did_you_mean(part, possible))
+            at[part] = {}
         if last:
             at[key] = value
         else:

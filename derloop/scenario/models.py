@@ -90,6 +90,8 @@ class ScenarioFile(Settings):
     def _whole_steps(self) -> ScenarioFile:
         if to_ns(self.duration_s) % to_ns(self.step_s):
             raise ValueError(f"duration_s {self.duration_s:g} is no multiple of step_s {self.step_s:g}")
+        if self.placement == "apart" and self.engine != "helics":
+            raise ValueError(f"placement 'apart' is HELICS's; under engine {self.engine!r} all federates are together")
         return self
 
 

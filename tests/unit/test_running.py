@@ -12,6 +12,7 @@ import pytest
 
 import derloop
 from derloop.errors import DerloopError, ScenarioError
+from derloop.scenario.loading import load
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 SHORT = SCENARIOS / "kind_opendss.json"
@@ -125,3 +126,14 @@ def test_converged_coupling_solves_what_delayed_coupling_approaches(tmp_path: Pa
         )
     ends = [derloop.open_run(tmp_path / mode).read("grid.v_pu")[1][-1] for mode in ("delayed", "converged")]
     assert ends[0] == pytest.approx(ends[1], abs=2e-5)
+
+
+def test_a_section_that_the_file_leaves_out_can_be_set() -> None:
+    scenario = load(SCENARIOS / "quickstart.json", ["coupling.mode=converged", "deadlines.step_s=7"])
+    assert scenario.file.coupling.mode == "converged"
+    assert scenario.file.deadlines.step_s == 7
+
+
+def test_processes_are_refused_under_an_engine_that_has_none() -> None:
+    with pytest.raises(ScenarioError, match="placement 'apart' is HELICS's; under engine 'local'"):
+        load(SCENARIOS / "quickstart.json", ["engine=local", "placement=apart"])
