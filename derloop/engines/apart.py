@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import queue
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from mmap import mmap
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -40,8 +42,11 @@ LAST_WORDS_S = 1.0
 SILENCE_S = 0.3
 """How much longer than a deadline a child may be silent."""
 CLOSE_S = 0.3
+PORTS = range(10_000, 32_000)
+HELICS_PORTS = range(23_000, 26_000)
+BROKER_PORTS = 8
 TRIES = 5
-"""How many pairs of ports are tried: another process may take one between our look and HELICS's."""
+"""How many times ports are tried: another process may take one between our look and HELICS's."""
 
 
 class Child:
@@ -281,23 +286,32 @@ def _ending(code: int) -> str:
     return f"ended with status {code}" if code else "left before the end of the run"
 
 
-def _free_ports() -> int:
-    """Return a port that is free on loopback, and the next one with it: HELICS takes both."""
+def _free_ports(count: int) -> int:
+    """Return the first of `count` neighbouring ports that are free on loopback.
+
+    HELICS takes two for the broker, leaves three, and gives one to each core when it joins, seconds later: they lie where
+    the system takes none for outgoing connections meanwhile, and not where other programs' HELICS looks first.
+    """
     for _ in range(100):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
+        port = PORTS.start + secrets.randbelow(len(PORTS) - count)
+        if not (port < HELICS_PORTS.stop and HELICS_PORTS.start < port + count) and _are_free(port, count):
             return port
-    raise EngineError("no two neighbouring ports are free on 127.0.0.1")
+    raise EngineError(f"no {count} neighbouring ports are free on 127.0.0.1")
+
+
+def _are_free(first: int, count: int) -> bool:
+    with ExitStack() as stack:
+        for port in range(first, first + count):
+            try:
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return True
 
 
 def _broker(units: int) -> tuple[helics.Broker, int]:
     for attempt in range(TRIES):
-        port = _free_ports()
+        port = _free_ports(BROKER_PORTS + units)
         try:
             return helics.Broker(units, CORE_TYPE, f"--port={port}"), port
         except EngineError:

@@ -71,6 +71,12 @@ class Federates:
         self._steppers = steppers
         self._until_ns, self._transport = until_ns, transport
         self._lock = threading.Lock()
+        for stepper in steppers:
+            if stepper.unit.step_ns <= (stepper.last_rank + 2) * PHASE_NS:
+                raise EngineError(
+                    f"a step of {stepper.unit.step_ns / 1e9:g} s of {stepper.unit.name!r} is too short for HELICS: "
+                    f"{stepper.last_rank + 1} units take {(stepper.last_rank + 2) * PHASE_NS / 1e9:g} s of phases"
+                )
 
     def enter(self) -> None:
         """Register and enter; from here on HELICS calls the units. Returns once entering is under way."""

@@ -232,6 +232,7 @@ class Stepper:
     def __init__(self, federation: Federation, unit: Unit, observe: Observe, cancelled: Event) -> None:
         self.unit, self._observe, self.cancelled = unit, observe, cancelled
         self.readers = readers_of(federation, unit)
+        self.last_rank = len(federation.units) - 1
         self.progress = Progress()
         self.has_started = False
         self.inbox, self.outbox = Inbox(federation, unit), Outbox(federation, unit)

@@ -72,6 +72,8 @@ def _feeder_path(feeder: str, context: Context) -> Path:
         is_file = path.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError before Python 3.13
         raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: {error}")]) from error
+    if '"' in str(path):  # no quoting of OpenDSS's holds one
+        raise PlaceError([(("feeder",), f"a path with a quotation mark cannot be given to OpenDSS: {path}")])
     if context.trust_feeder:
         if not is_file:
             raise PlaceError([(("feeder",), f"no file {feeder!r} in {context.folder}")])
@@ -234,18 +236,44 @@ class _Group:
         return seen
 
 
-def _check_terminals(context: Context) -> None:
-    """Refuse two federates that drive one load."""
+def _check_terminals(context: Context, feeder: Feeder) -> None:
+    """Refuse devices at places that the feeder does not have, of any kind, and loads that are driven twice."""
+    problems = [
+        f"{name}: {terminal.label!r} is at {terminal.bus}.{'.'.join(map(str, terminal.phases))}, which {problem}"
+        for name, terminals in context.terminals.items()
+        for terminal in terminals
+        if (problem := _misplaced(terminal, feeder))
+    ]
+    problems += _driven_twice(context)
+    if problems:
+        raise PlaceError([((), problem) for problem in problems])
+
+
+def _misplaced(terminal: Terminal, feeder: Feeder) -> str:
+    """Return why a terminal has no place in the feeder; empty where it has one."""
+    bus = feeder.buses.get(terminal.bus)
+    if bus is None:
+        return "the feeder does not have" + did_you_mean(terminal.bus, [*feeder.buses])
+    if not terminal.phases or not set(terminal.phases) <= set(bus.phases):
+        return f"is not all there: the bus has {', '.join(map(str, bus.phases))}"
+    if terminal.element and terminal.element not in feeder.loads:
+        return f"has no load {terminal.element!r}" + did_you_mean(terminal.element, [*feeder.loads])
+    return ""
+
+
+def _driven_twice(context: Context) -> list[str]:
     driven = sorted((t.element, name) for name, terminals in context.terminals.items() for t in terminals if t.element)
-    for element, drivers in groupby(driven, key=lambda pair: pair[0]):
-        names = [name for _, name in drivers]
-        if len(names) > 1:
-            raise PlaceError([((), f"load {element!r} is driven more than once, by {' and '.join(names)}")])
+    drivers = {element: [name for _, name in found] for element, found in groupby(driven, key=lambda pair: pair[0])}
+    return [
+        f"load {element!r} is driven more than once, by {' and '.join(names)}"
+        for element, names in drivers.items()
+        if len(names) > 1
+    ]
 
 
 def _build(settings: OpenDssSettings, context: Context) -> OpenDssFeeder:
-    _check_terminals(context)
     feeder = context.feeder if isinstance(context.feeder, Feeder) else Feeder(settings, context)
+    _check_terminals(context, feeder)
     try:
         return OpenDssFeeder(settings, context, feeder)
     except SolverError as error:

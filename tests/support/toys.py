@@ -19,7 +19,7 @@ def ports(sizes: Mapping[str, int]) -> dict[str, Port]:
 
 
 class Mixer:
-    """x' = cos(x + A u + t): nonlinear in every input, so a value of the wrong instant shows in all bits that follow."""
+    """x' = cos(x + A u + t): nonlinear in every input, so a value of the wrong instant shows in all that follows."""
 
     def __init__(
         self,

@@ -104,3 +104,25 @@ def test_a_feeder_that_runs_programs_needs_trust(tmp_path: Path, trust: bool) ->
         return
     with pytest.raises(PlaceError, match=r"f\.dss:3"):
         Feeder(OpenDssSettings(feeder="f.dss"), context)
+
+
+@pytest.mark.parametrize(
+    ("terminal", "why"),
+    [
+        (Terminal("x", "67x", (1,), 5.0), "'x' is at 67x.1, which the feeder does not have; did you mean"),
+        (Terminal("x", "645", (1, 2), 5.0), "'x' is at 645.1.2, which is not all there: the bus has 2, 3"),
+        (Terminal("x", "645", (), 5.0), "which is not all there"),
+        (Terminal("x", "645", (2,), 5.0, True, "645c"), "has no load '645c'; did you mean"),
+    ],
+)
+def test_a_terminal_of_any_kind_must_be_in_the_feeder(terminal: Terminal, why: str) -> None:
+    with pytest.raises(PlaceError, match=why):
+        KIND.build(settings_of(), context_of(outside=(terminal,)))
+
+
+def test_a_path_that_opendss_cannot_quote_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / 'a"b'
+    folder.mkdir()
+    (folder / "f.dss").write_text("Clear\nNew Circuit.c\n")
+    with pytest.raises(PlaceError, match="quotation mark"):
+        Feeder(OpenDssSettings(feeder="f.dss"), replace(context_of(), folder=folder))
