@@ -52,6 +52,7 @@ def run(steppers: list[Stepper], until_ns: int) -> None:
         stepper.start()
     with mosaik.World(
         {"Unit": {"python": f"{__name__}:UnitSimulator"}},
+        cache=False,  # with it, mosaik 3.6 drops a slow unit's last output before its delayed readers have seen it
         time_resolution=tick_ns / 1e9,
         skip_greetings=True,
         configure_logging=False,

@@ -71,13 +71,13 @@ def federations(draw: st.DrawFn) -> Callable[[], Federation]:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @given(make=federations())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 def test_any_wiring_gives_equal_bytes_or_is_refused(engine: str, make: Callable[[], Federation]) -> None:
     try:
         federation = make()
     except ScenarioError as refused:
         problems = refused.problems
-        assert all("loop" in p.what for p in problems)  # noqa: PT017 - whether it is refused depends on the wiring
+        assert all("loop" in p.what for p in problems)
         return
     reference = record(federation, local.run, 60)
     assert record(make(), ENGINES[engine], 60) == reference
