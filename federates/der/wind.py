@@ -29,13 +29,13 @@ from math import erf, exp, gamma, log, sqrt
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Settings, Terminal
 from federates.der import Stepped
 from federates.der.course import Allowed, read_course
+from federates.der.hysteresis import BoolArray, hysteresis
 from federates.der.instants import Instants
 from federates.der.inverter import Inverters, Smart, VoltVar
 from federates.der.placement import At, Size, Spot, place, stream
@@ -44,7 +44,6 @@ from federates.der.profile import ProfileColumn
 SLOW_WAVES, FAST_WAVES = 16, 32
 STANDARD_DENSITY = 1.225
 """kg/m3, at sea level and 15 degC: what power curves are published for."""
-BoolArray = NDArray[np.bool_]
 _Speed = Annotated[float, Field(ge=0.0, le=100.0)]
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -308,12 +307,6 @@ class WindFleet:
     def _available_kw(self) -> FloatArray:
         power_pu = self._power_pu(self._v_m_per_s * self._denser)
         return self._inverters.rated_kva * np.where(self._running, power_pu, 0.0)
-
-
-def hysteresis(value: FloatArray, low: float, high: float, was: BoolArray) -> BoolArray:
-    """Return (n,) true from `high` on, false below `low`, and as it was between."""
-    found: BoolArray = np.where(was, value >= low, value >= high)
-    return found
 
 
 def power_curve(settings: WindSettings) -> Callable[[FloatArray], FloatArray]:
