@@ -94,7 +94,8 @@ class _Series:
         if self._holds or row == len(self._time_s) - 1:
             return value
         way = (time_s - self._time_s[row]) / (self._time_s[row + 1] - self._time_s[row])
-        return value * (1.0 - way) + self._values[row + 1] * way
+        between: FloatArray = value + (self._values[row + 1] - value) * way
+        return between
 
 
 def _led(error: PlaceError, index: int) -> PlaceError:
