@@ -1,0 +1,71 @@
+"""What is wrong with the settings of a kind is refused with the pointer that leads there, before anything runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from derloop.errors import ScenarioError
+from derloop.scenario.assembly import assemble
+from derloop.scenario.loading import load
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+
+
+def problems(name: str, federate: str, **changes: Any) -> dict[str, str]:
+    """Return the problems of a shipped scenario with these settings changed, by pointer."""
+    document = json.loads((SCENARIOS / f"{name}.json").read_text())
+    overrides = [f"federates.{federate}.{key}={json.dumps(value)}" for key, value in changes.items()]
+    assert federate in document["federates"]
+    with pytest.raises(ScenarioError) as error:
+        assemble(load(SCENARIOS / f"{name}.json", overrides))
+    return {problem.pointer: problem.what for problem in error.value.problems}
+
+
+@pytest.mark.parametrize(
+    ("name", "federate", "changes", "pointer", "what"),
+    [
+        ("kind_wind", "turbines", {"rated_kva": 0}, "rated_kva", "must be more than 0"),
+        ("kind_wind", "turbines", {"restart_m_per_s": 30}, "", "restart_m_per_s 30 is more than cut_out_m_per_s 25"),
+        ("kind_wind", "turbines", {"curve": {"v_m_per_s": [3, 2], "p_pu": [0, 1]}}, "curve", "must rise"),
+        ("kind_wind", "turbines", {"wind": 200}, "wind", "200 is not allowed: 0 to 100 m/s"),
+        ("kind_ev", "spread", {"departure_h": [7, 9]}, "", "leave before it arrives"),
+        (
+            "kind_ev",
+            "depot",
+            {"at": [{"bus": "671", "visits": [{"arrives_h": 9, "departs_h": 8, "need_kwh": 1}]}]},
+            "at/0/visits/0",
+            "departs_h 8 is not after arrives_h 9",
+        ),
+        ("kind_heat_pump", "homes", {"deadband_k": 0}, "deadband_k", "greater than 0"),
+        ("kind_heat_pump", "homes", {"outside_c": {"file": "no.csv", "column": "t"}}, "outside_c/file", "is no file"),
+        ("kind_water_heater", "tanks", {"volume_l": -1}, "volume_l", "must be more than 0"),
+        ("kind_appliance", "at_once", {"deadline_h": 7}, "", "comes too early"),
+        ("kind_industrial", "plants", {"share": 2}, "share", "2 is not allowed: 0 to 1 pu"),
+        ("kind_chp", "scheduled", {"efficiency": {"load_pu": [1, 0.5, 0.2]}}, "efficiency", "must rise"),
+        ("kind_chp", "scheduled", {"min_load_pu": 0}, "min_load_pu", "greater than 0"),
+        ("kind_zip_load", "drives", {"p_zip_pu": [1, 1, 1]}, "p_zip_pu", "must add up to 1"),
+        ("kind_frequency", "system", {"over": ["turbine"]}, "over/0", "did you mean 'turbines'?"),
+    ],
+)
+def test_problem_is_named_where_it_stands(
+    name: str, federate: str, changes: dict[str, Any], pointer: str, what: str
+) -> None:
+    found = problems(name, federate, **changes)
+    where = f"/federates/{federate}/{pointer}".rstrip("/")
+    assert where in found
+    assert what in found[where]
+
+
+def test_profile_with_a_hole_is_refused_with_its_line(tmp_path: Path) -> None:
+    document = json.loads((SCENARIOS / "kind_wind.json").read_text())
+    document["federates"]["grid"]["feeder"] = "ieee13.dss"
+    (tmp_path / "ieee13.dss").write_text((SCENARIOS / "feeders/ieee13/ieee13.dss").read_text())
+    document["federates"]["turbines"]["wind"] = {"file": "w.csv", "column": "v"}
+    (tmp_path / "w.csv").write_text("time_s,v\n0,3\n600,\n90000,4\n")
+    (tmp_path / "s.json").write_text(json.dumps(document))
+    with pytest.raises(ScenarioError) as error:
+        assemble(load(tmp_path / "s.json"))
+    assert [p.pointer for p in error.value.problems] == ["/federates/turbines/wind/file"]
+    assert "line 3: v is ''" in error.value.problems[0].what
