@@ -142,9 +142,12 @@ def _silent(now_ns: int | None, until_ns: int) -> None:
 
 def _move(scenario: Scenario, federation: Federation, folder: Path, options: Options, on_progress: Progress) -> _Ending:
     """Step the federation to its end, whichever that is."""
-    if scenario.file.placement == "apart" and scenario.file.engine == "helics":
-        return _apart(scenario, federation, folder, options, on_progress)
-    return _together(scenario, federation, folder, on_progress)
+    try:
+        if scenario.file.placement == "apart":
+            return _apart(scenario, federation, folder, options, on_progress)
+        return _together(scenario, federation, folder, on_progress)
+    except KeyboardInterrupt:  # just before, or just after, the federates were at work
+        return _Ending("interrupted", text="interrupted")
 
 
 def _together(scenario: Scenario, federation: Federation, folder: Path, on_progress: Progress) -> _Ending:

@@ -211,6 +211,7 @@ class Apart:
         """Run to the end; raise FederateError with the name of the first federate that failed."""
         broker, port = _broker(len(self._federation.units))
         try:
+            on_poll()  # from now on an interruption is heard in polls, and not amid the start of a process
             for unit in self._federation.units:
                 log = self._folder / "logs" / f"{unit.members[0]}.log"
                 self.children.append(Child(unit, self._job(unit, port), log))
@@ -289,8 +290,8 @@ def _ending(code: int) -> str:
 def _free_ports(count: int) -> int:
     """Return the first of `count` neighbouring ports that are free on loopback.
 
-    HELICS takes two for the broker, leaves three, and gives one to each core when it joins, seconds later: they lie where
-    the system takes none for outgoing connections meanwhile, and not where other programs' HELICS looks first.
+    HELICS takes two for the broker, leaves three, and gives one to each core when it joins, seconds later. So they lie
+    where the system takes none for outgoing connections meanwhile, and not where other people's HELICS looks first.
     """
     for _ in range(100):
         port = PORTS.start + secrets.randbelow(len(PORTS) - count)

@@ -86,6 +86,7 @@ class Worker:
     def run(self, move: Move, until_ns: int, on_poll: Callable[[], None]) -> None:
         """Run to `until_ns`, calling `on_poll` every 50 ms; raise what failed. The federates are stopped then."""
         thread = Thread(target=self._work, args=(move, until_ns), name="derloop engine", daemon=True)
+        on_poll()
         thread.start()
         try:
             self._watch(thread, on_poll)

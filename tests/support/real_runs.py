@@ -83,10 +83,6 @@ class RealRun:
         """Return when results of `federate` are on disk: every federate is stepping then."""
         self.wait_until(lambda: any(rows_on_disk(self.out, federate)), f"no row of {federate!r} was written")
 
-    def wait_for_children(self, count: int) -> list[psutil.Process]:
-        self.wait_until(lambda: len(self.children()) >= count, f"never had {count} children")
-        return self.children()
-
     def wait_until(self, holds: Any, otherwise: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not holds():

@@ -83,7 +83,7 @@ def test_a_hundred_starts_and_stops_leave_nothing(tmp_path: Path) -> None:
         rng = random.Random(number)
         with started(tmp_path / str(number), SCENARIO, *OPTIONS) as run:
             if number % 2:
-                run.wait_for_children(1)
+                run.wait_until((run.out / "logs").exists, "never started")
                 time.sleep(rng.uniform(0.0, 3.0))
                 if run.process.poll() is None:
                     run.interrupt(rng.choice([signal.SIGINT, signal.SIGTERM]), group=rng.random() < 0.5)
