@@ -27,7 +27,13 @@ def problems(name: str, federate: str, **changes: Any) -> dict[str, str]:
     ("name", "federate", "changes", "pointer", "what"),
     [
         ("kind_wind", "turbines", {"rated_kva": 0}, "rated_kva", "must be more than 0"),
-        ("kind_wind", "turbines", {"restart_m_per_s": 30}, "", "restart_m_per_s 30 is more than cut_out_m_per_s 25"),
+        (
+            "kind_wind",
+            "turbines",
+            {"restart_m_per_s": 30},
+            "restart_m_per_s",
+            "restart_m_per_s 30 is more than cut_out_m_per_s 25",
+        ),
         ("kind_wind", "turbines", {"curve": {"v_m_per_s": [3, 2], "p_pu": [0, 1]}}, "curve", "must rise"),
         ("kind_wind", "turbines", {"wind": 200}, "wind", "200 is not allowed: 0 to 100 m/s"),
         ("kind_ev", "spread", {"departure_h": [7, 9]}, "", "leave before it arrives"),
@@ -41,7 +47,7 @@ def problems(name: str, federate: str, **changes: Any) -> dict[str, str]:
         ("kind_heat_pump", "homes", {"deadband_k": 0}, "deadband_k", "greater than 0"),
         ("kind_heat_pump", "homes", {"outside_c": {"file": "no.csv", "column": "t"}}, "outside_c/file", "is no file"),
         ("kind_water_heater", "tanks", {"volume_l": -1}, "volume_l", "must be more than 0"),
-        ("kind_appliance", "at_once", {"deadline_h": 7}, "", "comes too early"),
+        ("kind_appliance", "at_once", {"deadline_h": 7}, "deadline_h", "comes too early"),
         ("kind_industrial", "plants", {"share": 2}, "share", "2 is not allowed: 0 to 1 pu"),
         ("kind_chp", "scheduled", {"efficiency": {"load_pu": [1, 0.5, 0.2]}}, "efficiency", "must rise"),
         ("kind_chp", "scheduled", {"min_load_pu": 0}, "min_load_pu", "greater than 0"),
