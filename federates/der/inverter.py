@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
-from federates.der.smart.capability import above_minimum, in_proportion, leg, within_circle
+from federates.der.smart.capability import above_minimum, clipped, in_proportion, leg, within_circle
 from federates.der.smart.enter_service import EnterService, Service
 from federates.der.smart.held import BoolArray, Clock, Response
 from federates.der.smart.points import Function, Points, written
@@ -96,7 +96,7 @@ class Inverters:
     # --- what it sees --------------------------------------------------------------------------------
 
     def ports(self, labels: tuple[str, ...]) -> dict[str, Port]:
-        """Return the inputs that the functions need: `v_pu`, and where one looks there `v_low_pu`, `v_high_pu`, `f_hz`."""
+        """Return the inputs that the functions need: `v_pu`; `v_low_pu`, `v_high_pu`, `f_hz` if one looks there."""
         found = {"v_pu": Port("pu", labels, "coupled")}
         if self._smart.needs_extremes:
             found |= {name: Port("pu", labels, "coupled") for name in ("v_low_pu", "v_high_pu")}
@@ -267,12 +267,24 @@ class Inverters:
         pf, watt_var = self._reactive.mask("constant_pf"), self._reactive.mask("watt_var")
         p, q = self._within_circle(p_kw, q_kvar) if pf is None or not pf.all() else (p_kw, q_kvar)
         if pf is not None:
-            at_pf = in_proportion(*self._reactive.at_constant_pf(p_kw, q_kvar), self.rated_kva)
+            at_pf = self._at_constant_pf(p_kw)
             p, q = np.where(pf, at_pf[0], p), np.where(pf, at_pf[1], q)
         if watt_var is not None:
             on_curve = self._reactive.on_watt_var(p_kw, q_kvar)
             p, q = np.where(watt_var, on_curve[0], p), np.where(watt_var, on_curve[1], q)
         return p, q
+
+    def _at_constant_pf(self, p_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return P and Q (n,): lowered in proportion where they do not fit.
+
+        Q of a lag is cut at the capability; P then has the room that this leaves.
+        """
+        p, q = in_proportion(*self._reactive.at_constant_pf(p_kw), self.rated_kva)
+        share, lags = self._share(p), self._reactive.pf_responds
+        capable = np.maximum(np.minimum(q, self._q_most * share), self._q_least * share)
+        beyond = lags & ((q > self._q_most) | (q < self._q_least))
+        p = np.where(beyond, clipped(p_kw, leg(self.rated_kva, capable)), p)
+        return p, np.where(lags, capable, q)
 
     def _within_circle(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
         if self._smart.priority == "active-above-minimum":

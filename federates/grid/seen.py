@@ -28,7 +28,7 @@ class Phases(NamedTuple):
     """
 
     v: ComplexArray
-    count: NDArray[np.intp]
+    used: NDArray[np.intp]
 
 
 def voltage(phases: Phases, sees: Seen) -> FloatArray:
@@ -36,13 +36,15 @@ def voltage(phases: Phases, sees: Seen) -> FloatArray:
     magnitude = np.abs(phases.v)
     if sees == "worst":
         worst = np.abs(magnitude - 1.0).argmax(axis=1)
-        return magnitude[np.arange(len(magnitude)), worst]
-    real = np.arange(magnitude.shape[1]) < phases.count[:, None]
-    mean: FloatArray = (magnitude * real).sum(axis=1) / phases.count
+        farthest: FloatArray = magnitude[np.arange(len(magnitude)), worst]
+        return farthest
+    real = np.arange(magnitude.shape[1]) < phases.used[:, None]
+    mean: FloatArray = (magnitude * real).sum(axis=1) / phases.used
     if sees == "mean" or magnitude.shape[1] < 3:
         return mean
     v1, v2, v3 = phases.v.T[:3]
-    return np.where(phases.count == 3, np.abs(v1 + A * v2 + A * A * v3) / 3.0, mean)
+    positive: FloatArray = np.where(phases.used == 3, np.abs(v1 + A * v2 + A * A * v3) / 3.0, mean)
+    return positive
 
 
 def extremes(phases: Phases) -> tuple[FloatArray, FloatArray]:
@@ -52,6 +54,6 @@ def extremes(phases: Phases) -> tuple[FloatArray, FloatArray]:
     if magnitude.shape[1] < 3:
         return low, high
     between = np.abs(phases.v - np.roll(phases.v, -1, axis=1)) / 3**0.5
-    three = phases.count == 3
+    three = phases.used == 3
     low = np.where(three, np.minimum(low, between.min(axis=1)), low)
     return low, np.where(three, np.maximum(high, between.max(axis=1)), high)

@@ -78,4 +78,5 @@ def _rate(size: FloatArray, seconds: FloatArray) -> FloatArray:
     """Return `size` per second; infinite for 0 s."""
     shape = np.broadcast_shapes(size.shape, seconds.shape)
     rate = np.full(shape, np.inf)
-    return np.divide(size, seconds, out=rate, where=np.broadcast_to(seconds > 0.0, shape))
+    np.divide(size, seconds, out=rate, where=np.broadcast_to(seconds > 0.0, shape))
+    return rate

@@ -182,11 +182,16 @@ class ReactivePower:
         """Return the devices (n,) that have this function; None where none has."""
         return self._masks.get(function) if self._targets else None
 
-    def at_constant_pf(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return P and Q (n,) at the power factor, for what responds at once: the rating lowers both."""
-        responds = np.broadcast_to(self._responses_s["constant_pf"] > 0.0, p_kw.shape)
-        p_at_once = np.minimum(np.maximum(p_kw, -self.p_most_kw), self.p_most_kw)
-        return np.where(responds, p_kw, p_at_once), np.where(responds, q_kvar, np.abs(p_at_once) * self._tan)
+    @property
+    def pf_responds(self) -> BoolArray:
+        """Where, (1,) or (n,), a constant power factor is followed with a lag; elsewhere Q follows P at once."""
+        return self._responses_s["constant_pf"] > 0.0
+
+    def at_constant_pf(self, p_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return P and Q (n,) of the constant power factor: as the lag has it, or at once what the rating carries."""
+        at_once = np.minimum(np.maximum(p_kw, -self.p_most_kw), self.p_most_kw)
+        lags = self.pf_responds
+        return np.where(lags, p_kw, at_once), np.where(lags, self._lag.state.now, np.abs(at_once) * self._tan)
 
     def on_watt_var(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return P and Q (n,) in the circle, on the curve where the rating cuts."""
