@@ -5,50 +5,30 @@
 
 All powers are positive when injected. Each function has its file in `federates.der.smart`, with its equations,
 numbers, ranges and sources. A second call for the same instant starts from the state at the last instant.
+
+A large fleet is stepped in blocks: the arrays of a block stay in the processor's cache from one function to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from derloop.contract import FloatArray, Port, Values
-from derloop.errors import did_you_mean
-from federates.der.smart.capability import above_minimum, clipped, in_proportion, leg, within_circle
-from federates.der.smart.enter_service import EnterService, Service
-from federates.der.smart.held import BoolArray, Clock, Response
-from federates.der.smart.points import Function, Points, written
-from federates.der.smart.priority import ActivePower, Band
-from federates.der.smart.reactive_power import ReactivePower
-from federates.der.smart.ride_through import Cessation, RideThrough
-from federates.der.smart.settings import IN_HZ, REACTIVE, Smart
-from federates.der.smart.trip import FrequencyTrip, Trips, VoltageTrip, either, frequency_trips, voltage_trips
+from federates.der.smart.block import Block, Seen
+from federates.der.smart.capability import leg, within_circle
+from federates.der.smart.held import BoolArray, Response
+from federates.der.smart.priority import Band
+from federates.der.smart.settings import Smart
 from federates.der.smart.volt_var import PRESETS, VoltVar
 
 __all__ = ["PRESETS", "Inverters", "Response", "Seen", "Smart", "VoltVar", "leg", "within_circle"]
 
-ACTIVE: Final = ("volt_watt", "frequency_droop", "active_power_limit", "ramp")
-ABNORMAL: Final[Mapping[str, type[Function]]] = {
-    "voltage_trip": VoltageTrip,
-    "frequency_trip": FrequencyTrip,
-    "ride_through": RideThrough,
-    "enter_service": EnterService,
-}
-FUNCTIONS: Final = (*REACTIVE, *ACTIVE, *ABNORMAL)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What n inverters see at their terminals: voltages (n,), pu; frequency (1,) or (n,), Hz."""
-
-    v_pu: FloatArray
-    low_pu: FloatArray
-    high_pu: FloatArray
-    f_hz: FloatArray
+BLOCK: Final = 8192
+"""Devices in one block."""
 
 
 class Inverters:
@@ -67,31 +47,11 @@ class Inverters:
 
         q_full_above_p_pu: below this active power, pu of rated kVA, the reactive capability falls in proportion.
         """
-        self.rated_kva, self._seed = rated_kva, seed
-        self._rated_kw = rated_kva if rated_kw is None else rated_kw
-        self._smart, self._q_full_above_p_pu = smart, q_full_above_p_pu
-        self._q_most, self._q_least = smart.q_injected_max_pu * rated_kva, -smart.q_absorbed_max_pu * rated_kva
+        self.rated_kva, self._smart = rated_kva, smart
+        rated_kw = rated_kva if rated_kw is None else rated_kw
+        self._slices = [slice(first, first + BLOCK) for first in range(0, max(rated_kva.size, 1), BLOCK)]
+        self._blocks = [Block(smart, rated_kva[s], rated_kw[s], seed, s.start, q_full_above_p_pu) for s in self._slices]
         self._f_nominal_hz = np.array([float(smart.f_nominal_hz)])
-        self._clock = Clock()
-        self._reactive = ReactivePower(smart, self._rated_kw, rated_kva, self._clock)
-        self._active = ActivePower(smart, self._rated_kw, self._clock)
-        self._output_kw = self._clock.state(rated_kva.size)
-        self._points: dict[str, Points] = {}
-        self._voltage_trips: Trips | None = None
-        self._frequency_trips: Trips | None = None
-        self._cessation: Cessation | None = None
-        self._service: Service | None = None
-        self._returns = False
-        self._permitted: BoolArray | None = None
-        self._take_settings()
-
-    def _take_settings(self) -> None:
-        everyone = np.ones(self.rated_kva.size, np.bool_)
-        for name in ABNORMAL:
-            if getattr(self._smart, name) is not None:
-                self._adjust_abnormal(name, {}, everyone)
-        if not self._smart.permit_service:
-            self.set_permit_service(~everyone)
 
     # --- what it sees --------------------------------------------------------------------------------
 
@@ -119,73 +79,33 @@ class Inverters:
         the function is on. Of the reactive functions a device has one: the last that was switched on.
         Raises ValueError, and changes nothing, for a name that is not, and for a number outside the standard's range.
         """
-        if function not in FUNCTIONS:
-            raise ValueError(f"no function {function!r}{did_you_mean(function, FUNCTIONS)}")
-        if function in IN_HZ and not self._smart.needs_frequency:
-            raise ValueError(f"{function} needs the input f_hz: switch on one of {', '.join(IN_HZ)} in the settings")
-        where = np.broadcast_to(np.asarray(on, dtype=np.bool_), self.rated_kva.shape).copy()
-        if function in REACTIVE:
-            self._reactive.adjust(function, changes, where)
-        elif function in ACTIVE:
-            self._active.adjust(function, changes, where)
-        else:
-            self._adjust_abnormal(function, changes, where)
+        where = self._everywhere(on)
+        arrays = {name: np.asarray(value, dtype=np.float64) for name, value in changes.items()}
+        for name, value in arrays.items():
+            if value.shape not in ((), (1,), self.rated_kva.shape):
+                raise ValueError(f"{function}.{name} has shape {value.shape}, not one number or {self.rated_kva.shape}")
+        parts = [{name: _part(value, s, self.rated_kva.size) for name, value in arrays.items()} for s in self._slices]
+        for block, part in zip(self._blocks, parts, strict=True):
+            block.check(function, part)
+        for block, part, s in zip(self._blocks, parts, self._slices, strict=True):
+            block.adjust(function, part, where[s])
 
     def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
         """Follow these curves from now on, as written from outside: points (n, k), a device with `on` (n,) 0 has none.
 
         The lag goes on from where it is. The last point of a shorter curve stands repeated to the end of its row.
         """
-        self._reactive.set_volt_var(on > 0.0, v_pu, q_kvar, response_s)
+        for block, s in zip(self._blocks, self._slices, strict=True):
+            block.set_volt_var(on[s], v_pu[s], q_kvar[s], response_s)
 
     def set_permit_service(self, permitted: ArrayLike) -> None:
         """Permit service, or not, from the next step on: (n,) or one for all."""
-        where = np.broadcast_to(np.asarray(permitted, dtype=np.bool_), self.rated_kva.shape).copy()
-        self._permitted = None if where.all() else where
-        self._need_service()
+        where = self._everywhere(permitted)
+        for block, s in zip(self._blocks, self._slices, strict=True):
+            block.set_permit_service(where[s])
 
-    def _adjust_abnormal(self, function: str, changes: Mapping[str, ArrayLike], on: BoolArray) -> None:
-        settings: Any = getattr(self._smart, function) or ABNORMAL[function]()
-        f_nominal_hz = self._smart.f_nominal_hz
-        before = self._points.get(function) or settings.points(f_nominal_hz)
-        points = written(before, changes, on.size, function)
-        settings.check(points, f_nominal_hz)
-        self._points[function] = points
-        if function == "enter_service":
-            self._need_service()
-            self._returns = bool(on.any())
-            assert self._service
-            self._service.set(points, on)
-        elif function == "ride_through":
-            self._set_ride_through(settings, points, on)
-        else:
-            self._set_trips(function, points, on)
-
-    def _need_service(self) -> None:
-        if self._service is None:
-            settings = self._smart.enter_service or EnterService()
-            points = settings.points(self._smart.f_nominal_hz)
-            self._service = Service(settings, points, self.rated_kva, self._seed, self._clock)
-            if self._smart.enter_service is None:
-                self._service.set(points, np.zeros(self.rated_kva.size, np.bool_))
-
-    def _set_ride_through(self, settings: RideThrough, points: Points, on: BoolArray) -> None:
-        if self._cessation is None:
-            self._cessation = Cessation(settings.category, points, on.size, self._clock)
-        self._cessation.set(points, on)
-
-    def _set_trips(self, function: str, points: Points, on: BoolArray) -> None:
-        self._need_service()
-        n = on.size
-        points = {
-            k: v if k.endswith("_s") else np.where(on, v, -np.inf if k[0] == "u" else np.inf) for k, v in points.items()
-        }
-        if function == "voltage_trip":
-            self._voltage_trips = self._voltage_trips or voltage_trips(points, n, self._clock)
-            self._voltage_trips.set(points)
-        else:
-            self._frequency_trips = self._frequency_trips or frequency_trips(points, n, self._clock)
-            self._frequency_trips.set(points)
+    def _everywhere(self, value: ArrayLike) -> BoolArray:
+        return np.broadcast_to(np.asarray(value, dtype=np.bool_), self.rated_kva.shape).copy()
 
     # --- behaviour -----------------------------------------------------------------------------------
 
@@ -197,126 +117,51 @@ class Inverters:
         wanted_kw: what the source would do. band_kw: the least and the most that it can do.
         limit_kw: a limit of active power from outside, if there is one.
         """
-        self._clock.move(now_ns)
-        out = self._out_of_service(seen)
-        wanted_kw = self._active.wanted_kw(
-            seen.v_pu, seen.f_hz, wanted_kw, band_kw, limit_kw, self._output_kw.then, self._enter_ramp()
-        )
-        if out is not None:
-            self._active.reset(out)
-            wanted_kw = np.where(out, 0.0, wanted_kw)
-        q_kvar = self._capable_kvar(seen.v_pu, wanted_kw, self._share(wanted_kw), out)
-        p_kw, q_kvar = self.within_rating(wanted_kw, q_kvar)
-        if self._smart.current_max_pu is not None:
-            carried = self._smart.current_max_pu * seen.v_pu * self.rated_kva
-            p_kw, q_kvar = within_circle(p_kw, q_kvar, carried, "reactive")
-        p_kw, q_kvar = self._cut(p_kw, q_kvar, out, self._ceased(seen, out))
-        self._output_kw.now[:] = p_kw
+        p_kw, q_kvar = np.empty(self.rated_kva.shape), np.empty(self.rated_kva.shape)
+        for block, s in zip(self._blocks, self._slices, strict=True):
+            limit = None if limit_kw is None else limit_kw[s]
+            part = seen if len(self._blocks) == 1 else seen.part(s)
+            p_kw[s], q_kvar[s] = block.step(now_ns, part, wanted_kw[s], (band_kw[0][s], band_kw[1][s]), limit)
         return p_kw, q_kvar
-
-    def _out_of_service(self, seen: Seen) -> BoolArray | None:
-        if self._service is None:
-            return None
-        trip = None if self._voltage_trips is None else self._voltage_trips.due(seen.low_pu, seen.high_pu)
-        if self._frequency_trips is not None:
-            trip = either(trip, self._frequency_trips.due(seen.f_hz, seen.f_hz))
-        return self._service.update(seen.low_pu, seen.high_pu, seen.f_hz, trip, self._permitted)
-
-    def _enter_ramp(self) -> FloatArray | None:
-        if self._service is None or not self._service.is_ramping:
-            return None
-        ramp: FloatArray = self._service.ramp.now
-        return ramp
-
-    def _ceased(self, seen: Seen, out: BoolArray | None) -> BoolArray | None:
-        if self._cessation is None:
-            return None
-        return self._cessation.ceased(seen.low_pu, seen.high_pu, None if out is None else ~out)
-
-    @staticmethod
-    def _cut(
-        p_kw: FloatArray, q_kvar: FloatArray, out: BoolArray | None, ceased: BoolArray | None
-    ) -> tuple[FloatArray, FloatArray]:
-        off = either(out, ceased)
-        if off is None:
-            return p_kw, q_kvar
-        return np.where(off, 0.0, p_kw), np.where(off, 0.0, q_kvar)
-
-    def _share(self, p_kw: FloatArray) -> FloatArray | float:
-        full = self._q_full_above_p_pu
-        return np.clip(np.abs(p_kw) / (full * self.rated_kva), 0.0, 1.0) if full > 0.0 else 1.0
 
     def q_kvar(
         self, now_ns: int, v_pu: FloatArray, share: FloatArray | float = 1.0, p_kw: FloatArray | None = None
     ) -> FloatArray:
         """Return the reactive power (n,) that the functions ask for, within `share` of the capability."""
-        self._clock.move(now_ns)
-        return self._capable_kvar(v_pu, self._rated_kw if p_kw is None else p_kw, share, None)
-
-    def _capable_kvar(
-        self, v_pu: FloatArray, p_kw: FloatArray, share: FloatArray | float, out: BoolArray | None
-    ) -> FloatArray:
-        if not self._reactive.is_on:
-            return np.zeros(self.rated_kva.shape)
-        wanted = self._reactive.wanted_kvar(v_pu, p_kw, out)
-        q_kvar = np.minimum(wanted, self._q_most * share)
-        return np.maximum(q_kvar, self._q_least * share, out=q_kvar)
+        shares = np.broadcast_to(np.asarray(share, dtype=np.float64), v_pu.shape)
+        return self._joined(lambda b, s: b.q_kvar(now_ns, v_pu[s], shares[s], None if p_kw is None else p_kw[s]))
 
     def within_rating(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return both powers (n,) as the rating can carry them; with constant power factor Q follows P."""
-        pf, watt_var = self._reactive.mask("constant_pf"), self._reactive.mask("watt_var")
-        p, q = self._within_circle(p_kw, q_kvar) if pf is None or not pf.all() else (p_kw, q_kvar)
-        if pf is not None:
-            at_pf = self._at_constant_pf(p_kw)
-            p, q = np.where(pf, at_pf[0], p), np.where(pf, at_pf[1], q)
-        if watt_var is not None:
-            on_curve = self._reactive.on_watt_var(p_kw, q_kvar)
-            p, q = np.where(watt_var, on_curve[0], p), np.where(watt_var, on_curve[1], q)
+        p, q = np.empty(p_kw.shape), np.empty(p_kw.shape)
+        for block, s in zip(self._blocks, self._slices, strict=True):
+            p[s], q[s] = block.within_rating(p_kw[s], q_kvar[s])
         return p, q
-
-    def _at_constant_pf(self, p_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return P and Q (n,): lowered in proportion where they do not fit.
-
-        Q of a lag is cut at the capability; P then has the room that this leaves.
-        """
-        p, q = in_proportion(*self._reactive.at_constant_pf(p_kw), self.rated_kva)
-        share, lags = self._share(p), self._reactive.pf_responds
-        capable = np.maximum(np.minimum(q, self._q_most * share), self._q_least * share)
-        beyond = lags & ((q > self._q_most) | (q < self._q_least))
-        p = np.where(beyond, clipped(p_kw, leg(self.rated_kva, capable)), p)
-        return p, np.where(lags, capable, q)
-
-    def _within_circle(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
-        if self._smart.priority == "active-above-minimum":
-            return above_minimum(p_kw, q_kvar, self.rated_kva, self._smart.category)
-        return within_circle(p_kw, q_kvar, self.rated_kva, self._smart.priority)
 
     @property
     def p_most_kw(self) -> FloatArray:
         """Most active power (n,) that the power factor leaves, injected or drawn."""
-        return self._reactive.p_most_kw
+        return self._joined(lambda b, _: b.p_most_kw)
 
     def p_room_kw(self, q_kvar: FloatArray) -> FloatArray:
         """Return the most active power (n,) beside `q_kvar`, injected or drawn; 0 out of service."""
-        if (
-            not self._reactive.is_on
-            or self._smart.priority == "active"
-            or self._reactive.mask("constant_pf") is not None
-        ):
-            room = self.p_most_kw
-        else:
-            room = leg(self.rated_kva, q_kvar)
-        return room if self._service is None else np.where(self._service.in_service.now, room, 0.0)
+        return self._joined(lambda b, s: b.p_room_kw(q_kvar[s]))
 
     @property
     def in_service(self) -> BoolArray:
         """Who is in service (n,)."""
-        if self._service is None:
-            return np.ones(self.rated_kva.shape, np.bool_)
-        found: BoolArray = self._service.in_service.now
-        return found
+        return np.concatenate([b.in_service for b in self._blocks])
 
     @property
     def may_trip(self) -> BoolArray:
-        """See `Cessation.may_trip`."""
-        return self._cessation.may_trip if self._cessation else np.zeros(self.rated_kva.shape, np.bool_)
+        """Where (n,) the time that the standard obliges to ride through is over. The model stays connected."""
+        return np.concatenate([b.may_trip for b in self._blocks])
+
+    def _joined(self, of: Callable[[Block, slice], FloatArray]) -> FloatArray:
+        if len(self._blocks) == 1:
+            return of(self._blocks[0], self._slices[0])
+        return np.concatenate([of(b, s) for b, s in zip(self._blocks, self._slices, strict=True)])
+
+
+def _part(value: NDArray[np.float64], s: slice, n: int) -> NDArray[np.float64]:
+    return value[s] if value.shape == (n,) and n > 1 else value

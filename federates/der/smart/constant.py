@@ -14,22 +14,34 @@ import numpy as np
 from pydantic import Field
 
 from derloop.contract import FloatArray
-from derloop.kind import Settings
 from federates.der.smart.points import Function, Points, Ranges
 
 MOST_RESPONSE_S = 10.0
+LEAST_PF = 1e-3
 
 
-class ConstantPf(Settings):
+class ConstantPf(Function):
     """Reactive power in a fixed proportion to active power."""
 
-    pf: float = Field(gt=0.0, le=1.0, description="Power factor, magnitude.", examples=[0.95])
+    pf: float = Field(ge=LEAST_PF, le=1.0, description="Power factor, magnitude.", examples=[0.95])
     reactive: Literal["injected", "absorbed"] = Field(
         default="absorbed", description="Whether reactive power is injected or absorbed.", examples=["absorbed"]
     )
     response_s: float = Field(
         default=0.0, ge=0.0, le=MOST_RESPONSE_S, description="Open-loop response time, s; 0: at once.", examples=[10.0]
     )
+
+    def defaults(self) -> Mapping[str, float]:
+        return {"pf": 1.0, "injects": 0.0, "response_s": 0.0}
+
+    @property
+    def injects(self) -> float:
+        """1 where reactive power is injected, 0 where it is absorbed."""
+        return float(self.reactive == "injected")
+
+    def ranges(self, at: Points) -> Ranges:
+        del at
+        return {"pf": (LEAST_PF, 1.0), "injects": (0.0, 1.0), "response_s": (0.0, MOST_RESPONSE_S)}
 
 
 class ConstantQ(Function):

@@ -65,9 +65,12 @@ class EnterService(Function):
 class Service:
     """Which of n devices are in service, and how far each has come on its ramp."""
 
-    def __init__(self, settings: EnterService, points: Points, rated_kva: FloatArray, seed: int, clock: Clock) -> None:
+    def __init__(
+        self, settings: EnterService, points: Points, rated_kva: FloatArray, seed: tuple[int, int], clock: Clock
+    ) -> None:
+        """seed: of the fleet, and the number of the first device in it."""
         n = rated_kva.size
-        self._clock, self._seed = clock, seed
+        self._clock, (self._seed, self._first) = clock, seed
         self._small = rated_kva < RANDOM_BELOW_KVA
         self._conditions = Timer(n, clock)
         starts = settings.starts_in_service
@@ -125,7 +128,7 @@ class Service:
         if held is None or not self._random_s.any():
             return held if held is not None else np.zeros(good.shape, np.bool_)
         since_ns: NDArray[np.int64] = self._conditions.since_ns.now
-        chance = hashed(self._seed, np.arange(good.size), since_ns)
+        chance = hashed(self._seed, self._first + np.arange(good.size), since_ns)
         return held & (since_ns <= self._clock.now_ns - self._delay_ns - ns(chance * self._random_s))
 
     @property

@@ -9,7 +9,7 @@ the disturbance and may exceed the active-power limit; volt-watt caps everything
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,10 +20,16 @@ from federates.der.smart.capability import clipped
 from federates.der.smart.curve import Curve
 from federates.der.smart.droop import Droop, FrequencyDroop
 from federates.der.smart.held import BoolArray, Clock, Response
-from federates.der.smart.points import Points, written
+from federates.der.smart.points import Function, Points, written
 from federates.der.smart.settings import Smart
 from federates.der.smart.volt_watt import VoltWatt, volt_watt_curve
 
+KINDS: Final[Mapping[str, type[Function]]] = {
+    "volt_watt": VoltWatt,
+    "frequency_droop": FrequencyDroop,
+    "active_power_limit": ActivePowerLimit,
+    "ramp": Ramp,
+}
 Band = tuple[FloatArray, FloatArray]
 """The least and the most (n,) that the source can do, kW."""
 
@@ -47,20 +53,24 @@ class ActivePower:
 
     def adjust(self, function: str, changes: Mapping[str, ArrayLike], on: BoolArray) -> None:
         """Use these numbers of `function` from now on, where `on` (n,); elsewhere it is off."""
-        kinds: Mapping[str, Any] = {
-            "volt_watt": (VoltWatt, self._set_volt_watt),
-            "frequency_droop": (FrequencyDroop, self._set_droop),
-            "active_power_limit": (ActivePowerLimit, self._set_limit),
-            "ramp": (Ramp, self._set_ramp),
+        points = self.checked(function, changes)
+        self._points[function], self._on[function] = points, on
+        setters = {
+            "volt_watt": self._set_volt_watt,
+            "frequency_droop": self._set_droop,
+            "active_power_limit": self._set_limit,
+            "ramp": self._set_ramp,
         }
-        kind, use = kinds[function]
-        settings = getattr(self._smart, function) or kind()
+        setters[function](points, on)
+
+    def checked(self, function: str, changes: Mapping[str, ArrayLike]) -> Points:
+        """Return the numbers of `function` with `changes`. Raises ValueError for one that may not be."""
+        settings: Function = getattr(self._smart, function) or KINDS[function]()
         f_nominal_hz = self._smart.f_nominal_hz
         before = self._points.get(function) or settings.points(f_nominal_hz)
-        points = written(before, changes, on.size, function)
+        points = written(before, changes, self._rated_kw.size, function)
         settings.check(points, f_nominal_hz)
-        self._points[function], self._on[function] = points, on
-        use(points, on)
+        return points
 
     def _set_volt_watt(self, points: Points, on: BoolArray) -> None:
         if self._volt_watt is None:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derloop.contract import FloatArray
-from federates.der.smart.constant import ConstantQ, tan_phi
+from federates.der.smart.constant import ConstantPf, ConstantQ, tan_phi
 from federates.der.smart.curve import Curve
 from federates.der.smart.held import BoolArray, Clock, Response
-from federates.der.smart.points import Points, written
+from federates.der.smart.points import Function, Points, written
 from federates.der.smart.settings import REACTIVE, Smart
 from federates.der.smart.volt_var import StandardVoltVar, VrefTracking, standard_curve
 from federates.der.smart.watt_var import WattVar, crossing, watt_var_curve
@@ -46,9 +46,8 @@ class ReactivePower:
                 self._vref = VrefTracking(everyone.size, curve.vref_pu, curve.autonomous_vref, self._clock)
             shared = Curve(np.array(curve.v_pu)[:, None], np.array(curve.q_pu)[:, None])
             self._follow(shared, np.array([curve.response_s]), everyone)
-        if pf := smart.constant_pf:
-            points = {"pf": pf.pf, "injects": float(pf.reactive == "injected"), "response_s": pf.response_s}
-            self._set_constant_pf({name: np.array([value]) for name, value in points.items()}, everyone)
+        if smart.constant_pf:
+            self._set_constant_pf(smart.constant_pf.points(), everyone)
         if smart.constant_q:
             self._set_constant_q(smart.constant_q.points(), everyone)
         if smart.watt_var:
@@ -56,41 +55,40 @@ class ReactivePower:
 
     # --- settings ------------------------------------------------------------------------------------
 
+    def checked(self, function: str, changes: Mapping[str, ArrayLike]) -> Points:
+        """Return the numbers of `function` with `changes`. Raises ValueError for one that may not be."""
+        settings = self._settings(function)
+        before = self._points.get(function) or settings.points()
+        points = written(before, changes, self._rated_kva.size, function)
+        settings.check(points)
+        return points
+
     def adjust(self, function: str, changes: Mapping[str, ArrayLike], on: BoolArray) -> None:
         """Use these numbers of `function` from now on, where `on` (n,); where it was on and is not now, nothing is."""
-        {
-            "constant_pf": self._adjust_constant_pf,
-            "constant_q": self._adjust_constant_q,
-            "volt_var": self._adjust_volt_var,
-            "watt_var": self._adjust_watt_var,
-        }[function](changes, on)
+        points = self.checked(function, changes)
+        if function == "volt_var":
+            self._points["volt_var"] = points
+            self._follow(standard_curve(points), points["response_s"], on)
+        else:
+            setters = {
+                "constant_pf": self._set_constant_pf,
+                "constant_q": self._set_constant_q,
+                "watt_var": self._set_watt_var,
+            }
+            setters[function](points, on)
 
-    def _adjust_constant_pf(self, changes: Mapping[str, ArrayLike], on: BoolArray) -> None:
-        default = {"pf": np.ones(1), "injects": np.zeros(1), "response_s": np.zeros(1)}
-        points = written(self._points.get("constant_pf", default), changes, on.size, "constant_pf")
-        if not ((points["pf"] > 0.0) & (points["pf"] <= 1.0)).all():
-            raise ValueError("pf must be more than 0 and at most 1")
-        self._set_constant_pf(points, on)
-
-    def _adjust_constant_q(self, changes: Mapping[str, ArrayLike], on: BoolArray) -> None:
-        settings = self._smart.constant_q or ConstantQ(q_pu=0.0)
-        points = written(self._points.get("constant_q", settings.points()), changes, on.size, "constant_q")
-        settings.check(points)
-        self._set_constant_q(points, on)
-
-    def _adjust_watt_var(self, changes: Mapping[str, ArrayLike], on: BoolArray) -> None:
-        settings = self._smart.watt_var or WattVar(category=self._smart.category)
-        points = written(self._points.get("watt_var", settings.points()), changes, on.size, "watt_var")
-        settings.check(points)
-        self._set_watt_var(points, on)
-
-    def _adjust_volt_var(self, changes: Mapping[str, ArrayLike], on: BoolArray) -> None:
-        given = self._smart.volt_var
-        settings = given if isinstance(given, StandardVoltVar) else StandardVoltVar(category=self._smart.category)
-        points = written(self._points.get("volt_var", settings.points()), changes, on.size, "volt_var")
-        settings.check(points)
-        self._points["volt_var"] = points
-        self._follow(standard_curve(points), points["response_s"], on)
+    def _settings(self, function: str) -> Function:
+        given = getattr(self._smart, function)
+        if isinstance(given, Function):
+            return given
+        category = self._smart.category
+        none = {
+            "constant_pf": lambda: ConstantPf(pf=1.0),
+            "constant_q": lambda: ConstantQ(q_pu=0.0),
+            "volt_var": lambda: StandardVoltVar(category=category),
+            "watt_var": lambda: WattVar(category=category),
+        }
+        return none[function]()
 
     def set_volt_var(self, on: BoolArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
         """Follow any curves from now on, as written from outside: points (n, k), pu and kvar."""
