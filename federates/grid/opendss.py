@@ -136,7 +136,7 @@ class OpenDssFeeder:
 
         inputs: `<federate>.p_kw`, `<federate>.q_kvar`, kW and kvar.
         Returns `v_pu` (pu of each bus's line-to-neutral base), `head_kw` and `head_kvar` (drawn from the bulk system),
-        `losses_kw`, `taps`, and what devices see (`seen.py`): `<federate>.v_pu`, `v_low_pu` and `v_high_pu`.
+        `losses_kw`, `taps`, and what devices see (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`.
         Raises SolverError where OpenDSS finds no solution or a collapsed one.
         """
         if now_ns == self._now_ns:

@@ -93,7 +93,7 @@ def parameters(smart: Smart, q_full_above_p_pu: float = 0.0) -> dict[str, Any]:
             continue
         if name in ENABLE:
             found[ENABLE[name]] = True
-        found |= {theirs: value for theirs, value in _numbers(name, function, smart, mapping)}
+        found |= dict(_numbers(name, function, smart, mapping))
     found |= capability(smart, q_full_above_p_pu)
     return head | found
 

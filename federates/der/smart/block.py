@@ -13,7 +13,7 @@ from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
 from federates.der.smart.capability import above_minimum, clipped, in_proportion, leg, within_circle
 from federates.der.smart.enter_service import EnterService, Service
-from federates.der.smart.held import BoolArray, Clock
+from federates.der.smart.held import BoolArray, Clock, State
 from federates.der.smart.points import Function, Points, written
 from federates.der.smart.priority import ActivePower, Band
 from federates.der.smart.reactive_power import ReactivePower
@@ -195,11 +195,8 @@ class Block:
             trip = either(trip, self._frequency_trips.due(seen.f_hz, seen.f_hz))
         return self._service.update(seen.low_pu, seen.high_pu, seen.f_hz, trip, self._permitted)
 
-    def _enter_ramp(self) -> FloatArray | None:
-        if self._service is None or not self._service.is_ramping:
-            return None
-        ramp: FloatArray = self._service.ramp.now
-        return ramp
+    def _enter_ramp(self) -> State | None:
+        return self._service.ramp if self._service is not None and self._service.is_ramping else None
 
     def _ceased(self, seen: Seen, out: BoolArray | None) -> BoolArray | None:
         if self._cessation is None:

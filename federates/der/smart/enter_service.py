@@ -105,7 +105,7 @@ class Service:
         if not now.all():
             now |= self._ready(low_pu, high_pu, f_hz, permitted)
         else:
-            self._conditions.since_ns.now.fill(self._clock.now_ns)
+            self._conditions.rest()
         if trip is not None:
             now &= ~trip
         if permitted is not None:
@@ -133,7 +133,7 @@ class Service:
 
     @property
     def is_ramping(self) -> bool:
-        """Whether any device is not at the end of its ramp."""
+        """Whether any device is not at the end of its ramp, or has just come there."""
         return self._ramping
 
     def _go_up(self, in_service: BoolArray) -> None:
@@ -143,7 +143,7 @@ class Service:
         else:
             np.minimum(self.ramp.then + self._clock.elapsed_s * self._per_s, 1.0, out=ramp)
         ramp *= in_service
-        self._ramping = bool(ramp.min() < 1.0)
+        self._ramping = bool(ramp.min() < 1.0 or self.ramp.then.min() < 1.0)
 
 
 def hashed(seed: int, device: NDArray[np.int64], instant_ns: NDArray[np.int64]) -> FloatArray:

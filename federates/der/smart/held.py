@@ -113,24 +113,40 @@ class Response:
 
 
 class Timer:
-    """For how long a condition has held without a break, in whole ns: no sum that could drift."""
+    """For how long a condition has held without a break, in whole ns: no sum that could drift.
+
+    While it holds nowhere only that is noted, and the array is left as it is.
+    """
 
     def __init__(self, n: int, clock: Clock) -> None:
         self._clock = clock
         self.since_ns = clock.state(n, 0, np.int64)
+        self._idle = clock.state(1, True, np.bool_)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.since_ns.now.shape
+
+    def rest(self) -> None:
+        """Note that the condition holds nowhere."""
+        self._idle.now[0] = True
 
     def has_held(self, condition: BoolArray, least_ns: NDArray[np.int64]) -> BoolArray | None:
         """Return where (n,) `condition` has held for `least_ns`, (1,) or (n,); None where it holds nowhere."""
+        if not condition.any():
+            self.rest()
+            return None
         now: NDArray[np.int64] = self.since_ns.now
         clock = self._clock
-        if not condition.any():
+        self._idle.now[0] = False
+        if clock.then_ns is None:
             now.fill(clock.now_ns)
-            return None
-        if clock.is_first:
+        elif self._idle.then[0]:
             now.fill(clock.now_ns)
+            np.copyto(now, clock.then_ns, where=condition)
         else:
-            now.fill(clock.now_ns)
-            np.copyto(now, self.since_ns.then, where=condition)
+            np.copyto(now, self.since_ns.then)
+            np.copyto(now, clock.now_ns, where=~condition)
         held: BoolArray = now <= clock.now_ns - least_ns
         held &= condition
         return held

@@ -19,7 +19,7 @@ from federates.der.smart.active_power import ActivePowerLimit, Ramp, Slope
 from federates.der.smart.capability import clipped
 from federates.der.smart.curve import Curve
 from federates.der.smart.droop import Droop, FrequencyDroop
-from federates.der.smart.held import BoolArray, Clock, Response
+from federates.der.smart.held import BoolArray, Clock, Response, State
 from federates.der.smart.points import Function, Points, written
 from federates.der.smart.settings import Smart
 from federates.der.smart.volt_watt import VoltWatt, volt_watt_curve
@@ -112,7 +112,7 @@ class ActivePower:
         band_kw: Band,
         limit_kw: FloatArray | None,
         output_then_kw: FloatArray,
-        enter_ramp: FloatArray | None,
+        enter_ramp: State | None,
     ) -> FloatArray:
         """Return the active power (n,) that the functions leave, kW.
 
@@ -121,7 +121,7 @@ class ActivePower:
         if self._ramp is not None:
             wanted_kw = self._ramp.towards(wanted_kw)
         if enter_ramp is not None:
-            wanted_kw = clipped(wanted_kw, enter_ramp * self._rated_kw)
+            wanted_kw = clipped(wanted_kw, enter_ramp.now * self._rated_kw)
         limit_kw = self._followed_limit_kw(limit_kw)
         if limit_kw is not None:
             wanted_kw = np.minimum(wanted_kw, limit_kw)
@@ -155,12 +155,12 @@ class ActivePower:
         normal_kw: FloatArray,
         band_kw: Band,
         output_then_kw: FloatArray,
-        enter_ramp: FloatArray | None,
+        enter_ramp: State | None,
         cap_kw: FloatArray | None,
     ) -> FloatArray:
         if self._clock.is_first:
             output_then_kw = normal_kw
-        entering = None if enter_ramp is None else enter_ramp < 1.0
+        entering = None if enter_ramp is None else enter_ramp.then < 1.0
         p_min = self._smart.p_min_pu
         least = band_kw[0] if p_min is None else np.maximum(band_kw[0], p_min * self._rated_kw)
         moved = droop.power_kw(f_hz, normal_kw, output_then_kw, (least, band_kw[1]), entering)

@@ -81,14 +81,12 @@ class ReactivePower:
         given = getattr(self._smart, function)
         if isinstance(given, Function):
             return given
-        category = self._smart.category
-        none = {
-            "constant_pf": lambda: ConstantPf(pf=1.0),
-            "constant_q": lambda: ConstantQ(q_pu=0.0),
-            "volt_var": lambda: StandardVoltVar(category=category),
-            "watt_var": lambda: WattVar(category=category),
-        }
-        return none[function]()
+        if function == "constant_pf":
+            return ConstantPf(pf=1.0)
+        if function == "constant_q":
+            return ConstantQ(q_pu=0.0)
+        kind = StandardVoltVar if function == "volt_var" else WattVar
+        return kind(category=self._smart.category)
 
     def set_volt_var(self, on: BoolArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
         """Follow any curves from now on, as written from outside: points (n, k), pu and kvar."""

@@ -88,28 +88,40 @@ class Cessation:
 
     def ceased(self, low_pu: FloatArray, high_pu: FloatArray, in_service: BoolArray | None) -> BoolArray | None:
         """Return where (n,) devices in service inject nothing; None where all inject."""
+        if low_pu.min() >= CONTINUOUS_PU[0] and high_pu.max() < CONTINUOUS_PU[1] and not self._ceased.then.any():
+            self._rest()
+            return None
         self._count(low_pu, high_pu)
         momentary, cease = self._regions(low_pu, high_pu)
         for allowed in (in_service, self._on):
             if allowed is not None:
                 momentary &= allowed
                 cease &= allowed
-        abnormal = momentary | cease
-        begun = self._momentary.has_held(momentary, self._cessation_ns)
-        longer = self._cease.has_held(cease, self._cease_ns)
-        back = self._back(abnormal)
-        now: BoolArray = self._ceased.now
-        np.logical_and(self._ceased.then, ~back, out=now)
-        for ready in (begun, longer):
+        now = self._still_ceased(momentary | cease)
+        for timer, region, least_ns in (
+            (self._momentary, momentary, self._cessation_ns),
+            (self._cease, cease, self._cease_ns),
+        ):
+            ready = timer.has_held(region, least_ns)
             if ready is not None:
                 now |= ready
         if in_service is not None:
             now &= in_service
         return now if now.any() else None
 
-    def _back(self, abnormal: BoolArray) -> BoolArray:
-        held = self._clear.has_held(~abnormal, self._return_ns)
-        return held if held is not None else np.zeros(self._n, np.bool_)
+    def _rest(self) -> None:
+        for timer in (self._momentary, self._cease, self._clear, self._low, self._high):
+            timer.rest()
+        self._ceased.now.fill(False)
+        self._overdue.now.fill(False)
+
+    def _still_ceased(self, abnormal: BoolArray) -> BoolArray:
+        now: BoolArray = self._ceased.now
+        np.copyto(now, self._ceased.then)
+        back = self._clear.has_held(now & ~abnormal, self._return_ns)
+        if back is not None:
+            now &= ~back
+        return now
 
     def _regions(self, low_pu: FloatArray, high_pu: FloatArray) -> tuple[BoolArray, BoolArray]:
         cease = (high_pu > CEASE_ABOVE_PU) | (low_pu < CEASE_BELOW_PU[self._category])
@@ -123,8 +135,8 @@ class Cessation:
         overdue: BoolArray = self._overdue.now
         if not (low.any() or high.any()):
             overdue.fill(False)
-            self._low.since_ns.now.fill(self._clock.now_ns)
-            self._high.since_ns.now.fill(self._clock.now_ns)
+            self._low.rest()
+            self._high.rest()
             return
         np.logical_and(self._overdue.then, low | high, out=overdue)
         for timer, beyond, seconds in (

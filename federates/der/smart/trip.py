@@ -104,14 +104,20 @@ class Trips:
         """Use these numbers from now on."""
         unit = "pu" if f"{self._names[0]}_pu" in points else "hz"
         self._levels = {name: points[f"{name}_{unit}"] for name in self._names}
+        self._first = {n: float(v.max() if n[0] == "u" else v.min()) for n, v in self._levels.items()}
         self._times_ns = {name: ns(points[f"{name}_s"]) for name in self._names}
 
     def due(self, low: FloatArray, high: FloatArray) -> BoolArray | None:
         """Return where (n,) a clearing time is over; None where none is."""
         found: BoolArray | None = None
+        lowest, highest = low.min(), high.max()
         for name, timer in self._timers.items():
-            beyond = low < self._levels[name] if name[0] == "u" else high > self._levels[name]
-            held = timer.has_held(beyond, self._times_ns[name])
+            under = name[0] == "u"
+            if lowest >= self._first[name] if under else highest <= self._first[name]:
+                timer.rest()
+                continue
+            beyond = low < self._levels[name] if under else high > self._levels[name]
+            held = timer.has_held(np.broadcast_to(beyond, timer.shape), self._times_ns[name])
             if held is not None:
                 found = held if found is None else found | held
         return found

@@ -107,7 +107,7 @@ class StandardVoltVar(Function):
 
     def defaults(self) -> Mapping[str, float]:
         numbers = _DEFAULTS[self.category]
-        moved = {n: numbers[n] + self.vref_pu - 1.0 for n in ("v1_pu", "v2_pu", "v3_pu", "v4_pu")}
+        moved = {n: numbers[n] + (self.vref_pu - 1.0) for n in ("v1_pu", "v2_pu", "v3_pu", "v4_pu")}
         return {**numbers, **moved}
 
     def ranges(self, at: Points) -> Ranges:
