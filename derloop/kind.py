@@ -23,6 +23,9 @@ class Settings(BaseModel):
 
 
 Connection = Literal["wye", "delta"]
+Seen = Literal["mean", "worst", "positive-sequence"]
+"""What the voltages of several phases are to a device: their mean, the one farthest from nominal, or the positive
+sequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,9 @@ class Terminal:
     rated_kva: float
     draws: bool = False
     """A load: its powers are positive when drawn. False: positive when injected."""
+    sees: Seen = "mean"
+    extremes: bool = False
+    """Looks at its lowest and highest phase too: the feeder then also offers `v_low_pu` and `v_high_pu`."""
     element: str = ""
     """A load of the feeder file that the federate drives ("671"); empty: a device that is added at `bus`."""
 

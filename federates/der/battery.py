@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Interface, Port, Values
@@ -115,12 +116,12 @@ class BatteryFleet:
     def __init__(self, settings: BatterySettings, context: Context) -> None:
         units = context.terminals.get(context.name) or terminals(settings, context)
         self._settings = settings
-        self._inverters = Inverters(settings.smart, np.array([unit.rated_kva for unit in units]))
+        self._inverters = Inverters(settings.smart, np.array([unit.rated_kva for unit in units]), seed=context.seed)
         self._power_kw = _power_kw(settings, context, self._inverters)
         self._energy_kwh = _energy_kwh(settings, context, len(units))
         self._least_kwh = settings.soc_min_pu * self._energy_kwh
         self._most_kwh = settings.soc_max_pu * self._energy_kwh
-        self._interface = _interface(settings, context, tuple(unit.label for unit in units))
+        self._interface = _interface(settings, context, self._inverters, tuple(unit.label for unit in units))
         self._step_h = self._interface.step_ns / NS_PER_H
         self._now_ns: int | None = None
         self._stored_kwh = settings.soc_initial_pu * self._energy_kwh
@@ -132,15 +133,14 @@ class BatteryFleet:
 
     def start(self) -> Values:
         zeros = np.zeros(self._energy_kwh.shape)
-        return self._outputs(zeros, zeros, *self._p_range_kw(zeros))
+        return self._outputs(zeros, zeros, *self._p_range_kw(self._inverters.p_room_kw(zeros)))
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         self._pass_until(now_ns)
-        q_kvar = self._inverters.q_kvar(now_ns, inputs["v_pu"])
-        p_min_kw, p_max_kw = self._p_range_kw(q_kvar)
-        wanted = np.clip(self._wanted_kw(inputs), p_min_kw, p_max_kw)
-        self._p_kw, q_kvar = self._inverters.within_rating(wanted, q_kvar)
-        return self._outputs(self._p_kw, q_kvar, p_min_kw, p_max_kw)
+        band = self._p_range_kw(self._inverters.p_most_kw)
+        wanted = np.clip(self._wanted_kw(inputs), *band)
+        self._p_kw, q_kvar = self._inverters.step(now_ns, self._inverters.seen(inputs), wanted, band)
+        return self._outputs(self._p_kw, q_kvar, *self._p_range_kw(self._inverters.p_room_kw(q_kvar)))
 
     def stop(self) -> None:
         pass
@@ -164,6 +164,14 @@ class BatteryFleet:
         """See `Inverters.set_volt_var`."""
         self._inverters.set_volt_var(on, v_pu, q_kvar, response_s)
 
+    def adjust(self, function: str, on: ArrayLike = True, **changes: ArrayLike) -> None:
+        """See `Inverters.adjust`."""
+        self._inverters.adjust(function, on, **changes)
+
+    def set_permit_service(self, permitted: ArrayLike) -> None:
+        """See `Inverters.set_permit_service`."""
+        self._inverters.set_permit_service(permitted)
+
     def _wanted_kw(self, inputs: Values) -> FloatArray:
         """Return the power (n,) that the mode asks for."""
         return inputs["p_set_kw"] if self._settings.mode == "commanded" else np.zeros(self._energy_kwh.shape)
@@ -184,10 +192,10 @@ class BatteryFleet:
         s = self._settings
         return np.where(x_kw >= 0.0, x_kw * s.discharge_efficiency_pu, x_kw / s.charge_efficiency_pu)
 
-    def _p_range_kw(self, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the least and the most active power (n,) that can hold for one step beside `q_kvar`."""
+    def _p_range_kw(self, room_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the least and the most active power (n,) that can hold for one step in this room of the inverter."""
         standby_kw = self._settings.standby_kw
-        power = np.minimum(self._power_kw, self._inverters.p_room_kw(q_kvar))
+        power = np.minimum(self._power_kw, room_kw)
         most = self._to_grid((self._stored_kwh - self._least_kwh) / self._step_h - standby_kw)
         least = self._to_grid((self._stored_kwh - self._most_kwh) / self._step_h - standby_kw)
         return np.clip(least, -power, power), np.clip(most, -power, power)
@@ -197,8 +205,8 @@ class BatteryFleet:
         return {"p_kw": p_kw, "q_kvar": q_kvar, "soc_pu": soc_pu, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw}
 
 
-def _interface(settings: BatterySettings, context: Context, labels: tuple[str, ...]) -> Interface:
-    inputs = {"v_pu": Port("pu", labels, "coupled")}
+def _interface(settings: BatterySettings, context: Context, inverters: Inverters, labels: tuple[str, ...]) -> Interface:
+    inputs = inverters.ports(labels)
     if settings.mode == "commanded":
         inputs["p_set_kw"] = Port("kW", labels)
     units = {"p_kw": "kW", "q_kvar": "kvar", "soc_pu": "pu", "p_max_kw": "kW", "p_min_kw": "kW"}
@@ -222,7 +230,7 @@ def _energy_kwh(settings: BatterySettings, context: Context, count: int) -> Floa
 
 def terminals(settings: BatterySettings, context: Context) -> tuple[Terminal, ...]:
     """Return where the batteries meet the feeder."""
-    return place(settings.at, settings.rated_kva, context)
+    return settings.smart.seeing(place(settings.at, settings.rated_kva, context))
 
 
 KIND = Kind("battery", "Batteries with smart inverters", BatterySettings, BatteryFleet, terminals, is_der=True)

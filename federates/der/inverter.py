@@ -1,275 +1,167 @@
-"""What inverter-based kinds share: reactive power functions, their response time, and what the inverter can carry.
+"""The grid side of n inverters: the functions of IEEE 1547-2018 in their order of priority, and what can be carried.
 
-Reactive power, positive when injected, per unit of the rated apparent power:
+    permit service off > trip > ride-through with momentary cessation > volt-watt > frequency droop
+    > active-power limit > reactive function                              (IEEE 1547-2018, 4.7)
 
-- *volt-var* (IEEE 1547-2018, 5.3.3): `Q = curve(V)`, straight between the points, level beyond the first and the last;
-- *constant power factor* (5.3.2): `|Q| = |P| sqrt(1 - pf^2) / pf`;
-- neither: `Q = 0`, the standard's default (unity power factor).
+All powers are positive when injected. Each function has its file in `federates.der.smart`, with its equations,
+numbers, ranges and sources. A second call for the same instant starts from the state at the last instant.
 
-The response to a new voltage is a first-order lag. The open-loop response time `T` is the time to 90 % of the way
-(IEEE 1547-2018, clause 3.1), so the time constant is `tau = T / ln 10`, and over a step of any length `h`
-
-    q(t) = target(t) + (q(t - h) - target(t)) exp(-h / tau)
-
-exactly, for a target that holds since the last instant. The first instant finds the lag settled.
-
-The apparent power stays within the rating: `P^2 + Q^2 <= S^2`. Reactive priority lowers P first, as the standard
-wants it for volt-var; active priority lowers Q.
-
-Numbers of the presets: IEEE 1547-2018, table 8 (volt-var) and table 7 (reactive capability), as in EPRI's
-OpenDER 2.2.0.
+A large fleet is stepped in blocks: the arrays of a block stay in the processor's cache from one function to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import pairwise
-from math import exp, log, sqrt
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
-from pydantic import Discriminator, Field, Tag, model_validator
+from numpy.typing import ArrayLike, NDArray
 
-from derloop.contract import FloatArray
-from derloop.kind import Settings
+from derloop.contract import FloatArray, Port, Values
+from federates.der.smart.block import Block, Seen
+from federates.der.smart.capability import leg, within_circle
+from federates.der.smart.held import BoolArray, Response
+from federates.der.smart.priority import Band
+from federates.der.smart.settings import Smart
+from federates.der.smart.volt_var import PRESETS, VoltVar
 
-Category = Literal["category-a", "category-b"]
-Priority = Literal["reactive", "active"]
+__all__ = ["PRESETS", "Inverters", "Response", "Seen", "Smart", "VoltVar", "leg", "within_circle"]
 
-
-# --- settings ----------------------------------------------------------------------------------------
-
-
-class VoltVar(Settings):
-    """Reactive power against voltage, by points."""
-
-    v_pu: tuple[Annotated[float, Field(ge=0.77, le=1.23)], ...] = Field(
-        min_length=2,
-        max_length=20,
-        description="Voltages of the points, pu of nominal, rising.",
-        examples=[[0.92, 0.98, 1.02, 1.08]],
-    )
-    q_pu: tuple[Annotated[float, Field(ge=-1.0, le=1.0)], ...] = Field(
-        min_length=2,
-        max_length=20,
-        description="Reactive powers of the points, pu of rated kVA, positive when injected, not rising.",
-        examples=[[0.44, 0.0, 0.0, -0.44]],
-    )
-    response_s: float = Field(
-        default=5.0, ge=1.0, le=90.0, description="Open-loop response time, s: to 90 % of the way.", examples=[5.0]
-    )
-
-    @model_validator(mode="after")
-    def _is_a_falling_curve(self) -> Self:
-        if len(self.v_pu) != len(self.q_pu):
-            raise ValueError(f"v_pu has {len(self.v_pu)} points and q_pu has {len(self.q_pu)}")
-        if any(after <= before for before, after in pairwise(self.v_pu)):
-            raise ValueError(f"the voltages of a volt-var curve must rise: {list(self.v_pu)}")
-        if any(after > before for before, after in pairwise(self.q_pu)):
-            raise ValueError(f"the reactive powers of a volt-var curve must not rise: {list(self.q_pu)}")
-        return self
-
-
-PRESETS: Final[Mapping[Category, VoltVar]] = {
-    "category-a": VoltVar(v_pu=(0.90, 1.0, 1.10), q_pu=(0.25, 0.0, -0.25), response_s=10.0),
-    "category-b": VoltVar(v_pu=(0.92, 0.98, 1.02, 1.08), q_pu=(0.44, 0.0, 0.0, -0.44), response_s=5.0),
-}
-"""The default volt-var curves of IEEE 1547-2018. Category A has no dead band: its points 2 and 3 are one."""
-
-
-class ConstantPf(Settings):
-    """Reactive power in a fixed proportion to active power."""
-
-    pf: float = Field(gt=0.0, le=1.0, description="Power factor, magnitude.", examples=[0.95])
-    reactive: Literal["injected", "absorbed"] = Field(
-        default="absorbed", description="Whether reactive power is injected or absorbed.", examples=["absorbed"]
-    )
-
-
-def _written(value: Any) -> str:
-    return "preset" if isinstance(value, str) else "curve"
-
-
-class Smart(Settings):
-    """Smart-inverter functions. At most one of the reactive ones is on; with none, the power factor is 1."""
-
-    volt_var: (
-        Annotated[
-            Annotated[Category, Tag("preset")] | Annotated[VoltVar, Tag("curve")],
-            Discriminator(_written),
-        ]
-        | None
-    ) = Field(
-        default=None,
-        description="Volt-var: the default curve of a category of IEEE 1547-2018, or a curve.",
-        examples=["category-b", {"v_pu": [0.92, 0.98, 1.02, 1.08], "q_pu": [0.44, 0, 0, -0.44], "response_s": 5}],
-    )
-    constant_pf: ConstantPf | None = Field(
-        default=None,
-        description="Constant power factor.",
-        examples=[{"pf": 0.95, "reactive": "absorbed"}],
-    )
-    priority: Priority = Field(
-        default="reactive",
-        description="What is kept when the rating cannot carry both: reactive or active power.",
-        examples=["reactive"],
-    )
-    q_injected_max_pu: float = Field(
-        default=0.44, ge=0.0, le=1.0, description="Most reactive power injected, pu of rated kVA.", examples=[0.44]
-    )
-    q_absorbed_max_pu: float = Field(
-        default=0.44, ge=0.0, le=1.0, description="Most reactive power absorbed, pu of rated kVA.", examples=[0.44]
-    )
-
-    @property
-    def curve(self) -> VoltVar | None:
-        """The volt-var curve in numbers, if there is one."""
-        return PRESETS[self.volt_var] if isinstance(self.volt_var, str) else self.volt_var
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.volt_var is not None and self.constant_pf is not None:
-            raise ValueError("volt_var and constant_pf exclude each other")
-        if self.curve is not None:
-            self._can(max(self.curve.q_pu), -min(self.curve.q_pu), "volt_var")
-        if self.constant_pf is not None:
-            q_pu = sqrt(1.0 - self.constant_pf.pf**2)
-            injects = self.constant_pf.reactive == "injected"
-            self._can(q_pu if injects else 0.0, 0.0 if injects else q_pu, "constant_pf")
-        return self
-
-    def _can(self, injected_pu: float, absorbed_pu: float, function: str) -> None:
-        for asked, most, name in (
-            (injected_pu, self.q_injected_max_pu, "q_injected_max_pu"),
-            (absorbed_pu, self.q_absorbed_max_pu, "q_absorbed_max_pu"),
-        ):
-            if asked > most + 1e-12:
-                raise ValueError(f"{function} asks for {asked:.4g} pu of reactive power, but {name} is {most:g}")
-
-
-# --- functions ---------------------------------------------------------------------------------------
-
-
-class Response:
-    """First-order lags of n devices. A second call for the same instant starts from the last instant's state."""
-
-    def __init__(self, n: int, response_s: float) -> None:
-        self._tau_ns = response_s * 1e9 / log(10.0)
-        self._now_ns: int | None = None
-        self._held_ns: int | None = None
-        self._held, self._latest = np.zeros(n), np.zeros(n)
-
-    def set_response_s(self, response_s: float) -> None:
-        """Respond at this open-loop response time from the next instant on."""
-        self._tau_ns = response_s * 1e9 / log(10.0)
-
-    def towards(self, now_ns: int, target: FloatArray) -> FloatArray:
-        """Return the state (n,) at `now_ns`; valid until the next instant. `target` (n,) holds since the last one."""
-        if now_ns != self._now_ns:
-            self._held, self._latest = self._latest, self._held
-            self._held_ns, self._now_ns = self._now_ns, now_ns
-        left = 0.0 if self._held_ns is None else exp((self._held_ns - now_ns) / self._tau_ns)
-        np.subtract(self._held, target, out=self._latest)
-        self._latest *= left
-        self._latest += target
-        return self._latest
+BLOCK: Final = 8192
+"""Devices in one block."""
 
 
 class Inverters:
-    """The grid side of n inverters: reactive functions and capability. Powers positive when injected."""
+    """n inverters. Powers positive when injected."""
 
-    def __init__(self, smart: Smart, rated_kva: FloatArray) -> None:
-        self.rated_kva = rated_kva
-        self._smart, self._pf = smart, smart.constant_pf
-        self._q_most, self._q_least = smart.q_injected_max_pu * rated_kva, -smart.q_absorbed_max_pu * rated_kva
-        curve = smart.curve
-        self._target = None if curve is None else shared_curve(curve, rated_kva)
-        self._response = Response(rated_kva.size, 10.0 if curve is None else curve.response_s)
-        self.p_most_kw: FloatArray = rated_kva * (self._pf.pf if self._pf else 1.0)
-        """Most active power (n,) that the power factor leaves, injected or drawn."""
+    def __init__(
+        self,
+        smart: Smart,
+        rated_kva: FloatArray,
+        rated_kw: FloatArray | None = None,
+        *,
+        seed: int = 0,
+        q_full_above_p_pu: float = 0.0,
+    ) -> None:
+        """rated_kva (n,), rated_kw (n,): the same without it. `seed` is for random delays.
+
+        q_full_above_p_pu: below this active power, pu of rated kVA, the reactive capability falls in proportion.
+        """
+        self.rated_kva, self._smart = rated_kva, smart
+        rated_kw = rated_kva if rated_kw is None else rated_kw
+        self._slices = [slice(first, first + BLOCK) for first in range(0, max(rated_kva.size, 1), BLOCK)]
+        self._blocks = [Block(smart, rated_kva[s], rated_kw[s], seed, s.start, q_full_above_p_pu) for s in self._slices]
+        self._f_nominal_hz = np.array([float(smart.f_nominal_hz)])
+
+    # --- what it sees --------------------------------------------------------------------------------
+
+    def ports(self, labels: tuple[str, ...]) -> dict[str, Port]:
+        """Return the inputs that the functions need: `v_pu`; `v_low_pu`, `v_high_pu`, `f_hz` if one looks there."""
+        found = {"v_pu": Port("pu", labels, "coupled")}
+        if self._smart.needs_extremes:
+            found |= {name: Port("pu", labels, "coupled") for name in ("v_low_pu", "v_high_pu")}
+        if self._smart.needs_frequency:
+            found["f_hz"] = Port("Hz", ("frequency",))
+        return found
+
+    def seen(self, inputs: Values) -> Seen:
+        """Return what the inputs (see `ports`) say."""
+        v_pu = inputs["v_pu"]
+        low_pu, high_pu = inputs.get("v_low_pu", v_pu), inputs.get("v_high_pu", v_pu)
+        return Seen(v_pu, low_pu, high_pu, inputs.get("f_hz", self._f_nominal_hz))
+
+    # --- settings while running ----------------------------------------------------------------------
+
+    def adjust(self, function: str, on: ArrayLike = True, **changes: ArrayLike) -> None:
+        """Use these numbers of `function` from the next step on, as written from outside.
+
+        `function` and numbers are named as in `Smart`; a number is one for all or (n,); `on` (n,) or one says where
+        the function is on. Of the reactive functions a device has one: the last that was switched on.
+        Raises ValueError, and changes nothing, for a name that is not, and for a number outside the standard's range.
+        """
+        where = self._everywhere(on)
+        arrays = {name: np.asarray(value, dtype=np.float64) for name, value in changes.items()}
+        for name, value in arrays.items():
+            if value.shape not in ((), (1,), self.rated_kva.shape):
+                raise ValueError(f"{function}.{name} has shape {value.shape}, not one number or {self.rated_kva.shape}")
+        parts = [{name: _part(value, s, self.rated_kva.size) for name, value in arrays.items()} for s in self._slices]
+        for block, part in zip(self._blocks, parts, strict=True):
+            block.check(function, part)
+        for block, part, s in zip(self._blocks, parts, self._slices, strict=True):
+            block.adjust(function, part, where[s])
 
     def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
         """Follow these curves from now on, as written from outside: points (n, k), a device with `on` (n,) 0 has none.
 
         The lag goes on from where it is. The last point of a shorter curve stands repeated to the end of its row.
         """
-        self._target = None if not on.any() else own_curves(v_pu, q_kvar * on[:, None])
-        self._response.set_response_s(response_s)
+        for block, s in zip(self._blocks, self._slices, strict=True):
+            block.set_volt_var(on[s], v_pu[s], q_kvar[s], response_s)
 
-    def q_kvar(self, now_ns: int, v_pu: FloatArray, share: FloatArray | float = 1.0) -> FloatArray:
-        """Return the reactive power (n,) that the voltage (n,) asks for, within `share` of the capability."""
-        if self._target is None:
-            return np.zeros(self.rated_kva.shape)
-        wanted = self._response.towards(now_ns, self._target(v_pu))
-        return np.clip(wanted, self._q_least * share, self._q_most * share)
+    def set_permit_service(self, permitted: ArrayLike) -> None:
+        """Permit service, or not, from the next step on: (n,) or one for all."""
+        where = self._everywhere(permitted)
+        for block, s in zip(self._blocks, self._slices, strict=True):
+            block.set_permit_service(where[s])
+
+    def _everywhere(self, value: ArrayLike) -> BoolArray:
+        return np.broadcast_to(np.asarray(value, dtype=np.bool_), self.rated_kva.shape).copy()
+
+    # --- behaviour -----------------------------------------------------------------------------------
+
+    def step(
+        self, now_ns: int, seen: Seen, wanted_kw: FloatArray, band_kw: Band, limit_kw: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return P, kW, and Q, kvar, (n,) at `now_ns`.
+
+        wanted_kw: what the source would do. band_kw: the least and the most that it can do.
+        limit_kw: a limit of active power from outside, if there is one.
+        """
+        p_kw, q_kvar = np.empty(self.rated_kva.shape), np.empty(self.rated_kva.shape)
+        for block, s in zip(self._blocks, self._slices, strict=True):
+            limit = None if limit_kw is None else limit_kw[s]
+            part = seen if len(self._blocks) == 1 else seen.part(s)
+            p_kw[s], q_kvar[s] = block.step(now_ns, part, wanted_kw[s], (band_kw[0][s], band_kw[1][s]), limit)
+        return p_kw, q_kvar
+
+    def q_kvar(
+        self, now_ns: int, v_pu: FloatArray, share: FloatArray | float = 1.0, p_kw: FloatArray | None = None
+    ) -> FloatArray:
+        """Return the reactive power (n,) that the functions ask for, within `share` of the capability."""
+        shares = np.broadcast_to(np.asarray(share, dtype=np.float64), v_pu.shape)
+        return self._joined(lambda b, s: b.q_kvar(now_ns, v_pu[s], shares[s], None if p_kw is None else p_kw[s]))
 
     def within_rating(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return both powers (n,) as the rating can carry them; with constant power factor Q follows P."""
-        if self._pf is not None:
-            p_kw = np.clip(p_kw, -self.p_most_kw, self.p_most_kw)
-            return p_kw, np.abs(p_kw) * tan_phi(self._pf)
-        return within_circle(p_kw, q_kvar, self.rated_kva, self._smart.priority)
+        p, q = np.empty(p_kw.shape), np.empty(p_kw.shape)
+        for block, s in zip(self._blocks, self._slices, strict=True):
+            p[s], q[s] = block.within_rating(p_kw[s], q_kvar[s])
+        return p, q
+
+    @property
+    def p_most_kw(self) -> FloatArray:
+        """Most active power (n,) that the power factor leaves, injected or drawn."""
+        return self._joined(lambda b, _: b.p_most_kw)
 
     def p_room_kw(self, q_kvar: FloatArray) -> FloatArray:
-        """Return the most active power (n,) beside `q_kvar`, injected or drawn."""
-        if self._target is None or self._smart.priority == "active":
-            return self.p_most_kw
-        return leg(self.rated_kva, q_kvar)
+        """Return the most active power (n,) beside `q_kvar`, injected or drawn; 0 out of service."""
+        return self._joined(lambda b, s: b.p_room_kw(q_kvar[s]))
+
+    @property
+    def in_service(self) -> BoolArray:
+        """Who is in service (n,)."""
+        return np.concatenate([b.in_service for b in self._blocks])
+
+    @property
+    def may_trip(self) -> BoolArray:
+        """Where (n,) the time that the standard obliges to ride through is over. The model stays connected."""
+        return np.concatenate([b.may_trip for b in self._blocks])
+
+    def _joined(self, of: Callable[[Block, slice], FloatArray]) -> FloatArray:
+        if len(self._blocks) == 1:
+            return of(self._blocks[0], self._slices[0])
+        return np.concatenate([of(b, s) for b, s in zip(self._blocks, self._slices, strict=True)])
 
 
-Target = Callable[[FloatArray], FloatArray]
-"""From voltages (n,), pu, to the reactive powers (n,) that a curve asks for, kvar."""
-
-
-def shared_curve(curve: VoltVar, rated_kva: FloatArray) -> Target:
-    """Return the target of n inverters that follow one curve, each in pu of its rating."""
-    v_points, q_points = np.array(curve.v_pu), np.array(curve.q_pu)
-
-    def target(v_pu: FloatArray) -> FloatArray:
-        found: FloatArray = np.interp(v_pu, v_points, q_points)
-        found *= rated_kva
-        return found
-
-    return target
-
-
-def own_curves(v_points: FloatArray, q_points: FloatArray) -> Target:
-    """Return the target of n inverters that follow a curve each: points (n, k), pu and kvar."""
-    rows = np.arange(len(v_points))
-    last = v_points.shape[1] - 1
-
-    def target(v_pu: FloatArray) -> FloatArray:
-        right = np.clip((v_points < v_pu[:, None]).sum(axis=1), 1, last)
-        v_left, v_right = v_points[rows, right - 1], v_points[rows, right]
-        q_left, q_right = q_points[rows, right - 1], q_points[rows, right]
-        width = v_right - v_left
-        way = np.divide(v_pu - v_left, width, out=np.ones(len(rows)), where=width > 0.0)
-        found: FloatArray = q_left + (q_right - q_left) * np.clip(way, 0.0, 1.0)
-        return found
-
-    return target
-
-
-def tan_phi(constant: ConstantPf) -> float:
-    """Return Q over the magnitude of P, positive when injected."""
-    ratio = sqrt(1.0 - constant.pf**2) / constant.pf
-    return ratio if constant.reactive == "injected" else -ratio
-
-
-def leg(hypotenuse: FloatArray, other: FloatArray) -> FloatArray:
-    """Return the other leg (n,) of right-angled triangles; 0 where `other` is too long."""
-    square = hypotenuse * hypotenuse
-    square -= other * other
-    np.maximum(square, 0.0, out=square)
-    return np.sqrt(square, out=square)
-
-
-def within_circle(
-    p_kw: FloatArray, q_kvar: FloatArray, rated_kva: FloatArray, priority: Priority
-) -> tuple[FloatArray, FloatArray]:
-    """Return P and Q (n,) with `P^2 + Q^2 <= S^2`: the one with priority cut at S, the other at what S leaves."""
-    first, second = (q_kvar, p_kw) if priority == "reactive" else (p_kw, q_kvar)
-    first = np.clip(first, -rated_kva, rated_kva)
-    room = leg(rated_kva, first)
-    second = np.clip(second, -room, room)
-    return (second, first) if priority == "reactive" else (first, second)
+def _part(value: NDArray[np.float64], s: slice, n: int) -> NDArray[np.float64]:
+    return value[s] if value.shape == (n,) and n > 1 else value

@@ -16,6 +16,7 @@ at night there is none.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import Field
 
 from derloop.contract import FloatArray, Interface, Port, Values
@@ -105,9 +106,13 @@ class PvFleet:
         systems = context.terminals.get(context.name) or terminals(settings, context)
         labels = tuple(system.label for system in systems)
         self._settings = settings
-        self._inverters = Inverters(settings.smart, np.array([system.rated_kva for system in systems]))
-        self._dc_kw = _dc_kw(settings, context, self._inverters.rated_kva)
-        inputs = {"v_pu": Port("pu", labels, "coupled"), "irradiance_wm2": Port("W/m2", labels)}
+        rated_kva = np.array([system.rated_kva for system in systems])
+        self._inverters = Inverters(
+            settings.smart, rated_kva, seed=context.seed, q_full_above_p_pu=settings.q_full_above_p_pu
+        )
+        self._dc_kw = _dc_kw(settings, context, rated_kva)
+        self._nothing_kw = np.zeros(rated_kva.shape)
+        inputs = self._inverters.ports(labels) | {"irradiance_wm2": Port("W/m2", labels)}
         if settings.curtailable:
             inputs["p_limit_kw"] = Port("kW", labels)
         outputs = {"p_kw": Port("kW", labels), "q_kvar": Port("kvar", labels), "p_available_kw": Port("kW", labels)}
@@ -124,10 +129,9 @@ class PvFleet:
     def step(self, now_ns: int, inputs: Values) -> Values:
         available = self._available_kw(inputs["irradiance_wm2"])
         wanted = np.minimum(available, self._inverters.p_most_kw)
-        if self._settings.curtailable:
-            wanted = np.clip(inputs["p_limit_kw"], 0.0, wanted)
-        q_kvar = self._inverters.q_kvar(now_ns, inputs["v_pu"], self._q_share(wanted))
-        p_kw, q_kvar = self._inverters.within_rating(wanted, q_kvar)
+        limit_kw = inputs["p_limit_kw"] if self._settings.curtailable else None
+        seen = self._inverters.seen(inputs)
+        p_kw, q_kvar = self._inverters.step(now_ns, seen, wanted, (self._nothing_kw, wanted), limit_kw)
         return {"p_kw": p_kw, "q_kvar": q_kvar, "p_available_kw": available}
 
     def stop(self) -> None:
@@ -151,13 +155,17 @@ class PvFleet:
         """See `Inverters.set_volt_var`."""
         self._inverters.set_volt_var(on, v_pu, q_kvar, response_s)
 
+    def adjust(self, function: str, on: ArrayLike = True, **changes: ArrayLike) -> None:
+        """See `Inverters.adjust`."""
+        self._inverters.adjust(function, on, **changes)
+
+    def set_permit_service(self, permitted: ArrayLike) -> None:
+        """See `Inverters.set_permit_service`."""
+        self._inverters.set_permit_service(permitted)
+
     def _available_kw(self, irradiance_wm2: FloatArray) -> FloatArray:
         dc_kw = dc_power_kw(irradiance_wm2, self._dc_kw, self._settings)
         return ac_power_kw(dc_kw, self._inverters.rated_kva, self._settings.inverter_efficiency_pu)
-
-    def _q_share(self, p_kw: FloatArray) -> FloatArray | float:
-        full = self._settings.q_full_above_p_pu
-        return np.clip(p_kw / (full * self._inverters.rated_kva), 0.0, 1.0) if full > 0.0 else 1.0
 
 
 def dc_power_kw(irradiance_wm2: FloatArray, dc_kw: FloatArray, settings: PvSettings) -> FloatArray:
@@ -186,7 +194,7 @@ def _dc_kw(settings: PvSettings, context: Context, rated_kva: FloatArray) -> Flo
 
 def terminals(settings: PvSettings, context: Context) -> tuple[Terminal, ...]:
     """Return where the systems meet the feeder."""
-    return place(settings.at, settings.rated_kva, context)
+    return settings.smart.seeing(place(settings.at, settings.rated_kva, context))
 
 
 KIND = Kind("pv", "Solar PV systems with smart inverters", PvSettings, PvFleet, terminals, is_der=True)

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Settings, Terminal
 from federates.grid.feeder_file import feeder_problems
+from federates.grid.seen import Phases, extremes, voltage
 from federates.grid.solver import Setpoints, Solver, SolverError
 
 SQRT3 = 3**0.5
@@ -127,7 +129,9 @@ class OpenDssFeeder:
         }
         if self._regulators:
             ports["taps"] = Port("1", self._regulators)
-        return ports | {f"{g.name}.v_pu": Port("pu", g.labels) for g in self._drives if g.sees_voltage}
+        for group in self._drives:
+            ports |= {f"{group.name}.{name}": Port("pu", group.labels) for name in group.seen_ports}
+        return ports
 
     def start(self) -> Values:
         """Solve as the feeder file stands, with devices that inject nothing."""
@@ -138,7 +142,7 @@ class OpenDssFeeder:
 
         inputs: `<federate>.p_kw`, `<federate>.q_kvar`, kW and kvar.
         Returns `v_pu` (pu of each bus's line-to-neutral base), `head_kw` and `head_kvar` (drawn from the bulk system),
-        `losses_kw`, `taps` and `<federate>.v_pu` (mean over a device's phases).
+        `losses_kw`, `taps`, and what devices see (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`.
         Raises SolverError where OpenDSS finds no solution or a collapsed one.
         """
         if now_ns == self._now_ns:
@@ -168,7 +172,9 @@ class OpenDssFeeder:
         }
         if self._regulators:
             values["taps"] = self._moved[0]
-        return values | {f"{g.name}.v_pu": g.v_pu(self._v_pu) for g in self._drives if g.sees_voltage}
+        for group in self._drives:
+            values |= group.seen(self._v_pu, self._solver.voltages(), self._bases_v)
+        return values
 
     def _check_sane(self, when: str) -> None:
         low, high = self._settings.sane_v_pu
@@ -213,7 +219,9 @@ class _Group:
         most = max(len(t.phases) for t in self._terminals)
         self._nodes = np.zeros((len(self._terminals), most), dtype=np.intp)
         self._weights = np.zeros((len(self._terminals), most))
+        self._count = np.array([len(t.phases) for t in self._terminals])
         for row, terminal in enumerate(self._terminals):
+            self._nodes[row] = number[f"{terminal.bus}.{terminal.phases[0]}"]
             for column, phase in enumerate(terminal.phases):
                 self._nodes[row, column] = number[f"{terminal.bus}.{phase}"]
                 self._weights[row, column] = 1 / len(terminal.phases)
@@ -228,12 +236,31 @@ class _Group:
         np.multiply(inputs[self._q_port], self._sign, out=self._setpoints.q_kvar)
         self._setpoints.write()
 
-    def v_pu(self, v_pu: FloatArray) -> FloatArray:
-        """Return what each device sees, shape (devices,): the mean over its phases."""
+    @property
+    def seen_ports(self) -> tuple[str, ...]:
+        """The outputs that say what its devices see."""
+        if not self.sees_voltage:
+            return ()
+        return ("v_pu", "v_low_pu", "v_high_pu") if self._terminals[0].extremes else ("v_pu",)
+
+    def seen(self, v_pu: FloatArray, volts: NDArray[np.complex128], bases_v: FloatArray) -> dict[str, FloatArray]:
+        """Return what each device sees, shape (devices,), pu: `v_pu`, and the extremes where they are asked for."""
+        first = self._terminals[0]
+        if not self.sees_voltage:
+            return {}
+        if first.sees == "mean" and not first.extremes:
+            return {f"{self.name}.v_pu": self._means(v_pu)}
+        phases = Phases(volts[self._nodes] / bases_v[self._nodes], self._count)
+        found = {f"{self.name}.v_pu": voltage(phases, first.sees)}
+        if first.extremes:
+            found[f"{self.name}.v_low_pu"], found[f"{self.name}.v_high_pu"] = extremes(phases)
+        return found
+
+    def _means(self, v_pu: FloatArray) -> FloatArray:
         if self._nodes.shape[1] == 1:
             return v_pu[self._nodes[:, 0]]
-        seen: FloatArray = np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
-        return seen
+        mean: FloatArray = np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
+        return mean
 
 
 def _check_terminals(context: Context, feeder: Feeder) -> None:

@@ -1,0 +1,67 @@
+"""What an inverter can carry (IEEE 1547-2018, 5.2 and table 7): `P^2 + Q^2 <= S^2`, and a limit of current.
+
+Priority says which of P and Q is kept:
+
+- *reactive*: P gives way, as the standard wants it for volt-var;
+- *active*: Q gives way;
+- *active-above-minimum*: Q gives way, but not below what table 7 asks for (0.44 injected; absorbed 0.44, category A
+  0.25), to which P gives way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import numpy as np
+
+from derloop.contract import FloatArray
+from federates.der.smart.points import Normal
+
+Priority = Literal["reactive", "active", "active-above-minimum"]
+MINIMUM_INJECTED_PU: Final = 0.44
+MINIMUM_ABSORBED_PU: Final[Mapping[Normal, float]] = {"category-a": 0.25, "category-b": 0.44}
+
+
+def leg(hypotenuse: FloatArray, other: FloatArray) -> FloatArray:
+    """Return the other leg (n,) of right-angled triangles; 0 where `other` is too long."""
+    square = hypotenuse * hypotenuse
+    square -= other * other
+    np.maximum(square, 0.0, out=square)
+    return np.sqrt(square, out=square)
+
+
+def within_circle(
+    p_kw: FloatArray, q_kvar: FloatArray, rated_kva: FloatArray, priority: Priority
+) -> tuple[FloatArray, FloatArray]:
+    """Return P and Q (n,) with `P^2 + Q^2 <= S^2`: the one with priority cut at S, the other at what S leaves."""
+    if priority == "active":
+        p_kw = clipped(p_kw, rated_kva)
+        return p_kw, clipped(q_kvar, leg(rated_kva, p_kw))
+    q_kvar = clipped(q_kvar, rated_kva)
+    return clipped(p_kw, leg(rated_kva, q_kvar)), q_kvar
+
+
+def above_minimum(
+    p_kw: FloatArray, q_kvar: FloatArray, rated_kva: FloatArray, category: Normal
+) -> tuple[FloatArray, FloatArray]:
+    """Return P and Q (n,) in the circle: Q cut first, down to the minimum of table 7, then P."""
+    room = leg(rated_kva, np.minimum(np.abs(p_kw), rated_kva))
+    injected = np.maximum(room, MINIMUM_INJECTED_PU * rated_kva)
+    absorbed = np.maximum(room, MINIMUM_ABSORBED_PU[category] * rated_kva)
+    q_kvar = np.minimum(np.maximum(q_kvar, -absorbed), injected)
+    return clipped(p_kw, leg(rated_kva, q_kvar)), q_kvar
+
+
+def in_proportion(p_kw: FloatArray, q_kvar: FloatArray, rated_kva: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return P and Q (n,) in the circle, both lowered alike: the power factor stays."""
+    apparent = np.hypot(p_kw, q_kvar)
+    share = np.divide(rated_kva, apparent, out=np.ones_like(apparent), where=apparent > rated_kva)
+    return p_kw * share, q_kvar * share
+
+
+def clipped(x: FloatArray, most: FloatArray) -> FloatArray:
+    """Return x (n,) between -most and most."""
+    low = np.negative(most)
+    np.maximum(low, x, out=low)
+    return np.minimum(low, most, out=low)

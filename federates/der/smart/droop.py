@@ -1,0 +1,140 @@
+"""Frequency droop (frequency-watt): active power against frequency (IEEE 1547-2018, 6.5.2.7 and tables 23 and 24).
+
+From the power before the disturbance, `p_pre`: the output when the frequency left the dead band,
+
+    above:  p = max(p_pre - (f - (f_nom + db_over)) / (f_nom k_over), p_least)
+    below:  p = min(p_pre + ((f_nom - db_under) - f) / (f_nom k_under), p_most)
+
+with the open-loop response time; back in the dead band the response ends when it has come within 0.001 of
+rated power (as in OpenDER) of what would be without it. A device that is on its enter-service ramp has no
+power before the disturbance: there `p_pre` is what the ramp allows.
+The range of k and of the response time for categories I and II is to be confirmed against the standard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from derloop.contract import FloatArray
+from federates.der.smart.held import BoolArray, Clock, Response
+from federates.der.smart.points import Abnormal, Function, Points, Ranges
+
+SETTLED_PU = 1e-3
+
+
+class FrequencyDroop(Function):
+    """Active power against frequency."""
+
+    in_hz: ClassVar[bool] = True
+    category: Abnormal = Field(
+        default="category-iii",
+        description="Category of abnormal operation: sets the ranges.",
+        examples=["category-iii"],
+    )
+    db_over_hz: float | None = Field(
+        default=None, description="Dead band above nominal, Hz: 0.017 to 1 (60 Hz).", examples=[0.036]
+    )
+    db_under_hz: float | None = Field(
+        default=None, description="Dead band below nominal, Hz: 0.017 to 1 (60 Hz).", examples=[0.036]
+    )
+    k_over: float | None = Field(
+        default=None, description="Droop above, pu frequency per pu power: 0.02 (I, II: 0.03) to 0.05.", examples=[0.05]
+    )
+    k_under: float | None = Field(
+        default=None, description="Droop below, pu frequency per pu power: 0.02 (I, II: 0.03) to 0.05.", examples=[0.05]
+    )
+    response_s: float | None = Field(
+        default=None, description="Open-loop response time, s: 0.2 (I, II: 1) to 10.", examples=[5.0]
+    )
+
+    def defaults(self) -> Mapping[str, float]:
+        return {"db_over_hz": 0.036, "db_under_hz": 0.036, "k_over": 0.05, "k_under": 0.05, "response_s": 5.0}
+
+    def ranges(self, at: Points) -> Ranges:
+        del at
+        third = self.category == "category-iii"
+        k, band = (0.02 if third else 0.03, 0.05), (0.017, 1.0)
+        response = (0.2 if third else 1.0, 10.0)
+        return {"db_over_hz": band, "db_under_hz": band, "k_over": k, "k_under": k, "response_s": response}
+
+
+class Droop:
+    """The droop of n devices. State: the lag, the power before the disturbance, and whether it is active."""
+
+    def __init__(self, points: Points, rated_kw: FloatArray, f_nominal_hz: float, clock: Clock) -> None:
+        n = rated_kw.size
+        self._rated_kw, self._f_nominal_hz, self._clock = rated_kw, f_nominal_hz, clock
+        self._lag = Response(n, points["response_s"], clock)
+        self._pre_kw = clock.state(n)
+        self._over, self._under = clock.state(n, False, np.bool_), clock.state(n, False, np.bool_)
+        self.active = clock.state(n, False, np.bool_)
+        self.set(points)
+
+    def set(self, points: Points) -> None:
+        """Use these numbers from now on."""
+        self._high_hz = self._f_nominal_hz + points["db_over_hz"]
+        self._low_hz = self._f_nominal_hz - points["db_under_hz"]
+        self._kw_per_hz_over = self._rated_kw / (self._f_nominal_hz * points["k_over"])
+        self._kw_per_hz_under = self._rated_kw / (self._f_nominal_hz * points["k_under"])
+        self._lag.set_response_s(points["response_s"])
+
+    def power_kw(
+        self,
+        f_hz: FloatArray,
+        normal_kw: FloatArray,
+        output_then_kw: FloatArray,
+        band_kw: tuple[FloatArray, FloatArray],
+        entering: BoolArray | None,
+    ) -> FloatArray | None:
+        """Return the droop's power (n,), which counts where `active.now`; None where it is active nowhere.
+
+        f_hz: (1,) or (n,). normal_kw: the power without droop. output_then_kw: the output at the last instant.
+        band_kw: the least and the most that the source can do. entering: devices on their enter-service ramp.
+        """
+        over, under = f_hz > self._high_hz, f_hz < self._low_hz
+        if not (over.any() or under.any() or self.active.then.any()):
+            self._rest(normal_kw)
+            return None
+        self._over.now[:], self._under.now[:] = over, under
+        over, under = self._over.now, self._under.now
+        pre_kw = self._before_the_disturbance(output_then_kw, normal_kw, entering)
+        target = np.where(
+            over, np.maximum(pre_kw - (f_hz - self._high_hz) * self._kw_per_hz_over, band_kw[0]), normal_kw
+        )
+        raised = np.minimum(pre_kw + (self._low_hz - f_hz) * self._kw_per_hz_under, band_kw[1])
+        np.copyto(target, raised, where=under)
+        return self._respond(target, over | under)
+
+    def _rest(self, normal_kw: FloatArray) -> None:
+        self._lag.state.now[:] = normal_kw
+        for state in (self._over, self._under, self.active):
+            state.now.fill(False)
+
+    def _before_the_disturbance(
+        self, output_then_kw: FloatArray, normal_kw: FloatArray, entering: BoolArray | None
+    ) -> FloatArray:
+        lasting = (self._over.now & self._over.then) | (self._under.now & self._under.then)
+        pre_kw: FloatArray = self._pre_kw.now
+        np.copyto(pre_kw, output_then_kw)
+        np.copyto(pre_kw, self._pre_kw.then, where=lasting)
+        if entering is not None:
+            np.copyto(pre_kw, normal_kw, where=entering)
+        return pre_kw
+
+    def _respond(self, target: FloatArray, disturbed: BoolArray) -> FloatArray:
+        idle = ~(disturbed | self.active.then)
+        power = self._lag.towards(self._clock.now_ns, target)
+        np.copyto(power, target, where=idle)
+        unsettled = np.abs(power - target) >= SETTLED_PU * self._rated_kw
+        np.copyto(self.active.now, disturbed | (self.active.then & unsettled))
+        return power
+
+    def reset(self, out_of_service: BoolArray) -> None:
+        """Forget everything of devices that are out of service."""
+        np.copyto(self._lag.state.now, 0.0, where=out_of_service)
+        for state in (self._over, self._under, self.active):
+            state.now &= ~out_of_service

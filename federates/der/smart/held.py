@@ -1,0 +1,157 @@
+"""States that are held between instants, so that an instant can be stepped again.
+
+A `State` is two arrays: what it was at the last instant (`then`) and what it is at this one (`now`). Every function
+computes `now` from `then`, as often as an instant is repeated; the `Clock` turns them over when time moves.
+Values seen at an instant count as held since the last one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from derloop.contract import FloatArray
+
+BoolArray = NDArray[np.bool_]
+LN10 = float(np.log(10.0))
+
+
+class State:
+    """One quantity of n devices at the last instant and at this one."""
+
+    __slots__ = ("now", "then")
+
+    def __init__(self, n: int, fill: float, dtype: DTypeLike) -> None:
+        self.then: NDArray[Any] = np.full(n, fill, dtype)
+        self.now: NDArray[Any] = np.full(n, fill, dtype)
+
+
+class Clock:
+    """The last instant, this instant, and the states that move with them."""
+
+    def __init__(self) -> None:
+        self._states: list[State] = []
+        self.now_ns: int = 0
+        self.then_ns: int | None = None
+        self._started = False
+
+    def state(self, n: int, fill: float = 0.0, dtype: DTypeLike = np.float64) -> State:
+        """Return a new state (n,) that turns over with time."""
+        self._states.append(made := State(n, fill, dtype))
+        return made
+
+    def move(self, now_ns: int) -> None:
+        """Go to `now_ns`; nothing if it is this instant already."""
+        if self._started and now_ns == self.now_ns:
+            return
+        if self._started:
+            self.then_ns = self.now_ns
+            for state in self._states:
+                state.then, state.now = state.now, state.then
+        self.now_ns, self._started = now_ns, True
+
+    @property
+    def is_first(self) -> bool:
+        """Whether there was no instant before this one."""
+        return self.then_ns is None
+
+    @property
+    def elapsed_ns(self) -> int:
+        """Time since the last instant, ns; 0 at the first."""
+        return 0 if self.then_ns is None else self.now_ns - self.then_ns
+
+    @property
+    def elapsed_s(self) -> float:
+        return self.elapsed_ns / 1e9
+
+
+class Response:
+    """First-order lags of n devices, exact at any step.
+
+    The open-loop response time `T` is the time to 90 % of the way (IEEE 1547-2018, clause 3.1), so over a step `h`
+
+        y(t) = x(t) + (y(t - h) - x(t)) 10^(-h / T)
+
+    for an `x` that holds since the last instant. `T = 0` responds at once. The first instant finds the lag settled.
+    """
+
+    def __init__(self, n: int, response_s: float | FloatArray, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
+        self.state = self._clock.state(n)
+        self._left: tuple[int, FloatArray] = (-1, np.zeros(1))
+        self.set_response_s(response_s)
+
+    def set_response_s(self, response_s: float | FloatArray) -> None:
+        """Respond in this time from the next instant on: one for all, or (n,)."""
+        self._response_ns = np.atleast_1d(np.asarray(response_s, dtype=np.float64)) * 1e9
+        self._left = (-1, np.zeros(1))
+
+    def towards(self, now_ns: int, target: FloatArray) -> FloatArray:
+        """Return the state (n,) at `now_ns`; valid until the next instant. `target` (n,) holds since the last one."""
+        self._clock.move(now_ns)
+        now: FloatArray = self.state.now
+        if self._clock.is_first:
+            now[:] = target
+            return now
+        np.subtract(self.state.then, target, out=now)
+        now *= self.left()
+        now += target
+        return now
+
+    def left(self) -> FloatArray:
+        """Return what a step leaves of a deviation, shape (1,) or (n,)."""
+        elapsed_ns = self._clock.elapsed_ns
+        if self._left[0] != elapsed_ns:
+            at_once = self._response_ns <= 0.0
+            ratio = np.divide(
+                -LN10 * elapsed_ns, self._response_ns, where=~at_once, out=np.zeros_like(self._response_ns)
+            )
+            self._left = (elapsed_ns, np.where(at_once, 0.0, np.exp(ratio)))
+        return self._left[1]
+
+
+class Timer:
+    """For how long a condition has held without a break, in whole ns: no sum that could drift.
+
+    While it holds nowhere only that is noted, and the array is left as it is.
+    """
+
+    def __init__(self, n: int, clock: Clock) -> None:
+        self._clock = clock
+        self.since_ns = clock.state(n, 0, np.int64)
+        self._idle = clock.state(1, True, np.bool_)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.since_ns.now.shape
+
+    def rest(self) -> None:
+        """Note that the condition holds nowhere."""
+        self._idle.now[0] = True
+
+    def has_held(self, condition: BoolArray, least_ns: NDArray[np.int64]) -> BoolArray | None:
+        """Return where (n,) `condition` has held for `least_ns`, (1,) or (n,); None where it holds nowhere."""
+        if not condition.any():
+            self.rest()
+            return None
+        now: NDArray[np.int64] = self.since_ns.now
+        clock = self._clock
+        self._idle.now[0] = False
+        if clock.then_ns is None:
+            now.fill(clock.now_ns)
+        elif self._idle.then[0]:
+            now.fill(clock.now_ns)
+            np.copyto(now, clock.then_ns, where=condition)
+        else:
+            np.copyto(now, self.since_ns.then)
+            np.copyto(now, clock.now_ns, where=~condition)
+        held: BoolArray = now <= clock.now_ns - least_ns
+        held &= condition
+        return held
+
+
+def ns(seconds: FloatArray) -> NDArray[np.int64]:
+    """Return times (m,) in ns."""
+    return np.rint(seconds * 1e9).astype(np.int64)

@@ -1,0 +1,200 @@
+"""Reactive power: one function for each device, one lag. On a change of function the lag goes on from where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derloop.contract import FloatArray
+from federates.der.smart.constant import ConstantPf, ConstantQ, tan_phi
+from federates.der.smart.curve import Curve
+from federates.der.smart.held import BoolArray, Clock, Response
+from federates.der.smart.points import Function, Points, written
+from federates.der.smart.settings import REACTIVE, Smart
+from federates.der.smart.volt_var import StandardVoltVar, VrefTracking, standard_curve
+from federates.der.smart.watt_var import WattVar, crossing, watt_var_curve
+
+NOTHING: Final = -1
+Target = Callable[[FloatArray, FloatArray], FloatArray]
+"""From voltages, pu, and active powers, kW, (n,) to reactive powers (n,), kvar."""
+
+
+class ReactivePower:
+    """The reactive functions of n devices."""
+
+    def __init__(self, smart: Smart, rated_kw: FloatArray, rated_kva: FloatArray, clock: Clock) -> None:
+        self._smart, self._rated_kw, self._rated_kva, self._clock = smart, rated_kw, rated_kva, clock
+        n = rated_kva.size
+        self._targets: dict[str, Target] = {}
+        self._responses_s: dict[str, FloatArray] = {}
+        self._points: dict[str, Points] = {}
+        self._chosen = np.full(n, NOTHING, np.int8)
+        self._lag = Response(n, 0.0, clock)
+        self._vref: VrefTracking | None = None
+        self._tan = np.zeros(n)
+        self.p_most_kw = rated_kw
+        """Most active power (n,) that a constant power factor leaves, injected or drawn."""
+        self._take_settings()
+
+    def _take_settings(self) -> None:
+        smart, everyone = self._smart, np.ones(self._rated_kva.size, np.bool_)
+        if curve := smart.curve:
+            if curve.autonomous_vref:
+                self._vref = VrefTracking(everyone.size, curve.vref_pu, curve.autonomous_vref, self._clock)
+            shared = Curve(np.array(curve.v_pu)[:, None], np.array(curve.q_pu)[:, None])
+            self._follow(shared, np.array([curve.response_s]), everyone)
+        if smart.constant_pf:
+            self._set_constant_pf(smart.constant_pf.points(), everyone)
+        if smart.constant_q:
+            self._set_constant_q(smart.constant_q.points(), everyone)
+        if smart.watt_var:
+            self._set_watt_var(smart.watt_var.points(), everyone)
+
+    # --- settings ------------------------------------------------------------------------------------
+
+    def checked(self, function: str, changes: Mapping[str, ArrayLike]) -> Points:
+        """Return the numbers of `function` with `changes`. Raises ValueError for one that may not be."""
+        settings = self._settings(function)
+        before = self._points.get(function) or settings.points()
+        points = written(before, changes, self._rated_kva.size, function)
+        settings.check(points)
+        return points
+
+    def adjust(self, function: str, changes: Mapping[str, ArrayLike], on: BoolArray) -> None:
+        """Use these numbers of `function` from now on, where `on` (n,); where it was on and is not now, nothing is."""
+        points = self.checked(function, changes)
+        if function == "volt_var":
+            self._points["volt_var"] = points
+            self._follow(standard_curve(points), points["response_s"], on)
+        else:
+            setters = {
+                "constant_pf": self._set_constant_pf,
+                "constant_q": self._set_constant_q,
+                "watt_var": self._set_watt_var,
+            }
+            setters[function](points, on)
+
+    def _settings(self, function: str) -> Function:
+        given = getattr(self._smart, function)
+        if isinstance(given, Function):
+            return given
+        if function == "constant_pf":
+            return ConstantPf(pf=1.0)
+        if function == "constant_q":
+            return ConstantQ(q_pu=0.0)
+        kind = StandardVoltVar if function == "volt_var" else WattVar
+        return kind(category=self._smart.category)
+
+    def set_volt_var(self, on: BoolArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
+        """Follow any curves from now on, as written from outside: points (n, k), pu and kvar."""
+        q_pu = q_kvar / self._rated_kva[:, None]
+        self._follow(Curve(v_pu.T, q_pu.T), np.array([response_s]), on)
+
+    def _follow(self, curve: Curve, response_s: FloatArray, on: BoolArray) -> None:
+        def target(v_pu: FloatArray, p_kw: FloatArray) -> FloatArray:
+            del p_kw
+            found = curve(v_pu)
+            found *= self._rated_kva
+            return found
+
+        self._choose("volt_var", target, response_s, on)
+
+    def _set_constant_pf(self, points: Points, on: BoolArray) -> None:
+        self._points["constant_pf"] = points
+        tangent = tan_phi(points["pf"], points["injects"])
+        self._tan = np.broadcast_to(tangent, on.shape)
+        self._choose("constant_pf", lambda _, p_kw: np.abs(p_kw) * tangent, points["response_s"], on)
+        self.p_most_kw = np.where(on, np.minimum(self._rated_kw, self._rated_kva * points["pf"]), self._rated_kw)
+
+    def _set_constant_q(self, points: Points, on: BoolArray) -> None:
+        self._points["constant_q"] = points
+        q_kvar = points["q_pu"] * self._rated_kva
+        self._choose("constant_q", lambda *_: q_kvar, points["response_s"], on)
+
+    def _set_watt_var(self, points: Points, on: BoolArray) -> None:
+        self._points["watt_var"] = points
+        curve = watt_var_curve(points)
+
+        def target(v_pu: FloatArray, p_kw: FloatArray) -> FloatArray:
+            del v_pu
+            found = curve(p_kw / self._rated_kw)
+            found *= self._rated_kva
+            return found
+
+        self._choose("watt_var", target, points["response_s"], on)
+        ends = [crossing(curve, self._rated_kw, self._rated_kva, sign) for sign in (1.0, -1.0)]
+        q_ends = [
+            np.abs(curve(sign * p / self._rated_kw)) * self._rated_kva for sign, p in zip((1, -1), ends, strict=True)
+        ]
+        self._crossings_kw, self._crossings_kvar = ends, q_ends
+
+    def _choose(self, name: str, target: Target, response_s: FloatArray, on: BoolArray) -> None:
+        self._targets[name], self._responses_s[name] = target, response_s
+        code = REACTIVE.index(name)
+        self._chosen = np.where(on, code, np.where(self._chosen == code, NOTHING, self._chosen)).astype(np.int8)
+        self._masks = {f: self._chosen == REACTIVE.index(f) for f in self._targets}
+        self._masks = {f: mask for f, mask in self._masks.items() if mask.any()}
+        self._lag.set_response_s(self._response_s())
+
+    def _response_s(self) -> FloatArray:
+        if len(self._masks) == 1:
+            return next(iter(self._responses_s[f] for f in self._masks))
+        found = np.zeros(self._chosen.size)
+        for function, mask in self._masks.items():
+            np.copyto(found, self._responses_s[function], where=mask)
+        return found
+
+    # --- behaviour -----------------------------------------------------------------------------------
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any device has a function."""
+        return bool(len(self._targets)) and bool(self._masks)
+
+    def wanted_kvar(self, v_pu: FloatArray, p_kw: FloatArray, out: BoolArray | None) -> FloatArray:
+        """Return the reactive power (n,) that the functions ask for; valid until the next instant.
+
+        `out`: devices out of service, whose lag rests at zero.
+        """
+        if self._vref is not None:
+            v_pu = self._vref.shifted(v_pu, out)
+        wanted = self._lag.towards(self._clock.now_ns, self._target(v_pu, p_kw))
+        if out is not None:
+            np.copyto(wanted, 0.0, where=out)
+        return wanted
+
+    def _target(self, v_pu: FloatArray, p_kw: FloatArray) -> FloatArray:
+        if len(self._masks) == 1 and next(iter(self._masks.values())).all():
+            return self._targets[next(iter(self._masks))](v_pu, p_kw)
+        found = np.zeros(v_pu.shape)
+        for function, mask in self._masks.items():
+            np.copyto(found, self._targets[function](v_pu, p_kw), where=mask)
+        return found
+
+    def mask(self, function: str) -> BoolArray | None:
+        """Return the devices (n,) that have this function; None where none has."""
+        return self._masks.get(function) if self._targets else None
+
+    @property
+    def pf_responds(self) -> BoolArray:
+        """Where, (1,) or (n,), a constant power factor is followed with a lag; elsewhere Q follows P at once."""
+        return self._responses_s["constant_pf"] > 0.0
+
+    def at_constant_pf(self, p_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return P and Q (n,) of the constant power factor: as the lag has it, or at once what the rating carries."""
+        at_once = np.minimum(np.maximum(p_kw, -self.p_most_kw), self.p_most_kw)
+        lags = self.pf_responds
+        return np.where(lags, p_kw, at_once), np.where(lags, self._lag.state.now, np.abs(at_once) * self._tan)
+
+    def on_watt_var(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return P and Q (n,) in the circle, on the curve where the rating cuts."""
+        outside = p_kw * p_kw + q_kvar * q_kvar >= self._rated_kva**2
+        injects = p_kw > 0.0
+        p_most = np.where(injects, self._crossings_kw[0], self._crossings_kw[1])
+        q_most = np.where(injects, self._crossings_kvar[0], self._crossings_kvar[1])
+        p_cut = np.minimum(np.abs(p_kw), p_most) * np.sign(p_kw)
+        q_cut = np.minimum(np.abs(q_kvar), q_most) * np.sign(q_kvar)
+        return np.where(outside, p_cut, p_kw), np.where(outside, q_cut, q_kvar)

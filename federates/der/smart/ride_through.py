@@ -1,0 +1,182 @@
+"""Voltage ride-through with momentary cessation (IEEE 1547-2018, 6.4.2; tables 14 to 16).
+
+| region | I | II | III |
+|---|---|---|---|
+| above 1.20 | cease | cease | cease (to be confirmed) |
+| 1.10 to 1.20 | permissive 1 s to 1.15, 0.5 s to 1.175, 0.2 s to 1.20 | the same | momentary cessation 12 s |
+| mandatory | 0.70 to 0.88: 0.7 + 4 (V - 0.7) s | 0.65 to 0.88: 3 + 8.7 (V - 0.65) s | 20 s; below 0.70: 10 s |
+| permissive | 0.50 to 0.70: 0.16 s | 0.45 to 0.65: 0.32 s; 0.30 to 0.45: 0.16 s | - |
+| low | below 0.50 cease | below 0.30 cease | below 0.50 momentary cessation 1 s |
+
+In the permissive and the mandatory regions the model goes on injecting. It ceases within `cease_s` (momentary
+cessation: `cessation_s`) and is back `return_s` after the region has been left.
+Frequencies outside the continuous range oblige to stay connected and change no power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from pydantic import Field
+
+from derloop.contract import FloatArray
+from federates.der.smart.held import BoolArray, Clock, Timer, ns
+from federates.der.smart.points import Abnormal, Function, Points, Ranges
+
+CONTINUOUS_PU: Final = (0.88, 1.10)
+CEASE_BELOW_PU: Final[Mapping[Abnormal, float]] = {"category-i": 0.50, "category-ii": 0.30, "category-iii": 0.0}
+CEASE_ABOVE_PU: Final = 1.20
+HIGH_S: Final = ((1.15, 1.0), (1.175, 0.5), (1.20, 0.2))
+"""Categories I and II: up to this voltage, so long."""
+
+
+class RideThrough(Function):
+    """Where and how fast a device ceases to energize without tripping."""
+
+    category: Abnormal = Field(
+        default="category-iii", description="Category of abnormal operation.", examples=["category-iii"]
+    )
+    momentary_low_pu: float | None = Field(
+        default=None, description="Momentary cessation at and below, pu; category III only: 0 to 0.50.", examples=[0.5]
+    )
+    momentary_high_pu: float | None = Field(
+        default=None,
+        description="Momentary cessation at and above, pu; category III only: 1.10 to 1.20.",
+        examples=[1.1],
+    )
+    cessation_s: float | None = Field(
+        default=None, description="Time to momentary cessation, s: 0 to 0.083.", examples=[0.083]
+    )
+    cease_s: float | None = Field(default=None, description="Time to cease to energize, s: 0 to 0.16.", examples=[0.16])
+    return_s: float | None = Field(default=None, description="Time to return, s: 0 to 0.4.", examples=[0.4])
+
+    def defaults(self) -> Mapping[str, float]:
+        return {
+            **{"momentary_low_pu": 0.50, "momentary_high_pu": 1.10},
+            **{"cessation_s": 0.083, "cease_s": 0.16, "return_s": 0.4},
+        }
+
+    def ranges(self, at: Points) -> Ranges:
+        del at
+        return {
+            "momentary_low_pu": (0.0, 0.50),
+            "momentary_high_pu": (1.10, 1.20),
+            "cessation_s": (0.0, 0.083),
+            "cease_s": (0.0, 0.16),
+            "return_s": (0.0, 0.4),
+        }
+
+
+class Cessation:
+    """Which of n devices have ceased to energize, and for how long each has been outside the continuous region."""
+
+    def __init__(self, category: Abnormal, points: Points, n: int, clock: Clock) -> None:
+        self._category, self._clock, self._n = category, clock, n
+        self._momentary, self._cease = Timer(n, clock), Timer(n, clock)
+        self._clear, self._low, self._high = Timer(n, clock), Timer(n, clock), Timer(n, clock)
+        self._ceased = clock.state(n, False, np.bool_)
+        self._overdue = clock.state(n, False, np.bool_)
+        self.set(points)
+
+    def set(self, points: Points, on: BoolArray | None = None) -> None:
+        """Use these numbers from now on, where `on` (n,); everywhere without it."""
+        self._points, self._on = points, on
+        self._cessation_ns, self._cease_ns = ns(points["cessation_s"]), ns(points["cease_s"])
+        self._return_ns = ns(points["return_s"])
+
+    def ceased(self, low_pu: FloatArray, high_pu: FloatArray, in_service: BoolArray | None) -> BoolArray | None:
+        """Return where (n,) devices in service inject nothing; None where all inject."""
+        if low_pu.min() >= CONTINUOUS_PU[0] and high_pu.max() < CONTINUOUS_PU[1] and not self._ceased.then.any():
+            self._rest()
+            return None
+        self._count(low_pu, high_pu)
+        momentary, cease = self._regions(low_pu, high_pu)
+        for allowed in (in_service, self._on):
+            if allowed is not None:
+                momentary &= allowed
+                cease &= allowed
+        now = self._still_ceased(momentary | cease)
+        for timer, region, least_ns in (
+            (self._momentary, momentary, self._cessation_ns),
+            (self._cease, cease, self._cease_ns),
+        ):
+            ready = timer.has_held(region, least_ns)
+            if ready is not None:
+                now |= ready
+        if in_service is not None:
+            now &= in_service
+        return now if now.any() else None
+
+    def _rest(self) -> None:
+        for timer in (self._momentary, self._cease, self._clear, self._low, self._high):
+            timer.rest()
+        self._ceased.now.fill(False)
+        self._overdue.now.fill(False)
+
+    def _still_ceased(self, abnormal: BoolArray) -> BoolArray:
+        now: BoolArray = self._ceased.now
+        np.copyto(now, self._ceased.then)
+        back = self._clear.has_held(now & ~abnormal, self._return_ns)
+        if back is not None:
+            now &= ~back
+        return now
+
+    def _regions(self, low_pu: FloatArray, high_pu: FloatArray) -> tuple[BoolArray, BoolArray]:
+        cease = (high_pu > CEASE_ABOVE_PU) | (low_pu < CEASE_BELOW_PU[self._category])
+        if self._category != "category-iii":
+            return np.zeros(self._n, np.bool_), cease
+        return (low_pu <= self._points["momentary_low_pu"]) | (high_pu >= self._points["momentary_high_pu"]), cease
+
+    def _count(self, low_pu: FloatArray, high_pu: FloatArray) -> None:
+        """Note which devices have been through all that they must ride through since they left the normal region."""
+        low, high = low_pu < CONTINUOUS_PU[0], high_pu > CONTINUOUS_PU[1]
+        overdue: BoolArray = self._overdue.now
+        if not (low.any() or high.any()):
+            overdue.fill(False)
+            self._low.rest()
+            self._high.rest()
+            return
+        np.logical_and(self._overdue.then, low | high, out=overdue)
+        for timer, beyond, seconds in (
+            (self._low, low, required_low_s(low_pu, self._category)),
+            (self._high, high, required_high_s(high_pu, self._category)),
+        ):
+            held = timer.has_held(beyond, ns(seconds) + 1)
+            if held is not None:
+                overdue |= held
+
+    @property
+    def may_trip(self) -> BoolArray:
+        """Where (n,) the time that the standard obliges to ride through is over. The model stays connected."""
+        found: BoolArray = self._overdue.now
+        return found
+
+
+def required_low_s(v_pu: FloatArray, category: Abnormal) -> FloatArray:
+    """Return for how long (n,) a voltage (n,) below 0.88 pu must be ridden through, s; 0 where it need not."""
+    if category == "category-i":
+        return np.where(v_pu >= 0.70, 0.7 + 4.0 * (v_pu - 0.70), np.where(v_pu >= 0.50, 0.16, 0.0))
+    if category == "category-ii":
+        permissive = np.where(v_pu >= 0.45, 0.32, np.where(v_pu >= 0.30, 0.16, 0.0))
+        return np.where(v_pu >= 0.65, 3.0 + 8.7 * (v_pu - 0.65), permissive)
+    return np.where(v_pu >= 0.70, 20.0, np.where(v_pu > 0.50, 10.0, 1.0))
+
+
+def required_high_s(v_pu: FloatArray, category: Abnormal) -> FloatArray:
+    """Return for how long (n,) a voltage (n,) above 1.10 pu must be ridden through, s; 0 where it need not."""
+    if category == "category-iii":
+        return np.where(v_pu <= CEASE_ABOVE_PU, 12.0, 0.0)
+    return np.select([v_pu <= level for level, _ in HIGH_S], [seconds for _, seconds in HIGH_S], 0.0)
+
+
+def required_frequency_s(f_hz: FloatArray, f_nominal_hz: float = 60.0) -> FloatArray:
+    """Return for how long (n,) a frequency (n,) must be ridden through, s (IEEE 1547-2018, table 19).
+
+    Without end from 58.8 to 61.2 Hz, 299 s from 57.0 and to 61.8 Hz, 0 beyond; scaled on a 50 Hz grid.
+    """
+    f_60 = f_hz * (60.0 / f_nominal_hz)
+    mandatory = (f_60 >= 57.0 - 1e-9) & (f_60 <= 61.8 + 1e-9)
+    continuous = (f_60 >= 58.8 - 1e-9) & (f_60 <= 61.2 + 1e-9)
+    return np.where(continuous, np.inf, np.where(mandatory, 299.0, 0.0))

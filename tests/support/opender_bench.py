@@ -1,0 +1,276 @@
+"""EPRI's OpenDER 2.2.0 beside our inverters: the same settings, the same inputs, step by step.
+
+`bench` mends what OpenDER is known to do otherwise than the standard or than exact discretisation; each has a test of
+its own in `tests/oracle/test_against_opender.py`, from the standard's numbers:
+
+- its lag is the bilinear rule with tau = T / 2.3, and lets steps above T / 1.15 pass: put exact, tau = T / ln 10;
+- the enter-service ramp is left out where volt-watt and the active-power limit are both on;
+- constant reactive power is not reset by a trip, as the report's eq. 3.8.1-14 has it, and the active-power
+  limit is: a device came back above its limit;
+- "not defined" frequency takes precedence over ceasing to energize;
+- a current limit is searched to 1e-4: put exact.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from federates.der.inverter import Inverters, Seen, Smart
+
+LN10 = math.log(10.0)
+S = 10**9
+RATED_KVA = 100.0
+NAMES = {
+    "volt_var": {f"{x}{i}_pu": f"QV_CURVE_{x.upper()}{i}" for x in "vq" for i in (1, 2, 3, 4)}
+    | {"response_s": "QV_OLRT"},
+    "watt_var": {
+        **{f"{x}{i}_pu": f"QP_CURVE_{x.upper()}{i}_GEN" for x in "pq" for i in (1, 2, 3)},
+        **{f"{x}{i}_drawn_pu": f"QP_CURVE_{x.upper()}{i}_LOAD" for x in "pq" for i in (1, 2, 3)},
+        "response_s": "QP_RT",
+    },
+    "constant_q": {"q_pu": "CONST_Q", "response_s": "CONST_Q_RT"},
+    "constant_pf": {"pf": "CONST_PF", "response_s": "CONST_PF_RT"},
+    "volt_watt": {f"{x}{i}_pu": f"PV_CURVE_{x.upper()}{i}" for x in "vp" for i in (1, 2)} | {"response_s": "PV_OLRT"},
+    "frequency_droop": {
+        **{"db_over_hz": "PF_DBOF", "db_under_hz": "PF_DBUF", "k_over": "PF_KOF", "k_under": "PF_KUF"},
+        "response_s": "PF_OLRT",
+    },
+    "active_power_limit": {"p_max_pu": "AP_LIMIT", "response_s": "AP_RT"},
+    "voltage_trip": {
+        f"{n}_{u}": f"{n.upper()}_TRIP_{x}" for n in ("uv1", "uv2", "ov1", "ov2") for u, x in (("pu", "V"), ("s", "T"))
+    },
+    "frequency_trip": {
+        f"{n}_{u}": f"{n.upper()}_TRIP_{x}" for n in ("uf1", "uf2", "of1", "of2") for u, x in (("hz", "F"), ("s", "T"))
+    },
+    "ride_through": {
+        **{"momentary_low_pu": "MC_LVRT_V1", "momentary_high_pu": "MC_HVRT_V1", "cessation_s": "MC_RESP_T"},
+        **{"cease_s": "NP_CTE_RESP_T", "return_s": "MC_RETURN_T"},
+    },
+    "enter_service": {
+        **{"v_low_pu": "ES_V_LOW", "v_high_pu": "ES_V_HIGH", "f_low_hz": "ES_F_LOW", "f_high_hz": "ES_F_HIGH"},
+        **{"delay_s": "ES_DELAY", "ramp_s": "ES_RAMP_RATE"},
+    },
+}
+ENABLE = {
+    **{"volt_var": "QV_MODE_ENABLE", "watt_var": "QP_MODE_ENABLE", "constant_q": "CONST_Q_MODE_ENABLE"},
+    **{"constant_pf": "CONST_PF_MODE_ENABLE", "volt_watt": "PV_MODE_ENABLE", "frequency_droop": "PF_MODE_ENABLE"},
+    "active_power_limit": "AP_LIMIT_ENABLE",
+}
+NEVER = {
+    **{"OV1_TRIP_V": 9.0, "OV2_TRIP_V": 9.0, "UV1_TRIP_V": -1.0, "UV2_TRIP_V": -1.0},
+    **{"OF1_TRIP_F": 999.0, "OF2_TRIP_F": 999.0, "UF1_TRIP_F": 0.0, "UF2_TRIP_F": 0.0},
+}
+CATEGORY = {"category-i": "CAT_I", "category-ii": "CAT_II", "category-iii": "CAT_III"}
+
+
+def parameters(smart: Smart, q_full_above_p_pu: float = 0.0) -> dict[str, Any]:
+    """Return OpenDER's settings for ours."""
+    kva = RATED_KVA * 1000
+    found: dict[str, Any] = {
+        **{"NP_P_MAX": kva, "NP_VA_MAX": kva, "NP_P_MAX_CHARGE": kva, "NP_APPARENT_POWER_CHARGE_MAX": kva},
+        **{"NP_Q_MAX_INJ": smart.q_injected_max_pu * kva, "NP_Q_MAX_ABS": smart.q_absorbed_max_pu * kva},
+        **{"NP_AC_V_NOM": 240.0, "NP_PHASE": "SINGLE", "NP_INV_DELAY": 0.0, "NP_REACTIVE_SUSCEPTANCE": 0.0},
+        **{"NP_CURRENT_PU": smart.current_max_pu or 1e6, "NP_P_MIN_PU": smart.p_min_pu or 0.0},
+        **{"NP_NORMAL_OP_CAT": "CAT_A" if smart.category == "category-a" else "CAT_B"},
+        **{"NP_PRIO_OUTSIDE_MIN_Q_REQ": "REACTIVE" if smart.priority == "reactive" else "ACTIVE"},
+        **NEVER,
+        **dict.fromkeys(ENABLE.values(), False),
+    }
+    trip_category = getattr(smart.ride_through, "category", "category-iii")
+    head = {"NP_ABNORMAL_OP_CAT": CATEGORY[trip_category]}
+    found["MC_ENABLE"] = smart.ride_through is not None and trip_category == "category-iii"
+    if smart.ride_through is None:
+        found["NP_CTE_RESP_T"] = 1e9
+    for name, mapping in NAMES.items():
+        if (function := getattr(smart, name)) is None:
+            continue
+        if name in ENABLE:
+            found[ENABLE[name]] = True
+        found |= dict(_numbers(name, function, smart, mapping))
+    found |= capability(smart, q_full_above_p_pu)
+    return head | found
+
+
+def _numbers(name: str, function: Any, smart: Smart, mapping: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    if name == "constant_pf":
+        yield "CONST_PF", function.pf
+        yield "CONST_PF_RT", function.response_s
+        yield "CONST_PF_EXCITATION", "INJ" if function.reactive == "injected" else "ABS"
+        return
+    if name == "volt_var":
+        curve = smart.curve
+        assert curve is not None
+        pairs = list(zip(curve.v_pu, curve.q_pu, strict=True))
+        pairs = pairs if len(pairs) == 4 else [pairs[0], pairs[1], pairs[1], pairs[2]]
+        for i, (v, q) in enumerate(pairs, 1):
+            yield f"QV_CURVE_V{i}", v - curve.vref_pu + 1.0
+            yield f"QV_CURVE_Q{i}", q
+        yield "QV_OLRT", curve.response_s
+        yield "QV_VREF", curve.vref_pu
+        if auto := curve.autonomous_vref:
+            yield "QV_VREF_AUTO_MODE", True
+            yield "QV_VREF_TIME", auto.time_constant_s * LN10 / 2.3
+            yield "QV_VREF_MIN", auto.v_min_pu
+            yield "QV_VREF_MAX", auto.v_max_pu
+        return
+    for ours, value in function.points(smart.f_nominal_hz).items():
+        if ours in mapping:
+            yield mapping[ours], float(value[0])
+
+
+def capability(smart: Smart, full: float) -> dict[str, Any]:
+    inj, absorb = smart.q_injected_max_pu, smart.q_absorbed_max_pu
+    p = "-1 1" if full == 0.0 else f"{-1} {-full} 0 {full} 1"
+
+    def q(most: float) -> str:
+        return f"{most} {most}" if full == 0.0 else f"{most} {most} 0 {most} {most}"
+
+    return {"P_Q_INJ_PU": p, "P_Q_ABS_PU": p, "Q_MAX_INJ_PU": q(inj), "Q_MAX_ABS_PU": q(absorb)}
+
+
+def opender(smart: Smart, *, storage: bool = False, step_s: float, q_full_above_p_pu: float = 0.0, **extra: Any) -> Any:
+    """Return one OpenDER device, single-phase, of RATED_KVA."""
+    import opender as od
+
+    logging.disable(logging.CRITICAL)
+    od.DER.t_s = step_s
+    device = (od.DER_BESS if storage else od.DER_PV)()
+    for name, value in {**parameters(smart, q_full_above_p_pu), **extra}.items():
+        setattr(device.der_file, name, value)
+    device.der_file.initialize_NP_Q_CAPABILTY_BY_P_CURVE()
+    return device
+
+
+@contextmanager
+def mended() -> Iterator[None]:
+    """OpenDER with its known defects put right (see the module)."""
+    from opender.active_power_support_funcs.active_power_limit import ActivePowerLimit
+    from opender.active_power_support_funcs.p_funcs import DesiredActivePower
+    from opender.active_power_support_funcs.p_funcs_bess import DesiredActivePowerBESS
+    from opender.auxiliary_funcs.low_pass_filter import LowPassFilter
+    from opender.operation_status.rt_crit import RideThroughCrit
+    from opender.reactive_power_support_funcs.constant_vars import ConstantVARs
+    from opender.rt_perf import RideThroughPerf
+
+    with (
+        patch.object(LowPassFilter, "low_pass_filter", _exact_lag),
+        patch.object(DesiredActivePower, "calculate_p_desired_pu", _desired),
+        patch.object(DesiredActivePowerBESS, "calculate_p_desired_pu", _desired_of_storage),
+        patch.object(ConstantVARs, "reset", _reset_constant_q),
+        patch.object(ActivePowerLimit, "reset", _reset_limit),
+        patch.object(RideThroughPerf, "i_limit", _exact_limit),
+        patch.object(RideThroughCrit, "determine_ride_through_mode", _modes(RideThroughCrit)),
+    ):
+        yield
+
+
+def _exact_lag(self: Any, lpf_in: Any, t_olrt: float) -> Any:
+    from opender import der
+
+    if self.lpf_out_prev is None or t_olrt <= 0.0:
+        out = lpf_in
+    else:
+        out = lpf_in + (self.lpf_out_prev - lpf_in) * math.exp(-LN10 * der.DER.t_s / t_olrt)
+    self.lpf_in_prev, self.lpf_out_prev = lpf_in, out
+    return out
+
+
+def _desired(self: Any, p_out_w: Any) -> float:
+    del p_out_w
+    caps = [self.der_input.p_avl_pu, 1.0]
+    if self.exec_delay.pv_mode_enable_exec:
+        caps.append(self.p_pv_limit_pu)
+    if self.pf_of_active or self.pf_uf_active:
+        caps.append(self.p_pf_pu)
+    else:
+        caps.append(self.p_es_pu)
+        if self.exec_delay.ap_limit_enable_exec:
+            caps.append(self.ap_limit_rt)
+    self.p_desired_pu = min(caps)
+    return self.p_desired_pu
+
+
+def _desired_of_storage(self: Any, p_out_w: Any) -> float:
+    del p_out_w
+    caps = [1.0]
+    if self.exec_delay.pv_mode_enable_exec:
+        caps.append(self.p_pv_limit_pu)
+    if self.pf_of_active or self.pf_uf_active:
+        caps.append(self.p_pf_pu)
+    else:
+        caps.append(max(min(self.der_obj.bessspecific.p_dem_ramp_pu, self.p_es_pu), -self.p_es_pu))
+        if self.exec_delay.ap_limit_enable_exec:
+            caps.append(self.ap_limit_rt)
+    self.p_desired_pu = max(-1.0, min(caps))
+    return self.p_desired_pu
+
+
+def _reset_constant_q(self: Any) -> None:
+    self.q_const_q_lpf_pu = self.const_q_lpf.low_pass_filter(0.0, 0.0)
+    self.q_const_q_desired_pu = self.const_q_delay.tdelay(0.0, 0.0)
+
+
+def _reset_limit(self: Any) -> None:
+    if not self.exec_delay.ap_limit_enable_exec:
+        self.ap_limit_rt = 1.0
+    else:
+        self.calculate_ap_limit_rt()
+
+
+def _exact_limit(self: Any) -> tuple[float, float, complex]:
+    most, d, q = self.der_file.NP_CURRENT_PU, self.i_pos_d_ref_pu, self.i_pos_q_ref_pu
+    q = max(-most, min(most, q))
+    room = math.sqrt(max(most * most - q * q, 0.0))
+    return max(-room, min(room, d)), q, 0j
+
+
+def _modes(criterion: Any) -> Callable[[Any], None]:
+    original = criterion.determine_ride_through_mode
+
+    def determine(self: Any) -> None:
+        original(self)
+        if self.rt_mode_f == "Not Defined":
+            self.rt_mode_f = "Mandatory Operation"
+
+    return determine
+
+
+def side_by_side(
+    smart: Smart,
+    series: Mapping[str, Any],
+    step_s: float,
+    *,
+    storage: bool = False,
+    q_full_above_p_pu: float = 0.0,
+    device: Any = None,
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return ours (k, 2) and OpenDER's (k, 2), P and Q in pu of rating, for series v, f, p (k,), pu, Hz, pu.
+
+    p: what is available, or for a storage what is asked for.
+    """
+    device = device or opender(smart, storage=storage, step_s=step_s, q_full_above_p_pu=q_full_above_p_pu)
+    ours = Inverters(smart, np.array([RATED_KVA]), q_full_above_p_pu=q_full_above_p_pu)
+    found, theirs, notes = [], [], []
+    for k, (v, f, p) in enumerate(zip(series["v"], series["f"], series["p"], strict=True)):
+        asked = {"p_dem_pu": float(p)} if storage else {"p_dc_pu": float(p)}
+        device.update_der_input(v_pu=float(v), f=float(f), theta=0.0, **asked)
+        device.run()
+        theirs.append((device.p_out_pu, device.q_out_pu))
+        voltage, power = np.array([v]), np.array([p * RATED_KVA])
+        full = np.array([RATED_KVA])
+        band = (-full, full) if storage else (0.0 * full, power)
+        now_ns = round(k * step_s * S)
+        got = ours.step(now_ns, Seen(voltage, voltage, voltage, np.array([f])), power, band)
+        found.append((got[0][0] / RATED_KVA, got[1][0] / RATED_KVA))
+        funcs = device.activepowerfunc
+        droop = bool(funcs.pf_uf_active or funcs.pf_of_active)
+        notes.append((device.der_status == "Trip", droop, funcs.es_completed))
+    tripped, droop, entered = (np.array(x) for x in zip(*notes, strict=True))
+    return np.array(found), np.array(theirs), {"tripped": tripped, "droop": droop, "entered": entered}
