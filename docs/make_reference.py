@@ -30,6 +30,8 @@ Spec = Mapping[str, Any]
 
 UNITS = {
     **{"_kw": "kW", "_kvar": "kvar", "_kva": "kVA", "_kwh": "kWh", "_pu": "pu", "_s": "s", "_m": "m", "_c": "°C"},
+    **{"_h": "h", "_l": "l", "_mw": "MW", "_k": "K", "_kw_per_k": "kW/K", "_kwh_per_k": "kWh/K", "_k_per_kw": "K/kW"},
+    **{"_l_per_min": "l/min", "_per_h": "1/h", "_per_s": "1/s", "_pu_per_h": "pu/h", "_pu_per_min": "pu/min"},
     **{"_deg": "°", "_hz": "Hz", "_wm2": "W/m2", "_per_k": "1/K", "_m_per_s": "m/s", "_ns": "ns"},
 }
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

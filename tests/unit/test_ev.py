@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fleets import DAY, HOUR, S, context, listed, places, stepped
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -169,6 +169,7 @@ def test_hours_are_local_ones_of_a_run_that_starts_in_the_afternoon() -> None:
     assert (visits.first[0, 0], visits.end[0, 0]) == (4, 16)
 
 
+@settings(deadline=None)  # another process may hold the processor
 @given(
     wishes=st.lists(st.floats(-9.0, 9.0), min_size=12, max_size=12),
     mode=st.sampled_from(["uncontrolled", "spread", "v1g", "v2g", "v2h"]),
