@@ -39,11 +39,11 @@ class Terminal:
     rated_kva: float
     draws: bool = False
     """A load: its powers are positive when drawn. False: positive when injected."""
+    element: str = ""
+    """A load of the feeder file that the federate drives ("671"); empty: a device that is added at `bus`."""
     sees: Seen = "mean"
     extremes: bool = False
     """Looks at its lowest and highest phase too: the feeder then also offers `v_low_pu` and `v_high_pu`."""
-    element: str = ""
-    """A load of the feeder file that the federate drives ("671"); empty: a device that is added at `bus`."""
 
 
 @dataclass(frozen=True, slots=True)

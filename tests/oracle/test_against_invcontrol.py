@@ -136,7 +136,8 @@ def with_invcontrol(
     curves = ("vvc_curve1=vv " if curve is not None else "") + ("voltwatt_curve=vw " if volt_watt else "")
     run(
         f"New InvControl.ic {mode} {curves} voltage_curvex_ref=rated RefReactivePower=VARMAX VoltwattYAxis=PMPPPU "
-        "VarChangeTolerance=1e-6 VoltageChangeTolerance=1e-8 ActivePChangeTolerance=1e-6 deltaQ_factor=0.2 deltaP_factor=0.2"
+        "VarChangeTolerance=1e-6 VoltageChangeTolerance=1e-8 ActivePChangeTolerance=1e-6 "
+        "deltaQ_factor=0.2 deltaP_factor=0.2"
     )
     run("Set mode=snap controlmode=static tolerance=1e-10 maxiterations=200 maxcontroliter=2000")
     run("Solve")
