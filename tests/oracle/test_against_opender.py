@@ -176,7 +176,7 @@ def watt_vars(draw: st.DrawFn) -> dict[str, Any]:
     p2, p2_drawn = draw(number(0.4, 0.8)), -draw(number(0.4, 0.8))
     q = number(-0.44, 0.44)
     return {
-        **{"p1_pu": draw(st.floats(0.0, p2 - 0.1)), "p2_pu": p2, "p3_pu": draw(st.floats(p2 + 0.1, 1.0))},
+        **{"p1_pu": draw(st.floats(0.01, p2 - 0.1)), "p2_pu": p2, "p3_pu": draw(st.floats(p2 + 0.1, 1.0))},
         **{"p1_drawn_pu": draw(st.floats(p2_drawn + 0.1, 0.0)), "p2_drawn_pu": p2_drawn},
         **{"p3_drawn_pu": draw(st.floats(-1.0, p2_drawn - 0.1)), "response_s": draw(number(0.0, 10.0))},
         **{f"q{i}_pu": draw(q) for i in (1, 2)},

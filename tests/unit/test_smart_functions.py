@@ -373,6 +373,8 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"volt_watt": {"v1_pu": 1.09, "v2_pu": 1.095}}, "v2_pu is 1.095, allowed is 1.1 to 1.1"),
         ({"watt_var": {"p2_pu": 0.9}}, "p2_pu is 0.9, allowed is 0.4 to 0.8"),
         ({"watt_var": {"q3_pu": -0.6}}, "q_absorbed_max_pu"),
+        ({"watt_var": {"p1_pu": 0, "p1_drawn_pu": 0, "q1_pu": 0.2}}, "q1_drawn_pu is 0, allowed is 0.2 to 0.2"),
+        ({"volt_var": {"category": "category-a", "q3_pu": -0.1}}, "q3_pu is -0.1, allowed is 0 to 0"),
         ({"constant_q": {"q_pu": 0.5}}, "asks for 0.5 pu"),
         ({"frequency_droop": {"category": "category-i", "k_over": 0.02}}, "k_over is 0.02, allowed is 0.03 to 0.05"),
         ({"frequency_droop": {"db_over_hz": 2}}, "frequency_droop: db_over_hz"),

@@ -113,3 +113,9 @@ def stack(points: Points, *names: str) -> FloatArray:
     """Return these points as rows, (k, 1) or (k, n)."""
     rows: Any = np.broadcast_arrays(*(points[name] for name in names))
     return np.array(rows, dtype=np.float64)
+
+
+def where_apart(distance: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the range of the y of a point beside another: any; where the two are at one x, the `other` one's y."""
+    apart = np.abs(distance) > SLACK
+    return np.where(apart, -1.0, other), np.where(apart, 1.0, other)

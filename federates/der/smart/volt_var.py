@@ -22,7 +22,7 @@ from derloop.contract import FloatArray
 from derloop.kind import Settings
 from federates.der.smart.curve import Curve
 from federates.der.smart.held import BoolArray, Clock, Response
-from federates.der.smart.points import Function, Normal, Points, Ranges, stack
+from federates.der.smart.points import SLACK, Function, Normal, Points, Ranges, stack, where_apart
 
 
 class AutonomousVref(Settings):
@@ -112,6 +112,7 @@ class StandardVoltVar(Function):
 
     def ranges(self, at: Points) -> Ranges:
         vref, band = self.vref_pu, 0.0 if self.category == "category-a" else 0.03
+        level = where_apart(at["v3_pu"] - at["v2_pu"], at["q2_pu"])
         return {
             "v1_pu": (vref - 0.18, at["v2_pu"] - 0.02),
             "v2_pu": (vref - band, vref),
@@ -119,7 +120,7 @@ class StandardVoltVar(Function):
             "v4_pu": (at["v3_pu"] + 0.02, vref + 0.18),
             "q1_pu": (np.maximum(0.0, at["q2_pu"]), 1.0),
             "q2_pu": (at["q3_pu"], 1.0),
-            "q3_pu": (at["q4_pu"], 1.0),
+            "q3_pu": (np.maximum(at["q4_pu"], level[0]), level[1]),
             "q4_pu": (-1.0, 0.0),
             "response_s": (1.0, 90.0),
         }
@@ -129,7 +130,7 @@ class StandardVoltVar(Function):
         """The same as a curve by points; points 2 and 3 are one where their voltages are."""
         p = {name: float(value[0]) for name, value in self.points().items()}
         pairs = [(p["v1_pu"], p["q1_pu"]), (p["v2_pu"], p["q2_pu"]), (p["v3_pu"], p["q3_pu"]), (p["v4_pu"], p["q4_pu"])]
-        if pairs[1][0] == pairs[2][0]:
+        if pairs[2][0] - pairs[1][0] <= SLACK:
             del pairs[2]
         v_pu, q_pu = zip(*pairs, strict=True)
         return VoltVar(
@@ -139,13 +140,6 @@ class StandardVoltVar(Function):
             vref_pu=self.vref_pu,
             autonomous_vref=self.autonomous_vref,
         )
-
-    @model_validator(mode="after")
-    def _one_dead_band(self) -> Self:
-        p = self.points()
-        if p["v2_pu"][0] == p["v3_pu"][0] and p["q2_pu"][0] != p["q3_pu"][0]:
-            raise ValueError("q2_pu and q3_pu must be equal where v2_pu and v3_pu are")
-        return self
 
 
 class VrefTracking:

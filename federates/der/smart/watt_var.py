@@ -16,7 +16,7 @@ from pydantic import Field
 from derloop.contract import FloatArray
 from federates.der.smart.constant import MOST_RESPONSE_S
 from federates.der.smart.curve import Curve
-from federates.der.smart.points import Function, Normal, Points, Ranges, stack
+from federates.der.smart.points import Function, Normal, Points, Ranges, stack, where_apart
 
 Q3_PU: Final[Mapping[Normal, float]] = {"category-a": -0.25, "category-b": -0.44}
 """Default reactive power at P3, IEEE 1547-2018 table 9."""
@@ -58,6 +58,7 @@ class WattVar(Function):
             "p2_drawn_pu": (-0.8, -0.4),
             "p3_drawn_pu": (-1.0, at["p2_drawn_pu"] - 0.1),
             **{name: (-1.0, 1.0) for name in at if name.startswith("q")},
+            "q1_drawn_pu": where_apart(at["p1_pu"] - at["p1_drawn_pu"], at["q1_pu"]),
             "response_s": (0.0, MOST_RESPONSE_S),
         }
 
