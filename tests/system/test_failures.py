@@ -149,7 +149,7 @@ def test_a_hang_while_stopping_in_a_process_of_its_own_ends_the_run(tmp_path: Pa
 
 @pytest.mark.parametrize("phase", ["join", "start"])
 def test_a_federate_that_never_joins_ends_the_run(tmp_path: Path, phase: str) -> None:
-    join_s = 8.0
+    join_s = 20.0
     with started(tmp_path, failing("hang", phase, join_s=join_s), "--placement", "apart") as run:
         assert run.wait() == 3
         assert "FAILED federate 'b' before the first step: ha" in run.said()  # hangs, or has not joined
