@@ -89,7 +89,9 @@ def _inside(file: str, folder: Path) -> Path:
     """Return the real path of `file`, which must lie in `folder` when all links are followed."""
     try:
         what = _refused(file, folder)
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError before Python 3.13
+    except ValueError as error:
+        raise ProfileError(f"profile {file!r} cannot be opened: it holds a null character", "file") from error
+    except (OSError, RuntimeError) as error:  # a ring of links is a RuntimeError before Python 3.13
         raise ProfileError(f"profile {file!r} cannot be opened: {error}", "file") from error
     if what:
         raise ProfileError(f"profile {file!r} {what}", "file")

@@ -72,8 +72,14 @@ def _feeder_path(feeder: str, context: Context) -> Path:
     try:
         path = (context.folder / feeder).resolve()
         is_file = path.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links is a RuntimeError before Python 3.13
+    except ValueError as error:
+        raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: it holds a null character")]) from error
+    except OSError as error:
         raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: {error}")]) from error
+    except RuntimeError:  # a ring of links, before Python 3.13
+        is_file = False
+    if not is_file and (context.folder / feeder).is_symlink():
+        raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: it is a link that leads to no file")])
     if '"' in str(path):  # no quoting of OpenDSS's holds one
         raise PlaceError([(("feeder",), f"a path with a quotation mark cannot be given to OpenDSS: {path}")])
     if context.trust_feeder:
