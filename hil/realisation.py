@@ -21,7 +21,7 @@ from derloop.contract import Federate, FloatArray, Interface, Values
 from derloop.kind import Context, PlaceError, Settings, Terminal
 from hil.emulator import EmulatorServer, Ratings, RegisterBank, describe
 from hil.emulator import Settings as RegisterSettings
-from hil.inverter import Commands, DeviceGroup, Measurements, Nameplates, VoltVarCurve
+from hil.inverter import Commands, DeviceGroup, Measurements, VoltVarCurve
 from hil.modbus import LoopThread
 
 F_NOMINAL_HZ = 60.0
@@ -40,21 +40,13 @@ class Curve(Protocol):
     def response_s(self) -> float: ...
 
 
-class Adjustable(Federate, Protocol):
-    """A model whose functions can be set while it runs, as by a write from outside."""
+class Functions(Protocol):
+    """The smart-inverter functions of n devices, which can be set while they run, as by a write from outside."""
 
     @property
     def volt_var(self) -> Curve | None:
         """The curve that the scenario asks for."""
         ...
-
-    @property
-    def energy_kwh(self) -> FloatArray | None:
-        """Storage capacity (n,), None for what stores nothing."""
-        ...
-
-    @property
-    def soc_window_pu(self) -> tuple[float, float]: ...
 
     def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
         """Use these curves from now on: v_pu and q_kvar (n, k), on (n,) 0 or 1."""
@@ -62,8 +54,35 @@ class Adjustable(Federate, Protocol):
 
 
 @runtime_checkable
-class _HasVoltVar(Protocol):
-    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None: ...
+class HasInverters(Protocol):
+    """A model of devices that have inverters."""
+
+    @property
+    def inverters(self) -> Functions: ...
+
+
+class InverterModel(HasInverters, Federate, Protocol):
+    """A federate with inverters."""
+
+
+class Storage(Protocol):
+    @property
+    def energy_kwh(self) -> FloatArray:
+        """From empty to full (n,)."""
+        ...
+
+    @property
+    def soc_min_pu(self) -> float: ...
+    @property
+    def soc_max_pu(self) -> float: ...
+
+
+@runtime_checkable
+class HasStorage(Protocol):
+    """A model of devices that store energy."""
+
+    @property
+    def storage(self) -> Storage: ...
 
 
 def emulator(
@@ -73,21 +92,22 @@ def emulator(
     del settings
     if argument:
         raise PlaceError([(("via",), f"'emulator' takes nothing after a colon, not {argument!r}")])
-    if not isinstance(model, _HasVoltVar):
+    if not isinstance(model, HasInverters):
         raise PlaceError([(("via",), "this kind has no functions that can be set over Modbus")])
-    return EmulatedFleet(model, terminals, context)  # type: ignore[arg-type]  # the rest of Adjustable goes with it
+    return EmulatedFleet(model, terminals, context)
 
 
 class EmulatedFleet:
     """n devices: each a model behind a Modbus server of its own, and a client that takes it for equipment."""
 
-    def __init__(self, model: Adjustable, terminals: tuple[Terminal, ...], context: Context) -> None:
+    def __init__(self, model: InverterModel, terminals: tuple[Terminal, ...], context: Context) -> None:
         self._model, self._terminals = model, terminals
         self._v_nominal_v = _nominal_voltages(terminals, context)
         told = {name: port for name, port in model.interface.outputs.items() if name in TOLD}
         self._interface = Interface(
             model.interface.step_ns, model.interface.inputs, told, repeatable=False, blocking=True
         )
+        self._storage = model.storage if isinstance(model, HasStorage) else None
         self._step_s = model.interface.step_ns / 1e9
         self._applied: RegisterSettings | None = None
         self._thread: LoopThread | None = None
@@ -147,7 +167,7 @@ class EmulatedFleet:
         }
 
     def _ratings(self, index: int) -> Ratings:
-        terminal, energy_kwh = self._terminals[index], self._model.energy_kwh
+        terminal, storage = self._terminals[index], self._storage
         s_va = terminal.rated_kva * 1000
         return Ratings(
             name=terminal.label,
@@ -157,12 +177,12 @@ class EmulatedFleet:
             q_max_absorbed_var=s_va,
             v_ln_nominal_v=self._v_nominal_v[index],
             phases=len(terminal.phases),
-            p_max_charge_w=None if energy_kwh is None else s_va,
-            energy_wh=None if energy_kwh is None else float(energy_kwh[index]) * 1000,
+            p_max_charge_w=None if storage is None else s_va,
+            energy_wh=None if storage is None else float(storage.energy_kwh[index]) * 1000,
         )
 
     def _curves(self) -> list[VoltVarCurve | None]:
-        curve = self._model.volt_var
+        curve = self._model.inverters.volt_var
         asked = None if curve is None else VoltVarCurve(curve.v_pu, curve.q_pu, "va_max", curve.response_s)
         return [asked] * len(self._terminals)
 
@@ -193,7 +213,7 @@ class EmulatedFleet:
         ):
             response_s = float(now.volt_var_response_s[0])
             on = now.volt_var_on.astype(np.float64)
-            self._model.set_volt_var(on, now.volt_var_v_pu, now.volt_var_q_var / 1000, response_s)
+            self._model.inverters.set_volt_var(on, now.volt_var_v_pu, now.volt_var_q_var / 1000, response_s)
             self._applied = now
 
     def _show(self, outputs: Values, v_pu: FloatArray) -> None:
@@ -213,14 +233,14 @@ class EmulatedFleet:
 
     def _measured(self, measured: Measurements) -> Values:
         values = {"p_kw": measured.p_w / 1000, "q_kvar": measured.q_var / 1000}
-        if "soc_pu" in self._interface.outputs:
+        if self._storage:
             values["soc_pu"] = measured.soc_pct / 100
-            values["p_min_kw"], values["p_max_kw"] = self._p_range_kw(values["soc_pu"], self._nameplates)
+            values["p_min_kw"], values["p_max_kw"] = self._p_range_kw(self._storage, values["soc_pu"])
         return values
 
-    def _p_range_kw(self, soc_pu: FloatArray, plate: Nameplates) -> tuple[FloatArray, FloatArray]:
+    def _p_range_kw(self, storage: Storage, soc_pu: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return what a storage can draw (n,) and inject (n,) for one step, from its nameplate and state of charge."""
-        low, high = self._model.soc_window_pu
+        plate, low, high = self._nameplates, storage.soc_min_pu, storage.soc_max_pu
         kwh_to_kw = 3600 / self._step_s
         stored_kwh = plate.energy_wh / 1000
         most = np.clip((soc_pu - low) * stored_kwh * kwh_to_kw, 0.0, plate.p_max_w / 1000)
