@@ -21,16 +21,16 @@ Conversion and standby together are `loss_kw = x + standby - p`, so `E(t + h) = 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
-from federates.der.inverter import Inverters, Smart, VoltVar
+from federates.der.inverter import Inverters, Smart
 from federates.der.placement import At, Size, Spot, draw, place
 
 NS_PER_H = 3.6e12
@@ -113,18 +113,28 @@ class BatterySettings(Stepped):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What n batteries can hold."""
+
+    energy_kwh: FloatArray
+    """From empty to full (n,)."""
+    soc_min_pu: float
+    soc_max_pu: float
+
+
 class BatteryFleet:
     """n batteries. State: the energy stored at the last instant, and the power that holds since then."""
 
     def __init__(self, settings: BatterySettings, context: Context) -> None:
         units = context.terminals.get(context.name) or terminals(settings, context)
         self._settings = settings
-        self._inverters = Inverters(settings.smart, np.array([unit.rated_kva for unit in units]), seed=context.seed)
-        self._power_kw = _power_kw(settings, context, self._inverters)
+        self.inverters = Inverters(settings.smart, np.array([unit.rated_kva for unit in units]), seed=context.seed)
+        self._power_kw = _power_kw(settings, context, self.inverters)
         self._energy_kwh = _energy_kwh(settings, context, len(units))
         self._least_kwh = settings.soc_min_pu * self._energy_kwh
         self._most_kwh = settings.soc_max_pu * self._energy_kwh
-        self._interface = _interface(settings, context, self._inverters, tuple(unit.label for unit in units))
+        self._interface = _interface(settings, context, self.inverters, tuple(unit.label for unit in units))
         self._step_h = self._interface.step_ns / NS_PER_H
         self._now_ns: int | None = None
         self._stored_kwh = settings.soc_initial_pu * self._energy_kwh
@@ -136,44 +146,22 @@ class BatteryFleet:
 
     def start(self) -> Values:
         zeros = np.zeros(self._energy_kwh.shape)
-        return self._outputs(zeros, zeros, *self._p_range_kw(self._inverters.p_room_kw(zeros)))
+        return self._outputs(zeros, zeros, *self._p_range_kw(self.inverters.p_room_kw(zeros)))
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         self._pass_until(now_ns)
-        band = self._p_range_kw(self._inverters.p_most_kw)
+        band = self._p_range_kw(self.inverters.p_most_kw)
         wanted = np.clip(self._wanted_kw(inputs), *band)
-        self._p_kw, q_kvar = self._inverters.step(now_ns, self._inverters.seen(inputs), wanted, band)
-        return self._outputs(self._p_kw, q_kvar, *self._p_range_kw(self._inverters.p_room_kw(q_kvar)))
+        self._p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, band)
+        return self._outputs(self._p_kw, q_kvar, *self._p_range_kw(self.inverters.p_room_kw(q_kvar)))
 
     def stop(self) -> None:
         pass
 
     @property
-    def volt_var(self) -> VoltVar | None:
-        """The curve of the settings, for whoever writes it into equipment."""
-        return self._settings.smart.curve
-
-    @property
-    def energy_kwh(self) -> FloatArray:
-        """Energy from empty to full (n,), kWh."""
-        return self._energy_kwh
-
-    @property
-    def soc_window_pu(self) -> tuple[float, float]:
-        """Least and most state of charge."""
-        return self._settings.soc_min_pu, self._settings.soc_max_pu
-
-    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
-        """See `Inverters.set_volt_var`."""
-        self._inverters.set_volt_var(on, v_pu, q_kvar, response_s)
-
-    def adjust(self, function: str, on: ArrayLike = True, **changes: ArrayLike) -> None:
-        """See `Inverters.adjust`."""
-        self._inverters.adjust(function, on, **changes)
-
-    def set_permit_service(self, permitted: ArrayLike) -> None:
-        """See `Inverters.set_permit_service`."""
-        self._inverters.set_permit_service(permitted)
+    def storage(self) -> Storage:
+        """What its batteries hold."""
+        return Storage(self._energy_kwh, self._settings.soc_min_pu, self._settings.soc_max_pu)
 
     def _wanted_kw(self, inputs: Values) -> FloatArray:
         """Return the power (n,) that the mode asks for."""

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "scenarios" / "quickstart.json"
 COMMANDS = ("run", "check", "schema", "kinds", "new", "report", "compare", "doctor")
 HEAVY = ("numpy", "helics", "pyarrow", "pydantic", "opendssdirect", "pymodbus", "plotly", "mosaik", "rich", "pandas")
+MOVING = ("helics", "pyarrow", "pymodbus", "plotly", "mosaik", "pandas")
+"""What a run needs, and judging a scenario does not."""
 
 
 def said_by(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -70,6 +72,15 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = done.stdout.splitlines()[-1]
     assert "typer" in loaded
     assert [name for name in HEAVY if f"'{name}'" in loaded] == []
+
+
+def test_checking_a_scenario_imports_no_middleware_and_no_transport() -> None:
+    words = ["check", str(QUICKSTART)]
+    code = f"import sys; from derloop.cli import app; app({words}, standalone_mode=False); print([*sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1]
+    assert "opendssdirect" in loaded
+    assert [name for name in MOVING if f"'{name}'" in loaded] == []
 
 
 def test_help_lists_every_command_with_a_whole_sentence() -> None:
