@@ -234,11 +234,16 @@ def _conserved(example: Example) -> Iterator[str]:
         yield f"  ```text\n  {_equation(balance)}\n  ```\n"
         if balance.passed:
             yield f"  {', '.join(f'`{port}`' for port in balance.passed)}: means over the step that has just passed.\n"
+        if balance.times:
+            yield "  `k` is a constant of each element.\n"
 
 
 def _equation(balance: Balance) -> str:
-    leaving = [*balance.leaves, *balance.lost, *(f"change of {port} / h" for port in balance.stored)]
-    return f"{' + '.join(balance.enters) or '0'} = {' + '.join(leaving) or '0'}"
+    def term(port: str) -> str:
+        return f"{port} * k" if port in balance.times else port
+
+    leaving = [*map(term, (*balance.leaves, *balance.lost)), *(f"change of {port} / h" for port in balance.stored)]
+    return f"{' + '.join(map(term, balance.enters)) or '0'} = {' + '.join(leaving) or '0'}"
 
 
 def _figure(value: float) -> str:

@@ -236,9 +236,11 @@ class _Books:
         clocked, series[own] = tee(series[own])
         held = [Held(series[port], source.before) for port, source in self._sources.items()]
         for time_ns, found in abreast((time_ns for time_ns, _ in clocked), held, self._most):
-            yield time_ns, {port: self._summed(values) for port, values in zip(series, found, strict=True)}
+            yield time_ns, {port: self._counted(port, values) for port, values in zip(series, found, strict=True)}
 
-    def _summed(self, values: FloatArray) -> FloatArray:
+    def _counted(self, port: str, values: FloatArray) -> FloatArray:
+        if port in self._balance.times:
+            values = values * self._balance.times[port]
         return values.sum(axis=1, keepdims=True) if self._balance.whole else values
 
 

@@ -37,6 +37,11 @@ NS_PER_H = 3.6e12
 ENERGY = Balance("energy", leaves=("p_kw",), lost=("loss_kw",), stored=("stored_kwh",))
 
 
+def charge(energy_kwh: FloatArray) -> Balance:
+    """The state of charge is what is stored, and so follows the integral: checked beside the energy's own balance."""
+    return Balance("charge", ("stored_kwh",), ("soc_pu",), times={"soc_pu": tuple(energy_kwh.tolist())})
+
+
 class BatterySpot(Spot):
     """One battery."""
 
@@ -134,7 +139,8 @@ class BatteryFleet:
         self._energy_kwh = _energy_kwh(settings, context, len(units))
         self._least_kwh = settings.soc_min_pu * self._energy_kwh
         self._most_kwh = settings.soc_max_pu * self._energy_kwh
-        self._interface = _interface(settings, context, self.inverters, tuple(unit.label for unit in units))
+        labels = tuple(unit.label for unit in units)
+        self._interface = _interface(settings, context, self.inverters, labels, charge(self._energy_kwh))
         self._step_h = self._interface.step_ns / NS_PER_H
         self._now_ns: int | None = None
         self._stored_kwh = settings.soc_initial_pu * self._energy_kwh
@@ -198,14 +204,16 @@ class BatteryFleet:
         return {**said, "loss_kw": loss_kw, "stored_kwh": self._stored_kwh}
 
 
-def _interface(settings: BatterySettings, context: Context, inverters: Inverters, labels: tuple[str, ...]) -> Interface:
+def _interface(
+    settings: BatterySettings, context: Context, inverters: Inverters, labels: tuple[str, ...], charged: Balance
+) -> Interface:
     inputs = inverters.ports(labels)
     if settings.mode == "commanded":
         inputs["p_set_kw"] = Port("kW", labels)
     units = {"p_kw": "kW", "q_kvar": "kvar", "soc_pu": "pu", "p_max_kw": "kW", "p_min_kw": "kW"}
     units |= {"loss_kw": "kW", "stored_kwh": "kWh"}
     outputs = {name: Port(unit, labels) for name, unit in units.items()}
-    return Interface(settings.step_ns(context), inputs, outputs, balances=(ENERGY,))
+    return Interface(settings.step_ns(context), inputs, outputs, balances=(ENERGY, charged))
 
 
 def _power_kw(settings: BatterySettings, context: Context, inverters: Inverters) -> FloatArray:
