@@ -156,7 +156,8 @@ class _Books:
         if not tally.instants:
             return None
         b = self._balance
-        allowed, allowed_over_run = tally.allowed(np.array(b.resolution) if b.resolution else np.zeros(1))
+        resolution = np.broadcast_to(b.resolution or 0.0, tally.open.shape)
+        allowed, allowed_over_run = tally.allowed(resolution)
         at_instants = _over(tally.worst, allowed)
         over_run = _over(np.abs(tally.open), allowed_over_run)
         element = int(np.maximum(at_instants, over_run).argmax())
@@ -166,6 +167,8 @@ class _Books:
             text, when_ns, element = self._parted(allowed, tally, element)
         else:
             text, when_ns = f"closes at {tally.instants} instants and over the run", None
+            if resolution[element] > b.tolerance * tally.largest_of[:, element].max():
+                text += f", to the {resolution[element]:.1g} {self._unit} that its values cannot tell"
         return Verdict(
             check=self._name,
             kind=BALANCE,

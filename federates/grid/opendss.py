@@ -160,6 +160,7 @@ class OpenDssFeeder:
             lost=("losses_kw",),
             whole=True,
             tolerance=tolerance,
+            resolution=(self._solver.rounding_kw(),),
         )
         yield from (group.balance(tolerance) for group in self._drives if group.sees_voltage)
 

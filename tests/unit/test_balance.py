@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import derloop
+from derloop.checks import balance
 from derloop.checks.balance import judge_balances
 from derloop.contract import Balance, Interface, Port
 from derloop.federation import Ref, Wire, wiring_problems
@@ -76,6 +77,15 @@ def test_energy_from_nowhere_fails_with_its_instant_and_element(tmp_path: Path, 
     assert "1e-06 kW come from nowhere" in verdict.text
     assert verdict.margin is not None
     assert verdict.margin < 0
+
+
+@pytest.mark.parametrize("values", [1, 6, 1000])
+def test_blocks_of_any_size_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: int) -> None:
+    monkeypatch.setattr(balance, "BLOCK_VALUES", values)
+    assert one(tmp_path / "a", STORE, **filled(600)).text == "closes at 599 instants and over the run"
+    series = filled(600)
+    series["stored_kwh"][300:, 1] += 1e-6
+    assert one(tmp_path / "b", STORE, **series).when_ns == 299 * HOUR
 
 
 def test_energy_that_vanishes_fails_where_it_first_does(tmp_path: Path) -> None:
