@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, Field
-
-from derloop.errors import did_you_mean
 
 
 def _known(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        near = did_you_mean(name, sorted(available_timezones()))
-        raise ValueError("must be the name of a time zone in the IANA database" + near) from error
+        alike = get_close_matches(name, sorted(available_timezones()), n=1) or ["America/Los_Angeles"]
+        raise ValueError(f"must be the name of a time zone in the IANA database, such as {alike[0]!r}") from error
     return name
 
 

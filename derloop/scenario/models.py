@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -21,6 +21,7 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", max_length=120)]
 NS = 1_000_000_000
+DAY_S = 86_400.0
 MOST_FEDERATES, MOST_WIRES, MOST_CHECKS = 2000, 100_000, 10_000
 
 
@@ -103,6 +104,10 @@ class ScenarioFile(Settings):
 
     @model_validator(mode="after")
     def _start_is_in_the_zone(self) -> ScenarioFile:
+        try:
+            self.start.astimezone(UTC) + timedelta(seconds=self.duration_s + DAY_S)
+        except OverflowError as error:
+            raise ValueError("start is too near to an end of the calendar, the years 1 and 9999") from error
         if self.local_start.utcoffset() != self.start.utcoffset():
             what = f"start {self.start.isoformat()} has another offset than {self.time_zone} has then"
             raise ValueError(f"{what}; allowed is {self.local_start.isoformat()}")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +34,10 @@ class Clock:
 
     @classmethod
     def of(cls, start: datetime, until_ns: int) -> Clock:
-        """Return the clock at the place of `start` for a run of `until_ns`."""
-        changes = tuple(_changes(start, until_ns))
-        first_s = _ahead_s(start, 0)
-        return cls(seconds_of_day(start), changes, (0.0, *(_ahead_s(start, ns) - first_s for ns in changes)))
+        """Return the clock at the place of `start` for a run of `until_ns`; an offset alone has no changes."""
+        changes = tuple(_changes(start, until_ns)) if isinstance(start.tzinfo, ZoneInfo) else ()
+        shifts_s = [_ahead_s(start, ns) - _ahead_s(start, 0) for ns in changes]
+        return cls(seconds_of_day(start), changes, (0.0, *shifts_s))
 
     def shows_s(self, now_ns: int) -> float:
         """Return what it shows `now_ns` after the scenario's start."""

@@ -260,7 +260,7 @@ def test_time_zone_is_for_timestamps_alone(tmp_path: Path) -> None:
 
 
 def test_time_zone_that_is_not_is_refused() -> None:
-    with pytest.raises(ValidationError, match="did you mean 'Europe/Berlin'"):
+    with pytest.raises(ValidationError, match="such as 'Europe/Berlin'"):
         ProfileColumn(file="p.csv", column="x_pu", time_zone="Europe/Berln")
 
 
