@@ -40,6 +40,7 @@ PACKAGES = (
     "helics",
     "mosaik",
     "numpy",
+    "pvlib",
     "opendssdirect.py",
     "dss-python",
     "pymodbus",

@@ -143,12 +143,16 @@ class PvSettings(Stepped):
     )
 
     @model_validator(mode="after")
-    def _angles_have_a_plane(self) -> PvSettings:
+    def _fits_its_light(self) -> PvSettings:
         own = [spot.tilt_deg is not None or spot.azimuth_deg is not None for spot in _spots(self)]
         if self.plane is None and any(own):
             raise ValueError(
                 f"plane is missing: place {own.index(True)} of at has a tilt_deg or azimuth_deg of its own"
             )
+        if self.plane is not None and "ambient_c" in self.model_fields_set:
+            raise ValueError("ambient_c is only without plane: with it the air's temperature is an input")
+        if self.cell is not None and "noct_c" in self.model_fields_set:
+            raise ValueError("noct_c is only without cell, which says itself how warm cells get")
         if self.plane is None and self.cell is not None:
             raise ValueError("cell needs plane: without it neither air nor wind is known")
         return self

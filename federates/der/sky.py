@@ -20,27 +20,24 @@ Devices at one bus stand at one place. All depends on seed and time alone: the o
 from __future__ import annotations
 
 from math import cos, radians
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Interface, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, Kind, PlaceError
 from federates.der import Stepped
-from federates.der.clouds import CloudField, Clouds
-from federates.der.placement import stream
+from federates.der.above_clouds import AboveClouds
+from federates.der.clouds import Clouds
 from federates.der.profile import ProfileColumn, read_profile
-from federates.der.sun import Site, clear_sky, linke_of_months
+from federates.der.shades import Shades
+from federates.der.sun import Site
 from federates.der.sunlight import light_ports
-from federates.der.weather import ClearSkyWeather, Moments, Weather, WeatherSettings, read_weather
+from federates.der.weather import ClearSkyWeather, WeatherSettings, read_weather
 
-CHUNK: Final = 900
-"""Instants for which the weather is computed at once."""
-
-_Extent = Annotated[float, Field(gt=0.0, le=1e6)]
+_Metres = Annotated[float, Field(gt=0.0, le=1e6)]
 
 
 class SkySettings(Stepped):
@@ -67,7 +64,7 @@ class SkySettings(Stepped):
     clouds: Clouds | None = Field(
         default=None, description="Passing clouds. Without it, none.", examples=[{"cover_pu": 0.4}]
     )
-    extent_m: tuple[_Extent, _Extent] = Field(
+    extent_m: tuple[_Metres, _Metres] = Field(
         default=(1000.0, 1000.0), description="Size of the area, east and north, m.", examples=[[1000.0, 1000.0]]
     )
 
@@ -90,11 +87,11 @@ class Sky:
 
     def __init__(self, settings: SkySettings, context: Context) -> None:
         assert settings.clear_sky
-        shades = _Shades(settings, context)
+        _check_fleets(settings, context)
         outputs = {f"{fleet}.irradiance_wm2": Port("W/m2", context.labels[fleet]) for fleet in settings.over}
         self._interface = Interface(settings.step_ns(context), {}, outputs)
         self._clear = read_profile(settings.clear_sky, context, self._interface.step_ns, "clear_sky")
-        self._shades = shades
+        self._shades = Shades(settings.over, settings.clouds, settings.extent_m, context)
 
     @property
     def interface(self) -> Interface:
@@ -116,7 +113,8 @@ class WeatherSky:
 
     def __init__(self, settings: SkySettings, context: Context) -> None:
         assert settings.weather
-        self._fleets, self._shades = settings.over, _Shades(settings, context)
+        _check_fleets(settings, context)
+        self._shades = Shades(settings.over, settings.clouds, settings.extent_m, context)
         step_ns = settings.step_ns(context)
         outputs = {
             f"{fleet}.{name}": port
@@ -126,7 +124,7 @@ class WeatherSky:
         self._interface = Interface(step_ns, {}, outputs)
         weather = read_weather(settings.weather, settings.site, context, step_ns)
         clouds = settings.clouds if settings.clouds and settings.clouds.cover_pu == "weather" else None
-        self._hours = _Chunks(weather, clouds, context, step_ns)
+        self._weather = AboveClouds(weather, clouds, context, step_ns)
 
     @property
     def interface(self) -> Interface:
@@ -136,7 +134,7 @@ class WeatherSky:
         return self.step(0, {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:  # noqa: ARG002
-        now = self._hours.at(now_ns)
+        now = self._weather.at(now_ns)
         clearness = self._shades.clearness(now_ns, now.cover_pu)
         dni = now.dni_wm2 * clearness
         dhi = now.dhi_wm2 * np.ones(clearness.shape)
@@ -147,100 +145,6 @@ class WeatherSky:
 
     def stop(self) -> None:
         pass
-
-
-class _Now(NamedTuple):
-    """The weather at one instant, before any cloud that passes."""
-
-    ghi_wm2: float
-    dni_wm2: float
-    dhi_wm2: float
-    zenith_deg: float
-    azimuth_deg: float
-    extra_wm2: float
-    air_c: float
-    wind_m_per_s: float
-    cover_pu: float
-
-
-class _Chunks:
-    """The weather at the instants of a run, computed for some at once."""
-
-    def __init__(self, weather: Weather, clouds: Clouds | None, context: Context, step_ns: int) -> None:
-        self._weather, self._clouds, self._start, self._step_ns = weather, clouds, context.start, step_ns
-        self._linke = linke_of_months(weather.site, None) if clouds else np.empty(0)
-        self._number, self._rows = -1, np.empty((0, len(_Now._fields)))
-
-    def at(self, now_ns: int) -> _Now:
-        number, row = divmod(now_ns // self._step_ns, CHUNK)
-        if number != self._number:
-            instants_ns = (number * CHUNK + np.arange(CHUNK)) * self._step_ns
-            self._number, self._rows = number, np.column_stack(self._columns(instants_ns))
-        return _Now(*self._rows[row].tolist())
-
-    def _columns(self, instants_ns: NDArray[np.int64]) -> tuple[FloatArray, ...]:
-        found = self._weather.at(instants_ns)
-        ghi, dni, cover = found.ghi_wm2, found.dni_wm2, np.zeros(instants_ns.shape)
-        if self._clouds:
-            above, cover = self._above_clouds(found, instants_ns, self._clouds.depth_pu)
-            ghi, dni = ghi + (above - dni) * found.sun.cos_zenith, above
-        sun = found.sun
-        where = sun.zenith_deg, sun.azimuth_deg, sun.extra_wm2
-        return ghi, dni, found.dhi_wm2, *where, found.air_c, found.wind_m_per_s, cover
-
-    def _above_clouds(
-        self, found: Moments, instants_ns: NDArray[np.int64], depth_pu: float
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return the beam (k,) above the clouds and the cover (k,) with which it has the mean of the weather below."""
-        _, clear, _ = clear_sky(self._weather.site, self._start, instants_ns, found.sun, self._linke)
-        missing = 1.0 - np.divide(found.dni_wm2, clear, out=np.ones(clear.shape), where=clear > 0.0)
-        cover = np.clip(missing / depth_pu, 0.0, 1.0) if depth_pu else np.zeros(clear.shape)
-        left = 1.0 - depth_pu * cover
-        return np.divide(found.dni_wm2, left, out=np.zeros(clear.shape), where=left > 0.0), cover
-
-
-class _Shades:
-    """What passing clouds leave of the light, at the devices of all fleets, one after the other."""
-
-    def __init__(self, settings: SkySettings, context: Context) -> None:
-        _check_fleets(settings, context)
-        counts = [len(context.labels[fleet]) for fleet in settings.over]
-        places = np.concatenate([_places_m(fleet, settings, context) for fleet in settings.over])
-        places, self._place_of = np.unique(places, axis=0, return_inverse=True)
-        self._clouds = settings.clouds and CloudField(settings.clouds, context, places)
-        self._edges, self._ones = np.cumsum(counts)[:-1], np.ones(sum(counts))
-
-    def clearness(self, now_ns: int, cover_pu: float = 0.0) -> FloatArray:
-        """Return the share (n,) that is left."""
-        return self._clouds.clearness(now_ns, cover_pu)[self._place_of] if self._clouds else self._ones
-
-    def split(self, values: FloatArray) -> list[FloatArray]:
-        """Return the values of each fleet."""
-        return np.split(values, self._edges)
-
-
-def _places_m(fleet: str, settings: SkySettings, context: Context) -> FloatArray:
-    """Return where the devices of `fleet` stand (n, 2): by bus where one is known, else by label."""
-    terminals = context.terminals.get(fleet, ())
-    buses = [terminal.bus for terminal in terminals] or [f"{fleet} {label}" for label in context.labels[fleet]]
-    drawn = _drawn(context)
-    place = {bus: drawn.get(bus, _by_chance(bus, context)) for bus in dict.fromkeys(buses)}
-    return np.array([place[bus] for bus in buses]) * settings.extent_m
-
-
-def _by_chance(bus: str, context: Context) -> FloatArray:
-    return stream(context, f"place {bus}").uniform(0.0, 1.0, 2)
-
-
-def _drawn(context: Context) -> dict[str, FloatArray]:
-    """Return where the feeder's file draws its buses, from 0 to 1 in the box around them."""
-    buses = context.feeder.buses if context.feeder else {}
-    xy = {name: np.array(bus.xy) for name, bus in buses.items() if bus.xy is not None}
-    if len(xy) < 2:
-        return {}
-    corner, opposite = np.min([*xy.values()], axis=0), np.max([*xy.values()], axis=0)
-    size = np.where(opposite > corner, opposite - corner, 1.0)
-    return {name: (at - corner) / size for name, at in xy.items()}
 
 
 def _check_fleets(settings: SkySettings, context: Context) -> None:

@@ -1,8 +1,9 @@
 """Weather: irradiance from sun and sky, air temperature and wind at one site, over the instants of a run.
 
-- `clear-sky`: no clouds but those that the sky lets pass: the Ineichen-Perez model;
+- `clear-sky`: no clouds but those that the sky lets pass (see `federates.der.sun`);
 - `typical-year`: a file of 8760 hours (see `federates.der.typical_year`), which lies in the scenario's folder;
-- `series`: what was measured, in profiles. Where only the global irradiance was, Erbs' model splits it.
+- `series`: what was measured, in profiles (see `federates.der.profile`). Where only the global irradiance was, Erbs'
+  model splits it.
 """
 
 from __future__ import annotations

@@ -230,6 +230,8 @@ def test_fleet_with_planes_sees_sun_sky_and_air() -> None:
         ({"cell": {"model": "sapm"}}, "cell needs plane"),
         ({"plane": {"tilt_deg": 30}, "cell": {"model": "sapm", "mounting": "car"}}, "open-rack-glass-glass"),
         ({"plane": {"azimuth_deg": 180}}, "tilt_deg"),
+        ({"plane": {"tilt_deg": 30}, "ambient_c": 20}, "ambient_c is only without plane"),
+        ({"plane": {"tilt_deg": 30}, "cell": {"model": "faiman"}, "noct_c": 47}, "noct_c is only without cell"),
     ],
 )
 def test_planes_that_cannot_be_are_refused(wrong: dict[str, Any], why: str) -> None:
