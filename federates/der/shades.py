@@ -35,7 +35,7 @@ class Shades:
 
 
 def _places(fleet: str, context: Context) -> FloatArray:
-    """Return where the devices of `fleet` stand on the area (n, 2), 0 to 1: by bus where one is known, else by label."""
+    """Return where the devices of `fleet` stand on the area (n, 2), 0 to 1: by bus, or else by label."""
     terminals = context.terminals.get(fleet, ())
     buses = [terminal.bus for terminal in terminals] or [f"{fleet} {label}" for label in context.labels[fleet]]
     drawn = _drawn(context)

@@ -54,7 +54,7 @@ class SkySettings(Stepped):
     weather: WeatherSettings | None = Field(
         default=None,
         description="Irradiance, air temperature and wind, for fleets whose arrays have a plane; or else, clear_sky.",
-        examples=[{"source": "typical-year", "file": "weather/phoenix_like.epw"}],
+        examples=[{"source": "typical-year", "file": "weather/valley_synthetic.epw"}],
     )
     site: Site | None = Field(
         default=None,

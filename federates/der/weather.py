@@ -62,7 +62,7 @@ class TypicalYearWeather(Settings):
         min_length=1,
         max_length=1024,
         description="File, relative to the scenario's folder and inside it.",
-        examples=["weather/phoenix_like.epw"],
+        examples=["weather/valley_synthetic.epw"],
     )
     format: Format | None = Field(
         default=None, description="Without it, `.epw` is epw and `.json` is pvgis-json.", examples=["tmy3"]
