@@ -62,11 +62,11 @@ class RunFolder:
     @property
     def zone(self) -> tzinfo | None:
         """Whose clocks the scenario follows: those of its time zone, else of the start's offset."""
-        name = self.run.get("time_zone")
+        name, by_offset = self.run.get("time_zone"), self.start.tzinfo if self.start else None
         try:
-            return ZoneInfo(name) if isinstance(name, str) else self.start and self.start.tzinfo
+            return ZoneInfo(name) if isinstance(name, str) else by_offset
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            return self.start and self.start.tzinfo
+            return by_offset
 
     def signals(self) -> tuple[Signal, ...]:
         """Return every signal: federates as `run.json` lists them (else by name), ports as they were declared."""
