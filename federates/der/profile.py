@@ -10,7 +10,8 @@ Lines that begin with `#` are comments; then comes a header row. Time is one of 
   file does not say which one it means, and so is one that was never shown.
 
 The rows must cover the run; between them the value is interpolated linearly. Where more than half of the rows follow
-each other by one interval, a longer one is a gap and is refused, unless `longest_gap_s` allows it.
+each other by one interval (and there are five or more), a longer one is a gap and is refused, unless `longest_gap_s`
+allows it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from federates.der.inside import path_inside
 from federates.der.stamps import StampError, seconds_between
 
 TIME, STAMP = "time_s", "time"
+FEW = 4
+"""Intervals: with fewer of them, none is the usual one."""
 
 
 class ProfileError(PlaceError):
@@ -225,8 +228,8 @@ def _check_gaps(table: _Table, axis: _Axis) -> None:
 
 
 def usual_interval_s(intervals_s: FloatArray) -> float:
-    """Return the interval of more than half of the rows, if there are three or more; infinite where there is none."""
-    if intervals_s.size < 3:
+    """Return the interval of more than half of the rows, if there are five or more; infinite where there is none."""
+    if intervals_s.size < FEW:
         return np.inf
     middle_s = float(np.median(intervals_s))
     alike = np.abs(intervals_s - middle_s) <= 1e-6 * middle_s
