@@ -52,6 +52,8 @@ class Bus:
     phases: tuple[int, ...]
     kv_ln: float
     """Nominal line-to-neutral voltage, kV."""
+    xy: tuple[float, float] | None = None
+    """Where it is drawn, east and north, in the unit of the feeder's file, if that says it."""
 
 
 @dataclass(frozen=True, slots=True)

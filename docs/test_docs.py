@@ -7,7 +7,8 @@ Each page has a scratch copy of the project's folder, in which its blocks run fr
   off the rest of a line); else they are an illustration.
 - `sh`: each line is a command.
 - `json`: a whole scenario, which must load and be assembled; with `fragment=PATH`, a part of one, which is put into a
-  base scenario (the quickstart, or with `base=bare` a feeder alone) and must then; with `golden`, a golden.json.
+  base scenario (the quickstart, with `base=NAME` another, with `base=bare` a feeder alone) and must then; with
+  `golden`, a golden.json.
 - `python`: a program of its own. `needs=PACKAGE`: only where that is installed, as it is not asked of users.
 - any of them with `file=PATH`: written there first, and not run. Blocks in other languages are only written.
 
@@ -245,7 +246,8 @@ def _run_json(block: Block, project: Path) -> None:
         return
     scenarios = project / "scenarios"
     if path := block.option("fragment"):
-        base = BARE if block.option("base") == "bare" else document.read(scenarios / "quickstart.json")
+        name = block.option("base") or "quickstart"
+        base = BARE if name == "bare" else document.read(scenarios / f"{name}.json")
         data = _with(json.loads(json.dumps(base)), path.split("."), json.loads(block.text))
     else:
         data = document.parse(block.text, str(block))

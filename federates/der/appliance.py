@@ -24,10 +24,10 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
+from federates.der.clock import seconds_of_day
 from federates.der.instants import Instants
 from federates.der.placement import At, Size, Spot, stream
 from federates.der.plain import place_drawing, tan_phi
-from federates.der.profile import seconds_of_day
 
 NEVER: Final = np.iinfo(np.int64).max // 4
 IntArray = NDArray[np.int64]

@@ -41,10 +41,10 @@ from pydantic import AfterValidator, Field, model_validator
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Settings, Terminal
 from federates.der import Stepped
+from federates.der.clock import seconds_of_day
 from federates.der.instants import Instants
 from federates.der.inverter import Inverters, Smart
 from federates.der.placement import At, Size, Spot, draw, place, stream
-from federates.der.profile import seconds_of_day
 
 NS_PER_H = 3.6e12
 NEVER: Final = np.iinfo(np.int64).max

@@ -80,7 +80,7 @@ class _Series:
                 columns.append(read_column(ProfileColumn(file=signal.file, column=column), path, context, step_ns))
             except PlaceError as error:
                 raise _led(error, index) from error
-        self._time_s, self._start_s = columns[0].time_s, columns[0].start_s
+        self._time_s, self._clock = columns[0].time_s, columns[0].clock
         values = signal.offset + signal.scale * np.column_stack([column.values for column in columns])
         self._values = np.broadcast_to(values, (len(values), count))
         self._holds = signal.between == "hold"
@@ -88,7 +88,7 @@ class _Series:
 
     def at(self, now_ns: int) -> FloatArray:
         """Return the values (n,) at a time since the scenario's start."""
-        time_s = self._start_s + now_ns / 1e9
+        time_s = self._clock.shows_s(now_ns)
         row = int(np.searchsorted(self._time_s, time_s, side="right")) - 1
         value: FloatArray = self._values[row]
         if self._holds or row == len(self._time_s) - 1:

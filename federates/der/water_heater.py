@@ -26,12 +26,12 @@ from pydantic import AfterValidator, Field
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
+from federates.der.clock import seconds_of_day
 from federates.der.course import Allowed, Course, read_course
 from federates.der.hysteresis import BoolArray
 from federates.der.instants import Instants
 from federates.der.placement import At, Size, Spot, draw, stream
 from federates.der.plain import place_drawing, tan_phi
-from federates.der.profile import seconds_of_day
 from federates.der.thermostat import Thermostat, Thermostatic
 
 NS_PER_H = 3.6e12

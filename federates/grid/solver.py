@@ -108,8 +108,12 @@ class Solver:
         for name in self._dss.Circuit.AllBusNames():
             self._dss.Circuit.SetActiveBus(name)
             phases = tuple(sorted(n for n in self._dss.Bus.Nodes() if 1 <= n <= 3))
-            found[name.lower()] = Bus(name.lower(), phases, self._dss.Bus.kVBase())
+            found[name.lower()] = Bus(name.lower(), phases, self._dss.Bus.kVBase(), self._drawn_at())
         return found
+
+    def _drawn_at(self) -> tuple[float, float] | None:
+        """Return the coordinates of the active bus."""
+        return (self._dss.Bus.X(), self._dss.Bus.Y()) if self._dss.Bus.Coorddefined() else None
 
     def loads(self) -> dict[str, FeederLoad]:
         """Return every load of the feeder file by its lower-case name."""

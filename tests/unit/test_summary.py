@@ -55,6 +55,15 @@ def test_the_peak_is_told_with_its_local_time_before_and_after_control(figures: 
     assert "vpp" in figures["peak before"].text
 
 
+def test_the_peak_is_told_by_the_clocks_of_the_time_zone(figures: dict[str, Figure], tmp_path: Path) -> None:
+    """An hour after 01:30 on the day on which clocks are set forward it is 03:30."""
+    facts = {"start": "2025-03-09T01:30:00-08:00", "time_zone": "America/Los_Angeles"}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    told = {figure.label: figure.text for figure in summarise(RunFolder(tmp_path))}
+    assert told["peak"] == "400.0 kW at 03:30"
+    assert figures["peak"].text == "400.0 kW at 07:30"
+
+
 def test_energy_is_power_times_the_step(figures: dict[str, Figure]) -> None:
     assert figures["energy drawn from the bulk system"].value == pytest.approx(800.0)
     assert figures["losses in the feeder"].value == pytest.approx(12.0)
