@@ -22,8 +22,9 @@ import numpy as np
 from pydantic import Field
 
 from derloop.contract import FloatArray
-from federates.der.smart.held import BoolArray, Clock, Timer, ns
-from federates.der.smart.points import Abnormal, Function, Points, Ranges
+from federates.der.smart.few import Few, Timer
+from federates.der.smart.held import BoolArray, Clock, ns
+from federates.der.smart.points import Abnormal, Function, Points, Ranges, stack
 
 CONTINUOUS_PU: Final = (0.88, 1.10)
 CEASE_BELOW_PU: Final[Mapping[Abnormal, float]] = {"category-i": 0.50, "category-ii": 0.30, "category-iii": 0.0}
@@ -70,88 +71,46 @@ class RideThrough(Function):
 
 
 class Cessation:
-    """Which of n devices have ceased to energize, and for how long each has been outside the continuous region."""
+    """Which of the few have ceased to energize, and which have ridden through for as long as they must."""
 
-    def __init__(self, category: Abnormal, points: Points, n: int, clock: Clock) -> None:
-        self._category, self._clock, self._n = category, clock, n
-        self._momentary, self._cease = Timer(n, clock), Timer(n, clock)
-        self._clear, self._low, self._high = Timer(n, clock), Timer(n, clock), Timer(n, clock)
-        self._ceased = clock.state(n, False, np.bool_)
-        self._overdue = clock.state(n, False, np.bool_)
-        self.set(points)
+    def __init__(self, category: Abnormal, few: Few, clock: Clock) -> None:
+        self._category, self._few = category, few
+        self._regions, self._back, self._ridden = Timer(few, clock, (2,)), Timer(few, clock), Timer(few, clock, (2,))
+        self._ceased, self.may_trip = few.state(False, np.bool_, lasts=True), few.state(False, np.bool_)
 
-    def set(self, points: Points, on: BoolArray | None = None) -> None:
-        """Use these numbers from now on, where `on` (n,); everywhere without it."""
+    def set(self, points: Points, on: BoolArray) -> None:
+        """Use these numbers from now on, where `on` (n,)."""
         self._points, self._on = points, on
-        self._cessation_ns, self._cease_ns = ns(points["cessation_s"]), ns(points["cease_s"])
+        self._least_ns = ns(stack(points, "cessation_s", "cease_s"))
         self._return_ns = ns(points["return_s"])
 
-    def ceased(self, low_pu: FloatArray, high_pu: FloatArray, in_service: BoolArray | None) -> BoolArray | None:
-        """Return where (n,) devices in service inject nothing; None where all inject."""
-        if low_pu.min() >= CONTINUOUS_PU[0] and high_pu.max() < CONTINUOUS_PU[1] and not self._ceased.then.any():
-            self._rest()
-            return None
+    def update(self, low_pu: FloatArray, high_pu: FloatArray, in_service: BoolArray | None) -> BoolArray:
+        """Move the few to this instant. Return which of them (k,) inject nothing although they are in service."""
         self._count(low_pu, high_pu)
-        momentary, cease = self._regions(low_pu, high_pu)
-        for allowed in (in_service, self._on):
-            if allowed is not None:
-                momentary &= allowed
-                cease &= allowed
-        now = self._still_ceased(momentary | cease)
-        for timer, region, least_ns in (
-            (self._momentary, momentary, self._cessation_ns),
-            (self._cease, cease, self._cease_ns),
-        ):
-            ready = timer.has_held(region, least_ns)
-            if ready is not None:
-                now |= ready
-        if in_service is not None:
-            now &= in_service
-        return now if now.any() else None
+        allowed = self._few.of(self._on) if in_service is None else self._few.of(self._on) & in_service
+        within = self._in_regions(low_pu, high_pu) & allowed
+        stays = self._ceased.then & ~self._back.has_held(
+            self._ceased.then & ~within.any(axis=0), self._few.of(self._return_ns)
+        )
+        now = stays | self._regions.has_held(within, self._few.of(self._least_ns)).any(axis=0)
+        self._ceased.now = now if in_service is None else now & in_service
+        return self._ceased.now
 
-    def _rest(self) -> None:
-        for timer in (self._momentary, self._cease, self._clear, self._low, self._high):
-            timer.rest()
-        self._ceased.now.fill(False)
-        self._overdue.now.fill(False)
-
-    def _still_ceased(self, abnormal: BoolArray) -> BoolArray:
-        now: BoolArray = self._ceased.now
-        np.copyto(now, self._ceased.then)
-        back = self._clear.has_held(now & ~abnormal, self._return_ns)
-        if back is not None:
-            now &= ~back
-        return now
-
-    def _regions(self, low_pu: FloatArray, high_pu: FloatArray) -> tuple[BoolArray, BoolArray]:
-        cease = (high_pu > CEASE_ABOVE_PU) | (low_pu < CEASE_BELOW_PU[self._category])
-        if self._category != "category-iii":
-            return np.zeros(self._n, np.bool_), cease
-        return (low_pu <= self._points["momentary_low_pu"]) | (high_pu >= self._points["momentary_high_pu"]), cease
+    def _in_regions(self, low_pu: FloatArray, high_pu: FloatArray) -> BoolArray:
+        """Return who (2, k) is in the region of momentary cessation, and who in that of ceasing to energize."""
+        within = np.zeros((2, low_pu.size), np.bool_)
+        if self._category == "category-iii":
+            least, most = (self._few.of(self._points[f"momentary_{side}_pu"]) for side in ("low", "high"))
+            np.logical_or(low_pu <= least, high_pu >= most, out=within[0])
+        np.logical_or(high_pu > CEASE_ABOVE_PU, low_pu < CEASE_BELOW_PU[self._category], out=within[1])
+        return within
 
     def _count(self, low_pu: FloatArray, high_pu: FloatArray) -> None:
         """Note which devices have been through all that they must ride through since they left the normal region."""
-        low, high = low_pu < CONTINUOUS_PU[0], high_pu > CONTINUOUS_PU[1]
-        overdue: BoolArray = self._overdue.now
-        if not (low.any() or high.any()):
-            overdue.fill(False)
-            self._low.rest()
-            self._high.rest()
-            return
-        np.logical_and(self._overdue.then, low | high, out=overdue)
-        for timer, beyond, seconds in (
-            (self._low, low, required_low_s(low_pu, self._category)),
-            (self._high, high, required_high_s(high_pu, self._category)),
-        ):
-            held = timer.has_held(beyond, ns(seconds) + 1)
-            if held is not None:
-                overdue |= held
-
-    @property
-    def may_trip(self) -> BoolArray:
-        """Where (n,) the time that the standard obliges to ride through is over. The model stays connected."""
-        found: BoolArray = self._overdue.now
-        return found
+        beyond = np.array([low_pu < CONTINUOUS_PU[0], high_pu > CONTINUOUS_PU[1]])
+        required_s = np.array([required_low_s(low_pu, self._category), required_high_s(high_pu, self._category)])
+        held = self._ridden.has_held(beyond, ns(required_s) + 1)
+        self.may_trip.now = (self.may_trip.then & beyond.any(axis=0)) | held.any(axis=0)
 
 
 def required_low_s(v_pu: FloatArray, category: Abnormal) -> FloatArray:

@@ -21,7 +21,8 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray
 from derloop.kind import Settings
 from federates.der.smart.curve import Curve
-from federates.der.smart.held import BoolArray, Clock, Response
+from federates.der.smart.few import Index
+from federates.der.smart.held import Clock, Response
 from federates.der.smart.points import SLACK, Function, Normal, Points, Ranges, stack, where_apart
 
 
@@ -149,11 +150,10 @@ class VrefTracking:
         self._clock, self._auto, self._vref_pu = clock, auto, vref_pu
         self._lag = Response(n, auto.time_constant_s * float(np.log(10.0)), clock)
 
-    def shifted(self, v_pu: FloatArray, out_of_service: BoolArray | None) -> FloatArray:
+    def shifted(self, v_pu: FloatArray, out_of_service: Index) -> FloatArray:
         """Return the voltages (n,) that the curve for `vref_pu` is to be read at."""
         followed = self._lag.towards(self._clock.now_ns, v_pu)
-        if out_of_service is not None:
-            np.copyto(followed, v_pu, where=out_of_service)
+        followed[out_of_service] = v_pu[out_of_service]
         reference = np.clip(followed, self._auto.v_min_pu, self._auto.v_max_pu)
         reference -= self._vref_pu
         np.subtract(v_pu, reference, out=reference)
