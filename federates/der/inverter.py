@@ -29,7 +29,7 @@ from federates.der.smart.volt_var import PRESETS, VoltVar
 
 __all__ = ["PRESETS", "Inverters", "Response", "Seen", "Smart", "VoltVar", "leg", "within_circle"]
 
-BLOCK: Final = 8192
+BLOCK: Final = 12_500
 """About as many devices are in one block."""
 
 

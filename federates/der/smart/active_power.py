@@ -82,4 +82,5 @@ class Slope:
 def _rate(size: FloatArray, seconds: FloatArray) -> FloatArray:
     """Return `size` per second; infinite for 0 s."""
     rate = np.full(size.shape, np.inf)
-    return np.divide(size, seconds, out=rate, where=np.broadcast_to(seconds > 0.0, size.shape))
+    np.divide(size, seconds, out=rate, where=np.broadcast_to(seconds > 0.0, size.shape))
+    return rate

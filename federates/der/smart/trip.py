@@ -118,7 +118,8 @@ class Trips:
         beyond = np.empty((len(levels), low.size), np.bool_)
         np.less(low, levels[:UNDER], out=beyond[:UNDER])
         np.greater(high, levels[UNDER:], out=beyond[UNDER:])
-        return self._timer.has_held(beyond, self._few.of(self._times_ns)).any(axis=0)
+        due: BoolArray = np.any(self._timer.has_held(beyond, self._few.of(self._times_ns)), axis=0)
+        return due
 
 
 def voltage_trips(few: Few, clock: Clock) -> Trips:
