@@ -8,7 +8,9 @@ its own in `tests/oracle/test_against_opender.py`, from the standard's numbers:
 - constant reactive power is not reset by a trip, as the report's eq. 3.8.1-14 has it, and the active-power
   limit is: a device came back above its limit;
 - "not defined" frequency takes precedence over ceasing to energize;
-- a current limit is searched to 1e-4: put exact.
+- a current limit is searched to 1e-4: put exact;
+- active priority cuts Q to table 7's minimum although less would do, raises P to what then fits, and takes category B's
+  minimum for category A, whose settings come after: Q goes down no further than it must.
 """
 
 from __future__ import annotations
@@ -161,6 +163,7 @@ def mended() -> Iterator[None]:
     from opender.active_power_support_funcs.p_funcs import DesiredActivePower
     from opender.active_power_support_funcs.p_funcs_bess import DesiredActivePowerBESS
     from opender.auxiliary_funcs.low_pass_filter import LowPassFilter
+    from opender.capability_and_priority import CapabilityPriority
     from opender.operation_status.rt_crit import RideThroughCrit
     from opender.reactive_power_support_funcs.constant_vars import ConstantVARs
     from opender.rt_perf import RideThroughPerf
@@ -172,6 +175,7 @@ def mended() -> Iterator[None]:
         patch.object(ConstantVARs, "reset", _reset_constant_q),
         patch.object(ActivePowerLimit, "reset", _reset_limit),
         patch.object(RideThroughPerf, "i_limit", _exact_limit),
+        patch.object(CapabilityPriority, "calculate_limited_pq", _limited(CapabilityPriority)),
         patch.object(RideThroughCrit, "determine_ride_through_mode", _modes(RideThroughCrit)),
     ):
         yield
@@ -235,6 +239,24 @@ def _exact_limit(self: Any) -> tuple[float, float, complex]:
     q = max(-most, min(most, q))
     room = math.sqrt(max(most * most - q * q, 0.0))
     return max(-room, min(room, d)), q, 0j
+
+
+def _limited(capability: Any) -> Callable[[Any, float, float], tuple[float, float]]:
+    original = capability.calculate_limited_pq
+
+    def limit(self: Any, p_pu: float, q_pu: float) -> tuple[float, float]:
+        p, q = original(self, p_pu, q_pu)
+        follows_q = self.exec_delay.const_q_mode_enable_exec or self.exec_delay.qv_mode_enable_exec
+        if follows_q and self.der_file.NP_PRIO_OUTSIDE_MIN_Q_REQ == "ACTIVE":
+            s, wanted = self.np_va_max_appl, self.q_limited_by_p_var
+            minimum = 0.25 if wanted < 0.0 and self.der_file.NP_NORMAL_OP_CAT == "CAT_A" else 0.44
+            room = max(math.sqrt(max(s * s - min(abs(self.p_desired_w), s) ** 2, 0.0)), minimum * s)
+            q = math.copysign(min(abs(wanted), room), wanted)
+            p = math.copysign(min(abs(self.p_desired_w), math.sqrt(s * s - q * q)), self.p_desired_w)
+            self.p_limited_w, self.q_limited_var = p, q
+        return p, q
+
+    return limit
 
 
 def _modes(criterion: Any) -> Callable[[Any], None]:

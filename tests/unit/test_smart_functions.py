@@ -241,6 +241,33 @@ def test_a_device_may_trip_once_it_has_ridden_through() -> None:
         assert not fleet.inverters.may_trip[0]
 
 
+@pytest.mark.parametrize(("f", "seconds"), [(61.5, 299), (58.6, 299), (61.9, 0), (56.8, 0), (61.2, 10_000)])
+def test_a_device_may_trip_once_it_has_ridden_through_a_frequency(f: float, seconds: int) -> None:
+    """299 s from 57.0 to 58.8 and from 61.2 to 61.8 Hz."""
+    fleet = Fleet({"ride_through": {}, "frequency_droop": {}})
+    fleet.at()
+    while not fleet.inverters.may_trip[0] and fleet.now_ns < 400 * S:
+        fleet.at(f=f)
+    assert fleet.now_ns / S - 1 == (seconds + 1 if seconds < 400 else 399)
+    assert fleet.inverters.in_service.all()
+
+
+@pytest.mark.parametrize(
+    ("category", "limit_hz_per_s"), [("category-i", 0.5), ("category-ii", 2.0), ("category-iii", 3.0)]
+)
+@pytest.mark.parametrize("step_s", [0.02, 0.1, 0.5])
+def test_rates_of_change_are_ridden_through_by_category(category: str, limit_hz_per_s: float, step_s: float) -> None:
+    """Mean over at least 0.1 s: what is as fast as the limit obliges, what is faster does not."""
+    for faster, may in ((1.0, False), (1.05, True)):
+        fleet = Fleet({"ride_through": {"category": category}, "frequency_droop": {}})
+        fleet.at()
+        found = False
+        for k in range(1, round(0.5 / step_s) + 1):
+            fleet.at(f=60.0 + faster * limit_hz_per_s * k * step_s, step_s=step_s)
+            found |= bool(fleet.inverters.may_trip[0])
+        assert found == may
+
+
 # --- entering service --------------------------------------------------------------------------------
 
 

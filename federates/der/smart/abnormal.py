@@ -8,6 +8,7 @@ and how devices come back. All of it is computed for those few devices alone tha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,8 +18,15 @@ from derloop.contract import FloatArray
 from federates.der.smart.enter_service import EnterService, Service
 from federates.der.smart.few import Few, Index
 from federates.der.smart.held import BoolArray, Clock
-from federates.der.smart.points import Function, Points, written
-from federates.der.smart.ride_through import CONTINUOUS_PU, Cessation, RideThrough
+from federates.der.smart.points import F_NOMINAL_HZ, Abnormal, Function, Points, written
+from federates.der.smart.ride_through import (
+    CONTINUOUS_HZ,
+    CONTINUOUS_PU,
+    ROCOF_HZ_PER_S,
+    Cessation,
+    RateOfChange,
+    RideThrough,
+)
 from federates.der.smart.settings import Smart
 from federates.der.smart.terminals import Seen
 from federates.der.smart.trip import FrequencyTrip, Trips, VoltageTrip, frequency_trips, voltage_trips
@@ -64,6 +72,7 @@ class AbnormalConditions:
         self._voltage_trips: Trips | None = None
         self._frequency_trips: Trips | None = None
         self._cessation: Cessation | None = None
+        self._rate: RateOfChange | None = None
         self._service: Service | None = None
         self._permitted: BoolArray | None = None
         everyone = np.ones(rated_kva.size, np.bool_)
@@ -89,9 +98,7 @@ class AbnormalConditions:
         points = self.checked(function, changes)
         self._points[function] = points
         if function == "ride_through":
-            category = (self._smart.ride_through or RideThrough()).category
-            self._cessation = self._cessation or Cessation(category, self._few, self._clock)
-            self._cessation.set(points, on)
+            self._with_cessation().set(points, on)
         elif function == "enter_service":
             self._with_service().set(points, on)
         elif function == "voltage_trip":
@@ -107,6 +114,18 @@ class AbnormalConditions:
         self._permitted = None if permitted.all() else permitted
         self._with_service()
 
+    def _with_cessation(self) -> Cessation:
+        if self._cessation is None:
+            f_nominal_hz = float(self._smart.f_nominal_hz)
+            self._cessation = Cessation(self._category, f_nominal_hz, self._few, self._clock)
+            if self._smart.needs_frequency:
+                self._rate = RateOfChange(self._rated_kva.size, self._clock)
+        return self._cessation
+
+    @property
+    def _category(self) -> Abnormal:
+        return (self._smart.ride_through or RideThrough()).category
+
     def _with_service(self) -> Service:
         """Return what keeps who is in service. Without enter service in the settings, nobody comes back."""
         if self._service is None:
@@ -120,28 +139,40 @@ class AbnormalConditions:
 
     def update(self, seen: Seen) -> Aside:
         """Move to this instant. Return with whom something abnormal goes on."""
-        if not self._few.pick(self._disturbed(seen)):
+        too_fast = None if self._rate is None else self._rate.beyond(seen.f_hz, ROCOF_HZ_PER_S[self._category])
+        if not self._few.pick(self._disturbed(seen, too_fast)):
             return NOBODY
         few, at = self._few, seen.by(self._few)
         in_service = None if self._service is None else self._in_service(self._service, at)
         silent = np.zeros(few.index.size, np.bool_) if in_service is None else ~in_service
         out = few.index[silent]
         if self._cessation is not None:
-            silent |= self._cessation.update(at.low_pu, at.high_pu, in_service)
+            few_too_fast = None if too_fast is None else few.of(too_fast)
+            silent |= self._cessation.update(at, few_too_fast, in_service)
         return Aside(out, few.index[silent], None if self._service is None else self._entering(self._service))
 
-    def _disturbed(self, seen: Seen) -> BoolArray | None:
+    def _disturbed(self, seen: Seen, too_fast: BoolArray | None) -> BoolArray | None:
         """Return who (n,) sees what is not normal, or is not permitted service; None where nobody does."""
         found = None if self._permitted is None else ~self._permitted
+        if too_fast is not None:
+            found = _joined(found, too_fast.copy())
         low_pu, high_pu = CONTINUOUS_PU
         if seen.low_pu.min() < low_pu or seen.high_pu.max() >= high_pu:
             found = _joined(found, (seen.low_pu < low_pu) | (seen.high_pu >= high_pu))
-        if self._frequency_trips is not None:
-            least_hz, most_hz = self._frequency_trips.between
+        if self._smart.needs_frequency:
+            least_hz, most_hz = self._normal_hz
             if seen.f_hz.min() < least_hz or seen.f_hz.max() > most_hz:
                 beyond = (seen.f_hz < least_hz) | (seen.f_hz > most_hz)
                 found = _joined(found, np.array(np.broadcast_to(beyond, seen.v_pu.shape)))
         return found
+
+    @property
+    def _normal_hz(self) -> tuple[float, float]:
+        """Frequencies between which, both included, neither ride-through nor a trip function has anything to do."""
+        scale = self._smart.f_nominal_hz / F_NOMINAL_HZ
+        within = [] if self._cessation is None else [(CONTINUOUS_HZ[0] * scale, CONTINUOUS_HZ[1] * scale)]
+        within += [] if self._frequency_trips is None else [self._frequency_trips.between]
+        return max((low for low, _ in within), default=-inf), min((high for _, high in within), default=inf)
 
     def _in_service(self, service: Service, at: Seen) -> BoolArray:
         trips = [] if self._voltage_trips is None else [self._voltage_trips.due(at.low_pu, at.high_pu)]

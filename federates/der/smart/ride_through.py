@@ -10,7 +10,12 @@
 
 In the permissive and the mandatory regions the model goes on injecting. It ceases within `cease_s` (momentary
 cessation: `cessation_s`) and is back `return_s` after the region has been left.
-Frequencies outside the continuous range oblige to stay connected and change no power.
+
+Frequencies (6.5.2, table 19) from 57.0 to 58.8 and from 61.2 to 61.8 Hz oblige to stay connected for 299 s, and so does
+a rate of change up to 0.5 (I), 2 (II) or 3 Hz/s (III) (6.5.2.5; I and II to be confirmed), a mean over at least 0.1 s.
+They change no power. What is beyond all this, or lasts longer, may trip: the model tells so, and stays connected until
+one of its trip functions takes it out. The frequency is looked at where another function brings the input `f_hz`.
+Jumps of the voltage's phase angle are not modelled: a solution by phasors in a steady state has none of its own.
 """
 
 from __future__ import annotations
@@ -24,11 +29,17 @@ from pydantic import Field
 from derloop.contract import FloatArray
 from federates.der.smart.few import Few, Timer
 from federates.der.smart.held import BoolArray, Clock, ns
-from federates.der.smart.points import Abnormal, Function, Points, Ranges, stack
+from federates.der.smart.points import SLACK, Abnormal, Function, Points, Ranges, stack
+from federates.der.smart.terminals import Seen
 
 CONTINUOUS_PU: Final = (0.88, 1.10)
 CEASE_BELOW_PU: Final[Mapping[Abnormal, float]] = {"category-i": 0.50, "category-ii": 0.30, "category-iii": 0.0}
 CEASE_ABOVE_PU: Final = 1.20
+CONTINUOUS_HZ: Final = (58.8, 61.2)
+MANDATORY_HZ: Final = (57.0, 61.8)
+MANDATORY_S: Final = 299.0
+ROCOF_HZ_PER_S: Final[Mapping[Abnormal, float]] = {"category-i": 0.5, "category-ii": 2.0, "category-iii": 3.0}
+WINDOW_NS: Final = 100_000_000
 HIGH_S: Final = ((1.15, 1.0), (1.175, 0.5), (1.20, 0.2))
 """Categories I and II: up to this voltage, so long."""
 
@@ -70,12 +81,33 @@ class RideThrough(Function):
         }
 
 
+class RateOfChange:
+    """How fast the frequency of n devices changes, as a mean over at least the window of 0.1 s."""
+
+    def __init__(self, n: int, clock: Clock) -> None:
+        self._clock = clock
+        self._f_hz, self._since_ns = clock.state(n), clock.state(1, 0, np.int64)
+
+    def beyond(self, f_hz: FloatArray, limit_hz_per_s: float) -> BoolArray | None:
+        """Return where (n,) it is beyond the limit; None where it is nowhere, or a window is not over."""
+        elapsed_ns = self._clock.now_ns - int(self._since_ns.then[0])
+        if not self._clock.is_first and elapsed_ns < WINDOW_NS:
+            self._f_hz.now[:], self._since_ns.now[:] = self._f_hz.then, self._since_ns.then
+            return None
+        self._f_hz.now[:], self._since_ns.now[:] = f_hz, self._clock.now_ns
+        if self._clock.is_first:
+            return None
+        change_hz = np.abs(f_hz - self._f_hz.then)
+        most_hz = limit_hz_per_s * elapsed_ns / 1e9 + SLACK
+        return change_hz > most_hz if change_hz.max() > most_hz else None
+
+
 class Cessation:
     """Which of the few have ceased to energize, and which have ridden through for as long as they must."""
 
-    def __init__(self, category: Abnormal, few: Few, clock: Clock) -> None:
-        self._category, self._few = category, few
-        self._regions, self._back, self._ridden = Timer(few, clock, (2,)), Timer(few, clock), Timer(few, clock, (2,))
+    def __init__(self, category: Abnormal, f_nominal_hz: float, few: Few, clock: Clock) -> None:
+        self._category, self._f_nominal_hz, self._few = category, f_nominal_hz, few
+        self._regions, self._back, self._ridden = Timer(few, clock, (2,)), Timer(few, clock), Timer(few, clock, (3,))
         self._ceased, self.may_trip = few.state(False, np.bool_, lasts=True), few.state(False, np.bool_)
 
     def set(self, points: Points, on: BoolArray) -> None:
@@ -84,9 +116,12 @@ class Cessation:
         self._least_ns = ns(stack(points, "cessation_s", "cease_s"))
         self._return_ns = ns(points["return_s"])
 
-    def update(self, low_pu: FloatArray, high_pu: FloatArray, in_service: BoolArray | None) -> BoolArray:
+    def update(self, seen: Seen, changes_too_fast: BoolArray | None, in_service: BoolArray | None) -> BoolArray:
         """Move the few to this instant. Return which of them (k,) inject nothing although they are in service."""
-        self._count(low_pu, high_pu)
+        low_pu, high_pu = seen.low_pu, seen.high_pu
+        self._count(seen)
+        if changes_too_fast is not None:
+            self.may_trip.now = self.may_trip.now | changes_too_fast
         allowed = self._few.of(self._on) if in_service is None else self._few.of(self._on) & in_service
         within = self._in_regions(low_pu, high_pu) & allowed
         stays = self._ceased.then & ~self._back.has_held(
@@ -105,10 +140,15 @@ class Cessation:
         np.logical_or(high_pu > CEASE_ABOVE_PU, low_pu < CEASE_BELOW_PU[self._category], out=within[1])
         return within
 
-    def _count(self, low_pu: FloatArray, high_pu: FloatArray) -> None:
+    def _count(self, seen: Seen) -> None:
         """Note which devices have been through all that they must ride through since they left the normal region."""
-        beyond = np.array([low_pu < CONTINUOUS_PU[0], high_pu > CONTINUOUS_PU[1]])
-        required_s = np.array([required_low_s(low_pu, self._category), required_high_s(high_pu, self._category)])
+        required_s = np.empty((3, seen.low_pu.size))
+        required_s[0] = required_low_s(seen.low_pu, self._category)
+        required_s[1] = required_high_s(seen.high_pu, self._category)
+        required_s[2] = required_frequency_s(seen.f_hz, self._f_nominal_hz)
+        beyond = np.isfinite(required_s)
+        beyond[0], beyond[1] = seen.low_pu < CONTINUOUS_PU[0], seen.high_pu > CONTINUOUS_PU[1]
+        required_s[2, ~beyond[2]] = 0.0
         held = self._ridden.has_held(beyond, ns(required_s) + 1)
         self.may_trip.now = (self.may_trip.then & beyond.any(axis=0)) | held.any(axis=0)
 
@@ -136,6 +176,6 @@ def required_frequency_s(f_hz: FloatArray, f_nominal_hz: float = 60.0) -> FloatA
     Without end from 58.8 to 61.2 Hz, 299 s from 57.0 and to 61.8 Hz, 0 beyond; scaled on a 50 Hz grid.
     """
     f_60 = f_hz * (60.0 / f_nominal_hz)
-    mandatory = (f_60 >= 57.0 - 1e-9) & (f_60 <= 61.8 + 1e-9)
-    continuous = (f_60 >= 58.8 - 1e-9) & (f_60 <= 61.2 + 1e-9)
-    return np.where(continuous, np.inf, np.where(mandatory, 299.0, 0.0))
+    mandatory = (f_60 >= MANDATORY_HZ[0] - SLACK) & (f_60 <= MANDATORY_HZ[1] + SLACK)
+    continuous = (f_60 >= CONTINUOUS_HZ[0] - SLACK) & (f_60 <= CONTINUOUS_HZ[1] + SLACK)
+    return np.where(continuous, np.inf, np.where(mandatory, MANDATORY_S, 0.0))
