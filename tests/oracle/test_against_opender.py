@@ -319,11 +319,12 @@ def ride_throughs(draw: st.DrawFn, category: str) -> dict[str, Any]:
 
 
 def enter_services() -> st.SearchStrategy[dict[str, Any]]:
+    """OpenDER also waits for the return from a cessation, of up to 0.4 s: the delay is never the shorter one here."""
     return st.fixed_dictionaries(
         {
             **{"v_low_pu": number(0.88, 0.95), "v_high_pu": number(1.05, 1.06)},
             **{"f_low_hz": number(59.0, 59.9), "f_high_hz": number(60.1, 61.0)},
-            **{"delay_s": number(0.0, 20.0), "ramp_s": st.one_of(st.just(0.0), number(1.0, 50.0))},
+            **{"delay_s": number(0.5, 20.0), "ramp_s": st.one_of(st.just(0.0), number(1.0, 50.0))},
         }
     )
 
