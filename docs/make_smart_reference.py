@@ -18,6 +18,7 @@ from typing import Any, get_args
 import numpy as np
 
 from federates.der.smart.capability import MINIMUM_ABSORBED_PU, MINIMUM_INJECTED_PU
+from federates.der.smart.held import Response
 from federates.der.smart.points import Function
 from federates.der.smart.settings import Smart
 
@@ -37,7 +38,6 @@ GENERAL = (
     ("Order of priority", "priority"),
     ("Abnormal conditions", "abnormal"),
     ("What an inverter can carry", "capability"),
-    ("Time", "held"),
 )
 
 
@@ -55,6 +55,8 @@ def page() -> Iterator[str]:
         yield f"## {title}\n"
         yield _docstring(f"federates.der.smart.{module}")
     yield from _capability()
+    yield "## Response times\n"
+    yield cleandoc(Response.__doc__ or "") + "\n"
     shown: set[str] = set()
     for name, field in Smart.model_fields.items():
         for kind in _functions(field.annotation):
