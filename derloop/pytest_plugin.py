@@ -29,9 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--derloop-engine", default=None, help="Run the scenarios under this engine: helics, mosaik, local."
     )
-    group.addoption(
-        "--derloop-runs", type=Path, default=None, metavar="DIR", help="Keep the folders of the runs here."
-    )
+    group.addoption("--derloop-runs", type=Path, default=None, metavar="DIR", help="Keep the folders of the runs here.")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
