@@ -124,11 +124,12 @@ class Inverters:
         wanted_kw: what the source would do. band_kw: the least and the most that it can do.
         limit_kw: a limit of active power from outside, if there is one.
         """
+        if len(self._blocks) == 1:
+            return self._blocks[0].step(now_ns, seen, wanted_kw, band_kw, limit_kw)
         p_kw, q_kvar = np.empty(self.rated_kva.shape), np.empty(self.rated_kva.shape)
         for block, s in zip(self._blocks, self._slices, strict=True):
-            limit = None if limit_kw is None else limit_kw[s]
-            part = seen if len(self._blocks) == 1 else seen.part(s)
-            p_kw[s], q_kvar[s] = block.step(now_ns, part, wanted_kw[s], (band_kw[0][s], band_kw[1][s]), limit)
+            limit, band = None if limit_kw is None else limit_kw[s], (band_kw[0][s], band_kw[1][s])
+            p_kw[s], q_kvar[s] = block.step(now_ns, seen.part(s), wanted_kw[s], band, limit)
         return p_kw, q_kvar
 
     def q_kvar(

@@ -647,6 +647,36 @@ def test_defect_active_priority_raises_active_power_above_what_is_available() ->
     assert theirs == pytest.approx(np.sqrt(1 - 0.44**2))
 
 
+def test_defect_active_priority_has_the_minimum_of_category_b_whatever_the_category() -> None:
+    """IEEE 1547-2018, table 7: category A absorbs at least 0.25; beside 0.95 of P the circle carries 0.312."""
+    smart = {"constant_q": {"q_pu": -0.4}, "priority": "active-above-minimum", "category": "category-a"}
+    both = Both(smart)
+    ours, theirs = both.at(p=0.95)
+    assert (ours, both.q[0]) == pytest.approx((0.95, -np.sqrt(1 - 0.95**2)))
+    assert (theirs, both.q[1]) == pytest.approx((np.sqrt(1 - 0.4**2), -0.4))
+
+
+def test_defect_constant_power_factor_turns_round_where_a_storage_draws() -> None:
+    """A power factor of 0.95 that injects reactive power does so at 0.5 pu drawn: 0.5 tan(acos 0.95) = 0.164342."""
+    smart = Smart.model_validate({"constant_pf": {"pf": 0.95, "reactive": "injected"}})
+    theirs = opender(smart, storage=True, step_s=1.0)
+    theirs.update_der_input(v_pu=1.0, f=60.0, theta=0.0, p_dem_pu=-0.5)
+    theirs.run()
+    one, full = np.ones(1), np.full(1, RATED_KVA)
+    p, q = Inverters(smart, full).step(0, Seen(one, one, one, 60 * one), -0.5 * full, (-full, full))
+    assert (p[0] / RATED_KVA, q[0] / RATED_KVA) == pytest.approx((-0.5, 0.164342), abs=1e-6)
+    assert (theirs.p_out_pu, theirs.q_out_pu) == pytest.approx((-0.5, -0.164342), abs=1e-6)
+
+
+def test_a_current_limit_is_by_the_voltage_that_the_functions_see() -> None:
+    """OpenDER's is by the positive sequence; ours too, where that is what `voltage` says, and the mean otherwise."""
+    three = unbalanced(3, series(3, v=(0.85, 0.95), f=(60.0, 60.0), p=(0.97, 1.0)))
+    smart = {"current_max_pu": 1.0, "voltage": "positive-sequence"}
+    assert agree(smart, three, 0.5)["ours"][:, 0].min() < 0.95
+    with pytest.raises(AssertionError, match="OpenDER"):
+        agree({**smart, "voltage": "mean"}, three, 0.5)
+
+
 def test_defect_a_device_comes_back_above_its_limit() -> None:
     smart = {"active_power_limit": {"p_max_pu": 0.3, "response_s": 30}, "voltage_trip": {}}
     both = Both({**smart, "enter_service": {"delay_s": 1, "ramp_s": 0}})
