@@ -50,6 +50,8 @@ FENCE = re.compile(r"^```(?P<info>[a-z].*)?$")
 NOT_RUN = re.compile(r"^# not run by the tests: (?P<why>\S.{10,})")
 STATUS = re.compile(r"\s+# exit status (?P<status>\d+)$")
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(#[^)]*)?\)")
+TEST = re.compile(r"^def (test_\w+)", re.MULTILINE)
+NAMED_TEST = re.compile(r"`(test_\w+)`")
 COMMAND_S = 300
 NOT_COPIED = ignore_patterns(
     ".*", "_build", "runs", "build", "dist", "tests", "derloop", "federates", "hil", "__pycache__"
@@ -166,6 +168,14 @@ def test_links_between_files_lead_somewhere() -> None:
         if not (page.parent / link["target"]).exists() and (page.parent / link["target"]).resolve() not in GENERATED
     ]
     assert not dead
+
+
+def test_tests_that_are_named_exist() -> None:
+    defined = {name for path in (ROOT / "tests").rglob("*.py") for name in TEST.findall(path.read_text("utf-8"))}
+    pages = [page for page in PAGES if DOCS in page.parents]
+    named = {name for page in pages for name in NAMED_TEST.findall(page.read_text("utf-8"))}
+    assert named
+    assert named - defined == set()
 
 
 def test_every_option_of_every_command_is_in_the_reference() -> None:
