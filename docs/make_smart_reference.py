@@ -105,7 +105,7 @@ def _table(kind: type[Function]) -> Iterator[str]:
 
 def _numbers(kind: type[Function], category: str) -> dict[str, tuple[str, str]]:
     """Return the default and the range of every number, as text."""
-    required = {name: field.examples[0] for name, field in kind.model_fields.items() if field.is_required()}  # type: ignore[index]
+    required = {name: field.examples[0] for name, field in kind.model_fields.items() if field.is_required()}
     made = kind(**(required | ({"category": category} if category else {})))
     defaults = made.defaults()
     ranges = made.ranges({name: np.array([value]) for name, value in defaults.items()})
