@@ -46,11 +46,13 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 BIN = Path(sys.executable).parent
 RUNNABLE = ("console", "sh", "json", "python")
-GENERATED = DOCS / "reference" / "kinds.md"
+GENERATED = (DOCS / "reference" / "kinds.md", DOCS / "reference" / "smart-functions.md")
 FENCE = re.compile(r"^```(?P<info>[a-z].*)?$")
 NOT_RUN = re.compile(r"^# not run by the tests: (?P<why>\S.{10,})")
 STATUS = re.compile(r"\s+# exit status (?P<status>\d+)$")
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(#[^)]*)?\)")
+TEST = re.compile(r"^def (test_\w+)", re.MULTILINE)
+NAMED_TEST = re.compile(r"`(test_\w+)`")
 COMMAND_S = 300
 NOT_COPIED = ignore_patterns(
     ".*", "_build", "runs", "build", "dist", "tests", "derloop", "federates", "hil", "__pycache__"
@@ -112,7 +114,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 
 PAGES = sorted(
-    path for path in (*ROOT.glob("*.md"), *DOCS.rglob("*.md")) if path != GENERATED and "_build" not in path.parts
+    path for path in (*ROOT.glob("*.md"), *DOCS.rglob("*.md")) if path not in GENERATED and "_build" not in path.parts
 )
 BLOCKS = {page: list(blocks_of(page)) for page in PAGES}
 
@@ -164,9 +166,17 @@ def test_links_between_files_lead_somewhere() -> None:
         f"{page.relative_to(ROOT)}: {link['target']}"
         for page in PAGES
         for link in LINK.finditer(page.read_text("utf-8"))
-        if not (page.parent / link["target"]).exists() and (page.parent / link["target"]).resolve() != GENERATED
+        if not (page.parent / link["target"]).exists() and (page.parent / link["target"]).resolve() not in GENERATED
     ]
     assert not dead
+
+
+def test_tests_that_are_named_exist() -> None:
+    defined = {name for path in (ROOT / "tests").rglob("*.py") for name in TEST.findall(path.read_text("utf-8"))}
+    pages = [page for page in PAGES if DOCS in page.parents]
+    named = {name for page in pages for name in NAMED_TEST.findall(page.read_text("utf-8"))}
+    assert named
+    assert named - defined == set()
 
 
 def test_every_option_of_every_command_is_in_the_reference() -> None:
