@@ -17,11 +17,11 @@ import numpy as np
 from pydantic import Field, StringConstraints
 
 from derloop.contract import FloatArray, Interface, Port, Values
-from derloop.errors import did_you_mean
 from derloop.kind import Context, Kind, PlaceError, Settings
 from federates.der import Stepped
 from federates.der.course import read_column
 from federates.der.profile import ProfileColumn
+from federates.fleets import unknown, untaken
 
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$", max_length=80)]
 
@@ -145,8 +145,7 @@ def _labels(name: str, signal: ReplaySignal, context: Context) -> tuple[str, ...
     fleet, _, port = name.partition(".")
     if not port:
         return signal.columns
-    if fleet not in context.labels:
-        what = f"no fleet is called {fleet!r}" + did_you_mean(fleet, [*context.labels])
+    if what := unknown(fleet, context) or untaken(fleet, port, context):
         raise PlaceError([(("signals", name), what)])
     devices = context.labels[fleet]
     if len(signal.columns) not in (1, len(devices)):
