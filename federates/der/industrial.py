@@ -92,6 +92,11 @@ class IndustrialSettings(Stepped):
         default=0.1, gt=0.0, le=1.0, description="Most power of making up, pu of rated power.", examples=[0.1]
     )
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Inputs that a control may drive."""
+        return ("curtail_pu",) if self.responds else ()
+
     def planned_pu(self, now_ns: int) -> float:
         """Return the share that the events ask for at this time."""
         now_s = now_ns / 1e9

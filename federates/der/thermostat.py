@@ -51,6 +51,11 @@ class Thermostatic(Stepped):
         default=False, description="Whether the fleet takes a shift of its setpoints, shift_k.", examples=[True]
     )
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Inputs that a control may drive."""
+        return ("shift_k",) if self.responds else ()
+
     def planned_shift_k(self, now_ns: int) -> float:
         """Return the shift of the events at this time, K."""
         now_s = now_ns / 1e9
