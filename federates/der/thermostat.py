@@ -35,6 +35,7 @@ class ShiftEvent(Settings):
 class Thermostatic(Stepped):
     """Settings of a fleet with thermostats."""
 
+    pf: float = Field(default=0.95, gt=0.0, le=1.0, description="Power factor, lagging.", examples=[0.95])
     deadband_k: float = Field(
         default=1.0, gt=0.0, le=30.0, description="From switching on to switching off, K.", examples=[1.0]
     )
