@@ -40,7 +40,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
 from federates.der.course import Allowed, Course, read_course
@@ -56,6 +56,14 @@ _UNITS = {
     **{"boiler_fuel_kw": "kW", **dict.fromkeys(Flows._fields, "kW"), "stored_kwh": "kWh"},
     **{"starts": "1", "fuel_kwh": "kWh", "cost": "1"},
 }
+FUEL = Balance("fuel", enters=("fuel_kw",), leaves=("p_kw", "heat_kw"), lost=("flue_kw",))
+HEAT = Balance(
+    "heat",
+    enters=("heat_kw", "boiler_kw"),
+    leaves=("used_kw", "chiller_kw", "dumped_kw"),
+    lost=("loss_kw",),
+    stored=("stored_kwh",),
+)
 
 
 class ChpSettings(HeatSettings, EngineSettings, Stepped):
@@ -176,7 +184,8 @@ class ChpGroup:
 
 def _interface(settings: ChpSettings, context: Context, inverters: Inverters, labels: tuple[str, ...]) -> Interface:
     inputs = inverters.ports(labels) | {port: Port("kW", labels) for port in settings.takes}
-    return Interface(settings.step_ns(context), inputs, {name: Port(unit, labels) for name, unit in _UNITS.items()})
+    outputs = {name: Port(unit, labels) for name, unit in _UNITS.items()}
+    return Interface(settings.step_ns(context), inputs, outputs, balances=(FUEL, HEAT))
 
 
 def terminals(settings: ChpSettings, context: Context) -> tuple[Terminal, ...]:

@@ -39,7 +39,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der.battery import Storage
 from federates.der.instants import Instants
@@ -48,6 +48,7 @@ from federates.der.placement import Size, draw, place
 from federates.der.visits import IntArray, VisitSettings, draw_visits
 
 NS_PER_H = 3.6e12
+ENERGY = Balance("energy", leaves=("p_kw",), lost=("loss_kw",), stored=("stored_kwh", "driven_kwh"))
 Mode = Literal["uncontrolled", "spread", "v1g", "v2g", "v2h"]
 
 
@@ -280,7 +281,8 @@ def _interface(settings: EvSettings, context: Context, inverters: Inverters, lab
     units = {"p_kw": "kW", "q_kvar": "kvar", "p_max_kw": "kW", "p_min_kw": "kW"}
     units |= {"soc_pu": "pu", "stored_kwh": "kWh", "loss_kw": "kW", "plugged": "1"}
     units |= {"shortfall_kwh": "kWh", "driven_kwh": "kWh"}
-    return Interface(settings.step_ns(context), inputs, {name: Port(unit, labels) for name, unit in units.items()})
+    outputs = {name: Port(unit, labels) for name, unit in units.items()}
+    return Interface(settings.step_ns(context), inputs, outputs, balances=(ENERGY,))
 
 
 def _power_kw(

@@ -32,7 +32,7 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
-from derloop.contract import FloatArray, Values
+from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Context, Kind, Settings, Terminal
 from federates.der.course import Allowed, Course, read_course
 from federates.der.heat_network import HeatNetworks
@@ -131,6 +131,7 @@ class Buildings:
     units: Final[Mapping[str, str]] = {
         **{"inside_c": "degC", "heat_kw": "kW", "gain_kw": "kW", "loss_kw": "kW", "stored_kwh": "kWh"}
     }
+    balance: Final = Balance("heat", enters=("heat_kw", "gain_kw"), leaves=("loss_kw",), stored=("stored_kwh",))
 
     def __init__(self, settings: HeatPumpSettings, context: Context, networks: HeatNetworks, air_c: FloatArray) -> None:
         """air_c: (n,), at the start, as is the mass."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Terminal
 from federates.der.hysteresis import BoolArray
 from federates.der.instants import Instants
@@ -30,6 +30,11 @@ class Bodies(Protocol):
     @property
     def units(self) -> Mapping[str, str]:
         """What `hold` returns, with its units."""
+        ...
+
+    @property
+    def balance(self) -> Balance:
+        """Of the heat that `hold` returns."""
         ...
 
     @property
@@ -67,7 +72,7 @@ class ThermostaticFleet:
         units = {"p_kw": "kW", "q_kvar": "kvar", "on": "1", **bodies.units}
         inputs = {"shift_k": Port("K", labels)} if settings.responds else {}
         outputs = {name: Port(unit, labels) for name, unit in units.items()}
-        self._interface = Interface(settings.step_ns(context), inputs, outputs)
+        self._interface = Interface(settings.step_ns(context), inputs, outputs, balances=(bodies.balance,))
 
     @property
     def interface(self) -> Interface:

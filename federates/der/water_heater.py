@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 from pydantic import Field
 
-from derloop.contract import FloatArray, Values
+from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der.course import Allowed, Course, read_course
 from federates.der.hot_water import HotWater, HotWaterSettings
@@ -85,6 +85,7 @@ class Tanks:
         **{"water_c": "degC", "heat_kw": "kW", "loss_kw": "kW", "used_kw": "kW", "stored_kwh": "kWh"}
     }
     heats: Final = True
+    balance: Final = Balance("heat", enters=("heat_kw",), leaves=("loss_kw", "used_kw"), stored=("stored_kwh",))
 
     def __init__(self, settings: WaterHeaterSettings, context: Context, water_c: FloatArray) -> None:
         """water_c: (n,), at the start."""
