@@ -27,10 +27,10 @@ Of `heat`, in heating, `heat - p` is taken from the outside air; in cooling `p -
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Context, Kind, Settings, Terminal
@@ -114,13 +114,28 @@ class HeatPumpSettings(Thermostatic):
     )
     cop_max: float = Field(default=7.0, ge=1.0, le=20.0, description="Most coefficient of performance.", examples=[7.0])
 
+    @model_validator(mode="after")
+    def _can_reach_its_setpoint(self) -> Self:
+        low, high = self.setpoint_c
+        if not 5.0 <= low <= high <= 40.0:
+            raise ValueError(f"setpoint_c {low:g} to {high:g} is not allowed: 5 to 40 degC")
+        if not (self.inner_c > high if self.heats else self.inner_c < low):
+            what = "above the highest" if self.heats else "below the lowest"
+            raise ValueError(f"supply_c {self.inner_c:g} must be {what} setpoint in {self.duty}")
+        return self
+
     @property
     def heats(self) -> bool:
         return self.duty == "heating"
 
+    @property
+    def inner_c(self) -> float:
+        """The end of the lift that is inside, degC."""
+        return self.supply_c if self.supply_c is not None else 45.0 if self.heats else 8.0
+
     def cop(self, outside_c: float) -> float:
         """Return heat moved over power drawn."""
-        ours = self.supply_c if self.supply_c is not None else 45.0 if self.heats else 8.0
+        ours = self.inner_c
         lift = max(ours - outside_c if self.heats else outside_c - ours, 1.0)
         return min(max(self.carnot_pu * (ours + KELVIN) / lift, 1.0), self.cop_max)
 

@@ -7,6 +7,7 @@ a column for each. The value is
     y(t) = offset + scale x(t)
 
 with `x` straight between two rows, or held from one row to the next. A file has the form of a profile; see there.
+A series with a gap, a hole or a value that is no number is refused, and one that ends before the run does.
 """
 
 from __future__ import annotations
@@ -52,7 +53,11 @@ class ReplaySignal(Settings):
         examples=["hold"],
     )
     longest_gap_s: float | None = Field(
-        default=None, gt=0.0, description="Rows further apart than this, s, are refused.", examples=[900.0]
+        default=None,
+        gt=0.0,
+        description="Rows further apart than this, s, are refused. Without it, three times their median distance; "
+        "any, where values are held.",
+        examples=[900.0],
     )
 
 
@@ -107,10 +112,14 @@ def _led(error: PlaceError, index: int) -> PlaceError:
 
 def _check_gaps(time_s: FloatArray, signal: ReplaySignal, path: tuple[str, ...]) -> None:
     gaps = np.diff(time_s)
-    if signal.longest_gap_s is not None and gaps.size and gaps.max() > signal.longest_gap_s:
+    longest_s = signal.longest_gap_s
+    if longest_s is None and signal.between == "linear" and gaps.size:
+        longest_s = 3.0 * float(np.median(gaps))
+    if longest_s is not None and gaps.size and gaps.max() > longest_s:
         where = int(gaps.argmax())
         what = f"{signal.file!r} has a gap of {gaps[where]:g} s after time_s {time_s[where]:g}"
-        raise PlaceError([((*path, "longest_gap_s"), f"{what}; allowed is {signal.longest_gap_s:g} s")])
+        what += f"; allowed is {longest_s:g} s, unless this says otherwise"
+        raise PlaceError([((*path, "longest_gap_s"), what)])
 
 
 class Replay:

@@ -20,10 +20,10 @@ All that is told at `t` holds until `t + h`, loss and use being means. So the he
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Context, Kind, Terminal
@@ -76,6 +76,14 @@ class WaterHeaterSettings(HotWaterSettings, Thermostatic):
     )
     room_c: Course = Field(default=20.0, description="Around the tanks, degC: a number or a profile.", examples=[20.0])
     inlet_c: Course = Field(default=12.0, description="Cold water, degC: a number or a profile.", examples=[12.0])
+
+    @model_validator(mode="after")
+    def _does_not_boil(self) -> Self:
+        low, high = self.setpoint_c
+        if low < 20.0 or high + self.deadband_k / 2.0 > 99.0:
+            what = f"{low:g} to {high:g} is not allowed: 20 to {99.0 - self.deadband_k / 2.0:g} degC"
+            raise ValueError(f"setpoint_c {what} with this deadband_k")
+        return self
 
 
 class Tanks:

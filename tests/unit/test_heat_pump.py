@@ -209,6 +209,9 @@ def test_buildings_draw_from_the_feeder() -> None:
         ({"deadband_k": 0}, "deadband_k"),
         ({"setpoint_c": [24, 20]}, "24 is more than 20"),
         ({"duty": "both"}, "heating"),
+        ({"setpoint_c": 60}, "60 to 60 is not allowed: 5 to 40 degC"),
+        ({"supply_c": 20}, "supply_c 20 must be above the highest setpoint in heating"),
+        ({"supply_c": 25, "duty": "cooling"}, "supply_c 25 must be below the lowest setpoint in cooling"),
         ({"events": [{"begins_s": 5, "lasts_s": 0, "shift_k": 1}]}, "lasts_s"),
     ],
 )

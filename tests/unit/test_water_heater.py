@@ -126,6 +126,7 @@ def test_tanks_draw_from_the_feeder() -> None:
         ({"morning_h": [9, 6]}, "9 is not before 6"),
         ({"draws_per_day": -1}, "draws_per_day"),
         ({"peak_pu": 1.2}, "peak_pu"),
+        ({"setpoint_c": 98}, "setpoint_c 98 to 98 is not allowed: 20 to 96.5 degC"),
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any], why: str) -> None:
