@@ -306,16 +306,14 @@ def _without_days(settings: DemandResponseSettings, calendar: Calendar, events: 
     """Return the events before which there are fewer than ten days to compare with."""
     of_events = [calendar.day(_ns(event.begins_s)) for event in events]
     first_whole = 0 if calendar.time_s(0) == 0.0 else 1
+    known = {m: len(settings.history[m].columns) if m in settings.history else 0 for m in settings.members}
+    worst = min(known, key=lambda member: known[member])
     problems: Problems = []
     for i, day in enumerate(of_events):
         in_run = len(calendar.like(day, set(range(first_whole, day)) - {*of_events}))
-        for member in settings.members:
-            before = len(settings.history[member].columns) if member in settings.history else 0
-            if before + in_run < DAYS:
-                what = (
-                    f"{before} days of history and {in_run} like it in the run are fewer than the {DAYS} of a baseline"
-                )
-                problems.append((("events", i), f"{member!r}: {what}"))
+        if known[worst] + in_run < DAYS:
+            there = f"{known[worst]} days of history and {in_run} like it in the run"
+            problems.append((("events", i), f"{worst!r}: {there} are fewer than the {DAYS} of a baseline"))
     return problems
 
 
