@@ -24,9 +24,8 @@ no event yet, the baseline is what is metered.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -34,11 +33,10 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Settings
 from federates.control.baseline import BEGIN_H, DAYS, ten_of_ten
-from federates.control.metering import DAY_S, NS_PER_S, Calendar, Meter
+from federates.control.metering import DAY_S, NS_PER_S, Calendar, History, Meter
 from federates.der import Stepped
-from federates.der.course import read_column
 from federates.der.instants import Instants
-from federates.der.profile import ProfileColumn, seconds_of_day
+from federates.der.profile import seconds_of_day
 from federates.fleets import Path, Problems, unknown, untaken
 
 AT_REST: Mapping[str, float] = {"shift_k": 0.0, "curtail_pu": 0.0, "allow": 1.0}
@@ -85,23 +83,6 @@ class Asked(Settings):
     @property
     def value(self) -> float:
         return float(getattr(self, self.port))
-
-
-class History(Settings):
-    """What a member drew on days before the run."""
-
-    file: str = Field(
-        min_length=1,
-        max_length=1024,
-        description="CSV file of a day, relative to the scenario's folder and inside it.",
-        examples=["profiles/air_conditioners_july.csv"],
-    )
-    columns: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
-        min_length=1,
-        max_length=366,
-        description="Columns beside time_s: kW of each day without an event, the most recent last.",
-        examples=[["day_1_kw", "day_2_kw"]],
-    )
 
 
 class DemandResponseSettings(Stepped):
@@ -162,7 +143,9 @@ class DemandResponse:
         self._events = [e for e in settings.events if e.begins_s * NS_PER_S < context.until_ns]
         _refuse(settings, context, self._calendar, self._events)
         self._interface = _interface(settings, context, self._step_ns)
-        self._history_kw = _history_kw(settings, context, self._calendar)
+        self._history_kw = [
+            self._calendar.read(settings.history.get(m), ("history", m), context) for m in self._members
+        ]
         self._event_days = {self._calendar.day(_ns(event.begins_s)) for event in self._events}
         m = len(self._members)
         self._meter, self._instants = Meter(self._calendar, m), Instants()
@@ -233,24 +216,6 @@ class DemandResponse:
 
 def _ns(time_s: float) -> int:
     return round(time_s * NS_PER_S)
-
-
-def _history_kw(settings: DemandResponseSettings, context: Context, calendar: Calendar) -> list[FloatArray]:
-    """Return what each member drew on earlier days (days, k); raises PlaceError."""
-    midnight = context.start.replace(hour=0, minute=0, second=0, microsecond=0)
-    day = replace(context, start=midnight, until_ns=_ns(DAY_S))
-    times_ns = [_ns(k * settings.interval_s) for k in range(calendar.intervals)]
-    found = []
-    for member in settings.members:
-        history = settings.history.get(member)
-        rows = []
-        for column in history.columns if history else ():
-            column_of = ProfileColumn(file=history.file, column=column) if history else None
-            assert column_of
-            course = read_column(column_of, ("history", member), day, _ns(settings.interval_s))
-            rows.append([course.at(time_ns) for time_ns in times_ns])
-        found.append(np.array(rows).reshape(-1, calendar.intervals))
-    return found
 
 
 def _interface(settings: DemandResponseSettings, context: Context, step_ns: int) -> Interface:

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from derloop.contract import FloatArray
-from federates.der.profile import seconds_of_day
+from derloop.kind import Context, Settings
+from federates.der.course import read_column
+from federates.der.profile import ProfileColumn, seconds_of_day
 
 DAY_S = 86400.0
 NS_PER_S = 1e9
+
+
+class History(Settings):
+    """What a customer drew on days before the run."""
+
+    file: str = Field(
+        min_length=1,
+        max_length=1024,
+        description="CSV file of a day, relative to the scenario's folder and inside it.",
+        examples=["profiles/air_conditioners_july.csv"],
+    )
+    columns: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
+        min_length=1,
+        max_length=366,
+        description="Columns beside time_s: kW of each day without an event, the most recent last.",
+        examples=[["day_1_kw", "day_2_kw"]],
+    )
 
 
 class Calendar(NamedTuple):
@@ -44,6 +65,16 @@ class Calendar(NamedTuple):
     def like(self, day: int, among: Collection[int]) -> list[int]:
         """Return the days of these that are earlier than `day` and working as it is, in order."""
         return sorted(d for d in among if d < day and self.is_working(d) == self.is_working(day))
+
+    def read(self, history: History | None, path: tuple[str | int, ...], context: Context) -> FloatArray:
+        """Return the mean powers (days, k) of a history that stands at `path` of the settings; raises PlaceError."""
+        midnight = self.start.replace(hour=0, minute=0, second=0, microsecond=0)
+        step_ns, day_ns = round(self.interval_s * NS_PER_S), round(DAY_S * NS_PER_S)
+        day = replace(context, start=midnight, until_ns=day_ns)
+        columns = [ProfileColumn(file=history.file, column=column) for column in history.columns] if history else []
+        courses = [read_column(column, path, day, step_ns) for column in columns]
+        rows = [[course.at(time_ns) for time_ns in range(0, day_ns, step_ns)] for course in courses]
+        return np.array(rows).reshape(-1, self.intervals)
 
 
 class Meter:
