@@ -14,6 +14,9 @@ the integral of automatic generation control `a`. `lost` is generation that is l
 scenario's events; `drawn` is how much more the ports in `draws`, and less those in `injects`, draw than at the first
 instant, times `stands_for`: how many such feeders the system has. What is measured at an instant holds until the next.
 
+Devices close the loop: each fleet in `over` has the frequency at its input `f_hz`, within the instant; by its droop it
+draws or injects otherwise, the feeder's head follows, and the system feels that in the next step.
+
 The equations are solved by the Runge-Kutta method of fourth order, with steps of at most a tenth of the shortest time
 constant, which begin anew at each event. Energies are integrated with the same weights, so that to rounding
 
