@@ -60,7 +60,7 @@ def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal]) -> Iterator[
 
 def _peaks(run: RunFolder, head: Signal, kw: FloatArray, names: dict[str, Signal]) -> Iterator[Figure]:
     for name, signal in names.items():
-        if signal.port == "baseline_kw":
+        if signal.port == "baseline_kw" and signal.is_of_all:  # others are of customers, not of the feeder
             _, before = run.read(name)
             at = int(before.argmax())
             clock = _clock(run, signal, at)

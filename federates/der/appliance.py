@@ -78,6 +78,11 @@ class ApplianceSettings(Stepped):
     )
 
     @property
+    def takes(self) -> tuple[str, ...]:
+        """Inputs that a control may drive."""
+        return ("allow",) if self.mode == "commanded" else ()
+
+    @property
     def cycle_s(self) -> float:
         """How long a cycle takes, s."""
         return len(self.cycle_pu) * self.cycle_step_s

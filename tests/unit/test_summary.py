@@ -32,6 +32,7 @@ def figures(tmp_path: Path) -> dict[str, Figure]:
             },
         ),
         "vpp": Interface(HOUR_NS, outputs={"baseline_kw": Port("kW", ("vpp",))}),
+        "plants": Interface(HOUR_NS, outputs={"baseline_kw": Port("kW", ("p0", "p1"))}),
         "battery": Interface(HOUR_NS, outputs={"p_kw": Port("kW", ("b0", "b1"))}),
         "loop@grid": Interface(HOUR_NS, outputs={"passes": Port("1", ("passes",))}),
     }
@@ -41,6 +42,7 @@ def figures(tmp_path: Path) -> dict[str, Figure]:
         grid = {"head_kw": np.array([HEAD_KW[k]]), "losses_kw": np.array([4.0]), "v_pu": np.array(V_PU[k])}
         recorder.observe("grid", now, grid)
         recorder.observe("vpp", now, {"baseline_kw": np.array([BASELINE_KW[k]])})
+        recorder.observe("plants", now, {"baseline_kw": np.array([9e3, 0.0])})  # of customers, not of the feeder
         recorder.observe("battery", now, {"p_kw": np.array(BATTERY_KW[k])})
         recorder.observe("loop@grid", now, {"passes": np.array([2.0 + k])})
     recorder.close()
