@@ -21,6 +21,7 @@ from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Settings, Terminal
 from federates.grid.feeder_file import feeder_problems
+from federates.grid.island import Formers, Island, IslandSettings, Limits
 from federates.grid.seen import Phases, extremes, voltage
 from federates.grid.solver import Setpoints, Solver, SolverError
 
@@ -43,6 +44,11 @@ class OpenDssSettings(Settings):
         (0.3, 2.0),
         description="A solution with an energised node outside this band ends the run, for OpenDSS calls some "
         "collapsed states converged.",
+    )
+    island: IslandSettings | None = Field(
+        None,
+        description="A switch behind which grid-forming units hold what is cut off from the head.",
+        examples=[{"switch": "head", "opens_at_s": 3600}],
     )
     step_s: float | None = Field(None, ge=0.001, le=86400, description="Its own step; the scenario's without it.")
 
@@ -101,13 +107,16 @@ class OpenDssFeeder:
 
     def __init__(self, settings: OpenDssSettings, context: Context, feeder: Feeder) -> None:
         self._settings, self._solver = settings, feeder.solver
-        self._drives = [_Group(name, t, feeder) for name, t in context.terminals.items() if t]
+        forming = {name: t for name, t in context.terminals.items() if t and t[0].forms}
+        self._drives = [_Group(name, t, feeder) for name, t in context.terminals.items() if t and name not in forming]
         for group in self._drives:
             group.add(self._solver)
+        formers = _formers(settings, forming, feeder)
         self._solver.prepare(settings.regulators == "active", settings.tolerance, settings.max_iterations)
         for group in self._drives:
             group.attach(self._solver)
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
+        self._island = formers and Island(settings.island, formers, self._solver, _limits(settings, self._bases_v))
         self._regulators = self._solver.regulators()
         self._kept = self._moved = self._controls()
         self._now_ns = -1
@@ -124,7 +133,7 @@ class OpenDssFeeder:
         for group in self._drives:
             ports[f"{group.name}.p_kw"] = Port("kW", group.labels)
             ports[f"{group.name}.q_kvar"] = Port("kvar", group.labels)
-        return ports
+        return ports | (self._island.inputs if self._island else {})
 
     def _outputs(self) -> dict[str, Port]:
         ports = {
@@ -137,18 +146,20 @@ class OpenDssFeeder:
             ports["taps"] = Port("1", self._regulators)
         for group in self._drives:
             ports |= {f"{group.name}.{name}": Port("pu", group.labels) for name in group.seen_ports}
-        return ports
+        return ports | (self._island.outputs if self._island else {})
 
     def start(self) -> Values:
         """Solve as the feeder file stands, with devices that inject nothing."""
-        return self._solved("before the first step")
+        self._solver.solve()
+        return self._solved("before the first step", self._island.at_rest() if self._island else {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         """Give every device's power to the feeder and solve it.
 
         inputs: `<federate>.p_kw`, `<federate>.q_kvar`, kW and kvar.
         Returns `v_pu` (pu of each bus's line-to-neutral base), `head_kw` and `head_kvar` (drawn from the bulk system),
-        `losses_kw`, `taps`, and what devices see (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`.
+        `losses_kw`, `taps`, what devices see (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`; and of
+        grid-forming units what they give (`island.py`): `<federate>.p_kw`, `q_kvar`, `f_hz`, `v_pu`, `fault`.
         Raises SolverError where OpenDSS finds no solution or a collapsed one.
         """
         if now_ns == self._now_ns:
@@ -157,40 +168,56 @@ class OpenDssFeeder:
             self._kept, self._now_ns = self._moved, now_ns
         for group in self._drives:
             group.write(inputs)
-        return self._solved(f"at {now_ns / 1e9:g} s")
+        held: Values = {}
+        if self._island:
+            held = self._island.solve(now_ns, inputs)
+        else:
+            self._solver.solve()
+        return self._solved(f"at {now_ns / 1e9:g} s", held)
 
     def stop(self) -> None:
         """Nothing to close: the solver goes with its last reference."""
 
-    def _solved(self, when: str) -> dict[str, FloatArray]:
-        self._solver.solve()
-        np.abs(self._solver.voltages(), out=self._v_pu)
+    def _solved(self, when: str, held: Values) -> dict[str, FloatArray]:
+        """Return the outputs of the last solution, with those of the grid-forming units."""
+        volts = self._volts()
+        np.abs(volts, out=self._v_pu)
         self._v_pu /= self._bases_v
         self._check_sane(when)
         if self._settings.regulators == "active":
             self._moved = self._controls()
-        p_kw, q_kvar = self._solver.source_power()
+        p_kw, q_kvar, losses_kw = self._island.drawn() if self._island else self._drawn()
         values = {
             "v_pu": self._v_pu,
             "head_kw": np.array([p_kw]),
             "head_kvar": np.array([q_kvar]),
-            "losses_kw": np.array([self._solver.losses_kw()]),
+            "losses_kw": np.array([losses_kw]),
+            **held,
         }
         if self._regulators:
             values["taps"] = self._moved[0]
         for group in self._drives:
-            values |= group.seen(self._v_pu, self._solver.voltages(), self._bases_v)
+            values |= group.seen(self._v_pu, volts, self._bases_v)
         return values
+
+    def _volts(self) -> NDArray[np.complex128]:
+        volts = self._solver.voltages()
+        return volts * self._island.alive if self._island else volts
+
+    def _drawn(self) -> tuple[float, float, float]:
+        return *self._solver.source_power(), self._solver.losses_kw()
 
     def _check_sane(self, when: str) -> None:
         low, high = self._settings.sane_v_pu
-        if low <= self._v_pu.min() and self._v_pu.max() <= high:
-            return
-        worst = int(np.maximum(low - self._v_pu, self._v_pu - high).argmax())
-        raise SolverError(
-            f"voltage collapse {when}: {self._v_pu[worst]:.3f} pu at {self._solver.nodes[worst]!r}, "
-            f"sane is {low:g} to {high:g} (setting sane_v_pu)"
-        )
+        outside = np.maximum(low - self._v_pu, self._v_pu - high)
+        if self._island:
+            outside = np.where(self._island.alive, outside, -1.0)
+        worst = int(outside.argmax())
+        if outside[worst] > 0.0:
+            raise SolverError(
+                f"voltage collapse {when}: {self._v_pu[worst]:.3f} pu at {self._solver.nodes[worst]!r}, "
+                f"sane is {low:g} to {high:g} (setting sane_v_pu)"
+            )
 
     def _controls(self) -> tuple[FloatArray, list[list[int]]]:
         return self._solver.taps(), self._solver.capacitor_states()
@@ -267,6 +294,19 @@ class _Group:
             return v_pu[self._nodes[:, 0]]
         mean: FloatArray = np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
         return mean
+
+
+def _formers(settings: OpenDssSettings, forming: Mapping[str, Sequence[Terminal]], feeder: Feeder) -> Formers | None:
+    """Return the grid-forming units, added to the feeder; None where there are none."""
+    if settings.island is not None and not forming:
+        raise PlaceError([(("island",), "nothing could hold an island: no federate is of kind 'grid-forming'")])
+    kv_ln = {bus.name: bus.kv_ln for bus in feeder.buses.values()}
+    return Formers(forming, kv_ln, feeder.solver) if forming else None
+
+
+def _limits(settings: OpenDssSettings, bases_v: FloatArray) -> Limits:
+    low, high = settings.sane_v_pu
+    return Limits(low * bases_v, high * bases_v, settings.regulators == "active")
 
 
 def _check_terminals(context: Context, feeder: Feeder) -> None:
