@@ -111,7 +111,7 @@ class OpenDssFeeder:
         self._drives = [_Group(name, t, feeder) for name, t in context.terminals.items() if t and name not in forming]
         for group in self._drives:
             group.add(self._solver)
-        formers = _formers(settings, forming, feeder)
+        formers = _formers(settings, forming, feeder, context)
         self._solver.prepare(settings.regulators == "active", settings.tolerance, settings.max_iterations)
         for group in self._drives:
             group.attach(self._solver)
@@ -296,10 +296,17 @@ class _Group:
         return mean
 
 
-def _formers(settings: OpenDssSettings, forming: Mapping[str, Sequence[Terminal]], feeder: Feeder) -> Formers | None:
+def _formers(
+    settings: OpenDssSettings, forming: Mapping[str, Sequence[Terminal]], feeder: Feeder, context: Context
+) -> Formers | None:
     """Return the grid-forming units, added to the feeder; None where there are none."""
     if settings.island is not None and not forming:
         raise PlaceError([(("island",), "nothing could hold an island: no federate is of kind 'grid-forming'")])
+    base_hz = feeder.solver.base_hz()
+    for name in forming:
+        nominal_hz = getattr(context.settings.get(name), "f_nominal_hz", base_hz)
+        if nominal_hz != base_hz:
+            raise PlaceError([(("feeder",), f"the feeder has {base_hz:g} Hz, and {name} forms {nominal_hz:g} Hz")])
     kv_ln = {bus.name: bus.kv_ln for bus in feeder.buses.values()}
     return Formers(forming, kv_ln, feeder.solver) if forming else None
 

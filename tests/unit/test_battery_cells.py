@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from federates.der.battery import BatteryFleet, BatterySettings
 from federates.der.battery.ageing import by_depth, by_temperature, health
-from federates.der.battery.losses import Conversion, Losses
+from federates.der.battery.losses import Conversion, ConversionLosses
 from federates.der.battery.rainflow import Rainflow
 
 PLAIN = {"rated_kva": 5.0, "energy_kwh": 10.0, "mode": "commanded", "soc_min_pu": 0.1}
@@ -34,7 +34,7 @@ def fleet(count: int = 1, step_ns: int = HOUR, **settings: Any) -> BatteryFleet:
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.25, 0.5, 1.0])
 def test_losses_are_those_of_a_measured_system(share: float) -> None:
     """PerMod: loss = a p^2 + b p + c in W, with p the share of the nominal power."""
-    losses = Losses.model_validate(JUNELIGHT)
+    losses = ConversionLosses.model_validate(JUNELIGHT)
     discharge, charge = Conversion(losses, np.array([3.507])), Conversion(losses, np.array([3.572]))
     lost_out = 151.06 * share**2 + 22.76 * share
     lost_in = 107.9 * share**2 + 34.85 * share
@@ -49,7 +49,7 @@ def test_inverse_of_the_losses_is_exact(p: float, b_in: float, a_in: float, b_ou
         "charge": {"proportional_pu": b_in, "square_pu": a_in},
         "discharge": {"proportional_pu": b_out, "square_pu": a_out},
     }
-    conversion = Conversion(Losses.model_validate(given_losses), np.array([7.0]))
+    conversion = Conversion(ConversionLosses.model_validate(given_losses), np.array([7.0]))
     p_kw = np.array([7.0 * p])
     assert conversion.to_grid(conversion.from_store(p_kw))[0] == pytest.approx(7.0 * p, abs=1e-10)
 

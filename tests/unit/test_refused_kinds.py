@@ -52,8 +52,20 @@ def problems(name: str, federate: str, **changes: Any) -> dict[str, str]:
         ("kind_chp", "scheduled", {"efficiency": {"load_pu": [1, 0.5, 0.2]}}, "efficiency", "must rise"),
         ("kind_chp", "scheduled", {"min_load_pu": 0}, "min_load_pu", "greater than 0"),
         ("kind_zip_load", "drives", {"p_zip_pu": [1, 1, 1]}, "p_zip_pu", "must add up to 1"),
-        ("kind_battery", "storage", {"soc_initial_pu": 0.05}, "", "soc_initial_pu 0.05 is outside the window"),
-        ("kind_battery", "storage", {"reserve_soc_pu": 0.05}, "", "reserve_soc_pu 0.05 is outside the window"),
+        (
+            "kind_battery",
+            "storage",
+            {"soc_initial_pu": 0.05},
+            "soc_initial_pu",
+            "soc_initial_pu 0.05 is outside the window",
+        ),
+        (
+            "kind_battery",
+            "storage",
+            {"reserve_soc_pu": 0.05},
+            "reserve_soc_pu",
+            "reserve_soc_pu 0.05 is outside the window",
+        ),
         ("kind_battery", "storage", {"charge_efficiency_pu": 1.2}, "charge_efficiency_pu", "less than or equal to 1"),
         (
             "battery_time_of_use",

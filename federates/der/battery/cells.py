@@ -25,6 +25,8 @@ from federates.der.battery.losses import Conversion
 
 ROUNDING = 1e-9
 """Of what can be stored: so near a limit of the window is at the limit."""
+LEAST_DECAY = 1e-15
+"""Less than this does not show beside 1."""
 
 
 class Window(NamedTuple):
@@ -80,6 +82,6 @@ class Cells:
 
     def _decay(self, hours: float) -> tuple[float, float]:
         rate = self._sigma_per_h
-        if rate == 0.0:
+        if rate * hours < LEAST_DECAY:
             return 1.0, hours
         return float(np.exp(-rate * hours)), float(-np.expm1(-rate * hours)) / rate

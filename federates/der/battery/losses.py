@@ -25,7 +25,7 @@ from derloop.contract import FloatArray
 from derloop.kind import Settings
 
 
-class Loss(Settings):
+class ConversionLoss(Settings):
     """What is lost in one direction, beside the standby."""
 
     proportional_pu: float = Field(
@@ -40,11 +40,13 @@ class Loss(Settings):
     )
 
 
-class Losses(Settings):
+class ConversionLosses(Settings):
     """Losses that depend on power."""
 
-    charge: Loss = Field(description="While charging.", examples=[{"proportional_pu": 0.0098, "square_pu": 0.0302}])
-    discharge: Loss = Field(
+    charge: ConversionLoss = Field(
+        description="While charging.", examples=[{"proportional_pu": 0.0098, "square_pu": 0.0302}]
+    )
+    discharge: ConversionLoss = Field(
         description="While discharging.", examples=[{"proportional_pu": 0.0065, "square_pu": 0.0431}]
     )
 
@@ -57,17 +59,17 @@ class Losses(Settings):
         return self
 
 
-def constant(charge_efficiency_pu: float, discharge_efficiency_pu: float) -> Losses:
+def constant(charge_efficiency_pu: float, discharge_efficiency_pu: float) -> ConversionLosses:
     """Return the losses of constant efficiencies."""
-    charge = Loss.model_construct(proportional_pu=1.0 - charge_efficiency_pu, square_pu=0.0)
-    discharge = Loss.model_construct(proportional_pu=1.0 / discharge_efficiency_pu - 1.0, square_pu=0.0)
-    return Losses.model_construct(charge=charge, discharge=discharge)
+    charge = ConversionLoss.model_construct(proportional_pu=1.0 - charge_efficiency_pu, square_pu=0.0)
+    discharge = ConversionLoss.model_construct(proportional_pu=1.0 / discharge_efficiency_pu - 1.0, square_pu=0.0)
+    return ConversionLosses.model_construct(charge=charge, discharge=discharge)
 
 
 class Conversion:
     """The losses of n batteries."""
 
-    def __init__(self, losses: Losses, power_kw: FloatArray) -> None:
+    def __init__(self, losses: ConversionLosses, power_kw: FloatArray) -> None:
         """power_kw: (n,), the power to which the square is related."""
         self._slope_out = 1.0 + losses.discharge.proportional_pu
         self._slope_in = 1.0 - losses.charge.proportional_pu

@@ -54,11 +54,11 @@ from pydantic import Field, model_validator
 
 from federates.der import Stepped
 from federates.der.battery.ageing import AgeingSettings
-from federates.der.battery.losses import Losses, constant
+from federates.der.battery.losses import ConversionLosses, constant
 from federates.der.battery.regulation import Regulation
-from federates.der.battery.site import Site
+from federates.der.battery.site import BatterySite
 from federates.der.battery.time_of_use import TimeOfUse
-from federates.der.battery.warmth import Temperature
+from federates.der.battery.warmth import CellTemperature
 from federates.der.inverter import Smart
 from federates.der.placement import At, Size, Spot
 
@@ -107,7 +107,7 @@ class BatterySettings(Stepped):
         "the time of day or a price, the frequency or a regulation signal.",
         examples=["commanded"],
     )
-    site: Site | None = Field(
+    site: BatterySite | None = Field(
         default=None,
         description="What the site of each battery draws: for self-consumption, and so that time-of-use does not "
         "export.",
@@ -127,7 +127,7 @@ class BatterySettings(Stepped):
     discharge_efficiency_pu: float = Field(
         default=0.95, gt=0.0, le=1.0, description="Energy injected for energy taken from store, pu.", examples=[0.95]
     )
-    losses: Losses | None = Field(
+    losses: ConversionLosses | None = Field(
         default=None,
         description="Losses that depend on power, in place of the two efficiencies.",
         examples=[{"charge": {"proportional_pu": 0.01, "square_pu": 0.03}, "discharge": {"proportional_pu": 0.01}}],
@@ -162,7 +162,7 @@ class BatterySettings(Stepped):
         description="Kept for backup: no mode discharges below it, pu of energy_kwh. Without it, soc_min_pu.",
         examples=[0.3],
     )
-    temperature: Temperature | None = Field(
+    temperature: CellTemperature | None = Field(
         default=None, description="Temperature, and the limits that it sets.", examples=[{"ambient_c": 20.0}]
     )
     ageing: AgeingSettings | None = Field(
@@ -211,6 +211,6 @@ class BatterySettings(Stepped):
         return self.soc_min_pu if self.reserve_soc_pu is None else self.reserve_soc_pu
 
     @property
-    def all_losses(self) -> Losses:
+    def all_losses(self) -> ConversionLosses:
         """The losses against power, also of constant efficiencies."""
         return self.losses or constant(self.charge_efficiency_pu, self.discharge_efficiency_pu)

@@ -20,7 +20,7 @@ from derloop.kind import Context, PlaceError, Settings
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_.]*$", max_length=120)]
 
 
-class Site(Settings):
+class BatterySite(Settings):
     """Where the power of each site is measured."""
 
     draws: tuple[PortName, ...] = Field(
@@ -53,7 +53,7 @@ class Site(Settings):
 class Meter:
     """The net power of n sites."""
 
-    def __init__(self, settings: Site, labels: tuple[str, ...], context: Context) -> None:
+    def __init__(self, settings: BatterySite, labels: tuple[str, ...], context: Context) -> None:
         self._settings = settings
         self._n = len(labels)
         arrival: Arrival = "before" if settings.includes_battery else "now"

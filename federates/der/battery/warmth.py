@@ -34,7 +34,7 @@ def _rising(value: tuple[float, float, float, float]) -> tuple[float, float, flo
 Corners = Annotated[tuple[float, float, float, float], AfterValidator(_rising)]
 
 
-class Temperature(Settings):
+class CellTemperature(Settings):
     """Temperature, and the limits that it sets."""
 
     ambient_c: Course = Field(
@@ -61,7 +61,7 @@ class Temperature(Settings):
 class Warmth:
     """The temperature of n batteries. State: the temperature (n,), degC. It begins at the ambient one."""
 
-    def __init__(self, settings: Temperature, n: int, context: Context, step_ns: int) -> None:
+    def __init__(self, settings: CellTemperature, n: int, context: Context, step_ns: int) -> None:
         self._settings = settings
         self._ambient = read_course(settings.ambient_c, ("temperature", "ambient_c"), AMBIENT, context, step_ns)
         self.cells_c = np.full(n, self._ambient.at(0))
