@@ -21,9 +21,10 @@ is not modelled. Where the feeder's head is there, the frequency is its own, and
 Limits. A unit trips where it would have to give, until the next step, more than its rating (`overload_pu` of it for
 `overload_s`), or more energy than it stores, or take more than it can. `fault` of the feeder and `trip_cause` here say
 why: 1 overload, 2 energy, 3 no solution of the feeder. The others go on, if they can. A unit that has tripped stays
-out. Energy is kept as by a battery: constant efficiencies, standby, a window of the state of charge; and
+out. Energy is kept as by a battery: constant efficiencies, standby, a window of the state of charge. What was given and
+lost, `given_kw` and `loss_kw`, are means over the step that has just passed, for what is given is found by the feeder:
 
-    stored(t) = stored(0) - given(t) - lost(t)
+    stored(t) - stored(t - h) = -(given(t) + loss(t)) h
 
 The frequency that it measured at the last instant goes to the fleets in `over`, as `<fleet>.f_hz`, so that their
 frequency droop helps. It is 0 where nothing holds the island.
@@ -37,7 +38,7 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, Kind, PlaceError, Terminal
 from federates.der import Stepped
@@ -47,12 +48,13 @@ from federates.der.battery.settings import BatterySpot
 from federates.der.instants import Instants
 from federates.der.placement import Size, draw, place
 
-NS_PER_H = 3.6e12
+PASSED = ("given_kw", "loss_kw")
+ENERGY = Balance("energy", leaves=PASSED[:1], lost=PASSED[1:], stored=("stored_kwh",), passed=PASSED)
 _MEASURED = {"p_kw": "kW", "q_kvar": "kvar", "f_hz": "Hz", "v_pu": "pu", "fault": "1"}
 _OUTPUTS = {
     **{"forms": "1", "f_free_hz": "Hz", "hz_per_kw": "Hz/kW", "v_free_pu": "pu", "pu_per_kvar": "pu/kvar"},
     **{"p_least_kw": "kW", "p_most_kw": "kW", "s_most_kva": "kVA"},
-    **{"soc_pu": "pu", "stored_kwh": "kWh", "given_kwh": "kWh", "lost_kwh": "kWh", "trip_cause": "1"},
+    **{"soc_pu": "pu", "stored_kwh": "kWh", "given_kw": "kW", "loss_kw": "kW", "trip_cause": "1"},
 }
 
 
@@ -142,8 +144,9 @@ class _State(NamedTuple):
     over_s: FloatArray
     """For how long it has given more than its rating, without a break."""
     trip_cause: FloatArray
-    given_kwh: FloatArray
-    lost_kwh: FloatArray
+    given_kw: FloatArray
+    """Mean since the last instant but one, as is the next."""
+    loss_kw: FloatArray
 
 
 class GridForming:
@@ -194,15 +197,15 @@ class GridForming:
         """Let what was given since the last instant take its energy and move the filters."""
         then, hours = self._state, passed_s / 3600.0
         p_kw, q_kvar = inputs["p_kw"], inputs["q_kvar"]
-        self._cells.stored_kwh, lost_kw = self._cells.after(p_kw, hours)
+        self._cells.stored_kwh, loss_kw = self._cells.after(p_kw, hours)
         over = np.hypot(p_kw, q_kvar) > self._rated_kva * (1.0 + 1e-9)
         self._state = _State(
             p_kw + self._left * (then.p_filtered_kw - p_kw),
             q_kvar + self._left * (then.q_filtered_kvar - q_kvar),
             np.where(over, then.over_s + passed_s, 0.0),
             np.where(then.trip_cause > 0.0, then.trip_cause, inputs["fault"]),
-            then.given_kwh + p_kw * hours,
-            then.lost_kwh + lost_kw * hours,
+            p_kw.copy(),
+            loss_kw,
         )
         tau = self._settings.filter_s
         self._left = float(np.exp(-passed_s / tau)) if tau > 0.0 else 0.0
@@ -221,7 +224,7 @@ class GridForming:
             **{"p_least_kw": least_kw, "p_most_kw": most_kw},
             **{"s_most_kva": np.where(may, s.overload_pu, 1.0) * self._rated_kva},
             **{"soc_pu": self._cells.soc_pu, "stored_kwh": self._cells.stored_kwh},
-            **{"given_kwh": state.given_kwh, "lost_kwh": state.lost_kwh, "trip_cause": state.trip_cause},
+            **{"given_kw": state.given_kw, "loss_kw": state.loss_kw, "trip_cause": state.trip_cause},
         }
         fleets = {port: np.full(p.size, f_hz) for port, p in self._interface.outputs.items() if port.endswith(".f_hz")}
         return told | fleets
@@ -244,7 +247,7 @@ def _interface(settings: GridFormingSettings, context: Context, labels: tuple[st
         inputs["p_set_kw"] = Port("kW", labels)
     outputs = {name: Port(unit, labels) for name, unit in _OUTPUTS.items()}
     outputs |= {f"{fleet}.f_hz": Port("Hz", context.labels[fleet]) for fleet in settings.over}
-    return Interface(settings.step_ns(context), inputs, outputs)
+    return Interface(settings.step_ns(context), inputs, outputs, balances=(ENERGY,))
 
 
 def _check_fleets(settings: GridFormingSettings, context: Context) -> None:

@@ -61,12 +61,13 @@ class Balance:
 
     def _step(self, found: FloatArray) -> FloatArray:
         assert self._slopes is not None
-        step: FloatArray = np.linalg.lstsq(self._slopes, -found, rcond=1e-13)[0]
-        return step
+        return np.asarray(np.linalg.lstsq(self._slopes, -found, rcond=1e-13)[0], dtype=np.float64)
 
     def _mend(self, step: FloatArray, change: FloatArray) -> None:
         assert self._slopes is not None
-        self._slopes = self._slopes + np.outer(change - self._slopes @ step, step) / (step @ step)
+        off = change - self._slopes @ step
+        slopes: FloatArray = self._slopes + np.outer(off, step) / float(step @ step)
+        self._slopes = slopes
 
     @staticmethod
     def _differences(r: Equations, x: FloatArray, found: FloatArray) -> FloatArray:

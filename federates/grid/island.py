@@ -9,7 +9,7 @@ source, and the frequency of each island in the place of the angle of its first 
     f_free - hz_per_kw P = f            v_free - pu_per_kvar Q = v
 
 are as many equations as unknowns. They are solved together with the power flow at each instant: exact at any step, with
-no delay between the units (decision 10).
+no delay between the units (decision 11).
 
 A unit that would have to give more than it can until the next step trips at once, and the others are asked again. Where
 nobody is left, or no solution is, the part is dead: its voltages are 0.
@@ -129,10 +129,10 @@ class Formers:
         self._solver = solver
         self._rated_kva = np.array([unit.rated_kva for unit in units])
         self._base_v = 1000.0 * np.array([kv_ln[unit.bus] for unit in units])
-        self._x_ohm = REACTANCE_PU * 3.0 * self._base_v**2 / (1000.0 * self._rated_kva)
+        x_ohm = REACTANCE_PU * 3.0 * self._base_v**2 / (1000.0 * self._rated_kva)
         self._buses = [unit.bus for unit in units]
-        for name, unit, x_ohm in zip(self._names, units, self._x_ohm, strict=True):
-            solver.add_source(name, unit.bus, (1, 2, 3), kv_ln[unit.bus] * 3**0.5, float(x_ohm))
+        for name, unit, x in zip(self._names, units, x_ohm, strict=True):
+            solver.add_source(name, unit.bus, (1, 2, 3), kv_ln[unit.bus] * 3**0.5, float(x))
         self._balance = Balance()
         self._edges = np.cumsum([len(of) for of in groups.values()])[:-1]
         self._active = np.zeros(len(units), np.bool_)
@@ -148,12 +148,23 @@ class Formers:
     def _ports(self, units: Mapping[str, str]) -> dict[str, Port]:
         return {f"{g}.{name}": Port(u, labels) for g, labels in self._groups.items() for name, u in units.items()}
 
+    @property
+    def given_ports(self) -> list[str]:
+        """The outputs of active power that enters the feeder."""
+        return [f"{g}.p_kw" for g in self._groups]
+
+    def has(self, element: str) -> bool:
+        """Return whether this element of the feeder, by its full lower-case name, is one of the units."""
+        return element.removeprefix("vsource.") in {name.lower() for name in self._names}
+
     def attach(self) -> None:
         """Take the voltages of the feeder as it stands for a first guess."""
         number = {node: index for index, node in enumerate(self._solver.nodes)}
         self._nodes = np.array([[number[f"{bus}.{phase}"] for phase in (1, 2, 3)] for bus in self._buses])
+        place = {element: index for index, element in enumerate(self._solver.elements)}
+        self._elements = np.array([place[f"vsource.{name}".lower()] for name in self._names])
         self._base_hz = self._solver.base_hz()
-        self._sources = self._solver.sources(self._names)
+        self._sources = self._solver.emfs(self._names)
         seen = self._positive_pu()
         self._v_pu, self._angle, self._off_hz = np.abs(seen), np.angle(seen), np.zeros(seen.size)
 
@@ -187,7 +198,7 @@ class Formers:
         self._used = used
         self._balance.forget()
 
-    def hold(self, asked: Asked) -> Flow:
+    def hold(self, asked: Asked) -> None:
         """Find the sources that agree with the lines and with the feeder, and leave the feeder solved with them.
 
         Raises SolverError, NoBalance.
@@ -197,7 +208,6 @@ class Formers:
         furthest = np.repeat(FURTHEST, used.size)
         found = self._balance.root(lambda x: self._residual(x, asked), guess, furthest)
         self._keep(found)
-        return self.flow()
 
     def _keep(self, x: FloatArray) -> None:
         """Let the unknowns be the state, and the sources of the feeder follow."""
@@ -222,10 +232,7 @@ class Formers:
 
     def flow(self) -> Flow:
         """Return what the sources give in the last solution; nothing of those out of service."""
-        volts = self._solver.voltages()[self._nodes]
-        emf = (self._base_v * self._v_pu * np.exp(1j * self._angle))[:, None] * np.array([1.0, A * A, A])
-        s_kva = (volts * np.conj((emf - volts) / (1j * self._x_ohm[:, None]))).sum(axis=1) / 1000.0
-        s_kva = np.where(self._active, s_kva, 0.0)
+        s_kva = np.where(self._active, -self._solver.element_powers()[self._elements], 0.0)
         return Flow(s_kva.real, s_kva.imag, self._positive_pu())
 
     def _positive_pu(self) -> NDArray[np.complex128]:
@@ -269,7 +276,6 @@ class Island:
         self.alive = np.ones(len(solver.nodes), np.bool_)
         """Which nodes (nodes,) are energised."""
         self._closed, self._head_feeds = True, True
-        self._given_kva = 0j
 
     @property
     def inputs(self) -> dict[str, Port]:
@@ -287,13 +293,10 @@ class Island:
         zeros = np.zeros(seen.p_kw.shape)
         return self._told(True, seen, zeros, np.full(zeros.shape, self._solver.base_hz()))
 
-    def drawn(self) -> tuple[float, float, float]:
-        """Return kW and kvar drawn from the bulk system, and the losses, kW."""
-        losses_kw = self._solver.losses_kw() if self.alive.any() else 0.0
-        if not self._head_feeds:
-            return 0.0, 0.0, losses_kw
-        p_kw, q_kvar = self._solver.source_power()
-        return p_kw - self._given_kva.real, q_kvar - self._given_kva.imag, losses_kw
+    @property
+    def is_solved(self) -> bool:
+        """Whether there is a solution of this instant: not where all of the feeder is dead."""
+        return bool(self.alive.any())
 
     def solve(self, now_ns: int, inputs: Values) -> Values:
         """Solve the feeder with who holds it at this instant; return the outputs. Raises SolverError."""
@@ -306,7 +309,6 @@ class Island:
             if not trips.any():
                 break
             fault, active = np.where(trips > 0.0, trips, fault), active & (trips == 0.0)
-        self._given_kva = complex(flow.p_kw.sum(), flow.q_kvar.sum())
         return self._told(closed, flow, fault, self.formers.f_hz(self.alive[self.formers.nodes]))
 
     def _told(self, closed: bool, flow: Flow, fault: FloatArray, f_hz: FloatArray) -> Values:
@@ -334,7 +336,7 @@ class Island:
     def _with_controls(self, asked: Asked) -> Flow:
         """Return the flow once the feeder's own controls rest too; where a part is dead they do not act."""
         self._solver.with_controls(False)
-        flow = self._balanced(asked)
+        self._balance(asked)
         for _ in range(MOST_ROUNDS if self._limits.controls and self.alive.all() else 0):
             taps, capacitors = self._solver.taps(), self._solver.capacitor_states()
             self._solver.with_controls(True)
@@ -342,14 +344,14 @@ class Island:
             self._solver.with_controls(False)
             if np.array_equal(taps, self._solver.taps()) and capacitors == self._solver.capacitor_states():
                 break
-            flow = self._balanced(asked)
-        return flow
-
-    def _balanced(self, asked: Asked) -> Flow:
-        if self.formers.any_active:
-            return self.formers.hold(asked)
-        self._solver.solve()
+            self._balance(asked)
         return self.formers.flow()
+
+    def _balance(self, asked: Asked) -> None:
+        if self.formers.any_active:
+            self.formers.hold(asked)
+        else:
+            self._solver.solve()
 
     def _collapsed(self) -> bool:
         """Return whether an island, and not what the head feeds, has a voltage outside the band."""

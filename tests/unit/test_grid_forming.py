@@ -54,14 +54,15 @@ def test_filter_is_exact_at_any_step() -> None:
         assert f_hz[0] == pytest.approx(60.0 - 0.003 * 100.0 * (1.0 - np.exp(-4.0 / 2.0)), abs=1e-9)
 
 
-def test_energy_given_and_lost_is_what_was_stored() -> None:
+def test_what_was_given_and_lost_is_what_is_stored_less() -> None:
     of = units(standby_kw=1.0, soc_initial_pu=0.5)
-    powers = [50.0, -80.0, 20.0, 0.0]
-    for k, p_kw in enumerate([0.0, *powers]):
+    stored_kwh = np.full(2, 50.0)
+    for k, p_kw in enumerate([0.0, 50.0, -80.0, 20.0, 0.0]):
         out = stepped(of, k * S, f_hz=60.0, p_kw=p_kw)
-    balance = 50.0 - out["given_kwh"] - out["lost_kwh"]
-    assert_allclose(out["stored_kwh"], balance, atol=1e-12)
-    assert_allclose(out["given_kwh"], sum(powers) / 3600.0)
+        stored_kwh = stored_kwh - (out["given_kw"] + out["loss_kw"]) / 3600.0
+        assert_allclose(out["stored_kwh"], stored_kwh, atol=1e-12)
+        assert_allclose(out["given_kw"], p_kw)
+    assert out["loss_kw"].tolist() == [1.0, 1.0]
 
 
 def test_overload_is_allowed_for_its_time_only() -> None:

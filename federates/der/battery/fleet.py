@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der.battery.ageing import Ageing
 from federates.der.battery.cells import Cells, Window
@@ -18,9 +18,10 @@ from federates.der.inverter import Inverters
 from federates.der.placement import draw, place
 
 NS_PER_H = 3.6e12
+ENERGY = Balance("energy", leaves=("p_kw",), lost=("loss_kw",), stored=("stored_kwh",))
 _OUTPUTS = {
     **{"p_kw": "kW", "q_kvar": "kvar", "soc_pu": "pu", "p_max_kw": "kW", "p_min_kw": "kW"},
-    **{"stored_kwh": "kWh", "loss_kw": "kW"},
+    **{"loss_kw": "kW", "stored_kwh": "kWh"},
 }
 
 
@@ -107,7 +108,7 @@ class BatteryFleet:
         cells = self._cells
         told = {
             **{"p_kw": p_kw, "q_kvar": q_kvar, "soc_pu": cells.soc_pu, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw},
-            **{"stored_kwh": cells.stored_kwh, "loss_kw": cells.after(p_kw, self._step_h)[1]},
+            **{"loss_kw": cells.after(p_kw, self._step_h)[1], "stored_kwh": cells.stored_kwh},
         }
         if self._warmth is not None:
             told["cells_c"] = self._warmth.cells_c
@@ -125,7 +126,8 @@ def _interface(
     if settings.ageing is not None:
         units["health_pu"] = "pu"
     inputs = mode.ports | inverters.ports(labels)
-    return Interface(step_ns, inputs, {name: Port(unit, labels) for name, unit in units.items()})
+    outputs = {name: Port(unit, labels) for name, unit in units.items()}
+    return Interface(step_ns, inputs, outputs, balances=(ENERGY,))
 
 
 def _cells(settings: BatterySettings, context: Context, power_kw: FloatArray) -> Cells:
