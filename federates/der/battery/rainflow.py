@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 
+IntArray = NDArray[np.intp]
 Weight = Callable[[FloatArray, FloatArray], FloatArray]
 """From ranges and means of cycles, (k,) each, to what a whole cycle counts."""
 
@@ -28,6 +30,8 @@ class Rainflow:
         self._weight = weight
         self._points = np.zeros((first.size, 8))
         self._points[:, 0] = first
+        self._weights = np.zeros((first.size, 8))
+        """Of the range that begins at each point, up to the last but one."""
         self._depth = np.ones(first.size, dtype=np.intp)
         self._newest = first.copy()
         self._rows = np.arange(first.size)
@@ -35,44 +39,45 @@ class Rainflow:
 
     def take(self, value: FloatArray) -> None:
         """Go on to these values (n,)."""
-        turns = (value - self._newest) * (self._newest - self._top(1)) < 0.0
+        turns = (value - self._newest) * (self._newest - self._top()) < 0.0
         if turns.any():
             self._push(np.flatnonzero(turns))
         self._newest = value.copy()
-        while self._close():
-            pass
+        rows = self._rows
+        while rows.size:
+            rows = self._close(rows)
 
     def counted(self) -> FloatArray:
         """Return the weighted cycles (n,) of the history so far."""
-        columns = np.arange(self._points.shape[1])
-        ends = np.where(columns < self._depth[:, None], self._points, self._newest[:, None])
-        after = np.column_stack([ends[:, 1:], self._newest])
-        halves: FloatArray = 0.5 * self._weighted(ends, after).sum(axis=1)
+        left = np.where(np.arange(self._weights.shape[1]) < self._depth[:, None] - 1, self._weights, 0.0).sum(axis=1)
+        halves: FloatArray = 0.5 * (left + self._weighted(self._top(), self._newest))
         return self._closed + halves
 
-    def _top(self, below: int) -> FloatArray:
-        """Return the last point but `below` - 1 of each history; the first point where there are not so many."""
-        found: FloatArray = self._points[self._rows, np.maximum(self._depth - below, 0)]
+    def _top(self) -> FloatArray:
+        """Return the last turning point (n,)."""
+        found: FloatArray = self._points[self._rows, self._depth - 1]
         return found
 
-    def _push(self, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> None:
-        if self._depth[rows].max() == self._points.shape[1]:
+    def _push(self, rows: IntArray) -> None:
+        depth, newest = self._depth[rows], self._newest[rows]
+        if depth.max() == self._points.shape[1]:
             self._points = np.hstack([self._points, np.zeros_like(self._points)])
-        self._points[rows, self._depth[rows]] = self._newest[rows]
+            self._weights = np.hstack([self._weights, np.zeros_like(self._weights)])
+        self._weights[rows, depth - 1] = self._weighted(self._points[rows, depth - 1], newest)
+        self._points[rows, depth] = newest
         self._depth[rows] += 1
 
-    def _close(self) -> bool:
-        """Close one range where it can be; return whether there was one."""
-        top, before = self._top(1), self._top(2)
-        closes = (self._depth >= 2) & (np.abs(self._newest - top) >= np.abs(top - before))
-        if not closes.any():
-            return False
-        first = self._depth == 2
-        cycles = np.where(closes, np.where(first, 0.5, 1.0), 0.0) * self._weighted(top, before)
-        self._closed = self._closed + cycles
-        self._points[:, 0] = np.where(closes & first, top, self._points[:, 0])
-        self._depth = self._depth - np.where(closes, np.where(first, 1, 2), 0)
-        return True
+    def _close(self, rows: IntArray) -> IntArray:
+        """Close one range of each of these histories where it can be; return those where there was one."""
+        depth = self._depth[rows]
+        top, before = self._points[rows, depth - 1], self._points[rows, np.maximum(depth - 2, 0)]
+        closes = (depth >= 2) & (np.abs(self._newest[rows] - top) >= np.abs(top - before))
+        rows, depth, top = rows[closes], depth[closes], top[closes]
+        first = depth == 2
+        self._closed[rows] += np.where(first, 0.5, 1.0) * self._weights[rows, depth - 2]
+        self._points[rows[first], 0] = top[first]
+        self._depth[rows] = depth - np.where(first, 1, 2)
+        return rows
 
     def _weighted(self, one: FloatArray, other: FloatArray) -> FloatArray:
         """Return the weight of each range; a range of nothing weighs nothing."""
