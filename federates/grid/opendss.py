@@ -157,6 +157,7 @@ class OpenDssFeeder:
         for group in self._drives:
             ports |= {f"{group.name}.{name}": Port("pu", group.labels) for name in group.seen_ports}
             ports[group.solved_port] = Port("kW", group.labels)
+            ports |= {port: Port("kW", group.labels) for port in self._undelivered(group)}
         return ports | (self._island.outputs if self._island else {})
 
     def _balances(self) -> Iterator[Balance]:
@@ -173,7 +174,13 @@ class OpenDssFeeder:
             whole=True,
             tolerance=tolerance,
         )
-        yield from (group.balance(tolerance) for group in self._drives if group.sees_voltage)
+        for group in self._drives:
+            if group.sees_voltage:
+                yield group.balance(tolerance, self._undelivered(group))
+
+    def _undelivered(self, group: _Group) -> tuple[str, ...]:
+        """Return the output that says what devices give where nothing is energised; none where that cannot be."""
+        return (f"{group.name}.undelivered_kw",) if self._island and group.sees_voltage else ()
 
     def start(self) -> Values:
         """Solve as the feeder file stands, with devices that inject nothing."""
@@ -188,7 +195,8 @@ class OpenDssFeeder:
         `losses_kw`, `others_kw` (drawn by the file's elements that no federate drives), `taps`, what devices see
         (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`, and what the solution has at their terminals, in the
         federate's own sign: `<federate>.solved_kw`; and of grid-forming units what they give (`island.py`):
-        `<federate>.p_kw`, `q_kvar`, `f_hz`, `v_pu`, `fault`.
+        `<federate>.p_kw`, `q_kvar`, `f_hz`, `v_pu`, `fault`. Where a part of the feeder can be dead, what its devices
+        say that they give is `<federate>.undelivered_kw`.
         Raises SolverError where OpenDSS finds no solution or a collapsed one.
         """
         if now_ns == self._now_ns:
@@ -230,6 +238,7 @@ class OpenDssFeeder:
         for group in self._drives:
             values |= group.seen(self._v_pu, volts, self._bases_v)
             values[group.solved_port] = group.solved_kw(drawn)
+            values |= {port: group.given_kw(volts == 0.0) for port in self._undelivered(group)}
         return values
 
     def _volts(self) -> NDArray[np.complex128]:
@@ -311,10 +320,16 @@ class _Group:
         kw: FloatArray = -drawn[self.elements].real if self.injects else drawn[self.elements].real
         return kw
 
-    def balance(self, tolerance: float) -> Balance:
+    def given_kw(self, nodes: NDArray[np.bool_]) -> FloatArray:
+        """Return the power (devices,) that the devices at these nodes (nodes,) say they give, in their own sign."""
+        kw: FloatArray = np.where(nodes[self._nodes[:, 0]], self._sign * self._setpoints.p_kw, 0.0)
+        return kw
+
+    def balance(self, tolerance: float, undelivered: tuple[str, ...]) -> Balance:
         """What the federate says it injects, or draws, is what the solver has at its terminals."""
         resolution = tuple(tolerance * terminal.rated_kva for terminal in self._terminals)
-        return Balance("power", (self._p_port,), (self.solved_port,), partner=self.name, resolution=resolution)
+        leaves = (self.solved_port, *undelivered)
+        return Balance("power", (self._p_port,), leaves, partner=self.name, resolution=resolution)
 
     @property
     def seen_ports(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 from opendssdirect import dss as plain
 
+import derloop
 from derloop.kind import Context, PlaceError, Terminal
 from federates.der.grid_forming import GridForming, GridFormingSettings, terminals
 from federates.grid.balance import Balance, NoBalance
@@ -234,6 +235,19 @@ def test_dead_feeder_lives_again_when_the_head_returns(small: Path) -> None:
     lives = [float(isle.step()["head_kw"][0]) for _ in range(3)]
     assert lives == pytest.approx([0.0, 0.0, 1200.0], abs=20.0)
     assert isle.v_pu("d.1") == pytest.approx(1.0, abs=0.05)
+
+
+def test_balances_close_also_where_an_island_collapses_under_a_plant_that_goes_on(tmp_path: Path) -> None:
+    changes = ["duration_s=780", "federates.formers.energy_kwh=100", "federates.formers.soc_initial_pu=0.9"]
+    changes += ['federates.formers.at=[{"bus": "632", "rated_kva": 3000}]', "checks=[]"]
+    result = derloop.run(
+        SCENARIOS / "kind_grid_forming.json", changes, engine="local", out=tmp_path / "run", report=False
+    )
+    assert {verdict.outcome for verdict in result.verdicts} == {"PASS"}
+    lost_kw = result["grid.plant.undelivered_kw"]
+    assert lost_kw[:60].max() == 0.0
+    assert lost_kw[-1, 0] > 1000.0
+    assert result["formers.trip_cause"][-1].tolist() == [2.0]
 
 
 # --- bad input ---------------------------------------------------------------------------------------
