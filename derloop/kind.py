@@ -44,6 +44,8 @@ class Terminal:
     sees: Seen = "mean"
     extremes: bool = False
     """Looks at its lowest and highest phase too: the feeder then also offers `v_low_pu` and `v_high_pu`."""
+    forms: bool = False
+    """Holds voltage and frequency where it stands: a source with droop, and no injection."""
 
 
 @dataclass(frozen=True, slots=True)
