@@ -17,7 +17,7 @@ from derloop.errors import DerloopError, PluginError
 
 PACKAGES = (
     *("helics", "mosaik", "opendssdirect.py", "dss-python", "pymodbus", "pysunspec2"),
-    *("numpy", "pyarrow", "pydantic", "plotly", "psutil"),
+    *("numpy", "pvlib", "pyarrow", "pydantic", "plotly", "psutil"),
 )
 OPTIONAL = ("pandas", "polars", "duckdb")
 _FREE_MB = 200

@@ -44,6 +44,8 @@ class Terminal:
     sees: Seen = "mean"
     extremes: bool = False
     """Looks at its lowest and highest phase too: the feeder then also offers `v_low_pu` and `v_high_pu`."""
+    forms: bool = False
+    """Holds voltage and frequency where it stands: a source with droop, and no injection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Bus:
     phases: tuple[int, ...]
     kv_ln: float
     """Nominal line-to-neutral voltage, kV."""
+    xy: tuple[float, float] | None = None
+    """Where it is drawn, east and north, in the unit of the feeder's file, if that says it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ PACKAGES = (
     "helics",
     "mosaik",
     "numpy",
+    "pvlib",
     "opendssdirect.py",
     "dss-python",
     "pymodbus",
@@ -290,8 +291,10 @@ def _facts(scenario: Scenario, options: Options) -> dict[str, Any]:
     """Return what is known before the start: the scenario with its defaults, who runs it, with what."""
     file = scenario.file
     return {
-        **file.model_dump(mode="json", include={"name", "description", "start", "duration_s", "step_s", "seed"}),
-        **file.model_dump(mode="json", include={"engine", "placement", "coupling", "deadlines"}),
+        **file.model_dump(mode="json", include={"name", "description", "start", "time_zone"}),
+        **file.model_dump(
+            mode="json", include={"duration_s", "step_s", "seed", "engine", "placement", "coupling", "deadlines"}
+        ),
         "scenario_path": str(scenario.path),
         "scenario": scenario.document,
         "overrides": scenario.overrides,

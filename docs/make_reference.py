@@ -35,6 +35,7 @@ UNITS = {
     **{"_h": "h", "_l": "l", "_mw": "MW", "_k": "K", "_kw_per_k": "kW/K", "_kwh_per_k": "kWh/K", "_k_per_kw": "K/kW"},
     **{"_l_per_min": "l/min", "_per_h": "1/h", "_per_s": "1/s", "_pu_per_h": "pu/h", "_pu_per_min": "pu/min"},
     **{"_deg": "°", "_hz": "Hz", "_wm2": "W/m2", "_per_k": "1/K", "_m_per_s": "m/s", "_ns": "ns"},
+    **{"_w_per_m2_k": "W/(m2 K)", "_w_s_per_m3_k": "W s/(m3 K)"},
 }
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 KINDS_HEAD = """\
@@ -128,6 +129,7 @@ def _kind(name: str, example: Example | None, shared: Mapping[str, Spec]) -> Ite
     if body.strip():
         yield "## How it works\n"
         yield body.strip() + "\n"
+        yield from _named_in(body, set())
     if example:
         yield from _shown(example)
     schema = _schema_of_kind(name)
@@ -143,6 +145,17 @@ def _kind(name: str, example: Example | None, shared: Mapping[str, Spec]) -> Ite
     if own:
         yield "## Parts of its settings\n"
         yield from _parts(own, own)
+
+
+def _named_in(text: str, done: set[str]) -> Iterator[str]:
+    """Yield what the modules say that a text names, and those that these name."""
+    for name in re.findall(r"`((?:federates|hil)(?:\.[a-z_]+)+)`", text):
+        said = getattr(sys.modules.get(name), "__doc__", None)
+        if said and name not in done:
+            done.add(name)
+            yield f"### `{name}`\n"
+            yield cleandoc(said) + "\n"
+            yield from _named_in(said, done)
 
 
 def _shown(example: Example) -> Iterator[str]:

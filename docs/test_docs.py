@@ -7,7 +7,8 @@ Each page has a scratch copy of the project's folder, in which its blocks run fr
   off the rest of a line); else they are an illustration.
 - `sh`: each line is a command.
 - `json`: a whole scenario, which must load and be assembled; with `fragment=PATH`, a part of one, which is put into a
-  base scenario (the quickstart, or with `base=bare` a feeder alone) and must then; with `golden`, a golden.json.
+  base scenario (the quickstart, with `base=NAME` another, with `base=bare` a feeder alone) and must then; with
+  `golden`, a golden.json.
 - `python`: a program of its own. `needs=PACKAGE`: only where that is installed, as it is not asked of users.
 - any of them with `file=PATH`: written there first, and not run. Blocks in other languages are only written.
 
@@ -45,11 +46,13 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 BIN = Path(sys.executable).parent
 RUNNABLE = ("console", "sh", "json", "python")
-GENERATED = (DOCS / "reference" / "checks.md", DOCS / "reference" / "settings.md", DOCS / "reference" / "kinds")
+GENERATED = tuple(DOCS / "reference" / name for name in ("kinds", "checks.md", "settings.md", "smart-functions.md"))
 FENCE = re.compile(r"^```(?P<info>[a-z].*)?$")
 NOT_RUN = re.compile(r"^# not run by the tests: (?P<why>\S.{10,})")
 STATUS = re.compile(r"\s+# exit status (?P<status>\d+)$")
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(#[^)]*)?\)")
+TEST = re.compile(r"^def (test_\w+)", re.MULTILINE)
+NAMED_TEST = re.compile(r"`(test_\w+)`")
 COMMAND_S = 300
 NOT_COPIED = ignore_patterns(
     ".*", "_build", "runs", "build", "dist", "tests", "derloop", "federates", "hil", "__pycache__"
@@ -172,6 +175,14 @@ def test_links_between_files_lead_somewhere() -> None:
     assert not dead
 
 
+def test_tests_that_are_named_exist() -> None:
+    defined = {name for path in (ROOT / "tests").rglob("*.py") for name in TEST.findall(path.read_text("utf-8"))}
+    pages = [page for page in PAGES if DOCS in page.parents]
+    named = {name for page in pages for name in NAMED_TEST.findall(page.read_text("utf-8"))}
+    assert named
+    assert named - defined == set()
+
+
 def test_every_option_of_every_command_is_in_the_reference() -> None:
     text = (DOCS / "reference" / "command-line.md").read_text("utf-8")
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -249,7 +260,8 @@ def _run_json(block: Block, project: Path) -> None:
         return
     scenarios = project / "scenarios"
     if path := block.option("fragment"):
-        base = BARE if block.option("base") == "bare" else document.read(scenarios / "quickstart.json")
+        name = block.option("base") or "quickstart"
+        base = BARE if name == "bare" else document.read(scenarios / f"{name}.json")
         data = _with(json.loads(json.dumps(base)), path.split("."), json.loads(block.text))
     else:
         data = document.parse(block.text, str(block))

@@ -30,6 +30,8 @@ class SignalOfRun(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def is_of_all(self) -> bool: ...
+    @property
     def unit(self) -> str: ...
     @property
     def labels(self) -> tuple[str, ...]: ...
@@ -115,7 +117,7 @@ def _bounds(run: Charted) -> Iterator[Trace]:
         "limit_kw": {"colour": "orange", "dash": "dash", "stepped": True},
     }
     for port, look in looks.items():
-        for signal in run.ending(port):
+        for signal in (s for s in run.ending(port) if s.is_of_all):
             time_ns, values = run.total(signal)
             known = 1 if port == "baseline_kw" else 0  # a control that has measured nothing yet has no baseline
             yield traces.line(run.times, signal.name, time_ns[known:], values[known:], **look)

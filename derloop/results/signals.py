@@ -32,6 +32,11 @@ class Signal:
     def name(self) -> str:
         return f"{self.federate}.{self.port}"
 
+    @property
+    def is_of_all(self) -> bool:
+        """Whether it is one value for the federate as a whole: its label is the federate's name."""
+        return self.labels == (self.federate,)
+
 
 class Source(Protocol):
     """Something with series: a run's folder, golden results, a part of either."""

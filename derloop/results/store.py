@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, tzinfo
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
@@ -57,6 +58,15 @@ class RunFolder:
         scenario = self.run.get("scenario")
         inner = scenario.get("start") if isinstance(scenario, dict) else None
         return _instant(self.run.get("start", inner))
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """Whose clocks the scenario follows: those of its time zone, else of the start's offset."""
+        name, by_offset = self.run.get("time_zone"), self.start.tzinfo if self.start else None
+        try:
+            return ZoneInfo(name) if isinstance(name, str) else by_offset
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            return by_offset
 
     def signals(self) -> tuple[Signal, ...]:
         """Return every signal: federates as `run.json` lists them (else by name), ports as they were declared."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal]) -> Iterator[
 
 def _peaks(run: RunFolder, head: Signal, kw: FloatArray, names: dict[str, Signal]) -> Iterator[Figure]:
     for name, signal in names.items():
-        if signal.port == "baseline_kw":
+        if signal.port == "baseline_kw" and signal.is_of_all:  # others are of customers, not of the feeder
             _, before = run.read(name)
             at = int(before.argmax())
             clock = _clock(run, signal, at)
@@ -108,7 +109,6 @@ def _figure(label: str, value: float, unit: str) -> Figure:
 
 
 def _clock(run: RunFolder, signal: Signal, step: int) -> str:
-    seconds = step * signal.step_ns // 1_000_000_000
-    if run.start:
-        seconds += run.start.hour * 3600 + run.start.minute * 60 + run.start.second
-    return f"{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}"
+    since = timedelta(microseconds=step * signal.step_ns // 1000)
+    start = run.start or datetime(1970, 1, 1, tzinfo=UTC)
+    return f"{(start.astimezone(UTC) + since).astimezone(run.zone or UTC):%H:%M}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
@@ -14,11 +15,13 @@ from derloop.coupling import Convergence
 from derloop.federation import Coupling
 from derloop.kind import Kind, Settings
 from derloop.verdict import CheckKind
+from derloop.zone import ZoneName
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", max_length=120)]
 NS = 1_000_000_000
+DAY_S = 86_400.0
 MOST_FEDERATES, MOST_WIRES, MOST_CHECKS = 2000, 100_000, 10_000
 
 
@@ -73,6 +76,11 @@ class ScenarioFile(Settings):
     name: Name = Field(description="Short name, used for run folders and golden results.")
     description: str = Field("", max_length=4000)
     start: AwareDatetime = Field(description="Instant 0 with its offset from UTC: 2025-07-15T00:00:00-07:00.")
+    time_zone: ZoneName | None = Field(
+        None,
+        description="IANA name of the time zone whose clocks the scenario follows: America/Los_Angeles. "
+        "Without it, the clocks keep the offset of start, and none is set forward or back.",
+    )
     duration_s: float = Field(gt=0, le=100 * 366 * 86400.0, description="Simulated seconds.")
     step_s: float = Field(ge=0.001, le=86400.0, description="Step of every federate that names none of its own.")
     seed: int = Field(0, ge=0, lt=2**63, description="Every random number of the run follows from it.")
@@ -93,6 +101,22 @@ class ScenarioFile(Settings):
         if self.placement == "apart" and self.engine != "helics":
             raise ValueError(f"placement 'apart' is HELICS's; under engine {self.engine!r} all federates are together")
         return self
+
+    @model_validator(mode="after")
+    def _start_is_in_the_zone(self) -> ScenarioFile:
+        try:
+            self.start.astimezone(UTC) + timedelta(seconds=self.duration_s + DAY_S)
+        except OverflowError as error:
+            raise ValueError("start is too near to an end of the calendar, the years 1 and 9999") from error
+        if self.local_start.utcoffset() != self.start.utcoffset():
+            what = f"start {self.start.isoformat()} has another offset than {self.time_zone} has then"
+            raise ValueError(f"{what}; allowed is {self.local_start.isoformat()}")
+        return self
+
+    @property
+    def local_start(self) -> datetime:
+        """The start on the clocks of the time zone, if there is one."""
+        return self.start.astimezone(ZoneInfo(self.time_zone)) if self.time_zone else self.start
 
 
 def to_ns(seconds: float) -> int:
@@ -139,7 +163,7 @@ class Scenario:
 
     @property
     def start(self) -> datetime:
-        return self.file.start
+        return self.file.local_start
 
     @property
     def step_ns(self) -> int:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from derloop.contract import FloatArray
 
 DAYS = 10
@@ -52,8 +50,3 @@ def ten_of_ten(
     ratio = drawn_kw / usual_kw if usual_kw > 0.0 else 1.0
     factor = min(max(ratio, 1.0 - most_adjustment_pu), 1.0 + most_adjustment_pu)
     return Baseline(mean_kw * factor, factor)
-
-
-def reduction_kwh(baseline: Baseline, today_kw: FloatArray, begin: int, end: int, per_hour: int) -> float:
-    """Return the energy not drawn from interval `begin` until `end`, which is not part of it; may be negative."""
-    return float(np.sum(baseline.p_kw[begin:end] - today_kw[begin:end])) / per_hour

@@ -35,9 +35,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Interface, Port, Values
-from derloop.errors import did_you_mean
 from derloop.kind import Context, Kind, PlaceError, Settings
 from federates.der import Stepped
+from federates.fleets import named, untaken
 
 MEASURED = {"p_kw": "kW", "soc_pu": "pu", "p_max_kw": "kW", "p_min_kw": "kW"}
 """What is read from each member, with its unit."""
@@ -219,13 +219,10 @@ def share(total_kw: float, can_kw: FloatArray) -> FloatArray:
 
 
 def _check_members(settings: VppSettings, context: Context) -> None:
-    problems: list[tuple[tuple[str | int, ...], str]] = [
-        (("members", i), f"no fleet is called {member!r}" + did_you_mean(member, [*context.labels]))
-        for i, member in enumerate(settings.members)
-        if member not in context.labels
-    ]
-    if len(set(settings.members)) < len(settings.members):
-        problems.append((("members",), "a fleet is named twice"))
+    problems = named(settings.members, ("members",), context)
+    for i, member in enumerate(settings.members):
+        if what := untaken(member, "p_set_kw", context):
+            problems.append((("members", i), what))
     if problems:
         raise PlaceError(problems)
 

@@ -24,10 +24,10 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
+from federates.der.clock import seconds_of_day
 from federates.der.instants import Instants
 from federates.der.placement import At, Size, Spot, stream
 from federates.der.plain import place_drawing, tan_phi
-from federates.der.profile import seconds_of_day
 
 NEVER: Final = np.iinfo(np.int64).max // 4
 IntArray = NDArray[np.int64]
@@ -76,6 +76,11 @@ class ApplianceSettings(Stepped):
     cycle_step_s: float = Field(
         default=900.0, ge=1.0, le=86400.0, description="How long each power of a cycle holds, s.", examples=[900.0]
     )
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Inputs that a control may drive."""
+        return ("allow",) if self.mode == "commanded" else ()
 
     @property
     def cycle_s(self) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Discriminator, Tag
 
 from derloop.kind import Context, PlaceError
+from federates.der.clock import Clock
 from federates.der.profile import Profile, ProfileColumn, ProfileError, read_profile
 
 Path = tuple[str | int, ...]
@@ -42,7 +43,7 @@ def read_course(course: Course, path: Path, allowed: Allowed, context: Context, 
     """
     if not isinstance(course, ProfileColumn):
         _check(np.array([course]), "", path, allowed)
-        return Profile(np.zeros(1), np.array([course]), 0.0)
+        return Profile(np.zeros(1), np.array([course]), Clock(0.0))
     profile = read_column(course, path, context, step_ns)
     _check(profile.values, f"profile {course.file!r}, column {course.column!r}: ", (*path, "column"), allowed)
     return profile

@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Settings, Terminal
 from federates.der import Stepped
 from federates.der.course import Allowed, Course, read_course
@@ -31,6 +31,7 @@ from federates.der.placement import At, Size, Spot
 from federates.der.plain import place_drawing, tan_phi
 
 NS_PER_H = 3.6e12
+POWER = Balance("power", enters=("baseline_kw", "made_up_kw"), leaves=("cut_kw", "p_kw"))
 
 
 class CurtailmentEvent(Settings):
@@ -91,6 +92,11 @@ class IndustrialSettings(Stepped):
     rebound_power_pu: float = Field(
         default=0.1, gt=0.0, le=1.0, description="Most power of making up, pu of rated power.", examples=[0.1]
     )
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Inputs that a control may drive."""
+        return ("curtail_pu",) if self.responds else ()
 
     def planned_pu(self, now_ns: int) -> float:
         """Return the share that the events ask for at this time."""
@@ -175,7 +181,8 @@ class IndustrialGroup:
 def _interface(settings: IndustrialSettings, context: Context, labels: tuple[str, ...]) -> Interface:
     units = {"p_kw": "kW", "q_kvar": "kvar", "baseline_kw": "kW", "cut_kw": "kW", "made_up_kw": "kW", "owed_kwh": "kWh"}
     inputs = {"curtail_pu": Port("pu", labels)} if settings.responds else {}
-    return Interface(settings.step_ns(context), inputs, {name: Port(unit, labels) for name, unit in units.items()})
+    outputs = {name: Port(unit, labels) for name, unit in units.items()}
+    return Interface(settings.step_ns(context), inputs, outputs, balances=(POWER,))
 
 
 def terminals(settings: IndustrialSettings, context: Context) -> tuple[Terminal, ...]:

@@ -12,23 +12,25 @@ A large fleet is stepped in blocks: the arrays of a block stay in the processor'
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derloop.contract import FloatArray, Port, Values
-from federates.der.smart.block import Block, Seen
+from federates.der.smart.block import Block
 from federates.der.smart.capability import leg, within_circle
 from federates.der.smart.held import BoolArray, Response
 from federates.der.smart.priority import Band
 from federates.der.smart.settings import Smart
+from federates.der.smart.terminals import Seen
 from federates.der.smart.volt_var import PRESETS, VoltVar
 
 __all__ = ["PRESETS", "Inverters", "Response", "Seen", "Smart", "VoltVar", "leg", "within_circle"]
 
-BLOCK: Final = 8192
-"""Devices in one block."""
+BLOCK: Final = 12_500
+"""About as many devices are in one block."""
 
 
 class Inverters:
@@ -49,7 +51,7 @@ class Inverters:
         """
         self.rated_kva, self._smart = rated_kva, smart
         rated_kw = rated_kva if rated_kw is None else rated_kw
-        self._slices = [slice(first, first + BLOCK) for first in range(0, max(rated_kva.size, 1), BLOCK)]
+        self._slices = _slices(rated_kva.size)
         self._blocks = [Block(smart, rated_kva[s], rated_kw[s], seed, s.start, q_full_above_p_pu) for s in self._slices]
         self._f_nominal_hz = np.array([float(smart.f_nominal_hz)])
 
@@ -66,7 +68,7 @@ class Inverters:
         if self._smart.needs_extremes:
             found |= {name: Port("pu", labels, "coupled") for name in ("v_low_pu", "v_high_pu")}
         if self._smart.needs_frequency:
-            found["f_hz"] = Port("Hz", ("frequency",))
+            found["f_hz"] = Port("Hz", labels)
         return found
 
     def seen(self, inputs: Values) -> Seen:
@@ -122,11 +124,12 @@ class Inverters:
         wanted_kw: what the source would do. band_kw: the least and the most that it can do.
         limit_kw: a limit of active power from outside, if there is one.
         """
+        if len(self._blocks) == 1:
+            return self._blocks[0].step(now_ns, seen, wanted_kw, band_kw, limit_kw)
         p_kw, q_kvar = np.empty(self.rated_kva.shape), np.empty(self.rated_kva.shape)
         for block, s in zip(self._blocks, self._slices, strict=True):
-            limit = None if limit_kw is None else limit_kw[s]
-            part = seen if len(self._blocks) == 1 else seen.part(s)
-            p_kw[s], q_kvar[s] = block.step(now_ns, part, wanted_kw[s], (band_kw[0][s], band_kw[1][s]), limit)
+            limit, band = None if limit_kw is None else limit_kw[s], (band_kw[0][s], band_kw[1][s])
+            p_kw[s], q_kvar[s] = block.step(now_ns, seen.part(s), wanted_kw[s], band, limit)
         return p_kw, q_kvar
 
     def q_kvar(
@@ -166,6 +169,12 @@ class Inverters:
         if len(self._blocks) == 1:
             return of(self._blocks[0], self._slices[0])
         return np.concatenate([of(b, s) for b, s in zip(self._blocks, self._slices, strict=True)])
+
+
+def _slices(n: int) -> list[slice]:
+    """Return slices of n devices, about BLOCK in each."""
+    edges = np.linspace(0, n, max(1, round(n / BLOCK)) + 1).astype(int).tolist()
+    return [slice(first, last) for first, last in pairwise(edges)]
 
 
 def _part(value: NDArray[np.float64], s: slice, n: int) -> NDArray[np.float64]:

@@ -1,9 +1,17 @@
 """Profiles: one quantity over time, from a column of a CSV file.
 
-Lines that begin with `#` are comments; then comes a header row. The column `time_s` counts seconds since local
-midnight of the day on which the scenario starts, and rises from row to row; it must cover the run. Between rows
-the value is interpolated linearly. Elapsed time counts: a change of daylight-saving time during the run does
-not shift a profile.
+Lines that begin with `#` are comments; then comes a header row. Time is one of two columns, and rises from row to row:
+
+- `time_s`: seconds since midnight of the day on which the scenario starts, as the clock on the wall there shows them.
+  For what follows the clock, such as the shape of a day: where the scenario has a `time_zone`, the hour that is skipped
+  in spring is skipped in the profile, and the one that comes twice in autumn is gone through twice.
+- `time`: timestamps of ISO 8601. For what was measured. Each says its offset from UTC (`2025-03-09T03:00:00-07:00`, or
+  `Z`), or the setting `time_zone` says where its clock hung; then an hour that was shown twice is refused, as the
+  file does not say which one it means, and so is one that was never shown.
+
+The rows must cover the run; between them the value is interpolated linearly. Where more than half of the rows follow
+each other by one interval (and there are five or more), a longer one is a gap and is refused, unless `longest_gap_s`
+allows it.
 """
 
 from __future__ import annotations
@@ -11,18 +19,24 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
 from derloop.kind import Context, PlaceError, Settings
+from derloop.zone import ZoneName
+from federates.der.clock import Clock
+from federates.der.inside import path_inside
+from federates.der.stamps import StampError, seconds_between
 
-MAX_BYTES = 256 * 2**20
-TIME = "time_s"
+TIME, STAMP = "time_s", "time"
+FEW = 4
+"""Intervals: with fewer of them, none is the usual one."""
 
 
 class ProfileError(PlaceError):
@@ -42,20 +56,38 @@ class ProfileColumn(Settings):
         description="CSV file, relative to the scenario's folder and inside it.",
         examples=["profiles/load_shapes_summer.csv"],
     )
-    column: str = Field(min_length=1, max_length=256, description="Column beside time_s.", examples=["residential_pu"])
+    column: str = Field(
+        min_length=1, max_length=256, description="Column beside the time.", examples=["residential_pu"]
+    )
+    time_zone: ZoneName | None = Field(
+        default=None,
+        description="Where the clock hung that gave timestamps without offset: an IANA name.",
+        examples=["America/Los_Angeles"],
+    )
+    longest_gap_s: float | None = Field(
+        default=None,
+        gt=0.0,
+        description="Rows further apart than this, s, are refused. Without it, the interval at which most rows follow.",
+        examples=[900.0],
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Values over time since local midnight, and where in it the run begins."""
+    """Values over time, and the clock that says where in it an instant is."""
 
     time_s: FloatArray
     values: FloatArray
-    start_s: float
+    clock: Clock
 
     def at(self, now_ns: int) -> float:
         """Return the value `now_ns` after the scenario's start."""
-        return float(np.interp(self.start_s + now_ns / 1e9, self.time_s, self.values))
+        return float(np.interp(self.clock.shows_s(now_ns), self.time_s, self.values))
+
+    def at_all(self, instants_ns: NDArray[np.int64]) -> FloatArray:
+        """Return the values (k,) at some instants (k,) after the scenario's start."""
+        values: FloatArray = np.interp(self.clock.shows_all_s(instants_ns), self.time_s, self.values)
+        return values
 
 
 def read_profile(column: ProfileColumn, context: Context, step_ns: int, *at: str) -> Profile:
@@ -70,45 +102,38 @@ def read_profile(column: ProfileColumn, context: Context, step_ns: int, *at: str
 
 
 def _profile(column: ProfileColumn, context: Context, step_ns: int) -> Profile:
-    path = _inside(column.file, context.folder)
-    numbers, rows = _rows(path, column.file)
-    time_s = _numbers(column, TIME, numbers, rows)
-    values = _numbers(column, column.column, numbers, rows)
-    _check_rising(column.file, time_s, numbers)
-    profile = Profile(time_s, values, seconds_of_day(context.start))
-    _check_covers(column.file, profile, (context.until_ns - 1) // step_ns * step_ns)
-    return profile
+    table = _Table(column, *_rows(_inside(column.file, context.folder), column.file))
+    axis = _stamped(table, context) if STAMP in table.header else _counted(table, context)
+    values = table.numbers(column.column, "column")
+    _check_rising(table, axis)
+    _check_gaps(table, axis)
+    _check_covers(table, axis, (context.until_ns - 1) // step_ns * step_ns, step_ns)
+    return Profile(axis.time_s, values, axis.clock)
 
 
-def seconds_of_day(moment: datetime) -> float:
-    """Return what a clock on the wall shows, in seconds since midnight."""
-    return moment.hour * 3600.0 + moment.minute * 60.0 + moment.second + moment.microsecond / 1e6
+def _counted(table: _Table, context: Context) -> _Axis:
+    if table.column.time_zone is not None:
+        what = f"{table.said}: the rows have no timestamps; allowed with a column {STAMP!r} alone"
+        raise ProfileError(what, "time_zone")
+    return _Axis(TIME, table.numbers(TIME, "file"), Clock.of(context.start, context.until_ns))
+
+
+def _stamped(table: _Table, context: Context) -> _Axis:
+    if TIME in table.header:
+        raise ProfileError(f"{table.said} has both columns {TIME!r} and {STAMP!r}; allowed is one", "file")
+    zone = ZoneInfo(table.column.time_zone) if table.column.time_zone else None
+    try:
+        time_s = seconds_between(context.start, table.texts(STAMP, "file"), zone)
+    except StampError as error:
+        raise ProfileError(f"{table.line(error.row)}: {error}", "file") from error
+    return _Axis(STAMP, time_s, Clock(0.0))
 
 
 def _inside(file: str, folder: Path) -> Path:
-    """Return the real path of `file`, which must lie in `folder` when all links are followed."""
     try:
-        what = _refused(file, folder)
+        return path_inside(file, folder)
     except ValueError as error:
-        raise ProfileError(f"profile {file!r} cannot be opened: it holds a null character", "file") from error
-    except (OSError, RuntimeError) as error:  # a ring of links is a RuntimeError before Python 3.13
-        raise ProfileError(f"profile {file!r} cannot be opened: {error}", "file") from error
-    if what:
-        raise ProfileError(f"profile {file!r} {what}", "file")
-    return (folder / file).resolve()
-
-
-def _refused(file: str, folder: Path) -> str:
-    """Return why the file must not be read, empty if it may."""
-    root = folder.resolve(strict=True)
-    path = (root / file).resolve()
-    if not path.is_relative_to(root):
-        return f"is outside the scenario's folder {str(root)!r}"
-    if not path.is_file():
-        return f"is no file in the scenario's folder {str(root)!r}"
-    if path.stat().st_size > MAX_BYTES:
-        return f"is larger than {MAX_BYTES // 2**20} MiB"
-    return ""
+        raise ProfileError(f"profile {file!r} {error}", "file") from error
 
 
 def _rows(path: Path, file: str) -> tuple[list[int], list[list[str]]]:
@@ -126,23 +151,52 @@ def _rows(path: Path, file: str) -> tuple[list[int], list[list[str]]]:
     return [n + 1 for n in kept], rows
 
 
-def _numbers(column: ProfileColumn, name: str, numbers: Sequence[int], rows: Sequence[Sequence[str]]) -> FloatArray:
-    """Return one column (rows,), all of it finite numbers."""
-    header = [field.strip() for field in rows[0]]
-    if header.count(name) != 1:
-        many = f"has the column {name!r} {header.count(name)} times"
-        what = many if name in header else f"has no column {name!r}" + did_you_mean(name, header)
-        raise ProfileError(f"profile {column.file!r} {what}", "file" if name == TIME else "column")
-    index = header.index(name)
-    values = np.array([_number(row[index]) if len(row) == len(header) else np.nan for row in rows[1:]])
-    bad = np.flatnonzero(~np.isfinite(values))
-    if bad.size:
-        first = int(bad[0]) + 1
-        where = f"profile {column.file!r}, line {numbers[first]}"
-        if len(rows[first]) != len(header):
-            raise ProfileError(f"{where}: {len(rows[first])} fields under {len(header)} columns", "file")
-        raise ProfileError(f"{where}: {name} is {rows[first][index]!r}, which is no finite number", "file")
-    return values
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """When each row holds."""
+
+    name: str
+    time_s: FloatArray
+    clock: Clock
+
+
+class _Table:
+    """What stands in a file: rows below a header, and the number of the line of each."""
+
+    def __init__(self, column: ProfileColumn, numbers: Sequence[int], rows: Sequence[Sequence[str]]) -> None:
+        self.column, self.said = column, f"profile {column.file!r}"
+        self.header = [field.strip() for field in rows[0]]
+        self._lines, self._rows = numbers[1:], rows[1:]
+
+    def line(self, row: int) -> str:
+        return f"{self.said}, line {self._lines[row]}"
+
+    def stamp(self, row: int, axis: _Axis) -> str:
+        """Return what the file has as the time of a row."""
+        return self._rows[row][self.header.index(axis.name)].strip()
+
+    def texts(self, name: str, path: str) -> list[str]:
+        """Return one column (rows,); `path` is the setting that is wrong if there is no such column."""
+        if self.header.count(name) != 1:
+            many = f"has the column {name!r} {self.header.count(name)} times"
+            what = many if name in self.header else f"has no column {name!r}" + did_you_mean(name, self.header)
+            raise ProfileError(f"{self.said} {what}", path)
+        for row, fields in enumerate(self._rows):
+            if len(fields) != len(self.header):
+                what = f"{len(fields)} fields under {len(self.header)} columns"
+                raise ProfileError(f"{self.line(row)}: {what}", "file")
+        index = self.header.index(name)
+        return [fields[index] for fields in self._rows]
+
+    def numbers(self, name: str, path: str) -> FloatArray:
+        """Return one column (rows,), all of it finite numbers."""
+        texts = self.texts(name, path)
+        values = np.array([_number(text) for text in texts])
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            row = int(bad[0])
+            raise ProfileError(f"{self.line(row)}: {name} is {texts[row]!r}, which is no finite number", "file")
+        return values
 
 
 def _number(text: str) -> float:
@@ -152,24 +206,47 @@ def _number(text: str) -> float:
         return np.nan
 
 
-def _check_rising(file: str, time_s: FloatArray, numbers: Sequence[int]) -> None:
-    falls = np.flatnonzero(np.diff(time_s) <= 0.0)
+def _check_rising(table: _Table, axis: _Axis) -> None:
+    falls = np.flatnonzero(np.diff(axis.time_s) <= 0.0)
     if falls.size:
-        i = int(falls[0]) + 1
-        what = f"time_s must rise from row to row, but {time_s[i]:g} follows {time_s[i - 1]:g}"
-        raise ProfileError(f"profile {file!r}, line {numbers[i + 1]}: {what}", "file")
+        row = int(falls[0]) + 1
+        pair = f"{table.stamp(row, axis)} follows {table.stamp(row - 1, axis)}"
+        raise ProfileError(f"{table.line(row)}: {axis.name} must rise from row to row, but {pair}", "file")
 
 
-def _check_covers(file: str, profile: Profile, last_ns: int) -> None:
-    first_s, last_s = profile.start_s, profile.start_s + last_ns / 1e9
-    begin_s, end_s = float(profile.time_s[0]), float(profile.time_s[-1])
-    if begin_s > first_s or end_s < last_s:
-        has = f"covers {_clock(begin_s)} to {_clock(end_s)}"
-        needs = f"the run needs {_clock(first_s)} to {_clock(last_s)}, counted from local midnight"
-        raise ProfileError(f"profile {file!r} {has}, but {needs}", "file")
+def _check_gaps(table: _Table, axis: _Axis) -> None:
+    intervals_s = np.diff(axis.time_s)
+    allowed_s = table.column.longest_gap_s or usual_interval_s(intervals_s)
+    wide = np.flatnonzero(intervals_s > allowed_s * (1.0 + 1e-6))
+    if wide.size:
+        row = int(wide[0])
+        has = f"nothing for {intervals_s[row]:g} s after {table.stamp(row, axis)}"
+        gap = f"{table.line(row + 1)}: {has}; allowed is {allowed_s:g} s between rows"
+        if table.column.longest_gap_s:
+            raise ProfileError(gap, "longest_gap_s")
+        raise ProfileError(f"{gap}, at which most of them follow, or what longest_gap_s says", "file")
+
+
+def usual_interval_s(intervals_s: FloatArray) -> float:
+    """Return the interval of more than half of the rows, if there are five or more; infinite where there is none."""
+    if intervals_s.size < FEW:
+        return np.inf
+    middle_s = float(np.median(intervals_s))
+    alike = np.abs(intervals_s - middle_s) <= 1e-6 * middle_s
+    return middle_s if 2 * alike.sum() > alike.size else np.inf
+
+
+def _check_covers(table: _Table, axis: _Axis, last_ns: int, step_ns: int) -> None:
+    needs = [axis.clock.shows_s(ns) for ns in axis.clock.turns_ns(last_ns, step_ns)]
+    if axis.time_s[0] <= min(needs) and max(needs) <= axis.time_s[-1]:
+        return
+    has, need = ((float(axis.time_s[0]), float(axis.time_s[-1])), (min(needs), max(needs)))
+    since = "counted from local midnight" if axis.name == TIME else "counted from the scenario's start"
+    covers = f"{table.said} covers {_clock(has[0])} to {_clock(has[1])}"
+    raise ProfileError(f"{covers}, but the run needs {_clock(need[0])} to {_clock(need[1])}, {since}", "file")
 
 
 def _clock(time_s: float) -> str:
-    minutes, seconds = divmod(time_s, 60.0)
+    minutes, seconds = divmod(abs(time_s), 60.0)
     hours, minutes = divmod(int(minutes), 60)
-    return f"{hours:02d}:{minutes:02d}:{seconds:02.0f}"
+    return f"{'-' if time_s < 0.0 else ''}{hours:02d}:{minutes:02d}:{seconds:02.0f}"

@@ -1,11 +1,22 @@
 """Solar PV systems: irradiance to DC to AC, with smart-inverter functions.
 
-Powers are positive when injected. With the irradiance `G` (W/m2) in the plane of the array:
+Powers are positive when injected. Light comes in one of two ways:
 
-- cell temperature `T = T_ambient + G (NOCT - 20) / 800` (R. G. Ross, 14th IEEE PVSC, 1980);
-- DC power `P_dc = dc_kw (G / 1000) (1 - losses) (1 + gamma (T - 25))` (PVWatts version 5, NREL/TP-6A20-62641, eq. 8);
+- without `plane`: the irradiance `G` (W/m2) in the plane of the array is the input `irradiance_wm2`, and the air has
+  `ambient_c` all the time;
+- with `plane`, each array's tilt and azimuth: the inputs are global horizontal, direct normal and diffuse horizontal
+  irradiance, where the sun stands, air temperature and wind, as the kind `sky` has them with `weather`. `G` follows by
+  `federates.der.plane` (Hay-Davies, reflection at the glass).
+
+Then
+
+- cell temperature `T = T_ambient + G r(wind)`: `federates.der.cell`, without the setting `cell`
+  `r = (NOCT - 20) / 800` (R. G. Ross, 14th IEEE PVSC, 1980);
+- DC power `P_dc = dc_kw (G' / 1000) (1 - losses) (1 + gamma (T - 25))` (PVWatts version 5, NREL/TP-6A20-62641, eq. 8),
+  with what gets through the glass, `G'`;
 - AC power of the inverter (the same, eq. 11), with `P_dc0 = rated_kva / eta` and `z = P_dc / P_dc0`,
   `P_ac = P_dc0 (eta / 0.9637) (-0.0162 z^2 + 0.9858 z - 0.0059)`, between 0 and the rating: this is `p_available_kw`.
+  What the array could give beyond the rating is clipped.
 
 Then the limit `p_limit_kw` (where the fleet is curtailable), the reactive function, and the rating.
 Below `q_full_above_p_pu` of its rating a system's reactive capability falls in proportion to its active power
@@ -15,14 +26,21 @@ at night there is none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
+from federates.der.cell import Cell
 from federates.der.inverter import Inverters, Smart
 from federates.der.placement import At, Size, Spot, draw, place
+from federates.der.plane import Plane, Planes
+from federates.der.sunlight import Sunlight, light_ports
 
 ETA_REFERENCE = 0.9637
 """Efficiency of the inverter whose part-load curve PVWatts uses."""
@@ -37,6 +55,20 @@ class PvSpot(Spot):
         le=1e9,
         description="Power of the array at 1000 W/m2 and 25 degC, kW. Without it, the fleet's dc_ac_ratio.",
         examples=[7.2],
+    )
+    tilt_deg: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=90.0,
+        description="Tilt of its array, degrees from the horizontal. Without it, the fleet's plane.",
+        examples=[30.0],
+    )
+    azimuth_deg: float | None = Field(
+        default=None,
+        ge=-360.0,
+        le=360.0,
+        description="Where its array faces, degrees clockwise from north. Without it, the fleet's plane.",
+        examples=[90.0],
     )
 
 
@@ -74,7 +106,20 @@ class PvSettings(Stepped):
         description="Change of DC power with cell temperature, pu per K; 0 leaves temperature out.",
         examples=[-0.0035],
     )
-    ambient_c: float = Field(default=25.0, ge=-60.0, le=60.0, description="Air temperature, degC.", examples=[25.0])
+    plane: Plane | None = Field(
+        default=None,
+        description="How the arrays are mounted, where sun and sky light them. "
+        "Without it, the irradiance in their plane is an input.",
+        examples=[{"tilt_deg": 25}, {"tilt_deg": [10, 40], "azimuth_deg": [90, 270]}],
+    )
+    cell: Cell | None = Field(
+        default=None,
+        description="How warm the cells get. Without it, by noct_c, which knows no wind.",
+        examples=[{"model": "sapm", "mounting": "close-mount-glass-glass"}],
+    )
+    ambient_c: float = Field(
+        default=25.0, ge=-60.0, le=60.0, description="Air temperature without plane, degC.", examples=[25.0]
+    )
     noct_c: float = Field(
         default=45.0,
         ge=20.0,
@@ -97,6 +142,21 @@ class PvSettings(Stepped):
         default=Smart(), description="Smart-inverter functions.", examples=[{"volt_var": "category-b"}]
     )
 
+    @model_validator(mode="after")
+    def _fits_its_light(self) -> PvSettings:
+        own = [spot.tilt_deg is not None or spot.azimuth_deg is not None for spot in _spots(self)]
+        if self.plane is None and any(own):
+            raise ValueError(
+                f"plane is missing: place {own.index(True)} of at has a tilt_deg or azimuth_deg of its own"
+            )
+        if self.plane is not None and "ambient_c" in self.model_fields_set:
+            raise ValueError("ambient_c is only without plane: with it the air's temperature is an input")
+        if self.cell is not None and "noct_c" in self.model_fields_set:
+            raise ValueError("noct_c is only without cell, which says itself how warm cells get")
+        if self.plane is None and self.cell is not None:
+            raise ValueError("cell needs plane: without it neither air nor wind is known")
+        return self
+
 
 class PvFleet:
     """n PV systems. Their only state is the lag of their reactive function."""
@@ -111,42 +171,85 @@ class PvFleet:
         )
         self._dc_kw = _dc_kw(settings, context, rated_kva)
         self._nothing_kw = np.zeros(rated_kva.shape)
-        inputs = self.inverters.ports(labels) | {"irradiance_wm2": Port("W/m2", labels)}
+        self._light = _FromSky(settings, context, labels) if settings.plane else _InPlane(settings, labels)
+        inputs = self.inverters.ports(labels) | self._light.inputs
         if settings.curtailable:
             inputs["p_limit_kw"] = Port("kW", labels)
         outputs = {"p_kw": Port("kW", labels), "q_kvar": Port("kvar", labels), "p_available_kw": Port("kW", labels)}
-        self._interface = Interface(settings.step_ns(context), inputs, outputs)
+        self._interface = Interface(settings.step_ns(context), inputs, {**outputs, **self._light.outputs})
 
     @property
     def interface(self) -> Interface:
         return self._interface
 
     def start(self) -> Values:
-        zeros = np.zeros(self._dc_kw.shape)
-        return {"p_kw": zeros, "q_kvar": zeros, "p_available_kw": zeros}
+        return {name: np.zeros(port.size) for name, port in self._interface.outputs.items()}
 
     def step(self, now_ns: int, inputs: Values) -> Values:
-        available = self._available_kw(inputs["irradiance_wm2"])
+        light = self._light.at(inputs)
+        dc_kw = dc_power_kw(light.effective_wm2, light.cell_c, self._dc_kw, self._settings)
+        available = ac_power_kw(dc_kw, self.inverters.rated_kva, self._settings.inverter_efficiency_pu)
         wanted = np.minimum(available, self.inverters.p_most_kw)
         limit_kw = inputs["p_limit_kw"] if self._settings.curtailable else None
         seen = self.inverters.seen(inputs)
         p_kw, q_kvar = self.inverters.step(now_ns, seen, wanted, (self._nothing_kw, wanted), limit_kw)
-        return {"p_kw": p_kw, "q_kvar": q_kvar, "p_available_kw": available}
+        return {"p_kw": p_kw, "q_kvar": q_kvar, "p_available_kw": available, **light.shown}
 
     def stop(self) -> None:
         pass
 
-    def _available_kw(self, irradiance_wm2: FloatArray) -> FloatArray:
-        dc_kw = dc_power_kw(irradiance_wm2, self._dc_kw, self._settings)
-        return ac_power_kw(dc_kw, self.inverters.rated_kva, self._settings.inverter_efficiency_pu)
+
+class _Lit(NamedTuple):
+    """The cells of n arrays in the sun."""
+
+    effective_wm2: FloatArray
+    cell_c: FloatArray
+    shown: Values
+    """What of it is an output of the fleet."""
 
 
-def dc_power_kw(irradiance_wm2: FloatArray, dc_kw: FloatArray, settings: PvSettings) -> FloatArray:
+class _InPlane:
+    """Irradiance in the plane is an input, and the air is always the same."""
+
+    outputs: Mapping[str, Port] = MappingProxyType({})
+
+    def __init__(self, settings: PvSettings, labels: tuple[str, ...]) -> None:
+        self.inputs = {"irradiance_wm2": Port("W/m2", labels)}
+        self._ambient_c, self._rise = settings.ambient_c, _rise_by_noct(settings)
+
+    def at(self, inputs: Values) -> _Lit:
+        sun = np.maximum(inputs["irradiance_wm2"], 0.0)
+        return _Lit(sun, self._ambient_c + sun * self._rise, {})
+
+
+class _FromSky:
+    """Sun and sky light the planes, and there are air and wind."""
+
+    def __init__(self, settings: PvSettings, context: Context, labels: tuple[str, ...]) -> None:
+        assert settings.plane
+        self.inputs = light_ports(labels)
+        self.outputs = {"poa_wm2": Port("W/m2", labels), "cell_c": Port("degC", labels)}
+        own = [(spot.tilt_deg, spot.azimuth_deg) for spot in _spots(settings)] or [(None, None)] * len(labels)
+        tilt, azimuth = np.array(own, dtype=np.float64).T
+        self._planes = Planes.drawn(settings.plane, context, tilt, azimuth)
+        self._cell, self._noct_rise = settings.cell, _rise_by_noct(settings)
+
+    def at(self, inputs: Values) -> _Lit:
+        light = self._planes.light(Sunlight.of(inputs))
+        wind = float(inputs["wind_m_per_s"][0])
+        rise = self._cell.rise_k_m2_per_w(wind) if self._cell else self._noct_rise
+        cell_c = inputs["air_c"][0] + light.poa_wm2 * rise
+        return _Lit(light.effective_wm2, cell_c, {"poa_wm2": light.poa_wm2, "cell_c": cell_c})
+
+
+def _rise_by_noct(settings: PvSettings) -> float:
+    return (settings.noct_c - 20.0) / 800.0
+
+
+def dc_power_kw(effective_wm2: FloatArray, cell_c: FloatArray, dc_kw: FloatArray, settings: PvSettings) -> FloatArray:
     """Return the DC power (n,) of arrays of `dc_kw` (n,), kW."""
-    sun = np.maximum(irradiance_wm2, 0.0)
-    warmer_k = settings.ambient_c - 25.0 + sun * ((settings.noct_c - 20.0) / 800.0)
-    derating = np.maximum(1.0 + settings.temperature_coefficient_per_k * warmer_k, 0.0)
-    return dc_kw * sun * derating * ((1.0 - settings.losses_pu) / 1000.0)
+    derating = np.maximum(1.0 + settings.temperature_coefficient_per_k * (cell_c - 25.0), 0.0)
+    return dc_kw * effective_wm2 * derating * ((1.0 - settings.losses_pu) / 1000.0)
 
 
 def ac_power_kw(dc_kw: FloatArray, rated_kva: FloatArray, efficiency_pu: float) -> FloatArray:
@@ -159,10 +262,15 @@ def ac_power_kw(dc_kw: FloatArray, rated_kva: FloatArray, efficiency_pu: float) 
 
 def _dc_kw(settings: PvSettings, context: Context, rated_kva: FloatArray) -> FloatArray:
     dc_kw = rated_kva * draw(settings.dc_ac_ratio, rated_kva.size, context, "dc_ac_ratio")
-    if isinstance(settings.at, tuple):
-        own = [np.nan if spot.dc_kw is None else spot.dc_kw for spot in settings.at]
-        dc_kw = np.where(np.isnan(own), dc_kw, own)
+    if own := _spots(settings):
+        listed = np.array([spot.dc_kw for spot in own], dtype=np.float64)
+        dc_kw = np.where(np.isnan(listed), dc_kw, listed)
     return dc_kw
+
+
+def _spots(settings: PvSettings) -> tuple[PvSpot, ...]:
+    """Return the places that are listed; none of a spread."""
+    return settings.at if isinstance(settings.at, tuple) else ()
 
 
 def terminals(settings: PvSettings, context: Context) -> tuple[Terminal, ...]:

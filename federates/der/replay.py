@@ -7,6 +7,7 @@ a column for each. The value is
     y(t) = offset + scale x(t)
 
 with `x` straight between two rows, or held from one row to the next. A file has the form of a profile; see there.
+A series with a gap, a hole or a value that is no number is refused, and one that ends before the run does.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 from pydantic import Field, StringConstraints
 
 from derloop.contract import FloatArray, Interface, Port, Values
-from derloop.errors import did_you_mean
 from derloop.kind import Context, Kind, PlaceError, Settings
 from federates.der import Stepped
 from federates.der.course import read_column
 from federates.der.profile import ProfileColumn
+from federates.fleets import unknown, untaken
 
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$", max_length=80)]
 
@@ -52,7 +53,11 @@ class ReplaySignal(Settings):
         examples=["hold"],
     )
     longest_gap_s: float | None = Field(
-        default=None, gt=0.0, description="Rows further apart than this, s, are refused.", examples=[900.0]
+        default=None,
+        gt=0.0,
+        description="Rows further apart than this, s, are refused. Without it, three times their median distance; "
+        "any, where values are held.",
+        examples=[900.0],
     )
 
 
@@ -80,7 +85,7 @@ class _Series:
                 columns.append(read_column(ProfileColumn(file=signal.file, column=column), path, context, step_ns))
             except PlaceError as error:
                 raise _led(error, index) from error
-        self._time_s, self._start_s = columns[0].time_s, columns[0].start_s
+        self._time_s, self._clock = columns[0].time_s, columns[0].clock
         values = signal.offset + signal.scale * np.column_stack([column.values for column in columns])
         self._values = np.broadcast_to(values, (len(values), count))
         self._holds = signal.between == "hold"
@@ -88,7 +93,7 @@ class _Series:
 
     def at(self, now_ns: int) -> FloatArray:
         """Return the values (n,) at a time since the scenario's start."""
-        time_s = self._start_s + now_ns / 1e9
+        time_s = self._clock.shows_s(now_ns)
         row = int(np.searchsorted(self._time_s, time_s, side="right")) - 1
         value: FloatArray = self._values[row]
         if self._holds or row == len(self._time_s) - 1:
@@ -107,10 +112,14 @@ def _led(error: PlaceError, index: int) -> PlaceError:
 
 def _check_gaps(time_s: FloatArray, signal: ReplaySignal, path: tuple[str, ...]) -> None:
     gaps = np.diff(time_s)
-    if signal.longest_gap_s is not None and gaps.size and gaps.max() > signal.longest_gap_s:
+    longest_s = signal.longest_gap_s
+    if longest_s is None and signal.between == "linear" and gaps.size:
+        longest_s = 3.0 * float(np.median(gaps))
+    if longest_s is not None and gaps.size and gaps.max() > longest_s:
         where = int(gaps.argmax())
         what = f"{signal.file!r} has a gap of {gaps[where]:g} s after time_s {time_s[where]:g}"
-        raise PlaceError([((*path, "longest_gap_s"), f"{what}; allowed is {signal.longest_gap_s:g} s")])
+        what += f"; allowed is {longest_s:g} s, unless this says otherwise"
+        raise PlaceError([((*path, "longest_gap_s"), what)])
 
 
 class Replay:
@@ -145,8 +154,7 @@ def _labels(name: str, signal: ReplaySignal, context: Context) -> tuple[str, ...
     fleet, _, port = name.partition(".")
     if not port:
         return signal.columns
-    if fleet not in context.labels:
-        what = f"no fleet is called {fleet!r}" + did_you_mean(fleet, [*context.labels])
+    if what := unknown(fleet, context) or untaken(fleet, port, context):
         raise PlaceError([(("signals", name), what)])
     devices = context.labels[fleet]
     if len(signal.columns) not in (1, len(devices)):

@@ -1,72 +1,43 @@
-"""The sky over the feeder: irradiance under a clear sky, and the shadows of clouds that the wind carries along.
+"""The sky over the feeder: the light of the sun, and the shadows of clouds that the wind carries along.
 
-The clear-sky irradiance `G(t)`, in the plane of the arrays, is a column of a profile. A device at the place `r` (m,
-east and north) gets
+It lights fleets in one of two ways:
 
-    G(t) (1 - depth c(r, t))      c = 1 / (1 + exp(-(f(r, t) - z) / softness))
+- `clear_sky`: the irradiance in the plane of the arrays under a clear sky, a column of a profile. A device gets
+  `G(t) (1 - depth c(r, t))`, with the cloud `c` in front of the sun at its place `r` (see `federates.der.clouds`).
+- `weather`: global horizontal, direct normal and diffuse horizontal irradiance, air temperature and wind from a
+  clear-sky model, a typical year or measured series (see `federates.der.weather`), and where the sun stands; for fleets
+  that say how their arrays are mounted. Clouds take `depth c` of the beam and leave the diffuse light.
 
-where `c` is how much cloud is in front of the sun, 0 to 1: a smooth threshold of a random field `f` at `z`,
-the quantile of the normal distribution that `f` exceeds on the share `cover` of the sky. The field is frozen and
-moves with the wind `w` (G. I. Taylor, "The Spectrum of Turbulence", Proc. R. Soc. A 164, 1938):
+With weather and `"cover_pu": "weather"`, the cover is that with which the clear sky's beam has the mean that the
+weather says: `cover = (1 - DNI / DNI_clear) / depth`; where that is beyond 0 to 1, the beam above the clouds is scaled.
+So the energy of the typical year is kept, and its hours get the ramps of single clouds.
 
-    f(r, t) = sqrt(2 / M) sum_m cos(k_m . (r - w t) + phi_m)
-
-with M = 64 waves, wave vectors `k_m` normal with standard deviation `1 / size`, phases uniform: about normal, mean 0,
-variance 1, correlation `exp(-d^2 / (2 size^2))` over a distance `d` (M. Shinozuka and G. Deodatis, "Simulation of
-Multi-Dimensional Gaussian Stochastic Fields by Spectral Representation", Appl. Mech. Rev. 49, 1996). Over one run a
-place is under cloud for about the share `cover`, more or less as the seed has it.
-
-So devices see similar shadows, shifted by the time that the wind takes between them. Buses are drawn uniformly on the
-area, and devices at one bus stand at one place. All depends on seed and time alone: the order of steps does not matter.
+Devices see similar shadows, shifted by the time that the wind takes between them. Their places are those of their
+buses: the feeder's coordinates, stretched to the area `extent_m`; a bus without coordinates is drawn uniformly on it.
+Devices at one bus stand at one place. All depends on seed and time alone: the order of steps does not matter.
 """
 
 from __future__ import annotations
 
-from math import cos, radians, sin, sqrt
-from statistics import NormalDist
+from math import cos, radians
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Interface, Port, Values
 from derloop.errors import did_you_mean
-from derloop.kind import Context, Kind, PlaceError, Settings
+from derloop.kind import Context, Kind, PlaceError
 from federates.der import Stepped
-from federates.der.placement import stream
+from federates.der.above_clouds import AboveClouds
+from federates.der.clouds import Clouds
 from federates.der.profile import ProfileColumn, read_profile
+from federates.der.shades import Shades
+from federates.der.sun import Site
+from federates.der.sunlight import light_ports
+from federates.der.weather import ClearSkyWeather, WeatherSettings, read_weather
 
-WAVES = 64
-_Extent = Annotated[float, Field(gt=0.0, le=1e6)]
-
-
-class Clouds(Settings):
-    """Passing clouds."""
-
-    cover_pu: float = Field(
-        default=0.4, ge=0.0, le=1.0, description="Share of the sky that is under cloud.", examples=[0.4]
-    )
-    depth_pu: float = Field(
-        default=0.7, ge=0.0, le=1.0, description="Share of the light that a full cloud takes away.", examples=[0.7]
-    )
-    size_m: float = Field(
-        default=400.0, ge=10.0, le=100_000.0, description="Correlation length of the clouds, m.", examples=[400.0]
-    )
-    softness: float = Field(
-        default=0.15,
-        ge=0.01,
-        le=2.0,
-        description="Width of the edges of clouds, in standard deviations of the field.",
-        examples=[0.15],
-    )
-    wind_m_per_s: float = Field(default=8.0, ge=0.0, le=100.0, description="Speed of the clouds, m/s.", examples=[8.0])
-    wind_from_deg: float = Field(
-        default=270.0,
-        ge=0.0,
-        le=360.0,
-        description="Where the clouds come from, degrees clockwise from north.",
-        examples=[270.0],
-    )
+_Metres = Annotated[float, Field(gt=0.0, le=1e6)]
 
 
 class SkySettings(Stepped):
@@ -75,32 +46,52 @@ class SkySettings(Stepped):
     over: tuple[str, ...] = Field(
         min_length=1, description="Names of the fleets that the sky lights.", examples=[["pv"]]
     )
-    clear_sky: ProfileColumn = Field(
-        description="Irradiance in the plane of the arrays under a clear sky, W/m2.",
+    clear_sky: ProfileColumn | None = Field(
+        default=None,
+        description="Irradiance in the plane of the arrays under a clear sky, W/m2; or else, weather.",
         examples=[{"file": "profiles/clear_sky_july.csv", "column": "poa_wm2"}],
     )
-    clouds: Clouds | None = Field(
-        default=None, description="Passing clouds. Without it, the sky is clear.", examples=[{"cover_pu": 0.4}]
+    weather: WeatherSettings | None = Field(
+        default=None,
+        description="Irradiance, air temperature and wind, for fleets whose arrays have a plane; or else, clear_sky.",
+        examples=[{"source": "typical-year", "file": "weather/valley_synthetic.epw"}],
     )
-    extent_m: tuple[_Extent, _Extent] = Field(
+    site: Site | None = Field(
+        default=None,
+        description="Where the feeder is. With a typical year, that of its file without it.",
+        examples=[{"latitude_deg": 33.45, "longitude_deg": -112.07, "altitude_m": 340.0}],
+    )
+    clouds: Clouds | None = Field(
+        default=None, description="Passing clouds. Without it, none.", examples=[{"cover_pu": 0.4}]
+    )
+    extent_m: tuple[_Metres, _Metres] = Field(
         default=(1000.0, 1000.0), description="Size of the area, east and north, m.", examples=[[1000.0, 1000.0]]
     )
 
+    @model_validator(mode="after")
+    def _one_light(self) -> SkySettings:
+        if (self.clear_sky is None) == (self.weather is None):
+            raise ValueError("needs either clear_sky or weather")
+        if self.site and self.clear_sky:
+            raise ValueError("site is only for weather: clear_sky is light in the plane of the arrays already")
+        cover = self.clouds.cover_pu if self.clouds else 0.0
+        if cover == "weather" and (self.weather is None or isinstance(self.weather, ClearSkyWeather)):
+            raise ValueError("clouds.cover_pu: 'weather' is only for a typical year or a series; allowed is a number")
+        if cover != "weather" and self.clouds and not isinstance(self.weather, ClearSkyWeather | None):
+            raise ValueError("clouds.cover_pu: a typical year or a series has its clouds already; allowed is 'weather'")
+        return self
+
 
 class Sky:
-    """Irradiance on the devices of some fleets. No state."""
+    """Irradiance in the planes of the devices of some fleets. No state."""
 
     def __init__(self, settings: SkySettings, context: Context) -> None:
+        assert settings.clear_sky
         _check_fleets(settings, context)
-        labels = {fleet: context.labels[fleet] for fleet in settings.over}
-        outputs = {f"{fleet}.irradiance_wm2": Port("W/m2", labels[fleet]) for fleet in labels}
+        outputs = {f"{fleet}.irradiance_wm2": Port("W/m2", context.labels[fleet]) for fleet in settings.over}
         self._interface = Interface(settings.step_ns(context), {}, outputs)
         self._clear = read_profile(settings.clear_sky, context, self._interface.step_ns, "clear_sky")
-        self._edges = np.cumsum([len(labels[fleet]) for fleet in labels])[:-1]
-        places = np.concatenate([_places_m(fleet, settings, context) for fleet in labels])
-        places, self._place_of = np.unique(places, axis=0, return_inverse=True)
-        self._clouds = settings.clouds and CloudField(settings.clouds, context, places)
-        self._ones = np.ones(len(self._place_of))
+        self._shades = Shades(settings.over, settings.clouds, settings.extent_m, context)
 
     @property
     def interface(self) -> Interface:
@@ -110,60 +101,57 @@ class Sky:
         return self.step(0, {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:  # noqa: ARG002
-        clearness = self._clouds.clearness(now_ns)[self._place_of] if self._clouds else self._ones
-        irradiance = np.split(self._clear.at(now_ns) * clearness, self._edges)
+        irradiance = self._shades.split(self._clear.at(now_ns) * self._shades.clearness(now_ns))
         return dict(zip(self._interface.outputs, irradiance, strict=True))
 
     def stop(self) -> None:
         pass
 
 
-class CloudField:
-    """The clouds in front of the sun, seen from n places (n, 2), m."""
+class WeatherSky:
+    """Irradiance from sun and sky on the devices of some fleets, their air, and where the sun stands. No state."""
 
-    def __init__(self, clouds: Clouds, context: Context, places_m: FloatArray) -> None:
-        chance = stream(context, "clouds")
-        wave_rad_m = chance.standard_normal((WAVES, 2)) / clouds.size_m
-        phase = chance.uniform(0.0, 2.0 * np.pi, WAVES)
-        there = (places_m[:, None, :] * wave_rad_m).sum(axis=2) + phase
-        self._cos, self._sin = np.cos(there), np.sin(there)
-        towards = radians(clouds.wind_from_deg + 180.0)
-        wind_m_s = clouds.wind_m_per_s * np.array([sin(towards), cos(towards)])
-        self._rad_s = (wave_rad_m * wind_m_s).sum(axis=1)
-        self._softness, self._depth = clouds.softness, clouds.depth_pu
-        self._threshold = _threshold(clouds.cover_pu)
+    def __init__(self, settings: SkySettings, context: Context) -> None:
+        assert settings.weather
+        _check_fleets(settings, context)
+        self._shades = Shades(settings.over, settings.clouds, settings.extent_m, context)
+        step_ns = settings.step_ns(context)
+        outputs = {
+            f"{fleet}.{name}": port
+            for fleet in settings.over
+            for name, port in light_ports(context.labels[fleet]).items()
+        }
+        self._interface = Interface(step_ns, {}, outputs)
+        weather = read_weather(settings.weather, settings.site, context, step_ns)
+        clouds = settings.clouds if settings.clouds and settings.clouds.cover_pu == "weather" else None
+        self._weather = AboveClouds(weather, clouds, context, step_ns)
 
-    def clearness(self, now_ns: int) -> FloatArray:
-        """Return the share of the light (n,) that is left."""
-        passed = self._rad_s * (now_ns / 1e9)
-        waves = self._cos * np.cos(passed)
-        waves += self._sin * np.sin(passed)
-        above = sqrt(2.0 / WAVES) * waves.sum(axis=1) - self._threshold
-        cloud = 0.5 + 0.5 * np.tanh(above / (2.0 * self._softness))
-        clearness: FloatArray = 1.0 - self._depth * cloud
-        return clearness
+    @property
+    def interface(self) -> Interface:
+        return self._interface
 
+    def start(self) -> Values:
+        return self.step(0, {})
 
-def _threshold(cover_pu: float) -> float:
-    """Return what a standard normal variable exceeds with the probability `cover_pu`."""
-    if cover_pu in (0.0, 1.0):
-        return np.inf if cover_pu == 0.0 else -np.inf
-    return NormalDist().inv_cdf(1.0 - cover_pu)
+    def step(self, now_ns: int, inputs: Values) -> Values:  # noqa: ARG002
+        now = self._weather.at(now_ns)
+        clearness = self._shades.clearness(now_ns, now.cover_pu)
+        dni = now.dni_wm2 * clearness
+        dhi = now.dhi_wm2 * np.ones(clearness.shape)
+        ghi = now.ghi_wm2 + (dni - now.dni_wm2) * max(cos(radians(now.zenith_deg)), 0.0)
+        parts = zip(*map(self._shades.split, (ghi, dni, dhi)), strict=True)
+        one = [np.array([x]) for x in now[3:8]]
+        return dict(zip(self._interface.outputs, [v for part in parts for v in (*part, *one)], strict=True))
 
-
-def _places_m(fleet: str, settings: SkySettings, context: Context) -> FloatArray:
-    """Return where the devices of `fleet` stand (n, 2): by bus where one is known, else by label."""
-    terminals = context.terminals.get(fleet, ())
-    buses = [terminal.bus for terminal in terminals] or [f"{fleet} {label}" for label in context.labels[fleet]]
-    place = {bus: stream(context, f"place {bus}").uniform(0.0, 1.0, 2) for bus in dict.fromkeys(buses)}
-    return np.array([place[bus] for bus in buses]) * settings.extent_m
+    def stop(self) -> None:
+        pass
 
 
 def _check_fleets(settings: SkySettings, context: Context) -> None:
     problems: list[tuple[tuple[str | int, ...], str]] = [
-        (("over", i), f"no fleet is called {fleet!r}" + did_you_mean(fleet, [*context.labels]))
+        (("over", i), what)
         for i, fleet in enumerate(settings.over)
-        if fleet not in context.labels
+        if (what := _unlit(fleet, settings.weather is not None, context))
     ]
     if len(set(settings.over)) < len(settings.over):
         problems.append((("over",), "a fleet is named twice"))
@@ -171,4 +159,20 @@ def _check_fleets(settings: SkySettings, context: Context) -> None:
         raise PlaceError(problems)
 
 
-KIND = Kind("sky", "Irradiance with passing clouds", SkySettings, Sky)
+def _unlit(fleet: str, by_weather: bool, context: Context) -> str:
+    """Return why the sky cannot light a fleet, empty if it can."""
+    if fleet not in context.labels:
+        return f"no fleet is called {fleet!r}" + did_you_mean(fleet, [*context.labels])
+    has_plane = getattr(context.settings.get(fleet), "plane", Ellipsis)
+    if has_plane is Ellipsis or (has_plane is not None) == by_weather:
+        return ""
+    if by_weather:
+        return f"{fleet!r} does not say how its arrays are mounted; with weather it needs the setting plane"
+    return f"{fleet!r} has the setting plane, which needs weather; clear_sky is light in one plane for all"
+
+
+def build(settings: SkySettings, context: Context) -> Sky | WeatherSky:
+    return WeatherSky(settings, context) if settings.weather else Sky(settings, context)
+
+
+KIND = Kind("sky", "Irradiance with passing clouds", SkySettings, build)

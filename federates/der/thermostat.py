@@ -35,6 +35,7 @@ class ShiftEvent(Settings):
 class Thermostatic(Stepped):
     """Settings of a fleet with thermostats."""
 
+    pf: float = Field(default=0.95, gt=0.0, le=1.0, description="Power factor, lagging.", examples=[0.95])
     deadband_k: float = Field(
         default=1.0, gt=0.0, le=30.0, description="From switching on to switching off, K.", examples=[1.0]
     )
@@ -50,6 +51,11 @@ class Thermostatic(Stepped):
     responds: bool = Field(
         default=False, description="Whether the fleet takes a shift of its setpoints, shift_k.", examples=[True]
     )
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Inputs that a control may drive."""
+        return ("shift_k",) if self.responds else ()
 
     def planned_shift_k(self, now_ns: int) -> float:
         """Return the shift of the events at this time, K."""

@@ -14,6 +14,9 @@ the integral of automatic generation control `a`. `lost` is generation that is l
 scenario's events; `drawn` is how much more the ports in `draws`, and less those in `injects`, draw than at the first
 instant, times `stands_for`: how many such feeders the system has. What is measured at an instant holds until the next.
 
+Devices close the loop: each fleet in `over` has the frequency at its input `f_hz`, within the instant; by its droop it
+draws or injects otherwise, the feeder's head follows, and the system feels that in the next step.
+
 The equations are solved by the Runge-Kutta method of fourth order, with steps of at most a tenth of the shortest time
 constant, which begin anew at each event. Energies are integrated with the same weights, so that to rounding
 
@@ -29,13 +32,14 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, StringConstraints, model_validator
 
-from derloop.contract import Interface, Port, Values
-from derloop.errors import did_you_mean
+from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Settings
 from federates.der import Stepped
 from federates.der.course import Allowed, Course, read_course
 from federates.der.instants import Instants
 from federates.der.profile import Profile
+from federates.der.smart.settings import IN_HZ, Smart
+from federates.fleets import named
 
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_.]*$", max_length=120)]
 State = tuple[float, ...]
@@ -147,7 +151,7 @@ class Frequency:
         step_ns = settings.step_ns(context)
         self._trace = None if settings.trace is None else _trace(settings, context, step_ns)
         self._system = None if settings.model is None else System(settings.model, self._nominal_hz)
-        self._over = {f"{fleet}.f_hz": len(context.labels[fleet]) for fleet in settings.over}
+        self._over = tuple(f"{fleet}.f_hz" for fleet in settings.over)
         self._interface = _interface(settings, context, step_ns)
         self._drawn_at_first_mw, self._number = 0.0, 0
         self._instants, self._before_ns, self._now_ns = Instants(), 0, 0
@@ -192,8 +196,8 @@ class Frequency:
         return self._spread(told.pop("f_hz"), told)
 
     def _spread(self, f_hz: float, others: dict[str, float]) -> Values:
-        fleets = {port: np.full(count, f_hz) for port, count in self._over.items()}
-        return {"f_hz": np.array([f_hz]), **{port: np.array([x]) for port, x in others.items()}, **fleets}
+        values: dict[str, FloatArray] = {port: np.array([x]) for port, x in others.items()}
+        return values | dict.fromkeys(("f_hz", *self._over), np.array([f_hz]))
 
 
 class System:
@@ -270,23 +274,31 @@ def _trace(settings: FrequencySettings, context: Context, step_ns: int) -> Profi
 def _interface(settings: FrequencySettings, context: Context, step_ns: int) -> Interface:
     units = {"f_hz": "Hz"} if settings.model is None else _OUTPUTS
     outputs = {name: Port(unit, (context.name,)) for name, unit in units.items()}
-    outputs |= {f"{fleet}.f_hz": Port("Hz", context.labels[fleet]) for fleet in settings.over}
+    outputs |= {f"{fleet}.f_hz": Port("Hz", ("frequency",)) for fleet in settings.over}
     read = (*settings.model.draws, *settings.model.injects) if settings.model else ()
     inputs = {port: Port("kW", context.labels.get(port.partition(".")[0], (port,)), "before") for port in read}
     return Interface(step_ns, inputs, outputs)
 
 
 def _check_fleets(settings: FrequencySettings, context: Context) -> None:
-    problems: list[tuple[tuple[str | int, ...], str]] = [
-        (("over", i), f"no fleet is called {fleet!r}" + did_you_mean(fleet, [*context.labels]))
-        for i, fleet in enumerate(settings.over)
-        if fleet not in context.labels
-    ]
+    problems = named(settings.over, ("over",), context)
+    problems += [(("over", i), _unseeing(fleet)) for i, fleet in enumerate(settings.over) if not _sees(fleet, context)]
     read = (*settings.model.draws, *settings.model.injects) if settings.model else ()
     if len(set(read)) < len(read):
         problems.append((("model",), "a port is named twice in draws and injects"))
     if problems:
         raise PlaceError(problems)
+
+
+def _sees(fleet: str, context: Context) -> bool:
+    """Return whether the fleet looks at the frequency, as far as its settings tell."""
+    smart = getattr(context.settings.get(fleet), "smart", None)
+    return not isinstance(smart, Smart) or smart.needs_frequency
+
+
+def _unseeing(fleet: str) -> str:
+    functions = ", ".join(IN_HZ)
+    return f"no device of {fleet!r} looks at the frequency: its `smart` has none of {functions}"
 
 
 KIND = Kind("frequency", "The bulk system's frequency, from a trace or a model", FrequencySettings, Frequency)

@@ -21,6 +21,7 @@ from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Settings, Terminal
 from federates.grid.feeder_file import feeder_problems
+from federates.grid.island import Formers, Island, IslandSettings, Limits
 from federates.grid.seen import Phases, extremes, voltage
 from federates.grid.solver import Setpoints, Solver, SolverError
 
@@ -49,6 +50,11 @@ class OpenDssSettings(Settings):
         (0.3, 2.0),
         description="A solution with an energised node outside this band ends the run, for OpenDSS calls some "
         "collapsed states converged.",
+    )
+    island: IslandSettings | None = Field(
+        None,
+        description="A switch behind which grid-forming units hold what is cut off from the head.",
+        examples=[{"switch": "head", "opens_at_s": 3600}],
     )
     step_s: float | None = Field(None, ge=0.001, le=86400, description="Its own step; the scenario's without it.")
 
@@ -107,15 +113,20 @@ class OpenDssFeeder:
 
     def __init__(self, settings: OpenDssSettings, context: Context, feeder: Feeder) -> None:
         self._settings, self._solver = settings, feeder.solver
-        self._drives = [_Group(name, t, feeder) for name, t in context.terminals.items() if t]
+        forming = {name: t for name, t in context.terminals.items() if t and t[0].forms}
+        self._drives = [_Group(name, t, feeder) for name, t in context.terminals.items() if t and name not in forming]
         for group in self._drives:
             group.add(self._solver)
+        formers = _formers(settings, forming, feeder, context)
         self._solver.prepare(settings.regulators == "active", settings.tolerance, settings.max_iterations)
         for group in self._drives:
             group.attach(self._solver)
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
+        limits = _limits(settings, self._bases_v)
+        self._island = None if formers is None else Island(settings.island, formers, self._solver, limits)
         self._regulators = self._solver.regulators()
         self._others = _others(self._solver, self._drives)
+        self._heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]
         self._kept = self._moved = self._controls()
         self._now_ns = -1
         step_ns = round(settings.step_s * 1e9) if settings.step_s else context.step_ns
@@ -131,7 +142,7 @@ class OpenDssFeeder:
         for group in self._drives:
             ports[f"{group.name}.p_kw"] = Port("kW", group.labels)
             ports[f"{group.name}.q_kvar"] = Port("kvar", group.labels)
-        return ports
+        return ports | (self._island.inputs if self._island else {})
 
     def _outputs(self) -> dict[str, Port]:
         ports = {
@@ -146,12 +157,14 @@ class OpenDssFeeder:
         for group in self._drives:
             ports |= {f"{group.name}.{name}": Port("pu", group.labels) for name in group.seen_ports}
             ports[group.solved_port] = Port("kW", group.labels)
-        return ports
+            ports |= {port: Port("kW", group.labels) for port in self._undelivered(group)}
+        return ports | (self._island.outputs if self._island else {})
 
     def _balances(self) -> Iterator[Balance]:
         """What the source gives is what loads draw and lines lose, less what DERs inject; all as the solver has it."""
         tolerance = max(1e-9, 3 * self._settings.tolerance)
         injecting = [group.solved_port for group in self._drives if group.injects]
+        injecting += self._island.formers.given_ports if self._island else []
         drawing = [group.solved_port for group in self._drives if not group.injects]
         yield Balance(
             "energy",
@@ -162,11 +175,18 @@ class OpenDssFeeder:
             tolerance=tolerance,
             resolution=(self._solver.rounding_kw(),),
         )
-        yield from (group.balance(tolerance) for group in self._drives if group.sees_voltage)
+        for group in self._drives:
+            if group.sees_voltage:
+                yield group.balance(tolerance, self._undelivered(group))
+
+    def _undelivered(self, group: _Group) -> tuple[str, ...]:
+        """Return the output that says what devices give where nothing is energised; none where that cannot be."""
+        return (f"{group.name}.undelivered_kw",) if self._island and group.sees_voltage else ()
 
     def start(self) -> Values:
         """Solve as the feeder file stands, with devices that inject nothing."""
-        return self._solved("before the first step")
+        self._solver.solve()
+        return self._solved("before the first step", self._island.at_rest() if self._island else {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         """Give every device's power to the feeder and solve it.
@@ -175,7 +195,9 @@ class OpenDssFeeder:
         Returns `v_pu` (pu of each bus's line-to-neutral base), `head_kw` and `head_kvar` (drawn from the bulk system),
         `losses_kw`, `others_kw` (drawn by the file's elements that no federate drives), `taps`, what devices see
         (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`, and what the solution has at their terminals, in the
-        federate's own sign: `<federate>.solved_kw`.
+        federate's own sign: `<federate>.solved_kw`; and of grid-forming units what they give (`island.py`):
+        `<federate>.p_kw`, `q_kvar`, `f_hz`, `v_pu`, `fault`. Where a part of the feeder can be dead, what its devices
+        say that they give is `<federate>.undelivered_kw`.
         Raises SolverError where OpenDSS finds no solution or a collapsed one.
         """
         if now_ns == self._now_ns:
@@ -184,43 +206,57 @@ class OpenDssFeeder:
             self._kept, self._now_ns = self._moved, now_ns
         for group in self._drives:
             group.write(inputs)
-        return self._solved(f"at {now_ns / 1e9:g} s")
+        held: Values = {}
+        if self._island:
+            held = self._island.solve(now_ns, inputs)
+        else:
+            self._solver.solve()
+        return self._solved(f"at {now_ns / 1e9:g} s", held)
 
     def stop(self) -> None:
         """Nothing to close: the solver goes with its last reference."""
 
-    def _solved(self, when: str) -> dict[str, FloatArray]:
-        self._solver.solve()
-        np.abs(self._solver.voltages(), out=self._v_pu)
+    def _solved(self, when: str, held: Values) -> dict[str, FloatArray]:
+        """Return the outputs of the last solution, with those of the grid-forming units."""
+        volts = self._volts()
+        np.abs(volts, out=self._v_pu)
         self._v_pu /= self._bases_v
         self._check_sane(when)
         if self._settings.regulators == "active":
             self._moved = self._controls()
-        drawn = self._solver.element_powers()
-        source = -drawn[self._solver.sources].sum(keepdims=True)
+        drawn = self._solver.element_powers() * (self._island is None or self._island.is_solved)
+        source = -drawn[self._heads].sum(keepdims=True)
         values = {
             "v_pu": self._v_pu,
             "head_kw": source.real,
             "head_kvar": source.imag,
             "losses_kw": drawn[self._solver.delivery].real.sum(keepdims=True),
             "others_kw": drawn[self._others].real.sum(keepdims=True),
+            **held,
         }
         if self._regulators:
             values["taps"] = self._moved[0]
         for group in self._drives:
-            values |= group.seen(self._v_pu, self._solver.voltages(), self._bases_v)
+            values |= group.seen(self._v_pu, volts, self._bases_v)
             values[group.solved_port] = group.solved_kw(drawn)
+            values |= {port: group.given_kw(volts == 0.0) for port in self._undelivered(group)}
         return values
+
+    def _volts(self) -> NDArray[np.complex128]:
+        volts = self._solver.voltages()
+        return volts * self._island.alive if self._island else volts
 
     def _check_sane(self, when: str) -> None:
         low, high = self._settings.sane_v_pu
-        if low <= self._v_pu.min() and self._v_pu.max() <= high:
-            return
-        worst = int(np.maximum(low - self._v_pu, self._v_pu - high).argmax())
-        raise SolverError(
-            f"voltage collapse {when}: {self._v_pu[worst]:.3f} pu at {self._solver.nodes[worst]!r}, "
-            f"sane is {low:g} to {high:g} (setting sane_v_pu)"
-        )
+        outside = np.maximum(low - self._v_pu, self._v_pu - high)
+        if self._island:
+            outside = np.where(self._island.alive, outside, -1.0)
+        worst = int(outside.argmax())
+        if outside[worst] > 0.0:
+            raise SolverError(
+                f"voltage collapse {when}: {self._v_pu[worst]:.3f} pu at {self._solver.nodes[worst]!r}, "
+                f"sane is {low:g} to {high:g} (setting sane_v_pu)"
+            )
 
     def _controls(self) -> tuple[FloatArray, list[list[int]]]:
         return self._solver.taps(), self._solver.capacitor_states()
@@ -285,10 +321,16 @@ class _Group:
         kw: FloatArray = -drawn[self.elements].real if self.injects else drawn[self.elements].real
         return kw
 
-    def balance(self, tolerance: float) -> Balance:
+    def given_kw(self, nodes: NDArray[np.bool_]) -> FloatArray:
+        """Return the power (devices,) that the devices at these nodes (nodes,) say they give, in their own sign."""
+        kw: FloatArray = np.where(nodes[self._nodes[:, 0]], self._sign * self._setpoints.p_kw, 0.0)
+        return kw
+
+    def balance(self, tolerance: float, undelivered: tuple[str, ...]) -> Balance:
         """What the federate says it injects, or draws, is what the solver has at its terminals."""
         resolution = tuple(tolerance * terminal.rated_kva for terminal in self._terminals)
-        return Balance("power", (self._p_port,), (self.solved_port,), partner=self.name, resolution=resolution)
+        leaves = (self.solved_port, *undelivered)
+        return Balance("power", (self._p_port,), leaves, partner=self.name, resolution=resolution)
 
     @property
     def seen_ports(self) -> tuple[str, ...]:
@@ -315,6 +357,26 @@ class _Group:
             return v_pu[self._nodes[:, 0]]
         mean: FloatArray = np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
         return mean
+
+
+def _formers(
+    settings: OpenDssSettings, forming: Mapping[str, Sequence[Terminal]], feeder: Feeder, context: Context
+) -> Formers | None:
+    """Return the grid-forming units, added to the feeder; None where there are none."""
+    if settings.island is not None and not forming:
+        raise PlaceError([(("island",), "nothing could hold an island: no federate is of kind 'grid-forming'")])
+    base_hz = feeder.solver.base_hz()
+    for name in forming:
+        nominal_hz = getattr(context.settings.get(name), "f_nominal_hz", base_hz)
+        if nominal_hz != base_hz:
+            raise PlaceError([(("feeder",), f"the feeder has {base_hz:g} Hz, and {name} forms {nominal_hz:g} Hz")])
+    kv_ln = {bus.name: bus.kv_ln for bus in feeder.buses.values()}
+    return Formers(forming, kv_ln, feeder.solver) if forming else None
+
+
+def _limits(settings: OpenDssSettings, bases_v: FloatArray) -> Limits:
+    low, high = settings.sane_v_pu
+    return Limits(low * bases_v, high * bases_v, settings.regulators == "active")
 
 
 def _others(solver: Solver, groups: Sequence[_Group]) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from derloop.kind import Bus, Connection, FeederLoad
 
 AVOID_FULL_RECALC = 2
 """DSS C-API `SetterFlags_AvoidFullRecalc`."""
+
+COUPLED = 1e-9
+"""S, of an admittance: nodes with less between them are not connected."""
 
 
 class SolverError(Exception):
@@ -49,10 +52,10 @@ def _new_context() -> Any:
     return dss
 
 
-class Setpoints:
-    """P and Q of a group of elements, written in two calls."""
+class Pairs:
+    """Two properties of a group of elements, written in two calls."""
 
-    def __init__(self, dss: Any, element_class: str, numbers: Sequence[int], p_index: int, q_index: int) -> None:
+    def __init__(self, dss: Any, element_class: str, numbers: Sequence[int], indices: tuple[int, int]) -> None:
         api = dss._api_util
         self._lib, ffi = api.lib_unpatched, api.ffi
         chosen = np.array(numbers, dtype=np.int32)
@@ -63,25 +66,46 @@ class Setpoints:
         if dims[0] != len(numbers):
             raise SolverError(f"OpenDSS found {dims[0]} of {len(numbers)} elements of class {element_class}")
         self._batch, self._count = pointer[0], dims[0]
-        self._p_index, self._q_index = p_index, q_index
-        self.p_kw, self.q_kvar = np.zeros(len(numbers)), np.zeros(len(numbers))
-        self._given_p_kw, self._given_q_kvar = np.full(len(numbers), np.nan), np.full(len(numbers), np.nan)
-        self._p, self._q = ffi.from_buffer("double[]", self.p_kw), ffi.from_buffer("double[]", self.q_kvar)
+        self._indices = indices
+        self._values = np.zeros(len(numbers)), np.zeros(len(numbers))
+        self._given = np.full(len(numbers), np.nan), np.full(len(numbers), np.nan)
+        self._pointers = tuple(ffi.from_buffer("double[]", values) for values in self._values)
 
     def write(self) -> None:
-        """Give `p_kw` and `q_kvar` to the elements, in the element's own sign, unless they have them already.
+        """Give the values to the elements, in the element's own sign, unless they have them already.
 
         OpenDSS works on every element that is given a value, also the same one: a third of what a solution takes.
         """
-        for index, values, pointer, given in (
-            (self._p_index, self.p_kw, self._p, self._given_p_kw),
-            (self._q_index, self.q_kvar, self._q, self._given_q_kvar),
-        ):
+        for index, values, pointer, given in zip(self._indices, self._values, self._pointers, self._given, strict=True):
             if (values != given).any():
                 self._lib.Batch_Float64Array(
                     self._batch, self._count, index, self._lib.BatchOperation_Set, pointer, AVOID_FULL_RECALC
                 )
                 given[:] = values
+
+
+class Setpoints(Pairs):
+    """P and Q of a group of elements."""
+
+    @property
+    def p_kw(self) -> FloatArray:
+        return self._values[0]
+
+    @property
+    def q_kvar(self) -> FloatArray:
+        return self._values[1]
+
+
+class Sources(Pairs):
+    """Magnitude and angle behind the reactance of a group of voltage sources."""
+
+    @property
+    def v_pu(self) -> FloatArray:
+        return self._values[0]
+
+    @property
+    def angle_deg(self) -> FloatArray:
+        return self._values[1]
 
 
 class Solver:
@@ -108,8 +132,12 @@ class Solver:
         for name in self._dss.Circuit.AllBusNames():
             self._dss.Circuit.SetActiveBus(name)
             phases = tuple(sorted(n for n in self._dss.Bus.Nodes() if 1 <= n <= 3))
-            found[name.lower()] = Bus(name.lower(), phases, self._dss.Bus.kVBase())
+            found[name.lower()] = Bus(name.lower(), phases, self._dss.Bus.kVBase(), self._drawn_at())
         return found
+
+    def _drawn_at(self) -> tuple[float, float] | None:
+        """Return the coordinates of the active bus."""
+        return (self._dss.Bus.X(), self._dss.Bus.Y()) if self._dss.Bus.Coorddefined() else None
 
     def loads(self) -> dict[str, FeederLoad]:
         """Return every load of the feeder file by its lower-case name."""
@@ -136,27 +164,42 @@ class Solver:
             "vminpu=0.3 vmaxpu=2 enabled=yes"
         )
 
+    def add_source(self, name: str, bus: str, phases: Sequence[int], kv: float, x_ohm: float) -> None:
+        """Add a three-phase voltage source behind a reactance, out of service; kv is line to line."""
+        nodes = ".".join(map(str, phases))
+        self._run(
+            f"New Vsource.{name} bus1={bus}.{nodes} phases={len(phases)} basekv={kv!r} pu=1 angle=0 "
+            f"r1=0 x1={x_ohm!r} r0=0 x0={x_ohm!r} enabled=no"
+        )
+
     def injections(self, names: Sequence[str]) -> Setpoints:
         """Return the setpoints of devices that were added, in this order."""
-        return self._setpoints("Generator", self._dss.Generators.AllNames(), names)
+        return Setpoints(*self._pairs("Generator", self._dss.Generators.AllNames(), names, ("kw", "kvar")))
+
+    def emfs(self, names: Sequence[str]) -> Sources:
+        """Return magnitude and angle of voltage sources that were added, in this order."""
+        return Sources(*self._pairs("Vsource", self._dss.Vsources.AllNames(), names, ("pu", "angle")))
 
     def drawn_by(self, names: Sequence[str]) -> Setpoints:
         """Return the setpoints of loads of the feeder file, in this order; positive when drawn."""
-        return self._setpoints("Load", self._dss.Loads.AllNames(), names)
+        return Setpoints(*self._pairs("Load", self._dss.Loads.AllNames(), names, ("kw", "kvar")))
 
-    def _setpoints(self, element_class: str, existing: Sequence[str], names: Sequence[str]) -> Setpoints:
+    def _pairs(
+        self, element_class: str, existing: Sequence[str], names: Sequence[str], which: tuple[str, str]
+    ) -> tuple[Any, str, list[int], tuple[int, int]]:
         number = {name.lower(): index + 1 for index, name in enumerate(existing)}
         self._dss.Circuit.SetActiveElement(f"{element_class}.{names[0]}")
         properties = [name.lower() for name in self._dss.Element.AllPropertyNames()]
-        p_index, q_index = properties.index("kw") + 1, properties.index("kvar") + 1
-        return Setpoints(self._dss, element_class, [number[n.lower()] for n in names], p_index, q_index)
+        first, second = (properties.index(name) + 1 for name in which)
+        return self._dss, element_class, [number[n.lower()] for n in names], (first, second)
 
     def prepare(self, controls: bool, tolerance: float, max_iterations: int) -> None:
         """Set how it solves, and solve once, so that the list of nodes is final."""
         self._run(f"Set mode=snap controlmode={'static' if controls else 'off'} tolerance={tolerance!r}")
         self._run(f"Set maxiterations={max_iterations} maxcontroliter=100")
         self.solve()
-        self._order = {name.lower(): i for i, name in enumerate(self._dss.Circuit.YNodeOrder())}
+        self._order = self._node_order()
+        self._where: NDArray[np.intp] | None = None
         api = self._dss._api_util
         self._lib, self._ffi, self._ctx = api.lib_unpatched, api.ffi, api.ctx
         self._pointer = self._ffi.new("double *[1]")
@@ -175,10 +218,11 @@ class Solver:
         return tuple(self._order)
 
     def voltages(self) -> NDArray[np.complex128]:
-        """Return the node voltages in V, shape (nodes,): a view that holds until the next solution."""
+        """Return the node voltages in V, shape (nodes,), valid until the next solution."""
         self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
         size = 16 * (len(self._order) + 1)
-        return np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)[1:]
+        found = np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)[1:]
+        return found if self._where is None else found[self._where]
 
     def solve(self) -> None:
         """Solve; raise SolverError where OpenDSS found no solution."""
@@ -188,6 +232,47 @@ class Solver:
             raise SolverError(" ".join(str(error).split())) from error
         if not self._dss.Solution.Converged():
             raise SolverError(f"no solution after {self._dss.Solution.Iterations()} iterations")
+
+    def _node_order(self) -> dict[str, int]:
+        return {name.lower(): i for i, name in enumerate(self._dss.Circuit.YNodeOrder())}
+
+    # --- switching -----------------------------------------------------------------------------------
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the lower-case names of all lines, switches among them."""
+        return tuple(name.lower() for name in self._dss.Lines.AllNames()) if self._dss.Lines.Count() else ()
+
+    def head_bus(self) -> str:
+        """Return the lower-case name of the bus where the feeder is fed."""
+        self._dss.Circuit.SetActiveElement("Vsource.source")
+        return str(self._dss.CktElement.BusNames()[0]).split(".")[0].lower()
+
+    def base_hz(self) -> float:
+        """Return the frequency at which the feeder is solved, Hz."""
+        return float(self._dss.Solution.Frequency())
+
+    def switch_line(self, line: str, closed: bool) -> None:
+        """Open or close all phases of a line. `rearrange` must follow."""
+        self._run(f"{'Close' if closed else 'Open'} Line.{line} 1")
+
+    def switch_sources(self, names: Sequence[str], closed: Sequence[bool]) -> None:
+        """Take voltage sources in or out of service; the feeder's head is called `source`. `rearrange` must follow."""
+        for name, is_in in zip(names, closed, strict=True):
+            self._run(f"Edit Vsource.{name} enabled={'yes' if is_in else 'no'}")
+
+    def rearrange(self) -> NDArray[np.intp]:
+        """Take the switching in; return the number of the connected part (nodes,) in which each node now is."""
+        with suppress(SolverError):  # only the matrix that it built is needed; what cannot be solved shows later
+            self.solve()
+        order = self._node_order()
+        where = np.array([order[name] for name in self._order], dtype=np.intp)
+        self._where = None if (where == np.arange(where.size)).all() else where
+        parts = connected(*self._dss.YMatrix.getYsparse(False))
+        return parts[where]
+
+    def with_controls(self, on: bool) -> None:
+        """Let the feeder's own controls act in solutions from now on, or not."""
+        self._run(f"Set controlmode={'static' if on else 'off'}")
 
     def element_powers(self) -> NDArray[np.complex128]:
         """Return what each of `elements` draws of the network, kW + j kvar, shape (elements,), in one call.
@@ -241,3 +326,18 @@ class Solver:
         for state in states:
             self._dss.Capacitors.States(state)
             self._dss.Capacitors.Next()
+
+
+def connected(values: NDArray[np.complex128], rows: NDArray[np.int32], starts: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Return the number of the connected part (n,) of each row of a sparse matrix: that of its first row."""
+    columns = np.repeat(np.arange(starts.size - 1), np.diff(starts))
+    coupled = np.abs(values) > COUPLED
+    rows, columns = rows[coupled], columns[coupled]
+    parts = np.arange(starts.size - 1)
+    while True:
+        before = parts.copy()
+        np.minimum.at(parts, columns, before[rows])
+        np.minimum.at(parts, rows, before[columns])
+        parts = parts[parts]
+        if np.array_equal(parts, before):
+            return parts

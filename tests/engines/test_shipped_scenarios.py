@@ -26,7 +26,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
 
 
 def run(name: str, out: Path, engine: str, placement: str) -> RunFolder:
-    duration = [SHORT] if name not in ("kind_sky", "kind_opendss", "kind_frequency") else []
+    duration = [SHORT] if name not in ("kind_sky", "kind_opendss", "kind_frequency", "battery_utility") else []
     result = derloop.run(
         SCENARIOS / f"{name}.json", duration, engine=engine, placement=placement, out=out, report=False
     )

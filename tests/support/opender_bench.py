@@ -8,7 +8,9 @@ its own in `tests/oracle/test_against_opender.py`, from the standard's numbers:
 - constant reactive power is not reset by a trip, as the report's eq. 3.8.1-14 has it, and the active-power
   limit is: a device came back above its limit;
 - "not defined" frequency takes precedence over ceasing to energize;
-- a current limit is searched to 1e-4: put exact.
+- a current limit is searched to 1e-4: put exact;
+- active priority cuts Q to table 7's minimum although less would do, raises P to what then fits, and takes category B's
+  minimum for category A, whose settings come after: Q goes down no further than it must.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
 
 from federates.der.inverter import Inverters, Seen, Smart
+from federates.grid.seen import Phases, extremes, voltage
 
 LN10 = math.log(10.0)
 S = 10**9
@@ -76,7 +80,8 @@ def parameters(smart: Smart, q_full_above_p_pu: float = 0.0) -> dict[str, Any]:
     found: dict[str, Any] = {
         **{"NP_P_MAX": kva, "NP_VA_MAX": kva, "NP_P_MAX_CHARGE": kva, "NP_APPARENT_POWER_CHARGE_MAX": kva},
         **{"NP_Q_MAX_INJ": smart.q_injected_max_pu * kva, "NP_Q_MAX_ABS": smart.q_absorbed_max_pu * kva},
-        **{"NP_AC_V_NOM": 240.0, "NP_PHASE": "SINGLE", "NP_INV_DELAY": 0.0, "NP_REACTIVE_SUSCEPTANCE": 0.0},
+        **{"NP_AC_V_NOM": 240.0, "NP_V_MEAS_UNBALANCE": "POS" if smart.voltage == "positive-sequence" else "AVG"},
+        **{"NP_INV_DELAY": 0.0, "NP_REACTIVE_SUSCEPTANCE": 0.0},
         **{"NP_CURRENT_PU": smart.current_max_pu or 1e6, "NP_P_MIN_PU": smart.p_min_pu or 0.0},
         **{"NP_NORMAL_OP_CAT": "CAT_A" if smart.category == "category-a" else "CAT_B"},
         **{"NP_PRIO_OUTSIDE_MIN_Q_REQ": "REACTIVE" if smart.priority == "reactive" else "ACTIVE"},
@@ -135,14 +140,17 @@ def capability(smart: Smart, full: float) -> dict[str, Any]:
     return {"P_Q_INJ_PU": p, "P_Q_ABS_PU": p, "Q_MAX_INJ_PU": q(inj), "Q_MAX_ABS_PU": q(absorb)}
 
 
-def opender(smart: Smart, *, storage: bool = False, step_s: float, q_full_above_p_pu: float = 0.0, **extra: Any) -> Any:
-    """Return one OpenDER device, single-phase, of RATED_KVA."""
+def opender(
+    smart: Smart, *, storage: bool = False, step_s: float, q_full_above_p_pu: float = 0.0, phases: int = 1, **extra: Any
+) -> Any:
+    """Return one OpenDER device of RATED_KVA."""
     import opender as od
 
     logging.disable(logging.CRITICAL)
     od.DER.t_s = step_s
     device = (od.DER_BESS if storage else od.DER_PV)()
-    for name, value in {**parameters(smart, q_full_above_p_pu), **extra}.items():
+    phase = {"NP_PHASE": "SINGLE" if phases == 1 else "THREE"}
+    for name, value in {**phase, **parameters(smart, q_full_above_p_pu), **extra}.items():
         setattr(device.der_file, name, value)
     device.der_file.initialize_NP_Q_CAPABILTY_BY_P_CURVE()
     return device
@@ -155,6 +163,7 @@ def mended() -> Iterator[None]:
     from opender.active_power_support_funcs.p_funcs import DesiredActivePower
     from opender.active_power_support_funcs.p_funcs_bess import DesiredActivePowerBESS
     from opender.auxiliary_funcs.low_pass_filter import LowPassFilter
+    from opender.capability_and_priority import CapabilityPriority
     from opender.operation_status.rt_crit import RideThroughCrit
     from opender.reactive_power_support_funcs.constant_vars import ConstantVARs
     from opender.rt_perf import RideThroughPerf
@@ -166,6 +175,7 @@ def mended() -> Iterator[None]:
         patch.object(ConstantVARs, "reset", _reset_constant_q),
         patch.object(ActivePowerLimit, "reset", _reset_limit),
         patch.object(RideThroughPerf, "i_limit", _exact_limit),
+        patch.object(CapabilityPriority, "calculate_limited_pq", _limited(CapabilityPriority)),
         patch.object(RideThroughCrit, "determine_ride_through_mode", _modes(RideThroughCrit)),
     ):
         yield
@@ -231,6 +241,24 @@ def _exact_limit(self: Any) -> tuple[float, float, complex]:
     return max(-room, min(room, d)), q, 0j
 
 
+def _limited(capability: Any) -> Callable[[Any, float, float], tuple[float, float]]:
+    original = capability.calculate_limited_pq
+
+    def limit(self: Any, p_pu: float, q_pu: float) -> tuple[float, float]:
+        p, q = original(self, p_pu, q_pu)
+        follows_q = self.exec_delay.const_q_mode_enable_exec or self.exec_delay.qv_mode_enable_exec
+        if follows_q and self.der_file.NP_PRIO_OUTSIDE_MIN_Q_REQ == "ACTIVE":
+            s, wanted = self.np_va_max_appl, self.q_limited_by_p_var
+            minimum = 0.25 if wanted < 0.0 and self.der_file.NP_NORMAL_OP_CAT == "CAT_A" else 0.44
+            room = max(math.sqrt(max(s * s - min(abs(self.p_desired_w), s) ** 2, 0.0)), minimum * s)
+            q = math.copysign(min(abs(wanted), room), wanted)
+            p = math.copysign(min(abs(self.p_desired_w), math.sqrt(s * s - q * q)), self.p_desired_w)
+            self.p_limited_w, self.q_limited_var = p, q
+        return p, q
+
+    return limit
+
+
 def _modes(criterion: Any) -> Callable[[Any], None]:
     original = criterion.determine_ride_through_mode
 
@@ -242,6 +270,36 @@ def _modes(criterion: Any) -> Callable[[Any], None]:
     return determine
 
 
+class Voltages(NamedTuple):
+    """What our functions see of a series (k,), pu, and the phases (k, 1) or (k, 3) that OpenDER sees."""
+
+    v: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    phases: np.ndarray
+
+
+def voltages(smart: Smart, v: np.ndarray) -> Voltages:
+    """v: magnitudes (k,) of one phase, or phasors (k, 3) of three, pu."""
+    if v.ndim == 1:
+        return Voltages(v, v, v, v[:, None])
+    phases = Phases(v, np.full(len(v), 3))
+    return Voltages(voltage(phases, smart.voltage), *extremes(phases), v)
+
+
+def change(ours: Inverters, device: Any, after: Smart) -> None:
+    """Give both the numbers of `after`, whose functions are the ones that are on."""
+    for name, mapping in NAMES.items():
+        if (function := getattr(after, name)) is None:
+            continue
+        points = function.points(after.f_nominal_hz)
+        if name == "constant_pf":
+            points["injects"] = np.array([function.injects])
+        ours.adjust(name, **points)
+        for parameter, value in _numbers(name, function, after, mapping):
+            setattr(device.der_file, parameter, value)
+
+
 def side_by_side(
     smart: Smart,
     series: Mapping[str, Any],
@@ -249,25 +307,30 @@ def side_by_side(
     *,
     storage: bool = False,
     q_full_above_p_pu: float = 0.0,
-    device: Any = None,
+    changes: Mapping[int, Smart] = MappingProxyType({}),
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return ours (k, 2) and OpenDER's (k, 2), P and Q in pu of rating, for series v, f, p (k,), pu, Hz, pu.
 
-    p: what is available, or for a storage what is asked for.
+    v: see `voltages`. p: what is available, or for a storage what is asked for. changes: settings from a step on.
     """
-    device = device or opender(smart, storage=storage, step_s=step_s, q_full_above_p_pu=q_full_above_p_pu)
+    at = voltages(smart, series["v"])
+    n_phases = at.phases.shape[1]
+    device = opender(smart, storage=storage, step_s=step_s, q_full_above_p_pu=q_full_above_p_pu, phases=n_phases)
     ours = Inverters(smart, np.array([RATED_KVA]), q_full_above_p_pu=q_full_above_p_pu)
+    full = np.array([RATED_KVA])
     found, theirs, notes = [], [], []
-    for k, (v, f, p) in enumerate(zip(series["v"], series["f"], series["p"], strict=True)):
+    for k, (f, p) in enumerate(zip(series["f"], series["p"], strict=True)):
+        if k in changes:
+            change(ours, device, changes[k])
         asked = {"p_dem_pu": float(p)} if storage else {"p_dc_pu": float(p)}
-        device.update_der_input(v_pu=float(v), f=float(f), theta=0.0, **asked)
+        v_pu, theta = [float(x) for x in np.abs(at.phases[k])], [float(x) for x in np.angle(at.phases[k])]
+        device.update_der_input(v_pu=v_pu, f=float(f), theta=theta, **asked)
         device.run()
         theirs.append((device.p_out_pu, device.q_out_pu))
-        voltage, power = np.array([v]), np.array([p * RATED_KVA])
-        full = np.array([RATED_KVA])
+        power = np.array([p * RATED_KVA])
         band = (-full, full) if storage else (0.0 * full, power)
-        now_ns = round(k * step_s * S)
-        got = ours.step(now_ns, Seen(voltage, voltage, voltage, np.array([f])), power, band)
+        seen = Seen(at.v[k : k + 1], at.low[k : k + 1], at.high[k : k + 1], np.array([f]))
+        got = ours.step(round(k * step_s * S), seen, power, band)
         found.append((got[0][0] / RATED_KVA, got[1][0] / RATED_KVA))
         funcs = device.activepowerfunc
         droop = bool(funcs.pf_uf_active or funcs.pf_of_active)

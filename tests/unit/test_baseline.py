@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from federates.control.baseline import reduction_kwh, ten_of_ten
+from federates.control.baseline import ten_of_ten
 
 HOURS = np.arange(24.0)
 
@@ -36,16 +36,6 @@ def test_adjustment_stays_between_80_and_120_percent(drawn: float, factor: float
 def test_customer_who_never_draws_before_noon_is_not_adjusted() -> None:
     found = ten_of_ten(np.zeros((10, 24)), np.ones(24), begin=16, per_hour=1)
     assert found.factor == 1.0
-
-
-def test_reduction_is_the_baseline_less_what_was_drawn() -> None:
-    days = np.full((10, 96), 100.0)
-    today = np.full(96, 100.0)
-    today[64:72] = 40.0  # two hours
-    today[72:76] = 130.0  # one hour of rebound
-    found = ten_of_ten(days, today, begin=64, per_hour=4)
-    assert reduction_kwh(found, today, 64, 72, 4) == pytest.approx(120.0)
-    assert reduction_kwh(found, today, 72, 76, 4) == pytest.approx(-30.0)
 
 
 def test_fewer_than_ten_days_are_refused() -> None:

@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose
 from pydantic import ValidationError
 
 from derloop.kind import PlaceError
-from federates.der.chp import ChpGroup, ChpSettings, Efficiency
+from federates.der.chp import KIND, ChpGroup, ChpSettings
+from federates.der.engine import Efficiency
 
 QUARTER = 15 * MINUTE
 PLAIN = {
@@ -183,7 +184,8 @@ def test_energy_is_neither_made_nor_lost(
         assert -1e-9 <= o["stored_kwh"] <= 100.0 + 1e-9
         used = o["used_kw"] + o["chiller_kw"] + o["dumped_kw"] + o["loss_kw"]
         stored_kwh += (o["heat_kw"] + o["boiler_kw"] - used) / 4.0
-        fuel_kwh += (o["fuel_kw"] + o["boiler_kw"] / 0.9) / 4.0
+        assert o["boiler_kw"] == pytest.approx(0.9 * o["boiler_fuel_kw"], abs=1e-9)
+        fuel_kwh += (o["fuel_kw"] + o["boiler_fuel_kw"]) / 4.0
 
 
 def test_loss_is_its_share_of_what_is_stored() -> None:
@@ -215,8 +217,50 @@ def test_forty_plants_do_what_each_of_them_does_alone() -> None:
 
 
 def test_power_factor_injects_reactive_power_within_the_rating() -> None:
-    out = stepped(group(pf=0.8, **COMMANDED), p_set_kw=1e6)
+    smart = {"constant_pf": {"pf": 0.8, "reactive": "injected"}, "q_injected_max_pu": 0.6}
+    out = stepped(group(smart=smart, **COMMANDED), p_set_kw=1e6)
     assert (out["p_kw"][0], out["q_kvar"][0]) == (pytest.approx(80.0), pytest.approx(60.0))
+
+
+def test_engine_that_rests_gives_no_reactive_power() -> None:
+    plant = group(smart={"volt_var": "category-b"}, **COMMANDED)
+    assert stepped(plant, p_set_kw=80.0, v_pu=0.95)["q_kvar"][0] == pytest.approx(22.0)  # half of 0.44 pu
+    assert stepped(plant, QUARTER, p_set_kw=0.0, v_pu=0.95)["q_kvar"][0] == 0.0
+
+
+def test_frequency_droop_moves_an_engine_within_its_ramp_and_least_load() -> None:
+    smart = {"frequency_droop": {"k_over": 0.05, "response_s": 0.2}}
+    plant = group(step_ns=MINUTE, ramp_pu_per_min=0.2, smart=smart, **COMMANDED)
+    p_kw = [stepped(plant, k * MINUTE, p_set_kw=100.0, f_hz=60.0)["p_kw"][0] for k in range(5)]
+    assert p_kw == pytest.approx([20.0, 40.0, 60.0, 80.0, 100.0])
+    # 0.9 Hz beyond the dead band asks for 100 - 100 * 0.9 / 3 = 70 kW, a ramp of 20 kW a minute
+    out = [stepped(plant, k * MINUTE, p_set_kw=100.0, f_hz=60.936) for k in range(5, 8)]
+    assert [o["p_kw"][0] for o in out] == pytest.approx([80.0, 70.0, 70.0], abs=1e-6)
+    out = [stepped(plant, k * MINUTE, p_set_kw=100.0, f_hz=63.0) for k in range(8, 12)]
+    assert [o["p_kw"][0] for o in out] == pytest.approx([50.0] * 4, abs=1e-6)
+    assert out[-1]["fuel_kw"][0] == pytest.approx(50.0 / 0.34)
+
+
+def test_engine_that_the_grid_throws_off_stops_and_starts_anew() -> None:
+    smart = {"voltage_trip": {}, "enter_service": {"delay_s": 300, "ramp_s": 300}}
+    plant = group(step_ns=MINUTE, smart=smart, start_fuel_kwh=5.0, **COMMANDED)
+    v_pu = [1.0] * 10 + [0.3] * 3 + [1.0] * 20
+    seen = [{"v_pu": v, "v_low_pu": v, "v_high_pu": v, "f_hz": 60.0} for v in v_pu]
+    out = [stepped(plant, k * MINUTE, p_set_kw=80.0, **s) for k, s in enumerate(seen)]
+    ran = [bool(o["on"][0]) for o in out]
+    assert ran[9]
+    assert not any(ran[12:17])
+    assert [o["fuel_kw"][0] for o, on in zip(out, ran, strict=True) if not on] == [0.0] * ran.count(False)
+    back = ran.index(True, 12)
+    assert 17 <= back <= 18  # 300 s after the voltage came back
+    p_kw = [o["p_kw"][0] for o in out[back : back + 5]]
+    assert p_kw == pytest.approx([20.0, 40.0, 60.0, 80.0, 80.0])  # 100 kW in 300 s
+    assert out[-1]["starts"][0] == out[8]["starts"][0] + 1.0
+
+
+def test_plants_can_be_realised_in_several_ways() -> None:
+    assert KIND.is_der
+    assert group().inverters.rated_kva.tolist() == [100.0]
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import pytest
 from fleets import DAY, HOUR, S, context, listed, places, stepped
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose
 from pydantic import ValidationError
 
 from derloop.kind import Context
-from federates.der.ev import EvFleet, EvSettings, draw_visits
+from federates.der.ev import KIND, EvFleet, EvSettings, terminals
+from federates.der.visits import draw_visits
 
 QUARTER = 900 * S
 PLAIN = {"rated_kva": 8.0, "car_kw_per_phase": 6.0, "battery_kwh": 50.0, "target_soc_pu": 0.8, "need_kwh": 12.0}
@@ -106,6 +108,8 @@ def test_visit_shorter_than_a_step_lacks_all_that_it_needs() -> None:
         ("671.1", 3, 5.0, -5.0),
         ("671", 3, 22.0, -18.0),
         ("671", 1, 22.0, -6.0),
+        ("671", 1, 11.0, -11.0 / 3.0),
+        ("671", 2, 11.0, -22.0 / 3.0),
         ("671", 3, 11.0, -11.0),
     ],
 )
@@ -193,12 +197,60 @@ def test_energy_is_neither_made_nor_lost_and_a_need_that_can_be_met_is_met(
         assert out["soc_pu"] * 50.0 == pytest.approx(stored_kwh, abs=1e-9)
         assert out["p_min_kw"] - 1e-12 <= out["p_kw"] <= out["p_max_kw"] + 1e-12
         assert abs(out["p_kw"]) <= 6.0
+        assert out["stored_kwh"] == pytest.approx(stored_kwh, abs=1e-9)
         injected, charged = max(out["p_kw"], 0.0), max(-out["p_kw"], 0.0)
         lost = injected * (1 / discharge - 1) + charged * (1 - charge)
+        assert out["loss_kw"] == pytest.approx(lost, abs=1e-9)
         stored_kwh += charged - injected - lost
     end = {port: float(v[0]) for port, v in stepped(cars, 30 * HOUR).items()}
     assert end["shortfall_kwh"] == pytest.approx(max(need - 72.0 * charge, 0.0), abs=1e-8)
     assert stored_kwh >= min(40.0, 40.0 - need + 72.0 * charge) - 1e-8
+
+
+def test_over_days_energy_is_stored_lost_or_driven() -> None:
+    fleet: dict[str, Any] = {"at": {"count": 30, "on": ["671"]}, "mode": "v2g", "need_kwh": [2.0, 20.0]}
+    cars = car(QUARTER, **fleet, smart={"volt_var": "category-b", "frequency_droop": {}})
+    first_kwh, taken_kwh = cars.start()["stored_kwh"].copy(), np.zeros(30)
+    for k in range(192):
+        out = stepped(cars, k * QUARTER, p_set_kw=6.0 * np.sin(k), v_pu=0.97, f_hz=60.0 + 0.2 * np.cos(k))
+        assert_allclose(out["stored_kwh"], first_kwh - taken_kwh - out["driven_kwh"], rtol=0, atol=1e-9)
+        assert out["loss_kw"].min() >= 0.0
+        taken_kwh = taken_kwh + (out["p_kw"] + out["loss_kw"]) / 4.0
+    assert out["driven_kwh"].min() > 0.0
+
+
+def test_frequency_droop_lets_cars_that_may_wait_help() -> None:
+    cars = car(mode="v2g", smart={"frequency_droop": {"k_under": 0.05, "response_s": 0.2}}, **EVEN)
+    assert stepped(cars, 18 * HOUR, f_hz=60.0)["p_kw"][0] == 0.0
+    # 8 kVA at 0.3 Hz beyond the dead band: 8 * 0.3 / (60 * 0.05)
+    assert stepped(cars, 19 * HOUR, f_hz=60.0 - 0.036 - 0.3)["p_kw"][0] == pytest.approx(0.8, abs=1e-3)
+    assert stepped(cars, 12 * HOUR + 24 * HOUR, f_hz=59.0)["p_kw"][0] == 0.0  # gone
+
+
+def test_car_out_of_service_neither_charges_nor_discharges() -> None:
+    out = night(car(smart={"permit_service": False}))
+    assert set(out["p_kw"]) == {0.0}
+    assert out["shortfall_kwh"][-1] == 12.0
+
+
+def test_car_loads_the_phases_that_it_has_and_the_next_car_the_next_ones() -> None:
+    at = [{"bus": "671", "rated_kva": 11.0}] * 4
+
+    def phases(car_phases: int) -> list[tuple[int, ...]]:
+        made = EvSettings.model_validate({**PLAIN, "at": at, "car_phases": car_phases})
+        return [t.phases for t in terminals(made, there())]
+
+    assert phases(1) == [(1,), (2,), (3,), (1,)]
+    assert phases(2) == [(1, 2), (2, 3), (1, 3), (1, 2)]
+    assert phases(3) == [(1, 2, 3)] * 4
+
+
+def test_cars_can_be_realised_in_several_ways() -> None:
+    assert KIND.is_der
+    cars = car(mode="v2g", reserve_soc_pu=0.4, soc_max_pu=0.9)
+    assert (cars.storage.soc_min_pu, cars.storage.soc_max_pu) == (0.4, 0.9)
+    assert cars.storage.energy_kwh.tolist() == [50.0]
+    assert car(mode="v1g").storage.soc_min_pu == 1.0  # nothing is to be taken out
 
 
 def test_second_step_for_an_instant_starts_from_the_last_instant() -> None:

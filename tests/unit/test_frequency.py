@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 from pydantic import ValidationError
 
 from derloop.kind import PlaceError
+from federates.der.inverter import Inverters, Smart
 from federates.grid.frequency import Frequency, FrequencySettings, System, SystemModel
 
 MODEL: dict[str, Any] = {"base_mw": 1000.0, "inertia_s": 5.0, "damping_pu": 1.0, "droop_pu": 0.05, "reserve_pu": 1.0}
@@ -152,7 +153,11 @@ def test_trace_is_the_frequency_for_all_fleets_named(tmp_path: Path) -> None:
     )
     out = one.step(5 * S, {})
     assert out["f_hz"].tolist() == pytest.approx([49.9])
-    assert out["cars.f_hz"].tolist() == pytest.approx([49.9, 49.9])
+    assert out["cars.f_hz"].tolist() == pytest.approx([49.9])  # one for all of them: what `Inverters` read
+    assert (
+        one.interface.outputs["cars.f_hz"]
+        == Inverters(Smart(frequency_droop={}), np.ones(2)).ports(("c0", "c1"))["f_hz"]
+    )
     assert one.start()["f_hz"].tolist() == [50.0]
 
 

@@ -12,7 +12,10 @@ from numpy.testing import assert_allclose
 from pydantic import ValidationError
 
 from derloop.kind import PlaceError
-from federates.der.heat_pump import Buildings, HeatPumpFleet, HeatPumpSettings, terminals
+from federates.der.heat_network import HeatNetworks
+from federates.der.heat_pump import HeatPumpSettings, terminals
+from federates.der.heat_pump import fleet as heat_pumps
+from federates.der.thermostatic import ThermostaticFleet
 
 PLAIN = {
     "rated_kva": 3.0,
@@ -27,22 +30,22 @@ MASS = {"capacity_kwh_per_k": 8.0, "resistance_k_per_kw": 0.5}
 
 def fleet(
     count: int = 1, step_ns: int = MINUTE, at: Any = None, folder: Path | None = None, **settings: Any
-) -> HeatPumpFleet:
+) -> ThermostaticFleet:
     there = places(count) if at is None else at
     where = {} if folder is None else {"folder": folder}
     made = HeatPumpSettings.model_validate({"at": there, **PLAIN, **settings})
-    return HeatPumpFleet(made, context(step_ns, **where))
+    return heat_pumps(made, context(step_ns, **where))
 
 
 def test_house_without_heat_cools_with_its_time_constant() -> None:
-    house = Buildings(np.array([[6.0]]), np.array([0.2]), np.zeros(1))
+    house = HeatNetworks(np.array([[6.0]]), np.array([0.2]), np.zeros(1))
     inside, mean = house.after(np.array([[20.0]]), np.array([0.0]), 1.0)
     assert inside[0, 0] == pytest.approx(19.344322, abs=1e-6)  # 20 exp(-1 / 30)
     assert mean[0, 0] == pytest.approx(19.670340, abs=1e-6)  # 20 * 30 (1 - exp(-1 / 30))
 
 
 def test_second_order_house_follows_its_differential_equations() -> None:
-    house = Buildings(np.array([[1.0, 8.0]]), np.array([0.25]), np.array([2.0]))
+    house = HeatNetworks(np.array([[1.0, 8.0]]), np.array([0.25]), np.array([2.0]))
     inside, mean = house.after(np.array([[20.0, 22.0]]), np.array([5.0]), 2.0)
 
     def slope(x: np.ndarray) -> np.ndarray:
@@ -59,7 +62,7 @@ def test_second_order_house_follows_its_differential_equations() -> None:
 
 
 def test_temperatures_do_not_depend_on_the_step() -> None:
-    house = Buildings(np.array([[1.0, 8.0]]), np.array([0.25]), np.array([2.0]))
+    house = HeatNetworks(np.array([[1.0, 8.0]]), np.array([0.25]), np.array([2.0]))
     once, _ = house.after(np.array([[20.0, 22.0]]), np.array([5.0]), 2.0)
     many = np.array([[20.0, 22.0]])
     for _ in range(7200):
@@ -142,6 +145,8 @@ def test_a_control_shifts_the_setpoints_of_a_fleet_that_responds() -> None:
     assert houses.interface.inputs["shift_k"].unit == "K"
     stepped(houses)
     assert stepped(houses, MINUTE, shift_k=-3.0)["on"].sum() == 0.0
+    for k in range(2, 10):
+        stepped(houses, k * MINUTE, shift_k=-3.0)
     assert stepped(houses, 10 * MINUTE, shift_k=3.0)["on"].sum() == 50.0
     assert "shift_k" not in fleet().interface.inputs
 
@@ -161,7 +166,7 @@ def test_heat_is_neither_made_nor_lost(outside_c: float, mass: Any, duty: str, m
     before = stepped(houses)
     for k in range(1, 20):
         now = stepped(houses, k * minutes * MINUTE)
-        flowed_kw = before["heat_kw"] + before["gain_kw"] - now["loss_kw"]
+        flowed_kw = before["heat_kw"] + before["gain_kw"] - before["loss_kw"]
         assert_allclose(now["stored_kwh"], before["stored_kwh"] + flowed_kw * minutes / 60.0, rtol=1e-12, atol=1e-9)
         before = now
 
@@ -179,9 +184,9 @@ def test_forty_buildings_are_like_one_that_is_repeated() -> None:
     houses = fleet(40, outside_c=3.0, mass=MASS, setpoint_c=21.0)
     for k in range(60):
         out = stepped(houses, k * MINUTE)
-    alone = Buildings(np.array([[6.0, 8.0]]), np.array([0.2]), np.array([2.0]))
+    alone = HeatNetworks(np.array([[6.0, 8.0]]), np.array([0.2]), np.array([2.0]))
     inside = np.repeat(out["inside_c"][:, None], 2, axis=1)
-    many = Buildings(np.tile([6.0, 8.0], (40, 1)), np.full(40, 0.2), np.full(40, 2.0)).after(
+    many = HeatNetworks(np.tile([6.0, 8.0], (40, 1)), np.full(40, 0.2), np.full(40, 2.0)).after(
         inside, out["heat_kw"], 0.5
     )
     for i in range(40):
@@ -204,6 +209,9 @@ def test_buildings_draw_from_the_feeder() -> None:
         ({"deadband_k": 0}, "deadband_k"),
         ({"setpoint_c": [24, 20]}, "24 is more than 20"),
         ({"duty": "both"}, "heating"),
+        ({"setpoint_c": 60}, "60 to 60 is not allowed: 5 to 40 degC"),
+        ({"supply_c": 20}, "supply_c 20 must be above the highest setpoint in heating"),
+        ({"supply_c": 25, "duty": "cooling"}, "supply_c 25 must be below the lowest setpoint in cooling"),
         ({"events": [{"begins_s": 5, "lasts_s": 0, "shift_k": 1}]}, "lasts_s"),
     ],
 )

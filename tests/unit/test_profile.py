@@ -3,9 +3,11 @@
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 
 from derloop.kind import Context
 from federates.der.profile import ProfileColumn, ProfileError, read_profile
@@ -89,7 +91,7 @@ def test_lines_are_counted_with_their_comments(tmp_path: Path) -> None:
     ("text", "why", "path"),
     [
         ("time_s,x_p\n0,1\n", "has no column 'x_pu'; did you mean 'x_p'?", ("column",)),
-        ("time,x_pu\n0,1\n", "has no column 'time_s'; did you mean 'time'?", ("file",)),
+        ("tim_s,x_pu\n0,1\n", "has no column 'time_s'; did you mean 'tim_s'?", ("file",)),
         ("time_s,x_pu,x_pu\n0,1,1\n", "has the column 'x_pu' 2 times", ("column",)),
         ("time_s,x_pu\n", "has no rows", ("file",)),
         ("", "has no rows", ("file",)),
@@ -132,3 +134,153 @@ def test_link_inside_the_folder_is_followed(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "p.csv")
     profile = read_profile(ProfileColumn(file="link.csv", column="x_pu"), context(tmp_path), STEP_NS)
     assert profile.at(0) == 1.0
+
+
+# --- gaps --------------------------------------------------------------------------------------------
+
+QUARTERS = [f"{900 * k},{k}" for k in range(12)]
+
+
+def test_rows_that_are_missing_are_refused(tmp_path: Path) -> None:
+    rows = [row for k, row in enumerate(QUARTERS) if k not in (3, 4)]
+    error = refusal(tmp_path, "time_s,x_pu\n" + "\n".join(rows) + "\n")
+    assert "line 5: nothing for 2700 s after 1800; allowed is 900 s between rows" in str(error)
+    assert error.path == ("file",)
+
+
+def test_longest_gap_allows_and_refuses(tmp_path: Path) -> None:
+    rows = [row for k, row in enumerate(QUARTERS) if k != 3]
+    (tmp_path / "p.csv").write_text("time_s,x_pu\n" + "\n".join(rows) + "\n")
+    column = ProfileColumn(file="p.csv", column="x_pu", longest_gap_s=1800)
+    assert read_profile(column, context(tmp_path), STEP_NS).at(2700 * 10**9) == 3.0
+    with pytest.raises(ProfileError, match="nothing for 1800 s after 1800; allowed is 1000 s") as error:
+        read_profile(column.model_copy(update={"longest_gap_s": 1000.0}), context(tmp_path), STEP_NS)
+    assert error.value.path == ("longest_gap_s",)
+
+
+def test_rows_drawn_by_hand_have_no_interval_and_so_no_gap(tmp_path: Path) -> None:
+    column = written(tmp_path, "time_s,x_pu\n0,0\n600,1\n1200,1\n5000,2\n9000,0\n")
+    assert read_profile(column, context(tmp_path), STEP_NS).at(5000 * 10**9) == 2.0
+
+
+# --- timestamps and time zones -----------------------------------------------------------------------
+
+PACIFIC = ZoneInfo("America/Los_Angeles")
+
+
+def on(folder: Path, day: datetime, hours: float) -> Context:
+    return Context("load", folder, day, STEP_NS, round(hours * 3600) * 10**9, 1)
+
+
+def stamped(folder: Path, stamps: list[str], **more: Any) -> ProfileColumn:
+    rows = [f"{stamp},{k}" for k, stamp in enumerate(stamps)]
+    (folder / "p.csv").write_text("time,x_pu\n" + "\n".join(rows) + "\n")
+    return ProfileColumn(file="p.csv", column="x_pu", **more)
+
+
+SPRING = datetime(2025, 3, 9, tzinfo=PACIFIC)
+AUTUMN = datetime(2025, 11, 2, tzinfo=PACIFIC)
+
+
+def test_timestamps_are_instants_whatever_their_offset(tmp_path: Path) -> None:
+    stamps = [
+        "2025-03-09T00:00:00-08:00",
+        "2025-03-09T09:00:00Z",
+        "2025-03-09T03:00:00-07:00",
+        "2025-03-09 12:00+01:00",
+    ]
+    profile = read_profile(stamped(tmp_path, stamps), on(tmp_path, SPRING, 3), STEP_NS)
+    assert [profile.at(h * 3600 * 10**9) for h in (0, 1, 2, 3)] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_clock_of_a_zone_in_spring_has_twenty_three_hours(tmp_path: Path) -> None:
+    stamps = [f"2025-03-09 {h:02d}:00" for h in range(24) if h != 2] + ["2025-03-10 00:00"]
+    column = stamped(tmp_path, stamps, time_zone="America/Los_Angeles")
+    profile = read_profile(column, on(tmp_path, SPRING, 23), STEP_NS)
+    assert [profile.at(h * 3600 * 10**9) for h in (0, 1, 2, 22)] == [0.0, 1.0, 2.0, 22.0]
+    with pytest.raises(ProfileError, match=r"covers 00:00:00 to 23:00:00, but the run needs 00:00:00 to 23:59:00"):
+        read_profile(column, on(tmp_path, SPRING, 24), STEP_NS)
+
+
+def test_hour_that_was_never_shown_is_refused(tmp_path: Path) -> None:
+    stamps = [f"2025-03-09 {h:02d}:00" for h in range(24)]
+    with pytest.raises(ProfileError, match=r"line 4: '2025-03-09 02:00' was never shown .*2025-03-09T03:00:00-07:00"):
+        read_profile(stamped(tmp_path, stamps, time_zone="America/Los_Angeles"), on(tmp_path, SPRING, 2), STEP_NS)
+
+
+def test_hour_that_was_shown_twice_is_refused_without_offset(tmp_path: Path) -> None:
+    stamps = ["2025-11-02 00:00", "2025-11-02 01:00", "2025-11-02 02:00"]
+    allowed = "allowed is 2025-11-02T01:00:00-07:00 or 2025-11-02T01:00:00-08:00"
+    with pytest.raises(ProfileError, match=f"line 3: '2025-11-02 01:00' was shown twice by .*; {allowed}"):
+        read_profile(stamped(tmp_path, stamps, time_zone="America/Los_Angeles"), on(tmp_path, AUTUMN, 2), STEP_NS)
+
+
+def test_hour_that_was_shown_twice_is_two_hours_with_offsets(tmp_path: Path) -> None:
+    stamps = ["2025-11-02T00:00-07:00", "2025-11-02T01:00-07:00", "2025-11-02T01:00-08:00", "2025-11-02T02:00-08:00"]
+    column = stamped(tmp_path, stamps, time_zone="America/Los_Angeles")
+    profile = read_profile(column, on(tmp_path, AUTUMN, 3), STEP_NS)
+    assert [profile.at(h * 3600 * 10**9) for h in (0, 1, 2, 3)] == [0.0, 1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "zone", "why"),
+    [
+        (
+            ["2025-03-09T00:00:00"],
+            None,
+            "line 2: '2025-03-09T00:00:00' says neither an offset from UTC nor a time zone",
+        ),
+        (
+            ["2025-03-09T00:00:00-07:00"],
+            "America/Los_Angeles",
+            "another offset .* allowed is 2025-03-08T23:00:00-08:00",
+        ),
+        (["0"], None, "line 2: '0' is no timestamp; allowed is ISO 8601"),
+        (["NaT"], None, "line 2: 'NaT' is no timestamp"),
+        (
+            ["2025-03-09T01:00Z", "2025-03-09T00:00Z"],
+            None,
+            "line 3: time must rise .*T00:00Z follows .*T01:00Z",
+        ),
+        (["2025-03-09T00:00Z", "2025-03-09T23:00Z"], None, "covers -08:00:00 to 15:00:00, but the run needs"),
+    ],
+)
+def test_timestamp_that_does_not_fit_is_refused(tmp_path: Path, stamps: list[str], zone: str | None, why: str) -> None:
+    with pytest.raises(ProfileError, match=why) as error:
+        read_profile(stamped(tmp_path, stamps, time_zone=zone), on(tmp_path, SPRING, 23), STEP_NS)
+    assert error.value.path == ("file",)
+
+
+def test_time_zone_is_for_timestamps_alone(tmp_path: Path) -> None:
+    written(tmp_path, "time_s,x_pu\n0,1\n86400,1\n")
+    column = ProfileColumn(file="p.csv", column="x_pu", time_zone="Europe/Berlin")
+    with pytest.raises(ProfileError, match="the rows have no timestamps") as error:
+        read_profile(column, context(tmp_path), STEP_NS)
+    assert error.value.path == ("time_zone",)
+
+
+def test_time_zone_that_is_not_is_refused() -> None:
+    with pytest.raises(ValidationError, match="such as 'Europe/Berlin'"):
+        ProfileColumn(file="p.csv", column="x_pu", time_zone="Europe/Berln")
+
+
+def test_file_with_both_sorts_of_time_is_refused(tmp_path: Path) -> None:
+    assert "both columns 'time_s' and 'time'" in str(refusal(tmp_path, "time_s,time,x_pu\n0,2025-07-15T00:00Z,1\n"))
+
+
+@pytest.mark.parametrize(
+    ("day", "hours", "shown"),
+    [(SPRING, 23, [0, 1, 3, 4, 23]), (AUTUMN, 25, [0, 1, 1, 2, 21])],
+)
+def test_shape_of_a_day_follows_the_clock(tmp_path: Path, day: datetime, hours: int, shown: list[float]) -> None:
+    """24 hours of shape are a whole day of 23 hours, in which one is skipped, and of 25, in which one comes twice."""
+    column = written(tmp_path, "time_s,x_pu\n0,0\n86400,24\n")
+    profile = read_profile(column, on(tmp_path, day, hours), STEP_NS)
+    assert [profile.at(h * 3600 * 10**9) for h in (0, 1, 2, 3, 22)] == pytest.approx(shown)
+    assert profile.at((hours * 3600 - 60) * 10**9) == pytest.approx(24 - 1 / 60)
+
+
+def test_shape_must_reach_what_the_clock_showed_before_it_was_set_back(tmp_path: Path) -> None:
+    column = written(tmp_path, "time_s,x_pu\n0,0\n5000,1\n")
+    with pytest.raises(ProfileError, match="the run needs 00:00:00 to 01:59:00"):
+        read_profile(column, on(tmp_path, AUTUMN, 2.1), STEP_NS)

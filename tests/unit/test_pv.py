@@ -170,3 +170,70 @@ def test_kind_is_a_der_that_meets_the_feeder() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         fleet(**wrong)
+
+
+# --- arrays with planes ------------------------------------------------------------------------------
+
+NOON = {"sun_zenith_deg": 30.0, "sun_azimuth_deg": 180.0, "dni_extra_wm2": 1330.0, "air_c": 25.0, "wind_m_per_s": 2.0}
+
+
+def lit(pv: PvFleet, ghi: float = 850.0, dni: float = 900.0, dhi: float = 70.0, **more: float) -> dict[str, np.ndarray]:
+    n = pv.interface.outputs["p_kw"].size
+    here = {"v_pu": 1.0, "ghi_wm2": ghi, "dni_wm2": dni, "dhi_wm2": dhi}
+    inputs = {name: np.full(n, value) for name, value in here.items()}
+    return dict(pv.step(0, inputs | {name: np.array([value]) for name, value in {**NOON, **more}.items()}))
+
+
+def test_array_that_faces_the_sun_has_the_most_light() -> None:
+    places = [{"bus": "671.1", "tilt_deg": tilt} for tilt in (0.0, 15.0, 30.0, 45.0, 90.0)]
+    poa = lit(fleet(places, plane={"tilt_deg": 10}))["poa_wm2"]
+    assert poa.argmax() == 2
+    up = np.cos(np.pi / 6)
+    sky = 70.0 * (430.0 / 1330.0 * (1 + up) / 2 + 900.0 / 1330.0 / up)
+    assert poa[2] == pytest.approx(900.0 + sky + 850.0 * 0.25 * (1 - up) / 2)
+
+
+def test_wind_cools_the_cells_and_so_gives_power() -> None:
+    pv = fleet(plane={"tilt_deg": 30}, cell={"model": "faiman"}, temperature_coefficient_per_k=-0.0035)
+    still, windy = lit(pv, wind_m_per_s=0.0), lit(pv, wind_m_per_s=10.0)
+    assert still["cell_c"][0] == pytest.approx(25.0 + still["poa_wm2"][0] / 25.0)
+    assert windy["cell_c"][0] == pytest.approx(25.0 + still["poa_wm2"][0] / (25.0 + 68.4))
+    assert windy["p_kw"][0] > 1.05 * still["p_kw"][0]
+
+
+def test_cells_are_by_noct_where_no_model_is_named() -> None:
+    out = lit(fleet(plane={"tilt_deg": 0}, noct_c=45.0), air_c=10.0)
+    assert out["cell_c"][0] == pytest.approx(10.0 + out["poa_wm2"][0] * 25.0 / 800.0)
+
+
+def test_angles_of_a_fleet_are_drawn_and_those_of_a_place_are_its_own() -> None:
+    places = [{"bus": "671.1"}] * 30 + [{"bus": "671.1", "tilt_deg": 30, "azimuth_deg": 180}]
+    drawn = lit(fleet(places, plane={"tilt_deg": [0, 60], "azimuth_deg": [90, 270]}))["poa_wm2"]
+    alone = lit(fleet(plane={"tilt_deg": 30}))["poa_wm2"]
+    assert drawn[-1] == alone[0]
+    assert len(set(drawn.tolist())) == 31
+    again = lit(fleet(places, plane={"tilt_deg": [0, 60], "azimuth_deg": [90, 270]}))["poa_wm2"]
+    assert_array_equal(drawn, again)
+
+
+def test_fleet_with_planes_sees_sun_sky_and_air() -> None:
+    interface = fleet(plane={"tilt_deg": 30}).interface
+    assert set(interface.inputs) == {"v_pu", "ghi_wm2", "dni_wm2", "dhi_wm2", *NOON}
+    assert {"poa_wm2", "cell_c"} <= set(interface.outputs)
+    assert "irradiance_wm2" not in interface.inputs
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"at": [{"bus": "671.1", "tilt_deg": 30}]}, "plane is missing: place 0"),
+        ({"cell": {"model": "sapm"}}, "cell needs plane"),
+        ({"plane": {"tilt_deg": 30}, "cell": {"model": "sapm", "mounting": "car"}}, "open-rack-glass-glass"),
+        ({"plane": {"azimuth_deg": 180}}, "tilt_deg"),
+        ({"plane": {"tilt_deg": 30}, "ambient_c": 20}, "ambient_c is only without plane"),
+        ({"plane": {"tilt_deg": 30}, "cell": {"model": "faiman"}, "noct_c": 47}, "noct_c is only without cell"),
+    ],
+)
+def test_planes_that_cannot_be_are_refused(wrong: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        PvSettings.model_validate({"at": [{"bus": "671.1"}], "rated_kva": 5, **wrong})

@@ -44,6 +44,7 @@ def problems(name: str, federate: str, **changes: Any) -> dict[str, str]:
             "at/0/visits/0",
             "departs_h 8 is not after arrives_h 9",
         ),
+        ("kind_ev", "depot", {"target_soc_pu": 0.2}, "", "not in the order reserve_soc_pu <= target_soc_pu"),
         ("kind_heat_pump", "homes", {"deadband_k": 0}, "deadband_k", "greater than 0"),
         ("kind_heat_pump", "homes", {"outside_c": {"file": "no.csv", "column": "t"}}, "outside_c/file", "is no file"),
         ("kind_water_heater", "tanks", {"volume_l": -1}, "volume_l", "must be more than 0"),
@@ -51,7 +52,34 @@ def problems(name: str, federate: str, **changes: Any) -> dict[str, str]:
         ("kind_industrial", "plants", {"share": 2}, "share", "2 is not allowed: 0 to 1 pu"),
         ("kind_chp", "scheduled", {"efficiency": {"load_pu": [1, 0.5, 0.2]}}, "efficiency", "must rise"),
         ("kind_chp", "scheduled", {"min_load_pu": 0}, "min_load_pu", "greater than 0"),
+        ("kind_chp", "trigeneration", {"store_initial_pu": 1.2}, "store_initial_pu", "less than or equal to 1"),
+        ("kind_chp", "trigeneration", {"start_below_pu": 0.95}, "start_below_pu", "must be less than stop_above_pu"),
+        ("kind_heat_pump", "homes", {"setpoint_c": 60}, "setpoint_c", "5 to 40 degC"),
+        ("kind_water_heater", "tanks", {"setpoint_c": 99}, "setpoint_c", "20 to 96.5 degC"),
         ("kind_zip_load", "drives", {"p_zip_pu": [1, 1, 1]}, "p_zip_pu", "must add up to 1"),
+        (
+            "kind_battery",
+            "storage",
+            {"soc_initial_pu": 0.05},
+            "soc_initial_pu",
+            "soc_initial_pu 0.05 is outside the window",
+        ),
+        (
+            "kind_battery",
+            "storage",
+            {"reserve_soc_pu": 0.05},
+            "reserve_soc_pu",
+            "reserve_soc_pu 0.05 is outside the window",
+        ),
+        ("kind_battery", "storage", {"charge_efficiency_pu": 1.2}, "charge_efficiency_pu", "less than or equal to 1"),
+        (
+            "battery_time_of_use",
+            "homes",
+            {"time_of_use": {"periods": [{"from_h": h, "to_h": h + 2, "action": "charge"} for h in (1, 2)]}},
+            "time_of_use/periods",
+            "periods must not overlap: 0 and 1 both have 2 to 3 h",
+        ),
+        ("battery_self_consumption", "storage", {"site": {"draws": ["home.p_kw"]}}, "site/draws/0", "has 1 elements"),
         ("kind_frequency", "system", {"over": ["turbine"]}, "over/0", "did you mean 'turbines'?"),
     ],
 )
@@ -62,6 +90,41 @@ def test_problem_is_named_where_it_stands(
     where = f"/federates/{federate}/{pointer}".rstrip("/")
     assert where in found
     assert what in found[where]
+
+
+@pytest.mark.parametrize(
+    ("name", "federate", "changes", "pointer", "what"),
+    [
+        (
+            *("kind_ev_v1g", "cars", {"mode": "uncontrolled"}, "/federates/vpp/members/0"),
+            "'cars' does not take p_set_kw, as it is set; it takes nothing",
+        ),
+        (
+            *("kind_chp_commanded", "plant", {"mode": "heat-led"}, "/federates/dispatch/signals/plant.p_set_kw"),
+            "'plant' does not take p_set_kw",
+        ),
+        (
+            *("kind_demand_response", "tanks", {"responds": False}, "/federates/programme/members/tanks"),
+            "'tanks' does not take shift_k",
+        ),
+        (
+            *("kind_demand_response", "dishwashers", {"mode": "latest"}, "/federates/programme/members/dishwashers"),
+            "'dishwashers' does not take allow",
+        ),
+        (
+            *("kind_replay", "homes", {"responds": False}, "/federates/recorded/signals/homes.shift_k"),
+            "'homes' does not take shift_k",
+        ),
+        (
+            *("kind_frequency", "storage", {"smart": {}}, "/federates/system/over/1"),
+            "no device of 'storage' looks at the frequency: its `smart` has none of frequency_droop",
+        ),
+    ],
+)
+def test_what_would_be_sent_to_nobody_is_refused(
+    name: str, federate: str, changes: dict[str, Any], pointer: str, what: str
+) -> None:
+    assert what in problems(name, federate, **changes)[pointer]
 
 
 def test_profile_with_a_hole_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from derloop.kind import PlaceError
 from federates.der.replay import Replay, ReplaySettings
 
-ROWS = "time_s,a,b\n0,1,10\n600,3,20\n1200,5,40\n86400,5,40\n"
+ROWS = "time_s,a,b\n0,1,10\n600,3,20\n" + "".join(f"{t},5,40\n" for t in range(1200, 86401, 600))
+GAP = "time_s,a,b\n0,1,10\n600,3,20\n1200,5,40\n86400,5,40\n"
 
 
 @pytest.fixture
@@ -83,9 +84,15 @@ def test_what_does_not_fit_is_refused_where_it_stands(folder: Path) -> None:
 
 
 def test_gaps_and_holes_are_refused(folder: Path) -> None:
-    where, what = refusal(folder, longest_gap_s=900.0)
+    where, what = refusal(folder, longest_gap_s=300.0)
     assert where == ("signals", "p_kw", "longest_gap_s")
-    assert what == "'m.csv' has a gap of 85200 s after time_s 1200; allowed is 900 s"
+    assert what == "'m.csv' has a gap of 600 s after time_s 0; allowed is 300 s, unless this says otherwise"
+    (folder / "m.csv").write_text(GAP)
+    where, what = refusal(folder)
+    assert where == ("signals", "p_kw", "longest_gap_s")
+    assert "a gap of 85200 s after time_s 1200; allowed is 1800 s" in what
+    assert at(replay(folder, longest_gap_s=86400.0), 43800.0) == [5.0]
+    assert at(replay(folder, between="hold"), 43800.0) == [5.0]
     (folder / "m.csv").write_text(ROWS.replace("3,20", "nan,20"))
     assert "is 'nan', which is no finite number" in refusal(folder)[1]
     (folder / "m.csv").write_text("time_s,a\n0,1\n600,2\n")

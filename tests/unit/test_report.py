@@ -34,6 +34,10 @@ class Signal:
     def name(self) -> str:
         return f"{self.federate}.{self.port}"
 
+    @property
+    def is_of_all(self) -> bool:
+        return self.labels == (self.federate,)
+
 
 @dataclass
 class Run:

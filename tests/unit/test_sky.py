@@ -1,7 +1,9 @@
 """Irradiance with passing clouds."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pydantic import ValidationError
 
-from derloop.kind import Context, PlaceError, Terminal
-from federates.der.sky import CloudField, Clouds, Sky, SkySettings
+from derloop.kind import Bus, Context, PlaceError, Terminal
+from federates.der.clouds import CloudField, Clouds
+from federates.der.pv import PvSettings
+from federates.der.sky import Sky, SkySettings, build
 
 S = 10**9
 LABELS = {"pv": tuple(f"pv_{i}" for i in range(40)), "roofs": ("a", "b")}
@@ -140,3 +144,57 @@ def test_fleet_that_is_not_there_is_refused(folder: Path) -> None:
 def test_impossible_clouds_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Clouds.model_validate(wrong)
+
+
+# --- where devices stand, and who can be lit ---------------------------------------------------------
+
+
+def feeder(**xy: Any) -> Any:
+    return SimpleNamespace(buses={name: Bus(name, (1,), 2.4, at) for name, at in xy.items()}, loads={})
+
+
+def at_buses(*buses: str) -> dict[str, tuple[Terminal, ...]]:
+    return {"pv": tuple(Terminal(f"pv_{i}", bus, (1,), 5.0) for i, bus in enumerate(buses))}
+
+
+def seen_at(folder: Path, *buses: str, over: Any) -> np.ndarray:
+    terminals = at_buses(*buses)
+    labels = {"pv": tuple(t.label for t in terminals["pv"])}
+    clouds = {"cover_pu": 0.5, "wind_m_per_s": 10.0, "wind_from_deg": 270.0}
+    column = {"file": "sky.csv", "column": "poa_wm2"}
+    settings = {"over": ("pv",), "clear_sky": column, "clouds": clouds, "extent_m": [600.0, 600.0]}
+    there = replace(context(folder, labels=labels, terminals=terminals), feeder=over)
+    made = Sky(SkySettings.model_validate(settings), there)
+    times = range(43200, 46800, 10)
+    return np.array([made.step(t * S, {})["pv.irradiance_wm2"] / (1000 * (2 - t / 43200)) for t in times])
+
+
+def test_buses_with_coordinates_stand_where_the_feeder_draws_them(folder: Path) -> None:
+    """600 m from west to east, in whatever unit the feeder is drawn: the shadow needs 60 s at 10 m/s."""
+    drawn = feeder(west=(-20.0, 3.0), middle=(-5.0, 3.0), east=(10.0, 3.0), north=(0.0, 9.0))
+    seen = seen_at(folder, "west", "east", "middle", over=drawn)
+    assert_allclose(seen[6:, 1], seen[:-6, 0], atol=1e-9)
+    assert_allclose(seen[3:, 2], seen[:-3, 0], atol=1e-9)
+
+
+def test_bus_without_coordinates_has_a_place_by_chance(folder: Path) -> None:
+    some = feeder(west=(0.0, 0.0), east=(1.0, 0.0), nowhere=None)
+    none = feeder(west=None, east=None, nowhere=None)
+    with_some, with_none = (seen_at(folder, "nowhere", "east", over=f) for f in (some, none))
+    assert_array_equal(with_some[:, 0], with_none[:, 0])
+    assert np.abs(with_some[:, 1] - with_none[:, 1]).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("plane", "light", "why"),
+    [
+        (None, {"weather": {"source": "clear-sky"}, "site": {"latitude_deg": 33, "longitude_deg": -112}}, "needs the"),
+        ({"tilt_deg": 20}, {"clear_sky": {"file": "sky.csv", "column": "poa_wm2"}}, "which needs weather"),
+    ],
+)
+def test_fleet_that_this_light_does_not_fit_is_refused(folder: Path, plane: Any, light: Any, why: str) -> None:
+    fleet = PvSettings.model_validate({"at": [{"bus": "1"}], "rated_kva": 5, "plane": plane})
+    there = replace(context(folder), settings={"pv": fleet})
+    with pytest.raises(PlaceError, match=why) as error:
+        build(SkySettings.model_validate({"over": ["pv"], **light}), there)
+    assert error.value.problems[0][0] == ("over", 0)

@@ -13,9 +13,10 @@ from federates.der import inverter
 from federates.der.inverter import Inverters, Seen, Smart
 from federates.der.smart.curve import Curve
 from federates.der.smart.enter_service import hashed
+from federates.der.smart.held import Clock
 from federates.der.smart.ride_through import required_frequency_s, required_high_s, required_low_s
 from federates.der.smart.trip import FREQUENCY, VOLTAGE, VoltageTrip
-from federates.der.smart.volt_var import PRESETS, StandardVoltVar
+from federates.der.smart.volt_var import PRESETS, AutonomousVref, StandardVoltVar, VrefTracking
 from federates.der.smart.watt_var import WattVar
 
 S = 10**9
@@ -241,6 +242,33 @@ def test_a_device_may_trip_once_it_has_ridden_through() -> None:
         assert not fleet.inverters.may_trip[0]
 
 
+@pytest.mark.parametrize(("f", "seconds"), [(61.5, 299), (58.6, 299), (61.9, 0), (56.8, 0), (61.2, 10_000)])
+def test_a_device_may_trip_once_it_has_ridden_through_a_frequency(f: float, seconds: int) -> None:
+    """299 s from 57.0 to 58.8 and from 61.2 to 61.8 Hz."""
+    fleet = Fleet({"ride_through": {}, "frequency_droop": {}})
+    fleet.at()
+    while not fleet.inverters.may_trip[0] and fleet.now_ns < 400 * S:
+        fleet.at(f=f)
+    assert fleet.now_ns / S - 1 == (seconds + 1 if seconds < 400 else 399)
+    assert fleet.inverters.in_service.all()
+
+
+@pytest.mark.parametrize(
+    ("category", "limit_hz_per_s"), [("category-i", 0.5), ("category-ii", 2.0), ("category-iii", 3.0)]
+)
+@pytest.mark.parametrize("step_s", [0.02, 0.1, 0.5])
+def test_rates_of_change_are_ridden_through_by_category(category: str, limit_hz_per_s: float, step_s: float) -> None:
+    """Mean over at least 0.1 s: what is as fast as the limit obliges, what is faster does not."""
+    for faster, may in ((1.0, False), (1.05, True)):
+        fleet = Fleet({"ride_through": {"category": category}, "frequency_droop": {}})
+        fleet.at()
+        found = False
+        for k in range(1, round(0.5 / step_s) + 1):
+            fleet.at(f=60.0 + faster * limit_hz_per_s * k * step_s, step_s=step_s)
+            found |= bool(fleet.inverters.may_trip[0])
+        assert found == may
+
+
 # --- entering service --------------------------------------------------------------------------------
 
 
@@ -312,6 +340,47 @@ def test_responses_do_not_depend_on_the_step(step_s: float) -> None:
         p, q = fleet.at(1.08, p=9.0, step_s=step_s)
     assert p[0] == pytest.approx(10.0 * (1.0 - 0.5 * 0.9), abs=1e-9)
     assert q[0] == pytest.approx(-4.4 * (1 - 0.01), abs=1e-9)
+
+
+def test_the_autonomous_reference_does_not_depend_on_the_step() -> None:
+    """1 - exp(-60 / 300) of the way from 1.00 to 1.04 pu after a minute."""
+    for steps_s in ([0.5] * 120, [10.0, 0.3, 49.7], [60.0]):
+        clock, v_pu, nobody = Clock(), np.array([1.04]), np.zeros(0, np.intp)
+        reference = VrefTracking(1, 1.0, AutonomousVref(time_constant_s=300.0), clock)
+        clock.move(0)
+        reference.shifted(np.array([1.0]), nobody)
+        for end_s in np.cumsum(steps_s):
+            clock.move(round(end_s * S))
+            shifted = reference.shifted(v_pu, nobody)
+        assert shifted[0] == pytest.approx(1.04 - 0.04 * (1 - np.exp(-60 / 300)), abs=1e-12)
+
+
+HELD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "volt-var": ({"volt_var": "category-a"}, {"v": 1.05}),
+    "watt-var": ({"watt_var": {}}, {"p": 9.0}),
+    "constant reactive power": ({"constant_q": {"q_pu": 0.3, "response_s": 7}}, {"v": 1.05}),
+    "constant power factor": ({"constant_pf": {"pf": 0.95, "response_s": 7}}, {"p": 9.0}),
+    "volt-watt": ({"volt_watt": {"response_s": 20}}, {"v": 1.09}),
+    "droop above": ({"frequency_droop": {}}, {"f": 60.5}),
+    "droop below": ({"frequency_droop": {"response_s": 9}}, {"f": 59.5, "p": 2.0}),
+    "ramp": ({"ramp": {"up_s": 50, "down_s": 30}}, {"p": 8.0}),
+    "trip": ({"voltage_trip": {"uv1_s": 6}}, {"v": 0.8}),
+    "momentary cessation": ({"ride_through": {}}, {"v": 0.4}),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_holds_for_eight_seconds_ends_alike_at_any_step(name: str) -> None:
+    """Exact discretisation: 80 steps, 3 uneven ones and a single one end at the same powers."""
+    smart, at = HELD[name]
+    found = []
+    for steps in ([0.1] * 80, [2.5, 0.007, 5.493], [8.0]):
+        fleet = Fleet(smart)
+        fleet.at(p=4.0)
+        for step_s in steps:
+            p, q = fleet.at(**{"p": 4.0, **at}, step_s=step_s)
+        found.append((p[0], q[0]))
+    assert_allclose(found, [found[0]] * 3, rtol=0, atol=1e-9)
 
 
 @given(st.integers(0, 2**32 - 1))

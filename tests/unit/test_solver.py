@@ -81,12 +81,12 @@ def test_a_setpoint_is_given_once_and_again_when_it_changes() -> None:
     setpoints = prepared().injections(["pv_0", "pv_1"])
     given = counted(setpoints)
     setpoints.write()
-    assert given == [setpoints._p_index, setpoints._q_index]
+    assert given == [*setpoints._indices]
     setpoints.write()
     assert len(given) == 2
     setpoints.q_kvar[1] = 5.0
     setpoints.write()
-    assert given[2:] == [setpoints._q_index]
+    assert given[2:] == [setpoints._indices[1]]
 
 
 def test_setpoints_that_are_not_given_again_still_hold() -> None:

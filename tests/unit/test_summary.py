@@ -32,6 +32,7 @@ def figures(tmp_path: Path) -> dict[str, Figure]:
             },
         ),
         "vpp": Interface(HOUR_NS, outputs={"baseline_kw": Port("kW", ("vpp",))}),
+        "plants": Interface(HOUR_NS, outputs={"baseline_kw": Port("kW", ("p0", "p1"))}),
         "battery": Interface(HOUR_NS, outputs={"p_kw": Port("kW", ("b0", "b1"))}),
         "loop@grid": Interface(HOUR_NS, outputs={"passes": Port("1", ("passes",))}),
     }
@@ -41,6 +42,7 @@ def figures(tmp_path: Path) -> dict[str, Figure]:
         grid = {"head_kw": np.array([HEAD_KW[k]]), "losses_kw": np.array([4.0]), "v_pu": np.array(V_PU[k])}
         recorder.observe("grid", now, grid)
         recorder.observe("vpp", now, {"baseline_kw": np.array([BASELINE_KW[k]])})
+        recorder.observe("plants", now, {"baseline_kw": np.array([9e3, 0.0])})  # of customers, not of the feeder
         recorder.observe("battery", now, {"p_kw": np.array(BATTERY_KW[k])})
         recorder.observe("loop@grid", now, {"passes": np.array([2.0 + k])})
     recorder.close()
@@ -53,6 +55,15 @@ def test_the_peak_is_told_with_its_local_time_before_and_after_control(figures: 
     assert figures["peak"].text == "400.0 kW at 07:30"
     assert figures["peak before"].value == 550.0
     assert "vpp" in figures["peak before"].text
+
+
+def test_the_peak_is_told_by_the_clocks_of_the_time_zone(figures: dict[str, Figure], tmp_path: Path) -> None:
+    """An hour after 01:30 on the day on which clocks are set forward it is 03:30."""
+    facts = {"start": "2025-03-09T01:30:00-08:00", "time_zone": "America/Los_Angeles"}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    told = {figure.label: figure.text for figure in summarise(RunFolder(tmp_path))}
+    assert told["peak"] == "400.0 kW at 03:30"
+    assert figures["peak"].text == "400.0 kW at 07:30"
 
 
 def test_energy_is_power_times_the_step(figures: dict[str, Figure]) -> None:

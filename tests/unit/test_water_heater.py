@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from pydantic import ValidationError
 
-from federates.der.water_heater import HotWater, WaterHeaterFleet, WaterHeaterSettings, terminals
+from federates.der.hot_water import HotWater
+from federates.der.thermostatic import ThermostaticFleet
+from federates.der.water_heater import WaterHeaterSettings, terminals
+from federates.der.water_heater import fleet as water_heaters
 
 PLAIN = {"rated_kva": 4.5, "volume_l": 200.0, "loss_kw_per_k": 0.002, "room_c": 20.0, "inlet_c": 12.0}
 
@@ -19,8 +22,8 @@ def made(**settings: Any) -> WaterHeaterSettings:
     return WaterHeaterSettings.model_validate({"at": places(1), **PLAIN, **settings})
 
 
-def fleet(count: int = 1, step_ns: int = MINUTE, **settings: Any) -> WaterHeaterFleet:
-    return WaterHeaterFleet(made(at=places(count), **settings), context(step_ns))
+def fleet(count: int = 1, step_ns: int = MINUTE, **settings: Any) -> ThermostaticFleet:
+    return water_heaters(made(at=places(count), **settings), context(step_ns))
 
 
 def test_tank_that_is_not_used_cools_with_its_time_constant() -> None:
@@ -88,7 +91,7 @@ def test_heat_is_neither_made_nor_lost(minutes: int, cop: float, inlet_c: float,
     for k in range(1, 20):
         now = stepped(tanks, k * minutes * MINUTE)
         assert_allclose(before["heat_kw"], before["p_kw"] * cop)
-        flowed_kw = before["heat_kw"] - now["loss_kw"] - now["used_kw"]
+        flowed_kw = before["heat_kw"] - before["loss_kw"] - before["used_kw"]
         assert_allclose(now["stored_kwh"], before["stored_kwh"] + flowed_kw * minutes / 60.0, rtol=0, atol=1e-9)
         before = now
 
@@ -123,6 +126,7 @@ def test_tanks_draw_from_the_feeder() -> None:
         ({"morning_h": [9, 6]}, "9 is not before 6"),
         ({"draws_per_day": -1}, "draws_per_day"),
         ({"peak_pu": 1.2}, "peak_pu"),
+        ({"setpoint_c": 98}, "setpoint_c 98 to 98 is not allowed: 20 to 96.5 degC"),
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any], why: str) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import Field
 
 from derloop.contract import FloatArray
-from federates.der.smart.held import BoolArray, Clock
+from federates.der.smart.few import Index
+from federates.der.smart.held import Clock
 from federates.der.smart.points import Function, Points, Ranges
 
 
@@ -64,19 +65,22 @@ class Slope:
         if self._clock.is_first:
             now[:] = target
             return now
-        elapsed_s = self._clock.elapsed_s
-        np.minimum(target, self.state.then + self._up * elapsed_s, out=now)
-        np.maximum(now, self.state.then - self._down * elapsed_s, out=now)
+        elapsed_s, then = self._clock.elapsed_s, self.state.then
+        np.multiply(self._up, elapsed_s, out=now)
+        now += then
+        np.minimum(now, target, out=now)
+        least = self._down * elapsed_s
+        np.subtract(then, least, out=least)
+        np.maximum(now, least, out=now)
         return now
 
-    def reset(self, where: BoolArray, value: FloatArray | float) -> None:
-        """Start from `value` where these devices are."""
-        np.copyto(self.state.now, value, where=where)
+    def reset(self, who: Index, value: float) -> None:
+        """Start from `value` for these devices."""
+        self.state.now[who] = value
 
 
 def _rate(size: FloatArray, seconds: FloatArray) -> FloatArray:
     """Return `size` per second; infinite for 0 s."""
-    shape = np.broadcast_shapes(size.shape, seconds.shape)
-    rate = np.full(shape, np.inf)
-    np.divide(size, seconds, out=rate, where=np.broadcast_to(seconds > 0.0, shape))
+    rate = np.full(size.shape, np.inf)
+    np.divide(size, seconds, out=rate, where=np.broadcast_to(seconds > 0.0, size.shape))
     return rate

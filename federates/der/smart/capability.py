@@ -16,6 +16,7 @@ from typing import Final, Literal
 import numpy as np
 
 from derloop.contract import FloatArray
+from federates.der.smart.few import Index
 from federates.der.smart.points import Normal
 
 Priority = Literal["reactive", "active", "active-above-minimum"]
@@ -32,17 +33,28 @@ def leg(hypotenuse: FloatArray, other: FloatArray) -> FloatArray:
 
 
 def within_circle(
-    p_kw: FloatArray, q_kvar: FloatArray, rated_kva: FloatArray, priority: Priority
+    p_kw: FloatArray, q_kvar: FloatArray, rated_kva: FloatArray, priority: Priority, category: Normal = "category-b"
 ) -> tuple[FloatArray, FloatArray]:
-    """Return P and Q (n,) with `P^2 + Q^2 <= S^2`: the one with priority cut at S, the other at what S leaves."""
-    if priority == "active":
-        p_kw = clipped(p_kw, rated_kva)
-        return p_kw, clipped(q_kvar, leg(rated_kva, p_kw))
-    q_kvar = clipped(q_kvar, rated_kva)
-    return clipped(p_kw, leg(rated_kva, q_kvar)), q_kvar
+    """Return P and Q (n,) with `P^2 + Q^2 <= S^2`: as they are where that holds, cut by `priority` where not.
+
+    The one with priority is cut at S, the other at what S leaves. `category`: for active-above-minimum.
+    """
+    outside = np.flatnonzero(p_kw * p_kw + q_kvar * q_kvar > rated_kva * rated_kva)
+    if not outside.size:
+        return p_kw, q_kvar
+    p, q, s = p_kw[outside], q_kvar[outside], rated_kva[outside]
+    if priority == "reactive":
+        q = clipped(q, s)
+        p = clipped(p, leg(s, q))
+    elif priority == "active":
+        p = clipped(p, s)
+        q = clipped(q, leg(s, p))
+    else:
+        p, q = _above_minimum(p, q, s, category)
+    return _with(p_kw, outside, p), _with(q_kvar, outside, q)
 
 
-def above_minimum(
+def _above_minimum(
     p_kw: FloatArray, q_kvar: FloatArray, rated_kva: FloatArray, category: Normal
 ) -> tuple[FloatArray, FloatArray]:
     """Return P and Q (n,) in the circle: Q cut first, down to the minimum of table 7, then P."""
@@ -55,9 +67,17 @@ def above_minimum(
 
 def in_proportion(p_kw: FloatArray, q_kvar: FloatArray, rated_kva: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return P and Q (n,) in the circle, both lowered alike: the power factor stays."""
-    apparent = np.hypot(p_kw, q_kvar)
-    share = np.divide(rated_kva, apparent, out=np.ones_like(apparent), where=apparent > rated_kva)
-    return p_kw * share, q_kvar * share
+    square = p_kw * p_kw + q_kvar * q_kvar
+    outside = np.flatnonzero(square > rated_kva * rated_kva)
+    share = rated_kva[outside] / np.sqrt(square[outside])
+    return _with(p_kw, outside, p_kw[outside] * share), _with(q_kvar, outside, q_kvar[outside] * share)
+
+
+def _with(x: FloatArray, who: Index, values: FloatArray) -> FloatArray:
+    """Return a copy of x (n,) that has these `values` at `who`."""
+    found = x.copy()
+    found[who] = values
+    return found
 
 
 def clipped(x: FloatArray, most: FloatArray) -> FloatArray:

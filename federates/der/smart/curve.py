@@ -32,8 +32,7 @@ class Curve:
             self._room = np.empty(x.shape)
         room = self._room
         for left, right, slope in self._pieces:
-            np.maximum(x, left, out=room)
-            np.minimum(room, right, out=room)
+            np.clip(x, left, right, out=room)
             room -= left
             room *= slope
             y += room

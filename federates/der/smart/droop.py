@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from derloop.contract import FloatArray
+from federates.der.smart.few import Index
 from federates.der.smart.held import BoolArray, Clock, Response
 from federates.der.smart.points import Abnormal, Function, Points, Ranges
 
@@ -88,7 +89,7 @@ class Droop:
         normal_kw: FloatArray,
         output_then_kw: FloatArray,
         band_kw: tuple[FloatArray, FloatArray],
-        entering: BoolArray | None,
+        entering: Index | None,
     ) -> FloatArray | None:
         """Return the droop's power (n,), which counts where `active.now`; None where it is active nowhere.
 
@@ -96,18 +97,20 @@ class Droop:
         band_kw: the least and the most that the source can do. entering: devices on their enter-service ramp.
         """
         over, under = f_hz > self._high_hz, f_hz < self._low_hz
-        if not (over.any() or under.any() or self.active.then.any()):
+        is_over, is_under = bool(over.any()), bool(under.any())
+        if not (is_over or is_under or self.active.then.any()):
             self._rest(normal_kw)
             return None
         self._over.now[:], self._under.now[:] = over, under
-        over, under = self._over.now, self._under.now
         pre_kw = self._before_the_disturbance(output_then_kw, normal_kw, entering)
-        target = np.where(
-            over, np.maximum(pre_kw - (f_hz - self._high_hz) * self._kw_per_hz_over, band_kw[0]), normal_kw
-        )
-        raised = np.minimum(pre_kw + (self._low_hz - f_hz) * self._kw_per_hz_under, band_kw[1])
-        np.copyto(target, raised, where=under)
-        return self._respond(target, over | under)
+        target = normal_kw.copy()
+        if is_over:
+            lowered = pre_kw - (f_hz - self._high_hz) * self._kw_per_hz_over
+            np.copyto(target, np.maximum(lowered, band_kw[0], out=lowered), where=over)
+        if is_under:
+            raised = pre_kw + (self._low_hz - f_hz) * self._kw_per_hz_under
+            np.copyto(target, np.minimum(raised, band_kw[1], out=raised), where=under)
+        return self._respond(target, self._over.now | self._under.now)
 
     def _rest(self, normal_kw: FloatArray) -> None:
         self._lag.state.now[:] = normal_kw
@@ -115,26 +118,28 @@ class Droop:
             state.now.fill(False)
 
     def _before_the_disturbance(
-        self, output_then_kw: FloatArray, normal_kw: FloatArray, entering: BoolArray | None
+        self, output_then_kw: FloatArray, normal_kw: FloatArray, entering: Index | None
     ) -> FloatArray:
         lasting = (self._over.now & self._over.then) | (self._under.now & self._under.then)
         pre_kw: FloatArray = self._pre_kw.now
         np.copyto(pre_kw, output_then_kw)
         np.copyto(pre_kw, self._pre_kw.then, where=lasting)
         if entering is not None:
-            np.copyto(pre_kw, normal_kw, where=entering)
+            pre_kw[entering] = normal_kw[entering]
         return pre_kw
 
     def _respond(self, target: FloatArray, disturbed: BoolArray) -> FloatArray:
-        idle = ~(disturbed | self.active.then)
         power = self._lag.towards(self._clock.now_ns, target)
-        np.copyto(power, target, where=idle)
-        unsettled = np.abs(power - target) >= SETTLED_PU * self._rated_kw
-        np.copyto(self.active.now, disturbed | (self.active.then & unsettled))
+        np.copyto(power, target, where=~(disturbed | self.active.then))
+        active: BoolArray = self.active.now
+        active[:] = disturbed
+        lingering = np.flatnonzero(self.active.then & ~disturbed)
+        apart = np.abs(power[lingering] - target[lingering])
+        active[lingering] = apart >= SETTLED_PU * self._rated_kw[lingering]
         return power
 
-    def reset(self, out_of_service: BoolArray) -> None:
+    def reset(self, out_of_service: Index) -> None:
         """Forget everything of devices that are out of service."""
-        np.copyto(self._lag.state.now, 0.0, where=out_of_service)
+        self._lag.state.now[out_of_service] = 0.0
         for state in (self._over, self._under, self.active):
-            state.now &= ~out_of_service
+            state.now[out_of_service] = False

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from derloop.contract import FloatArray
-from federates.der.smart.held import BoolArray, Clock, Timer, ns
+from federates.der.smart.few import Few, Timer
+from federates.der.smart.held import BoolArray, Clock, ns
 from federates.der.smart.points import Function, Points, Ranges
+from federates.der.smart.terminals import Seen
 
 RANDOM_BELOW_KVA: Final = 500.0
 
@@ -63,23 +65,23 @@ class EnterService(Function):
 
 
 class Service:
-    """Which of n devices are in service, and how far each has come on its ramp."""
+    """Which devices are in service, and how far each has come on its ramp: at rest in service, at the end."""
 
     def __init__(
-        self, settings: EnterService, points: Points, rated_kva: FloatArray, seed: tuple[int, int], clock: Clock
+        self, settings: EnterService, rated_kva: FloatArray, seed: tuple[int, int], few: Few, clock: Clock
     ) -> None:
         """seed: of the fleet, and the number of the first device in it."""
-        n = rated_kva.size
-        self._clock, (self._seed, self._first) = clock, seed
+        self._clock, self._few, (self._seed, self._first) = clock, few, seed
         self._small = rated_kva < RANDOM_BELOW_KVA
-        self._conditions = Timer(n, clock)
-        starts = settings.starts_in_service
-        self.in_service = clock.state(n, starts, np.bool_)
-        self.ramp = clock.state(n, 1.0 if starts else 0.0)
-        self._ramping = not starts
-        self.set(points)
+        self._conditions = Timer(few, clock)
+        self.in_service = few.state(True, np.bool_, lasts=True)
+        self.ramp = few.state(1.0, np.float64, lasts=True)
+        if not settings.starts_in_service:
+            few.begin_with_all()
+            self.in_service.kept.fill(False)
+            self.ramp.kept.fill(0.0)
 
-    def set(self, points: Points, on: BoolArray | None = None) -> None:
+    def set(self, points: Points, on: BoolArray) -> None:
         """Use these numbers from now on; where not `on` (n,), a device that is out of service stays out."""
         self._points, self._on = points, on
         self._delay_ns = ns(points["delay_s"])
@@ -88,62 +90,40 @@ class Service:
         ramp_s = np.where(self._small & random, 0.0, points["ramp_s"])
         self._per_s = np.divide(1.0, ramp_s, out=np.full(ramp_s.shape, np.inf), where=ramp_s > 0.0)
 
-    def update(
-        self,
-        low_pu: FloatArray,
-        high_pu: FloatArray,
-        f_hz: FloatArray,
-        trip: BoolArray | None,
-        permitted: BoolArray | None,
-    ) -> BoolArray | None:
-        """Move to this instant. Return who is out of service (n,); None where all are in.
+    def update(self, seen: Seen, trip: BoolArray | None, permitted: BoolArray | None) -> BoolArray:
+        """Move the few to this instant by what they see. Return which of them (k,) are in service.
 
         trip: where a clearing time is over. permitted: where service is; None: everywhere.
         """
-        now: BoolArray = self.in_service.now
-        np.copyto(now, self.in_service.then)
-        if not now.all():
-            now |= self._ready(low_pu, high_pu, f_hz, permitted)
-        else:
-            self._conditions.rest()
+        now = self.in_service.then | self._ready(seen, permitted)
         if trip is not None:
             now &= ~trip
         if permitted is not None:
             now &= permitted
+        self.in_service.now = now
         self._go_up(now)
-        return None if now.all() else ~now
+        return now
 
-    def _ready(
-        self, low_pu: FloatArray, high_pu: FloatArray, f_hz: FloatArray, permitted: BoolArray | None
-    ) -> BoolArray:
-        p = self._points
-        good = (low_pu >= p["v_low_pu"]) & (high_pu <= p["v_high_pu"])
-        good &= (f_hz >= p["f_low_hz"]) & (f_hz <= p["f_high_hz"])
-        good &= ~self.in_service.then
-        if self._on is not None:
-            good &= self._on
+    def _ready(self, seen: Seen, permitted: BoolArray | None) -> BoolArray:
+        p = {name: self._few.of(value) for name, value in self._points.items()}
+        good = (seen.low_pu >= p["v_low_pu"]) & (seen.high_pu <= p["v_high_pu"])
+        good &= (seen.f_hz >= p["f_low_hz"]) & (seen.f_hz <= p["f_high_hz"])
+        good &= ~self.in_service.then & self._few.of(self._on)
         if permitted is not None:
             good &= permitted
-        held = self._conditions.has_held(good, self._delay_ns)
-        if held is None or not self._random_s.any():
-            return held if held is not None else np.zeros(good.shape, np.bool_)
+        delay_ns = self._few.of(self._delay_ns)
+        held = self._conditions.has_held(good, delay_ns)
+        if not (held.any() and self._random_s.any()):
+            return held
         since_ns: NDArray[np.int64] = self._conditions.since_ns.now
-        chance = hashed(self._seed, self._first + np.arange(good.size), since_ns)
-        return held & (since_ns <= self._clock.now_ns - self._delay_ns - ns(chance * self._random_s))
-
-    @property
-    def is_ramping(self) -> bool:
-        """Whether any device is not at the end of its ramp, or has just come there."""
-        return self._ramping
+        chance = hashed(self._seed, self._first + self._few.index, since_ns)
+        return held & (since_ns <= self._clock.now_ns - delay_ns - ns(chance * self._few.of(self._random_s)))
 
     def _go_up(self, in_service: BoolArray) -> None:
-        ramp: FloatArray = self.ramp.now
-        if self._clock.is_first:
-            np.copyto(ramp, self.ramp.then)
-        else:
-            np.minimum(self.ramp.then + self._clock.elapsed_s * self._per_s, 1.0, out=ramp)
-        ramp *= in_service
-        self._ramping = bool(ramp.min() < 1.0 or self.ramp.then.min() < 1.0)
+        ramp: FloatArray = self.ramp.then
+        if not self._clock.is_first:
+            ramp = np.minimum(ramp + self._clock.elapsed_s * self._few.of(self._per_s), 1.0)
+        self.ramp.now = ramp * in_service
 
 
 def hashed(seed: int, device: NDArray[np.int64], instant_ns: NDArray[np.int64]) -> FloatArray:

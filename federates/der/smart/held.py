@@ -7,7 +7,7 @@ Values seen at an instant count as held since the last one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,6 +16,11 @@ from derloop.contract import FloatArray
 
 BoolArray = NDArray[np.bool_]
 LN10 = float(np.log(10.0))
+
+
+class TurnsOver(Protocol):
+    def turn_over(self) -> None:
+        """Let this instant be the last one."""
 
 
 class State:
@@ -27,20 +32,29 @@ class State:
         self.then: NDArray[Any] = np.full(n, fill, dtype)
         self.now: NDArray[Any] = np.full(n, fill, dtype)
 
+    def turn_over(self) -> None:
+        """Let this instant be the last one."""
+        self.then, self.now = self.now, self.then
+
 
 class Clock:
     """The last instant, this instant, and the states that move with them."""
 
     def __init__(self) -> None:
-        self._states: list[State] = []
+        self._turns: list[TurnsOver] = []
         self.now_ns: int = 0
         self.then_ns: int | None = None
         self._started = False
 
     def state(self, n: int, fill: float = 0.0, dtype: DTypeLike = np.float64) -> State:
         """Return a new state (n,) that turns over with time."""
-        self._states.append(made := State(n, fill, dtype))
+        made = State(n, fill, dtype)
+        self.turn(made)
         return made
+
+    def turn(self, what: TurnsOver) -> None:
+        """Turn this over too when time moves."""
+        self._turns.append(what)
 
     def move(self, now_ns: int) -> None:
         """Go to `now_ns`; nothing if it is this instant already."""
@@ -48,8 +62,8 @@ class Clock:
             return
         if self._started:
             self.then_ns = self.now_ns
-            for state in self._states:
-                state.then, state.now = state.now, state.then
+            for what in self._turns:
+                what.turn_over()
         self.now_ns, self._started = now_ns, True
 
     @property
@@ -110,46 +124,6 @@ class Response:
             )
             self._left = (elapsed_ns, np.where(at_once, 0.0, np.exp(ratio)))
         return self._left[1]
-
-
-class Timer:
-    """For how long a condition has held without a break, in whole ns: no sum that could drift.
-
-    While it holds nowhere only that is noted, and the array is left as it is.
-    """
-
-    def __init__(self, n: int, clock: Clock) -> None:
-        self._clock = clock
-        self.since_ns = clock.state(n, 0, np.int64)
-        self._idle = clock.state(1, True, np.bool_)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.since_ns.now.shape
-
-    def rest(self) -> None:
-        """Note that the condition holds nowhere."""
-        self._idle.now[0] = True
-
-    def has_held(self, condition: BoolArray, least_ns: NDArray[np.int64]) -> BoolArray | None:
-        """Return where (n,) `condition` has held for `least_ns`, (1,) or (n,); None where it holds nowhere."""
-        if not condition.any():
-            self.rest()
-            return None
-        now: NDArray[np.int64] = self.since_ns.now
-        clock = self._clock
-        self._idle.now[0] = False
-        if clock.then_ns is None:
-            now.fill(clock.now_ns)
-        elif self._idle.then[0]:
-            now.fill(clock.now_ns)
-            np.copyto(now, clock.then_ns, where=condition)
-        else:
-            np.copyto(now, self.since_ns.then)
-            np.copyto(now, clock.now_ns, where=~condition)
-        held: BoolArray = now <= clock.now_ns - least_ns
-        held &= condition
-        return held
 
 
 def ns(seconds: FloatArray) -> NDArray[np.int64]:

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derloop.contract import FloatArray
+from federates.der.smart.abnormal import Entering
 from federates.der.smart.active_power import ActivePowerLimit, Ramp, Slope
 from federates.der.smart.capability import clipped
 from federates.der.smart.curve import Curve
 from federates.der.smart.droop import Droop, FrequencyDroop
-from federates.der.smart.held import BoolArray, Clock, Response, State
+from federates.der.smart.few import Index
+from federates.der.smart.held import BoolArray, Clock, Response
 from federates.der.smart.points import Function, Points, written
 from federates.der.smart.settings import Smart
 from federates.der.smart.volt_watt import VoltWatt, volt_watt_curve
@@ -40,7 +42,6 @@ class ActivePower:
     def __init__(self, smart: Smart, rated_kw: FloatArray, clock: Clock) -> None:
         self._smart, self._rated_kw, self._clock = smart, rated_kw, clock
         self._points: dict[str, Points] = {}
-        self._on: dict[str, BoolArray] = {}
         self._volt_watt: tuple[Curve, Response] | None = None
         self._droop: Droop | None = None
         self._ramp: Slope | None = None
@@ -54,7 +55,7 @@ class ActivePower:
     def adjust(self, function: str, changes: Mapping[str, ArrayLike], on: BoolArray) -> None:
         """Use these numbers of `function` from now on, where `on` (n,); elsewhere it is off."""
         points = self.checked(function, changes)
-        self._points[function], self._on[function] = points, on
+        self._points[function] = points
         setters = {
             "volt_watt": self._set_volt_watt,
             "frequency_droop": self._set_droop,
@@ -80,6 +81,7 @@ class ActivePower:
             lag = self._volt_watt[1]
             lag.set_response_s(points["response_s"])
         self._volt_watt = volt_watt_curve(points), lag
+        self._without_volt_watt = np.flatnonzero(~on)
 
     def _set_droop(self, points: Points, on: BoolArray) -> None:
         points = {**points, **{n: np.where(on, points[n], np.inf) for n in ("db_over_hz", "db_under_hz")}}
@@ -112,25 +114,26 @@ class ActivePower:
         band_kw: Band,
         limit_kw: FloatArray | None,
         output_then_kw: FloatArray,
-        enter_ramp: State | None,
+        entering: Entering | None,
     ) -> FloatArray:
-        """Return the active power (n,) that the functions leave, kW.
+        """Return the active power (n,) that the functions leave, kW: a new array.
 
-        limit_kw: a limit from outside. enter_ramp: how far (n,) each device may go on its enter-service ramp, pu.
+        limit_kw: a limit from outside. entering: who is on the enter-service ramp, and how far.
         """
-        if self._ramp is not None:
-            wanted_kw = self._ramp.towards(wanted_kw)
-        if enter_ramp is not None:
-            wanted_kw = clipped(wanted_kw, enter_ramp.now * self._rated_kw)
+        wanted_kw = np.array(wanted_kw if self._ramp is None else self._ramp.towards(wanted_kw))
+        if entering is not None:
+            who = entering.who
+            wanted_kw[who] = clipped(wanted_kw[who], entering.now * self._rated_kw[who])
         limit_kw = self._followed_limit_kw(limit_kw)
         if limit_kw is not None:
-            wanted_kw = np.minimum(wanted_kw, limit_kw)
+            np.minimum(wanted_kw, limit_kw, out=wanted_kw)
         cap_kw = self._volt_watt_kw(v_pu)
         if cap_kw is not None:
-            wanted_kw = np.minimum(wanted_kw, cap_kw)
+            np.minimum(wanted_kw, cap_kw, out=wanted_kw)
         if self._droop is not None:
-            wanted_kw = self._with_droop(self._droop, f_hz, wanted_kw, band_kw, output_then_kw, enter_ramp, cap_kw)
-        return np.maximum(np.minimum(wanted_kw, band_kw[1]), band_kw[0])
+            self._put_droop(self._droop, f_hz, wanted_kw, band_kw, output_then_kw, entering, cap_kw)
+        np.minimum(wanted_kw, band_kw[1], out=wanted_kw)
+        return np.maximum(wanted_kw, band_kw[0], out=wanted_kw)
 
     def _followed_limit_kw(self, limit_kw: FloatArray | None) -> FloatArray | None:
         if self._limit is None or self._p_limit_kw is None:
@@ -143,37 +146,35 @@ class ActivePower:
             return None
         curve, lag = self._volt_watt
         cap = lag.towards(self._clock.now_ns, curve(v_pu))
-        on = self._on["volt_watt"]
-        if not on.all():
-            np.copyto(cap, 1.0, where=~on)
+        cap[self._without_volt_watt] = 1.0
         return cap * self._rated_kw
 
-    def _with_droop(
+    def _put_droop(
         self,
         droop: Droop,
         f_hz: FloatArray,
-        normal_kw: FloatArray,
+        wanted_kw: FloatArray,
         band_kw: Band,
         output_then_kw: FloatArray,
-        enter_ramp: State | None,
+        entering: Entering | None,
         cap_kw: FloatArray | None,
-    ) -> FloatArray:
+    ) -> None:
+        """Put the droop's power into `wanted_kw` where it is active."""
         if self._clock.is_first:
-            output_then_kw = normal_kw
-        entering = None if enter_ramp is None else enter_ramp.then < 1.0
+            output_then_kw = wanted_kw
+        who = None if entering is None else entering.who[entering.then < 1.0]
         p_min = self._smart.p_min_pu
         least = band_kw[0] if p_min is None else np.maximum(band_kw[0], p_min * self._rated_kw)
-        moved = droop.power_kw(f_hz, normal_kw, output_then_kw, (least, band_kw[1]), entering)
+        moved = droop.power_kw(f_hz, wanted_kw, output_then_kw, (least, band_kw[1]), who)
         if moved is None:
-            return normal_kw
-        if cap_kw is not None:
-            moved = np.minimum(moved, cap_kw)
-        return np.where(droop.active.now, np.minimum(moved, self._rated_kw), normal_kw)
+            return
+        most_kw = self._rated_kw if cap_kw is None else np.minimum(cap_kw, self._rated_kw)
+        np.copyto(wanted_kw, np.minimum(moved, most_kw), where=droop.active.now)
 
-    def reset(self, out: BoolArray) -> None:
+    def reset(self, out: Index) -> None:
         """Put the states of devices that are out of service where they start from."""
         if self._volt_watt is not None:
-            np.copyto(self._volt_watt[1].state.now, 1.0, where=out)
+            self._volt_watt[1].state.now[out] = 1.0
         if self._ramp is not None:
             self._ramp.reset(out, 0.0)
         if self._droop is not None:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from derloop.contract import FloatArray
 from federates.der.smart.constant import ConstantPf, ConstantQ, tan_phi
 from federates.der.smart.curve import Curve
+from federates.der.smart.few import Index
 from federates.der.smart.held import BoolArray, Clock, Response
 from federates.der.smart.points import Function, Points, written
 from federates.der.smart.settings import REACTIVE, Smart
@@ -154,7 +155,7 @@ class ReactivePower:
         """Whether any device has a function."""
         return bool(len(self._targets)) and bool(self._masks)
 
-    def wanted_kvar(self, v_pu: FloatArray, p_kw: FloatArray, out: BoolArray | None) -> FloatArray:
+    def wanted_kvar(self, v_pu: FloatArray, p_kw: FloatArray, out: Index) -> FloatArray:
         """Return the reactive power (n,) that the functions ask for; valid until the next instant.
 
         `out`: devices out of service, whose lag rests at zero.
@@ -162,8 +163,7 @@ class ReactivePower:
         if self._vref is not None:
             v_pu = self._vref.shifted(v_pu, out)
         wanted = self._lag.towards(self._clock.now_ns, self._target(v_pu, p_kw))
-        if out is not None:
-            np.copyto(wanted, 0.0, where=out)
+        wanted[out] = 0.0
         return wanted
 
     def _target(self, v_pu: FloatArray, p_kw: FloatArray) -> FloatArray:

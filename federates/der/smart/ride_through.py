@@ -10,7 +10,12 @@
 
 In the permissive and the mandatory regions the model goes on injecting. It ceases within `cease_s` (momentary
 cessation: `cessation_s`) and is back `return_s` after the region has been left.
-Frequencies outside the continuous range oblige to stay connected and change no power.
+
+Frequencies (6.5.2, table 19) from 57.0 to 58.8 and from 61.2 to 61.8 Hz oblige to stay connected for 299 s, and so does
+a rate of change up to 0.5 (I), 2 (II) or 3 Hz/s (III) (6.5.2.5; I and II to be confirmed), a mean over at least 0.1 s.
+They change no power. What is beyond all this, or lasts longer, may trip: the model tells so, and stays connected until
+one of its trip functions takes it out. The frequency is looked at where another function brings the input `f_hz`.
+Jumps of the voltage's phase angle are not modelled: a solution by phasors in a steady state has none of its own.
 """
 
 from __future__ import annotations
@@ -22,12 +27,19 @@ import numpy as np
 from pydantic import Field
 
 from derloop.contract import FloatArray
-from federates.der.smart.held import BoolArray, Clock, Timer, ns
-from federates.der.smart.points import Abnormal, Function, Points, Ranges
+from federates.der.smart.few import Few, Timer
+from federates.der.smart.held import BoolArray, Clock, ns
+from federates.der.smart.points import SLACK, Abnormal, Function, Points, Ranges, stack
+from federates.der.smart.terminals import Seen
 
 CONTINUOUS_PU: Final = (0.88, 1.10)
 CEASE_BELOW_PU: Final[Mapping[Abnormal, float]] = {"category-i": 0.50, "category-ii": 0.30, "category-iii": 0.0}
 CEASE_ABOVE_PU: Final = 1.20
+CONTINUOUS_HZ: Final = (58.8, 61.2)
+MANDATORY_HZ: Final = (57.0, 61.8)
+MANDATORY_S: Final = 299.0
+ROCOF_HZ_PER_S: Final[Mapping[Abnormal, float]] = {"category-i": 0.5, "category-ii": 2.0, "category-iii": 3.0}
+WINDOW_NS: Final = 100_000_000
 HIGH_S: Final = ((1.15, 1.0), (1.175, 0.5), (1.20, 0.2))
 """Categories I and II: up to this voltage, so long."""
 
@@ -69,89 +81,76 @@ class RideThrough(Function):
         }
 
 
+class RateOfChange:
+    """How fast the frequency of n devices changes, as a mean over at least the window of 0.1 s."""
+
+    def __init__(self, n: int, clock: Clock) -> None:
+        self._clock = clock
+        self._f_hz, self._since_ns = clock.state(n), clock.state(1, 0, np.int64)
+
+    def beyond(self, f_hz: FloatArray, limit_hz_per_s: float) -> BoolArray | None:
+        """Return where (n,) it is beyond the limit; None where it is nowhere, or a window is not over."""
+        elapsed_ns = self._clock.now_ns - int(self._since_ns.then[0])
+        if not self._clock.is_first and elapsed_ns < WINDOW_NS:
+            self._f_hz.now[:], self._since_ns.now[:] = self._f_hz.then, self._since_ns.then
+            return None
+        self._f_hz.now[:], self._since_ns.now[:] = f_hz, self._clock.now_ns
+        if self._clock.is_first:
+            return None
+        change_hz = np.abs(f_hz - self._f_hz.then)
+        most_hz = limit_hz_per_s * elapsed_ns / 1e9 + SLACK
+        return change_hz > most_hz if change_hz.max() > most_hz else None
+
+
 class Cessation:
-    """Which of n devices have ceased to energize, and for how long each has been outside the continuous region."""
+    """Which of the few have ceased to energize, and which have ridden through for as long as they must."""
 
-    def __init__(self, category: Abnormal, points: Points, n: int, clock: Clock) -> None:
-        self._category, self._clock, self._n = category, clock, n
-        self._momentary, self._cease = Timer(n, clock), Timer(n, clock)
-        self._clear, self._low, self._high = Timer(n, clock), Timer(n, clock), Timer(n, clock)
-        self._ceased = clock.state(n, False, np.bool_)
-        self._overdue = clock.state(n, False, np.bool_)
-        self.set(points)
+    def __init__(self, category: Abnormal, f_nominal_hz: float, few: Few, clock: Clock) -> None:
+        self._category, self._f_nominal_hz, self._few = category, f_nominal_hz, few
+        self._regions, self._back, self._ridden = Timer(few, clock, (2,)), Timer(few, clock), Timer(few, clock, (3,))
+        self._ceased, self.may_trip = few.state(False, np.bool_, lasts=True), few.state(False, np.bool_)
 
-    def set(self, points: Points, on: BoolArray | None = None) -> None:
-        """Use these numbers from now on, where `on` (n,); everywhere without it."""
+    def set(self, points: Points, on: BoolArray) -> None:
+        """Use these numbers from now on, where `on` (n,)."""
         self._points, self._on = points, on
-        self._cessation_ns, self._cease_ns = ns(points["cessation_s"]), ns(points["cease_s"])
+        self._least_ns = ns(stack(points, "cessation_s", "cease_s"))
         self._return_ns = ns(points["return_s"])
 
-    def ceased(self, low_pu: FloatArray, high_pu: FloatArray, in_service: BoolArray | None) -> BoolArray | None:
-        """Return where (n,) devices in service inject nothing; None where all inject."""
-        if low_pu.min() >= CONTINUOUS_PU[0] and high_pu.max() < CONTINUOUS_PU[1] and not self._ceased.then.any():
-            self._rest()
-            return None
-        self._count(low_pu, high_pu)
-        momentary, cease = self._regions(low_pu, high_pu)
-        for allowed in (in_service, self._on):
-            if allowed is not None:
-                momentary &= allowed
-                cease &= allowed
-        now = self._still_ceased(momentary | cease)
-        for timer, region, least_ns in (
-            (self._momentary, momentary, self._cessation_ns),
-            (self._cease, cease, self._cease_ns),
-        ):
-            ready = timer.has_held(region, least_ns)
-            if ready is not None:
-                now |= ready
-        if in_service is not None:
-            now &= in_service
-        return now if now.any() else None
+    def update(self, seen: Seen, changes_too_fast: BoolArray | None, in_service: BoolArray | None) -> BoolArray:
+        """Move the few to this instant. Return which of them (k,) inject nothing although they are in service."""
+        low_pu, high_pu = seen.low_pu, seen.high_pu
+        self._count(seen)
+        if changes_too_fast is not None:
+            self.may_trip.now = self.may_trip.now | changes_too_fast
+        allowed = self._few.of(self._on) if in_service is None else self._few.of(self._on) & in_service
+        within = self._in_regions(low_pu, high_pu) & allowed
+        stays = self._ceased.then & ~self._back.has_held(
+            self._ceased.then & ~within.any(axis=0), self._few.of(self._return_ns)
+        )
+        now = stays | self._regions.has_held(within, self._few.of(self._least_ns)).any(axis=0)
+        self._ceased.now = now if in_service is None else now & in_service
+        return self._ceased.now
 
-    def _rest(self) -> None:
-        for timer in (self._momentary, self._cease, self._clear, self._low, self._high):
-            timer.rest()
-        self._ceased.now.fill(False)
-        self._overdue.now.fill(False)
+    def _in_regions(self, low_pu: FloatArray, high_pu: FloatArray) -> BoolArray:
+        """Return who (2, k) is in the region of momentary cessation, and who in that of ceasing to energize."""
+        within = np.zeros((2, low_pu.size), np.bool_)
+        if self._category == "category-iii":
+            least, most = (self._few.of(self._points[f"momentary_{side}_pu"]) for side in ("low", "high"))
+            np.logical_or(low_pu <= least, high_pu >= most, out=within[0])
+        np.logical_or(high_pu > CEASE_ABOVE_PU, low_pu < CEASE_BELOW_PU[self._category], out=within[1])
+        return within
 
-    def _still_ceased(self, abnormal: BoolArray) -> BoolArray:
-        now: BoolArray = self._ceased.now
-        np.copyto(now, self._ceased.then)
-        back = self._clear.has_held(now & ~abnormal, self._return_ns)
-        if back is not None:
-            now &= ~back
-        return now
-
-    def _regions(self, low_pu: FloatArray, high_pu: FloatArray) -> tuple[BoolArray, BoolArray]:
-        cease = (high_pu > CEASE_ABOVE_PU) | (low_pu < CEASE_BELOW_PU[self._category])
-        if self._category != "category-iii":
-            return np.zeros(self._n, np.bool_), cease
-        return (low_pu <= self._points["momentary_low_pu"]) | (high_pu >= self._points["momentary_high_pu"]), cease
-
-    def _count(self, low_pu: FloatArray, high_pu: FloatArray) -> None:
+    def _count(self, seen: Seen) -> None:
         """Note which devices have been through all that they must ride through since they left the normal region."""
-        low, high = low_pu < CONTINUOUS_PU[0], high_pu > CONTINUOUS_PU[1]
-        overdue: BoolArray = self._overdue.now
-        if not (low.any() or high.any()):
-            overdue.fill(False)
-            self._low.rest()
-            self._high.rest()
-            return
-        np.logical_and(self._overdue.then, low | high, out=overdue)
-        for timer, beyond, seconds in (
-            (self._low, low, required_low_s(low_pu, self._category)),
-            (self._high, high, required_high_s(high_pu, self._category)),
-        ):
-            held = timer.has_held(beyond, ns(seconds) + 1)
-            if held is not None:
-                overdue |= held
-
-    @property
-    def may_trip(self) -> BoolArray:
-        """Where (n,) the time that the standard obliges to ride through is over. The model stays connected."""
-        found: BoolArray = self._overdue.now
-        return found
+        required_s = np.empty((3, seen.low_pu.size))
+        required_s[0] = required_low_s(seen.low_pu, self._category)
+        required_s[1] = required_high_s(seen.high_pu, self._category)
+        required_s[2] = required_frequency_s(seen.f_hz, self._f_nominal_hz)
+        beyond = np.isfinite(required_s)
+        beyond[0], beyond[1] = seen.low_pu < CONTINUOUS_PU[0], seen.high_pu > CONTINUOUS_PU[1]
+        required_s[2, ~beyond[2]] = 0.0
+        held = self._ridden.has_held(beyond, ns(required_s) + 1)
+        self.may_trip.now = (self.may_trip.then & beyond.any(axis=0)) | held.any(axis=0)
 
 
 def required_low_s(v_pu: FloatArray, category: Abnormal) -> FloatArray:
@@ -177,6 +176,6 @@ def required_frequency_s(f_hz: FloatArray, f_nominal_hz: float = 60.0) -> FloatA
     Without end from 58.8 to 61.2 Hz, 299 s from 57.0 and to 61.8 Hz, 0 beyond; scaled on a 50 Hz grid.
     """
     f_60 = f_hz * (60.0 / f_nominal_hz)
-    mandatory = (f_60 >= 57.0 - 1e-9) & (f_60 <= 61.8 + 1e-9)
-    continuous = (f_60 >= 58.8 - 1e-9) & (f_60 <= 61.2 + 1e-9)
-    return np.where(continuous, np.inf, np.where(mandatory, 299.0, 0.0))
+    mandatory = (f_60 >= MANDATORY_HZ[0] - SLACK) & (f_60 <= MANDATORY_HZ[1] + SLACK)
+    continuous = (f_60 >= CONTINUOUS_HZ[0] - SLACK) & (f_60 <= CONTINUOUS_HZ[1] + SLACK)
+    return np.where(continuous, np.inf, np.where(mandatory, MANDATORY_S, 0.0))

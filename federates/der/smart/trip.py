@@ -13,8 +13,9 @@ import numpy as np
 from pydantic import Field
 
 from derloop.contract import FloatArray
-from federates.der.smart.held import BoolArray, Clock, Timer, ns
-from federates.der.smart.points import Abnormal, Function, Points, Ranges
+from federates.der.smart.few import Few, Timer
+from federates.der.smart.held import BoolArray, Clock, ns
+from federates.der.smart.points import Abnormal, Function, Points, Ranges, stack
 
 VOLTAGE: Final[Mapping[Abnormal, Mapping[str, float]]] = {
     "category-i": {"uv1_pu": 0.70, "uv1_s": 2.0, "uv2_pu": 0.45, "uv2_s": 0.16, "ov1_s": 2.0},
@@ -27,6 +28,8 @@ FREQUENCY: Final = {
     **{"of2_hz": 62.0, "of2_s": 0.16, "of1_hz": 61.2, "of1_s": 300.0},
     **{"uf1_hz": 58.5, "uf1_s": 300.0, "uf2_hz": 56.5, "uf2_s": 0.16},
 }
+UNDER: Final = 2
+"""So many of the four settings are for too low a value; they come first."""
 
 
 class VoltageTrip(Function):
@@ -92,47 +95,36 @@ class FrequencyTrip(Function):
 
 
 class Trips:
-    """Timers of n devices, one for each setting."""
+    """The four settings of a trip function, their timers as rows."""
 
-    def __init__(self, points: Points, names: tuple[str, ...], n: int, clock: Clock) -> None:
-        """`names`: "uv1", "of2" ... ; those that start with u look at the low value, the others at the high one."""
-        self._names = names
-        self._timers = {name: Timer(n, clock) for name in names}
-        self.set(points)
+    def __init__(self, names: tuple[str, ...], few: Few, clock: Clock) -> None:
+        """`names`: "uv1", "uv2", "ov1", "ov2": the first two look at the low value, the others at the high one."""
+        self._names, self._few = names, few
+        self._timer = Timer(few, clock, (len(names),))
 
-    def set(self, points: Points) -> None:
-        """Use these numbers from now on."""
+    def set(self, points: Points, on: BoolArray) -> None:
+        """Use these numbers from now on, where `on` (n,)."""
         unit = "pu" if f"{self._names[0]}_pu" in points else "hz"
-        self._levels = {name: points[f"{name}_{unit}"] for name in self._names}
-        self._first = {n: float(v.max() if n[0] == "u" else v.min()) for n, v in self._levels.items()}
-        self._times_ns = {name: ns(points[f"{name}_s"]) for name in self._names}
+        levels = stack(points, *(f"{name}_{unit}" for name in self._names))
+        never = np.array([[-np.inf]] * UNDER + [[np.inf]] * UNDER)
+        self._levels = levels if on.all() else np.where(on, levels, never)
+        self._times_ns = ns(stack(points, *(f"{name}_s" for name in self._names)))
+        self.between = float(self._levels[:UNDER].max()), float(self._levels[UNDER:].min())
+        """No device trips from a value between these, both included."""
 
-    def due(self, low: FloatArray, high: FloatArray) -> BoolArray | None:
-        """Return where (n,) a clearing time is over; None where none is."""
-        found: BoolArray | None = None
-        lowest, highest = low.min(), high.max()
-        for name, timer in self._timers.items():
-            under = name[0] == "u"
-            if lowest >= self._first[name] if under else highest <= self._first[name]:
-                timer.rest()
-                continue
-            beyond = low < self._levels[name] if under else high > self._levels[name]
-            held = timer.has_held(np.broadcast_to(beyond, timer.shape), self._times_ns[name])
-            if held is not None:
-                found = held if found is None else found | held
-        return found
+    def due(self, low: FloatArray, high: FloatArray) -> BoolArray:
+        """Return where (k,) a clearing time is over, from the values of the few."""
+        levels = self._few.of(self._levels)
+        beyond = np.empty((len(levels), low.size), np.bool_)
+        np.less(low, levels[:UNDER], out=beyond[:UNDER])
+        np.greater(high, levels[UNDER:], out=beyond[UNDER:])
+        due: BoolArray = np.any(self._timer.has_held(beyond, self._few.of(self._times_ns)), axis=0)
+        return due
 
 
-def voltage_trips(points: Points, n: int, clock: Clock) -> Trips:
-    return Trips(points, ("uv1", "uv2", "ov1", "ov2"), n, clock)
+def voltage_trips(few: Few, clock: Clock) -> Trips:
+    return Trips(("uv1", "uv2", "ov1", "ov2"), few, clock)
 
 
-def frequency_trips(points: Points, n: int, clock: Clock) -> Trips:
-    return Trips(points, ("uf1", "uf2", "of1", "of2"), n, clock)
-
-
-def either(first: BoolArray | None, second: BoolArray | None) -> BoolArray | None:
-    """Return first | second, where None is nowhere."""
-    if first is None or second is None:
-        return second if first is None else first
-    return np.logical_or(first, second)
+def frequency_trips(few: Few, clock: Clock) -> Trips:
+    return Trips(("uf1", "uf2", "of1", "of2"), few, clock)

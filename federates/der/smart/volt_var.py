@@ -5,6 +5,8 @@ voltage with the time constant `tau`, within its limits, and the curve moves wit
 
     Q = curve(V - (VRef - vref_pu)),   VRef(t) = V + (VRef(t - h) - V) exp(-h / tau)
 
+The open-loop response then follows the curve as it lies at the end of the step.
+
 Numbers: EPRI OpenDER 2.2.0 (`common_file_format.py`). That V2 = V3 = VRef is fixed for category A is to be confirmed
 against the standard.
 """
@@ -21,7 +23,8 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray
 from derloop.kind import Settings
 from federates.der.smart.curve import Curve
-from federates.der.smart.held import BoolArray, Clock, Response
+from federates.der.smart.few import Index
+from federates.der.smart.held import Clock, Response
 from federates.der.smart.points import SLACK, Function, Normal, Points, Ranges, stack, where_apart
 
 
@@ -149,11 +152,10 @@ class VrefTracking:
         self._clock, self._auto, self._vref_pu = clock, auto, vref_pu
         self._lag = Response(n, auto.time_constant_s * float(np.log(10.0)), clock)
 
-    def shifted(self, v_pu: FloatArray, out_of_service: BoolArray | None) -> FloatArray:
+    def shifted(self, v_pu: FloatArray, out_of_service: Index) -> FloatArray:
         """Return the voltages (n,) that the curve for `vref_pu` is to be read at."""
         followed = self._lag.towards(self._clock.now_ns, v_pu)
-        if out_of_service is not None:
-            np.copyto(followed, v_pu, where=out_of_service)
+        followed[out_of_service] = v_pu[out_of_service]
         reference = np.clip(followed, self._auto.v_min_pu, self._auto.v_max_pu)
         reference -= self._vref_pu
         np.subtract(v_pu, reference, out=reference)

@@ -1,0 +1,39 @@
+"""Cars and engines behind real Modbus servers do what their models do, to within what registers resolve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import derloop
+from derloop.running import Result
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+
+
+def run(name: str, out: Path, *overrides: str) -> Result:
+    result = derloop.run(SCENARIOS / f"{name}.json", overrides, engine="local", out=out, report=False)
+    assert result.outcome == "completed", result.failure
+    return result
+
+
+def test_an_engine_follows_its_dispatch_over_modbus(tmp_path: Path) -> None:
+    begun = ["duration_s=43200", "checks=[]"]
+    model = run("kind_chp_commanded", tmp_path / "model", *begun)
+    wired = run("kind_chp_commanded", tmp_path / "wired", *begun, "federates.plant.via=emulator")
+    assert wired["plant.p_kw"].max() > 200.0
+    # the dispatch goes through a register of 0.01 kW; the engine's power factor through none
+    assert np.abs(wired["plant.p_kw"] - model["plant.p_kw"]).max() < 0.02
+    assert np.abs(wired["plant.q_kvar"] - model["plant.q_kvar"]).max() < 0.02
+
+
+def test_cars_discharge_as_they_are_told_over_modbus_and_keep_their_reserve(tmp_path: Path) -> None:
+    wired = run("kind_ev", tmp_path / "wired", "duration_s=28800", "federates.depot.via=emulator")
+    p_kw, asked_kw, soc = (wired[f"{signal}"] for signal in ("depot.p_kw", "vpp.depot.p_set_kw", "depot.soc_pu"))
+    assert p_kw.max() == pytest.approx(22.0, abs=0.01)
+    assert soc.min() >= 0.3 - 1e-4
+    discharging = p_kw > 0.01
+    assert discharging.any()
+    assert (p_kw[discharging] <= asked_kw[discharging] + 0.01).all()

@@ -1,0 +1,294 @@
+"""Islands at the feeder: the droop equations, sharing, OpenDSS with an equivalent source, and collapse."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from opendssdirect import dss as plain
+
+import derloop
+from derloop.kind import Context, PlaceError, Terminal
+from federates.der.grid_forming import GridForming, GridFormingSettings, terminals
+from federates.grid.balance import Balance, NoBalance
+from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+S = 10**9
+SMALL = """Clear
+New Circuit.small bus1=a basekv=12.47 pu=1 r1=0 x1=0.0001 r0=0 x0=0.0001
+New Line.switch phases=3 bus1=a bus2=b switch=yes r1=0.0001 x1=0 r0=0.0001 x0=0 c1=0 c0=0 length=1
+New Line.bc phases=3 bus1=b bus2=c r1=0.4 x1=0.8 r0=0.4 x0=0.8 c1=0 c0=0 length=1
+New Line.cd phases=3 bus1=c bus2=d r1=0.2 x1=0.4 r0=0.2 x0=0.4 c1=0 c0=0 length=1
+New Load.c phases=3 bus1=c kv=12.47 kw=1200 kvar=300 model=1 vminpu=0.5 vmaxpu=1.5
+Set VoltageBases=(12.47)
+CalcVoltageBases
+"""
+UNITS = [{"bus": "b", "rated_kva": 2000.0}, {"bus": "d", "rated_kva": 1000.0}]
+
+
+class Isle:
+    """A feeder with grid-forming units, stepped as wired: units first, then the feeder."""
+
+    def __init__(self, folder: Path, units: dict[str, Any], step_s: float = 1.0, **grid: Any) -> None:
+        self._step_ns = round(step_s * S)
+        settings = OpenDssSettings.model_validate({"feeder": "small.dss", "tolerance": 1e-9, **grid})
+        forming = GridFormingSettings.model_validate({"energy_kwh": 1e6, "filter_s": 0.0, "p_droop_pu": 0.01, **units})
+        start = datetime(2025, 7, 15, tzinfo=UTC)
+        at_grid = Context("grid", folder, start, self._step_ns, 86400 * S, 1)
+        feeder = Feeder(settings, at_grid)
+        at_units = Context("units", folder, start, self._step_ns, 86400 * S, 1, feeder=feeder)
+        found: dict[str, tuple[Terminal, ...]] = {"units": terminals(forming, at_units)}
+        self.units = GridForming(forming, at_units)
+        self.grid = OpenDssFeeder(settings, Context(*self._of(at_grid), terminals=found), feeder)
+        self.found = {port: value.copy() for port, value in self.grid.start().items()}
+        self.lines: dict[str, np.ndarray] = {}
+        self.count = 0
+
+    @staticmethod
+    def _of(context: Context) -> tuple[Any, ...]:
+        return context.name, context.folder, context.start, context.step_ns, context.until_ns, context.seed
+
+    def step(self, **told: float) -> dict[str, np.ndarray]:
+        """Step once; return what the feeder found, the units' ports without their name."""
+        now = self.count * self._step_ns
+        inputs = {port: self.found[f"units.{port}"] for port in self.units.interface.inputs}
+        self.lines = {port: value.copy() for port, value in self.units.step(now, inputs).items()}
+        given = {port: self.lines[port.removeprefix("units.")] for port in self.grid.interface.inputs if "." in port}
+        given |= {port: np.array([value]) for port, value in told.items()}
+        self.found = {port: value.copy() for port, value in self.grid.step(now, given).items()}
+        self.count += 1
+        return {port.removeprefix("units."): value for port, value in self.found.items()}
+
+    def v_pu(self, node: str) -> float:
+        return float(self.found["v_pu"][self.grid.interface.outputs["v_pu"].labels.index(node)])
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    (tmp_path / "small.dss").write_text(SMALL)
+    return tmp_path
+
+
+OPEN = {"island": {"switch": "head", "opens_at_s": 0.0}}
+
+
+@pytest.mark.parametrize("step_s", [1.0, 10.0, 60.0])
+@pytest.mark.parametrize("filter_s", [0.0, 5.0])
+def test_two_units_share_as_their_droops(small: Path, step_s: float, filter_s: float) -> None:
+    """By hand: 2 to 1, and f = 60 - 0.6 Hz (demand / 3000 kVA), with the demand of load and losses."""
+    isle = Isle(small, {"at": UNITS, "filter_s": filter_s}, step_s, **OPEN)
+    for _ in range(30):
+        out = isle.step()
+    demand_kw = 1200.0 + out["losses_kw"][0]
+    assert out["p_kw"].sum() == pytest.approx(demand_kw, abs=1e-2)
+    assert out["p_kw"][0] / out["p_kw"][1] == pytest.approx(2.0, abs=1e-6)
+    left = np.exp(-29 * step_s / filter_s) if filter_s else 0.0
+    assert_allclose(out["f_hz"], 60.0 - 0.6 * demand_kw / 3000.0 * (1 - left), atol=1e-5 + 0.6 * left)
+
+
+def test_units_share_in_the_same_way_while_the_frequency_falls(small: Path) -> None:
+    """With equal filters P_i = P_f,i - tau / m_i df/dt: 2 to 1 at all times, and one exponential."""
+    isle = Isle(small, {"at": UNITS, "filter_s": 5.0}, island={"switch": "head", "opens_at_s": 1.0})
+    fall = []
+    for _ in range(20):
+        out = isle.step()
+        fall.append(60.0 - out["f_hz"][0])
+        if len(fall) > 1:
+            assert out["p_kw"][0] / out["p_kw"][1] == pytest.approx(2.0, abs=1e-6)
+    expected = 0.6 * out["p_kw"].sum() / 3000.0 * (1.0 - np.exp(-np.arange(20) / 5.0))
+    assert_allclose(fall, expected, atol=2e-5)
+
+
+def test_one_unit_follows_its_droop_equations(small: Path) -> None:
+    isle = Isle(small, {"at": UNITS[:1], "q_droop_pu": 0.05, "v_set_pu": 1.02, "q_set_pu": 0.05}, **OPEN)
+    out = isle.step()
+    assert out["f_hz"][0] == pytest.approx(60.0 - 0.6 * out["p_kw"][0] / 2000.0, abs=1e-8)
+    assert out["v_pu"][0] == pytest.approx(1.02 - 0.05 * (out["q_kvar"][0] - 100.0) / 2000.0, abs=1e-8)
+    assert isle.v_pu("b.1") == pytest.approx(out["v_pu"][0], abs=1e-6)
+
+
+def test_reactive_power_follows_the_voltage_at_each_terminal(small: Path) -> None:
+    out = Isle(small, {"at": UNITS, "q_droop_pu": 0.04}, **OPEN).step()
+    assert_allclose(out["v_pu"], 1.0 - 0.04 * out["q_kvar"] / [2000.0, 1000.0], atol=1e-8)
+    assert out["q_kvar"].sum() > 300.0
+
+
+def test_unit_at_the_head_gives_its_set_point(small: Path) -> None:
+    isle = Isle(small, {"at": UNITS, "p_set_pu": 0.25})
+    out = isle.step()
+    assert_allclose(out["p_kw"], [500.0, 250.0], atol=1e-4)
+    assert_allclose(out["f_hz"], 60.0)
+    assert out["head_kw"][0] == pytest.approx(1200.0 + out["losses_kw"][0] - 750.0, abs=1e-2)
+
+
+def test_units_of_one_bus_share_too(small: Path) -> None:
+    at = [{"bus": "c", "rated_kva": 2000.0}, {"bus": "c", "rated_kva": 1000.0}, {"bus": "c", "rated_kva": 500.0}]
+    out = Isle(small, {"at": at}, **OPEN).step()
+    assert_allclose(out["p_kw"] / out["p_kw"].sum(), [4 / 7, 2 / 7, 1 / 7], atol=1e-6)
+    assert_allclose(out["q_kvar"] / out["q_kvar"].sum(), [4 / 7, 2 / 7, 1 / 7], atol=1e-6)
+
+
+# --- against OpenDSS ---------------------------------------------------------------------------------
+
+
+def test_ieee13_island_equals_opendss_with_an_equivalent_source() -> None:
+    """The same feeder whose only source stands at 671, with the magnitude that the unit came to."""
+    unit = {"at": [{"bus": "671", "rated_kva": 5000.0}]}
+    grid = {"feeder": "feeders/ieee13/ieee13.dss", "regulators": "locked", **OPEN}
+    isle = Isle(SCENARIOS, unit, **grid)
+    out = isle.step()
+    sources = isle.grid._island.formers._sources  # type: ignore[union-attr]
+    x_ohm = 1e-3 * 4.16**2 * 1000.0 / 5000.0
+    plain.Basic.AllowChangeDir(False)
+    source = f"New Vsource.g bus1=671 basekv=4.16 pu={float(sources.v_pu[0])!r} angle={float(sources.angle_deg[0])!r}"
+    for command in (
+        "Clear",
+        f'Redirect "{SCENARIOS / "feeders/ieee13/ieee13.dss"}"',
+        f"{source} r1=0 x1={x_ohm!r} r0=0 x0={x_ohm!r}",
+        "Edit Vsource.source enabled=no",
+        "Set controlmode=off tolerance=1e-10 maxiterations=200",
+        "Solve",
+    ):
+        plain.Text.Command(command)
+    volts = np.array(plain.YMatrix.getV())[2:]
+    named = dict(zip(plain.Circuit.YNodeOrder(), np.abs(volts[::2] + 1j * volts[1::2]), strict=True))
+    for node, v_pu in zip(isle.grid.interface.outputs["v_pu"].labels, isle.found["v_pu"], strict=True):
+        bus_v = 277.128 if node.startswith("634") else 2401.777
+        assert named[node.upper()] / bus_v == pytest.approx(float(v_pu), rel=2e-6), node
+    p_kw, q_kvar = plain.Circuit.TotalPower()
+    assert out["p_kw"][0] == pytest.approx(-p_kw, rel=1e-6)
+    assert out["q_kvar"][0] == pytest.approx(-q_kvar, rel=1e-6)
+
+
+def test_island_behind_a_switch_in_the_feeder_leaves_the_rest_to_the_head() -> None:
+    unit = {"at": [{"bus": "675", "rated_kva": 2000.0}]}
+    island = {"switch": "sw_671_692", "opens_at_s": 1.0, "closes_at_s": 3.0}
+    isle = Isle(SCENARIOS, unit, feeder="feeders/ieee13/ieee13.dss", regulators="locked", island=island)
+    steps = [isle.step() for _ in range(4)]
+    drawn, given = [float(s["head_kw"][0]) for s in steps], [float(s["p_kw"][0]) for s in steps]
+    assert given == pytest.approx([0.0, 1010.0, 1010.0, 0.0], abs=30.0)  # 485 + 68 + 290 + 170 kW, after voltage
+    assert drawn[1] == pytest.approx(drawn[0] - 1013.0, abs=60.0)
+    assert drawn[3] == pytest.approx(drawn[0], rel=1e-6)
+    assert [float(s["switch"][0]) for s in steps] == [1.0, 0.0, 0.0, 1.0]
+    assert steps[1]["f_hz"][0] == pytest.approx(60.0 - 0.6 * given[1] / 2000.0, abs=1e-7)
+
+
+def test_switch_may_be_told_by_an_input(small: Path) -> None:
+    isle = Isle(small, {"at": UNITS}, island={"switch": "switch"})
+    assert isle.grid.interface.inputs["closed"].arrival == "before"
+    assert [float(isle.step(closed=c)["head_kw"][0]) > 100.0 for c in (1.0, 0.0, 1.0)] == [True, False, True]
+
+
+def test_repeated_step_gives_the_same(small: Path) -> None:
+    isle = Isle(small, {"at": UNITS, "filter_s": 3.0}, **OPEN)
+    isle.step()
+    first = isle.step()
+    isle.count -= 1
+    lines = {p: isle.lines[p.removeprefix("units.")] for p in isle.grid.interface.inputs}
+    again = isle.grid.step(S, lines)
+    for port in ("units.p_kw", "units.f_hz", "v_pu"):
+        assert_allclose(again[port], first[port.removeprefix("units.")] if port != "v_pu" else isle.found["v_pu"],
+                        rtol=1e-8)  # fmt: skip
+
+
+# --- collapse ----------------------------------------------------------------------------------------
+
+
+def test_overloaded_unit_leaves_the_island_to_the_other_which_collapses_too(small: Path) -> None:
+    at = [{"bus": "b", "rated_kva": 900.0}, {"bus": "d", "rated_kva": 300.0}]
+    isle = Isle(small, {"at": at, "overload_pu": 1.0}, **OPEN)
+    out = isle.step()
+    assert out["fault"].tolist() == [1.0, 1.0]
+    assert out["p_kw"].tolist() == [0.0, 0.0]
+    assert isle.found["v_pu"].max() == 0.0
+    assert out["f_hz"].tolist() == [0.0, 0.0]
+    assert isle.found["losses_kw"][0] == isle.found["head_kw"][0] == 0.0
+    isle.step()
+    assert isle.lines["forms"].tolist() == [0.0, 0.0]
+    assert isle.lines["trip_cause"].tolist() == [1.0, 1.0]
+
+
+def test_unit_that_runs_empty_leaves_the_island_to_the_other(small: Path) -> None:
+    at = [{"bus": "b", "rated_kva": 2000.0}, {"bus": "d", "rated_kva": 2000.0, "energy_kwh": 20.0}]
+    isle = Isle(small, {"at": at, "soc_initial_pu": 1.0}, 60.0, **OPEN)
+    held = [isle.step() for _ in range(4)]
+    assert [s["fault"].tolist() for s in held] == [[0.0, 0.0], [0.0, 2.0], [0.0, 0.0], [0.0, 0.0]]
+    assert held[2]["p_kw"][1] == 0.0
+    assert held[2]["p_kw"][0] == pytest.approx(1200.0, rel=0.02)
+    assert isle.lines["stored_kwh"].min() >= 0.0
+    assert isle.v_pu("d.1") > 0.9
+
+
+def test_last_unit_that_runs_empty_leaves_nothing(small: Path) -> None:
+    isle = Isle(small, {"at": UNITS, "energy_kwh": 30.0, "soc_initial_pu": 1.0}, 60.0, **OPEN)
+    energised = [isle.step()["f_hz"].max() > 0.0 for _ in range(6)]
+    assert energised == [True, True, False, False, False, False]
+    assert isle.lines["stored_kwh"].min() >= 0.0
+
+
+def test_dead_feeder_lives_again_when_the_head_returns(small: Path) -> None:
+    island = {"switch": "head", "opens_at_s": 0.0, "closes_at_s": 2.0}
+    isle = Isle(small, {"at": [{"bus": "b", "rated_kva": 100.0}]}, island=island)
+    lives = [float(isle.step()["head_kw"][0]) for _ in range(3)]
+    assert lives == pytest.approx([0.0, 0.0, 1200.0], abs=20.0)
+    assert isle.v_pu("d.1") == pytest.approx(1.0, abs=0.05)
+
+
+def test_balances_close_also_where_an_island_collapses_under_a_plant_that_goes_on(tmp_path: Path) -> None:
+    changes = ["duration_s=780", "federates.formers.energy_kwh=100", "federates.formers.soc_initial_pu=0.9"]
+    changes += ['federates.formers.at=[{"bus": "632", "rated_kva": 3000}]', "checks=[]"]
+    result = derloop.run(
+        SCENARIOS / "kind_grid_forming.json", changes, engine="local", out=tmp_path / "run", report=False
+    )
+    assert {verdict.outcome for verdict in result.verdicts} == {"PASS"}
+    lost_kw = result["grid.plant.undelivered_kw"]
+    assert lost_kw[:60].max() == 0.0
+    assert lost_kw[-1, 0] > 1000.0
+    assert result["formers.trip_cause"][-1].tolist() == [2.0]
+
+
+# --- bad input ---------------------------------------------------------------------------------------
+
+
+def test_switch_that_is_not_is_refused(small: Path) -> None:
+    with pytest.raises(PlaceError, match="no line 'swich'; did you mean 'switch'"):
+        Isle(small, {"at": UNITS}, island={"switch": "swich"})
+
+
+def test_island_that_nothing_could_hold_is_refused(small: Path) -> None:
+    settings = OpenDssSettings.model_validate({"feeder": "small.dss", **OPEN})
+    context = Context("grid", small, datetime(2025, 7, 15, tzinfo=UTC), S, 86400 * S, 1)
+    with pytest.raises(PlaceError, match="no federate is of kind 'grid-forming'") as error:
+        OpenDssFeeder(settings, context, Feeder(settings, context))
+    assert error.value.problems[0][0] == ("island",)
+
+
+def test_switch_that_closes_before_it_opens_is_refused() -> None:
+    with pytest.raises(ValueError, match="must come after opens_at_s"):
+        OpenDssSettings.model_validate({"feeder": "f", "island": {"switch": "head", "opens_at_s": 9, "closes_at_s": 3}})
+
+
+# --- the method --------------------------------------------------------------------------------------
+
+
+def test_balance_finds_a_root_far_away_and_keeps_its_slopes() -> None:
+    asked = []
+
+    def circle(x: np.ndarray, radius: float) -> np.ndarray:
+        asked.append(x)
+        return np.array([x[0] ** 2 + x[1] ** 2 - radius, x[0] - x[1] ** 3])
+
+    balance, furthest = Balance(), np.array([0.5, 0.5])
+    found = balance.root(lambda x: circle(x, 4.0), np.array([3.0, 2.0]), furthest)
+    assert_allclose(circle(found, 4.0), 0.0, atol=1e-9)
+    asked.clear()
+    balance.root(lambda x: circle(x, 4.01), found, furthest)
+    assert len(asked) <= 7
+
+
+def test_no_root_is_told() -> None:
+    with pytest.raises(NoBalance, match="still off by"):
+        Balance().root(lambda x: x**2 + 1.0, np.array([2.0]), np.array([1.0]))
