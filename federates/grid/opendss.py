@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import FloatArray, Interface, Jacobian, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Settings, Terminal
 from federates.grid.feeder_file import feeder_problems
 from federates.grid.seen import Phases, extremes, voltage
+from federates.grid.sensitivity import Devices, factored
 from federates.grid.solver import Setpoints, Solver, SolverError
 
 SQRT3 = 3**0.5
@@ -143,6 +144,21 @@ class OpenDssFeeder:
         """Solve as the feeder file stands, with devices that inject nothing."""
         return self._solved("before the first step")
 
+    def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
+        """Return how what devices see answers their powers, for each of these federates: see `sensitivity`.
+
+        Extremes of phases are taken to move as their mean.
+        """
+        groups = [g for g in self._drives if not g.ports.isdisjoint({*inputs, *outputs})]
+        devices = Devices.joined([g.devices for g in groups])
+        left, right = factored(devices, self._solver.voltages(), self._bases_v, self._solver.answer)
+        parts = np.cumsum([0, *(len(g.labels) for g in groups)])
+        known = Jacobian(left.shape[1], {}, {})
+        for group, first, last in zip(groups, parts[:-1], parts[1:], strict=True):
+            known.left.update({f"{group.name}.{port}": left[first:last] for port in group.seen_ports})
+            known.right.update({group.p_port: right[0][:, first:last], group.q_port: right[1][:, first:last]})
+        return known
+
     def step(self, now_ns: int, inputs: Values) -> Values:
         """Give every device's power to the feeder and solve it.
 
@@ -210,7 +226,8 @@ class _Group:
         self.name, self._terminals, self._feeder = name, terminals, feeder
         self.labels = tuple(t.label for t in terminals)
         self.sees_voltage = not any(t.element for t in terminals)
-        self._p_port, self._q_port = f"{name}.p_kw", f"{name}.q_kvar"
+        self.p_port, self.q_port = f"{name}.p_kw", f"{name}.q_kvar"
+        self.ports = {self.p_port, self.q_port, *(f"{name}.{port}" for port in self.seen_ports)}
         self._sign = -1.0 if terminals[0].draws and self.sees_voltage else 1.0
 
     def add(self, solver: Solver) -> None:
@@ -238,9 +255,14 @@ class _Group:
         return solver.drawn_by([t.element for t in self._terminals])
 
     def write(self, inputs: Values) -> None:
-        np.multiply(inputs[self._p_port], self._sign, out=self._setpoints.p_kw)
-        np.multiply(inputs[self._q_port], self._sign, out=self._setpoints.q_kvar)
+        np.multiply(inputs[self.p_port], self._sign, out=self._setpoints.p_kw)
+        np.multiply(inputs[self.q_port], self._sign, out=self._setpoints.q_kvar)
         self._setpoints.write()
+
+    @property
+    def devices(self) -> Devices:
+        injected = 1.0 if self._sign > 0 and self.sees_voltage else -1.0
+        return Devices(self._nodes, self._weights, np.full(len(self.labels), injected))
 
     @property
     def seen_ports(self) -> tuple[str, ...]:

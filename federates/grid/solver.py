@@ -181,6 +181,19 @@ class Solver:
         if not self._dss.Solution.Converged():
             raise SolverError(f"no solution after {self._dss.Solution.Iterations()} iterations")
 
+    def answer(self, currents_a: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Return by how much the voltages (nodes,), V, move for small currents into the nodes (nodes,), A.
+
+        To first order, every element as the admittance that it has in Y. The solution stays as it is.
+        """
+        size = 16 * (len(self._order) + 1)
+        self._lib.ctx_YMatrix_getIpointer(self._ctx, self._pointer)
+        into = np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)
+        into[0], into[1:] = 0.0, currents_a
+        moved = np.zeros(len(self._order) + 1, np.complex128)
+        self._lib.ctx_YMatrix_SolveSystem(self._ctx, self._ffi.from_buffer("double[]", moved.view(np.float64)))
+        return moved[1:]
+
     def source_power(self) -> tuple[float, float]:
         """Return kW and kvar drawn from the bulk system."""
         p_kw, q_kvar = self._dss.Circuit.TotalPower()
