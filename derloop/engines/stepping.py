@@ -11,6 +11,7 @@ import numpy as np
 
 from derloop.contract import Answering, Federate, FloatArray, Interface, Jacobian, Values
 from derloop.engines.exchange import Inbox, Outbox
+from derloop.engines.hunting import Hunting, watches
 from derloop.engines.loop import Loop
 from derloop.errors import EngineError, FederateError
 from derloop.federation import Federation, Unit, loop_name
@@ -181,6 +182,7 @@ class Stepper:
         self._runner: Single | Loop = (
             Loop(federation, unit, self._members) if unit.is_loop else Single(self._members[unit.members[0]])
         )
+        self._watches = watches(federation, unit)
         self._to_stop: list[Member] = []
 
     def start(self) -> None:
@@ -195,13 +197,21 @@ class Stepper:
         """Step the unit on what the inbox holds; its outputs are then in the outbox and observed."""
         if self.cancelled.is_set():
             raise Cancelled
-        outputs = self._runner.step(now_ns, self.inbox.read(now_ns))
+        inputs = self.inbox.read(now_ns)
+        outputs = self._runner.step(now_ns, inputs)
         self.outbox.post(now_ns // self.unit.step_ns, outputs)
         for name, values in outputs.items():
             self._observe(name, now_ns, values)
         if isinstance(self._runner, Loop):
             found = {"passes": self._runner.passes, "residual": self._runner.residual}
             self._observe(loop_name(self.unit), now_ns, found)
+        for watch in self._watches:
+            watch.see(now_ns, inputs, outputs)
+
+    @property
+    def hunting(self) -> list[Hunting]:
+        """Who hunts with the federates of this unit, as far as is known by now."""
+        return [watch.found for watch in self._watches if watch.found]
 
     def stop(self) -> list[FederateError]:
         """Stop every federate that was started, once; return what went wrong in doing so."""
