@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--derloop-engine", default=None, help="Run the scenarios under this engine: helics, mosaik, local."
     )
-    group.addoption("--derloop-runs", default=None, metavar="DIR", help="Keep the folders of the runs here.")
+    group.addoption("--derloop-runs", type=Path, default=None, metavar="DIR", help="Keep the folders of the runs here.")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -88,8 +88,13 @@ class ScenarioTest(pytest.Item):
         import derloop
 
         kept = self.config.getoption("--derloop-runs")
-        out = (Path(kept) if kept else scratch) / self.path.stem
+        out = kept / self._place() if kept else scratch / self.path.stem
         return derloop.run(self.path, engine=self.config.getoption("--derloop-engine"), out=out, report=bool(kept))
+
+    def _place(self) -> Path:
+        """Return where the scenario lies below pytest's root: two of the same name have each a folder of their own."""
+        root = self.config.rootpath
+        return (self.path.relative_to(root) if self.path.is_relative_to(root) else Path(self.path.name)).with_suffix("")
 
     def _against_golden(self, result: Result, folder: Path) -> list[str]:
         from derloop.results import golden

@@ -1,32 +1,23 @@
 """`"via": "emulator"`: a fleet's model behind real Modbus servers, spoken to as equipment is.
 
-Each device of the fleet is a SunSpec server on a free port of 127.0.0.1, in lock-step with simulated time. In each step
-
-1. commands go out over Modbus (704 WSet or WMaxLimPct, read back and verified, under a lease that runs out unrenewed),
-2. the model obeys what its registers then say, volt-var (705) included,
-3. its registers show what it measures,
-4. and the measurements are read over Modbus: what the federation sees is what came over the wire.
-
-So the federate offers what a device can tell: `p_kw`, `q_kvar`, and for a storage `soc_pu`, `p_max_kw` and `p_min_kw`.
+Each device of the fleet is a SunSpec server on a free port of 127.0.0.1, in lock-step with simulated time; what is
+exchanged in a step is in `hil.lockstep`. The federate offers what a device can tell: `p_kw`, `q_kvar`, and for a
+storage `soc_pu`, `p_max_kw` and `p_min_kw`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from derloop.contract import Federate, FloatArray, Interface, Values
 from derloop.kind import Context, PlaceError, Settings, Terminal
-from hil.emulator import EmulatorServer, Ratings, RegisterBank, describe
-from hil.emulator import Settings as RegisterSettings
-from hil.inverter import Commands, DeviceGroup, Measurements, Nameplates, VoltVarCurve
-from hil.modbus import LoopThread
 
-F_NOMINAL_HZ = 60.0
-LEASE_STEPS = 3
-"""A command holds for so many steps unless it is renewed."""
+if TYPE_CHECKING:
+    from hil.lockstep import Lockstep
+
 TOLD = ("p_kw", "q_kvar", "soc_pu", "p_max_kw", "p_min_kw")
 """The outputs of a model that a device can tell too."""
 
@@ -40,21 +31,13 @@ class Curve(Protocol):
     def response_s(self) -> float: ...
 
 
-class Adjustable(Federate, Protocol):
-    """A model whose functions can be set while it runs, as by a write from outside."""
+class Functions(Protocol):
+    """The smart-inverter functions of n devices, which can be set while they run, as by a write from outside."""
 
     @property
     def volt_var(self) -> Curve | None:
         """The curve that the scenario asks for."""
         ...
-
-    @property
-    def energy_kwh(self) -> FloatArray | None:
-        """Storage capacity (n,), None for what stores nothing."""
-        ...
-
-    @property
-    def soc_window_pu(self) -> tuple[float, float]: ...
 
     def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
         """Use these curves from now on: v_pu and q_kvar (n, k), on (n,) 0 or 1."""
@@ -62,8 +45,35 @@ class Adjustable(Federate, Protocol):
 
 
 @runtime_checkable
-class _HasVoltVar(Protocol):
-    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None: ...
+class HasInverters(Protocol):
+    """A model of devices that have inverters."""
+
+    @property
+    def inverters(self) -> Functions: ...
+
+
+class InverterModel(HasInverters, Federate, Protocol):
+    """A federate with inverters."""
+
+
+class Storage(Protocol):
+    @property
+    def energy_kwh(self) -> FloatArray:
+        """From empty to full (n,)."""
+        ...
+
+    @property
+    def soc_min_pu(self) -> float: ...
+    @property
+    def soc_max_pu(self) -> float: ...
+
+
+@runtime_checkable
+class HasStorage(Protocol):
+    """A model of devices that store energy."""
+
+    @property
+    def storage(self) -> Storage: ...
 
 
 def emulator(
@@ -73,26 +83,20 @@ def emulator(
     del settings
     if argument:
         raise PlaceError([(("via",), f"'emulator' takes nothing after a colon, not {argument!r}")])
-    if not isinstance(model, _HasVoltVar):
+    if not isinstance(model, HasInverters):
         raise PlaceError([(("via",), "this kind has no functions that can be set over Modbus")])
-    return EmulatedFleet(model, terminals, context)  # type: ignore[arg-type]  # the rest of Adjustable goes with it
+    return EmulatedFleet(model, terminals, context)
 
 
 class EmulatedFleet:
     """n devices: each a model behind a Modbus server of its own, and a client that takes it for equipment."""
 
-    def __init__(self, model: Adjustable, terminals: tuple[Terminal, ...], context: Context) -> None:
+    def __init__(self, model: InverterModel, terminals: tuple[Terminal, ...], context: Context) -> None:
         self._model, self._terminals = model, terminals
         self._v_nominal_v = _nominal_voltages(terminals, context)
-        told = {name: port for name, port in model.interface.outputs.items() if name in TOLD}
-        self._interface = Interface(
-            model.interface.step_ns, model.interface.inputs, told, repeatable=False, blocking=True
-        )
-        self._step_s = model.interface.step_ns / 1e9
-        self._applied: RegisterSettings | None = None
-        self._thread: LoopThread | None = None
-        self._server: EmulatorServer | None = None
-        self._group: DeviceGroup | None = None
+        known, told = model.interface, {n: port for n, port in model.interface.outputs.items() if n in TOLD}
+        self._interface = Interface(known.step_ns, known.inputs, told, repeatable=False, blocking=True)
+        self._lockstep: Lockstep | None = None
 
     @property
     def interface(self) -> Interface:
@@ -100,132 +104,23 @@ class EmulatedFleet:
 
     def start(self) -> Values:
         """Start the servers, discover the devices, and give them their curve over Modbus."""
-        outputs = self._model.start()
-        self._thread = LoopThread(f"modbus {self._terminals[0].label}")
-        ratings = [self._ratings(index) for index in range(len(self._terminals))]
-        self._server = EmulatorServer(RegisterBank([describe(r) for r in ratings]), thread=self._thread)
-        self._server.start()
-        addresses = {t.label: a for t, a in zip(self._terminals, self._server.addresses, strict=True)}
-        lease_s = max(1, round(LEASE_STEPS * self._step_s))
-        self._group = DeviceGroup(addresses, lease_s=lease_s, thread=self._thread)
-        self._group.start()
-        self._nameplates = self._group.nameplates()
-        self._show(outputs, np.ones(len(self._terminals)))
-        self._group.command(Commands(volt_var=self._curves()), now_s=0.0)
-        return self._measured(self._group.poll())
+        from hil.lockstep import Lockstep  # pymodbus, not before a run begins
+
+        self._lockstep = Lockstep(self._model, self._terminals, self._v_nominal_v)
+        return self._lockstep.start()
 
     def step(self, now_ns: int, inputs: Values) -> Values:
-        """Exchange one step's registers; see the module."""
-        assert self._group
-        assert self._server
-        self._group.command(self._commands(inputs), now_ns / 1e9)
-        self._show(self._model.step(now_ns, self._obeyed(self._server.settings(), inputs)), inputs["v_pu"])
-        measured = self._group.poll()
-        self._server.advance(self._step_s)
-        return self._measured(measured)
+        assert self._lockstep
+        return self._lockstep.step(now_ns, inputs)
 
     def stop(self) -> None:
-        """Close connections, servers and the thread, whatever of them there is."""
-        if self._group:
-            self._group.close()
-        if self._server:
-            self._server.stop()
-        if self._thread:
-            self._thread.close()
+        if self._lockstep:
+            self._lockstep.stop()
         self._model.stop()
 
     def statistics(self) -> Mapping[str, float]:
         """Return what went over the wire."""
-        traffic = self._group.traffic if self._group else None
-        if traffic is None:
-            return {}
-        return {
-            "modbus_exchanges": traffic.exchanges,
-            "modbus_registers_read": traffic.registers_read,
-            "modbus_registers_written": traffic.registers_written,
-            "modbus_seconds": traffic.seconds,
-        }
-
-    def _ratings(self, index: int) -> Ratings:
-        terminal, energy_kwh = self._terminals[index], self._model.energy_kwh
-        s_va = terminal.rated_kva * 1000
-        return Ratings(
-            name=terminal.label,
-            p_max_w=s_va,
-            s_max_va=s_va,
-            q_max_injected_var=s_va,
-            q_max_absorbed_var=s_va,
-            v_ln_nominal_v=self._v_nominal_v[index],
-            phases=len(terminal.phases),
-            p_max_charge_w=None if energy_kwh is None else s_va,
-            energy_wh=None if energy_kwh is None else float(energy_kwh[index]) * 1000,
-        )
-
-    def _curves(self) -> list[VoltVarCurve | None]:
-        curve = self._model.volt_var
-        asked = None if curve is None else VoltVarCurve(curve.v_pu, curve.q_pu, "va_max", curve.response_s)
-        return [asked] * len(self._terminals)
-
-    def _commands(self, inputs: Values) -> Commands:
-        p_set_kw, p_limit_kw = inputs.get("p_set_kw"), inputs.get("p_limit_kw")
-        return Commands(
-            p_w=None if p_set_kw is None else 1000 * p_set_kw,
-            limit_fraction=None
-            if p_limit_kw is None
-            else np.clip(1000 * p_limit_kw / self._nameplates.p_max_w, 0.0, 1.0),
-        )
-
-    def _obeyed(self, registers: RegisterSettings, inputs: Values) -> Values:
-        """Return the model's inputs with what its registers say in the place of what was asked."""
-        self._adjust(registers)
-        obeyed = dict(inputs)
-        if "p_set_kw" in obeyed:
-            obeyed["p_set_kw"] = np.nan_to_num(registers.p_w, nan=0.0) / 1000
-        if "p_limit_kw" in obeyed:
-            obeyed["p_limit_kw"] = registers.limit_fraction * registers.p_max_w / 1000
-        return obeyed
-
-    def _adjust(self, now: RegisterSettings) -> None:
-        was = self._applied
-        if was is None or not all(
-            np.array_equal(getattr(was, name), getattr(now, name))
-            for name in ("volt_var_on", "volt_var_v_pu", "volt_var_q_var", "volt_var_response_s")
-        ):
-            response_s = float(now.volt_var_response_s[0])
-            on = now.volt_var_on.astype(np.float64)
-            self._model.set_volt_var(on, now.volt_var_v_pu, now.volt_var_q_var / 1000, response_s)
-            self._applied = now
-
-    def _show(self, outputs: Values, v_pu: FloatArray) -> None:
-        assert self._server
-        v_ln_v = v_pu * self._v_nominal_v
-        soc_pu = outputs.get("soc_pu")
-        self._server.set_measurements(
-            Measurements.of(
-                1000 * outputs["p_kw"],
-                1000 * outputs["q_kvar"],
-                v_ln_v,
-                v_ll_v=v_ln_v * 3**0.5,
-                f_hz=F_NOMINAL_HZ,
-                soc_pct=np.nan if soc_pu is None else 100 * soc_pu,
-            )
-        )
-
-    def _measured(self, measured: Measurements) -> Values:
-        values = {"p_kw": measured.p_w / 1000, "q_kvar": measured.q_var / 1000}
-        if "soc_pu" in self._interface.outputs:
-            values["soc_pu"] = measured.soc_pct / 100
-            values["p_min_kw"], values["p_max_kw"] = self._p_range_kw(values["soc_pu"], self._nameplates)
-        return values
-
-    def _p_range_kw(self, soc_pu: FloatArray, plate: Nameplates) -> tuple[FloatArray, FloatArray]:
-        """Return what a storage can draw (n,) and inject (n,) for one step, from its nameplate and state of charge."""
-        low, high = self._model.soc_window_pu
-        kwh_to_kw = 3600 / self._step_s
-        stored_kwh = plate.energy_wh / 1000
-        most = np.clip((soc_pu - low) * stored_kwh * kwh_to_kw, 0.0, plate.p_max_w / 1000)
-        least = np.clip((soc_pu - high) * stored_kwh * kwh_to_kw, -plate.p_max_charge_w / 1000, 0.0)
-        return least, most
+        return self._lockstep.statistics() if self._lockstep else {}
 
 
 def _nominal_voltages(terminals: tuple[Terminal, ...], context: Context) -> FloatArray:

@@ -173,7 +173,7 @@ class Stepper:
         self.readers = readers_of(federation, unit)
         self.last_rank = len(federation.units) - 1
         self.progress = Progress()
-        self.has_started = False
+        self.has_started = self.is_busy = False
         self.inbox, self.outbox = Inbox(federation, unit), Outbox(federation, unit)
         self._members = {
             name: Member(name, federation.federates[name], federation.interfaces[name], self.progress)
@@ -187,26 +187,37 @@ class Stepper:
 
     def start(self) -> None:
         """Start the federates; what they give out before the first step is in the outbox."""
-        if self.cancelled.is_set():
-            raise Cancelled
-        self._to_stop = list(self._members.values())
-        self.outbox.post(-1, self._runner.start())
-        self.has_started = True
+        self._begin()
+        try:
+            self._to_stop = list(self._members.values())
+            self.outbox.post(-1, self._runner.start())
+            self.has_started = True
+        finally:
+            self.is_busy = False
 
     def step(self, now_ns: int) -> None:
         """Step the unit on what the inbox holds; its outputs are then in the outbox and observed."""
+        self._begin()
+        try:
+            inputs = self.inbox.read(now_ns)
+            outputs = self._runner.step(now_ns, inputs)
+            self.outbox.post(now_ns // self.unit.step_ns, outputs)
+            for name, values in outputs.items():
+                self._observe(name, now_ns, values)
+            if isinstance(self._runner, Loop):
+                found = {"passes": self._runner.passes, "residual": self._runner.residual}
+                self._observe(loop_name(self.unit), now_ns, found)
+            for watch in self._watches:
+                watch.see(now_ns, inputs, outputs)
+        finally:
+            self.is_busy = False
+
+    def _begin(self) -> None:
+        """Be busy from now on, unless the run was cancelled: who cancels it looks at `is_busy` afterwards."""
+        self.is_busy = True
         if self.cancelled.is_set():
+            self.is_busy = False
             raise Cancelled
-        inputs = self.inbox.read(now_ns)
-        outputs = self._runner.step(now_ns, inputs)
-        self.outbox.post(now_ns // self.unit.step_ns, outputs)
-        for name, values in outputs.items():
-            self._observe(name, now_ns, values)
-        if isinstance(self._runner, Loop):
-            found = {"passes": self._runner.passes, "residual": self._runner.residual}
-            self._observe(loop_name(self.unit), now_ns, found)
-        for watch in self._watches:
-            watch.see(now_ns, inputs, outputs)
 
     @property
     def hunting(self) -> list[Hunting]:

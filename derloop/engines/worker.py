@@ -21,7 +21,8 @@ from derloop.federation import Federation, Unit
 
 POLL_S = 0.05
 SETTLE_S = 0.4
-"""How long units may take to leave after the run was cancelled."""
+"""How long units that are at work may take to leave after the run was cancelled."""
+LOOK_S = 0.01
 STOP_S = 5.0
 """How long all federates together may take to stop."""
 BOARD_BYTES = 8
@@ -76,6 +77,7 @@ class Worker:
         self._deadlines = deadlines
         self._is_alone = len(units) == len(federation.units)
         self._failure: BaseException | None = None
+        self._hung = ""
         self._ending: list[FederateError] = []
         self._statistics: dict[str, Mapping[str, float]] = {}
         self.is_stopping = False
@@ -102,9 +104,18 @@ class Worker:
 
     def _leave(self, thread: Thread) -> None:
         self._cancelled.set()
-        thread.join(SETTLE_S)
+        self._settle(thread)
         self._note_stuck(thread.is_alive() or bool(self.at_work()))
         self._stop()
+
+    def _settle(self, thread: Thread) -> None:
+        """Wait for units at work, but for nobody who hangs, nor for a middleware that waits for other processes."""
+        until = monotonic() + SETTLE_S
+        while thread.is_alive() and monotonic() < until:
+            thread.join(LOOK_S)
+            busy = [stepper for stepper in self._steppers if stepper.is_busy and self._hung not in stepper.unit.members]
+            if not busy and (self._hung or not self._is_alone):
+                return
 
     def show_instant_on(self, board: mmap) -> None:
         """Write the instant that the first unit is at into `board` too, which another process may read."""
@@ -143,6 +154,7 @@ class Worker:
             limit_s = self._deadlines.join_s if now_ns is None else self._deadlines.step_s
             if for_s > limit_s:
                 doing = "starting" if now_ns is None else "one step"
+                self._hung = federate
                 why = f"hangs: {doing} has taken {for_s:.1f} s, its deadline is {limit_s:g} s"
                 raise FederateError(federate, now_ns, why)
 

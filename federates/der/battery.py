@@ -15,23 +15,26 @@ which is exact, because p holds. So that the energy stays in its window during t
 with the inverse `f(x) = x eta_discharge (x >= 0), x / eta_charge (x < 0)`, and within the power limit and what the
 inverter can carry beside its reactive power. A battery that is empty takes what it
 needs on standby from the grid: its p_max is then a little below zero.
+
+Conversion and standby together are `loss_kw = x + standby - p`, so `E(t + h) = E(t) - (p + loss) h`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
-from federates.der.inverter import Inverters, Smart, VoltVar
+from federates.der.inverter import Inverters, Smart
 from federates.der.placement import At, Size, Spot, draw, place
 
 NS_PER_H = 3.6e12
+ENERGY = Balance("energy", leaves=("p_kw",), lost=("loss_kw",), stored=("stored_kwh",))
 
 
 class BatterySpot(Spot):
@@ -110,18 +113,28 @@ class BatterySettings(Stepped):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What n batteries can hold."""
+
+    energy_kwh: FloatArray
+    """From empty to full (n,)."""
+    soc_min_pu: float
+    soc_max_pu: float
+
+
 class BatteryFleet:
     """n batteries. State: the energy stored at the last instant, and the power that holds since then."""
 
     def __init__(self, settings: BatterySettings, context: Context) -> None:
         units = context.terminals.get(context.name) or terminals(settings, context)
         self._settings = settings
-        self._inverters = Inverters(settings.smart, np.array([unit.rated_kva for unit in units]), seed=context.seed)
-        self._power_kw = _power_kw(settings, context, self._inverters)
+        self.inverters = Inverters(settings.smart, np.array([unit.rated_kva for unit in units]), seed=context.seed)
+        self._power_kw = _power_kw(settings, context, self.inverters)
         self._energy_kwh = _energy_kwh(settings, context, len(units))
         self._least_kwh = settings.soc_min_pu * self._energy_kwh
         self._most_kwh = settings.soc_max_pu * self._energy_kwh
-        self._interface = _interface(settings, context, self._inverters, tuple(unit.label for unit in units))
+        self._interface = _interface(settings, context, self.inverters, tuple(unit.label for unit in units))
         self._step_h = self._interface.step_ns / NS_PER_H
         self._now_ns: int | None = None
         self._stored_kwh = settings.soc_initial_pu * self._energy_kwh
@@ -133,44 +146,22 @@ class BatteryFleet:
 
     def start(self) -> Values:
         zeros = np.zeros(self._energy_kwh.shape)
-        return self._outputs(zeros, zeros, *self._p_range_kw(self._inverters.p_room_kw(zeros)))
+        return self._outputs(zeros, zeros, *self._p_range_kw(self.inverters.p_room_kw(zeros)))
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         self._pass_until(now_ns)
-        band = self._p_range_kw(self._inverters.p_most_kw)
+        band = self._p_range_kw(self.inverters.p_most_kw)
         wanted = np.clip(self._wanted_kw(inputs), *band)
-        self._p_kw, q_kvar = self._inverters.step(now_ns, self._inverters.seen(inputs), wanted, band)
-        return self._outputs(self._p_kw, q_kvar, *self._p_range_kw(self._inverters.p_room_kw(q_kvar)))
+        self._p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, band)
+        return self._outputs(self._p_kw, q_kvar, *self._p_range_kw(self.inverters.p_room_kw(q_kvar)))
 
     def stop(self) -> None:
         pass
 
     @property
-    def volt_var(self) -> VoltVar | None:
-        """The curve of the settings, for whoever writes it into equipment."""
-        return self._settings.smart.curve
-
-    @property
-    def energy_kwh(self) -> FloatArray:
-        """Energy from empty to full (n,), kWh."""
-        return self._energy_kwh
-
-    @property
-    def soc_window_pu(self) -> tuple[float, float]:
-        """Least and most state of charge."""
-        return self._settings.soc_min_pu, self._settings.soc_max_pu
-
-    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
-        """See `Inverters.set_volt_var`."""
-        self._inverters.set_volt_var(on, v_pu, q_kvar, response_s)
-
-    def adjust(self, function: str, on: ArrayLike = True, **changes: ArrayLike) -> None:
-        """See `Inverters.adjust`."""
-        self._inverters.adjust(function, on, **changes)
-
-    def set_permit_service(self, permitted: ArrayLike) -> None:
-        """See `Inverters.set_permit_service`."""
-        self._inverters.set_permit_service(permitted)
+    def storage(self) -> Storage:
+        """What its batteries hold."""
+        return Storage(self._energy_kwh, self._settings.soc_min_pu, self._settings.soc_max_pu)
 
     def _wanted_kw(self, inputs: Values) -> FloatArray:
         """Return the power (n,) that the mode asks for."""
@@ -202,7 +193,9 @@ class BatteryFleet:
 
     def _outputs(self, p_kw: FloatArray, q_kvar: FloatArray, p_min_kw: FloatArray, p_max_kw: FloatArray) -> Values:
         soc_pu = self._stored_kwh / self._energy_kwh
-        return {"p_kw": p_kw, "q_kvar": q_kvar, "soc_pu": soc_pu, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw}
+        said = {"p_kw": p_kw, "q_kvar": q_kvar, "soc_pu": soc_pu, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw}
+        loss_kw = self._from_store(p_kw) - p_kw + self._settings.standby_kw
+        return {**said, "loss_kw": loss_kw, "stored_kwh": self._stored_kwh}
 
 
 def _interface(settings: BatterySettings, context: Context, inverters: Inverters, labels: tuple[str, ...]) -> Interface:
@@ -210,7 +203,9 @@ def _interface(settings: BatterySettings, context: Context, inverters: Inverters
     if settings.mode == "commanded":
         inputs["p_set_kw"] = Port("kW", labels)
     units = {"p_kw": "kW", "q_kvar": "kvar", "soc_pu": "pu", "p_max_kw": "kW", "p_min_kw": "kW"}
-    return Interface(settings.step_ns(context), inputs, {name: Port(unit, labels) for name, unit in units.items()})
+    units |= {"loss_kw": "kW", "stored_kwh": "kWh"}
+    outputs = {name: Port(unit, labels) for name, unit in units.items()}
+    return Interface(settings.step_ns(context), inputs, outputs, balances=(ENERGY,))
 
 
 def _power_kw(settings: BatterySettings, context: Context, inverters: Inverters) -> FloatArray:

@@ -53,6 +53,11 @@ class Inverters:
         self._blocks = [Block(smart, rated_kva[s], rated_kw[s], seed, s.start, q_full_above_p_pu) for s in self._slices]
         self._f_nominal_hz = np.array([float(smart.f_nominal_hz)])
 
+    @property
+    def volt_var(self) -> VoltVar | None:
+        """The curve of the settings, for whoever writes it into equipment."""
+        return self._smart.curve
+
     # --- what it sees --------------------------------------------------------------------------------
 
     def ports(self, labels: tuple[str, ...]) -> dict[str, Port]:

@@ -16,13 +16,12 @@ at night there is none.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 from pydantic import Field
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
-from federates.der.inverter import Inverters, Smart, VoltVar
+from federates.der.inverter import Inverters, Smart
 from federates.der.placement import At, Size, Spot, draw, place
 
 ETA_REFERENCE = 0.9637
@@ -107,12 +106,12 @@ class PvFleet:
         labels = tuple(system.label for system in systems)
         self._settings = settings
         rated_kva = np.array([system.rated_kva for system in systems])
-        self._inverters = Inverters(
+        self.inverters = Inverters(
             settings.smart, rated_kva, seed=context.seed, q_full_above_p_pu=settings.q_full_above_p_pu
         )
         self._dc_kw = _dc_kw(settings, context, rated_kva)
         self._nothing_kw = np.zeros(rated_kva.shape)
-        inputs = self._inverters.ports(labels) | {"irradiance_wm2": Port("W/m2", labels)}
+        inputs = self.inverters.ports(labels) | {"irradiance_wm2": Port("W/m2", labels)}
         if settings.curtailable:
             inputs["p_limit_kw"] = Port("kW", labels)
         outputs = {"p_kw": Port("kW", labels), "q_kvar": Port("kvar", labels), "p_available_kw": Port("kW", labels)}
@@ -128,44 +127,18 @@ class PvFleet:
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         available = self._available_kw(inputs["irradiance_wm2"])
-        wanted = np.minimum(available, self._inverters.p_most_kw)
+        wanted = np.minimum(available, self.inverters.p_most_kw)
         limit_kw = inputs["p_limit_kw"] if self._settings.curtailable else None
-        seen = self._inverters.seen(inputs)
-        p_kw, q_kvar = self._inverters.step(now_ns, seen, wanted, (self._nothing_kw, wanted), limit_kw)
+        seen = self.inverters.seen(inputs)
+        p_kw, q_kvar = self.inverters.step(now_ns, seen, wanted, (self._nothing_kw, wanted), limit_kw)
         return {"p_kw": p_kw, "q_kvar": q_kvar, "p_available_kw": available}
 
     def stop(self) -> None:
         pass
 
-    @property
-    def volt_var(self) -> VoltVar | None:
-        """The curve of the settings, for whoever writes it into equipment."""
-        return self._settings.smart.curve
-
-    @property
-    def energy_kwh(self) -> None:
-        """Nothing is stored."""
-        return
-
-    @property
-    def soc_window_pu(self) -> tuple[float, float]:
-        return 0.0, 0.0
-
-    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
-        """See `Inverters.set_volt_var`."""
-        self._inverters.set_volt_var(on, v_pu, q_kvar, response_s)
-
-    def adjust(self, function: str, on: ArrayLike = True, **changes: ArrayLike) -> None:
-        """See `Inverters.adjust`."""
-        self._inverters.adjust(function, on, **changes)
-
-    def set_permit_service(self, permitted: ArrayLike) -> None:
-        """See `Inverters.set_permit_service`."""
-        self._inverters.set_permit_service(permitted)
-
     def _available_kw(self, irradiance_wm2: FloatArray) -> FloatArray:
         dc_kw = dc_power_kw(irradiance_wm2, self._dc_kw, self._settings)
-        return ac_power_kw(dc_kw, self._inverters.rated_kva, self._settings.inverter_efficiency_pu)
+        return ac_power_kw(dc_kw, self.inverters.rated_kva, self._settings.inverter_efficiency_pu)
 
 
 def dc_power_kw(irradiance_wm2: FloatArray, dc_kw: FloatArray, settings: PvSettings) -> FloatArray:

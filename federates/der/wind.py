@@ -18,7 +18,7 @@ Powers are positive when injected. From the wind to the power of each turbine:
    storm when its mean wind passes `cut_out_m_per_s`, and is free again when the mean is below `restart_m_per_s`.
    The mean is a lag, `m += (v - m) (1 - exp(-dt / averaging_s))`, exact for a wind that holds between two instants.
 
-Then the limit `p_limit_kw` (where the fleet is curtailable), the reactive function, and the rating.
+Then the smart-inverter functions, `p_limit_kw` (where the fleet is curtailable) among them, and the rating.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from federates.der import Stepped
 from federates.der.course import Allowed, read_course
 from federates.der.hysteresis import BoolArray, hysteresis
 from federates.der.instants import Instants
-from federates.der.inverter import Inverters, Smart, VoltVar
+from federates.der.inverter import Inverters, Smart
 from federates.der.placement import At, Size, Spot, place, stream
 from federates.der.profile import ProfileColumn
 
@@ -234,8 +234,10 @@ class WindFleet:
         turbines = context.terminals.get(context.name) or terminals(settings, context)
         labels = tuple(turbine.label for turbine in turbines)
         self._settings = settings
-        self._inverters = Inverters(settings.smart, np.array([turbine.rated_kva for turbine in turbines]))
-        self._interface = _interface(settings, context, labels)
+        self.inverters = Inverters(
+            settings.smart, np.array([turbine.rated_kva for turbine in turbines]), seed=context.seed
+        )
+        self._interface = _interface(settings, context, self.inverters, labels)
         self._wind = Wind(settings, context, labels)
         self._power_pu = power_curve(settings)
         self._denser = (air_density(settings.altitude_m, settings.ambient_c) / STANDARD_DENSITY) ** (1.0 / 3.0)
@@ -254,34 +256,15 @@ class WindFleet:
     def step(self, now_ns: int, inputs: Values) -> Values:
         self._blow(now_ns)
         available = self._available_kw()
-        wanted = np.minimum(available, self._inverters.p_most_kw)
-        if self._settings.curtailable:
-            wanted = np.clip(inputs["p_limit_kw"], 0.0, wanted)
-        q_kvar = self._inverters.q_kvar(now_ns, inputs["v_pu"])
-        p_kw, q_kvar = self._inverters.within_rating(wanted, q_kvar)
+        wanted = np.minimum(available, self.inverters.p_most_kw)
+        limit_kw = inputs["p_limit_kw"] if self._settings.curtailable else None
+        band = (np.zeros(wanted.shape), wanted)
+        p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, band, limit_kw)
         seen = {"wind_m_per_s": self._v_m_per_s, "running": self._running.astype(float)}
         return {"p_kw": p_kw, "q_kvar": q_kvar, "p_available_kw": available, **seen}
 
     def stop(self) -> None:
         pass
-
-    @property
-    def volt_var(self) -> VoltVar | None:
-        """The curve of the settings, for whoever writes it into equipment."""
-        return self._settings.smart.curve
-
-    @property
-    def energy_kwh(self) -> None:
-        """Nothing is stored."""
-        return
-
-    @property
-    def soc_window_pu(self) -> tuple[float, float]:
-        return 0.0, 0.0
-
-    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
-        """See `Inverters.set_volt_var`."""
-        self._inverters.set_volt_var(on, v_pu, q_kvar, response_s)
 
     @property
     def _running(self) -> BoolArray:
@@ -306,7 +289,7 @@ class WindFleet:
 
     def _available_kw(self) -> FloatArray:
         power_pu = self._power_pu(self._v_m_per_s * self._denser)
-        return self._inverters.rated_kva * np.where(self._running, power_pu, 0.0)
+        return self.inverters.rated_kva * np.where(self._running, power_pu, 0.0)
 
 
 def power_curve(settings: WindSettings) -> Callable[[FloatArray], FloatArray]:
@@ -386,8 +369,8 @@ class _Gusts:
         return gusts
 
 
-def _interface(settings: WindSettings, context: Context, labels: tuple[str, ...]) -> Interface:
-    inputs = {"v_pu": Port("pu", labels, "coupled")}
+def _interface(settings: WindSettings, context: Context, inverters: Inverters, labels: tuple[str, ...]) -> Interface:
+    inputs = inverters.ports(labels)
     if settings.curtailable:
         inputs["p_limit_kw"] = Port("kW", labels)
     units = {"p_kw": "kW", "q_kvar": "kvar", "p_available_kw": "kW", "wind_m_per_s": "m/s", "running": "1"}
@@ -396,7 +379,7 @@ def _interface(settings: WindSettings, context: Context, labels: tuple[str, ...]
 
 def terminals(settings: WindSettings, context: Context) -> tuple[Terminal, ...]:
     """Return where the turbines meet the feeder."""
-    return place(settings.at, settings.rated_kva, context)
+    return settings.smart.seeing(place(settings.at, settings.rated_kva, context))
 
 
 KIND = Kind("wind", "Wind turbines with smart inverters", WindSettings, WindFleet, terminals, is_der=True)

@@ -87,10 +87,10 @@ def test_the_volt_var_curve_is_the_one_that_registers_hold() -> None:
     fleet = emulated(battery())
     try:
         fleet.start()
-        assert fleet._server
+        assert fleet._lockstep._server
         high = {"p_set_kw": np.zeros(2), "v_pu": np.full(2, 1.10)}
         assert fleet.step(0, high)["q_kvar"] == pytest.approx([-44.0, -44.0], abs=0.1)
-        address = fleet._server.addresses[0]
+        address = fleet._lockstep._server.addresses[0]
         client = SunSpecModbusClientDeviceTCP(slave_id=1, ipaddr=address.host, ipport=address.port)
         client.scan()
         client.connect()

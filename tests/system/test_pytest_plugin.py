@@ -122,8 +122,11 @@ def test_golden_results_are_recorded_kept_and_compared(suite: Path) -> None:
 
 
 def test_runs_can_be_kept_and_the_engine_chosen(suite: Path) -> None:
+    (suite / "north").mkdir()
     write(suite / "one.json")
+    write(suite / "north" / "one.json")
     said_in(suite, "--derloop-runs", "kept", "--derloop-engine", "helics")
+    assert (suite / "kept" / "north" / "one" / "run.json").is_file()
     said = json.loads((suite / "kept" / "one" / "run.json").read_text())
     assert (said["engine"], said["outcome"]) == ("helics", "completed")
     assert (suite / "kept" / "one" / "report.html").is_file()

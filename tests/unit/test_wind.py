@@ -208,3 +208,11 @@ def test_kind_is_a_der_that_meets_the_feeder() -> None:
     assert KIND.is_der
     assert KIND.terminals is not None
     assert DAY == 24 * HOUR
+
+
+def test_turbines_have_all_smart_inverter_functions() -> None:
+    # volt-watt from 1.06 (100 %) to 1.10 pu (0 %): half at 1.08; droop over 60.036 Hz, 5 %: 100 (1 - 0.464 / 3) kW
+    assert stepped(fleet(wind=15.0, smart={"volt_watt": {}}), v_pu=1.08)["p_kw"][0] == pytest.approx(50.0)
+    drooping = fleet(wind=15.0, smart={"frequency_droop": {}})
+    stepped(drooping, f_hz=60.0)
+    assert stepped(drooping, HOUR // 2, f_hz=60.5)["p_kw"][0] == pytest.approx(84.533333)
