@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from coupled import Fixed, feeder_at, pair, places, smart_of, write_tree
+from coupled import Fixed, feeder_at, pair, places, settings_of, smart_of, write_tree
 
 from derloop.contract import FloatArray
+from derloop.kind import Terminal
 from federates.grid.opendss import OpenDssFeeder
 from federates.grid.sensitivity import RANK
 
@@ -80,3 +82,26 @@ def test_asking_for_them_leaves_the_solution_as_it_is() -> None:
 def test_they_are_the_same_each_time() -> None:
     said = [known(grid_of(FEEDERS / "ieee13" / "ieee13.dss", 10)) for _ in range(2)]
     assert np.array_equal(said[0], said[1])
+
+
+def test_what_is_drawn_lowers_voltages_also_of_others_and_at_every_phase() -> None:
+    """Two federates, one of which draws and one of which looks at its extremes, as solutions say it."""
+    context, feeder = feeder_at(FEEDERS / "ieee13" / "ieee13.dss")
+    pv = Terminal("pv_0", "675", (1, 2, 3), 20.0, extremes=True)
+    load = Terminal("load_0", "671", (2,), 20.0, draws=True)
+    context = replace(context, terminals={"pv": (pv,), "loads": (load,)}, feeder=feeder)
+    grid = OpenDssFeeder(settings_of(feeder.path), context, feeder)
+    grid.start()
+    inputs = ["pv.p_kw", "pv.q_kvar", "loads.p_kw", "loads.q_kvar"]
+    outputs = ["pv.v_pu", "pv.v_low_pu", "pv.v_high_pu", "loads.v_pu"]
+    said = grid.answers(inputs, outputs)
+    zero = dict.fromkeys(inputs, np.zeros(1))
+    before = {port: value.copy() for port, value in grid.step(0, zero).items()}
+    for port in inputs:
+        after = grid.step(0, {**zero, port: np.full(1, 10.0)})
+        for output in ("pv.v_pu", "loads.v_pu"):
+            known_pu = 10.0 * float((said.left[output] @ said.right[port]).item())
+            assert known_pu == pytest.approx(float((after[output] - before[output])[0]), abs=1e-4, rel=0.2)
+    assert (said.left["loads.v_pu"] @ said.right["loads.p_kw"]).item() < 0.0
+    assert (said.left["pv.v_pu"] @ said.right["pv.p_kw"]).item() > 0.0
+    assert set(said.left) == set(outputs)
