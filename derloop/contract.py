@@ -127,7 +127,10 @@ class Statistics(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Jacobian:
-    """How outputs answer small changes of inputs within an instant: d output = left @ (sum of right @ d input)."""
+    """How outputs answer small changes of inputs within an instant: d output = left @ (sum of right @ d input).
+
+    Ports of which nothing is known are left out.
+    """
 
     rank: int
     left: dict[str, FloatArray]

@@ -39,8 +39,8 @@ class Loop:
         self._direct = [w for w in unit.inside if w.coupling == "direct"]
         self._delayed = [w for w in unit.inside if w.coupling == "delayed"]
         self._asked, self._answering = self._parted()
-        self._into = [w for w in self._direct if w.source.federate in self._asked]
-        self._into = [w for w in self._into if w.target.federate in self._answering]
+        fed = [w for w in self._direct if w.source.federate in self._asked]
+        self._into = [w for w in fed if w.target.federate in self._answering]
         self._ports = [federation.port(w.source) for w in self._torn]
         self._sizes = {w: federation.port(w.source).size for w in unit.inside}
         self._slices = _slices([port.size for port in self._ports])
@@ -121,9 +121,9 @@ class Loop:
                 continue
             left, right = np.zeros((self._guess.size, known.rank)), np.zeros((known.rank, given))
             for wire, part in torn:
-                left[part] = known.left[wire.source.port]
+                left[part] = known.left.get(wire.source.port, 0.0)
             for wire, part in wires:
-                right[:, part] = known.right[wire.target.port]
+                right[:, part] = known.right.get(wire.target.port, 0.0)
             lefts, rights = [*lefts, left], [*rights, right]
         return np.concatenate(lefts, axis=1), np.concatenate(rights)
 

@@ -174,6 +174,8 @@ class OpenDssFeeder:
         Extremes of phases are taken to move as their mean.
         """
         groups = [g for g in self._drives if not g.ports.isdisjoint({*inputs, *outputs})]
+        if not groups:
+            return Jacobian(0, {}, {})
         devices = Devices.joined([g.devices for g in groups])
         left, right = factored(devices, self._solver.voltages(), self._bases_v, self._solver.answer)
         parts = np.cumsum([0, *(len(g.labels) for g in groups)])

@@ -200,6 +200,14 @@ def test_what_a_feeder_knows_of_its_answers_saves_solutions() -> None:
     assert without[0] >= told[0] + 2
 
 
+def test_answers_of_which_a_feeder_knows_nothing_are_learnt() -> None:
+    class Silent(Feeder):
+        def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
+            return Jacobian(0, {}, {})
+
+    assert solutions(Silent(reactance()), Inverters(N, 20.0, 0.4), [1.05, 1.04], nothing)[0] <= 8
+
+
 def test_a_guess_of_the_wrong_sign_is_found_out() -> None:
     found = solutions(Feeder(reactance(), -reactance()), Inverters(N, 20.0, 0.4), [1.05, 1.04], nothing)
     assert max(found) <= 20

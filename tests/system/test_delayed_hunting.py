@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import derloop
+from derloop.console import show_result
+from derloop.pytest_plugin import _failures
 from derloop.running import INCONCLUSIVE, Result
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -54,6 +56,13 @@ def test_its_events_its_folder_and_its_page_say_so(tmp_path: Path) -> None:
     assert "let the coupling converge" in (tmp_path / "run" / "junit.xml").read_text()
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert 'id="hunting"' in page
+
+
+def test_the_command_and_a_suite_of_scenarios_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = steep(tmp_path / "run", "delayed", "local", "checks=[]")
+    show_result(result, quiet=True)
+    assert capsys.readouterr().out.startswith("HUNTING  grid and rooftops hunt since 60 s: ")
+    assert _failures(result) == [str(result.hunting[0])]
 
 
 def test_converged_it_does_not_hunt_and_is_judged(tmp_path: Path) -> None:
