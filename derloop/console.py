@@ -77,6 +77,8 @@ def show_result(result: Result, quiet: bool) -> None:
     out = console()
     if result.failure:
         out.print(f"[bold red]{result.outcome.upper()}[/] {escape(result.failure)}")
+    for hunting in result.hunting:
+        _print_folded(out, "HUNTING  ", str(hunting), "bold yellow")
     for complaint in result.complaints:
         out.print(f"[yellow]note[/] {escape(complaint)}")
     if not quiet:

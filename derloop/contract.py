@@ -5,9 +5,9 @@ Everything else in the house depends on this file; it depends on nothing but num
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,13 +118,36 @@ class Federate(Protocol):
         """Leave everything safe and closed. Called once, also after a failure, also of `start`."""
         ...
 
-    # A federate may also have `statistics() -> Mapping[str, float]`: see `Statistics`.
+    # A federate may also have `statistics`: see `Statistics`; and `answers`: see `Answering`.
 
 
 class Statistics(Protocol):
     """What a federate can add to a run's summary once the run is over: counts, sums, worst cases."""
 
     def statistics(self) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Jacobian:
+    """How outputs answer small changes of inputs within an instant: d output = left @ (sum of right @ d input).
+
+    Ports of which nothing is known are left out.
+    """
+
+    rank: int
+    left: dict[str, FloatArray]
+    """For each output, (size, rank)."""
+    right: dict[str, FloatArray]
+    """For each input, (rank, size)."""
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """What a federate can add for a converged loop: a first guess of its answers, right to some ten per cent."""
+
+    def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
+        """Return how these outputs answer these inputs. Called once, after `start`."""
+        ...
 
 
 def interface_to_json(interface: Interface) -> dict[str, Any]:

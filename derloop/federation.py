@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal, NamedTuple
@@ -118,6 +118,14 @@ class Federation:
     def port(self, ref: Ref) -> Port:
         """Return the output that `ref` names."""
         return self.interfaces[ref.federate].outputs[ref.port]
+
+
+def downstream(wires: Sequence[Wire], starts: Iterable[str], avoiding: Collection[str] = ()) -> set[str]:
+    """Return `starts` and every federate that a wire of any coupling leads to from there, not through `avoiding`."""
+    found = {*starts}
+    while more := {w.target.federate for w in wires if w.source.federate in found} - found - {*avoiding}:
+        found |= more
+    return found
 
 
 def wiring_problems(interfaces: Mapping[str, Interface], wires: Sequence[Wire]) -> list[Problem]:

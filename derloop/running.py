@@ -18,6 +18,7 @@ from typing import Any, Literal
 from derloop.checks import cut, judge_all
 from derloop.checks.balance import judge_balances
 from derloop.checks.junit import write_junit
+from derloop.engines.hunting import Hunting
 from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import DerloopError, FederateError
 from derloop.federation import Federation
@@ -28,7 +29,7 @@ from derloop.results.summary import Figure, summarise
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from derloop.scenario.models import Scenario
-from derloop.verdict import Verdict
+from derloop.verdict import Doubt, Verdict
 
 Outcome = Literal["completed", "failed", "interrupted"]
 Progress = Callable[[int | None, int], None]
@@ -74,6 +75,8 @@ class Result:
     is_stuck: bool = False
     """A federate could not be ended; only the end of this process ends it."""
     complaints: tuple[str, ...] = ()
+    hunting: tuple[Hunting, ...] = ()
+    """Who hunted over a delayed wire. What they and all that they reach gave is an artefact of the coupling."""
 
     @property
     def status(self) -> int:
@@ -81,7 +84,7 @@ class Result:
         if self.outcome == "interrupted":
             return INTERRUPTED
         outcomes = {v.outcome for v in self.verdicts}
-        if self.outcome == "failed" or "INCONCLUSIVE" in outcomes:
+        if self.outcome == "failed" or self.hunting or "INCONCLUSIVE" in outcomes:
             return INCONCLUSIVE
         return FAILED_CHECK if "FAIL" in outcomes else PASSED
 
@@ -109,6 +112,25 @@ class _Ending:
     is_stuck: bool = False
     complaints: tuple[str, ...] = ()
     balances: tuple[Verdict, ...] = ()
+    hunting: tuple[Hunting, ...] = ()
+
+
+class _Noted:
+    """Notes in the run's events who is found to hunt, once and as soon as it is known."""
+
+    def __init__(self, folder: Path) -> None:
+        self._events = Events(folder / "events.jsonl")
+        self._found: set[Hunting] = set()
+
+    def note(self, found: Sequence[Hunting]) -> None:
+        for hunting in found:
+            if hunting not in self._found:
+                self._found.add(hunting)
+                self._events.add("hunting", **asdict(hunting), text=str(hunting))
+
+    @property
+    def all(self) -> tuple[Hunting, ...]:
+        return tuple(sorted(self._found, key=lambda h: (h.since_ns, h.signal, h.target)))
 
 
 def run(
@@ -158,9 +180,11 @@ def _together(scenario: Scenario, federation: Federation, folder: Path, on_progr
     recorder = Recorder(folder, federation.recorded([*federation.federates]))
     limits = Deadlines(scenario.file.deadlines.join_s, scenario.file.deadlines.step_s)
     worker = Worker(federation, federation.units, recorder.observe, limits)
+    hunting = _Noted(folder)
 
     def poll() -> None:
         recorder.flush_due()
+        hunting.note(worker.hunting)
         on_progress(worker.now_ns, scenario.until_ns)
 
     def move() -> None:
@@ -170,6 +194,8 @@ def _together(scenario: Scenario, federation: Federation, folder: Path, on_progr
             recorder.close()
 
     ending = _ended(move)
+    hunting.note(worker.hunting)
+    ending.hunting = hunting.all
     ending.is_stuck, ending.complaints = worker.is_stuck, tuple(worker.complaints)
     ending.statistics = {} if worker.is_stuck else worker.statistics()
     return ending
@@ -181,7 +207,15 @@ def _apart(
     from derloop.engines.apart import Apart  # HELICS, only where it is used
 
     apart = Apart(scenario, federation, folder, options.trust_feeder)
-    ending = _ended(lambda: apart.run(lambda: on_progress(apart.now_ns, scenario.until_ns)))
+    hunting = _Noted(folder)
+
+    def poll() -> None:
+        hunting.note(apart.hunting)
+        on_progress(apart.now_ns, scenario.until_ns)
+
+    ending = _ended(lambda: apart.run(poll))
+    hunting.note(apart.hunting)
+    ending.hunting = hunting.all
     ending.statistics, ending.complaints = apart.statistics(), tuple(apart.complaints)
     return ending
 
@@ -222,15 +256,18 @@ def _judged(
     """Judge what was recorded, and write down everything that is known of the run."""
     recorded = RunFolder(folder)
     checks = [(check.name, check.kind, check.settings) for check in scenario.checks]
+    doubts = [Doubt(str(hunting), hunting.since_ns, hunting.affected) for hunting in ending.hunting]
     why_short = _cut_short(ending)
-    verdicts = (*judge_all(checks, recorded, why_short), *cut(ending.balances, why_short))
+    verdicts = (*judge_all(checks, recorded, why_short, doubts), *cut(ending.balances, why_short))
     summary = [*summarise(recorded), *_counts(ending.statistics)]
     _write_json(folder / "verdicts.json", [asdict(v) for v in verdicts])
     result = Result(recorded, ending.outcome, verdicts, tuple(summary), ending.text, ending.is_stuck, ending.complaints)
+    result.hunting = ending.hunting
     said = {
         "outcome": ending.outcome,
         "failure": ending.failure,
         "complaints": ending.complaints,
+        "hunting": [{**asdict(hunting), "text": str(hunting)} for hunting in ending.hunting],
         "status": result.status,
         "wall_s": wall_s,
         "ended": _now(),
@@ -239,13 +276,18 @@ def _judged(
         "summary": [asdict(figure) for figure in summary],
     }
     _write_json(folder / "run.json", {**facts, **said})
-    write_junit(folder / "junit.xml", scenario.name, verdicts, ending.text or None, wall_s)
+    write_junit(folder / "junit.xml", scenario.name, verdicts, _wrong(ending) or None, wall_s)
     result.folder = RunFolder(folder)
     if options.report:
         from derloop.report.page import write_report  # the templates, only where a page is wanted
 
         write_report(result.folder, folder / "report.html")
     return result
+
+
+def _wrong(ending: _Ending) -> str:
+    """Return what is wrong with the run itself; empty if nothing is."""
+    return "; ".join(filter(None, [ending.text, *map(str, ending.hunting)]))
 
 
 def _cut_short(ending: _Ending) -> str:

@@ -40,6 +40,15 @@ class Verdict:
     """Where the limit comes from: standard and clause, or 'scenario'."""
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why nothing can be concluded from what some federates gave, from an instant on."""
+
+    why: str
+    since_ns: int
+    federates: tuple[str, ...]
+
+
 BALANCE = "balance"
 """The kind of the verdicts that every run has."""
 

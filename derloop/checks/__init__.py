@@ -7,23 +7,47 @@ to be judged, `junit` writes verdicts for continuous integration.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from derloop.errors import DerloopError
 from derloop.kind import Settings
-from derloop.verdict import CheckKind, Recorded, Verdict
+from derloop.verdict import CheckKind, Doubt, Recorded, Verdict
 
 
 def judge_all(
-    checks: Iterable[tuple[str, CheckKind, Settings]], recorded: Recorded, cut_short: str = ""
+    checks: Iterable[tuple[str, CheckKind, Settings]],
+    recorded: Recorded,
+    cut_short: str = "",
+    doubts: Sequence[Doubt] = (),
 ) -> tuple[Verdict, ...]:
     """Return a verdict for each check (name, kind, settings), in this order.
 
     A check that raises a DerloopError is INCONCLUSIVE, with the error's text. `cut_short` says why the run ended
-    before its time, if it did: what had not failed until then is INCONCLUSIVE.
+    before its time, if it did: what had not failed until then is INCONCLUSIVE. So is what rests on signals that are
+    in doubt, unless it had failed before.
     """
-    return cut((_judged(name, kind, settings, recorded) for name, kind, settings in checks), cut_short)
+    verdicts = []
+    for name, kind, settings in checks:
+        verdict = _cut(_judged(name, kind, settings, recorded), cut_short)
+        patterns = [pattern for _, pattern in kind.signals(settings)]
+        verdicts.append(_doubted(verdict, [d for d in doubts if _rests_on(patterns, d)]))
+    return tuple(verdicts)
+
+
+def _rests_on(patterns: Sequence[str], doubt: Doubt) -> bool:
+    return any(fnmatchcase(name, pattern.split(".")[0]) for name in doubt.federates for pattern in patterns)
+
+
+def _doubted(verdict: Verdict, doubts: Sequence[Doubt]) -> Verdict:
+    if not doubts or verdict.outcome == "INCONCLUSIVE":
+        return verdict
+    since_ns = min(doubt.since_ns for doubt in doubts)
+    if verdict.outcome == "FAIL" and verdict.when_ns is not None and verdict.when_ns < since_ns:
+        return verdict
+    why = "; ".join(doubt.why for doubt in doubts)
+    return replace(verdict, outcome="INCONCLUSIVE", text=f"{why}. With that: {verdict.text}")
 
 
 def cut(verdicts: Iterable[Verdict], cut_short: str) -> tuple[Verdict, ...]:

@@ -28,6 +28,7 @@ import psutil
 
 from derloop.contract import interface_to_json
 from derloop.engines import helics
+from derloop.engines.hunting import Hunting
 from derloop.engines.stepping import BEFORE
 from derloop.engines.worker import BOARD_BYTES, POLL_S, STOP_S, Deadlines, Stall
 from derloop.errors import EngineError, FederateError
@@ -60,6 +61,7 @@ class Child:
         self.beat = monotonic()
         self.statistics: dict[str, Mapping[str, float]] = {}
         self.complaints: list[str] = []
+        self.hunting: list[Hunting] = []
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
@@ -142,6 +144,8 @@ class Child:
             self.stage = said["beat"]
         elif "done" in said:
             self.done, self.statistics = True, said["done"]
+        elif "hunting" in said:
+            self.hunting.append(Hunting(**{**said["hunting"], "affected": tuple(said["hunting"]["affected"])}))
         elif "complaints" in said:
             self.complaints = said["complaints"]
         elif "failed" in said:
@@ -265,6 +269,11 @@ class Apart:
         """The instant that every unit has reached; None before the first step."""
         reached = [child.now_ns for child in self.children if not child.done]
         return None if None in reached or not reached else min(now for now in reached if now is not None)
+
+    @property
+    def hunting(self) -> list[Hunting]:
+        """Who hunts over a delayed wire, as far as is known by now."""
+        return [hunting for child in self.children for hunting in child.hunting]
 
     def statistics(self) -> dict[str, Mapping[str, float]]:
         return {name: said for child in self.children for name, said in child.statistics.items()}

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import asdict
 from mmap import mmap
 from pathlib import Path
 from threading import Event, Thread
@@ -20,6 +21,7 @@ from time import monotonic, sleep
 from typing import Any, TextIO
 
 from derloop.contract import Interface, interface_from_json
+from derloop.engines.hunting import Hunting
 from derloop.engines.stepping import Cancelled, Stepper
 from derloop.engines.worker import BOARD_BYTES, Deadlines, Worker
 from derloop.errors import DerloopError, FederateError
@@ -41,6 +43,7 @@ class Supervisor:
         self._said, self._heard = said, heard
         self._told_to_end = Event()
         self._last_beat, self._stage = 0.0, ""
+        self._hunting_said: set[Hunting] = set()
 
     def job(self) -> dict[str, Any]:
         """Return what to do, and listen from now on for the word to end."""
@@ -70,10 +73,18 @@ class Supervisor:
         """Say how far this process is; raise Cancelled when it has been told to end."""
         if self._told_to_end.is_set():
             raise Cancelled
+        self.say_hunting(worker)
         stage = "stopping" if worker.is_stopping else "started" if worker.has_started else "starting"
         if stage != self._stage or monotonic() - self._last_beat >= BEAT_S:
             self._last_beat, self._stage = monotonic(), stage
             self.say(beat=stage)
+
+    def say_hunting(self, worker: Worker) -> None:
+        """Say who was found to hunt since this was called last."""
+        for hunting in worker.hunting:
+            if hunting not in self._hunting_said:
+                self._hunting_said.add(hunting)
+                self.say(hunting=asdict(hunting))
 
 
 def _die_with_parent(is_holding: bool) -> None:
@@ -124,6 +135,7 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
     try:
         worker.run(_move(job), job["until_ns"], poll)
     finally:
+        supervisor.say_hunting(worker)
         supervisor.say(complaints=worker.complaints)
         recorder.close()
     supervisor.say(done=worker.statistics())  # not before all is written

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableSequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from threading import Event
 from time import monotonic
 from typing import TypeGuard
 
 import numpy as np
 
-from derloop.contract import Federate, FloatArray, Interface, Values
-from derloop.coupling import Anderson, Convergence
+from derloop.contract import Answering, Federate, FloatArray, Interface, Jacobian, Values
 from derloop.engines.exchange import Inbox, Outbox
+from derloop.engines.hunting import Hunting, watches
+from derloop.engines.loop import Loop
 from derloop.errors import EngineError, FederateError
-from derloop.federation import Federation, Unit, Wire, loop_name
+from derloop.federation import Federation, Unit, loop_name
 
 Observe = Callable[[str, int, Values], None]
 """Called with federate, instant and outputs, once for each federate and instant."""
 
 BEFORE = -1
 """The instant on a board before the first step."""
-HELD_PASSES = 4
-"""How many passes of a loop that does not converge its error shows."""
 
 
 class Cancelled(Exception):
@@ -97,6 +95,18 @@ class Member:
         except BaseException as error:
             raise FederateError(self.name, self._progress.now_ns, f"has no statistics: {_cause(error)}") from error
 
+    def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian | None:
+        """Return what the federate knows of its answers, None where it knows nothing."""
+        if not isinstance(self._federate, Answering):
+            return None
+        self._progress.enter(self.name, None)
+        try:
+            return self._federate.answers(inputs, outputs)
+        except BaseException as error:
+            raise FederateError(self.name, None, f"does not know its answers: {_cause(error)}") from error
+        finally:
+            self._progress.leave()
+
     def _checked(self, now_ns: int | None, outputs: Values, inputs: Values) -> Values:
         if not isinstance(outputs, Mapping):
             why = f"returned a {type(outputs).__name__}, not its outputs by name"
@@ -150,77 +160,6 @@ class Single:
         return {self._member.name: self._member.step(now_ns, inputs[self._member.name])}
 
 
-class Loop:
-    """The runner of a unit that iterates: its federates are stepped again until converged wires hold still."""
-
-    def __init__(self, federation: Federation, unit: Unit, members: Mapping[str, Member]) -> None:
-        self._unit, self._members = unit, members
-        self._convergence: Convergence = federation.convergence
-        self._torn = [w for w in unit.inside if w.coupling == "converged"]
-        self._direct = [w for w in unit.inside if w.coupling == "direct"]
-        self._delayed = [w for w in unit.inside if w.coupling == "delayed"]
-        self._ports = [federation.port(w.source) for w in self._torn]
-        edges = np.cumsum([0, *(port.size for port in self._ports)])
-        self._slices = [slice(a, b) for a, b in pairwise(edges)]
-        self._guess = np.zeros(edges[-1])
-        self._latest: dict[str, Values] = {}
-        self._before: dict[Wire, FloatArray] = {}
-        self.passes, self.residual = np.zeros(1), np.zeros(1)
-
-    def start(self) -> dict[str, Values]:
-        self._latest = {name: member.start() for name, member in self._members.items()}
-        self._guess[:] = self._torn_values()
-        return self._latest
-
-    def step(self, now_ns: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
-        self._before = {w: self._value(w).copy() for w in self._delayed}
-        accelerate = Anderson(self._guess.size, self._convergence.depth)
-        trail: list[FloatArray] = []
-        for passes in range(1, self._convergence.max_passes + 1):
-            self._sweep(now_ns, inputs)
-            found = self._torn_values()
-            change = found - self._guess
-            self.residual[0] = np.abs(change).max()
-            if self.residual[0] <= self._convergence.tolerance:
-                self.passes[0] = passes
-                self._guess[:] = found
-                return self._latest
-            trail = [*trail[1 - HELD_PASSES :], found]
-            self._guess[:] = accelerate.next(self._guess, change)
-        raise FederateError(self._unit.name, now_ns, self._hunting(change, trail))
-
-    def _sweep(self, now_ns: int, inputs: Mapping[str, Values]) -> None:
-        inside: dict[str, dict[str, FloatArray]] = {name: dict(inputs[name]) for name in self._members}
-        for wire, part in zip(self._torn, self._slices, strict=True):
-            inside[wire.target.federate][wire.target.port] = self._guess[part]
-        for wire, value in self._before.items():
-            inside[wire.target.federate][wire.target.port] = value
-        for name, member in self._members.items():
-            self._latest[name] = member.step(now_ns, inside[name])
-            for wire in self._direct:
-                if wire.source.federate == name:
-                    inside[wire.target.federate][wire.target.port] = self._value(wire)
-
-    def _value(self, wire: Wire) -> FloatArray:
-        return self._latest[wire.source.federate][wire.source.port]
-
-    def _torn_values(self) -> FloatArray:
-        return np.concatenate([self._value(w) for w in self._torn])
-
-    def _hunting(self, change: FloatArray, trail: list[FloatArray]) -> str:
-        worst = int(np.abs(change).argmax())
-        at = next(i for i, part in enumerate(self._slices) if worst < part.stop)
-        port, wire = self._ports[at], self._torn[at]
-        label = port.labels[worst - self._slices[at].start]
-        values = ", ".join(f"{found[worst]:.6g}" for found in trail)
-        hunting = int((np.abs(change) > self._convergence.tolerance).sum())
-        return (
-            f"did not converge in {self._convergence.max_passes} passes: {wire.source} at {label!r} still moves by "
-            f"{abs(change[worst]):.3g} {port.unit} (tolerance {self._convergence.tolerance:g}; last passes {values}); "
-            f"{hunting} of {change.size} values hunt between {' and '.join(self._unit.members)}"
-        )
-
-
 def readers_of(federation: Federation, unit: Unit) -> tuple[str, ...]:
     """Return the names of the units that read what `unit` gives out."""
     return tuple(u.name for u in federation.units if any(w.source.federate in unit.members for w in u.incoming))
@@ -243,6 +182,7 @@ class Stepper:
         self._runner: Single | Loop = (
             Loop(federation, unit, self._members) if unit.is_loop else Single(self._members[unit.members[0]])
         )
+        self._watches = watches(federation, unit)
         self._to_stop: list[Member] = []
 
     def start(self) -> None:
@@ -259,13 +199,16 @@ class Stepper:
         """Step the unit on what the inbox holds; its outputs are then in the outbox and observed."""
         self._begin()
         try:
-            outputs = self._runner.step(now_ns, self.inbox.read(now_ns))
+            inputs = self.inbox.read(now_ns)
+            outputs = self._runner.step(now_ns, inputs)
             self.outbox.post(now_ns // self.unit.step_ns, outputs)
             for name, values in outputs.items():
                 self._observe(name, now_ns, values)
             if isinstance(self._runner, Loop):
                 found = {"passes": self._runner.passes, "residual": self._runner.residual}
                 self._observe(loop_name(self.unit), now_ns, found)
+            for watch in self._watches:
+                watch.see(now_ns, inputs, outputs)
         finally:
             self.is_busy = False
 
@@ -275,6 +218,11 @@ class Stepper:
         if self.cancelled.is_set():
             self.is_busy = False
             raise Cancelled
+
+    @property
+    def hunting(self) -> list[Hunting]:
+        """Who hunts with the federates of this unit, as far as is known by now."""
+        return [watch.found for watch in self._watches if watch.found]
 
     def stop(self) -> list[FederateError]:
         """Stop every federate that was started, once; return what went wrong in doing so."""

@@ -14,6 +14,7 @@ from mmap import mmap
 from threading import Event, Thread
 from time import monotonic
 
+from derloop.engines.hunting import Hunting
 from derloop.engines.stepping import Cancelled, Observe, Stepper
 from derloop.errors import EngineError, FederateError
 from derloop.federation import Federation, Unit
@@ -165,6 +166,11 @@ class Worker:
             if federate is not None and progress.since == since:  # else it has gone on meanwhile
                 found.append((federate, now_ns, monotonic() - since))
         return found
+
+    @property
+    def hunting(self) -> list[Hunting]:
+        """Who hunts over a delayed wire, as far as is known by now."""
+        return [hunting for stepper in self._steppers for hunting in stepper.hunting]
 
     @property
     def now_ns(self) -> int | None:

@@ -70,6 +70,7 @@ def page(run: Run) -> str:
         signs=SIGNS,
         verdicts=in_short(verdicts),
         failure=_failure(facts),
+        hunting=_hunting(facts),
         figures=drawn,
         every=every,
         thinned=charted.times.thinned,
@@ -90,6 +91,8 @@ def badge(facts: Mapping[str, Any], verdicts: list[dict[str, Any]]) -> str:
     if facts.get("outcome") != "completed":
         return "FAILED"
     outcomes = {v.get("outcome") for v in verdicts}
+    if _hunting(facts):
+        return "INCONCLUSIVE"
     return next((o for o in ("FAIL", "INCONCLUSIVE", "PASS") if o in outcomes), "NOT JUDGED")
 
 
@@ -117,6 +120,12 @@ def _failure(facts: Mapping[str, Any]) -> dict[str, Any] | None:
     if facts.get("outcome") != "completed":
         return {"why": "The run left no word of how it ended: it was probably killed. What it had recorded is below."}
     return None
+
+
+def _hunting(facts: Mapping[str, Any]) -> list[Any]:
+    """Return who hunted, each with a text."""
+    found = facts.get("hunting")
+    return [h["text"] for h in found if isinstance(h, Mapping) and "text" in h] if isinstance(found, list) else []
 
 
 def _data(calendar: Calendar, times: Times, drawn: list[Figure], every: EverySignal) -> Markup:

@@ -9,7 +9,7 @@ source, and the frequency of each island in the place of the angle of its first 
     f_free - hz_per_kw P = f            v_free - pu_per_kvar Q = v
 
 are as many equations as unknowns. They are solved together with the power flow at each instant: exact at any step, with
-no delay between the units (decision 11).
+no delay between the units (decision 13).
 
 A unit that would have to give more than it can until the next step trips at once, and the others are asked again. Where
 nobody is left, or no solution is, the part is dead: its voltages are 0.

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from derloop.contract import Balance, FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Jacobian, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Settings, Terminal
 from federates.grid.feeder_file import feeder_problems
 from federates.grid.island import Formers, Island, IslandSettings, Limits
 from federates.grid.seen import Phases, extremes, voltage
+from federates.grid.sensitivity import Devices, factored
 from federates.grid.solver import Setpoints, Solver, SolverError
 
 SQRT3 = 3**0.5
@@ -188,6 +189,23 @@ class OpenDssFeeder:
         self._solver.solve()
         return self._solved("before the first step", self._island.at_rest() if self._island else {})
 
+    def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
+        """Return how what devices see answers their powers, for each of these federates: see `sensitivity`.
+
+        Extremes of phases are taken to move as their mean.
+        """
+        groups = [g for g in self._drives if not g.ports.isdisjoint({*inputs, *outputs})]
+        if not groups:
+            return Jacobian(0, {}, {})
+        devices = Devices.joined([g.devices for g in groups])
+        left, right = factored(devices, self._solver.voltages(), self._bases_v, self._solver.answer)
+        parts = np.cumsum([0, *(len(g.labels) for g in groups)])
+        known = Jacobian(left.shape[1], {}, {})
+        for group, first, last in zip(groups, parts[:-1], parts[1:], strict=True):
+            known.left.update({f"{group.name}.{port}": left[first:last] for port in group.seen_ports})
+            known.right.update({group.p_port: right[0][:, first:last], group.q_port: right[1][:, first:last]})
+        return known
+
     def step(self, now_ns: int, inputs: Values) -> Values:
         """Give every device's power to the feeder and solve it.
 
@@ -276,7 +294,8 @@ class _Group:
         self.name, self._terminals, self._feeder = name, terminals, feeder
         self.labels = tuple(t.label for t in terminals)
         self.sees_voltage = not any(t.element for t in terminals)
-        self._p_port, self._q_port, self.solved_port = f"{name}.p_kw", f"{name}.q_kvar", f"{name}.solved_kw"
+        self.p_port, self.q_port, self.solved_port = f"{name}.p_kw", f"{name}.q_kvar", f"{name}.solved_kw"
+        self.ports = {self.p_port, self.q_port, *(f"{name}.{port}" for port in self.seen_ports)}
         self.injects = self.sees_voltage and not terminals[0].draws
         self._sign = -1.0 if terminals[0].draws and self.sees_voltage else 1.0
 
@@ -312,8 +331,8 @@ class _Group:
         return [f"load.{t.element}" for t in self._terminals]
 
     def write(self, inputs: Values) -> None:
-        np.multiply(inputs[self._p_port], self._sign, out=self._setpoints.p_kw)
-        np.multiply(inputs[self._q_port], self._sign, out=self._setpoints.q_kvar)
+        np.multiply(inputs[self.p_port], self._sign, out=self._setpoints.p_kw)
+        np.multiply(inputs[self.q_port], self._sign, out=self._setpoints.q_kvar)
         self._setpoints.write()
 
     def solved_kw(self, drawn: NDArray[np.complex128]) -> FloatArray:
@@ -330,7 +349,12 @@ class _Group:
         """What the federate says it injects, or draws, is what the solver has at its terminals."""
         resolution = tuple(tolerance * terminal.rated_kva for terminal in self._terminals)
         leaves = (self.solved_port, *undelivered)
-        return Balance("power", (self._p_port,), leaves, partner=self.name, resolution=resolution)
+        return Balance("power", (self.p_port,), leaves, partner=self.name, resolution=resolution)
+
+    @property
+    def devices(self) -> Devices:
+        """Where they meet the feeder, for `sensitivity`."""
+        return Devices(self._nodes, self._weights, np.full(len(self.labels), 1.0 if self.injects else -1.0))
 
     @property
     def seen_ports(self) -> tuple[str, ...]:

@@ -274,6 +274,21 @@ class Solver:
         """Let the feeder's own controls act in solutions from now on, or not."""
         self._run(f"Set controlmode={'static' if on else 'off'}")
 
+    def answer(self, currents_a: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Return by how much the voltages (nodes,), V, move for small currents into the nodes (nodes,), A.
+
+        To first order, every element as the admittance that it has in Y. The solution stays as it is.
+        """
+        size = 16 * (len(self._order) + 1)
+        self._lib.ctx_YMatrix_getIpointer(self._ctx, self._pointer)
+        into = np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)
+        where = slice(None) if self._where is None else self._where
+        into[0], into[1:][where] = 0.0, currents_a
+        moved = np.zeros(len(self._order) + 1, np.complex128)
+        self._lib.ctx_YMatrix_SolveSystem(self._ctx, self._ffi.from_buffer("double[]", moved.view(np.float64)))
+        found: NDArray[np.complex128] = moved[1:][where]
+        return found
+
     def element_powers(self) -> NDArray[np.complex128]:
         """Return what each of `elements` draws of the network, kW + j kvar, shape (elements,), in one call.
 

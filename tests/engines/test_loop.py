@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from toys import Recording, S, ports, steppers_of, wire
 
-from derloop.contract import FloatArray, Interface, Values
+from derloop.contract import FloatArray, Interface, Jacobian, Values
 from derloop.coupling import Anderson, Convergence
 from derloop.engines import local
 from derloop.errors import FederateError
@@ -14,11 +18,11 @@ from derloop.federation import Federation
 
 
 class Affine:
-    """y = gain * u + offset, for each element; keeps what it was given at each pass."""
+    """y = gain * (sum of inputs) + offset, for each element; keeps when it was called."""
 
-    def __init__(self, gain: float, offset: FloatArray) -> None:
+    def __init__(self, gain: float, offset: FloatArray, inputs: Sequence[str] = "u") -> None:
         self._gain, self._offset = gain, offset
-        self._interface = Interface(S, ports({"u": offset.size}), ports({"y": offset.size}))
+        self._interface = Interface(S, ports(dict.fromkeys(inputs, offset.size)), ports({"y": offset.size}))
         self.calls: list[int] = []
 
     @property
@@ -30,7 +34,7 @@ class Affine:
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         self.calls.append(now_ns)
-        return {"y": self._gain * inputs["u"] + self._offset}
+        return {"y": self._gain * sum(inputs.values()) + self._offset}
 
     def stop(self) -> None:
         pass
@@ -68,7 +72,7 @@ def test_how_often_it_iterated_is_recorded_for_each_instant() -> None:
     passes = [np.frombuffer(values["passes"])[0] for _, values in recording.seen["loop@a"]]
     assert passes[1] == 1
     assert 2 <= passes[0] <= 5
-    assert federation.federates["a"].calls.count(0) == passes[0]  # type: ignore[attr-defined]
+    assert federation.federates["b"].calls.count(0) == passes[0]  # type: ignore[attr-defined]
 
 
 def test_a_loop_that_does_not_converge_says_who_hunts() -> None:
@@ -103,3 +107,129 @@ def test_anderson_solves_a_linear_system_of_n_in_n_plus_two_passes() -> None:
     for _ in range(n + 2):
         x = accelerate.next(x, matrix @ x + offset - x)
     assert x == pytest.approx(np.linalg.solve(np.eye(n) - matrix, offset), abs=1e-8)
+
+
+class Feeder:
+    """v = v0(t) + X q, told from the outside when to change; counts its solutions at each instant."""
+
+    def __init__(self, x: FloatArray, guess: FloatArray | None = None) -> None:
+        self.x, self.guess = x, guess
+        self.v0 = np.full(len(x), 1.0)
+        self.interface = Interface(S, ports({"q": len(x)}), ports({"v": len(x)}))
+        self.solutions: Counter[int] = Counter()
+
+    def start(self) -> Values:
+        return {"v": self.v0}
+
+    def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
+        assert (inputs, outputs) == (["q"], ["v"])
+        left = np.zeros((len(self.x), 0)) if self.guess is None else self.guess
+        return Jacobian(left.shape[1], {"v": left}, {"q": np.eye(left.shape[1], len(self.x))})
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        self.solutions[now_ns // S] += 1
+        return {"v": self.v0 + self.x @ inputs["q"]}
+
+    def stop(self) -> None:
+        pass
+
+
+class Inverters:
+    """q = -gain (v - 1) beyond a deadband, and no more than a limit."""
+
+    def __init__(self, n: int, gain: float, most: float, deadband: float = 0.0) -> None:
+        self._gain, self._most, self._deadband = gain, most, deadband
+        self.interface = Interface(S, ports({"v": n}), ports({"q": n}))
+
+    def start(self) -> Values:
+        return self.step(0, {"v": np.ones(self.interface.inputs["v"].size)})
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        off = inputs["v"] - 1.0
+        off = np.sign(off) * np.maximum(np.abs(off) - self._deadband, 0.0)
+        return {"q": np.clip(-self._gain * off, -self._most, self._most)}
+
+    def stop(self) -> None:
+        pass
+
+
+N = 12
+COUPLED = wire("feeder.v -> inverters.v converged"), wire("inverters.q -> feeder.q")
+
+
+def reactance(seed: int = 3) -> FloatArray:
+    """Symmetric, positive, a few directions that count: as that of a feeder."""
+    root = np.random.default_rng(seed).normal(size=(N, N)) * 0.5 ** np.arange(N)
+    return 0.02 * root @ root.T
+
+
+def solutions(
+    feeder: Feeder, inverters: Inverters, v0: Sequence[ArrayLike], changed: Callable[[int], None]
+) -> list[int]:
+    """Return how often the feeder was solved at each instant, with these voltages before any reactive power."""
+    federation = Federation({"feeder": feeder, "inverters": inverters}, COUPLED, Convergence(tolerance=1e-8))
+    (stepper,) = steppers_of(federation, Recording())
+    stepper.start()
+    for k, v in enumerate(v0):
+        feeder.v0 = np.broadcast_to(np.asarray(v, dtype=np.float64), (N,)).copy()
+        changed(k)
+        stepper.step(k * S)
+    return [feeder.solutions[k] for k in range(len(v0))]
+
+
+def nothing(_: int) -> None:
+    """Nothing changes but the voltage."""
+
+
+@pytest.mark.parametrize("deadband", [0.0, 0.01])
+@pytest.mark.parametrize("most", [0.05, 0.4, 10.0])
+def test_limits_and_deadbands_cost_no_solutions_once_the_feeder_is_known(most: float, deadband: float) -> None:
+    """From a start without voltage error, into limits, out of them, through the deadband, and back."""
+    course = [1.03, 1.2, 1.03, 1.0, 0.97, 0.8, 1.0, 1.03]
+    found = solutions(Feeder(reactance()), Inverters(N, 20.0, most, deadband), course, nothing)
+    assert max(found) <= 8
+    assert np.mean(found[2:]) <= 3.0
+
+
+def test_what_a_feeder_knows_of_its_answers_saves_solutions() -> None:
+    wrong_by = 1.0 + 0.03 * np.random.default_rng(1).normal(size=(N, N))
+    inverters, v0 = Inverters(N, 10.0, 0.4), [1.0 + 0.02 * np.random.default_rng(2).normal(size=N)]
+    without = solutions(Feeder(reactance()), inverters, v0, nothing)
+    told = solutions(Feeder(reactance(), reactance() * wrong_by), inverters, v0, nothing)
+    assert told[0] <= 6
+    assert without[0] >= told[0] + 2
+
+
+def test_answers_of_which_a_feeder_knows_nothing_are_learnt() -> None:
+    class Silent(Feeder):
+        def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
+            return Jacobian(0, {}, {})
+
+    assert solutions(Silent(reactance()), Inverters(N, 20.0, 0.4), [1.05, 1.04], nothing)[0] <= 8
+
+
+def test_a_guess_of_the_wrong_sign_is_found_out() -> None:
+    found = solutions(Feeder(reactance(), -reactance()), Inverters(N, 20.0, 0.4), [1.05, 1.04], nothing)
+    assert max(found) <= 20
+
+
+def test_a_switched_feeder_is_learnt_anew() -> None:
+    feeder = Feeder(reactance())
+
+    def switched(k: int) -> None:
+        if k == 3:
+            feeder.x = reactance(8)
+
+    found = solutions(feeder, Inverters(N, 20.0, 0.4), [1.03, 1.05, 1.02, 1.04, 1.05, 1.03], switched)
+    assert max(found) <= 12
+    assert found[-1] <= 3
+
+
+def test_a_loop_whose_answer_is_read_within_the_instant_converges_too() -> None:
+    """a = (b + c) / 2 + 1, b = -3 a, c = b + 1, where c reads b at once: the whole sweep is learnt from."""
+    federates = {"a": Affine(0.5, np.ones(2), "uw"), "b": Affine(-3.0, np.zeros(2)), "c": Affine(1.0, np.ones(2))}
+    texts = ["a.y -> b.u", "b.y -> a.u converged", "b.y -> c.u", "c.y -> a.w converged"]
+    found = run(Federation(federates, [wire(text) for text in texts], Convergence(tolerance=1e-10)))
+    assert found["a.y"] == pytest.approx([0.375, 0.375], abs=1e-9)
+    assert found["c.y"] == pytest.approx([-0.125, -0.125], abs=1e-9)
+    assert found["loop@a.passes"] == [1.0]

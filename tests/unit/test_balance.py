@@ -18,6 +18,7 @@ from derloop.results.recorder import Recorder
 from derloop.results.store import RunFolder, finish
 from derloop.verdict import Verdict, in_short
 from federates.der.battery import BatteryFleet
+from federates.der.battery.losses import Conversion
 from federates.grid.opendss import _Group
 from federates.grid.solver import Solver
 
@@ -237,7 +238,7 @@ def test_a_battery_that_gains_energy_fails(tmp_path: Path, monkeypatch: pytest.M
     def passing(fleet: BatteryFleet, now_ns: int) -> None:
         honest(fleet, now_ns)
         if now_ns == 2 * HOUR:
-            fleet._stored_kwh = fleet._stored_kwh + 0.001
+            fleet._cells.stored_kwh = fleet._cells.stored_kwh + 0.001
 
     honest = BatteryFleet._pass_until
     monkeypatch.setattr(BatteryFleet, "_pass_until", passing)
@@ -266,7 +267,7 @@ def test_a_state_of_charge_that_is_not_what_is_stored_fails(tmp_path: Path, monk
 
 
 def test_a_battery_with_an_efficiency_above_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BatteryFleet, "_from_store", lambda _, p_kw: np.where(p_kw > 0, p_kw * 0.9, p_kw))
+    monkeypatch.setattr(Conversion, "from_store", lambda _, p_kw: np.where(p_kw > 0, p_kw * 0.9, p_kw))
     found = failed(tmp_path, "kind_battery.json")
     assert "a loss is negative" in found["energy balance of storage"].text
 

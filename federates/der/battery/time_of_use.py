@@ -15,8 +15,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from derloop.kind import Context, Settings
+from federates.der.clock import seconds_of_day
 from federates.der.course import Allowed, Course, read_course
-from federates.der.profile import seconds_of_day
 
 Action = Literal["charge", "discharge", "self-consumption"]
 Days = Literal["all", "weekdays", "weekends"]

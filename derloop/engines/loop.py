@@ -1,0 +1,146 @@
+"""The federates of a converged loop, stepped again for the same instant until its converged wires hold still."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+
+from derloop.contract import FloatArray, Jacobian, Values
+from derloop.coupling import Convergence, Iteration, Secants
+from derloop.errors import FederateError
+from derloop.federation import Federation, Unit, Wire
+
+HELD_PASSES = 4
+"""How many passes of a loop that does not converge its error shows."""
+
+
+class Steps(Protocol):
+    """A federate as a loop steps it."""
+
+    def start(self) -> Values: ...
+    def step(self, now_ns: int, inputs: Values) -> Values: ...
+    def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian | None: ...
+
+
+class Loop:
+    """The runner of a unit that iterates.
+
+    Converged wires leave the *answering* federates, such as a feeder; the others are *asked*: all that they need is a
+    guess of what those wires carry. Where an answering federate is read within the instant too, all are answering.
+    """
+
+    def __init__(self, federation: Federation, unit: Unit, members: Mapping[str, Steps]) -> None:
+        self._unit, self._members = unit, members
+        self._convergence: Convergence = federation.convergence
+        self._torn = [w for w in unit.inside if w.coupling == "converged"]
+        self._direct = [w for w in unit.inside if w.coupling == "direct"]
+        self._delayed = [w for w in unit.inside if w.coupling == "delayed"]
+        self._asked, self._answering = self._parted()
+        fed = [w for w in self._direct if w.source.federate in self._asked]
+        self._into = [w for w in fed if w.target.federate in self._answering]
+        self._ports = [federation.port(w.source) for w in self._torn]
+        self._sizes = {w: federation.port(w.source).size for w in unit.inside}
+        self._slices = _slices([port.size for port in self._ports])
+        self._guess = np.zeros(self._slices[-1].stop)
+        self._through = [
+            p for w, p in zip(self._torn, self._slices, strict=True) if w.target.federate in self._answering
+        ]
+        self._latest: dict[str, Values] = {}
+        self._inside: dict[str, dict[str, FloatArray]] = {}
+        self.passes, self.residual = np.zeros(1), np.zeros(1)
+
+    def _parted(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        answering = {w.source.federate for w in self._torn}
+        if any(w.source.federate in answering for w in self._direct):
+            answering = set(self._unit.members)
+        asked = tuple(m for m in self._unit.members if m not in answering)
+        return asked, tuple(m for m in self._unit.members if m in answering)
+
+    def start(self) -> dict[str, Values]:
+        self._latest = {name: member.start() for name, member in self._members.items()}
+        self._guess[:] = self._found()
+        self._iteration = Iteration(self._convergence, Secants(self._convergence.depth, *self._known()))
+        return self._latest
+
+    def step(self, now_ns: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
+        self._begin(inputs)
+        trail: list[FloatArray] = []
+        for passes in range(1, self._convergence.max_passes + 1):
+            given = self._ask(now_ns, self._guess)
+            self._step(now_ns, self._answering)
+            found = self._found()
+            change = found - self._guess
+            self.residual[0] = np.abs(change).max()
+            if self.residual[0] <= self._convergence.tolerance:
+                self.passes[0] = passes
+                self._guess[:] = found
+                return self._latest
+            trail = [*trail[1 - HELD_PASSES :], found]
+            self._guess[:] = self._iteration.next(self._guess, given, found, lambda guess: self._ask(now_ns, guess))
+        raise FederateError(self._unit.name, now_ns, self._hunting(change, trail))
+
+    def _begin(self, inputs: Mapping[str, Values]) -> None:
+        self._iteration.begin()
+        self._inside = {name: dict(inputs[name]) for name in self._members}
+        for wire in self._delayed:
+            self._inside[wire.target.federate][wire.target.port] = self._value(wire).copy()
+
+    def _ask(self, now_ns: int, guess: FloatArray) -> FloatArray:
+        """Step the asked federates on a guess; return all that the answering ones are given."""
+        for wire, part in zip(self._torn, self._slices, strict=True):
+            self._inside[wire.target.federate][wire.target.port] = guess[part]
+        self._step(now_ns, self._asked)
+        return np.concatenate([*(self._value(w) for w in self._into), *(guess[part] for part in self._through)])
+
+    def _step(self, now_ns: int, names: Sequence[str]) -> None:
+        for name in names:
+            self._latest[name] = self._members[name].step(now_ns, self._inside[name])
+            for wire in self._direct:
+                if wire.source.federate == name:
+                    self._inside[wire.target.federate][wire.target.port] = self._value(wire)
+
+    def _value(self, wire: Wire) -> FloatArray:
+        return self._latest[wire.source.federate][wire.source.port]
+
+    def _found(self) -> FloatArray:
+        return np.concatenate([self._value(w) for w in self._torn])
+
+    def _known(self) -> tuple[FloatArray, FloatArray]:
+        """Return what the answering federates know beforehand of their answers, (n, k) and (k, m)."""
+        into = _slices([self._sizes[w] for w in self._into])
+        given = sum(self._sizes[w] for w in self._into) + sum(part.stop - part.start for part in self._through)
+        lefts, rights = [np.zeros((self._guess.size, 0))], [np.zeros((0, given))]
+        for name in self._answering:
+            wires = [(w, part) for w, part in zip(self._into, into, strict=True) if w.target.federate == name]
+            torn = [(w, part) for w, part in zip(self._torn, self._slices, strict=True) if w.source.federate == name]
+            known = self._members[name].answers([w.target.port for w, _ in wires], [w.source.port for w, _ in torn])
+            if known is None:
+                continue
+            left, right = np.zeros((self._guess.size, known.rank)), np.zeros((known.rank, given))
+            for wire, part in torn:
+                left[part] = known.left.get(wire.source.port, 0.0)
+            for wire, part in wires:
+                right[:, part] = known.right.get(wire.target.port, 0.0)
+            lefts, rights = [*lefts, left], [*rights, right]
+        return np.concatenate(lefts, axis=1), np.concatenate(rights)
+
+    def _hunting(self, change: FloatArray, trail: list[FloatArray]) -> str:
+        worst = int(np.abs(change).argmax())
+        at = next(i for i, part in enumerate(self._slices) if worst < part.stop)
+        port, wire = self._ports[at], self._torn[at]
+        label = port.labels[worst - self._slices[at].start]
+        values = ", ".join(f"{found[worst]:.6g}" for found in trail)
+        hunting = int((np.abs(change) > self._convergence.tolerance).sum())
+        return (
+            f"did not converge in {self._convergence.max_passes} passes: {wire.source} at {label!r} still moves by "
+            f"{abs(change[worst]):.3g} {port.unit} (tolerance {self._convergence.tolerance:g}; last passes {values}); "
+            f"{hunting} of {change.size} values hunt between {' and '.join(self._unit.members)}"
+        )
+
+
+def _slices(sizes: Sequence[int]) -> list[slice]:
+    edges = np.cumsum([0, *sizes])
+    return [slice(int(a), int(b)) for a, b in pairwise(edges)]
