@@ -66,6 +66,10 @@ class Regulation(Settings):
             raise ValueError(f"offered_pu and restore_pu are {total:g} of the power; at most 1 with a signal")
         return self
 
+    @property
+    def needs_frequency(self) -> bool:
+        return self.signal is None
+
 
 class Regulator:
     """Regulation by n batteries."""
@@ -74,10 +78,6 @@ class Regulator:
         self._settings = settings
         path = ("regulation", "signal")
         self._signal = None if settings.signal is None else read_course(settings.signal, path, SIGNAL, context, step_ns)
-
-    @property
-    def needs_frequency(self) -> bool:
-        return self._signal is None
 
     def power_kw(self, now_ns: int, f_hz: FloatArray, power_kw: FloatArray, above_kwh: FloatArray) -> FloatArray:
         """Return the power (n,) that is asked for.
