@@ -16,8 +16,13 @@ import numpy as np
 
 from derloop.contract import FloatArray, Values
 from derloop.kind import Terminal
-from hil.emulator import EmulatorServer, Ratings, RegisterBank, Settings, describe
-from hil.inverter import Commands, DeviceGroup, Measurements, VoltVarCurve
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings, describe
+from hil.emulator.server import EmulatorServer
+from hil.emulator.settings import Settings
+from hil.inverter.commands import Commands, VoltVarCurve
+from hil.inverter.group import DeviceGroup
+from hil.inverter.measurements import Measurements
 from hil.modbus import LoopThread
 from hil.realisation import HasStorage, InverterModel, Storage
 

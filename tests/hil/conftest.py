@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Iterator
 import psutil
 import pytest
 
-from hil.emulator import EmulatorServer, Ratings, RegisterBank, describe
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings, describe
+from hil.emulator.server import EmulatorServer
 from hil.modbus import Address, LoopThread
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

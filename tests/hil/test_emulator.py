@@ -14,9 +14,13 @@ import pytest
 from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 from sunspec2.modbus.modbus import ModbusClientException
 
-from hil.emulator import EmulatorServer, Ratings, Refusal, RegisterBank, describe, scale_for
-from hil.inverter import Measurements
-from hil.sunspec import SunSpecValueError, encode
+from hil.emulator.access import Refusal
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings, describe, scale_for
+from hil.emulator.server import EmulatorServer
+from hil.inverter.measurements import Measurements
+from hil.sunspec.codec import encode
+from hil.sunspec.errors import SunSpecValueError
 
 
 def _write(bank: RegisterBank, device: int, **values: float | str) -> Refusal | None:

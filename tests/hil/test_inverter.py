@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 
 from derloop.errors import Rejected, Unreachable
-from hil.emulator import EmulatorServer, Ratings, Refusal, RegisterBank, describe
-from hil.inverter import Commands, DeviceGroup, Measurements, VoltVarCurve
+from hil.emulator import adoption
+from hil.emulator.access import Refusal
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings, describe
+from hil.emulator.server import EmulatorServer
+from hil.inverter.commands import Commands, VoltVarCurve
+from hil.inverter.group import DeviceGroup
+from hil.inverter.measurements import Measurements
 from hil.modbus import Address, LoopThread
-from hil.sunspec import Description
+from hil.sunspec.image import Description
 
 CURVE = VoltVarCurve((0.9, 0.98, 1.02, 1.1), (0.3, 0.0, 0.0, -0.3), response_s=10.0)
 NAN = math.nan
@@ -187,7 +193,7 @@ def test_a_curve_with_more_points_than_the_device_has_is_rejected(group: DeviceG
 def test_a_curve_that_the_device_does_not_adopt_is_rejected(
     bank: _Recording, group: DeviceGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bank, "_is_valid_curve", lambda *_: False)
+    monkeypatch.setattr(adoption, "is_valid_curve", lambda *_: False)
     with pytest.raises(Rejected, match="did not adopt volt-var curve 2: AdptCrvRslt is 2"):
         group.command(Commands(volt_var=[CURVE, None]), now_s=0.0)
     assert not bank.settings().volt_var_on.any()
