@@ -1,12 +1,12 @@
-"""What may be written to a device: access, ranges, symbols."""
+"""What may be written to a device: access, symbols, and what `ranges` says."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
 from hil.emulator.adoption import ADOPTIONS
+from hil.emulator.ranges import RangesOfPoints
 from hil.emulator.registers import Registers, Written
 from hil.sunspec.points import Point, Value
 
@@ -23,18 +23,6 @@ class Refusal(Enum):
     """A curve is being adopted."""
 
 
-_PERCENT, _SIGNED_PERCENT, _UNIT = (0.0, 100.0), (-100.0, 100.0), (0.0, 1.0)
-_P_RANGE, _Q_RANGE = ("-702.WChaRteMax", "702.WMax"), ("-702.VarMaxAbs", "702.VarMaxInj")
-_RANGES: Mapping[str, tuple[float | str, float | str]] = {
-    **{f"704.WMaxLimPct{suffix}": _PERCENT for suffix in ("", "Rvrt")},
-    **{f"704.{name}Pct{suffix}": _SIGNED_PERCENT for name in ("WSet", "VarSet") for suffix in ("", "Rvrt")},
-    **{f"704.WSet{suffix}": _P_RANGE for suffix in ("", "Rvrt")},
-    **{f"704.VarSet{suffix}": _Q_RANGE for suffix in ("", "Rvrt")},
-    **{f"704.PFWInj{suffix}.PF": _UNIT for suffix in ("", "Rvrt")},
-    **{f"702.{name}": (0.0, f"702.{name}Rtg") for name in ("WMax", "VAMax", "VarMaxInj", "VarMaxAbs")},
-    **{f"702.{name}": (0.0, f"702.{name}Rtg") for name in ("WChaRteMax", "WDisChaRteMax")},
-}
-"""What may be written: numbers, or points that hold them, some with their sign turned."""
 _UNSUPPORTED_MODE = ("704.VarSetMod", 2.0)
 """Percent of available vars: what is available is not known to registers."""
 
@@ -42,8 +30,8 @@ _UNSUPPORTED_MODE = ("704.VarSetMod", 2.0)
 class Access:
     """The rules that each point stands under."""
 
-    def __init__(self, registers: Registers) -> None:
-        self._registers = registers
+    def __init__(self, registers: Registers, f_nominal_hz: float) -> None:
+        self._registers, self._ranges = registers, RangesOfPoints(registers, f_nominal_hz)
 
     def refusal(self, device: int, written: Sequence[Written]) -> Refusal | None:
         """Return why these points may not be written, if they may not."""
@@ -76,13 +64,4 @@ class Access:
         adoption = ADOPTIONS.get(model)
         if adoption is not None and path == adoption.request:
             return 1.0, float(self._registers.maps[device].group_size(model, adoption.group))
-        if path.endswith("ActPt"):
-            return 0.0, self._registers.number(device, f"{model}.NPt") or 0.0
-        low, high = _RANGES.get(name, (-math.inf, math.inf))
-        return self._bound(device, low), self._bound(device, high)
-
-    def _bound(self, device: int, bound: float | str) -> float:
-        if isinstance(bound, float):
-            return bound
-        held = self._registers.number(device, bound.removeprefix("-")) or 0.0
-        return -held if bound.startswith("-") else held
+        return self._ranges.of(device, name)

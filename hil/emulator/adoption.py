@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -23,6 +23,8 @@ ADOPTIONS: Final[Mapping[str, Adoption]] = {
     "711": Adoption("AdptCtlReq", "AdptCtlRslt", "Ctl"),
     "712": Adoption("AdptCrvReq", "AdptCrvRslt", "Crv"),
 }
+Allows = Callable[[int, set[str]], bool]
+"""Whether a device can do what these points of it, just written, say."""
 _IN_PROGRESS, _COMPLETED, _FAILED = 0.0, 1.0, 2.0
 
 
@@ -41,8 +43,8 @@ class Adoptions:
     advanced, whichever comes first.
     """
 
-    def __init__(self, registers: Registers, readings: int) -> None:
-        self._registers, self._readings = registers, readings
+    def __init__(self, registers: Registers, readings: int, allows: Allows) -> None:
+        self._registers, self._readings, self._allows = registers, readings, allows
         self._pending: dict[tuple[int, str], _Pending] = {}
 
     def is_busy(self, device: int, names: Iterable[str]) -> bool:
@@ -82,12 +84,15 @@ class Adoptions:
         self._adopt(device, model)
 
     def _adopt(self, device: int, model: str) -> None:
-        """Make curve 1 the copy of the pending one, all but its 'read-only', if that is a valid curve."""
+        """Make curve 1 the copy of the pending one, all but its 'read-only', if the device can follow that."""
         pending, names = self._pending.pop((device, model)), ADOPTIONS[model]
         source, target = (f"{model}.{names.group}.{slot}." for slot in (pending.slot, 0))
-        valid = is_valid_curve(self._registers, device, model, source)
-        if valid:
-            self._registers.copy_group(device, source, target)
+        before = self._registers.image(device)
+        self._registers.copy_group(device, source, target)
+        points = {name for name in self._registers.maps[device].points if name.startswith(target)}
+        valid = is_valid_curve(self._registers, device, model, source) and self._allows(device, points)
+        if not valid:
+            self._registers.restore(device, before)
         self._registers.put(device, f"{model}.{names.result}", _COMPLETED if valid else _FAILED)
 
 
@@ -96,7 +101,7 @@ def _asks(model: str, path: str) -> bool:
 
 
 def is_valid_curve(registers: Registers, device: int, model: str, start: str) -> bool:
-    """Return whether a volt-var curve can be followed; curves of other models are taken as they are."""
+    """Return whether a volt-var curve can be followed; those of other models are for `allows` to judge."""
     if model != "705":
         return True
     count = int(registers.number(device, start + "ActPt") or 0)

@@ -1,4 +1,4 @@
-"""What an emulated device says of itself, and the registers that it begins with."""
+"""What an emulated device says of itself, its ratings and the models that hold them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Ratings:
         return self.v_ln_nominal_v * (math.sqrt(3) if self.phases == 3 else 1.0)
 
 
-def describe(ratings: Ratings, *, curves: int = 3, curve_points: int = 8) -> Description:
-    """Return models 1, 701-705, and 713 for a storage, of a device in which every function is off.
+def describe(ratings: Ratings, functions: Description) -> Description:
+    """Return models 1, 701 and 702, `functions` (703 to 712), and 713 for a storage.
 
     Scale factors leave room for 1.2 times the rated power and 1.5 times the nominal voltage.
     """
@@ -41,9 +41,7 @@ def describe(ratings: Ratings, *, curves: int = 3, curve_points: int = 8) -> Des
         1: {"Mn": "derloop", "Md": "emulated DER", "Vr": "1", "SN": ratings.name[:32], "DA": 1},
         701: _measured_model(ratings),
         702: _capacity_model(ratings),
-        703: _ENTER_SERVICE,
-        704: _controls_model(ratings),
-        705: _volt_var_model(curves, curve_points),
+        **{model: functions[model] for model in sorted(functions)},
     }
     if ratings.energy_wh is not None:
         scale = scale_for(ratings.energy_wh, signed=False)
@@ -91,34 +89,22 @@ def _capacity_model(ratings: Ratings) -> dict[str, Any]:
     return {**limits, **{f"{name}Rtg": value for name, value in limits.items()}, **scales}
 
 
-_ENTER_SERVICE: Mapping[str, Any] = {
-    **{"ES": "ENABLED", "ESVHi": 105.0, "ESVLo": 91.7, "ESHzHi": 60.1, "ESHzLo": 59.5},
-    **{"ESDlyTms": 300, "ESRndTms": 0, "ESRmpTms": 300, "V_SF": -2, "Hz_SF": -3},
-}
-"""IEEE 1547-2018 table 4, default settings."""
-
-
-def _controls_model(ratings: Ratings) -> dict[str, Any]:
+def controls_model(ratings: Ratings) -> dict[str, Any]:
+    """Return model 704 with every function off; the power factor of absorbing only for what can absorb."""
     power = scale_for(1.2 * ratings.s_max_va)
-    functions: Mapping[str, Mapping[str, Any]] = {
+    settings: Mapping[str, Mapping[str, Any]] = {
         "WMaxLimPct": {"WMaxLimPct": 100.0, "WMaxLimPctRvrt": 100.0},
         "WSet": {"WSetMod": "WATTS", "WSet": 0, "WSetRvrt": 0, "WSetPct": 0, "WSetPctRvrt": 0},
         "VarSet": {"VarSetMod": "VARS", "VarSet": 0, "VarSetRvrt": 0, "VarSetPct": 0, "VarSetPctRvrt": 0},
-        "PFWInj": {"PFWInj": {"PF": 1.0, "Ext": 0}, "PFWInjRvrt": {"PF": 1.0, "Ext": 0}},
+        **{f"PFW{way}": _power_factor(way) for way in ("Inj", *(() if ratings.p_max_charge_w is None else ("Abs",)))},
     }
     scales = {"PF_SF": -4, "WMaxLimPct_SF": -2, "WSetPct_SF": -2, "VarSetPct_SF": -2}
     model: dict[str, Any] = {**scales, "WSet_SF": power, "VarSet_SF": power}
-    for name, settings in functions.items():
+    for name, values in settings.items():
         timer = {f"{name}{suffix}": 0 for suffix in ("Ena", "EnaRvrt", "RvrtTms", "RvrtRem")}
-        model |= {**settings, **timer}
+        model |= {**values, **timer}
     return model
 
 
-def _volt_var_model(curves: int, points: int) -> dict[str, Any]:
-    """Return model 705 with the default curve of IEEE 1547-2018 table 8, category B, in every place."""
-    shape = [{"V": v, "Var": q} for v, q in ((92, 44), (98, 0), (102, 0), (108, -44))]
-    spare = [{"V": 108, "Var": -44}] * (points - len(shape))
-    curve = {"ActPt": 4, "DeptRef": "VA_MAX_PCT", "VRef": 100, "RspTms": 5, "Pt": shape + spare}
-    listed = [{**curve, "ReadOnly": "R" if index == 0 else "RW"} for index in range(curves)]
-    state = {"Ena": 0, "AdptCrvReq": 1, "AdptCrvRslt": "COMPLETED", "RvrtTms": 0, "RvrtRem": 0, "RvrtCrv": 0}
-    return {**state, "NPt": points, "V_SF": -2, "DeptRef_SF": -2, "RspTms_SF": -2, "Crv": listed}
+def _power_factor(way: str) -> Mapping[str, Any]:
+    return {f"PFW{way}{suffix}.{part}": value for suffix in ("", "Rvrt") for part, value in (("PF", 1.0), ("Ext", 0))}

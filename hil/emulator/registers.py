@@ -29,6 +29,8 @@ class Registers:
         self.images = np.zeros((len(built), max(len(image) for _, image in built)), dtype=np.uint16)
         for row, (_, image) in zip(self.images, built, strict=True):
             row[: len(image)] = image
+        self.version = 0
+        """Changes whenever a point is put, but not with what is measured."""
         self._starts = [{point.address: point for point in device.points.values()} for device in self.maps]
 
     def holds(self, device: int, name: str) -> Value:
@@ -46,6 +48,7 @@ class Registers:
     def put_words(self, device: int, address: int, words: Sequence[int]) -> None:
         start = address - self.maps[device].base
         self.images[device, start : start + len(words)] = words
+        self.version += 1
 
     def words(self, device: int, address: int, count: int) -> list[int] | None:
         """Return registers; None outside of the map."""
@@ -72,8 +75,14 @@ class Registers:
             at = point.end
         return found
 
+    def restore(self, device: int, image: RegisterArray) -> None:
+        """Hold again what `image` has."""
+        self.images[device, : len(image)] = image
+        self.version += 1
+
     def copy_group(self, device: int, source: str, target: str) -> None:
         """Copy the points under one path to those under another, all but 'read-only'."""
+        self.version += 1
         base, row, points = self.maps[device].base, self.images[device], self.maps[device].points
         for name, point in points.items():
             if name.startswith(source) and not name.endswith(".ReadOnly"):

@@ -35,7 +35,7 @@ class Settings:
     pf_injects: BoolArray
     """704 PFWInj.Ext: over-excited, that is reactive power is injected."""
     volt_var_on: BoolArray
-    """705 Ena."""
+    """705 Ena, and no setpoint of reactive power (704) that goes before it."""
     volt_var_v_pu: FloatArray
     """Voltages (n, k) of 705 Crv 1 per unit of VNom; the last active point repeated to the end."""
     volt_var_q_var: FloatArray
@@ -69,12 +69,12 @@ class SettingsReader:
         return Settings(
             in_service=at["703.ES"] != 0,
             p_max_w=at["702.WMax"],
-            limit_fraction=np.where(at["704.WMaxLimPctEna"] == 1, at["704.WMaxLimPct"] / 100.0, 1.0),
-            p_w=np.where(at["704.WSetEna"] == 1, _p_setpoint(at), np.nan),
-            q_var=np.where(at["704.VarSetEna"] == 1, _q_setpoint(at), np.nan),
+            limit_fraction=limit_fraction(at),
+            p_w=np.where(at["704.WSetEna"] == 1, p_setpoint(at), np.nan),
+            q_var=np.where(at["704.VarSetEna"] == 1, q_setpoint(at), np.nan),
             pf=np.where(at["704.PFWInjEna"] == 1, at["704.PFWInj.PF"], np.nan),
             pf_injects=at["704.PFWInj.Ext"] == 0,
-            volt_var_on=at["705.Ena"] == 1,
+            volt_var_on=(at["705.Ena"] == 1) & (at["704.VarSetEna"] != 1) & (at["704.PFWInjEna"] != 1),
             volt_var_v_pu=np.take_along_axis(v_pct, last, axis=1) / 100.0,
             volt_var_q_var=_curve_vars(at, np.take_along_axis(q_pct, last, axis=1)),
             volt_var_response_s=at["705.Crv.0.RspTms"],
@@ -88,24 +88,31 @@ def _last_active(active: FloatArray, most: int) -> NDArray[np.intp]:
     return last
 
 
-def _p_setpoint(at: Mapping[str, FloatArray]) -> FloatArray:
+def limit_fraction(at: Mapping[str, FloatArray]) -> FloatArray:
+    """Return 704 WMaxLimPct (n,) as a fraction of WMax; 1 where it is off."""
+    return np.where(at["704.WMaxLimPctEna"] == 1, at["704.WMaxLimPct"] / 100.0, 1.0)
+
+
+def p_setpoint(at: Mapping[str, FloatArray]) -> FloatArray:
+    """Return 704 WSet or WSetPct (n,), W, whether it is on or not."""
     fraction = at["704.WSetPct"] / 100.0
     return np.where(at["704.WSetMod"] == 1, at["704.WSet"], fraction * at["702.WMax"])
 
 
-def _q_setpoint(at: Mapping[str, FloatArray]) -> FloatArray:
+def q_setpoint(at: Mapping[str, FloatArray]) -> FloatArray:
+    """Return 704 VarSet or VarSetPct (n,), var, whether it is on or not."""
     fraction, mode = at["704.VarSetPct"] / 100.0, at["704.VarSetMod"]
-    of_reference = _reference_va(at, mode, fraction)
+    of_reference = reference_va(at, mode, fraction)
     return np.where(mode == 4, at["704.VarSet"], fraction * of_reference)
 
 
 def _curve_vars(at: Mapping[str, FloatArray], q_pct: FloatArray) -> FloatArray:
     fraction = q_pct.T / 100.0
-    vars_by_point: FloatArray = fraction * _reference_va(at, at["705.Crv.0.DeptRef"], fraction)
+    vars_by_point: FloatArray = fraction * reference_va(at, at["705.Crv.0.DeptRef"], fraction)
     return vars_by_point.T
 
 
-def _reference_va(at: Mapping[str, FloatArray], reference: FloatArray, fraction: FloatArray) -> FloatArray:
+def reference_va(at: Mapping[str, FloatArray], reference: FloatArray, fraction: FloatArray) -> FloatArray:
     """Return what 100 % stands for; of VarMax it may differ between injecting and absorbing.
 
     `reference` has the codes that 704 VarSetMod and 705 DeptRef share: 0 WMax, 1 VarMax, 3 VAMax.

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from hil.emulator.adoption import Adoptions
+from hil.emulator.adoption import ADOPTIONS, Adoptions
 from hil.emulator.registers import Registers
 from hil.sunspec.table import PointTable
 
@@ -21,7 +21,7 @@ class _Timer(NamedTuple):
     reverts: Mapping[str, str]
     """What is set to what when the time has passed. Writing any of these starts the time again."""
     model: str | None = None
-    """The model whose `RvrtCrv` is adopted instead."""
+    """The model whose `RvrtCrv` or `RvrtCtl` is adopted instead."""
 
     def started_by(self, names: set[str]) -> bool:
         """Return whether a write to these points starts the time, or ends it."""
@@ -33,17 +33,23 @@ def _setpoint_timer(name: str, *settings: str) -> _Timer:
     return _Timer(f"704.{name}Ena", f"704.{name}RvrtTms", f"704.{name}RvrtRem", ours)
 
 
+def _power_factor_timer(name: str) -> _Timer:
+    parts = {f"704.{name}.{part}": f"704.{name}Rvrt.{part}" for part in ("PF", "Ext")}
+    timer = _setpoint_timer(name)
+    return timer._replace(reverts={**parts, **timer.reverts})
+
+
 def _curve_timer(model: str) -> _Timer:
-    return _Timer(f"{model}.Ena", f"{model}.RvrtTms", f"{model}.RvrtRem", {f"{model}.AdptCrvReq": ""}, model)
+    request = f"{model}.{ADOPTIONS[model].request}"
+    return _Timer(f"{model}.Ena", f"{model}.RvrtTms", f"{model}.RvrtRem", {request: ""}, model)
 
 
-_POWER_FACTOR = {f"704.PFWInj.{part}": f"704.PFWInjRvrt.{part}" for part in ("PF", "Ext")}
 _TIMERS: Final = (
     _setpoint_timer("WMaxLimPct", "WMaxLimPct"),
     _setpoint_timer("WSet", "WSet", "WSetPct"),
     _setpoint_timer("VarSet", "VarSet", "VarSetPct"),
-    _setpoint_timer("PFWInj")._replace(reverts={**_POWER_FACTOR, "704.PFWInjEna": "704.PFWInjEnaRvrt"}),
-    *(_curve_timer(model) for model in ("705", "706", "712")),
+    *(_power_factor_timer(name) for name in ("PFWInj", "PFWAbs")),
+    *(_curve_timer(model) for model in ("705", "706", "711", "712")),
 )
 
 
@@ -92,8 +98,9 @@ class Timers:
 
     def _revert_curve(self, device: int, model: str) -> None:
         """Adopt the curve that a model reverts to, or end its function if it names none."""
-        curve = self._registers.number(device, f"{model}.RvrtCrv") or 0.0
-        if 1 <= curve <= self._registers.maps[device].group_size(model, "Crv"):
+        group = ADOPTIONS[model].group
+        curve = self._registers.number(device, f"{model}.Rvrt{group}") or 0.0
+        if 1 <= curve <= self._registers.maps[device].group_size(model, group):
             self._adoptions.adopt(device, model, int(curve) - 1)
         else:
             self._registers.put(device, f"{model}.Ena", 0.0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from hil.modbus import Link
 from hil.sunspec.codec import Encoded, encode
 from hil.sunspec.discovery import walk
 from hil.sunspec.errors import SunSpecError, SunSpecMapError
-from hil.sunspec.points import RegisterArray
+from hil.sunspec.points import RegisterArray, Value
 from hil.sunspec.reads import READ_LIMIT, ReadPlan, Request, runs
 from hil.sunspec.register_map import RegisterMap
 
@@ -92,15 +93,13 @@ class SunSpecDevice:
 
     async def command(self, order: Order, now_s: float) -> None:
         """Make the device do what is ordered; `now_s` is the time in which its reversion timers count."""
-        try:
+        with self._rejecting_misfits():
             await self._notice_reconnection()
             await self._settle(await self._command_704(order, now_s))
             if order.volt_var_off:
                 await self._settle(await self._turn_off("705.Ena"))
             elif order.volt_var is not None:
-                await self._adopt(order.volt_var)
-        except SunSpecError as misfit:
-            raise Rejected(self.name, str(misfit)) from misfit
+                await self._follow(order.volt_var)
 
     async def _notice_reconnection(self) -> None:
         """Read the settings again when the connection was lost: the device may have restarted."""
@@ -175,50 +174,76 @@ class SunSpecDevice:
         asserted_s = self._asserted_s.get(function.enable, -math.inf)
         return self.lease_s > 0 and now_s - asserted_s >= self.lease_s / 2
 
-    async def _adopt(self, curve: VoltVarCurve) -> None:
-        """Make a volt-var curve the device's, and enable it: write it to a spare curve, hand over, verify."""
-        active, enable = self._curve(0, curve), self._encode({"705.Ena": 1.0})
-        if self._changed(active):
-            slot = self._spare_curve()
-            spare = self._curve(slot, curve)
+    async def read(self, names: Sequence[str]) -> dict[str, Value]:
+        """Return what the device holds now at these points: "711.Ctl.0.DbOf" ...; None where not implemented."""
+        for request in ReadPlan(self._map, names).requests:
+            await self._read_into_image(*request)
+        return {name: self._map.value(name, self._image) for name in names}
+
+    async def write(self, values: Mapping[str, float | str]) -> None:
+        """Write points by name, what enables a function last, and verify that the device holds them."""
+        with self._rejecting_misfits():
+            wanted = self._encode(values)
+            await self.read(list(wanted))
+            await self._write(self._changed(wanted))
+            await self._settle(wanted)
+
+    async def adopt(self, model: str, values: Mapping[str, float | str]) -> None:
+        """Make a curve (of 711 a control) the active one, unless it is: to a spare place, handed over, verified.
+
+        values: points of the curve by their path in it: "RspTms", "Pt.0.V", "MustTrip.Pt.1.Tms" ...
+        """
+        with self._rejecting_misfits():
+            group = "Ctl" if f"{model}.AdptCtlReq" in self._map else "Crv"
+            active = self._encode({f"{model}.{group}.0.{path}": value for path, value in values.items()})
+            await self.read(list(active))
+            if not self._changed(active):
+                return
+            slot = self._spare(model, group)
+            spare = self._encode({f"{model}.{group}.{slot}.{path}": value for path, value in values.items()})
+            await self.read(list(spare))
             await self._write(self._changed(spare))
             await self._settle(spare)
-            await self._hand_over(slot)
+            await self._hand_over(model, group, slot)
             await self._settle(active)
-        if self._changed(enable):
-            await self._write(enable)
-            await self._settle(enable)
 
-    def _curve(self, slot: int, curve: VoltVarCurve) -> dict[str, Encoded]:
-        start = f"705.Crv.{slot}."
-        values: dict[str, float | str] = {
-            start + "ActPt": float(len(curve.v_pu)),
-            start + "DeptRef": REFERENCES[curve.reference],
-        }
-        if self._implemented(start + "RspTms"):
-            values[start + "RspTms"] = curve.response_s
+    @contextmanager
+    def _rejecting_misfits(self) -> Iterator[None]:
+        """Turn what does not fit the device's map into `Rejected`."""
+        try:
+            yield
+        except SunSpecError as misfit:
+            raise Rejected(self.name, str(misfit)) from misfit
+
+    async def _follow(self, curve: VoltVarCurve) -> None:
+        """Make a volt-var curve the device's, and enable it."""
+        values: dict[str, float | str] = {"ActPt": len(curve.v_pu), "DeptRef": REFERENCES[curve.reference]}
+        if self._implemented("705.Crv.0.RspTms"):
+            values["RspTms"] = curve.response_s
         for index, (v_pu, q_pu) in enumerate(zip(curve.v_pu, curve.q_pu, strict=True)):
-            values |= {f"{start}Pt.{index}.V": 100.0 * v_pu, f"{start}Pt.{index}.Var": 100.0 * q_pu}
-        return self._encode(values)
+            values |= {f"Pt.{index}.V": 100.0 * v_pu, f"Pt.{index}.Var": 100.0 * q_pu}
+        await self.adopt("705", values)
+        await self.write({"705.Ena": 1.0})
 
-    def _spare_curve(self) -> int:
-        """Return the first curve, counted from 0, that may be written."""
-        for slot in range(1, self._map.group_size("705", "Crv")):
-            if self._map.value(f"705.Crv.{slot}.ReadOnly", self._image) == 0:
+    def _spare(self, model: str, group: str) -> int:
+        """Return the first place for a curve, counted from 0, that may be written."""
+        for slot in range(1, self._map.group_size(model, group)):
+            if self._map.value(f"{model}.{group}.{slot}.ReadOnly", self._image) == 0:
                 return slot
-        raise Rejected(self.name, "has no volt-var curve that may be written (705 Crv.ReadOnly)")
+        raise Rejected(self.name, f"has no curve that may be written ({model} {group}.ReadOnly)")
 
-    async def _hand_over(self, slot: int) -> None:
+    async def _hand_over(self, model: str, group: str, slot: int) -> None:
         """Ask for a curve (SunSpec counts from 1) and wait until the device has adopted it."""
-        await self._write(self._encode({"705.AdptCrvReq": slot + 1.0}))
+        what, result_name = f"{model} {group} {slot + 1}", f"{model}.Adpt{group}Rslt"
+        await self._write(self._encode({f"{model}.Adpt{group}Req": slot + 1.0}))
         end_s, pause_s = time.monotonic() + ADOPTION_S, 0.002
-        while (result := await self._read_value("705.AdptCrvRslt")) == 0:
+        while (result := await self._read_value(result_name)) == 0:
             if time.monotonic() > end_s:
-                raise Rejected(self.name, f"has not adopted volt-var curve {slot + 1} within {ADOPTION_S:g} s")
+                raise Rejected(self.name, f"has not adopted {what} within {ADOPTION_S:g} s")
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.5)
         if result != 1:
-            raise Rejected(self.name, f"did not adopt volt-var curve {slot + 1}: AdptCrvRslt is {result}")
+            raise Rejected(self.name, f"did not adopt {what}: {result_name} is {result}")
 
     def _implemented(self, name: str) -> bool:
         return name in self._map and self._map.value(name, self._image) is not None

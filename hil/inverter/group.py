@@ -11,11 +11,12 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from derloop.errors import did_you_mean
 from hil.inverter.commands import Commands
 from hil.inverter.device import SunSpecDevice
 from hil.inverter.measurements import MEASURED, NAMEPLATE, Measurements, Nameplates
 from hil.modbus import Address, Link, LoopThread, Traffic
-from hil.sunspec.points import RegisterArray
+from hil.sunspec.points import RegisterArray, Value
 from hil.sunspec.reads import ReadPlan
 from hil.sunspec.table import PointTable
 
@@ -98,6 +99,18 @@ class DeviceGroup:
             if given is not None and len(given) != len(self.devices):
                 raise ValueError(f"commands: {field.name!r} has {len(given)} values for {len(self.devices)} devices")
 
+    def read(self, *names: str) -> list[dict[str, Value]]:
+        """Return what each device holds at these points, by name."""
+        return self._together(lambda device: device.read(names))
+
+    def write(self, device: str, values: Mapping[str, float | str]) -> None:
+        """Write points of one device by name, and verify that it holds them."""
+        self._with(device, lambda found: found.write(values))
+
+    def adopt(self, device: str, model: str, values: Mapping[str, float | str]) -> None:
+        """Make a curve the active one of one device; see `SunSpecDevice.adopt`."""
+        self._with(device, lambda found: found.adopt(model, values))
+
     def poll(self) -> Measurements:
         """Return what every device measures now."""
         if self._table is None:
@@ -126,6 +139,13 @@ class DeviceGroup:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _with(self, name: str, work: Callable[[SunSpecDevice], Coroutine[Any, Any, None]]) -> None:
+        if name not in self.names:
+            raise ValueError(f"no device {name!r}{did_you_mean(name, self.names)}")
+        if self._thread is None:
+            raise RuntimeError("the group is not started")
+        self._thread.run(work(self.devices[self.names.index(name)]))
 
     def _together(self, work: Callable[[SunSpecDevice], Coroutine[Any, Any, T]]) -> list[T]:
         if self._thread is None:
