@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,7 +18,7 @@ from rich.text import Text
 from derloop import plugins
 from derloop.errors import PluginError, did_you_mean
 from derloop.kind import Kind, Settings
-from derloop.verdict import CheckKind
+from derloop.verdict import CheckKind, in_short
 
 if TYPE_CHECKING:
     from derloop.federation import Federation, Unit, Wire
@@ -95,10 +96,11 @@ def _show_figures(out: Console, figures: Sequence[Figure]) -> None:
 
 
 def _show_verdicts(out: Console, verdicts: tuple[Verdict, ...]) -> None:
-    width = max((len(verdict.outcome) for verdict in verdicts), default=0)
-    for verdict in verdicts:
-        text = f"{verdict.check}: {verdict.text}"
-        _print_folded(out, f"{verdict.outcome:<{width}}  ", text, STYLES[verdict.outcome])
+    shown = in_short(asdict(verdict) for verdict in verdicts)
+    width = max((len(verdict["outcome"]) for verdict in shown), default=0)
+    for verdict in shown:
+        text = f"{verdict['check']}: {verdict['text']}"
+        _print_folded(out, f"{verdict['outcome']:<{width}}  ", text, STYLES[verdict["outcome"]])
 
 
 def _print_folded(out: Console, first: str, text: str, style: str = "") -> None:

@@ -43,6 +43,39 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Balance:
+    """What a federate conserves: what enters it, less what leaves it, is what it stores more.
+
+    Every run recomputes it from what was recorded, at each instant and over the whole. Named are ports of the
+    federate: outputs, or inputs, which stand for what their source was recorded to give. A power holds from its
+    instant until the next, unless it is named in `passed`; a store is the state at its instant, in the power's unit
+    times hours.
+    """
+
+    quantity: str
+    """"energy", "heat", "power" ..."""
+    enters: tuple[str, ...] = ()
+    leaves: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    """Leaves too, and is never negative: a loss that is would be energy from nowhere."""
+    stored: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+    """Those of the ports above whose values are means over the step that has just passed."""
+    partner: str = ""
+    """The federate with which it is, where it is about what two of them say of one thing."""
+    whole: bool = False
+    """Summed over all elements of each port; otherwise element by element, and the ports must be equally long."""
+    tolerance: float = 1e-9
+    """How far it may be open, relative to the largest term."""
+    resolution: tuple[float, ...] = ()
+    """What the federate's values cannot tell, for each element, in the power's unit: allowed besides."""
+
+    @property
+    def powers(self) -> tuple[str, ...]:
+        return (*self.enters, *self.leaves, *self.lost)
+
+
+@dataclass(frozen=True, slots=True)
 class Interface:
     """How a federate is stepped and what it exchanges. It does not change during a run."""
 
@@ -53,6 +86,8 @@ class Interface:
     """May be stepped again for the same instant: it then starts from its state at the last instant."""
     blocking: bool = False
     """Waits on sockets or hardware, and so gets a thread of its own."""
+    balances: tuple[Balance, ...] = ()
+    """What can be proven of it from what was recorded."""
 
 
 class Federate(Protocol):
@@ -91,7 +126,7 @@ class Statistics(Protocol):
 
 
 def interface_to_json(interface: Interface) -> dict[str, Any]:
-    """Return `interface` as plain JSON values, for another process."""
+    """Return `interface` as plain JSON values, for another process, which steps and has no balances to judge."""
 
     def ports(of: Mapping[str, Port]) -> dict[str, Any]:
         return {name: [port.unit, list(port.labels), port.arrival] for name, port in of.items()}
@@ -106,7 +141,7 @@ def interface_to_json(interface: Interface) -> dict[str, Any]:
 
 
 def interface_from_json(data: Mapping[str, Any]) -> Interface:
-    """The inverse of `interface_to_json`."""
+    """The inverse of `interface_to_json`, but for the balances."""
 
     def ports(of: Mapping[str, Any]) -> dict[str, Port]:
         return {name: Port(unit, tuple(labels), arrival) for name, (unit, labels, arrival) in of.items()}

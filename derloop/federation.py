@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal, NamedTuple
@@ -132,7 +132,31 @@ def wiring_problems(interfaces: Mapping[str, Interface], wires: Sequence[Wire]) 
         for port, spec in interface.inputs.items():
             if Ref(name, port) not in ends:
                 problems.append(Problem(f"/federates/{name}", _unwired(interfaces, name, port, spec)))
+        problems += [Problem(f"/federates/{name}", what) for what in _balance_problems(interface)]
     return problems
+
+
+def _balance_problems(interface: Interface) -> Iterator[str]:
+    """Yield why balances that a federate declares could not be judged."""
+    ports = {**interface.inputs, **interface.outputs}
+    for balance in interface.balances:
+        about = f"its {balance.quantity} balance"
+        named = [*balance.powers, *balance.stored]
+        if unknown := [port for port in named if port not in ports]:
+            yield f"{about}: no port {unknown[0]!r}" + did_you_mean(unknown[0], [*ports])
+            continue
+        if not any(port in interface.outputs for port in balance.powers):
+            yield f"{about} needs a power that the federate gives out"
+            continue
+        unit = ports[balance.powers[0]].unit
+        units = dict.fromkeys(balance.powers, unit) | dict.fromkeys(balance.stored, f"{unit}h")
+        yield from (
+            f"{about}: {port!r} is in {ports[port].unit!r}, not in {needed!r}"
+            for port, needed in units.items()
+            if ports[port].unit != needed
+        )
+        if not balance.whole and len({ports[port].size for port in named}) > 1:
+            yield f"{about} is element by element, but its ports are not equally long"
 
 
 def _unwired(interfaces: Mapping[str, Interface], name: str, port: str, spec: Port) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-from derloop.checks import judge_all
+from derloop.checks import cut, judge_all
+from derloop.checks.balance import judge_balances
 from derloop.checks.junit import write_junit
 from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import DerloopError, FederateError
@@ -128,7 +129,7 @@ def run(
     ending = _move(loaded, federation, folder, options, on_progress or _silent)
     _finish(folder, ending)
     events.add(ending.outcome, failure=ending.failure, complaints=ending.complaints)
-    return _judged(loaded, folder, facts, ending, monotonic() - began, options)
+    return _judged(loaded, federation, folder, facts, ending, monotonic() - began, options)
 
 
 def _stated(options: Options) -> list[str]:
@@ -208,12 +209,19 @@ def _seconds(now_ns: int | None) -> float | None:
 
 
 def _judged(
-    scenario: Scenario, folder: Path, facts: dict[str, Any], ending: _Ending, wall_s: float, options: Options
+    scenario: Scenario,
+    federation: Federation,
+    folder: Path,
+    facts: dict[str, Any],
+    ending: _Ending,
+    wall_s: float,
+    options: Options,
 ) -> Result:
     """Judge what was recorded, and write down everything that is known of the run."""
     recorded = RunFolder(folder)
     checks = [(check.name, check.kind, check.settings) for check in scenario.checks]
-    verdicts = judge_all(checks, recorded, _cut_short(ending))
+    balances = judge_balances(federation.interfaces, federation.wires, recorded)
+    verdicts = (*judge_all(checks, recorded, _cut_short(ending)), *cut(balances, _cut_short(ending)))
     summary = [*summarise(recorded), *_counts(ending.statistics)]
     _write_json(folder / "verdicts.json", [asdict(v) for v in verdicts])
     result = Result(recorded, ending.outcome, verdicts, tuple(summary), ending.text, ending.is_stuck, ending.complaints)

@@ -5,7 +5,7 @@ A package offers a `CheckKind` under the entry-point group `derloop.checks`; `de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -40,6 +40,32 @@ class Verdict:
     """Where the limit comes from: standard and clause, or 'scenario'."""
 
 
+BALANCE = "balance"
+"""The kind of the verdicts that every run has."""
+
+
+def in_short(verdicts: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return verdicts (their fields by name) for a person: balances that have not failed are one, the last."""
+    verdicts = list(verdicts)
+    quiet = [v for v in verdicts if v.get("kind") == BALANCE and v.get("outcome") != "FAIL"]
+    shown = [v for v in verdicts if v not in quiet]
+    return [*shown, _together(quiet)] if quiet else shown
+
+
+def _together(balances: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the balance that is nearest to its limit, with a text about all of them."""
+    worst = max(balances, key=lambda v: v["measured"] / v["limit"])
+    federates = {str(v["where"]).partition(" at ")[0] for v in balances}
+    counts = {"balance": len(balances), "federate": len(federates)}
+    counted = " of ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items())
+    text = f"{counted}, worst {worst['measured']:.1g} of the largest term"
+    return {
+        **worst,
+        "check": "energy balances",
+        "text": text if worst["outcome"] == "PASS" else f"until the end: {text}",
+    }
+
+
 class SignalInfo(Protocol):
     @property
     def name(self) -> str: ...
@@ -60,6 +86,10 @@ class Recorded(Protocol):
 
     def read(self, name: str) -> tuple[NDArray[np.int64], FloatArray]:
         """Return instants in ns, shape (k,), and values, shape (k, n)."""
+        ...
+
+    def batches(self, name: str) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
+        """Yield what `read` returns in pieces of a few MB at most."""
         ...
 
 

@@ -1,8 +1,8 @@
 """Verdicts: what must hold in a run, judged on what was recorded.
 
 One module for each kind of check, which names itself as `KIND`; they come in through the entry-point group
-`derloop.checks`, as a check of anybody else does. `window` reads what is to be judged, `junit` writes verdicts for
-continuous integration.
+`derloop.checks`, as a check of anybody else does. `balance` is built in and judged in every run. `window` reads what is
+to be judged, `junit` writes verdicts for continuous integration.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ def judge_all(
     A check that raises a DerloopError is INCONCLUSIVE, with the error's text. `cut_short` says why the run ended
     before its time, if it did: what had not failed until then is INCONCLUSIVE.
     """
-    return tuple(_cut(_judged(name, kind, settings, recorded), cut_short) for name, kind, settings in checks)
+    return cut((_judged(name, kind, settings, recorded) for name, kind, settings in checks), cut_short)
+
+
+def cut(verdicts: Iterable[Verdict], cut_short: str) -> tuple[Verdict, ...]:
+    """Return the verdicts with those that passed as INCONCLUSIVE where `cut_short` says why the run ended early."""
+    return tuple(_cut(verdict, cut_short) for verdict in verdicts)
 
 
 def _judged(name: str, kind: CheckKind, settings: Settings, recorded: Recorded) -> Verdict:

@@ -26,6 +26,7 @@ from derloop.report.every_signal import EverySignal, every_signal
 from derloop.report.figures import Charted, Figure, SignalOfRun, check_limits, figures
 from derloop.report.traces import TimeArray, Times
 from derloop.report.wording import Calendar
+from derloop.verdict import in_short
 
 SIGNS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "FAILED": "!", "INTERRUPTED": "!", "NOT JUDGED": "–"}
 
@@ -67,7 +68,7 @@ def page(run: Run) -> str:
         folder=run.path.name,
         badge=badge(facts, verdicts),
         signs=SIGNS,
-        verdicts=verdicts,
+        verdicts=in_short(verdicts),
         failure=_failure(facts),
         figures=drawn,
         every=every,

@@ -15,6 +15,8 @@ which is exact, because p holds. So that the energy stays in its window during t
 with the inverse `f(x) = x eta_discharge (x >= 0), x / eta_charge (x < 0)`, and within the power limit and what the
 inverter can carry beside its reactive power. A battery that is empty takes what it
 needs on standby from the grid: its p_max is then a little below zero.
+
+Conversion and standby together are `loss_kw = x + standby - p`, so `E(t + h) = E(t) - (p + loss) h`.
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
 from federates.der.inverter import Inverters, Smart
 from federates.der.placement import At, Size, Spot, draw, place
 
 NS_PER_H = 3.6e12
+ENERGY = Balance("energy", leaves=("p_kw",), lost=("loss_kw",), stored=("stored_kwh",))
 
 
 class BatterySpot(Spot):
@@ -190,7 +193,9 @@ class BatteryFleet:
 
     def _outputs(self, p_kw: FloatArray, q_kvar: FloatArray, p_min_kw: FloatArray, p_max_kw: FloatArray) -> Values:
         soc_pu = self._stored_kwh / self._energy_kwh
-        return {"p_kw": p_kw, "q_kvar": q_kvar, "soc_pu": soc_pu, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw}
+        said = {"p_kw": p_kw, "q_kvar": q_kvar, "soc_pu": soc_pu, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw}
+        loss_kw = self._from_store(p_kw) - p_kw + self._settings.standby_kw
+        return {**said, "loss_kw": loss_kw, "stored_kwh": self._stored_kwh}
 
 
 def _interface(settings: BatterySettings, context: Context, inverters: Inverters, labels: tuple[str, ...]) -> Interface:
@@ -198,7 +203,9 @@ def _interface(settings: BatterySettings, context: Context, inverters: Inverters
     if settings.mode == "commanded":
         inputs["p_set_kw"] = Port("kW", labels)
     units = {"p_kw": "kW", "q_kvar": "kvar", "soc_pu": "pu", "p_max_kw": "kW", "p_min_kw": "kW"}
-    return Interface(settings.step_ns(context), inputs, {name: Port(unit, labels) for name, unit in units.items()})
+    units |= {"loss_kw": "kW", "stored_kwh": "kWh"}
+    outputs = {name: Port(unit, labels) for name, unit in units.items()}
+    return Interface(settings.step_ns(context), inputs, outputs, balances=(ENERGY,))
 
 
 def _power_kw(settings: BatterySettings, context: Context, inverters: Inverters) -> FloatArray:

@@ -24,7 +24,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der.course import Allowed, Course, read_course
 from federates.der.hysteresis import BoolArray
@@ -38,6 +38,7 @@ NS_PER_H = 3.6e12
 KWH_PER_L_K = 4.186 / 3600.0
 """Heat capacity of a litre of water, kWh/K."""
 DAY_S = 86400.0
+HEAT = Balance("heat", ("heat_kw",), ("loss_kw", "used_kw"), stored=("stored_kwh",), passed=("loss_kw", "used_kw"))
 _Hour = Annotated[float, Field(ge=0.0, le=24.0)]
 
 
@@ -205,7 +206,8 @@ def _interface(settings: WaterHeaterSettings, context: Context, labels: tuple[st
     units = {"p_kw": "kW", "q_kvar": "kvar", "water_c": "degC", "on": "1"}
     units |= {"heat_kw": "kW", "loss_kw": "kW", "used_kw": "kW", "stored_kwh": "kWh"}
     inputs = {"shift_k": Port("K", labels)} if settings.responds else {}
-    return Interface(settings.step_ns(context), inputs, {name: Port(unit, labels) for name, unit in units.items()})
+    outputs = {name: Port(unit, labels) for name, unit in units.items()}
+    return Interface(settings.step_ns(context), inputs, outputs, balances=(HEAT,))
 
 
 def terminals(settings: WaterHeaterSettings, context: Context) -> tuple[Terminal, ...]:

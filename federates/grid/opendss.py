@@ -8,7 +8,7 @@ model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Settings, Terminal
 from federates.grid.feeder_file import feeder_problems
@@ -37,7 +37,13 @@ class OpenDssSettings(Settings):
     regulators: Literal["active", "locked"] = Field(
         "active", description="locked: every control of the feeder file rests, taps stay where the file has them."
     )
-    tolerance: float = Field(1e-7, ge=1e-10, le=1e-3, description="OpenDSS's own tolerance, pu.")
+    tolerance: float = Field(
+        3e-10,
+        ge=1e-10,
+        le=1e-3,
+        description="OpenDSS's own tolerance, pu. Energy balances close about as far as this; they are judged to three "
+        "times it, or to 1e-9.",
+    )
     max_iterations: int = Field(100, ge=5, le=10_000, description="Iterations of one solution.")
     sane_v_pu: tuple[float, float] = Field(
         (0.3, 2.0),
@@ -109,10 +115,11 @@ class OpenDssFeeder:
             group.attach(self._solver)
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         self._regulators = self._solver.regulators()
+        self._others = _others(self._solver, self._drives)
         self._kept = self._moved = self._controls()
         self._now_ns = -1
         step_ns = round(settings.step_s * 1e9) if settings.step_s else context.step_ns
-        self._interface = Interface(step_ns, self._inputs(), self._outputs())
+        self._interface = Interface(step_ns, self._inputs(), self._outputs(), balances=tuple(self._balances()))
         self._v_pu = np.zeros(len(self._solver.nodes))
 
     @property
@@ -132,12 +139,29 @@ class OpenDssFeeder:
             "head_kw": Port("kW", ("head",)),
             "head_kvar": Port("kvar", ("head",)),
             "losses_kw": Port("kW", ("feeder",)),
+            "others_kw": Port("kW", ("feeder",)),
         }
         if self._regulators:
             ports["taps"] = Port("1", self._regulators)
         for group in self._drives:
             ports |= {f"{group.name}.{name}": Port("pu", group.labels) for name in group.seen_ports}
+            ports[group.solved_port] = Port("kW", group.labels)
         return ports
+
+    def _balances(self) -> Iterator[Balance]:
+        """What the source gives is what loads draw and lines lose, less what DERs inject; all as the solver has it."""
+        tolerance = max(1e-9, 3 * self._settings.tolerance)
+        injecting = [group.solved_port for group in self._drives if group.injects]
+        drawing = [group.solved_port for group in self._drives if not group.injects]
+        yield Balance(
+            "energy",
+            enters=("head_kw", *injecting),
+            leaves=("others_kw", *drawing),
+            lost=("losses_kw",),
+            whole=True,
+            tolerance=tolerance,
+        )
+        yield from (group.balance(tolerance) for group in self._drives if group.sees_voltage)
 
     def start(self) -> Values:
         """Solve as the feeder file stands, with devices that inject nothing."""
@@ -148,7 +172,9 @@ class OpenDssFeeder:
 
         inputs: `<federate>.p_kw`, `<federate>.q_kvar`, kW and kvar.
         Returns `v_pu` (pu of each bus's line-to-neutral base), `head_kw` and `head_kvar` (drawn from the bulk system),
-        `losses_kw`, `taps`, and what devices see (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`.
+        `losses_kw`, `others_kw` (drawn by the file's elements that no federate drives), `taps`, what devices see
+        (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`, and what the solution has at their terminals, in the
+        federate's own sign: `<federate>.solved_kw`.
         Raises SolverError where OpenDSS finds no solution or a collapsed one.
         """
         if now_ns == self._now_ns:
@@ -169,17 +195,20 @@ class OpenDssFeeder:
         self._check_sane(when)
         if self._settings.regulators == "active":
             self._moved = self._controls()
-        p_kw, q_kvar = self._solver.source_power()
+        drawn = self._solver.element_powers()
+        source = -drawn[self._solver.sources].sum(keepdims=True)
         values = {
             "v_pu": self._v_pu,
-            "head_kw": np.array([p_kw]),
-            "head_kvar": np.array([q_kvar]),
-            "losses_kw": np.array([self._solver.losses_kw()]),
+            "head_kw": source.real,
+            "head_kvar": source.imag,
+            "losses_kw": drawn[self._solver.delivery].real.sum(keepdims=True),
+            "others_kw": drawn[self._others].real.sum(keepdims=True),
         }
         if self._regulators:
             values["taps"] = self._moved[0]
         for group in self._drives:
             values |= group.seen(self._v_pu, self._solver.voltages(), self._bases_v)
+            values[group.solved_port] = group.solved_kw(drawn)
         return values
 
     def _check_sane(self, when: str) -> None:
@@ -210,7 +239,8 @@ class _Group:
         self.name, self._terminals, self._feeder = name, terminals, feeder
         self.labels = tuple(t.label for t in terminals)
         self.sees_voltage = not any(t.element for t in terminals)
-        self._p_port, self._q_port = f"{name}.p_kw", f"{name}.q_kvar"
+        self._p_port, self._q_port, self.solved_port = f"{name}.p_kw", f"{name}.q_kvar", f"{name}.solved_kw"
+        self.injects = self.sees_voltage and not terminals[0].draws
         self._sign = -1.0 if terminals[0].draws and self.sees_voltage else 1.0
 
     def add(self, solver: Solver) -> None:
@@ -221,6 +251,8 @@ class _Group:
 
     def attach(self, solver: Solver) -> None:
         self._setpoints = self._made(solver)
+        place = {element: index for index, element in enumerate(solver.elements)}
+        self.elements = np.array([place[name] for name in self._element_names()])
         number = {node: index for index, node in enumerate(solver.nodes)}
         most = max(len(t.phases) for t in self._terminals)
         self._nodes = np.zeros((len(self._terminals), most), dtype=np.intp)
@@ -233,14 +265,29 @@ class _Group:
                 self._weights[row, column] = 1 / len(terminal.phases)
 
     def _made(self, solver: Solver) -> Setpoints:
+        names = [name.partition(".")[2] for name in self._element_names()]
+        return solver.injections(names) if self.sees_voltage else solver.drawn_by(names)
+
+    def _element_names(self) -> list[str]:
+        """Return the names of its elements in the solver: "generator.pv_0", "load.671"."""
         if self.sees_voltage:
-            return solver.injections([f"{self.name}_{i}" for i in range(len(self._terminals))])
-        return solver.drawn_by([t.element for t in self._terminals])
+            return [f"generator.{self.name}_{i}".lower() for i in range(len(self._terminals))]
+        return [f"load.{t.element}" for t in self._terminals]
 
     def write(self, inputs: Values) -> None:
         np.multiply(inputs[self._p_port], self._sign, out=self._setpoints.p_kw)
         np.multiply(inputs[self._q_port], self._sign, out=self._setpoints.q_kvar)
         self._setpoints.write()
+
+    def solved_kw(self, drawn: NDArray[np.complex128]) -> FloatArray:
+        """Return the power (devices,) that the solution has at the terminals, in the federate's sign."""
+        kw: FloatArray = -drawn[self.elements].real if self.injects else drawn[self.elements].real
+        return kw
+
+    def balance(self, tolerance: float) -> Balance:
+        """What the federate says it injects, or draws, is what the solver has at its terminals."""
+        resolution = tuple(tolerance * terminal.rated_kva for terminal in self._terminals)
+        return Balance("power", (self._p_port,), (self.solved_port,), partner=self.name, resolution=resolution)
 
     @property
     def seen_ports(self) -> tuple[str, ...]:
@@ -267,6 +314,12 @@ class _Group:
             return v_pu[self._nodes[:, 0]]
         mean: FloatArray = np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
         return mean
+
+
+def _others(solver: Solver, groups: Sequence[_Group]) -> NDArray[np.intp]:
+    """Return the elements that neither feed nor deliver, and that no federate drives."""
+    known = [solver.sources, solver.delivery, *(group.elements for group in groups)]
+    return np.setdiff1d(np.arange(len(solver.elements)), np.concatenate(known))
 
 
 def _check_terminals(context: Context, feeder: Feeder) -> None:

@@ -160,6 +160,14 @@ class Solver:
         api = self._dss._api_util
         self._lib, self._ffi, self._ctx = api.lib_unpatched, api.ffi, api.ctx
         self._pointer = self._ffi.new("double *[1]")
+        self._find_elements()
+
+    def _find_elements(self) -> None:
+        """Tell apart what feeds, what delivers (lines, transformers, capacitors: it has losses) and what draws."""
+        self.elements = tuple(name.lower() for name in self._dss.Circuit.AllElementNames())
+        delivering = {name.lower() for name in self._dss.PDElements.AllNames()}
+        self.sources = np.flatnonzero([name.startswith("vsource.") for name in self.elements])
+        self.delivery = np.flatnonzero([name in delivering for name in self.elements])
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -181,13 +189,15 @@ class Solver:
         if not self._dss.Solution.Converged():
             raise SolverError(f"no solution after {self._dss.Solution.Iterations()} iterations")
 
-    def source_power(self) -> tuple[float, float]:
-        """Return kW and kvar drawn from the bulk system."""
-        p_kw, q_kvar = self._dss.Circuit.TotalPower()
-        return -p_kw, -q_kvar
+    def element_powers(self) -> NDArray[np.complex128]:
+        """Return what each of `elements` draws of the network, kW + j kvar, shape (elements,), in one call.
 
-    def losses_kw(self) -> float:
-        return float(self._dss.Circuit.Losses()[0]) / 1000
+        What feeds draws less than nothing; of what delivers it is the losses. It is computed from the solved voltages
+        and the element's own currents, not from what was set. A view that holds until the next call.
+        """
+        self._lib.ctx_Circuit_Get_AllElementLosses_GR(self._ctx)
+        pointer, counts = self._dss._api_util.gr_float64_pointers
+        return np.frombuffer(self._ffi.buffer(pointer[0], 8 * counts[0]), dtype=np.complex128)
 
     def taps(self) -> FloatArray:
         """Return the tap number of each regulator."""

@@ -191,6 +191,8 @@ def test_ports_carry_units_and_arrival() -> None:
         "soc_pu": "pu",
         "p_max_kw": "kW",
         "p_min_kw": "kW",
+        "loss_kw": "kW",
+        "stored_kwh": "kWh",
     }
     assert interface.inputs["v_pu"].arrival == "coupled"
     assert interface.inputs["p_set_kw"].arrival == "now"
