@@ -75,7 +75,7 @@ class Regulator:
     """Regulation by n batteries."""
 
     def __init__(self, settings: Regulation, context: Context, step_ns: int) -> None:
-        self._settings = settings
+        self.settings = settings
         path = ("regulation", "signal")
         self._signal = None if settings.signal is None else read_course(settings.signal, path, SIGNAL, context, step_ns)
 
@@ -85,7 +85,7 @@ class Regulator:
         f_hz: (n,) or one for all, not looked at with a signal. power_kw: (n,), the most. above_kwh: (n,), what is
         stored above the target.
         """
-        s = self._settings
+        s = self.settings
         restore = np.clip(above_kwh, -s.restore_pu * power_kw, s.restore_pu * power_kw)
         offered = s.offered_pu * power_kw
         if self._signal is not None:
