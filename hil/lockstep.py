@@ -3,7 +3,7 @@
 In each step
 
 1. commands go out over Modbus (704 WSet or WMaxLimPct, read back and verified, under a lease that runs out unrenewed),
-2. the model obeys what its registers then say, volt-var (705) included,
+2. the model obeys what its registers then say, with all functions of 703 to 712 (`hil.steering`),
 3. its registers show what it measures,
 4. and the measurements are read over Modbus: what the federation sees is what came over the wire.
 """
@@ -16,12 +16,19 @@ import numpy as np
 
 from derloop.contract import FloatArray, Values
 from derloop.kind import Terminal
-from hil.emulator import EmulatorServer, Ratings, RegisterBank, Settings, describe
-from hil.inverter import Commands, DeviceGroup, Measurements, VoltVarCurve
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
+from hil.emulator.server import EmulatorServer
+from hil.emulator.settings import Settings
+from hil.inverter.commands import Commands, VoltVarCurve
+from hil.inverter.group import DeviceGroup
+from hil.inverter.measurements import Measurements
 from hil.modbus import LoopThread
 from hil.realisation import HasStorage, InverterModel, Storage
+from hil.steering import Steering, descriptions, settings_of
 
-F_NOMINAL_HZ = 60.0
+RUNNING, STANDBY = 3.0, 7.0
+"""701 InvSt."""
 LEASE_STEPS = 3
 """A command holds for so many steps unless it is renewed."""
 
@@ -34,7 +41,7 @@ class Lockstep:
         self._model, self._terminals, self._v_nominal_v = model, terminals, v_nominal_v
         self._storage = model.storage if isinstance(model, HasStorage) else None
         self._step_s = model.interface.step_ns / 1e9
-        self._applied: Settings | None = None
+        self._steering: Steering | None = None
         self._thread: LoopThread | None = None
         self._server: EmulatorServer | None = None
         self._group: DeviceGroup | None = None
@@ -43,15 +50,14 @@ class Lockstep:
         """Start the servers, discover the devices, and give them their curve over Modbus."""
         outputs = self._model.start()
         self._thread = LoopThread(f"modbus {self._terminals[0].label}")
-        ratings = [self._ratings(index) for index in range(len(self._terminals))]
-        self._server = EmulatorServer(RegisterBank([describe(r) for r in ratings]), thread=self._thread)
+        self._server = EmulatorServer(self._bank(), thread=self._thread)
         self._server.start()
         addresses = {t.label: a for t, a in zip(self._terminals, self._server.addresses, strict=True)}
         lease_s = max(1, round(LEASE_STEPS * self._step_s))
         self._group = DeviceGroup(addresses, lease_s=lease_s, thread=self._thread)
         self._group.start()
         self._nameplates = self._group.nameplates()
-        self._show(outputs, np.ones(len(self._terminals)))
+        self._show(outputs, {"v_pu": np.ones(len(self._terminals))})
         self._group.command(Commands(volt_var=self._curves()), now_s=0.0)
         return self._measured(self._group.poll())
 
@@ -59,8 +65,9 @@ class Lockstep:
         """Exchange one step's registers; see the module."""
         assert self._group
         assert self._server
+        assert self._steering
         self._group.command(self._commands(inputs), now_ns / 1e9)
-        self._show(self._model.step(now_ns, self._obeyed(self._server.settings(), inputs)), inputs["v_pu"])
+        self._show(self._model.step(now_ns, _obeyed(self._steering.obey(), inputs)), inputs)
         measured = self._group.poll()
         self._server.advance(self._step_s)
         return self._measured(measured)
@@ -86,15 +93,25 @@ class Lockstep:
             "modbus_seconds": traffic.seconds,
         }
 
+    def _bank(self) -> RegisterBank:
+        """Return the devices' registers, which begin with the scenario's settings and steer the model from then on."""
+        inverters = self._model.inverters
+        settings = settings_of(inverters)
+        ratings = [self._ratings(index) for index in range(len(self._terminals))]
+        bank = RegisterBank(descriptions(ratings, settings), f_nominal_hz=inverters.smart.f_nominal_hz)
+        takes_setpoint = "p_set_kw" in self._model.interface.inputs
+        self._steering = Steering(inverters, bank, settings, takes_setpoint=takes_setpoint)
+        return bank
+
     def _ratings(self, index: int) -> Ratings:
-        terminal, storage = self._terminals[index], self._storage
+        terminal, storage, smart = self._terminals[index], self._storage, self._model.inverters.smart
         s_va = terminal.rated_kva * 1000
         return Ratings(
             name=terminal.label,
             p_max_w=s_va,
             s_max_va=s_va,
-            q_max_injected_var=s_va,
-            q_max_absorbed_var=s_va,
+            q_max_injected_var=smart.q_injected_max_pu * s_va,
+            q_max_absorbed_var=smart.q_absorbed_max_pu * s_va,
             v_ln_nominal_v=self._v_nominal_v[index],
             phases=len(terminal.phases),
             p_max_charge_w=None if storage is None else s_va,
@@ -115,38 +132,19 @@ class Lockstep:
             else np.clip(1000 * p_limit_kw / self._nameplates.p_max_w, 0.0, 1.0),
         )
 
-    def _obeyed(self, registers: Settings, inputs: Values) -> Values:
-        """Return the model's inputs with what its registers say in the place of what was asked."""
-        self._adjust(registers)
-        obeyed = dict(inputs)
-        if "p_set_kw" in obeyed:
-            obeyed["p_set_kw"] = np.nan_to_num(registers.p_w, nan=0.0) / 1000
-        if "p_limit_kw" in obeyed:
-            obeyed["p_limit_kw"] = registers.limit_fraction * registers.p_max_w / 1000
-        return obeyed
-
-    def _adjust(self, now: Settings) -> None:
-        was = self._applied
-        if was is None or not all(
-            np.array_equal(getattr(was, name), getattr(now, name))
-            for name in ("volt_var_on", "volt_var_v_pu", "volt_var_q_var", "volt_var_response_s")
-        ):
-            response_s = float(now.volt_var_response_s[0])
-            on = now.volt_var_on.astype(np.float64)
-            self._model.inverters.set_volt_var(on, now.volt_var_v_pu, now.volt_var_q_var / 1000, response_s)
-            self._applied = now
-
-    def _show(self, outputs: Values, v_pu: FloatArray) -> None:
+    def _show(self, outputs: Values, inputs: Values) -> None:
         assert self._server
-        v_ln_v = v_pu * self._v_nominal_v
+        v_ln_v = inputs["v_pu"] * self._v_nominal_v
         soc_pu = outputs.get("soc_pu")
+        inverters = self._model.inverters
         self._server.set_measurements(
             Measurements.of(
                 1000 * outputs["p_kw"],
                 1000 * outputs["q_kvar"],
                 v_ln_v,
                 v_ll_v=v_ln_v * 3**0.5,
-                f_hz=F_NOMINAL_HZ,
+                f_hz=inputs.get("f_hz", np.array(inverters.smart.f_nominal_hz, dtype=np.float64)),
+                state=np.where(inverters.in_service, RUNNING, STANDBY),
                 soc_pct=np.nan if soc_pu is None else 100 * soc_pu,
             )
         )
@@ -166,3 +164,13 @@ class Lockstep:
         most = np.clip((soc_pu - low) * stored_kwh * kwh_to_kw, 0.0, plate.p_max_w / 1000)
         least = np.clip((soc_pu - high) * stored_kwh * kwh_to_kw, -plate.p_max_charge_w / 1000, 0.0)
         return least, most
+
+
+def _obeyed(registers: Settings, inputs: Values) -> Values:
+    """Return the model's inputs with what its registers say in the place of what was asked."""
+    obeyed = dict(inputs)
+    if "p_set_kw" in obeyed:
+        obeyed["p_set_kw"] = np.nan_to_num(registers.p_w, nan=0.0) / 1000
+    if "p_limit_kw" in obeyed:
+        obeyed["p_limit_kw"] = registers.limit_fraction * registers.p_max_w / 1000
+    return obeyed

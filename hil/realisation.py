@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from derloop.contract import Federate, FloatArray, Interface, Values
 from derloop.kind import Context, PlaceError, Settings, Terminal
@@ -31,16 +32,59 @@ class Curve(Protocol):
     def response_s(self) -> float: ...
 
 
+class Smart(Protocol):
+    """What the settings say that concerns every function."""
+
+    @property
+    def f_nominal_hz(self) -> float: ...
+    @property
+    def needs_frequency(self) -> bool: ...
+    @property
+    def permit_service(self) -> bool: ...
+    @property
+    def q_injected_max_pu(self) -> float: ...
+    @property
+    def q_absorbed_max_pu(self) -> float: ...
+
+
 class Functions(Protocol):
     """The smart-inverter functions of n devices, which can be set while they run, as by a write from outside."""
+
+    @property
+    def smart(self) -> Smart: ...
 
     @property
     def volt_var(self) -> Curve | None:
         """The curve that the scenario asks for."""
         ...
 
-    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
-        """Use these curves from now on: v_pu and q_kvar (n, k), on (n,) 0 or 1."""
+    @property
+    def in_service(self) -> NDArray[np.bool_]:
+        """Who is in service (n,)."""
+        ...
+
+    def has(self, function: str) -> bool:
+        """Whether the scenario switches `function` on."""
+        ...
+
+    def numbers(self, function: str) -> Mapping[str, FloatArray]:
+        """Return every number (n,) of `function` as it is set, or its default where it is not."""
+        ...
+
+    def check(self, function: str, **numbers: float) -> None:
+        """Raise ValueError for numbers of one device that `adjust` would not take."""
+        ...
+
+    def adjust(self, function: str, on: ArrayLike = True, **changes: ArrayLike) -> None:
+        """Use these numbers from now on, where the function is `on` (n,). Raises ValueError out of range."""
+        ...
+
+    def set_permit_service(self, permitted: ArrayLike) -> None:
+        """Permit service, or not (n,)."""
+        ...
+
+    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: ArrayLike) -> None:
+        """Use these curves from now on: v_pu and q_kvar (n, k), on (n,) 0 or 1, response_s (n,)."""
         ...
 
 

@@ -22,6 +22,7 @@ from derloop.contract import FloatArray, Port, Values
 from federates.der.smart.block import Block
 from federates.der.smart.capability import leg, within_circle
 from federates.der.smart.held import BoolArray, Response
+from federates.der.smart.points import Points
 from federates.der.smart.priority import Band
 from federates.der.smart.settings import Smart
 from federates.der.smart.terminals import Seen
@@ -54,6 +55,11 @@ class Inverters:
         self._slices = _slices(rated_kva.size)
         self._blocks = [Block(smart, rated_kva[s], rated_kw[s], seed, s.start, q_full_above_p_pu) for s in self._slices]
         self._f_nominal_hz = np.array([float(smart.f_nominal_hz)])
+
+    @property
+    def smart(self) -> Smart:
+        """The settings, for whoever shows them in equipment."""
+        return self._smart
 
     @property
     def volt_var(self) -> VoltVar | None:
@@ -93,17 +99,36 @@ class Inverters:
                 raise ValueError(f"{function}.{name} has shape {value.shape}, not one number or {self.rated_kva.shape}")
         parts = [{name: _part(value, s, self.rated_kva.size) for name, value in arrays.items()} for s in self._slices]
         for block, part in zip(self._blocks, parts, strict=True):
-            block.check(function, part)
+            block.checked(function, part)
         for block, part, s in zip(self._blocks, parts, self._slices, strict=True):
             block.adjust(function, part, where[s])
 
-    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
+    def check(self, function: str, **numbers: float) -> None:
+        """Raise ValueError for numbers of one device that `adjust` would not take."""
+        self._blocks[0].checked(function, numbers)
+
+    def has(self, function: str) -> bool:
+        """Whether `function` is on in the settings."""
+        return getattr(self._smart, function) is not None
+
+    def numbers(self, function: str) -> Points:
+        """Return every number (n,) of `function` as it is set, or its default where it is not."""
+        found = [block.checked(function, {}) for block in self._blocks]
+        sizes = [block.rated_kva.size for block in self._blocks]
+        return {
+            name: np.concatenate([np.broadcast_to(p[name], n) for p, n in zip(found, sizes, strict=True)])
+            for name in found[0]
+        }
+
+    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: ArrayLike) -> None:
         """Follow these curves from now on, as written from outside: points (n, k), a device with `on` (n,) 0 has none.
 
-        The lag goes on from where it is. The last point of a shorter curve stands repeated to the end of its row.
+        response_s: one for all or (n,). The lag goes on from where it is. The last point of a shorter curve stands
+        repeated to the end of its row.
         """
+        responses_s = np.broadcast_to(np.asarray(response_s, dtype=np.float64), self.rated_kva.shape)
         for block, s in zip(self._blocks, self._slices, strict=True):
-            block.set_volt_var(on[s], v_pu[s], q_kvar[s], response_s)
+            block.set_volt_var(on[s], v_pu[s], q_kvar[s], responses_s[s])
 
     def set_permit_service(self, permitted: ArrayLike) -> None:
         """Permit service, or not, from the next step on: (n,) or one for all."""

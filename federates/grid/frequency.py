@@ -151,7 +151,7 @@ class Frequency:
         step_ns = settings.step_ns(context)
         self._trace = None if settings.trace is None else _trace(settings, context, step_ns)
         self._system = None if settings.model is None else System(settings.model, self._nominal_hz)
-        self._over = tuple(f"{fleet}.f_hz" for fleet in settings.over)
+        self._over = {f"{fleet}.f_hz": len(context.labels[fleet]) for fleet in settings.over}
         self._interface = _interface(settings, context, step_ns)
         self._drawn_at_first_mw, self._number = 0.0, 0
         self._instants, self._before_ns, self._now_ns = Instants(), 0, 0
@@ -197,7 +197,7 @@ class Frequency:
 
     def _spread(self, f_hz: float, others: dict[str, float]) -> Values:
         values: dict[str, FloatArray] = {port: np.array([x]) for port, x in others.items()}
-        return values | dict.fromkeys(("f_hz", *self._over), np.array([f_hz]))
+        return values | {port: np.full(count, f_hz) for port, count in {"f_hz": 1, **self._over}.items()}
 
 
 class System:
@@ -274,7 +274,7 @@ def _trace(settings: FrequencySettings, context: Context, step_ns: int) -> Profi
 def _interface(settings: FrequencySettings, context: Context, step_ns: int) -> Interface:
     units = {"f_hz": "Hz"} if settings.model is None else _OUTPUTS
     outputs = {name: Port(unit, (context.name,)) for name, unit in units.items()}
-    outputs |= {f"{fleet}.f_hz": Port("Hz", ("frequency",)) for fleet in settings.over}
+    outputs |= {f"{fleet}.f_hz": Port("Hz", context.labels[fleet]) for fleet in settings.over}
     read = (*settings.model.draws, *settings.model.injects) if settings.model else ()
     inputs = {port: Port("kW", context.labels.get(port.partition(".")[0], (port,)), "before") for port in read}
     return Interface(step_ns, inputs, outputs)
@@ -292,8 +292,9 @@ def _check_fleets(settings: FrequencySettings, context: Context) -> None:
 
 def _sees(fleet: str, context: Context) -> bool:
     """Return whether the fleet looks at the frequency, as far as its settings tell."""
-    smart = getattr(context.settings.get(fleet), "smart", None)
-    return not isinstance(smart, Smart) or smart.needs_frequency
+    settings = context.settings.get(fleet)
+    smart, regulation = getattr(settings, "smart", None), getattr(settings, "regulation", None)
+    return not isinstance(smart, Smart) or smart.needs_frequency or getattr(regulation, "needs_frequency", False)
 
 
 def _unseeing(fleet: str) -> str:

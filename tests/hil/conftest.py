@@ -8,8 +8,11 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import psutil
 import pytest
+from emulated import described
 
-from hil.emulator import EmulatorServer, Ratings, RegisterBank, describe
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
+from hil.emulator.server import EmulatorServer
 from hil.modbus import Address, LoopThread
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -39,7 +42,7 @@ def ratings() -> tuple[Ratings, ...]:
 
 @pytest.fixture
 def bank(ratings: tuple[Ratings, ...]) -> RegisterBank:
-    return RegisterBank([describe(each) for each in ratings])
+    return RegisterBank([described(each) for each in ratings])
 
 
 @pytest.fixture

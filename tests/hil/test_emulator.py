@@ -11,12 +11,17 @@ from collections.abc import Iterator
 import numpy as np
 import psutil
 import pytest
+from emulated import described
 from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 from sunspec2.modbus.modbus import ModbusClientException
 
-from hil.emulator import EmulatorServer, Ratings, Refusal, RegisterBank, describe, scale_for
-from hil.inverter import Measurements
-from hil.sunspec import SunSpecValueError, encode
+from hil.emulator.access import Refusal
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings, scale_for
+from hil.emulator.server import EmulatorServer
+from hil.inverter.measurements import Measurements
+from hil.sunspec.codec import encode
+from hil.sunspec.errors import SunSpecValueError
 
 
 def _write(bank: RegisterBank, device: int, **values: float | str) -> Refusal | None:
@@ -46,7 +51,7 @@ def independent(emulator: EmulatorServer) -> Iterator[SunSpecModbusClientDeviceT
 
 
 def test_an_independent_client_finds_every_model(independent: SunSpecModbusClientDeviceTCP) -> None:
-    assert [k for k in independent.models if isinstance(k, int)] == [1, 701, 702, 703, 704, 705]
+    assert [k for k in independent.models if isinstance(k, int)] == [1, *range(701, 713)]
     assert not any(model.error_info for model in independent.model_list)
     assert independent.common[0].SN.value == "pv_1"
     assert independent.DERCapacity[0].WMaxRtg.cvalue == 10000.0
@@ -243,7 +248,7 @@ def test_settings_say_what_the_registers_do(bank: RegisterBank) -> None:
     assert np.array_equal(settings.p_w, [math.nan, -3000.0], equal_nan=True)
     assert np.array_equal(settings.q_var, [math.nan, -1000.0], equal_nan=True)
     assert np.array_equal(settings.pf, [0.95, math.nan], equal_nan=True)
-    assert settings.pf_injects.tolist() == [False, True]
+    assert settings.pf_injects.tolist() == [False, False]
 
 
 def test_a_measurement_that_does_not_fit_its_register_is_refused(bank: RegisterBank) -> None:
@@ -278,7 +283,7 @@ def test_a_server_that_cannot_listen_leaves_nothing_open(bank: RegisterBank) -> 
 
 
 def test_batteries_have_storage_and_others_do_not(ratings: tuple[Ratings, ...]) -> None:
-    assert [713 in describe(each) for each in ratings] == [False, True]
+    assert [713 in described(each) for each in ratings] == [False, True]
 
 
 def test_connections_that_are_just_being_accepted_are_closed_with_the_others(bank: RegisterBank) -> None:

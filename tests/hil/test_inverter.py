@@ -8,12 +8,19 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+from emulated import described
 
 from derloop.errors import Rejected, Unreachable
-from hil.emulator import EmulatorServer, Ratings, Refusal, RegisterBank, describe
-from hil.inverter import Commands, DeviceGroup, Measurements, VoltVarCurve
+from hil.emulator import adoption
+from hil.emulator.access import Refusal
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
+from hil.emulator.server import EmulatorServer
+from hil.inverter.commands import Commands, VoltVarCurve
+from hil.inverter.group import DeviceGroup
+from hil.inverter.measurements import Measurements
 from hil.modbus import Address, LoopThread
-from hil.sunspec import Description
+from hil.sunspec.image import Description
 
 CURVE = VoltVarCurve((0.9, 0.98, 1.02, 1.1), (0.3, 0.0, 0.0, -0.3), response_s=10.0)
 NAN = math.nan
@@ -36,7 +43,7 @@ class _Recording(RegisterBank):
 
 @pytest.fixture
 def bank(ratings: tuple[Ratings, ...]) -> _Recording:
-    return _Recording([describe(each) for each in ratings])
+    return _Recording([described(each) for each in ratings])
 
 
 def _devices(emulator: EmulatorServer) -> dict[str, Address]:
@@ -101,7 +108,7 @@ def test_setpoints_are_applied_with_their_signs(bank: RegisterBank, group: Devic
 
 
 def test_setpoints_in_percent_serve_devices_without_absolute_ones() -> None:
-    description = dict(describe(Ratings("x", 5e3, 5e3, 2e3, 1e3, 240.0, p_max_charge_w=5e3)))
+    description = dict(described(Ratings("x", 5e3, 5e3, 2e3, 1e3, 240.0, p_max_charge_w=5e3)))
     absolute = ("WSet", "VarSet")
     description[704] = {k: v for k, v in description[704].items() if k not in absolute}
     bank = RegisterBank([description])
@@ -187,8 +194,8 @@ def test_a_curve_with_more_points_than_the_device_has_is_rejected(group: DeviceG
 def test_a_curve_that_the_device_does_not_adopt_is_rejected(
     bank: _Recording, group: DeviceGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bank, "_is_valid_curve", lambda *_: False)
-    with pytest.raises(Rejected, match="did not adopt volt-var curve 2: AdptCrvRslt is 2"):
+    monkeypatch.setattr(adoption, "is_valid_curve", lambda *_: False)
+    with pytest.raises(Rejected, match=r"did not adopt 705 Crv 2: 705\.AdptCrvRslt is 2"):
         group.command(Commands(volt_var=[CURVE, None]), now_s=0.0)
     assert not bank.settings().volt_var_on.any()
 
@@ -273,7 +280,7 @@ def test_commands_for_another_number_of_devices_are_refused(group: DeviceGroup) 
 
 def _lock_step(steps: int) -> list[bytes]:
     """Return the registers after every step of a closed loop in which a limit follows the voltage."""
-    bank = RegisterBank([describe(Ratings(f"pv_{i}", 10e3, 11e3, 4840.0, 4840.0, 240.0)) for i in range(3)])
+    bank = RegisterBank([described(Ratings(f"pv_{i}", 10e3, 11e3, 4840.0, 4840.0, 240.0)) for i in range(3)])
     registers = []
     with (
         EmulatorServer(bank) as server,
@@ -308,7 +315,7 @@ def test_traffic_is_counted_over_all_devices(group: DeviceGroup) -> None:
 
 def test_a_hundred_devices_fit_one_process() -> None:
     ratings = [Ratings(f"pv_{i}", 1e3 * (i + 1), 1.1e3 * (i + 1), 440.0 * (i + 1), 440.0, 240.0) for i in range(100)]
-    bank = RegisterBank([describe(each) for each in ratings])
+    bank = RegisterBank([described(each) for each in ratings])
     with (
         EmulatorServer(bank) as server,
         DeviceGroup({f"pv_{i}": a for i, a in enumerate(server.addresses)}, deadline_s=60.0) as group,
@@ -316,3 +323,36 @@ def test_a_hundred_devices_fit_one_process() -> None:
         p_w = np.linspace(500.0, 50e3, 100)
         bank.set_measurements(Measurements.of(p_w, np.zeros(100), np.full(100, 240.0)))
         assert group.poll().p_w == pytest.approx(p_w, rel=1e-3)
+
+
+def test_points_are_read_and_written_by_name(bank: RegisterBank, group: DeviceGroup) -> None:
+    group.write("pv_1", {"703.ESDlyTms": 60, "703.ESVHi": 105.5, "703.ES": "DISABLED"})
+    names = ("703.ESDlyTms", "703.ESVHi", "703.ES")
+    assert [list(held.values()) for held in group.read(*names)] == [[60, 105.5, 0], [300, 105.0, 1]]
+    assert bank.settings().in_service.tolist() == [False, True]
+
+
+def test_controls_and_curves_are_adopted_by_name(group: DeviceGroup) -> None:
+    group.adopt("bat_1", "711", {"DbOf": 0.1, "KOf": 0.04})
+    group.adopt("bat_1", "709", {"MustTrip.Pt.1.Hz": 56.0, "MustTrip.Pt.1.Tms": 0.5})
+    names = ("711.Ctl.0.DbOf", "711.Ctl.0.KOf", "709.Crv.0.MustTrip.Pt.1.Hz", "709.Crv.0.MustTrip.Pt.1.Tms")
+    assert list(group.read(*names)[1].values()) == [0.1, 0.04, 56.0, 0.5]
+
+
+def test_what_somebody_else_has_written_is_seen_before_writing(bank: RegisterBank, group: DeviceGroup) -> None:
+    group.write("pv_1", {"703.ESDlyTms": 60})
+    bank.write(0, bank.maps[0]["703.ESDlyTms"].address, [0, 90])
+    group.write("pv_1", {"703.ESDlyTms": 60})
+    assert group.read("703.ESDlyTms")[0] == {"703.ESDlyTms": 60}
+
+
+def test_a_name_that_is_not_is_rejected_with_a_hint(group: DeviceGroup) -> None:
+    with pytest.raises(Rejected, match=r"did you mean '703\.ESDlyTms'"):
+        group.write("pv_1", {"703.ESDlyTm": 60})
+    with pytest.raises(ValueError, match="did you mean 'pv_1'"):
+        group.write("pv_11", {"703.ESDlyTms": 60})
+
+
+def test_a_value_out_of_the_standards_range_is_rejected(group: DeviceGroup) -> None:
+    with pytest.raises(Rejected, match="exception 3"):
+        group.write("pv_1", {"703.ESDlyTms": 601})

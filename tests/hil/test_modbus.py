@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from derloop.errors import Rejected, Unreachable
-from hil.emulator import EmulatorServer
+from hil.emulator.server import EmulatorServer
 from hil.modbus import Address, LoopThread, ModbusConnection
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

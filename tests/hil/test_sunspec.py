@@ -8,28 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from emulated import described
 from hypothesis import given
 from hypothesis import strategies as st
 from sunspec2.device import Model
 
 from derloop.errors import Rejected
-from hil.emulator import Ratings, describe
-from hil.sunspec import (
-    Point,
-    PointTable,
-    ReadPlan,
-    RegisterMap,
-    SunSpecMapError,
-    SunSpecValueError,
-    build_image,
-    decode,
-    discover,
-    encode,
-    runs,
-)
+from hil.emulator.nameplate import Ratings
+from hil.sunspec.codec import decode, encode
+from hil.sunspec.discovery import discover
+from hil.sunspec.errors import SunSpecMapError, SunSpecValueError
+from hil.sunspec.image import build_image
+from hil.sunspec.points import Point
+from hil.sunspec.reads import ReadPlan, runs
+from hil.sunspec.register_map import RegisterMap
+from hil.sunspec.table import PointTable
 
-MODELS = (1, 701, 702, 703, 704, 705)
-DESCRIPTION = describe(Ratings("inv", 10e3, 11e3, 4840.0, 4840.0, 240.0, energy_wh=20e3))
+DESCRIPTION = described(Ratings("inv", 10e3, 11e3, 4840.0, 4840.0, 240.0, energy_wh=20e3))
 MAP, IMAGE = build_image(DESCRIPTION)
 NUMERIC = ("integer", "enum", "bitfield")
 NUMBERS = [p for p in MAP.points.values() if p.kind.family in NUMERIC and p.exponent is not None]

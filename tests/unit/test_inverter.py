@@ -150,3 +150,31 @@ def test_a_steeper_curve_needs_the_capability_for_it() -> None:
     curve = {"v_pu": [0.98, 1.02], "q_pu": [0.6, -0.6]}
     smart = {"volt_var": curve, "q_injected_max_pu": 0.6, "q_absorbed_max_pu": 0.6}
     assert_allclose(settled(smart, [0.9, 1.1]), [6.0, -6.0])
+
+
+def test_numbers_are_those_of_the_settings_else_the_defaults() -> None:
+    smart = Smart.model_validate({"volt_watt": {"v1_pu": 1.07}})
+    inverters = Inverters(smart, np.full(3, 10.0))
+    assert (inverters.has("volt_watt"), inverters.has("watt_var")) == (True, False)
+    assert inverters.numbers("volt_watt")["v1_pu"].tolist() == [1.07] * 3
+    assert inverters.numbers("volt_watt")["v2_pu"].tolist() == [1.10] * 3
+    inverters.adjust("volt_watt", v1_pu=np.array([1.05, 1.06, 1.07]))
+    assert inverters.numbers("volt_watt")["v1_pu"].tolist() == [1.05, 1.06, 1.07]
+
+
+def test_numbers_are_checked_without_being_taken() -> None:
+    inverters = Inverters(Smart.model_validate({"volt_watt": {}}), np.full(3, 10.0))
+    inverters.check("volt_watt", v1_pu=1.05)
+    with pytest.raises(ValueError, match=r"v1_pu is 1\.2, allowed is 1\.05 to 1\.09"):
+        inverters.check("volt_watt", v1_pu=1.2)
+    assert inverters.numbers("volt_watt")["v1_pu"].tolist() == [1.06] * 3
+
+
+def test_each_inverter_has_its_own_response_time_of_a_written_curve() -> None:
+    inverters = Inverters(Smart(), np.full(2, 100.0))
+    nobody = np.zeros(2)
+    inverters.q_kvar(0, np.ones(2))
+    points = np.tile([0.9, 1.1], (2, 1)), np.tile([40.0, -40.0], (2, 1))
+    inverters.set_volt_var(nobody + 1, *points, np.array([1.0, 10.0]))
+    found = inverters.q_kvar(1_000_000_000, np.full(2, 1.1))
+    assert found == pytest.approx([-36.0, -40.0 * (1 - 10**-0.1)])

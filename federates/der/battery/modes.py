@@ -97,11 +97,11 @@ class Regulating:
         self, regulator: Regulator, target_soc_pu: float, labels: tuple[str, ...], power_kw: FloatArray
     ) -> None:
         self._regulator, self._target_soc_pu, self._power_kw = regulator, target_soc_pu, power_kw
-        self.ports = {"f_hz": Port("Hz", labels)} if regulator.needs_frequency else {}
+        self.ports = {"f_hz": Port("Hz", labels)} if regulator.settings.needs_frequency else {}
 
     def wanted_kw(self, now: Now) -> FloatArray:
         above_kwh = (now.cells.soc_pu - self._target_soc_pu) * now.cells.capacity_kwh
-        f_hz = now.inputs["f_hz"] if self._regulator.needs_frequency else np.zeros(1)
+        f_hz = now.inputs["f_hz"] if self._regulator.settings.needs_frequency else np.zeros(1)
         return self._regulator.power_kw(now.time_ns, f_hz, self._power_kw, above_kwh)
 
 

@@ -66,18 +66,18 @@ class Regulation(Settings):
             raise ValueError(f"offered_pu and restore_pu are {total:g} of the power; at most 1 with a signal")
         return self
 
+    @property
+    def needs_frequency(self) -> bool:
+        return self.signal is None
+
 
 class Regulator:
     """Regulation by n batteries."""
 
     def __init__(self, settings: Regulation, context: Context, step_ns: int) -> None:
-        self._settings = settings
+        self.settings = settings
         path = ("regulation", "signal")
         self._signal = None if settings.signal is None else read_course(settings.signal, path, SIGNAL, context, step_ns)
-
-    @property
-    def needs_frequency(self) -> bool:
-        return self._signal is None
 
     def power_kw(self, now_ns: int, f_hz: FloatArray, power_kw: FloatArray, above_kwh: FloatArray) -> FloatArray:
         """Return the power (n,) that is asked for.
@@ -85,7 +85,7 @@ class Regulator:
         f_hz: (n,) or one for all, not looked at with a signal. power_kw: (n,), the most. above_kwh: (n,), what is
         stored above the target.
         """
-        s = self._settings
+        s = self.settings
         restore = np.clip(above_kwh, -s.restore_pu * power_kw, s.restore_pu * power_kw)
         offered = s.offered_pu * power_kw
         if self._signal is not None:

@@ -49,13 +49,13 @@ class Block:
 
     # --- settings while running ----------------------------------------------------------------------
 
-    def check(self, function: str, changes: Mapping[str, ArrayLike]) -> None:
-        """Raise ValueError for what `adjust` would not take."""
+    def checked(self, function: str, changes: Mapping[str, ArrayLike]) -> Points:
+        """Return the numbers of `function` with `changes`. Raises ValueError for what `adjust` would not take."""
         if function not in FUNCTIONS:
             raise ValueError(f"no function {function!r}{did_you_mean(function, FUNCTIONS)}")
         if function in IN_HZ and not self._smart.needs_frequency:
             raise ValueError(f"{function} needs the input f_hz: switch on one of {', '.join(IN_HZ)} in the settings")
-        self._where(function).checked(function, changes)
+        return self._where(function).checked(function, changes)
 
     def adjust(self, function: str, changes: Mapping[str, ArrayLike], on: BoolArray) -> None:
         """Use these numbers of `function` from the next step on, where `on` (n,)."""
@@ -66,7 +66,7 @@ class Block:
             return self._reactive
         return self._active if function in ACTIVE_POWER else self._abnormal
 
-    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
+    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: FloatArray) -> None:
         self._reactive.set_volt_var(on > 0.0, v_pu, q_kvar, response_s)
 
     def set_permit_service(self, permitted: BoolArray) -> None:

@@ -89,10 +89,10 @@ class ReactivePower:
         kind = StandardVoltVar if function == "volt_var" else WattVar
         return kind(category=self._smart.category)
 
-    def set_volt_var(self, on: BoolArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: float) -> None:
-        """Follow any curves from now on, as written from outside: points (n, k), pu and kvar."""
+    def set_volt_var(self, on: BoolArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: FloatArray) -> None:
+        """Follow any curves from now on, as written from outside: points (n, k), pu and kvar; response_s (n,)."""
         q_pu = q_kvar / self._rated_kva[:, None]
-        self._follow(Curve(v_pu.T, q_pu.T), np.array([response_s]), on)
+        self._follow(Curve(v_pu.T, q_pu.T), response_s, on)
 
     def _follow(self, curve: Curve, response_s: FloatArray, on: BoolArray) -> None:
         def target(v_pu: FloatArray, p_kw: FloatArray) -> FloatArray:

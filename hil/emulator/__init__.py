@@ -1,0 +1,9 @@
+"""A distributed energy resource as a SunSpec device: a real Modbus server in front of any model.
+
+`RegisterBank` is what the devices hold and how they answer: access, ranges, curve adoption, reversion timers.
+It knows no physics and no clock: timers move when told to (`advance`), so identical runs give identical
+registers.
+`EmulatorServer` puts every device of a bank on a TCP port of its own.
+
+Power is positive when injected into the grid, active and reactive.
+"""

@@ -1,0 +1,90 @@
+"""The registers that n devices hold, by point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from hil.sunspec.codec import decode, encode
+from hil.sunspec.image import Description, build_image
+from hil.sunspec.points import Point, RegisterArray, Value
+
+
+class Written(NamedTuple):
+    """A point that a request writes."""
+
+    point: Point
+    value: Value
+    was: Value
+
+
+class Registers:
+    """The images of n devices; rows of shorter maps are filled with zeros that no point refers to."""
+
+    def __init__(self, descriptions: Sequence[Description]) -> None:
+        built = [build_image(description) for description in descriptions]
+        self.maps = tuple(device for device, _ in built)
+        self.images = np.zeros((len(built), max(len(image) for _, image in built)), dtype=np.uint16)
+        for row, (_, image) in zip(self.images, built, strict=True):
+            row[: len(image)] = image
+        self.version = 0
+        """Changes whenever a point is put, but not with what is measured."""
+        self._starts = [{point.address: point for point in device.points.values()} for device in self.maps]
+
+    def holds(self, device: int, name: str) -> Value:
+        """Return what a device holds; None if not implemented."""
+        return self.maps[device].value(name, self.images[device])
+
+    def number(self, device: int, name: str) -> float | None:
+        """Return a number that a device holds; None if not implemented, or not there."""
+        value = self.holds(device, name) if name in self.maps[device] else None
+        return value if isinstance(value, int | float) else None
+
+    def put(self, device: int, name: str, value: float) -> None:
+        self.put_words(device, self.maps[device][name].address, encode(self.maps[device][name], value).registers)
+
+    def put_words(self, device: int, address: int, words: Sequence[int]) -> None:
+        start = address - self.maps[device].base
+        self.images[device, start : start + len(words)] = words
+        self.version += 1
+
+    def words(self, device: int, address: int, count: int) -> list[int] | None:
+        """Return registers; None outside of the map."""
+        start = address - self.maps[device].base
+        if start < 0 or address + count > self.maps[device].end:
+            return None
+        found: list[int] = self.images[device, start : start + count].tolist()
+        return found
+
+    def image(self, device: int) -> RegisterArray:
+        """Return a copy of all registers of a device."""
+        return self.images[device, : self.maps[device].end - self.maps[device].base].copy()
+
+    def written(self, device: int, address: int, words: Sequence[int]) -> list[Written] | None:
+        """Return the points that `words` write; None unless they are whole points."""
+        found: list[Written] = []
+        at, end = address, address + len(words)
+        while at < end:
+            point = self._starts[device].get(at)
+            if point is None or point.end > end:
+                return None
+            value = decode(point, words[at - address : point.end - address])
+            found.append(Written(point, value, self.holds(device, point.name)))
+            at = point.end
+        return found
+
+    def restore(self, device: int, image: RegisterArray) -> None:
+        """Hold again what `image` has."""
+        self.images[device, : len(image)] = image
+        self.version += 1
+
+    def copy_group(self, device: int, source: str, target: str) -> None:
+        """Copy the points under one path to those under another, all but 'read-only'."""
+        self.version += 1
+        base, row, points = self.maps[device].base, self.images[device], self.maps[device].points
+        for name, point in points.items():
+            if name.startswith(source) and not name.endswith(".ReadOnly"):
+                to = points[target + name.removeprefix(source)]
+                row[to.address - base : to.end - base] = row[point.address - base : point.end - base]

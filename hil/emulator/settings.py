@@ -1,0 +1,122 @@
+"""What emulated devices are set to, as their registers say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil.sunspec.points import BoolArray, FloatArray, RegisterArray
+from hil.sunspec.register_map import RegisterMap
+from hil.sunspec.table import PointTable
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What n devices are set to do at this moment, as their registers say; reversion is applied.
+
+    All fields are (n,), curves (n, k). Source: models 702-705, named with each field.
+    """
+
+    in_service: BoolArray
+    """703 ES: permitted to enter service; true where a device has no model 703."""
+    p_max_w: FloatArray
+    """702 WMax."""
+    limit_fraction: FloatArray
+    """704 WMaxLimPct as a fraction of WMax; 1 where it is off."""
+    p_w: FloatArray
+    """704 WSet or WSetPct, in watts; NaN where it is off."""
+    q_var: FloatArray
+    """704 VarSet or VarSetPct, in vars; NaN where it is off."""
+    pf: FloatArray
+    """704 PFWInj.PF, a magnitude; NaN where it is off."""
+    pf_injects: BoolArray
+    """704 PFWInj.Ext: over-excited, that is reactive power is injected."""
+    volt_var_on: BoolArray
+    """705 Ena, and no setpoint of reactive power (704) that goes before it."""
+    volt_var_v_pu: FloatArray
+    """Voltages (n, k) of 705 Crv 1 per unit of VNom; the last active point repeated to the end."""
+    volt_var_q_var: FloatArray
+    """Reactive powers (n, k) at these voltages, in vars."""
+    volt_var_response_s: FloatArray
+    """705 Crv 1 RspTms: open-loop response time."""
+
+
+_SETTINGS = (
+    *("703.ES", "702.WMax", "702.VAMax", "702.VarMaxInj", "702.VarMaxAbs"),
+    *("704.WMaxLimPctEna", "704.WMaxLimPct", "704.WSetEna", "704.WSetMod", "704.WSet", "704.WSetPct"),
+    *("704.VarSetEna", "704.VarSetMod", "704.VarSet", "704.VarSetPct"),
+    *("704.PFWInjEna", "704.PFWInj.PF", "704.PFWInj.Ext"),
+    *("705.Ena", "705.Crv.0.ActPt", "705.Crv.0.DeptRef", "705.Crv.0.RspTms"),
+)
+
+
+class SettingsReader:
+    """Decodes `Settings` from the images of n devices."""
+
+    def __init__(self, maps: Sequence[RegisterMap]) -> None:
+        self._most = max(device.group_size("705", "Crv.0.Pt") for device in maps)
+        curve = [f"705.Crv.0.Pt.{index}.{axis}" for axis in ("V", "Var") for index in range(self._most)]
+        self._table = PointTable.of_image(maps, (*_SETTINGS, *curve))
+
+    def read(self, images: RegisterArray) -> Settings:
+        values = self._table.decode(images)
+        at = dict(zip(_SETTINGS, values.T, strict=False))
+        v_pct, q_pct = np.split(values[:, len(_SETTINGS) :], 2, axis=1)
+        last = _last_active(at["705.Crv.0.ActPt"], self._most)
+        return Settings(
+            in_service=at["703.ES"] != 0,
+            p_max_w=at["702.WMax"],
+            limit_fraction=limit_fraction(at),
+            p_w=np.where(at["704.WSetEna"] == 1, p_setpoint(at), np.nan),
+            q_var=np.where(at["704.VarSetEna"] == 1, q_setpoint(at), np.nan),
+            pf=np.where(at["704.PFWInjEna"] == 1, at["704.PFWInj.PF"], np.nan),
+            pf_injects=at["704.PFWInj.Ext"] == 0,
+            volt_var_on=(at["705.Ena"] == 1) & (at["704.VarSetEna"] != 1) & (at["704.PFWInjEna"] != 1),
+            volt_var_v_pu=np.take_along_axis(v_pct, last, axis=1) / 100.0,
+            volt_var_q_var=_curve_vars(at, np.take_along_axis(q_pct, last, axis=1)),
+            volt_var_response_s=at["705.Crv.0.RspTms"],
+        )
+
+
+def _last_active(active: FloatArray, most: int) -> NDArray[np.intp]:
+    """Return indices (n, k) of curve points, staying at the last active one."""
+    count = np.nan_to_num(active, nan=1.0).astype(np.intp)
+    last: NDArray[np.intp] = np.minimum(np.arange(most)[None, :], np.maximum(count, 1)[:, None] - 1)
+    return last
+
+
+def limit_fraction(at: Mapping[str, FloatArray]) -> FloatArray:
+    """Return 704 WMaxLimPct (n,) as a fraction of WMax; 1 where it is off."""
+    return np.where(at["704.WMaxLimPctEna"] == 1, at["704.WMaxLimPct"] / 100.0, 1.0)
+
+
+def p_setpoint(at: Mapping[str, FloatArray]) -> FloatArray:
+    """Return 704 WSet or WSetPct (n,), W, whether it is on or not."""
+    fraction = at["704.WSetPct"] / 100.0
+    return np.where(at["704.WSetMod"] == 1, at["704.WSet"], fraction * at["702.WMax"])
+
+
+def q_setpoint(at: Mapping[str, FloatArray]) -> FloatArray:
+    """Return 704 VarSet or VarSetPct (n,), var, whether it is on or not."""
+    fraction, mode = at["704.VarSetPct"] / 100.0, at["704.VarSetMod"]
+    of_reference = reference_va(at, mode, fraction)
+    return np.where(mode == 4, at["704.VarSet"], fraction * of_reference)
+
+
+def _curve_vars(at: Mapping[str, FloatArray], q_pct: FloatArray) -> FloatArray:
+    fraction = q_pct.T / 100.0
+    vars_by_point: FloatArray = fraction * reference_va(at, at["705.Crv.0.DeptRef"], fraction)
+    return vars_by_point.T
+
+
+def reference_va(at: Mapping[str, FloatArray], reference: FloatArray, fraction: FloatArray) -> FloatArray:
+    """Return what 100 % stands for; of VarMax it may differ between injecting and absorbing.
+
+    `reference` has the codes that 704 VarSetMod and 705 DeptRef share: 0 WMax, 1 VarMax, 3 VAMax.
+    """
+    most_vars = np.where(fraction >= 0, at["702.VarMaxInj"], at["702.VarMaxAbs"])
+    known = np.where(reference == 3, at["702.VAMax"], np.nan)
+    return np.where(reference == 0, at["702.WMax"], np.where(reference == 1, most_vars, known))

@@ -1,0 +1,106 @@
+"""Reversion timers: a function that is not commanded any more returns to what it was told to revert to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from hil.emulator.adoption import ADOPTIONS, Adoptions
+from hil.emulator.registers import Registers
+from hil.sunspec.table import PointTable
+
+
+class _Timer(NamedTuple):
+    """A function that ends when its reversion time has passed while it was enabled."""
+
+    enable: str
+    time: str
+    remaining: str
+    reverts: Mapping[str, str]
+    """What is set to what when the time has passed. Writing any of these starts the time again."""
+    model: str | None = None
+    """The model whose `RvrtCrv` or `RvrtCtl` is adopted instead."""
+
+    def started_by(self, names: set[str]) -> bool:
+        """Return whether a write to these points starts the time, or ends it."""
+        return not names.isdisjoint({self.enable, self.time, *self.reverts})
+
+
+def _setpoint_timer(name: str, *settings: str) -> _Timer:
+    ours = {f"704.{setting}": f"704.{setting}Rvrt" for setting in (*settings, f"{name}Ena")}
+    return _Timer(f"704.{name}Ena", f"704.{name}RvrtTms", f"704.{name}RvrtRem", ours)
+
+
+def _power_factor_timer(name: str) -> _Timer:
+    parts = {f"704.{name}.{part}": f"704.{name}Rvrt.{part}" for part in ("PF", "Ext")}
+    timer = _setpoint_timer(name)
+    return timer._replace(reverts={**parts, **timer.reverts})
+
+
+def _curve_timer(model: str) -> _Timer:
+    request = f"{model}.{ADOPTIONS[model].request}"
+    return _Timer(f"{model}.Ena", f"{model}.RvrtTms", f"{model}.RvrtRem", {request: ""}, model)
+
+
+_TIMERS: Final = (
+    _setpoint_timer("WMaxLimPct", "WMaxLimPct"),
+    _setpoint_timer("WSet", "WSet", "WSetPct"),
+    _setpoint_timer("VarSet", "VarSet", "VarSetPct"),
+    *(_power_factor_timer(name) for name in ("PFWInj", "PFWAbs")),
+    *(_curve_timer(model) for model in ("705", "706", "711", "712")),
+)
+
+
+class Timers:
+    """The reversion timers of n devices."""
+
+    def __init__(self, registers: Registers, adoptions: Adoptions) -> None:
+        self._registers, self._adoptions = registers, adoptions
+        self._remaining = PointTable.of_image(registers.maps, [timer.remaining for timer in _TIMERS])
+        self._has_remaining = ~np.isnan(self._remaining.decode(registers.images))
+        self._left_ns = np.zeros((len(registers.maps), len(_TIMERS)), dtype=np.int64)
+
+    def start(self, device: int, names: set[str]) -> None:
+        """Start and end what a write to these points starts and ends."""
+        for index, timer in enumerate(_TIMERS):
+            if timer.started_by(names):
+                enabled = self._registers.number(device, timer.enable) == 1
+                time_s = self._registers.number(device, timer.time) or 0.0
+                left_ns = round(time_s * 1e9) if enabled else 0
+                if left_ns != self._left_ns[device, index]:
+                    self._left_ns[device, index] = left_ns
+                    self._show()
+
+    def advance(self, dt_s: float) -> None:
+        """Let time pass (rounded to nanoseconds), and revert what has run out."""
+        running = self._left_ns > 0
+        if not running.any():
+            return
+        self._left_ns = np.maximum(self._left_ns - round(dt_s * 1e9), 0)
+        for device, timer in np.argwhere(running & (self._left_ns == 0)):
+            self._revert(int(device), _TIMERS[timer])
+        self._show()
+
+    def _show(self) -> None:
+        seconds = np.ceil(self._left_ns / 1e9)
+        self._remaining.encode(np.where(self._has_remaining, seconds, np.nan), self._registers.images)
+
+    def _revert(self, device: int, timer: _Timer) -> None:
+        if timer.model is not None:
+            self._revert_curve(device, timer.model)
+            return
+        for name, reversion in timer.reverts.items():
+            value = self._registers.number(device, reversion)
+            if value is not None:
+                self._registers.put(device, name, value)
+
+    def _revert_curve(self, device: int, model: str) -> None:
+        """Adopt the curve that a model reverts to, or end its function if it names none."""
+        group = ADOPTIONS[model].group
+        curve = self._registers.number(device, f"{model}.Rvrt{group}") or 0.0
+        if 1 <= curve <= self._registers.maps[device].group_size(model, group):
+            self._adoptions.adopt(device, model, int(curve) - 1)
+        else:
+            self._registers.put(device, f"{model}.Ena", 0.0)

@@ -1,0 +1,132 @@
+"""What registers say, done by the functions of the model behind them.
+
+Registers begin with what the functions are set to. From then on a function follows its registers from the step after
+a change: a write, a curve that has been adopted, a reversion. What the model would not take is refused where it
+is written, so that registers and model never part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from derloop.contract import FloatArray
+from hil.emulator.bank import RegisterBank
+from hil.emulator.function_registers import FunctionRegisters, FunctionState
+from hil.emulator.functions import FUNCTIONS, offered
+from hil.emulator.initial import FunctionSettings, function_models
+from hil.emulator.nameplate import Ratings, describe
+from hil.emulator.settings import Settings
+from hil.realisation import Functions
+from hil.sunspec.image import Description
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """A volt-var curve."""
+
+    v_pu: Sequence[float]
+    q_pu: Sequence[float]
+    response_s: float
+
+
+def settings_of(inverters: Functions) -> FunctionSettings:
+    """Return what the functions of a fleet are set to."""
+    smart = inverters.smart
+    functions = [f.name for f in offered(smart.needs_frequency)]
+    on = [name for name in ("volt_var", *functions) if inverters.has(name)]
+    return FunctionSettings(
+        numbers={name: inverters.numbers(name) for name in functions},
+        on=frozenset(on),
+        volt_var=inverters.volt_var or _default_curve(inverters.numbers("volt_var")),
+        sees_frequency=smart.needs_frequency,
+        permit_service=smart.permit_service,
+    )
+
+
+def _default_curve(numbers: Mapping[str, FloatArray]) -> _Points:
+    v_pu, q_pu = ([float(numbers[f"{axis}{i}_pu"][0]) for i in (1, 2, 3, 4)] for axis in ("v", "q"))
+    return _Points(v_pu, q_pu, float(numbers["response_s"][0]))
+
+
+def descriptions(ratings: Sequence[Ratings], settings: FunctionSettings) -> list[Description]:
+    """Return the models of n devices."""
+    return [describe(each, function_models(each, settings, i)) for i, each in enumerate(ratings)]
+
+
+class Steering:
+    """Steers the functions of n devices by the registers of a bank, which asks it before it holds anything new."""
+
+    def __init__(
+        self, inverters: Functions, bank: RegisterBank, settings: FunctionSettings, *, takes_setpoint: bool
+    ) -> None:
+        """settings: what the bank was filled with. takes_setpoint: somebody else obeys 704 WSet."""
+        self._inverters, self._bank = inverters, bank
+        functions = [f for f in FUNCTIONS if f.name in settings.numbers]
+        self._registers = bank.decoded(
+            lambda images: FunctionRegisters(
+                bank.maps, functions, settings.numbers, images, takes_setpoint=takes_setpoint
+            )
+        )
+        self._applied = bank.decoded(self._registers.read)
+        self._obeyed = bank.settings()
+        self._version = bank.version
+        bank.allows = self.allows
+
+    def allows(self, device: int, points: set[str]) -> bool:
+        """Return whether the functions of a device take what its registers say now; `points` have just changed.
+
+        The active-power limit is not asked: all that 704 can hold is in its range.
+        """
+        touched = set(self._registers.touched_by(points)) - {
+            "active_power_limit"
+        }  # what may be written is in its range
+        rated = any(point.startswith("702.") for point in points)
+        if not touched and not rated:
+            return True
+        for name, state in self._bank.decoded(self._registers.read).items():
+            if (name in touched or (rated and state.on[device])) and not self._takes(name, state, device):
+                return False
+        return True
+
+    def _takes(self, function: str, state: FunctionState, device: int) -> bool:
+        try:
+            self._inverters.check(function, **{name: float(v[device]) for name, v in state.numbers.items()})
+        except ValueError:
+            return False
+        return True
+
+    def obey(self) -> Settings:
+        """Adjust the functions to their registers, where these have changed; return what else registers say."""
+        if self._bank.version != self._version:
+            self._version = self._bank.version
+            now = self._bank.settings()
+            self._permit(now)
+            self._follow_curves(now)
+            for name, state in self._bank.decoded(self._registers.read).items():
+                self._adjust(name, state)
+            self._obeyed = now
+        return self._obeyed
+
+    def _adjust(self, name: str, state: FunctionState) -> None:
+        """Adjust one function; a device where it is off keeps the numbers that it had."""
+        was = self._applied[name].numbers
+        state = FunctionState(state.on, {n: np.where(state.on, v, was[n]) for n, v in state.numbers.items()})
+        if not state.equals(self._applied[name]):
+            self._inverters.adjust(name, state.on, **state.numbers)
+            self._applied[name] = state
+
+    def _permit(self, now: Settings) -> None:
+        if not np.array_equal(now.in_service, self._obeyed.in_service):
+            self._inverters.set_permit_service(now.in_service)
+            self._inverters.adjust("enter_service")
+
+    def _follow_curves(self, now: Settings) -> None:
+        names = ("volt_var_on", "volt_var_v_pu", "volt_var_q_var", "volt_var_response_s")
+        if all(np.array_equal(getattr(self._obeyed, name), getattr(now, name)) for name in names):
+            return
+        self._inverters.set_volt_var(
+            now.volt_var_on.astype(np.float64), now.volt_var_v_pu, now.volt_var_q_var / 1000, now.volt_var_response_s
+        )

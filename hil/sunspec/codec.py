@@ -1,0 +1,122 @@
+"""One value to its registers and back."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from derloop.errors import did_you_mean
+from hil.sunspec.errors import SunSpecValueError
+from hil.sunspec.points import Point, RegisterArray, Value
+
+_FLOAT_FORMAT = {2: ">f", 4: ">d"}
+
+
+class Encoded(NamedTuple):
+    """Registers, and the value that they hold: the asked one, or that rounded to the scale factor's step."""
+
+    registers: tuple[int, ...]
+    value: Value
+    rounded: bool
+
+
+def decode(point: Point, registers: Sequence[int] | RegisterArray) -> Value:
+    """Return the physical value in a point's registers; None if the device does not implement it."""
+    data = struct.pack(f">{point.length}H", *(int(word) for word in registers))
+    family = point.kind.family
+    if family == "string":
+        return data.split(b"\0", 1)[0].decode("utf-8", "replace").rstrip() or None
+    if family == "float":
+        number = float(struct.unpack(_FLOAT_FORMAT[point.length], data)[0])
+        return number if math.isfinite(number) else None
+    if family in ("pad", "opaque"):
+        return None
+    return _decode_integer(point, int.from_bytes(data, "big"))
+
+
+def _decode_integer(point: Point, pattern: int) -> float | None:
+    kind, bits = point.kind, 16 * point.length
+    hidden = kind.family == "bitfield" and pattern >> bits - 1
+    if pattern == point.absent or hidden or point.exponent is None:
+        return None
+    raw = pattern - (1 << bits) if kind.signed and pattern >> bits - 1 else pattern
+    return int(raw * 10**point.exponent) if point.exponent >= 0 else raw / 10**-point.exponent
+
+
+def encode(point: Point, value: float | str | None, *, exact: bool = False) -> Encoded:
+    """Return the registers that say `value` (a physical number, an enumeration's symbol, a text).
+
+    None gives 'not implemented'. Between two steps of the scale factor the nearest is taken (the even one of
+    two equally near) and `rounded` says so; with `exact` that is refused.
+    Raises SunSpecValueError if the value is not finite, out of range or no symbol.
+    """
+    registers = _words(point, _pattern(point, value))
+    written = decode(point, registers)
+    rounded = isinstance(value, int | float) and written != value
+    if rounded and exact:
+        raise SunSpecValueError(point.name, f"{value!r} is between steps, {written!r} is the nearest")
+    return Encoded(registers, written, rounded)
+
+
+def _words(point: Point, pattern: int) -> tuple[int, ...]:
+    return struct.unpack(f">{point.length}H", pattern.to_bytes(2 * point.length, "big"))
+
+
+def _pattern(point: Point, value: float | str | None) -> int:
+    """Return the unsigned pattern for a value, refusing what does not fit."""
+    family = point.kind.family
+    if value is None or family == "pad":
+        return point.absent
+    if family == "string":
+        return _text_pattern(point, value)
+    if family == "opaque":
+        raise SunSpecValueError(point.name, f"values of type {point.type} are not supported")
+    if isinstance(value, str):
+        value = _code(point, value)
+    if not math.isfinite(value):
+        raise SunSpecValueError(point.name, f"{value!r} is not finite")
+    if family == "float":
+        return _float_pattern(point, value)
+    return _integer_pattern(point, value)
+
+
+def _code(point: Point, symbol: str) -> int:
+    if symbol not in point.symbols:
+        hint = did_you_mean(symbol, tuple(point.symbols))
+        raise SunSpecValueError(point.name, f"there is no symbol {symbol!r}{hint}")
+    code = point.symbols[symbol]
+    return 1 << code if point.kind.family == "bitfield" else code
+
+
+def _text_pattern(point: Point, value: float | str) -> int:
+    data = str(value).encode()
+    if len(data) > 2 * point.length or b"\0" in data:
+        raise SunSpecValueError(point.name, f"{value!r} does not fit {2 * point.length} bytes of text")
+    return int.from_bytes(data.ljust(2 * point.length, b"\0"), "big")
+
+
+def _float_pattern(point: Point, value: float) -> int:
+    try:
+        return int.from_bytes(struct.pack(_FLOAT_FORMAT[point.length], value), "big")
+    except OverflowError:
+        raise SunSpecValueError(point.name, f"{value!r} is out of range for {point.type}") from None
+
+
+def _integer_pattern(point: Point, value: float) -> int:
+    kind, exponent = point.kind, point.exponent
+    if exponent is None:
+        raise SunSpecValueError(point.name, f"the device does not implement its scale factor {point.scale!r}")
+    raw = round(Fraction(value) / Fraction(10) ** exponent)
+    if kind.family == "enum" and point.symbols and (raw != value or raw not in point.symbols.values()):
+        raise SunSpecValueError(point.name, f"{value!r} is none of {_choices(point)}")
+    if not kind.low <= raw <= kind.high:
+        low, high = kind.low * 10.0**exponent, kind.high * 10.0**exponent
+        raise SunSpecValueError(point.name, f"{value!r} is out of range ({low:g} to {high:g} {point.unit})")
+    return raw % (1 << 16 * point.length)
+
+
+def _choices(point: Point) -> str:
+    return ", ".join(f"{code} ({name})" for name, code in point.symbols.items())

@@ -1,0 +1,124 @@
+"""Finding the map of a device that is there: from 'SunS' to the end marker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from derloop.errors import Rejected
+from hil.sunspec.codec import decode
+from hil.sunspec.errors import SunSpecMapError
+from hil.sunspec.layout import Entry, ModelBlock, definition, group_counts, lay_out, point_of, points_of
+from hil.sunspec.points import Point, RegisterArray, Value
+from hil.sunspec.reads import READ_LIMIT, Request
+from hil.sunspec.register_map import ADDRESSES, BASE_ADDRESSES, END_MODEL, SUNS, RegisterMap
+
+Reading = Generator[Request, RegisterArray, RegisterArray]
+Walk = Generator[Request, RegisterArray, tuple[RegisterMap, RegisterArray]]
+
+
+def walk() -> Walk:
+    """Find a device's SunSpec map without knowing how registers are read.
+
+    A generator that yields requests of at most 125 registers and is sent their registers; a `Rejected` thrown
+    in means that the device refuses that request. Returns the map as the device describes it (counts and
+    scale factors are the device's) and the image of all its registers.
+    """
+    base, header = yield from _find_base()
+    words: list[int] = list(header)
+    blocks: list[ModelBlock] = []
+    while words[-2] != END_MODEL:
+        block = _next_block(base, words, blocks)
+        words.extend((yield from _read_model(block)))
+        blocks.append(block)
+    image = np.array(words, dtype=np.uint16)
+    points = [point for block in blocks for point in _compile_found(block, image, base)]
+    return RegisterMap(base, blocks, points), image
+
+
+def discover(read: Callable[[int, int], RegisterArray]) -> tuple[RegisterMap, RegisterArray]:
+    """Find a device's SunSpec map with any `read(address, count) -> registers`.
+
+    Raises SunSpecMapError if there is none, and what `read` raises, but for `Rejected` at a base address.
+    """
+    step = walk()
+    resume: Callable[[], Request] = partial(next, step)
+    while True:
+        try:
+            request = resume()
+        except StopIteration as found:
+            map_and_image: tuple[RegisterMap, RegisterArray] = found.value
+            return map_and_image
+        try:
+            resume = partial(step.send, read(*request))
+        except Rejected as refusal:
+            resume = partial(step.throw, refusal)
+
+
+def _find_base() -> Generator[Request, RegisterArray, tuple[int, RegisterArray]]:
+    """Return the base address and the registers from 'SunS' to the first model's header."""
+    for base in BASE_ADDRESSES:
+        try:
+            header = yield Request(base, 4)
+        except Rejected:
+            continue
+        if tuple(header[:2]) == SUNS:
+            return base, header
+    tried = ", ".join(str(base) for base in BASE_ADDRESSES)
+    raise SunSpecMapError(f"no SunSpec map: no 'SunS' at {tried}")
+
+
+def _next_block(base: int, words: Sequence[int], blocks: Sequence[ModelBlock]) -> ModelBlock:
+    """Return the block whose ID and L are the last two words read."""
+    model_id, address, length = int(words[-2]), base + len(words) - 2, int(words[-1]) + 2
+    if address + length + 2 > ADDRESSES:
+        raise SunSpecMapError(f"model {model_id} at {address} cannot have the {length - 2} registers it says")
+    earlier = sum(block.model_id == model_id for block in blocks)
+    key = f"{model_id}#{earlier + 1}" if earlier else str(model_id)
+    return ModelBlock(key, model_id, address, length)
+
+
+def _read_model(block: ModelBlock) -> Reading:
+    """Return a model's data and the next header; some devices have no length after their end marker."""
+    start, count = block.address + 2, block.length
+    try:
+        return (yield from _read_run(start, count))
+    except Rejected:
+        data = yield from _read_run(start, count - 1)
+    if data[-1] != END_MODEL:
+        raise SunSpecMapError(f"the registers after model {block.key} cannot be read: no end marker")
+    return np.append(data, np.uint16(0))
+
+
+def _read_run(address: int, count: int) -> Reading:
+    parts = [np.empty(0, dtype=np.uint16)]
+    for start in range(address, address + count, READ_LIMIT):
+        parts.append((yield Request(start, min(READ_LIMIT, address + count - start))))
+    return np.concatenate(parts).astype(np.uint16)
+
+
+def _compile_found(block: ModelBlock, image: RegisterArray, base: int) -> list[Point]:
+    """Return the points of a block as its own counts and scale factors say; none for an unknown model."""
+    try:
+        group = definition(block.model_id)
+    except SunSpecMapError:
+        return []
+    values = _layout_values(block, lay_out(group, {}), image, base)
+    entries = lay_out(group, group_counts(block, values))
+    return points_of(block, _layout_values(block, entries, image, base))
+
+
+def _layout_values(block: ModelBlock, entries: Iterable[Entry], image: RegisterArray, base: int) -> dict[str, Value]:
+    """Return what a layout depends on: the scale factors and counts among the entries, by path."""
+    values: dict[str, Value] = {}
+    for entry in entries:
+        kind, start = entry.definition["type"], block.address - base + entry.offset
+        if kind in ("sunssf", "uint16", "count") and entry.offset + entry.length <= block.length:
+            values[entry.path] = decode(point_of(block, entry, _UNSCALED), image[start : start + entry.length])
+    return values
+
+
+_UNSCALED: Mapping[str, Any] = {}

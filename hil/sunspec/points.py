@@ -1,0 +1,108 @@
+"""Points, and the types that say how a value fills its registers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+RegisterArray = NDArray[np.uint16]
+BoolArray = NDArray[np.bool_]
+Value = float | str | None
+"""A decoded point: a number (physical, scale factor applied), a text, or None for 'not implemented'."""
+
+
+class Kind(NamedTuple):
+    """How a SunSpec type fills its registers (big-endian, high word first)."""
+
+    family: str
+    registers: int
+    low: int = 0
+    high: int = 0
+    absent: int = 0
+    """The unsigned pattern that says 'not implemented'."""
+
+    @property
+    def signed(self) -> bool:
+        """True for two's complement."""
+        return self.low < 0
+
+
+def _integer(bits: int) -> Kind:
+    return Kind("integer", bits // 16, 1 - (1 << bits - 1), (1 << bits - 1) - 1, 1 << bits - 1)
+
+
+def _unsigned(bits: int, family: str = "integer") -> Kind:
+    return Kind(family, bits // 16, 0, (1 << bits) - 2, (1 << bits) - 1)
+
+
+def _accumulator(bits: int) -> Kind:
+    return Kind("integer", bits // 16, 0, (1 << bits) - 1, 0)
+
+
+def _bitfield(bits: int) -> Kind:
+    return Kind("bitfield", bits // 16, 0, (1 << bits - 1) - 1, (1 << bits) - 1)
+
+
+KINDS: Mapping[str, Kind] = {
+    **{f"int{bits}": _integer(bits) for bits in (16, 32, 64)},
+    **{f"uint{bits}": _unsigned(bits) for bits in (16, 32, 64)},
+    **{f"acc{bits}": _accumulator(bits) for bits in (16, 32, 64)},
+    **{f"enum{bits}": _unsigned(bits, "enum") for bits in (16, 32)},
+    **{f"bitfield{bits}": _bitfield(bits) for bits in (16, 32, 64)},
+    "count": _unsigned(16),
+    "ipaddr": _accumulator(32),
+    "sunssf": Kind("integer", 1, -10, 10, 0x8000),
+    "pad": Kind("pad", 1, absent=0x8000),
+    "float32": Kind("float", 2, absent=0x7FC00000),
+    "float64": Kind("float", 4, absent=0x7FF8000000000000),
+    "string": Kind("string", 0),
+    "ipv6addr": Kind("opaque", 8),
+    "eui48": Kind("opaque", 4),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value of a device: where it is and how it is read."""
+
+    name: str
+    """Model and path: "705.Crv.1.Pt.0.V"."""
+    address: int
+    length: int
+    """Registers."""
+    type: str
+    exponent: int | None
+    """A register's step is 10**exponent; None if the device leaves its scale factor out: no value."""
+    scale: str | None
+    """The scale factor's name, for messages."""
+    writable: bool
+    unit: str
+    symbols: Mapping[str, int]
+    """Names of an enumeration's values, or of a bit field's bit positions."""
+    absent: int
+    """The unsigned pattern that says 'not implemented'."""
+
+    @property
+    def kind(self) -> Kind:
+        """How the type fills its registers."""
+        return KINDS[self.type]
+
+    @property
+    def end(self) -> int:
+        """The first address after the point."""
+        return self.address + self.length
+
+    def symbol(self, value: Value) -> str | None:
+        """Return the name of an enumeration's value; None if it has none."""
+        return next((name for name, code in self.symbols.items() if code == value), None)
+
+    def flags(self, value: Value) -> tuple[str, ...]:
+        """Return the names of the bits that are set in a bit field's value."""
+        bits = int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
+        return tuple(name for name, bit in self.symbols.items() if bits >> bit & 1)

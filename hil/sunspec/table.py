@@ -1,0 +1,110 @@
+"""The same points of many devices, decoded and encoded at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+
+from hil.sunspec.errors import SunSpecValueError
+from hil.sunspec.points import FloatArray, Point, RegisterArray
+from hil.sunspec.reads import ReadPlan
+from hil.sunspec.register_map import RegisterMap
+
+_T = TypeVar("_T")
+_Rows: TypeAlias = Sequence[Sequence[_T]]
+_WORD_WEIGHTS = np.array([1 << 48, 1 << 32, 1 << 16, 1], dtype=np.uint64)
+
+
+class PointTable:
+    """The same p numeric points of n devices, decoded and encoded at once.
+
+    The devices may differ in addresses and scale factors. `points` and `positions` are n rows of p entries:
+    the point (None where a device has none) and where it begins in the device's row of registers.
+    """
+
+    def __init__(self, points: _Rows[Point | None], positions: _Rows[int | None]) -> None:
+        shape = (len(points), len(points[0]))
+        pairs = zip(_chain(points), _chain(positions), strict=True)
+        cells = np.array([_cell(*pair) for pair in pairs], dtype=np.int64).reshape(*shape, _CELL)
+        self._index, self._words = cells[..., :4], np.maximum(cells[..., :4], 0).reshape(shape[0], -1)
+        self._multiplier, self._divisor = 10.0 ** cells[..., 4], 10.0 ** cells[..., 5]
+        self._shift, self._unsigned_shift = cells[..., 6], cells[..., 6].astype(np.uint64)
+        self._missing, self._signed, self._bitfield = (cells[..., at] > 0 for at in (7, 8, 9))
+        self._low, self._high = cells[..., 10], cells[..., 11].view(np.uint64)
+        self._absent = cells[..., 12].view(np.uint64)
+        self._names = [[p.name if p else "" for p in row] for row in points]
+
+    @classmethod
+    def of_image(cls, maps: Sequence[RegisterMap], names: Sequence[str]) -> PointTable:
+        """Return the table for images of whole maps (rows of registers from each map's base)."""
+        points = [[device.points.get(name) for name in names] for device in maps]
+        positions = [
+            [None if p is None else p.address - device.base for p in row]
+            for device, row in zip(maps, points, strict=True)
+        ]
+        return cls(points, positions)
+
+    @classmethod
+    def of_plans(cls, plans: Sequence[ReadPlan]) -> PointTable:
+        """Return the table for what plans read (rows of registers of all requests, one after the other)."""
+        return cls([plan.points for plan in plans], [plan.positions() for plan in plans])
+
+    def decode(self, registers: RegisterArray) -> FloatArray:
+        """Return physical values (n, p) from registers (n, r); NaN where not implemented or not there."""
+        words = np.take_along_axis(registers, self._words, axis=1).reshape(self._index.shape)
+        pattern = np.where(self._index < 0, 0, words).astype(np.uint64) @ _WORD_WEIGHTS
+        top = pattern << self._unsigned_shift
+        hidden = self._bitfield & (top >> np.uint64(63) > 0)
+        raw = np.where(self._signed, (top.view(np.int64) >> self._shift).astype(np.float64), pattern)
+        absent = (pattern == self._absent) | self._missing | hidden
+        values: FloatArray = np.where(absent, np.nan, raw * self._multiplier / self._divisor)
+        return values
+
+    def encode(self, values: FloatArray, registers: RegisterArray) -> None:
+        """Write physical values (n, p) into registers (n, r), rounded to the scale factors' steps.
+
+        NaN writes 'not implemented'; points that a device does not have are skipped. Raises
+        SunSpecValueError, and writes nothing, if a value is out of range.
+        """
+        absent = np.isnan(values)
+        raw = np.rint(np.where(absent, 0.0, values) * self._divisor / self._multiplier)
+        self._refuse_out_of_range(values, raw)
+        raw = np.where(self._missing, 0.0, raw)
+        unsigned = np.abs(raw).astype(np.uint64)
+        pattern = np.where(absent, self._absent, np.where(raw < 0, ~unsigned + np.uint64(1), unsigned))
+        words = (pattern[..., None] // _WORD_WEIGHTS).astype(np.uint16)
+        there = (self._index >= 0) & ~self._missing[..., None]
+        registers[np.nonzero(there)[0], self._index[there]] = words[there]
+
+    def _refuse_out_of_range(self, values: FloatArray, raw: FloatArray) -> None:
+        wrong = ~self._missing & ~((raw >= self._low) & (raw <= self._high))
+        if wrong.any():
+            device, column = np.argwhere(wrong)[0]
+            name, value = self._names[device][column], float(values[device, column])
+            raise SunSpecValueError(name, f"{value!r} is out of range for device {device}")
+
+
+_CELL = 13
+
+
+def _cell(point: Point | None, position: int | None) -> tuple[int, ...]:
+    """Return what the table needs of a point: four word positions, exponents, shift, flags, limits."""
+    if point is None or position is None:
+        return (-1, -1, -1, -1, 0, 0, 0, 1, 0, 0, 0, 0, 0)
+    kind, exponent = point.kind, point.exponent or 0
+    if kind.family not in ("integer", "enum", "bitfield"):
+        raise SunSpecValueError(point.name, f"type {point.type} cannot be polled as a number")
+    words = [position + i if i >= 0 else -1 for i in range(point.length - 4, point.length)]
+    scale = (max(exponent, 0), max(-exponent, 0), 64 - 16 * point.length)
+    flags = (point.exponent is None, kind.signed, kind.family == "bitfield")
+    return (*words, *scale, *map(int, flags), kind.low, _as_int64(kind.high), _as_int64(point.absent))
+
+
+def _as_int64(pattern: int) -> int:
+    return pattern - (1 << 64) if pattern >> 63 else pattern
+
+
+def _chain(rows: _Rows[_T]) -> Iterator[_T]:
+    return (item for row in rows for item in row)
