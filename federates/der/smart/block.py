@@ -15,6 +15,7 @@ from federates.der.smart.abnormal import NOBODY, AbnormalConditions
 from federates.der.smart.capability import clipped, in_proportion, leg, within_circle
 from federates.der.smart.few import Index
 from federates.der.smart.held import BoolArray, Clock
+from federates.der.smart.points import Points
 from federates.der.smart.priority import KINDS as ACTIVE_POWER
 from federates.der.smart.priority import ActivePower, Band
 from federates.der.smart.reactive_power import ReactivePower
