@@ -67,6 +67,8 @@ class Balance:
     """Summed over all elements of each port; otherwise element by element, and the ports must be equally long."""
     tolerance: float = 1e-9
     """How far it may be open, relative to the largest term."""
+    times: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Factors, one for each element, of ports that are in another unit: a state of charge times its capacity."""
     resolution: tuple[float, ...] = ()
     """What the federate's values cannot tell, for each element, in the power's unit: allowed besides."""
 

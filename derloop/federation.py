@@ -149,7 +149,7 @@ def _balance_problems(interface: Interface) -> Iterator[str]:
     ports = {**interface.inputs, **interface.outputs}
     for balance in interface.balances:
         about = f"its {balance.quantity} balance"
-        named = [*balance.powers, *balance.stored]
+        named = [*balance.powers, *balance.stored, *balance.times]
         if unknown := [port for port in named if port not in ports]:
             yield f"{about}: no port {unknown[0]!r}" + did_you_mean(unknown[0], [*ports])
             continue
@@ -161,7 +161,12 @@ def _balance_problems(interface: Interface) -> Iterator[str]:
         yield from (
             f"{about}: {port!r} is in {ports[port].unit!r}, not in {needed!r}"
             for port, needed in units.items()
-            if ports[port].unit != needed
+            if ports[port].unit != needed and port not in balance.times
+        )
+        yield from (
+            f"{about}: {len(factors)} factors do not fit {ports[port].size} elements of {port!r}"
+            for port, factors in balance.times.items()
+            if len(factors) != ports[port].size
         )
         if not balance.whole and len({ports[port].size for port in named}) > 1:
             yield f"{about} is element by element, but its ports are not equally long"

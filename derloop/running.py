@@ -111,6 +111,7 @@ class _Ending:
     statistics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     is_stuck: bool = False
     complaints: tuple[str, ...] = ()
+    balances: tuple[Verdict, ...] = ()
     hunting: tuple[Hunting, ...] = ()
 
 
@@ -150,9 +151,10 @@ def run(
     _write_json(folder / "run.json", {**facts, "outcome": "running"})
     events.add("started", engine=loaded.file.engine, placement=loaded.file.placement)
     ending = _move(loaded, federation, folder, options, on_progress or _silent)
-    _finish(folder, ending)
+    ending.balances = judge_balances(federation.interfaces, federation.wires, RunFolder(folder))
+    _finish(folder, ending)  # later, because streams are read several times faster than Parquet
     events.add(ending.outcome, failure=ending.failure, complaints=ending.complaints)
-    return _judged(loaded, federation, folder, facts, ending, monotonic() - began, options)
+    return _judged(loaded, folder, facts, ending, monotonic() - began, options)
 
 
 def _stated(options: Options) -> list[str]:
@@ -245,7 +247,6 @@ def _seconds(now_ns: int | None) -> float | None:
 
 def _judged(
     scenario: Scenario,
-    federation: Federation,
     folder: Path,
     facts: dict[str, Any],
     ending: _Ending,
@@ -256,8 +257,8 @@ def _judged(
     recorded = RunFolder(folder)
     checks = [(check.name, check.kind, check.settings) for check in scenario.checks]
     doubts = [Doubt(str(hunting), hunting.since_ns, hunting.affected) for hunting in ending.hunting]
-    balances = judge_balances(federation.interfaces, federation.wires, recorded)
-    verdicts = (*judge_all(checks, recorded, _cut_short(ending), doubts), *cut(balances, _cut_short(ending)))
+    why_short = _cut_short(ending)
+    verdicts = (*judge_all(checks, recorded, why_short, doubts), *cut(ending.balances, why_short))
     summary = [*summarise(recorded), *_counts(ending.statistics)]
     _write_json(folder / "verdicts.json", [asdict(v) for v in verdicts])
     result = Result(recorded, ending.outcome, verdicts, tuple(summary), ending.text, ending.is_stuck, ending.complaints)

@@ -9,13 +9,15 @@ must vanish at each instant, for each element, and so must its integral over the
 largest term that the element has in the run, its declared resolution, and, where there is a store, what rounding of `E`
 to double precision leaves.
 
-A run is read in pieces and once; a second time only to find where a balance that does not close parts.
+A run is read once, in blocks that stay in the processor's cache; a second time only to find where a balance that does
+not close parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import tee
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +25,15 @@ from numpy.typing import NDArray
 from derloop.checks.window import clock
 from derloop.contract import Balance, FloatArray, Interface
 from derloop.federation import Ref, Wire
-from derloop.results.held import Held
+from derloop.results.held import Held, abreast
 from derloop.verdict import BALANCE, Recorded, Verdict
 
 HOUR_NS = 3.6e12
 ROUNDINGS = 16 * float(np.finfo(float).eps)
 """Of a store: a few operations, each rounded."""
 SOURCE = "conservation of energy"
+BLOCK_VALUES = 2**15
+"""Of each port in a block."""
 
 
 def judge_balances(
@@ -47,38 +51,79 @@ def judge_balances(
 
 
 @dataclass(slots=True)
-class _Piece:
-    """The terms of a balance from some instants to their next ones."""
+class _Block:
+    """The terms of a balance at some instants, which the next block overwrites."""
 
     time_ns: NDArray[np.int64]
     """Shape (k,)."""
-    hours: FloatArray
-    """Until the next instant, shape (k, 1)."""
     powers: dict[str, FloatArray]
-    """For each port (k, n)."""
-    change: FloatArray
-    """What is stored more, as a power (k, n)."""
-    stored: FloatArray
-    """Largest magnitude of the stores, (n,)."""
+    """For each port (k, n), until the next instant."""
+    stores: list[FloatArray]
+    """Each (k + 1, n): at these instants and the next."""
 
 
-@dataclass(slots=True)
 class _Tally:
-    """What is known of each element (n,) after the pieces read so far."""
+    """What is known of each element (n,) after the blocks read so far."""
 
-    instants: int = 0
-    hours: float = 0.0
-    largest: FloatArray = field(default_factory=lambda: np.zeros(1))
-    """Largest term."""
-    worst: FloatArray = field(default_factory=lambda: np.zeros(1))
-    """Farthest open at an instant, or farthest that a loss was negative."""
-    rounding: FloatArray = field(default_factory=lambda: np.zeros(1))
-    """What rounding of the stores may leave at an instant."""
-    moved: FloatArray = field(default_factory=lambda: np.zeros(1))
-    """Energy of the largest term."""
-    open: FloatArray = field(default_factory=lambda: np.zeros(1))
-    """Integral of what is open."""
-    stored: FloatArray = field(default_factory=lambda: np.zeros(1))
+    def __init__(self, balance: Balance, step_h: float, most: int, n: int) -> None:
+        self._balance, self._step_h = balance, step_h
+        terms = len(balance.powers) + bool(balance.stored)
+        self._net, self._scratch = np.empty((most, n)), np.empty((most + 1, n))
+        self.instants = 0
+        self.largest_of, self.moved_of = np.zeros((terms, n)), np.zeros((terms, n))
+        self.worst = np.zeros(n)
+        """Farthest open at an instant, or farthest that a loss was negative."""
+        self.open = np.zeros(n)
+        """Integral of what is open."""
+        self.stored = np.zeros(n)
+        """Largest magnitude of the stores."""
+
+    def add(self, block: _Block) -> None:
+        count = block.time_ns.size
+        net, scratch = self.net(block), self._scratch[:count]
+        for term, power in enumerate(block.powers.values()):
+            self._weigh(term, np.abs(power, out=scratch))
+        if block.stores:
+            change = self.change(block)
+            self._weigh(-1, np.abs(change, out=change))
+            for store in block.stores:
+                _raise(self.stored, np.abs(store, out=self._scratch[: count + 1]))
+        self.instants += count
+        self.open += net.sum(axis=0) * self._step_h
+        _raise(self.worst, np.abs(net, out=net))
+        for port in self._balance.lost:
+            if port in block.powers:
+                _raise(self.worst, np.negative(block.powers[port], out=scratch))
+
+    def _weigh(self, term: int, power: FloatArray) -> None:
+        _raise(self.largest_of[term], power)
+        self.moved_of[term] += power.sum(axis=0) * self._step_h
+
+    def net(self, block: _Block) -> FloatArray:
+        """Return what enters and neither leaves nor is stored (k, n)."""
+        net = self._net[: block.time_ns.size]
+        net.fill(0.0)
+        for port, power in block.powers.items():
+            (np.add if port in self._balance.enters else np.subtract)(net, power, out=net)
+        return np.subtract(net, self.change(block), out=net) if block.stores else net
+
+    def change(self, block: _Block) -> FloatArray:
+        """Return what is stored more, as a power (k, n)."""
+        change = self._scratch[: block.time_ns.size]
+        change.fill(0.0)
+        for store in block.stores:
+            change += store[1:]
+            change -= store[:-1]
+        change /= self._step_h
+        return change
+
+    def allowed(self, resolution: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return how far each element may be open at an instant, as a power, and over the run, as an energy."""
+        b, rounding_kwh = self._balance, ROUNDINGS * self.stored
+        at_instants = b.tolerance * self.largest_of.max(axis=0) + resolution + rounding_kwh / self._step_h
+        hours = self.instants * self._step_h
+        over_run = b.tolerance * self.moved_of.max(axis=0) + resolution * hours + rounding_kwh * self.instants
+        return at_instants, over_run
 
 
 class _Books:
@@ -87,11 +132,16 @@ class _Books:
     def __init__(
         self, federate: str, interface: Interface, balance: Balance, ends: Mapping[Ref, Wire], recorded: Recorded
     ) -> None:
-        self._federate, self._interface, self._balance, self._recorded = federate, interface, balance, recorded
-        self._sources = {port: _source(federate, port, ends) for port in (*balance.powers, *balance.stored)}
+        self._federate, self._balance, self._recorded = federate, balance, recorded
         ports = {**interface.inputs, **interface.outputs}
-        self._sources = {port: source for port, source in self._sources.items() if ports[port].size}
-        self._labels = () if balance.whole else ports[next(iter(self._sources))].labels if self._sources else ()
+        sources = {port: _source(federate, port, ends) for port in (*balance.powers, *balance.stored)}
+        self._sources = {port: source for port, source in sources.items() if ports[port].size}
+        widest = max((ports[port].size for port in self._sources), default=1)
+        self._most = max(1, BLOCK_VALUES // widest)
+        self._labels = () if balance.whole or not self._sources else ports[next(iter(self._sources))].labels
+        self._elements = 1 if balance.whole else widest
+        self._step_h = interface.step_ns / HOUR_NS
+        self._unit = ports[balance.powers[0]].unit
 
     @property
     def _name(self) -> str:
@@ -100,14 +150,14 @@ class _Books:
 
     def judged(self) -> Verdict | None:
         """Return the verdict; None where no two instants were recorded that it needs."""
-        tally = self._tally()
+        tally = _Tally(self._balance, self._step_h, self._most, self._elements)
+        for block in self._blocks():
+            tally.add(block)
         if not tally.instants:
             return None
         b = self._balance
-        resolution = np.array(b.resolution) if b.resolution else np.zeros(1)
-        allowed = b.tolerance * tally.largest + resolution + tally.rounding
-        rounding_kwh = ROUNDINGS * tally.instants * tally.stored
-        allowed_over_run = b.tolerance * tally.moved + resolution * tally.hours + rounding_kwh
+        resolution = np.broadcast_to(b.resolution or 0.0, tally.open.shape)
+        allowed, allowed_over_run = tally.allowed(resolution)
         at_instants = _over(tally.worst, allowed)
         over_run = _over(np.abs(tally.open), allowed_over_run)
         element = int(np.maximum(at_instants, over_run).argmax())
@@ -117,6 +167,8 @@ class _Books:
             text, when_ns, element = self._parted(allowed, tally, element)
         else:
             text, when_ns = f"closes at {tally.instants} instants and over the run", None
+            if resolution[element] > b.tolerance * tally.largest_of[:, element].max():
+                text += f", to the {resolution[element]:.1g} {self._unit} that its values cannot tell"
         return Verdict(
             check=self._name,
             kind=BALANCE,
@@ -134,94 +186,70 @@ class _Books:
     def _where(self, element: int) -> str:
         return f"{self._federate} at {self._labels[element]!r}" if self._labels else self._federate
 
-    def _tally(self) -> _Tally:
-        tally = _Tally()
-        for piece in self._pieces():
-            net = self._open(piece)
-            terms = [np.abs(power) for power in (*piece.powers.values(), piece.change)]
-            tally.instants += piece.time_ns.size
-            tally.hours += float(piece.hours.sum())
-            tally.largest = np.maximum(tally.largest, np.max([term.max(axis=0) for term in terms], axis=0))
-            tally.moved = tally.moved + np.max([(term * piece.hours).sum(axis=0) for term in terms], axis=0)
-            tally.worst = np.maximum(tally.worst, np.maximum(np.abs(net), self._created(piece)).max(axis=0))
-            tally.open = tally.open + (net * piece.hours).sum(axis=0)
-            tally.stored = np.maximum(tally.stored, piece.stored)
-            tally.rounding = np.maximum(tally.rounding, ROUNDINGS * piece.stored / piece.hours.min())
-        return tally
-
-    def _open(self, piece: _Piece) -> FloatArray:
-        """Return what enters and neither leaves nor is stored (k, n)."""
-        b = self._balance
-        net = -piece.change
-        for port, power in piece.powers.items():
-            net = net + power if port in b.enters else net - power
-        return net
-
-    def _created(self, piece: _Piece) -> FloatArray:
-        """Return how far losses are negative (k, n)."""
-        losses = [-power for port, power in piece.powers.items() if port in self._balance.lost]
-        return np.max([np.zeros_like(piece.change), *losses], axis=0)  # type: ignore[no-any-return]
-
     def _parted(self, allowed: FloatArray, tally: _Tally, element: int) -> tuple[str, int | None, int]:
         """Return what is wrong where the balance parts first, in words, with instant and element."""
-        for piece in self._pieces():
-            net, created = self._open(piece), self._created(piece)
+        for block in self._blocks():
+            net, created = tally.net(block), self._created(block)
             apart = np.maximum(np.abs(net), created) > allowed
             if apart.any():
                 row = int(apart.any(axis=1).argmax())
                 at = int(apart[row].argmax())
                 is_created = bool((created > allowed)[row, at])
                 what = "a loss is negative" if is_created else _amount(float(net[row, at]), self._unit)
-                return self._said(piece, row, at, what), int(piece.time_ns[row]), at
+                terms = [f"{port} {power[row, at]:.9g}" for port, power in block.powers.items()]
+                terms += [f"stored more {tally.change(block)[row, at]:.9g}"] if block.stores else []
+                when_ns = int(block.time_ns[row])
+                return f"from {clock(when_ns)} on, {what} ({', '.join(terms)}; {self._unit})", when_ns, at
         amount = _amount(float(tally.open[element]), f"{self._unit}h")
         return f"over the run {amount}, though each instant closes", None, element
 
-    def _said(self, piece: _Piece, row: int, at: int, what: str) -> str:
-        terms = [f"{port} {power[row, at]:.9g}" for port, power in piece.powers.items()]
-        terms += [f"stored more {piece.change[row, at]:.9g}"] if self._balance.stored else []
-        return f"from {clock(int(piece.time_ns[row]))} on, {what} ({', '.join(terms)}; {self._unit})"
+    def _created(self, block: _Block) -> FloatArray:
+        """Return how far losses are negative (k, n)."""
+        losses = [-power for port, power in block.powers.items() if port in self._balance.lost]
+        return np.max([np.zeros((block.time_ns.size, self._elements)), *losses], axis=0)  # type: ignore[no-any-return]
 
-    @property
-    def _unit(self) -> str:
-        ports = {**self._interface.inputs, **self._interface.outputs}
-        return ports[self._balance.powers[0]].unit
-
-    def _pieces(self) -> Iterator[_Piece]:
-        """Yield the terms of the balance, piece by piece."""
-        spans = bool(self._balance.stored or self._balance.passed)
-        before: tuple[NDArray[np.int64], dict[str, FloatArray]] | None = None
-        for time_ns, rows in self._rows():
-            if before:
-                time_ns = np.concatenate([before[0], time_ns])
-                rows = {port: np.concatenate([before[1][port], values]) for port, values in rows.items()}
-            if spans:
-                before = time_ns[-1:], {port: values[-1:].copy() for port, values in rows.items()}
-            if time_ns.size > spans:
-                yield self._piece(time_ns, rows, spans)
+    def _blocks(self) -> Iterator[_Block]:
+        """Yield the terms of the balance, block by block."""
+        b = self._balance
+        if not b.stored and not b.passed:
+            for time_ns, rows in self._rows():
+                yield _Block(time_ns, rows, [])
+            return
+        time_ns, first = np.empty(self._most + 1, np.int64), 1
+        kept = {port: np.empty((self._most + 1, self._elements)) for port in self._sources}
+        for block_ns, rows in self._rows():  # row 0 is the last instant of the block before
+            end = block_ns.size + 1
+            time_ns[1:end] = block_ns
+            for port, values in rows.items():
+                kept[port][1:end] = values
+            if end - first > 1:
+                now, then = slice(first, end - 1), slice(first + 1, end)
+                powers = {port: kept[port][then if port in b.passed else now] for port in b.powers if port in kept}
+                yield _Block(time_ns[now], powers, [kept[port][first:end] for port in b.stored if port in kept])
+            time_ns[0], first = block_ns[-1], 0
+            for values in kept.values():
+                values[0] = values[end - 1]
 
     def _rows(self) -> Iterator[tuple[NDArray[np.int64], dict[str, FloatArray]]]:
         """Yield the federate's instants (k,) and for each port (k, n); those before a port is known are left out."""
-        own = [source.signal for source in self._sources.values() if source.signal.federate == self._federate]
-        held = {p: Held(self._recorded.batches(str(s.signal)), s.before) for p, s in self._sources.items()}
-        for time_ns, _ in self._recorded.batches(str(own[0])) if own else ():
-            found = {port: series.at(time_ns) for port, series in held.items()}
-            known = min(len(values) for values in found.values())
-            if known:
-                yield time_ns[-known:], {port: self._summed(values[-known:]) for port, values in found.items()}
+        series = {port: self._recorded.batches(str(source.signal)) for port, source in self._sources.items()}
+        own = next((port for port, source in self._sources.items() if source.signal.federate == self._federate), None)
+        if own is None:
+            return
+        clocked, series[own] = tee(series[own])
+        held = [Held(series[port], source.before) for port, source in self._sources.items()]
+        for time_ns, found in abreast((time_ns for time_ns, _ in clocked), held, self._most):
+            yield time_ns, {port: self._counted(port, values) for port, values in zip(series, found, strict=True)}
 
-    def _summed(self, values: FloatArray) -> FloatArray:
+    def _counted(self, port: str, values: FloatArray) -> FloatArray:
+        if port in self._balance.times:
+            values = values * self._balance.times[port]
         return values.sum(axis=1, keepdims=True) if self._balance.whole else values
 
-    def _piece(self, time_ns: NDArray[np.int64], rows: Mapping[str, FloatArray], spans: bool) -> _Piece:
-        b = self._balance
-        steps = np.diff(time_ns) if spans else np.full(time_ns.size, self._interface.step_ns)
-        hours = (steps / HOUR_NS)[:, np.newaxis]
-        now, then = slice(None, -1 if spans else None), slice(1, None)
-        powers = {p: rows[p][then if p in b.passed else now] for p in b.powers if p in rows}
-        stores = [rows[p] for p in b.stored if p in rows]
-        change = sum((np.diff(store, axis=0) / hours for store in stores), np.zeros_like(next(iter(powers.values()))))
-        stored = np.max([np.abs(store).max(axis=0) for store in stores], axis=0) if stores else np.zeros(1)
-        return _Piece(time_ns[now], hours, powers, change, stored)
+
+def _raise(highest: FloatArray, values: FloatArray) -> None:
+    """Raise the highest values so far (n,) to those of `values` (k, n)."""
+    np.maximum(highest, values.max(axis=0), out=highest)
 
 
 @dataclass(frozen=True, slots=True)

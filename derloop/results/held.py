@@ -1,40 +1,69 @@
-"""What a series holds at rising instants, read in pieces."""
+"""What several series hold at the same instants, read abreast in blocks that stay in the processor's cache."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
 from derloop.contract import FloatArray
 from derloop.results.signals import Piece, TimeArray
 
+FOR_EVER = np.iinfo(np.int64).max
+
 
 class Held:
-    """A series of which a value holds from its instant until the next. Keeps what may still be asked for, no more.
+    """A series of which a value holds from its instant until the next. Keeps two of its pieces, no more.
 
     before: at an instant of its own it still holds the value before, as what a delayed wire carries does.
     """
 
     def __init__(self, series: Iterator[Piece], before: bool = False) -> None:
-        self._series, self._before = series, before
-        self._pieces: list[Piece] = []
+        self._series, self._before = series, int(before)
+        self._now: Piece | None = None
+        self._next = next(series, None)
 
-    def at(self, time_ns: TimeArray) -> FloatArray:
-        """Return what holds at instants (k,), k > 0, which rise from call to call: (m, n) for the last m of them.
+    def until(self, now_ns: int) -> int:
+        """Go to the piece that says what holds at `now_ns`, later than before; return the instant where it ends."""
+        while self._next and self._next[0][0] + self._before <= now_ns:
+            self._now, self._next = self._next, next(self._series, None)
+        return int(self._next[0][0]) + self._before if self._next else FOR_EVER
 
-        m is less than k where the series begins later.
+    def at(self, time_ns: TimeArray) -> FloatArray | None:
+        """Return what holds at instants (k,) of this piece, shape (k, n); None where the series begins later.
+
+        A view of the piece, unless the series has a step of its own.
         """
-        while (not self._pieces or self._pieces[-1][0][-1] < time_ns[-1]) and (piece := next(self._series, None)):
-            self._pieces.append(piece)
-        if not self._pieces:
-            return np.empty((0, 0))
-        if not self._before and np.array_equal(self._pieces[-1][0], time_ns):  # as of every port of one federate
-            del self._pieces[:-1]
-            return self._pieces[-1][1]
-        known_ns, values = (np.concatenate(parts) for parts in zip(*self._pieces, strict=True))
-        rows = np.searchsorted(known_ns, time_ns, side="left" if self._before else "right") - 1
-        kept = max(int(rows[-1]), 0)
-        self._pieces = [(known_ns[kept:], values[kept:])]
-        found: FloatArray = values[rows[rows >= 0]]
+        if self._now is None:
+            return None
+        known_ns, values = self._now
+        first = int(np.searchsorted(known_ns, time_ns[0], side=self._side)) - 1
+        rows = slice(first, first + time_ns.size)
+        follows = slice(0, -1 if self._before else None)
+        if np.array_equal(known_ns[rows][self._before :], time_ns[follows]):
+            return values[rows]
+        found: FloatArray = values[np.searchsorted(known_ns, time_ns, side=self._side) - 1]
         return found
+
+    @property
+    def _side(self) -> Literal["left", "right"]:
+        return "left" if self._before else "right"
+
+
+def abreast(
+    instants: Iterator[TimeArray], series: Sequence[Held], most: int
+) -> Iterator[tuple[TimeArray, list[FloatArray]]]:
+    """Yield instants in blocks of `most` at most, and what each series holds at them: (k,) and for each (k, n).
+
+    Instants that come before a series begins are left out.
+    """
+    for time_ns in instants:
+        begin = 0
+        while begin < time_ns.size:
+            ends_ns = min(held.until(int(time_ns[begin])) for held in series)
+            end = min(begin + most, int(np.searchsorted(time_ns, ends_ns)))
+            block_ns, begin = time_ns[begin:end], end
+            found = [values for held in series if (values := held.at(block_ns)) is not None]
+            if len(found) == len(series):
+                yield block_ns, found

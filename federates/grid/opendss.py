@@ -174,6 +174,7 @@ class OpenDssFeeder:
             lost=("losses_kw",),
             whole=True,
             tolerance=tolerance,
+            resolution=(self._solver.rounding_kw(),),
         )
         for group in self._drives:
             if group.sees_voltage:

@@ -299,6 +299,19 @@ class Solver:
         pointer, counts = self._dss._api_util.gr_float64_pointers
         return np.frombuffer(self._ffi.buffer(pointer[0], 8 * counts[0]), dtype=np.complex128)
 
+    def rounding_kw(self) -> float:
+        """Return how far rounding to double precision may leave the sum of all powers from nothing, kW.
+
+        A current `sum Y_ij V_j` is rounded to `eps / 2` of its largest parts, which in a branch that is almost ideal
+        are far larger than itself and cancel: `eps / 2 sum |V_i| |Y_ij| |V_j|` (N. J. Higham, "Accuracy and Stability
+        of Numerical Algorithms", 2nd ed., 3.5). Measured were 0.01 to 0.4 of it on 35 to 4056 nodes.
+        """
+        admittances, rows, starts = self._dss.YMatrix.getYsparse(True)
+        columns = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        volts = np.abs(self.voltages())
+        watts = volts[rows] * np.abs(admittances) * volts[columns]
+        return float(np.finfo(float).eps / 2 * watts.sum() / 1000)
+
     def taps(self) -> FloatArray:
         """Return the tap number of each regulator."""
         taps = np.zeros(self._lib.ctx_RegControls_Get_Count(self._ctx))

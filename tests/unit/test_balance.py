@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import derloop
+from derloop.checks import balance
 from derloop.checks.balance import judge_balances
 from derloop.contract import Balance, Interface, Port
 from derloop.federation import Ref, Wire, wiring_problems
@@ -77,6 +78,15 @@ def test_energy_from_nowhere_fails_with_its_instant_and_element(tmp_path: Path, 
     assert "1e-06 kW come from nowhere" in verdict.text
     assert verdict.margin is not None
     assert verdict.margin < 0
+
+
+@pytest.mark.parametrize("values", [1, 6, 1000])
+def test_blocks_of_any_size_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: int) -> None:
+    monkeypatch.setattr(balance, "BLOCK_VALUES", values)
+    assert one(tmp_path / "a", STORE, **filled(600)).text == "closes at 599 instants and over the run"
+    series = filled(600)
+    series["stored_kwh"][300:, 1] += 1e-6
+    assert one(tmp_path / "b", STORE, **series).when_ns == 299 * HOUR
 
 
 def test_energy_that_vanishes_fails_where_it_first_does(tmp_path: Path) -> None:
@@ -158,6 +168,7 @@ def test_a_single_instant_says_nothing_of_a_store(tmp_path: Path) -> None:
         (Balance("energy", ("p_kw",), stored=("p_kw",)), "'p_kw' is in 'kW', not in 'kWh'"),
         (Balance("energy", ("p_kw",), ("head_kw",)), "not equally long"),
         (Balance("energy"), "needs a power"),
+        (Balance("energy", ("p_kw",), times={"p_kw": (2.0,)}), "1 factors do not fit 2 elements of 'p_kw'"),
     ],
 )
 def test_a_balance_that_cannot_be_judged_is_refused(wrong: Balance, why: str) -> None:
@@ -235,6 +246,24 @@ def test_a_battery_that_gains_energy_fails(tmp_path: Path, monkeypatch: pytest.M
     assert [*found] == ["energy balance of storage"]
     assert found["energy balance of storage"].when_ns == 2 * HOUR - 900 * 10**9
     assert found["energy balance of storage"].where == "storage at 'storage_0'"
+
+
+def test_a_state_of_charge_that_is_not_what_is_stored_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1e-6 of the charge is forgotten from 02:00 on, where the energy's own balance closes."""
+
+    def outputs(fleet: BatteryFleet, *powers: Any) -> Any:
+        found = honest(fleet, *powers)
+        return {
+            **found,
+            "soc_pu": found["soc_pu"] * (1 - 1e-6 * (fleet._now_ns is not None and fleet._now_ns >= 2 * HOUR)),
+        }
+
+    honest = BatteryFleet._outputs
+    monkeypatch.setattr(BatteryFleet, "_outputs", outputs)
+    found = failed(tmp_path, "kind_battery.json")
+    assert [*found] == ["charge balance of storage"]
+    assert found["charge balance of storage"].when_ns == 2 * HOUR
+    assert found["charge balance of storage"].measured == pytest.approx(1e-6, rel=0.7)
 
 
 def test_a_battery_with_an_efficiency_above_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from federates.der.placement import draw, place
 
 NS_PER_H = 3.6e12
 ENERGY = Balance("energy", leaves=("p_kw",), lost=("loss_kw",), stored=("stored_kwh",))
+CHARGE = Balance("charge", enters=("stored_kwh",), leaves=("soc_pu",))
+"""The state of charge is what is stored, and so follows the integral; not of cells that age, whose capacity falls."""
 _OUTPUTS = {
     **{"p_kw": "kW", "q_kvar": "kvar", "soc_pu": "pu", "p_max_kw": "kW", "p_min_kw": "kW"},
     **{"loss_kw": "kW", "stored_kwh": "kWh"},
@@ -50,7 +52,7 @@ class BatteryFleet:
         self._warmth = None if heats is None else Warmth(heats, len(units), context, step_ns)
         self._ageing = None if ages is None else Ageing(ages, self._cells.soc_pu)
         self._mode = mode_of(settings, context, labels, self._power_kw, step_ns)
-        self._interface = _interface(settings, self._mode, self.inverters, labels, step_ns)
+        self._interface = _interface(settings, self._mode, self.inverters, labels, step_ns, self._cells.nominal_kwh)
         self._step_h = step_ns / NS_PER_H
         self._now_ns: int | None = None
         self._p_kw = self._p_then_kw = np.zeros(len(units))
@@ -118,16 +120,24 @@ class BatteryFleet:
 
 
 def _interface(
-    settings: BatterySettings, mode: Mode, inverters: Inverters, labels: tuple[str, ...], step_ns: int
+    settings: BatterySettings,
+    mode: Mode,
+    inverters: Inverters,
+    labels: tuple[str, ...],
+    step_ns: int,
+    nominal_kwh: FloatArray,
 ) -> Interface:
     units = dict(_OUTPUTS)
+    balances: tuple[Balance, ...] = (ENERGY,)
+    if settings.ageing is None:
+        balances += (replace(CHARGE, times={"soc_pu": tuple(nominal_kwh.tolist())}),)
     if settings.temperature is not None:
         units["cells_c"] = "degC"
     if settings.ageing is not None:
         units["health_pu"] = "pu"
     inputs = mode.ports | inverters.ports(labels)
     outputs = {name: Port(unit, labels) for name, unit in units.items()}
-    return Interface(step_ns, inputs, outputs, balances=(ENERGY,))
+    return Interface(step_ns, inputs, outputs, balances=balances)
 
 
 def _cells(settings: BatterySettings, context: Context, power_kw: FloatArray) -> Cells:
