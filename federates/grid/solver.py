@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -44,9 +46,39 @@ def _without_pandas() -> Iterator[None]:
         del sys.modules["pandas"]
 
 
+_environment: Any = None
+"""What the engine takes for the process's environment for as long as the process lives."""
+
+
+@contextmanager
+def _steady_environment() -> Iterator[None]:
+    """Have the engine's runtime library keep a copy of the environment that stays.
+
+    It remembers where `environ` lies when it is loaded, and looks there again in each thread that uses it first. Who
+    sets a variable meanwhile (pytest does in every test) moves `environ` and frees what was there: it then crashed.
+    """
+    global _environment
+    if sys.platform != "linux" or _environment is not None:
+        yield
+        return
+    entries = [key + b"=" + value for key, value in os.environb.items()]
+    _environment = (ctypes.c_char_p * (len(entries) + 1))(*entries, None)
+    environ = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "environ")
+    ours, environ.value = environ.value, ctypes.addressof(_environment)
+    try:
+        yield
+    finally:
+        environ.value = ours
+
+
+def engine() -> Any:
+    """Return the module `opendssdirect`. Whoever needs it imports it here."""
+    with _without_pandas(), _steady_environment():
+        return importlib.import_module("opendssdirect")
+
+
 def _new_context() -> Any:
-    with _without_pandas():
-        dss = importlib.import_module("opendssdirect").dss.NewContext()
+    dss = engine().dss.NewContext()
     for allow in ("AllowEditor", "AllowForms", "AllowChangeDir", "AllowDOScmd"):
         getattr(dss.Basic, allow)(False)
     return dss

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import opendssdirect
 import pytest
 from coupled import FUNCTIONS, Q_MAX, VOLT_WATT, Fixed, converged, feeder_at, pair, places, smart_of, write_tree
 
 from derloop.contract import FloatArray
 from derloop.kind import Terminal
+from federates.grid.solver import engine
 
 FEEDERS = Path(__file__).parents[2] / "scenarios" / "feeders"
 CASES = [("ieee13", 10, 250.0), ("ieee34", 20, 25.0), ("ieee123", 40, 40.0)]
@@ -31,7 +31,7 @@ def with_invcontrol(
 ) -> tuple[FloatArray, FloatArray, dict[str, float]]:
     """Return P, Q and every node's voltage, pu, as OpenDSS finds them by itself."""
     _, feeder = feeder_at(file)
-    dss = opendssdirect.dss.NewContext()
+    dss = engine().dss.NewContext()
     run = dss.Text.Command
     for command in ("Clear", f'Redirect "{file}"', "MakeBusList", "CalcVoltageBases"):
         run(command)

@@ -193,7 +193,7 @@ def test_kinds_shows_settings_with_types_ranges_defaults_and_units_also_within()
         "  via  model | emulator; default model",
         "  soc_initial_pu  number; >= 0, <= 1; default 0.5",
         "  rated_kva  number | [number, number]; > 0; default none",
-        "  mode  idle | commanded; default idle",
+        "  mode  idle | commanded | self-consumption | time-of-use | regulation; default idle",
         "  at[].bus  string; required",
         "  at.count  whole number; >= 1, <= 1e+06; required",
         "  smart.volt_var.response_s  number; >= 1, <= 90; default 5.0",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +16,20 @@ from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from federates.grid.solver import Setpoints, Solver
 
+ENVIRONMENT_MOVES = """
+import os, sys, threading
+from pathlib import Path
+os.environ["FIRST"] = "1"  # from now on the environment is where malloc has put it
+from federates.grid.solver import Solver
+solver = Solver(Path(sys.argv[1]))
+solver.prepare(controls=True, tolerance=1e-9, max_iterations=100)
+for number in range(1000):
+    os.environ[f"LATER_{number}"] = "x" * 100
+thread = threading.Thread(target=solver.solve)
+thread.start()
+thread.join()
+print("solved")
+"""
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 FEEDER = SCENARIOS / "feeders/ieee13/ieee13.dss"
 CAP_CONTROL = (
@@ -129,3 +146,10 @@ def test_a_step_that_is_repeated_starts_from_the_taps_of_the_last_instant() -> N
     assert (heavy["taps"] != expected["taps"]).any()
     np.testing.assert_array_equal(light["taps"], expected["taps"])
     np.testing.assert_allclose(light["v_pu"], expected["v_pu"], rtol=1e-6)
+
+
+def test_a_thread_may_solve_after_the_environment_has_moved() -> None:
+    poisoned = {**os.environ, "MALLOC_PERTURB_": "165"}  # glibc overwrites what is freed
+    words = [sys.executable, "-c", ENVIRONMENT_MOVES, str(FEEDER)]
+    done = subprocess.run(words, env=poisoned, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "solved"), done.stderr
