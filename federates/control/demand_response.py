@@ -35,7 +35,7 @@ from derloop.kind import Context, Kind, PlaceError, Settings
 from federates.control.baseline import BEGIN_H, DAYS, ten_of_ten
 from federates.control.metering import DAY_S, NS_PER_S, Calendar, History, Meter
 from federates.der import Stepped
-from federates.der.clock import seconds_of_day
+from federates.der.clock import Clock, seconds_of_day
 from federates.der.instants import Instants
 from federates.fleets import Path, Problems, unknown, untaken
 
@@ -243,6 +243,8 @@ def _refuse(
         problems.append(
             (("interval_s",), f"a step of {step_s:g} s does not divide {settings.interval_s:g} s since midnight")
         )
+    if Clock.of(context.start, context.until_ns).changes_ns:
+        problems.append((("events",), "the clock is changed during the run, and a baseline needs days of 24 h"))
     for i, event in enumerate(events):
         problems += _untimely(("events", i), event, calendar)
     if not problems:

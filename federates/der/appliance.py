@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
-from federates.der.clock import seconds_of_day
+from federates.der.clock import Clock
 from federates.der.instants import Instants
 from federates.der.placement import At, Size, Spot, stream
 from federates.der.plain import place_drawing, tan_phi
@@ -170,13 +170,14 @@ def _cycles(settings: ApplianceSettings, context: Context, labels: tuple[str, ..
 
     Cycles that are ready before the run begins are not part of it.
     """
-    first_s, step_s = seconds_of_day(context.start), settings.step_ns(context) / 1e9
-    days = np.arange(int((first_s + context.until_ns / 1e9) // 86400.0) + 1)
+    clock, step_s = Clock.of(context.start, context.until_ns), settings.step_ns(context) / 1e9
+    days = np.arange(int(clock.shows_s(context.until_ns) // 86400.0) + 1)
     streams = [stream(context, f"cycles {label}") for label in labels]
     hours = np.array([s.uniform(*settings.ready_h, days.size) for s in streams]) + 24.0 * days
-    runs = np.array([s.random(days.size) < settings.runs_pu for s in streams]) & (hours * 3600.0 >= first_s)
-    last_s = (settings.deadline_h + 24.0 * days) * 3600.0 - settings.cycle_s - first_s
-    ready = np.where(runs, np.ceil((hours * 3600.0 - first_s) / step_s - 1e-9), NEVER).astype(np.int64)
+    runs = np.array([s.random(days.size) < settings.runs_pu for s in streams]) & (hours * 3600.0 >= clock.start_s)
+    done_by_s = (settings.deadline_h + 24.0 * days) * 3600.0
+    last_s = clock.elapsed_s(done_by_s.astype(np.float64)) - settings.cycle_s
+    ready = np.where(runs, np.ceil(clock.elapsed_s(hours * 3600.0) / step_s - 1e-9), NEVER).astype(np.int64)
     last = np.where(runs, np.floor(last_s / step_s + 1e-9), NEVER).astype(np.int64)
     never = np.full((len(labels), 1), NEVER)
     return np.sort(np.hstack([ready, never])), np.sort(np.hstack([last, never]))

@@ -49,6 +49,14 @@ class Clock:
         shown: FloatArray = self.start_s + instants_ns / 1e9 + np.array(self.shifts_s)[spans]
         return shown
 
+    def elapsed_s(self, shown_s: FloatArray) -> FloatArray:
+        """Return when it first shows these times, s since the scenario's start; one that it skips: when it skips it."""
+        found: FloatArray = shown_s - self.start_s - self.shifts_s[0]
+        for change_ns, shift_s in zip(self.changes_ns, self.shifts_s[1:], strict=True):
+            change_s = change_ns / 1e9
+            found = np.where(found < change_s, found, np.maximum(shown_s - self.start_s - shift_s, change_s))
+        return found
+
     def turns_ns(self, last_ns: int, step_ns: int) -> list[int]:
         """Return the first and the last instant up to `last_ns` of each span in which the clock runs on."""
         inner = [change for change in self.changes_ns if change <= last_ns]

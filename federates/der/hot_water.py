@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, Settings
-from federates.der.clock import seconds_of_day
+from federates.der.clock import Clock
 from federates.der.placement import Size, stream
 
 DAY_S = 86400.0
@@ -51,13 +51,13 @@ class HotWater:
 
     def __init__(self, settings: HotWaterSettings, context: Context, n: int) -> None:
         self._settings, self._context, self._n = settings, context, n
-        self._start_s = seconds_of_day(context.start)
+        self._clock = Clock.of(context.start, context.until_ns)
         self._days: dict[int, tuple[FloatArray, FloatArray]] = {}
 
     def litres(self, begin_ns: int, end_ns: int) -> FloatArray:
         """Return what is drawn (n,) between two times since the scenario's start."""
-        begin_s, end_s = begin_ns / 1e9 + self._start_s, end_ns / 1e9 + self._start_s
-        days = range(int(begin_s // DAY_S) - 1, int(end_s // DAY_S) + 1)
+        begin_s, end_s = begin_ns / 1e9, end_ns / 1e9
+        days = range(int(self._clock.shows_s(begin_ns) // DAY_S) - 1, int(self._clock.shows_s(end_ns) // DAY_S) + 1)
         self._days = {day: self._days.get(day) or self._day(day) for day in days}
         drawn = [self._until(end_s, *self._days[day]) - self._until(begin_s, *self._days[day]) for day in days]
         found: FloatArray = np.sum(drawn, axis=0)
@@ -69,7 +69,7 @@ class HotWater:
         return drawn
 
     def _day(self, day: int) -> tuple[FloatArray, FloatArray]:
-        """Return when each draw (n, m) begins, s since midnight of the first day, and its litres."""
+        """Return when each draw (n, m) begins, s since the scenario's start, and its litres."""
         s, chance = self._settings, stream(self._context, f"hot water of day {day}")
         shape = (self._n, s.draws_per_day)
         kind, where = chance.random(shape), chance.random(shape)
@@ -77,4 +77,4 @@ class HotWater:
         low = np.select([in_morning, in_evening], [s.morning_h[0], s.evening_h[0]], 0.0)
         high = np.select([in_morning, in_evening], [s.morning_h[1], s.evening_h[1]], 24.0)
         begin_s = day * DAY_S + 3600.0 * (low + (high - low) * where)
-        return begin_s, chance.uniform(*s.draw_l, shape)
+        return self._clock.elapsed_s(begin_s), chance.uniform(*s.draw_l, shape)

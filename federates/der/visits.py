@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 from derloop.contract import FloatArray
 from derloop.kind import Context, Settings
 from federates.der import Stepped
-from federates.der.clock import seconds_of_day
+from federates.der.clock import Clock
 from federates.der.placement import At, Size, Spot, stream
 
 NEVER: Final = np.iinfo(np.int64).max
@@ -135,7 +135,8 @@ class Visits(NamedTuple):
 def draw_visits(settings: VisitSettings, context: Context, labels: tuple[str, ...]) -> Visits:
     """Return the visits of the cars `labels`, in steps since the scenario's start. Each car has its own chance."""
     step_s = settings.step_ns(context) / 1e9
-    last_day = int((seconds_of_day(context.start) + context.until_ns / 1e9) // 86400.0)
+    clock = Clock.of(context.start, context.until_ns)
+    last_day = int(clock.shows_s(context.until_ns) // 86400.0)
     listed = settings.at if isinstance(settings.at, tuple) else (None,) * len(labels)
     rows = [
         _drawn(settings, stream(context, f"visits {label}"), last_day) if spot is None or spot.visits is None
@@ -145,7 +146,7 @@ def draw_visits(settings: VisitSettings, context: Context, labels: tuple[str, ..
     hours = np.full((len(rows), 1 + max(map(len, rows)), 3), np.inf)
     for row, found in zip(hours, rows, strict=True):
         row[: len(found)] = found
-    steps = (hours[:, :, :2] * 3600.0 - seconds_of_day(context.start)) / step_s
+    steps = clock.elapsed_s(hours[:, :, :2] * 3600.0) / step_s
     first = _whole(np.ceil(steps[:, :, 0] - 1e-9))
     end = _whole(np.floor(steps[:, :, 1] + 1e-9))
     return Visits(first, end, np.where((end > 0) & (end < NEVER), hours[:, :, 2], 0.0))

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -66,6 +67,13 @@ def test_hours_are_those_on_the_wall_where_the_scenario_starts() -> None:
     battery = fleet(1, at={"start": start}, mode="time-of-use", time_of_use={"periods": EVENING})
     assert stepped(battery, 0)["p_kw"][0] == 0.0
     assert stepped(battery, HOUR)["p_kw"][0] == 5.0
+
+
+def test_hours_follow_the_clock_when_it_is_set_forward() -> None:
+    at = {"start": datetime(2025, 3, 9, tzinfo=ZoneInfo("America/Los_Angeles"))}  # 02:00 is 03:00
+    battery = fleet(1, at=at, mode="time-of-use", time_of_use={"periods": EVENING})
+    powers = [float(stepped(battery, hour * HOUR)["p_kw"][0]) for hour in range(23)]
+    assert powers == pytest.approx([-5.0] * 5 + [0.0] * 11 + [5.0] * 4 + [0.0] * 3)
 
 
 def test_weekends_may_be_otherwise() -> None:

@@ -40,6 +40,20 @@ def test_a_start_within_the_hour_that_comes_twice_says_which_one() -> None:
     assert shown_h(second, [0.0, 0.5, 1.0]) == [1.5, 2.0, 2.5]
 
 
+@pytest.mark.parametrize(
+    ("day", "shown_h", "elapsed_h"),
+    [
+        (datetime(2025, 3, 9, tzinfo=PACIFIC), [1.5, 2.5, 3.5, 24.0], [1.5, 2.0, 2.5, 23.0]),  # 02:30 never comes
+        (datetime(2025, 11, 2, tzinfo=PACIFIC), [0.5, 1.5, 2.5, 24.0], [0.5, 1.5, 3.5, 25.0]),  # 01:30 comes twice
+    ],
+)
+def test_a_time_on_the_wall_comes_when_the_clock_first_shows_it(
+    day: datetime, shown_h: list[float], elapsed_h: list[float]
+) -> None:
+    found = Clock.of(day, 48 * H).elapsed_s(np.array([*shown_h, np.inf]) * 3600.0)
+    assert (found / 3600.0).tolist() == [*elapsed_h, np.inf]
+
+
 def test_an_offset_alone_knows_no_change() -> None:
     start = datetime.fromisoformat("2025-03-09T00:00:00-08:00")
     assert shown_h(start, [1.0, 2.5, 24.0]) == [1.0, 2.5, 24.0]

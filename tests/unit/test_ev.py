@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -41,6 +42,13 @@ def test_uncontrolled_car_charges_from_arrival_until_its_target() -> None:
     assert out["p_kw"] == [0.0, -6.0, -6.0] + [0.0] * 12
     assert out["plugged"] == [0.0] + [1.0] * 12 + [0.0, 0.0]
     assert out["soc_pu"][1:4] == pytest.approx([0.56, 0.68, 0.8], abs=1e-12)
+
+
+def test_cars_come_and_go_by_the_clock_on_the_wall() -> None:
+    """The night of 8 March 2025 is an hour short: who leaves at 6 in the morning has been there for 11 h."""
+    at = context(step_ns=HOUR, until_ns=2 * DAY, start=datetime(2025, 3, 8, tzinfo=ZoneInfo("America/Los_Angeles")))
+    cars = EvFleet(EvSettings.model_validate({"at": [{"bus": "671.1", "visits": [NIGHT]}], **PLAIN}), at)
+    assert night(cars)["plugged"] == [0.0] + [1.0] * 11 + [0.0] * 3
 
 
 def test_charging_stores_less_than_it_draws() -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from derloop.kind import Context, Settings
-from federates.der.clock import seconds_of_day
+from federates.der.clock import Clock
 from federates.der.course import Allowed, Course, read_course
 
 Action = Literal["charge", "discharge", "self-consumption"]
@@ -109,7 +109,7 @@ class Schedule:
 
     def __init__(self, settings: TimeOfUse, context: Context, step_ns: int) -> None:
         self._settings = settings
-        self._weekday, self._start_s = context.start.weekday(), seconds_of_day(context.start)
+        self._weekday, self._clock = context.start.weekday(), Clock.of(context.start, context.until_ns)
         price = settings.price
         path = ("time_of_use", "price", "per_kwh")
         self._price = None if price is None else read_course(price.per_kwh, path, PRICE, context, step_ns)
@@ -121,7 +121,7 @@ class Schedule:
             if price < limits.charge_below:
                 return "charge", 1.0
             return ("discharge", 1.0) if price > limits.discharge_above else (None, 0.0)
-        days, second = divmod(self._start_s + now_ns / 1e9, DAY_S)
+        days, second = divmod(self._clock.shows_s(now_ns), DAY_S)
         today = "weekends" if (self._weekday + int(days)) % 7 >= SATURDAY else "weekdays"
         for period in self._settings.periods:
             if period.days in ("all", today) and period.from_h <= second / 3600.0 < period.to_h:
