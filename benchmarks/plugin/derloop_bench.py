@@ -7,6 +7,7 @@ same steps on a feeder of its own, in the same process. So run and loop meet the
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import FloatArray, Interface, Jacobian, Port, Values
 from derloop.kind import Context
 from federates.grid import opendss
 from federates.grid.solver import AVOID_FULL_RECALC
@@ -60,7 +61,7 @@ class BareLoop:
 
     def _writes_of(self, group: Any) -> list[tuple[Any, ...]]:
         points = group._setpoints
-        sides = ((points._p_index, group._p_port), (points._q_index, group._q_port))
+        sides = zip(points._indices, (group.p_port, group.q_port), strict=True)
         values = [(index, np.ascontiguousarray(self._trace.injections[port] * group._sign)) for index, port in sides]
         return [
             (points._batch, points._count, index, [self._ffi.from_buffer("double[]", row) for row in rows])
@@ -120,6 +121,9 @@ class TimedFeeder:
             if self._bare and done and done % BLOCK == 0:
                 self._let_run(self._bare, done)
         return self._with_clock(self._feeder.step(now_ns, inputs))
+
+    def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
+        return self._feeder.answers(inputs, outputs)
 
     def stop(self) -> None:
         self._feeder.stop()
