@@ -153,7 +153,7 @@ def test_trace_is_the_frequency_for_all_fleets_named(tmp_path: Path) -> None:
     )
     out = one.step(5 * S, {})
     assert out["f_hz"].tolist() == pytest.approx([49.9])
-    assert out["cars.f_hz"].tolist() == pytest.approx([49.9])  # one for all of them: what `Inverters` read
+    assert out["cars.f_hz"].tolist() == pytest.approx([49.9, 49.9])  # for each of them
     assert (
         one.interface.outputs["cars.f_hz"]
         == Inverters(Smart(frequency_droop={}), np.ones(2)).ports(("c0", "c1"))["f_hz"]
