@@ -210,6 +210,7 @@ def compare(
     second: RunPath,
     absolute: Annotated[float, typer.Option("--abs", help="Allowed absolute difference.", min=0.0)] = 0.0,
     relative: Annotated[float, typer.Option("--rel", help="Allowed relative difference.", min=0.0)] = 0.0,
+    common: Annotated[bool, typer.Option("--common", help="Leave out signals that only one run has.")] = False,
 ) -> None:
     """Say where two runs part first.
 
@@ -221,7 +222,7 @@ def compare(
 
     with _user_errors():
         allowed = Tolerances({"*": Tolerance(absolute, relative)})
-        found = compare_runs(RunFolder(_existing(first)), RunFolder(_existing(second)), allowed)
+        found = compare_runs(RunFolder(_existing(first)), RunFolder(_existing(second)), allowed, common=common)
     typer.echo(str(found))
     raise typer.Exit(0 if found.same else 1)
 

@@ -133,13 +133,16 @@ class Comparison:
         return "\n".join([*first, *self.unlike, *(f"  {s}" for s in self.signals if not s.same)])
 
 
-def compare(a: Source, b: Source, tolerances: Tolerances = EXACT) -> Comparison:
+def compare(a: Source, b: Source, tolerances: Tolerances = EXACT, *, common: bool = False) -> Comparison:
     """Compare every signal of `a` and `b`, instant by instant; memory does not grow with the runs' length.
 
     NaN agrees with NaN and an infinity with itself; against anything else no tolerance allows them.
+    common: leave out signals that only one has.
     """
     in_a, in_b = ({signal.name: signal for signal in source.signals()} for source in (a, b))
-    unlike = [why for name in {**in_a, **in_b} if (why := _unlike(name, in_a.get(name), in_b.get(name)))]
+    names = [name for name in {**in_a, **in_b} if not common or (name in in_a and name in in_b)]
+    unlike = [] if names else ["there is no signal that both have"]
+    unlike += [why for name in names if (why := _unlike(name, in_a.get(name), in_b.get(name)))]
     both = [s for name, s in in_a.items() if name in in_b and not _unlike(name, s, in_b[name])]
     found = tuple(_compared(s, a, b, tolerances.of(s.name)) for s in both)
     differing = [s.first for s in found if s.first]

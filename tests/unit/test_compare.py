@@ -156,6 +156,12 @@ def test_a_signal_that_only_one_run_has_is_named() -> None:
     assert comparison.unlike == ("pv.p: only the first has it", "ev.p: only the second has it")
 
 
+def test_signals_that_only_one_run_has_can_be_left_out_but_not_all() -> None:
+    both, more, other = Made({"grid.v": flat()}), Made({"grid.v": flat(), "pv.p": flat()}), Made({"ev.p": flat()})
+    assert compare(both, more, common=True).same
+    assert compare(both, other, common=True).unlike == ("there is no signal that both have",)
+
+
 def test_other_units_and_labels_are_named_and_not_compared() -> None:
     a = Made({"grid.v": flat(), "grid.w": flat(), "pv.p": flat(), "ev.p": flat()})
     b = Made({"grid.v": flat(), "grid.w": flat(), "pv.p": flat(size=2), "ev.p": flat()})
