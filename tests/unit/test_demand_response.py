@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -156,6 +157,11 @@ def test_what_cannot_be_measured_is_refused_where_it_stands(wrong: dict[str, Any
         programme(**wrong)
     assert error.value.problems[0][0] == path
     assert why in error.value.problems[0][1]
+
+
+def test_run_in_which_the_clock_is_set_is_refused() -> None:
+    with pytest.raises(PlaceError, match="the clock is changed during the run, and a baseline needs days of 24 h"):
+        programme(start=datetime(2025, 3, 4, tzinfo=ZoneInfo("America/Los_Angeles")))
 
 
 def test_run_that_starts_within_the_four_hours_is_refused(tmp_path: Path) -> None:
