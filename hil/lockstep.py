@@ -23,7 +23,7 @@ from hil.emulator.settings import Settings
 from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.group import DeviceGroup
 from hil.inverter.measurements import Measurements
-from hil.modbus import LoopThread
+from hil.modbus.thread import LoopThread
 from hil.realisation import HasStorage, InverterModel, Storage
 from hil.steering import Steering, descriptions, settings_of
 

@@ -15,7 +15,8 @@ from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.settings import Settings
 from hil.inverter.measurements import Measurements
-from hil.modbus import Address, LoopThread, quiet_pymodbus
+from hil.modbus.link import Address, quiet_pymodbus
+from hil.modbus.thread import LoopThread
 
 
 class EmulatorServer:

@@ -14,7 +14,7 @@ import numpy as np
 
 from derloop.errors import Rejected
 from hil.inverter.commands import REFERENCES, Order, VoltVarCurve
-from hil.modbus import Link
+from hil.modbus.link import Link
 from hil.sunspec.codec import Encoded, encode
 from hil.sunspec.discovery import walk
 from hil.sunspec.errors import SunSpecError, SunSpecMapError

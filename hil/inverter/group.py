@@ -15,7 +15,8 @@ from derloop.errors import did_you_mean
 from hil.inverter.commands import Commands
 from hil.inverter.device import SunSpecDevice
 from hil.inverter.measurements import MEASURED, NAMEPLATE, Measurements, Nameplates
-from hil.modbus import Address, Link, LoopThread, Traffic
+from hil.modbus.link import Address, Link, Traffic
+from hil.modbus.thread import LoopThread
 from hil.sunspec.points import RegisterArray, Value
 from hil.sunspec.reads import ReadPlan
 from hil.sunspec.table import PointTable

@@ -13,7 +13,8 @@ from emulated import described
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.emulator.server import EmulatorServer
-from hil.modbus import Address, LoopThread
+from hil.modbus.link import Address
+from hil.modbus.thread import LoopThread
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

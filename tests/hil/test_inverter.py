@@ -19,7 +19,8 @@ from hil.emulator.server import EmulatorServer
 from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.group import DeviceGroup
 from hil.inverter.measurements import Measurements
-from hil.modbus import Address, LoopThread
+from hil.modbus.link import Address
+from hil.modbus.thread import LoopThread
 from hil.sunspec.image import Description
 
 CURVE = VoltVarCurve((0.9, 0.98, 1.02, 1.1), (0.3, 0.0, 0.0, -0.3), response_s=10.0)

@@ -14,7 +14,8 @@ import pytest
 
 from derloop.errors import Rejected, Unreachable
 from hil.emulator.server import EmulatorServer
-from hil.modbus import Address, LoopThread, ModbusConnection
+from hil.modbus.link import Address, ModbusConnection
+from hil.modbus.thread import LoopThread
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Peer = Callable[[Handler], Address]
