@@ -1,0 +1,48 @@
+"""What stands between a command and the registers of a device: asked before every write, told after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hil.sunspec.points import Point, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One point that is about to be written, or has been."""
+
+    point: Point
+    registers: tuple[int, ...]
+    """As they go out, from the point's address on."""
+    value: Value
+    """What these registers mean: the asked value, rounded to the device's steps."""
+    was: Value
+    """What the device held when last read; None where it did not implement it. May equal `value`: a lease is renewed
+    by writing the same again."""
+
+
+class Guard(Protocol):
+    """Decides about every write of one device. Called inside the event loop: it must not wait for anything."""
+
+    def permit(self, changes: Sequence[Change], now_s: float) -> None:
+        """Raise Interlocked, unless all of these may be written; nothing has been written then.
+
+        `changes` is a whole command in the order in which it is written: what arms a lease, then values, then what
+        enables. A command whose points need several requests is asked about once, before the first of them.
+        `now_s` is the time in which the device's leases count.
+        """
+        ...
+
+    def written(self, changes: Sequence[Change], now_s: float) -> None:
+        """Take note of what the device has acknowledged: the changes of one request, before they are read back."""
+        ...
+
+
+class Unguarded:
+    """Permits everything: for emulated devices in lock-step, which nothing can harm."""
+
+    def permit(self, changes: Sequence[Change], now_s: float) -> None: ...
+
+    def written(self, changes: Sequence[Change], now_s: float) -> None: ...
