@@ -90,6 +90,12 @@ class Interface:
     """Waits on sockets or hardware, and so gets a thread of its own."""
     balances: tuple[Balance, ...] = ()
     """What can be proven of it from what was recorded."""
+    paced: bool = False
+    """Lives in wall-clock time: hardware, or an emulator on its own clock. Its run is held to the wall clock.
+
+    Its output `age_s`, if it has one, in seconds, is how old each of its measurements was when its step returned:
+    elements labelled as those of its other outputs, or one for all of them.
+    """
 
 
 class Federate(Protocol):
@@ -162,6 +168,7 @@ def interface_to_json(interface: Interface) -> dict[str, Any]:
         "outputs": ports(interface.outputs),
         "repeatable": interface.repeatable,
         "blocking": interface.blocking,
+        "paced": interface.paced,
     }
 
 
@@ -172,5 +179,10 @@ def interface_from_json(data: Mapping[str, Any]) -> Interface:
         return {name: Port(unit, tuple(labels), arrival) for name, (unit, labels, arrival) in of.items()}
 
     return Interface(
-        data["step_ns"], ports(data["inputs"]), ports(data["outputs"]), data["repeatable"], data["blocking"]
+        data["step_ns"],
+        ports(data["inputs"]),
+        ports(data["outputs"]),
+        data["repeatable"],
+        data["blocking"],
+        paced=data["paced"],
     )
