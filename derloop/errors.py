@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
+from traceback import extract_tb
 
 
 class DerloopError(Exception):
@@ -73,6 +75,13 @@ class Interlocked(DeviceError):
 
 def _when(now_ns: int | None) -> str:
     return "before the first step" if now_ns is None else f"at {now_ns / 1e9:g} s"
+
+
+def said(error: BaseException) -> str:
+    """Return an error of somebody else's code in one line: what, and where it was raised."""
+    frames = extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 def did_you_mean(word: str, possible: Sequence[str], limit: int = 12) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from traceback import extract_tb
 from typing import Any
 
 from derloop.contract import Federate
-from derloop.errors import PluginError, did_you_mean
+from derloop.errors import PluginError, did_you_mean, said
 from derloop.kind import Context, Kind, Settings, Terminal
 from derloop.verdict import CheckKind
 
@@ -55,13 +53,6 @@ def _loaded(group: str, name: str) -> Any:
 
 def _origin(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version} ({point.value})" if point.dist else point.value
-
-
-def said(error: BaseException) -> str:
-    """Return an error of somebody else's code in one line: what, and where it was raised."""
-    frames = extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 def _load(group: str, name: str, expected: type) -> Any:

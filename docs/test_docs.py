@@ -36,9 +36,9 @@ from typing import Any
 import pytest
 import typer
 
+from derloop import document
 from derloop.cli import app
 from derloop.results.golden import Golden, _load
-from derloop.scenario import document
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import typed
 

@@ -7,12 +7,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from derloop import plugins
+from derloop import document, plugins
 from derloop.contract import Federate, Interface, Values
-from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean
+from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean, said
 from derloop.federation import Federation, wiring_problems
 from derloop.kind import Context, Place, PlaceError, Terminal
-from derloop.scenario import document
 from derloop.scenario.models import FederateEntry, Scenario
 from derloop.scenario.wiring import wires
 
@@ -229,7 +228,7 @@ def _told(name: str, error: Exception) -> list[Problem]:
     if isinstance(error, PlaceError):
         return [Problem(document.pointer(("federates", name, *path)), what) for path, what in error.problems]
     is_said = isinstance(error, PluginError) or type(error) is ValueError
-    return [Problem(f"/federates/{name}", str(error) if is_said else plugins.said(error))]
+    return [Problem(f"/federates/{name}", str(error) if is_said else said(error))]
 
 
 def _built(entry: FederateEntry, context: Context, problems: list[Problem]) -> Federate | None:

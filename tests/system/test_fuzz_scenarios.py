@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from derloop.errors import Problem, ScenarioError
 from derloop.scenario.assembly import assemble
-from derloop.scenario.document import pointer
+from derloop.document import pointer
 from derloop.scenario.loading import load
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from derloop.errors import ScenarioError
-from derloop.scenario.document import blemishes, override, parse, pointer, read, shown
+from derloop.document import blemishes, parse, pointer, read, shown
+from derloop.scenario.overrides import override
 
 
 def refusal(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading JSON as strictly as a scenario needs it, and changing it from the command line."""
+"""Reading JSON as strictly as a file needs it that people write: scenarios, bench files, register maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from derloop.errors import Problem, ScenarioError, did_you_mean
+from derloop.errors import Problem, ScenarioError
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 40
@@ -20,9 +20,6 @@ MAX_SHOWN = 60
 NOT_FINITE, NO_TEXT = "must be a finite number", "holds half a surrogate pair, which is no character"
 BLEMISHES = (NOT_FINITE, NO_TEXT)
 """Where one of these is said of a value, nothing else needs to be said of it."""
-
-DEFAULTED = ("coupling", "deadlines")
-"""Sections that a scenario may leave out, and whose settings can be set all the same."""
 
 Path_ = tuple[str | int, ...]
 
@@ -67,15 +64,16 @@ def _text(path: Path) -> str:
 
 def parse(text: str, source: str = "scenario") -> dict[str, Any]:
     """Return the JSON object in `text`; raise ScenarioError where there is none, or an absurd one."""
-    data = _decoded(text, source)
+    data = decoded(text, source)
     if not isinstance(data, dict):
         raise ScenarioError([Problem("", f"must be an object, not {named(data)}")], source)
-    if problems := list(_absurd(data, ())):
+    if problems := list(absurd(data, ())):
         raise ScenarioError(problems, source)
     return data
 
 
-def _decoded(text: str, source: str) -> Any:
+def decoded(text: str, source: str) -> Any:
+    """Return the JSON value in `text`; raise ScenarioError where there is none."""
     hooks: dict[str, Any] = {"object_pairs_hook": _object, "parse_constant": _NotFinite}
     try:
         return json.loads(text, parse_float=_float, parse_int=_int, **hooks)
@@ -103,7 +101,7 @@ def _int(text: str) -> int | float:
     return int(text) if math.isfinite(float(text)) else _NotFinite("inf")
 
 
-def _absurd(data: Any, path: Path_) -> Iterator[Problem]:
+def absurd(data: Any, path: Path_) -> Iterator[Problem]:
     """Yield what is too deep, too many or too long to be looked at any further."""
     if len(path) > MAX_DEPTH:
         yield Problem(pointer(path[:8]) + "/...", f"nested deeper than {MAX_DEPTH} levels")
@@ -115,7 +113,7 @@ def _absurd(data: Any, path: Path_) -> Iterator[Problem]:
         yield Problem(pointer(path), f"has a key of {long} characters, more than {MAX_KEY}")
     else:
         for key, value in _below(data):
-            yield from _absurd(value, (*path, key))
+            yield from absurd(value, (*path, key))
 
 
 def _below(data: Any) -> Iterable[tuple[str | int, Any]]:
@@ -165,62 +163,3 @@ def shown(value: object) -> str:
         return json.dumps(value)
     text = named(value) if isinstance(value, dict | list) else repr(value)
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
-
-
-def override(data: dict[str, Any], settings: Sequence[str]) -> list[Problem]:
-    """Apply `path=value` settings in place and return what is wrong with them.
-
-    The path is dotted from the top, or a JSON pointer; the value is JSON, and anything else is taken as a string.
-    """
-    return [problem for setting in settings if (problem := _override_one(data, setting))]
-
-
-def _override_one(data: dict[str, Any], setting: str) -> Problem | None:
-    path, equals, text = setting.partition("=")
-    if not equals or not path.strip("./"):
-        what = f"--set {shown(setting)}: must be path=value, as in --set federates.battery.energy_kwh=13.5"
-        return Problem("", what)
-    try:
-        return _assign(data, _parts(path), _value(text), path)
-    except ScenarioError as error:
-        return Problem(error.problems[0].pointer, f"--set {path}: {error.problems[0].what}")
-
-
-def _parts(path: str) -> list[str]:
-    if not path.startswith("/"):
-        return path.split(".")
-    return [part.replace("~1", "/").replace("~0", "~") for part in path[1:].split("/")]
-
-
-def _value(text: str) -> Any:
-    try:
-        value = _decoded(text, "")
-    except ScenarioError:
-        return text
-    if problems := list(_absurd(value, ())):
-        raise ScenarioError(problems)
-    return value
-
-
-def _assign(data: Any, parts: list[str], value: Any, path: str) -> Problem | None:
-    at = data
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        key: str | int = part
-        if isinstance(at, list):
-            if not (part.isascii() and part.isdigit() and len(part) < 10 and int(part) < len(at)):
-                what = f"--set {path}: {part!r} is no index of a list of {len(at)}"
-                return Problem(pointer(parts[:depth]), what)
-            key = int(part)
-        elif not isinstance(at, dict):
-            return Problem(pointer(parts[:depth]), f"--set {path}: {named(at)} has no {part!r}")
-        elif part not in at and not last:
-            if depth or part not in DEFAULTED:
-                possible = [*at, *(() if depth else DEFAULTED)]
-                return Problem(pointer(parts[:depth]), f"--set {path}: no {part!r}" + did_you_mean(part, possible))
-            at[part] = {}
-        if last:
-            at[key] = value
-        else:
-            at = at[key]
-    return None

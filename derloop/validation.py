@@ -1,0 +1,168 @@
+"""From JSON to a typed, frozen model, with every problem at once: its JSON pointer and what is possible instead."""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from derloop import document
+from derloop.errors import Problem, ScenarioError, did_you_mean, said
+
+Model = TypeVar("Model", bound=BaseModel)
+
+WORDS = {
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "must be an object"),
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("datetime_type", "datetime_from_date_parsing"), "must be an instant such as 2025-07-15T00:00:00Z"),
+    "string_type": "must be a string",
+    "timezone_aware": "needs its offset from UTC, as in 2025-07-15T00:00:00-07:00",
+}
+LENGTHS = ("too_short", "too_long", "string_too_short", "string_too_long")
+STRICT = ("float_type", "int_type", "bool_type", "string_type", "datetime_type")
+
+
+def read_model(model: type[Model], path: Path) -> Model:
+    """Return what a JSON file holds as a `model`; raise ScenarioError, which names the file, with all that is wrong."""
+    return typed_model(model, document.read(path), str(path))
+
+
+def typed_model(model: type[Model], data: Any, source: str) -> Model:
+    """Return `data`, as `document` has read it, as a `model`; raise ScenarioError with all that is wrong."""
+    problems = list(document.blemishes(data))
+    found = validated(model, document.readable(data), (), problems)
+    if problems or found is None:
+        raise ScenarioError(problems, source)
+    return found
+
+
+def validated(
+    model: type[Model],
+    data: Mapping[str, Any],
+    at: Sequence[str | int],
+    problems: list[Problem],
+    also: Sequence[str] = (),
+) -> Model | None:
+    """Return `data` as a `model`, or None, having added every problem, `at` leading to it.
+
+    also: keys that belong to somebody else and may stand beside the model's.
+    """
+    found: Model | None = None
+    errors: list[ErrorDetails] = []
+    try:
+        found = model.model_validate(data)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    except Exception as error:  # noqa: BLE001 - a kind's own validator; whose it is, is said
+        problems.append(Problem(document.pointer(at), f"its settings cannot be read: {said(error)}"))
+        return None
+    errors = [e for e in errors if e["type"] != "string_unicode"]  # half a surrogate pair: a blemish of the document
+    told = {(p.pointer, p.what): p for p in (_problem(model, data, at, details, also) for details in errors)}
+    places = {pointer for pointer, _ in told}
+    told |= {(p.pointer, p.what): p for p in _converted(model, data, at) if p.pointer not in places}
+    problems += told.values()
+    return None if told else found
+
+
+def _converted(model: type[BaseModel], data: Mapping[str, Any], at: Sequence[str | int]) -> Iterator[Problem]:
+    """Yield a problem for each value that pydantic would turn into another type: "60" and true are no numbers."""
+    try:
+        model.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            if details["type"] in STRICT and not _is_whole(details):
+                yield _problem(model, data, at, details, ())
+
+
+def _is_whole(error: ErrorDetails) -> bool:
+    given = error["input"]
+    return error["type"] == "int_type" and isinstance(given, float) and given.is_integer()
+
+
+def _problem(
+    model: type[BaseModel], data: Any, at: Sequence[str | int], error: ErrorDetails, also: Sequence[str]
+) -> Problem:
+    path = _real_path(data, error["loc"], error["type"] == "missing")
+    where = document.pointer((*at, *path))
+    if error["type"] == "extra_forbidden":
+        known = sorted({*_known(model, path[:-1]), *(also if len(path) == 1 else ())})
+        return Problem(where, "unknown" + did_you_mean(str(path[-1]), known))
+    if error["type"] == "missing":
+        return Problem(where, "is missing")
+    if error["type"].startswith("union_tag") and isinstance(error["input"], dict):
+        return _no_tag(where, error["ctx"])
+    text = _worded(error)
+    if error["type"] == "value_error" and text.split()[0] in _known(model, path):
+        where += document.pointer((text.split()[0],))  # a rule between settings, told of the first
+    return Problem(where, text)
+
+
+def _no_tag(where: str, context: Mapping[str, Any]) -> Problem:
+    """Return the problem of an object whose sort is told by one of its settings, which is missing or unknown."""
+    where += document.pointer((context["discriminator"].strip("'"),))
+    possible = context.get("expected_tags", "")
+    given = f"must be one of {possible}, not {document.shown(context['tag'])}" if "tag" in context else "is missing"
+    return Problem(where, given)
+
+
+def _worded(error: ErrorDetails) -> str:
+    """Return pydantic's message in the words of JSON."""
+    text = WORDS.get(error["type"], error["msg"].removeprefix("Value error, ").removesuffix(" after validation"))
+    text = re.sub(r"^(Input|String|Tuple|List|Dictionary) should ", "must ", text)
+    text = text.replace(" after validation", "").replace("timezone", "time zone")
+    given = error["input"]
+    if error["type"] in LENGTHS or (isinstance(given, dict | list) and error["type"] == "value_error"):
+        return text[:1].lower() + text[1:]
+    return f"{text[:1].lower()}{text[1:]}, not {document.shown(given)}"
+
+
+def _real_path(data: Any, loc: Sequence[str | int], missing: bool) -> tuple[str | int, ...]:
+    """Return `loc` without the tags of unions that pydantic puts into it."""
+    path: list[str | int] = []
+    at: Any = data
+    for depth, part in enumerate(loc):
+        last = depth == len(loc) - 1
+        if (isinstance(at, dict) and part in at) or (isinstance(at, list) and part in range(len(at))):
+            at = at[part]  # type: ignore[index]  # part is a key of it
+        elif not (last and missing):
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _known(model: type[BaseModel], path: Sequence[str | int]) -> set[str]:
+    """Return the names of the settings possible at `path` below `model`."""
+    found: list[Any] = [model]
+    for part in path:
+        found = [inner for annotation in found for inner in _below(annotation, str(part))]
+    return {info.alias or name for m in _plain(found) for name, info in m.model_fields.items()}
+
+
+def _below(annotation: Any, part: str) -> Iterator[Any]:
+    """Yield what may stand at `part` of what is annotated so: a field's annotation, or that of a container's items."""
+    for choice in _plain([annotation], containers=True):
+        if typing.get_origin(choice):
+            yield from typing.get_args(choice)
+        else:
+            fields = {info.alias or name: info.annotation for name, info in choice.model_fields.items()}
+            yield from [fields[part]] if part in fields else ()
+
+
+def _plain(annotations: Iterable[Any], containers: bool = False) -> Iterator[Any]:
+    """Yield the models, and the containers too if asked for, in annotations that may be unions."""
+    for annotation in annotations:
+        origin = typing.get_origin(annotation)
+        if origin in (typing.Union, types.UnionType, typing.Annotated):
+            yield from _plain(typing.get_args(annotation), containers)
+        elif containers if origin else isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield annotation
