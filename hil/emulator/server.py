@@ -15,7 +15,8 @@ from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.settings import Settings
 from hil.inverter.measurements import Measurements
-from hil.modbus.link import Address, quiet_pymodbus
+from hil.modbus.endpoint import Address, Tcp
+from hil.modbus.link import quiet_pymodbus
 from hil.modbus.thread import LoopThread
 
 
@@ -98,7 +99,8 @@ class EmulatorServer:
         self._servers.append(server)
         await server.serve_forever(background=True)
         listener: Any = server.transport
-        return Address(self._host, listener.sockets[0].getsockname()[1], self._unit)
+        port = listener.sockets[0].getsockname()[1]
+        return Address(Tcp(host=self._host, port=port), self._unit)
 
     async def _shut_down(self) -> None:
         """Accept no more, let connections finish that are just being accepted, then close all.

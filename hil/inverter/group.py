@@ -15,7 +15,8 @@ from derloop.errors import did_you_mean
 from hil.inverter.commands import Commands
 from hil.inverter.device import SunSpecDevice
 from hil.inverter.measurements import MEASURED, NAMEPLATE, Measurements, Nameplates
-from hil.modbus.link import Address, Link, Traffic
+from hil.modbus.endpoint import Address, Timing
+from hil.modbus.link import Link, Traffic
 from hil.modbus.thread import LoopThread
 from hil.sunspec.points import RegisterArray, Value
 from hil.sunspec.reads import ReadPlan
@@ -43,7 +44,8 @@ class DeviceGroup:
         thread: LoopThread | None = None,
     ) -> None:
         self._given_thread = thread
-        links = [Link(name, address, deadline_s, attempts) for name, address in devices.items()]
+        timing = Timing(deadline_s=deadline_s, attempts=attempts)
+        links = [Link(name, address, timing) for name, address in devices.items()]
         self.devices = tuple(SunSpecDevice(link, lease_s) for link in links)
         self._plans: list[ReadPlan] = []
         self._table: PointTable | None = None

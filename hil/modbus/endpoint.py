@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,8 +19,8 @@ class Tcp(Settings):
     """Modbus TCP."""
 
     transport: Literal["tcp"] = "tcp"
-    host: str = Field("127.0.0.1", description="Host name or address.")
-    port: Port = Field(502, description="0, for an emulator: one that is free.")
+    host: str = Field(default="127.0.0.1", description="Host name or address.")
+    port: Port = Field(default=502, description="0, for an emulator: one that is free.")
 
     @property
     def framing(self) -> Framing:
@@ -33,7 +34,7 @@ class RtuOverTcp(Settings):
     """The bytes of a serial line over TCP, as serial device servers carry them."""
 
     transport: Literal["rtu-over-tcp"] = "rtu-over-tcp"
-    host: str = Field("127.0.0.1", description="Host name or address.")
+    host: str = Field(default="127.0.0.1", description="Host name or address.")
     port: Port = Field(description="0, for an emulator: one that is free.")
 
     @property
@@ -48,12 +49,14 @@ class Tls(Settings):
     """Modbus/TCP Security: TLS 1.2 or newer, both sides with certificates (MB-TCP-Security-v21)."""
 
     transport: Literal["tls"] = "tls"
-    host: str = Field("127.0.0.1", description="Host name or address.")
-    port: Port = Field(802, description="0, for an emulator: one that is free.")
+    host: str = Field(default="127.0.0.1", description="Host name or address.")
+    port: Port = Field(default=802, description="0, for an emulator: one that is free.")
     certificate: Path = Field(description="PEM file with our certificate, and its chain.")
     key: Path = Field(description="PEM file with our private key.")
     authority: Path = Field(description="PEM file with the authorities that sign the other side's certificate.")
-    server_name: str | None = Field(None, description="Name in the server's certificate, where it is not the host's.")
+    server_name: str | None = Field(
+        default=None, description="Name in the server's certificate, where it is not the host's."
+    )
 
     @property
     def framing(self) -> Framing:
@@ -68,7 +71,7 @@ class Serial(Settings):
 
     transport: Literal["serial"] = "serial"
     path: Path = Field(description="The serial port: /dev/ttyUSB0. For an emulator: where its link is made.")
-    baud: int = Field(9600, ge=300, le=1_000_000, description="Bits a second.")
+    baud: int = Field(default=9600, ge=300, le=1_000_000, description="Bits a second.")
     parity: Literal["none", "even", "odd"] = "none"
     stop_bits: Literal[1, 2] = 1
 
@@ -88,19 +91,35 @@ class Serial(Settings):
 Endpoint = Annotated[Tcp | RtuOverTcp | Tls | Serial, Field(discriminator="transport")]
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a device is reached, and its unit number there."""
+
+    endpoint: Endpoint
+    unit: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} unit {self.unit}"
+
+
 class Timing(Settings):
     """How long to wait for a device, and how often to ask it."""
 
     deadline_s: float = Field(
-        2.0, gt=0, le=600, description="For a whole exchange: connecting, every attempt, every byte."
+        default=2.0, gt=0, le=600, description="For a whole exchange: connecting, every attempt, every byte."
     )
-    attempts: int = Field(2, ge=1, le=20, description="Within the deadline.")
+    attempts: int = Field(default=2, ge=1, le=20, description="Within the deadline.")
     interval_s: float = Field(
-        0.0, ge=0, le=60, description="Least time between two requests on the connection: SMA inverters want a second."
+        default=0.0,
+        ge=0,
+        le=60,
+        description="Least time between two requests on the connection: SMA inverters want a second.",
     )
-    busy_pause_s: float = Field(0.05, ge=0, le=60, description="How long to leave a device alone that says 'busy'.")
+    busy_pause_s: float = Field(
+        default=0.05, ge=0, le=60, description="How long to leave a device alone that says 'busy'."
+    )
     settle_s: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=60,
         description="Serial lines: how long the line must be silent after an answer that did not come, so that a late "

@@ -23,11 +23,11 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 
 from derloop.errors import DeviceError, Rejected, Unreachable
+from hil.modbus.endpoint import Address, Tcp, Timing
 from hil.modbus.thread import LoopThread
 
 RegisterArray = NDArray[np.uint16]
 
-_BUSY_PAUSE_S = 0.05
 _TRY_AGAIN = (ExcCodes.ACKNOWLEDGE, ExcCodes.DEVICE_BUSY)
 _NOBODY_THERE = (ExcCodes.GATEWAY_PATH_UNAVIABLE, ExcCodes.GATEWAY_NO_RESPONSE)
 
@@ -54,18 +54,6 @@ class Traffic:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a device listens, and its unit number there."""
-
-    host: str
-    port: int = 502
-    unit: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port} unit {self.unit}"
-
-
 class _NoAnswer(Exception):
     """One attempt failed; another may help, after a pause."""
 
@@ -77,16 +65,16 @@ class _NoAnswer(Exception):
 class Link:
     """One Modbus TCP unit, for use inside an event loop; exchanges are one at a time.
 
-    `deadline_s` bounds a whole exchange, `attempts` how often it is tried within that; each attempt has an
-    equal share of what is left. A connection on which an answer is overdue is closed, so that no late byte of
+    `timing.deadline_s` bounds a whole exchange, `timing.attempts` how often it is tried within that; each attempt has
+    an equal share of what is left. A connection on which an answer is overdue is closed, so that no late byte of
     it can pass for the answer to a later request. Raises Unreachable with the reasons of the attempts,
     Rejected if the device refuses.
     """
 
-    def __init__(self, device: str, address: Address, deadline_s: float = 2.0, attempts: int = 2) -> None:
+    def __init__(self, device: str, address: Address, timing: Timing | None = None) -> None:
         quiet_pymodbus()
         self.device, self.address, self.traffic = device, address, Traffic()
-        self._deadline_s, self._attempts = deadline_s, attempts
+        self.timing = timing or Timing()
         self._client: AsyncModbusTcpClient | None = None
         self._waiting = False
         self._reason = ""
@@ -127,14 +115,14 @@ class Link:
         began = time.perf_counter()
         reasons: list[str] = []
         try:
-            for attempt in range(self._attempts):
-                left = self._deadline_s - (time.perf_counter() - began)
+            for attempt in range(self.timing.attempts):
+                left = self.timing.deadline_s - (time.perf_counter() - began)
                 try:
-                    return await self._attempt(what, send, max(left, 0.0) / (self._attempts - attempt))
+                    return await self._attempt(what, send, max(left, 0.0) / (self.timing.attempts - attempt))
                 except _NoAnswer as failure:
                     reasons.append(str(failure))
                     await asyncio.sleep(min(failure.pause_s, max(left, 0.0)))
-                self.traffic.retries += attempt + 1 < self._attempts
+                self.traffic.retries += attempt + 1 < self.timing.attempts
         finally:
             self.traffic.exchanges += 1
             self.traffic.seconds += time.perf_counter() - began
@@ -164,7 +152,7 @@ class Link:
             return answer
         code = answer.exception_code
         if code in _TRY_AGAIN:
-            raise _NoAnswer(_exception_name(code), pause_s=_BUSY_PAUSE_S)
+            raise _NoAnswer(_exception_name(code), pause_s=self.timing.busy_pause_s)
         kind: type[DeviceError] = Unreachable if code in _NOBODY_THERE else Rejected
         raise kind(self.device, f"{self.address}: {what}: {_exception_name(code)}")
 
@@ -180,12 +168,15 @@ class Link:
 
     def _new_client(self) -> AsyncModbusTcpClient:
         """Return a client that leaves retries, reconnecting and waiting to this link, and reasons with it."""
+        endpoint = self.address.endpoint
+        if not isinstance(endpoint, Tcp):
+            raise Unreachable(self.device, f"{self.address}: only Modbus TCP is spoken so far")
         client = AsyncModbusTcpClient(
-            self.address.host,
-            port=self.address.port,
+            endpoint.host,
+            port=endpoint.port,
             retries=0,
             reconnect_delay=0,
-            timeout=10 * self._deadline_s,
+            timeout=10 * self.timing.deadline_s,
             trace_connect=self._connection_changed,
         )
         client.ctx.call_create = self._keeping_reason(client.ctx.call_create)
@@ -229,8 +220,8 @@ class ModbusConnection:
     The deadline and the errors are those of `Link`. Nothing is connected before the first exchange.
     """
 
-    def __init__(self, device: str, address: Address, deadline_s: float = 2.0, attempts: int = 2) -> None:
-        self._link = Link(device, address, deadline_s, attempts)
+    def __init__(self, device: str, address: Address, timing: Timing | None = None) -> None:
+        self._link = Link(device, address, timing)
         self._thread = LoopThread(f"modbus {device}")
 
     @property

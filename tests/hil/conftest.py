@@ -13,7 +13,7 @@ from emulated import described
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.emulator.server import EmulatorServer
-from hil.modbus.link import Address
+from hil.modbus.endpoint import Address, Tcp
 from hil.modbus.thread import LoopThread
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -72,7 +72,7 @@ def peer(nothing_is_left_open: None) -> Iterator[Callable[[Handler], Address]]:
             tasks.append(asyncio.get_running_loop().create_task(handle(reader, writer)))
 
         servers.append(await asyncio.start_server(connected, "127.0.0.1", 0))
-        return Address("127.0.0.1", servers[-1].sockets[0].getsockname()[1])
+        return Address(Tcp(port=servers[-1].sockets[0].getsockname()[1]))
 
     async def shut_down() -> None:
         for server in servers:

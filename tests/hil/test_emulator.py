@@ -40,7 +40,7 @@ def _value(bank: RegisterBank, device: int, name: str) -> object:
 @pytest.fixture
 def independent(emulator: EmulatorServer) -> Iterator[SunSpecModbusClientDeviceTCP]:
     """pysunspec2's own client: another implementation of everything from the socket to the model."""
-    client = SunSpecModbusClientDeviceTCP(ipaddr="127.0.0.1", ipport=emulator.addresses[0].port, timeout=10)
+    client = SunSpecModbusClientDeviceTCP(ipaddr="127.0.0.1", ipport=emulator.addresses[0].endpoint.port, timeout=10)
     try:
         client.scan()
         client.connect()
@@ -263,7 +263,7 @@ def test_scale_factors_use_a_register_fully(most: float, exponent: int) -> None:
 
 def test_ports_are_free_ones_on_the_loopback_interface_only(emulator: EmulatorServer) -> None:
     listening = [c for c in psutil.Process().net_connections(kind="tcp") if c.status == psutil.CONN_LISTEN]
-    ports = {each.port for each in emulator.addresses}
+    ports = {each.endpoint.port for each in emulator.addresses}
     assert {c.laddr.ip for c in listening if c.laddr.port in ports} == {"127.0.0.1"}
     assert len(ports) == 2
 
@@ -290,14 +290,14 @@ def test_connections_that_are_just_being_accepted_are_closed_with_the_others(ban
     for _ in range(20):
         with EmulatorServer(bank) as server, contextlib.ExitStack() as stack:
             for address in server.addresses * 3:
-                stack.enter_context(socket.create_connection((address.host, address.port)))
+                stack.enter_context(socket.create_connection((address.endpoint.host, address.endpoint.port)))
             server.stop()
             established = [c for c in psutil.Process().net_connections(kind="tcp") if c.laddr.port in _ports(server)]
             assert established == []
 
 
 def _ports(server: EmulatorServer) -> set[int]:
-    return {address.port for address in server.addresses}
+    return {address.endpoint.port for address in server.addresses}
 
 
 def test_the_adopted_curve_stays_read_only(bank: RegisterBank) -> None:
@@ -318,7 +318,7 @@ def test_functions_that_sunspec_does_not_use_are_refused(emulator: EmulatorServe
     bodies = {5: b"\x9c\x40\xff\x00", 15: b"\x9c\x40\x00\x08\x01\xff", 22: b"\x9c\x40\x00\x00\x00\x00"}
     body = bytes([1, function]) + bodies.get(function, b"\x9c\x40\x00\x08")
     address = emulator.addresses[0]
-    with socket.create_connection((address.host, address.port), timeout=20) as connection:
+    with socket.create_connection((address.endpoint.host, address.endpoint.port), timeout=20) as connection:
         connection.sendall(struct.pack(">HHH", 1, 0, len(body)) + body)
         assert connection.recv(100)[7:] == bytes([0x80 | function, 1])
     assert emulator.bank.image(0).tolist() == before.tolist()

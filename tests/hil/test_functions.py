@@ -75,7 +75,7 @@ class Pair:
         assert lockstep is not None
         assert lockstep._server is not None
         self.client: Client = SunSpecModbusClientDeviceTCP(
-            ipaddr="127.0.0.1", ipport=lockstep._server.addresses[0].port
+            ipaddr="127.0.0.1", ipport=lockstep._server.addresses[0].endpoint.port
         )
         self.client.scan()
         self.client.connect()

@@ -19,7 +19,7 @@ from hil.emulator.server import EmulatorServer
 from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.group import DeviceGroup
 from hil.inverter.measurements import Measurements
-from hil.modbus.link import Address
+from hil.modbus.endpoint import Address
 from hil.modbus.thread import LoopThread
 from hil.sunspec.image import Description
 
@@ -236,7 +236,7 @@ def test_a_device_without_a_function_rejects_commands_for_it() -> None:
 def test_a_device_without_a_map_is_rejected_at_the_start(emulator: EmulatorServer) -> None:
     address = emulator.addresses[0]
     with pytest.raises(Rejected, match="no SunSpec map"):
-        DeviceGroup({"x": Address(address.host, address.port, unit=7)}, deadline_s=20.0).start()
+        DeviceGroup({"x": Address(address.endpoint, unit=7)}, deadline_s=20.0).start()
 
 
 def test_a_device_that_goes_away_is_unreachable_by_name(emulator: EmulatorServer, group: DeviceGroup) -> None:

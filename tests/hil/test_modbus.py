@@ -14,7 +14,8 @@ import pytest
 
 from derloop.errors import Rejected, Unreachable
 from hil.emulator.server import EmulatorServer
-from hil.modbus.link import Address, ModbusConnection
+from hil.modbus.endpoint import Address, Tcp, Timing
+from hil.modbus.link import ModbusConnection
 from hil.modbus.thread import LoopThread
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -41,7 +42,7 @@ def connect() -> Iterator[Callable[..., ModbusConnection]]:
     opened: list[ModbusConnection] = []
 
     def connect(address: Address, **limits: Any) -> ModbusConnection:
-        opened.append(ModbusConnection("inv-1", address, **limits))
+        opened.append(ModbusConnection("inv-1", address, Timing(**limits)))
         return opened[-1]
 
     yield connect
@@ -73,7 +74,7 @@ def test_a_refused_connection_names_device_host_port_and_reason(connect: Connect
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
         with pytest.raises(Unreachable) as failure:
-            connect(Address("127.0.0.1", port)).read(0, 1)
+            connect(Address(Tcp(port=port))).read(0, 1)
     assert failure.value.device == "inv-1"
     assert f"127.0.0.1:{port}" in failure.value.why
     assert "Connection refused" in failure.value.why
@@ -203,7 +204,7 @@ def test_exceptions_are_errors_of_the_device(code: int, error: type, peer: Peer,
 def test_another_unit_does_not_answer(emulator: EmulatorServer, connect: Connect) -> None:
     address = emulator.addresses[0]
     with pytest.raises(Rejected, match="unit 9"):
-        connect(Address(address.host, address.port, unit=9)).read(40000, 2)
+        connect(Address(address.endpoint, unit=9)).read(40000, 2)
 
 
 def test_closing_twice_is_closing_once_and_closed_is_closed(emulator: EmulatorServer) -> None:

@@ -91,7 +91,7 @@ def test_the_volt_var_curve_is_the_one_that_registers_hold() -> None:
         high = {"p_set_kw": np.zeros(2), "v_pu": np.full(2, 1.10)}
         assert fleet.step(0, high)["q_kvar"] == pytest.approx([-44.0, -44.0], abs=0.1)
         address = fleet._lockstep._server.addresses[0]
-        client = SunSpecModbusClientDeviceTCP(slave_id=1, ipaddr=address.host, ipport=address.port)
+        client = SunSpecModbusClientDeviceTCP(slave_id=1, ipaddr=address.endpoint.host, ipport=address.endpoint.port)
         client.scan()
         client.connect()
         client.DERVoltVar[0].Ena.value = 0
