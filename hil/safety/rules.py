@@ -18,10 +18,10 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
 class Band(Settings):
     """Between what a value must lie, and how fast it may change; the bounds themselves are allowed."""
 
-    low: float | None = Field(None, description="Least value. Not given: none.")
-    high: float | None = Field(None, description="Greatest value. Not given: none.")
+    low: float | None = Field(default=None, description="Least value. Not given: none.")
+    high: float | None = Field(default=None, description="Greatest value. Not given: none.")
     rate_per_s: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="Most change for each second since the last write. The first write while its function is on may "
         "differ by one second's worth from what the device holds.",
@@ -40,12 +40,13 @@ class Limits(Settings):
     """What may be written to a device at all. Outside of it nothing is written, and the run ends."""
 
     p_w: Band | None = Field(
-        None, description="Active power setpoints in W, positive when injected, however the device's points say them."
+        default=None,
+        description="Active power setpoints in W, positive when injected, however the device's points say them.",
     )
-    q_var: Band | None = Field(None, description="Reactive power setpoints in var, positive when injected.")
-    limit_pct: Band | None = Field(None, description="Limits of active power in percent of the device's WMax.")
+    q_var: Band | None = Field(default=None, description="Reactive power setpoints in var, positive when injected.")
+    limit_pct: Band | None = Field(default=None, description="Limits of active power in percent of the device's WMax.")
     may_write: tuple[Pattern, ...] | None = Field(
-        None,
+        default=None,
         description="Points that may be written: names or patterns. Not given: those that the device's commands write.",
     )
     points: Mapping[Pattern, Band] = Field(
@@ -67,14 +68,14 @@ class Reversion(Settings):
     """The device reverts by itself when it is not commanded for so long: its functions' reversion timers."""
 
     kind: Literal["reversion"] = "reversion"
-    seconds: int = Field(60, ge=1, le=86_400, description="Longest time that a reversion timer may be set to.")
+    seconds: int = Field(default=60, ge=1, le=86_400, description="Longest time that a reversion timer may be set to.")
 
 
 class Heartbeat(Settings):
     """The device lets go when its heartbeat, or watchdog, is not written for so long."""
 
     kind: Literal["heartbeat"] = "heartbeat"
-    seconds: int = Field(60, ge=1, le=86_400, description="How long the device waits.")
+    seconds: int = Field(default=60, ge=1, le=86_400, description="How long the device waits.")
 
 
 class NoLease(Settings):
@@ -90,9 +91,9 @@ LeaseRule = Annotated[Reversion | Heartbeat | NoLease, Field(discriminator="kind
 class PointBudget(Settings):
     """How often a register may be written: flash wears."""
 
-    per_day: int | None = Field(None, ge=1, description="Writes in one day (UTC). Not given: any number.")
-    total: int | None = Field(None, ge=1, description="Writes over the device's life, as far as counted here.")
-    interval_s: float = Field(0.0, ge=0, le=86_400, description="Least time between two writes of one point.")
+    per_day: int | None = Field(default=None, ge=1, description="Writes in one day (UTC). Not given: any number.")
+    total: int | None = Field(default=None, ge=1, description="Writes over the device's life, as far as counted here.")
+    interval_s: float = Field(default=0.0, ge=0, le=86_400, description="Least time between two writes of one point.")
 
 
 class WriteBudget(Settings):
@@ -107,15 +108,19 @@ class Proof(Settings):
     """Whether what was commanded shows in what is measured."""
 
     when_not: Literal["abort", "doubt"] = Field(
-        "abort", description="What happens when it does not show: the run ends, or what follows is marked as doubtful."
+        default="abort",
+        description="What happens when it does not show: the run ends, or what follows is marked as doubtful.",
     )
     response_s: float = Field(
-        10.0, gt=0, le=3600, description="From a command to where it must show: response, ramp and settling together."
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="From a command to where it must show: response, ramp and settling together.",
     )
-    p_tolerance_w: float | None = Field(None, ge=0, description="Not given: active power is not proven.")
-    q_tolerance_var: float | None = Field(None, ge=0, description="Not given: reactive power is not proven.")
+    p_tolerance_w: float | None = Field(default=None, ge=0, description="Not given: active power is not proven.")
+    q_tolerance_var: float | None = Field(default=None, ge=0, description="Not given: reactive power is not proven.")
     source_limited: bool = Field(
-        True,
+        default=True,
         description="The sun or a charge may not give what a setpoint asks for: less active power than asked, down to "
         "zero, proves nothing against the device; more does.",
     )
@@ -128,9 +133,11 @@ class SafetyRules(Settings):
     safe_state: SafeState = Field(default_factory=SafeState)
     lease: LeaseRule = Field(default_factory=Reversion)
     write_budget: WriteBudget = Field(default_factory=WriteBudget)
-    proof: Proof | None = Field(None, description="Not given: the effect of commands is not checked electrically.")
+    proof: Proof | None = Field(
+        default=None, description="Not given: the effect of commands is not checked electrically."
+    )
     restore_s: float = Field(
-        4.0, gt=0, le=600, description="How long restoring is tried when the device does not answer."
+        default=4.0, gt=0, le=600, description="How long restoring is tried when the device does not answer."
     )
 
 
@@ -149,6 +156,6 @@ class WatchedInput(Settings):
 class EmergencyStop(Settings):
     """What sets every device to its safe state at once, and ends the run."""
 
-    file: Path | None = Field(None, description="Stops when this file appears. Relative to the bench file.")
-    key: bool = Field(True, description="Stops at a press of q or space, where the run has a terminal.")
+    file: Path | None = Field(default=None, description="Stops when this file appears. Relative to the bench file.")
+    key: bool = Field(default=True, description="Stops at a press of q or space, where the run has a terminal.")
     inputs: tuple[WatchedInput, ...] = ()
