@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
+from string import hexdigits
 from typing import NamedTuple
 
 from derloop.errors import did_you_mean
@@ -32,8 +33,10 @@ def decode(point: Point, registers: Sequence[int] | RegisterArray) -> Value:
     if family == "float":
         number = float(struct.unpack(_FLOAT_FORMAT[point.length], data)[0])
         return number if math.isfinite(number) else None
-    if family in ("pad", "opaque"):
+    if family == "pad":
         return None
+    if family == "opaque":
+        return _decode_address(point, data)
     return _decode_integer(point, int.from_bytes(data, "big"))
 
 
@@ -44,6 +47,18 @@ def _decode_integer(point: Point, pattern: int) -> float | None:
         return None
     raw = pattern - (1 << bits) if kind.signed and pattern >> bits - 1 else pattern
     return int(raw * 10**point.exponent) if point.exponent >= 0 else raw / 10**-point.exponent
+
+
+_ADDRESS_BYTES = {"eui48": (2, 6, 1), "ipv6addr": (0, 16, 4)}
+"""Where the bytes of a hardware or IPv6 address begin, how many they are, and how many stand between two colons."""
+
+
+def _decode_address(point: Point, data: bytes) -> str | None:
+    """Return "00:1B:..." or "20010DB8:...", as pysunspec2 writes them; None for 'not implemented'."""
+    start, count, group = _ADDRESS_BYTES[point.type]
+    digits = data[start : start + count].hex().upper()
+    absent = int.from_bytes(data, "big") in (0, point.absent)
+    return None if absent else ":".join(digits[at : at + 2 * group] for at in range(0, 2 * count, 2 * group))
 
 
 def encode(point: Point, value: float | str | None, *, exact: bool = False) -> Encoded:
@@ -73,7 +88,7 @@ def _pattern(point: Point, value: float | str | None) -> int:
     if family == "string":
         return _text_pattern(point, value)
     if family == "opaque":
-        raise SunSpecValueError(point.name, f"values of type {point.type} are not supported")
+        return _address_pattern(point, value)
     if isinstance(value, str):
         value = _code(point, value)
     if not math.isfinite(value):
@@ -96,6 +111,14 @@ def _text_pattern(point: Point, value: float | str) -> int:
     if len(data) > 2 * point.length or b"\0" in data:
         raise SunSpecValueError(point.name, f"{value!r} does not fit {2 * point.length} bytes of text")
     return int.from_bytes(data.ljust(2 * point.length, b"\0"), "big")
+
+
+def _address_pattern(point: Point, value: float | str) -> int:
+    count = _ADDRESS_BYTES[point.type][1]
+    digits = str(value).replace(":", "")
+    if len(digits) != 2 * count or not all(digit in hexdigits for digit in digits):
+        raise SunSpecValueError(point.name, f"{value!r} are not {count} bytes in hexadecimal")
+    return int(digits, 16)
 
 
 def _float_pattern(point: Point, value: float) -> int:

@@ -63,7 +63,7 @@ KINDS: Mapping[str, Kind] = {
     "float64": Kind("float", 4, absent=0x7FF8000000000000),
     "string": Kind("string", 0),
     "ipv6addr": Kind("opaque", 8),
-    "eui48": Kind("opaque", 4),
+    "eui48": Kind("opaque", 4, absent=0xFFFFFFFFFFFF),
 }
 
 
