@@ -15,12 +15,55 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from derloop.running import Progress, Result
 
+
+class Commands(TyperGroup):
+    """The commands of this file, and those that other packages bring along."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        from derloop import plugins
+
+        return [*super().list_commands(ctx), *plugins.names(plugins.COMMANDS)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        from derloop import plugins
+        from derloop.errors import PluginError
+
+        own = super().get_command(ctx, cmd_name)
+        if own is not None or cmd_name not in plugins.names(plugins.COMMANDS):
+            return own
+        try:
+            found = plugins.command(cmd_name)
+        except PluginError as error:
+            found = _broken(error)
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
+    def invoke(self, ctx: Any) -> Any:
+        with _user_errors():
+            return super().invoke(ctx)
+
+
+def _broken(error: Exception) -> typer.Typer:
+    """Return what stands in the place of a command that does not load: it must not hide the others."""
+    broken = typer.Typer(add_completion=False)
+
+    @broken.command(help=f"BROKEN: {error}", context_settings={"ignore_unknown_options": True})
+    def fail(words: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> NoReturn:
+        del words
+        raise error
+
+    return broken
+
+
 app = typer.Typer(
     name="derloop",
+    cls=Commands,
     help="Distributed energy resources in the loop: run and check co-simulation\nscenarios.",
     epilog="Example: derloop new my-study && derloop run my-study/scenario.json",
     no_args_is_help=True,
@@ -50,6 +93,13 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change a setting: --set federates.battery.energy_kwh=13.5"),
 ]
+Bench = Annotated[
+    Path | None, typer.Option("--bench", metavar="FILE", help="The bench file: what equipment there is, and where.")
+]
+Arm = Annotated[
+    list[str] | None,
+    typer.Option("--arm", metavar="NAME", help="Equipment that may be written to; without it, it is only read."),
+]
 TrustFeeder = Annotated[
     bool,
     typer.Option("--trust-feeder", help="Give the feeder file to OpenDSS unchecked. It can run programs, write files."),
@@ -64,6 +114,8 @@ def run(
     placement: Annotated[Placement | None, typer.Option(help="HELICS: in one process, or one for each.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run; a new one below runs/.")] = None,
     trust_feeder: TrustFeeder = False,
+    bench: Bench = None,
+    arm: Arm = None,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts alone.")] = False,
 ) -> None:
@@ -78,9 +130,11 @@ def run(
     from derloop.running import Options
     from derloop.running import run as run_scenario
 
-    options = Options(engine and engine.value, placement and placement.value, out, trust_feeder, report)
+    options = Options(
+        engine and engine.value, placement and placement.value, out, trust_feeder, report, bench, arm or ()
+    )
     with _Interruption() as interruption:
-        with _user_errors(), Bar(quiet or not sys.stderr.isatty()) as bar:
+        with Bar(quiet or not sys.stderr.isatty()) as bar:
             result = run_scenario(scenario, set_ or [], options, interruption.heard_by(bar.show))
         show_result(result, quiet)
     _leave(result)
@@ -134,18 +188,25 @@ def _leave(result: Result) -> NoReturn:
 
 
 @app.command(epilog="Example: derloop check scenarios/quickstart.json")
-def check(scenario: ScenarioPath, set_: Sets = None, trust_feeder: TrustFeeder = False) -> None:
+def check(
+    scenario: ScenarioPath,
+    set_: Sets = None,
+    trust_feeder: TrustFeeder = False,
+    bench: Bench = None,
+    arm: Arm = None,
+) -> None:
     """Check a scenario without running it.
 
     Says every problem at once, each with its JSON pointer: settings, ranges, files, places in the feeder, wiring.
     """
     from derloop.console import show_federation
+    from derloop.running import Options
     from derloop.scenario.assembly import assemble
     from derloop.scenario.loading import load
 
-    with _user_errors():
-        loaded = load(scenario, set_ or [], trust_feeder)
-        show_federation(loaded, assemble(loaded, trust_feeder))
+    permissions = Options(trust_feeder=trust_feeder, bench=bench, arm=arm or ()).permissions
+    loaded = load(scenario, set_ or [], permissions)
+    show_federation(loaded, assemble(loaded, permissions))
 
 
 @app.command(epilog="Example: derloop schema > scenario.schema.json")
@@ -156,8 +217,7 @@ def schema() -> None:
     """
     from derloop.scenario.schema import scenario_schema
 
-    with _user_errors():
-        typer.echo(json.dumps(scenario_schema(), indent=1))
+    typer.echo(json.dumps(scenario_schema(), indent=1))
 
 
 @app.command(epilog="Examples: derloop kinds, derloop kinds battery")
@@ -170,8 +230,7 @@ def kinds(
     """
     from derloop.console import show_kind, show_kinds
 
-    with _user_errors():
-        show_kind(name) if name else show_kinds()
+    show_kind(name) if name else show_kinds()
 
 
 @app.command(epilog="Example: derloop new my-study && derloop run my-study/scenario.json")
@@ -182,8 +241,7 @@ def new(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder tha
     """
     from derloop.starter import write_starter
 
-    with _user_errors():
-        write_starter(folder)
+    write_starter(folder)
     typer.echo(f"{folder} is ready: derloop run {folder / 'scenario.json'}")
 
 
@@ -197,11 +255,10 @@ def report(run: RunPath) -> None:
     from derloop.report.page import write_report
     from derloop.results.store import RunFolder, finish
 
-    with _user_errors():
-        folder = _existing(run)
-        finish(folder)
-        write_report(RunFolder(folder), folder / "report.html")
-        show_folder(RunFolder(folder))
+    folder = _existing(run)
+    finish(folder)
+    write_report(RunFolder(folder), folder / "report.html")
+    show_folder(RunFolder(folder))
 
 
 @app.command(epilog="Example: derloop compare runs/a runs/b --abs 1e-6")
@@ -220,9 +277,8 @@ def compare(
     from derloop.results.compare import compare as compare_runs
     from derloop.results.store import RunFolder
 
-    with _user_errors():
-        allowed = Tolerances({"*": Tolerance(absolute, relative)})
-        found = compare_runs(RunFolder(_existing(first)), RunFolder(_existing(second)), allowed, common=common)
+    allowed = Tolerances({"*": Tolerance(absolute, relative)})
+    found = compare_runs(RunFolder(_existing(first)), RunFolder(_existing(second)), allowed, common=common)
     typer.echo(str(found))
     raise typer.Exit(0 if found.same else 1)
 
@@ -235,8 +291,7 @@ def doctor() -> None:
     """
     from derloop.doctor import examine
 
-    with _user_errors():
-        well = examine(typer.echo)
+    well = examine(typer.echo)
     raise typer.Exit(0 if well else 3)
 
 

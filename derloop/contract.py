@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -124,13 +125,22 @@ class Federate(Protocol):
         """Leave everything safe and closed. Called once, also after a failure, also of `start`."""
         ...
 
-    # A federate may also have `statistics`: see `Statistics`; and `answers`: see `Answering`.
+    # A federate may also have `statistics`: see `Statistics`; `answers`: see `Answering`; `keep_in`: see `Keeping`.
 
 
 class Statistics(Protocol):
     """What a federate can add to a run's summary once the run is over: counts, sums, worst cases."""
 
     def statistics(self) -> Mapping[str, float]: ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """What a federate has that leaves files of its own beside the series: the frames of every exchange ..."""
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep them below the run's `folder`. Called once, before `start`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

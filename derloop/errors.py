@@ -23,6 +23,8 @@ class Problem:
     pointer: str
     """JSON pointer (RFC 6901) into the scenario; empty for the whole document."""
     what: str
+    lacks_equipment: bool = False
+    """Nothing is wrong with the scenario: it names equipment that is not here."""
 
     def __str__(self) -> str:
         return f"{self.pointer or '/'}: {self.what}"

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import Literal, NamedTuple
 
-from derloop.contract import Federate, Interface, Port
+from derloop.contract import Federate, Interface, Keeping, Port
 from derloop.coupling import Convergence
 from derloop.errors import Problem, ScenarioError, did_you_mean
 
@@ -114,6 +115,12 @@ class Federation:
                     unit.step_ns, outputs={"passes": Port("1", ("passes",)), "residual": Port("1", ("largest",))}
                 )
         return found
+
+    def keep_in(self, folder: Path) -> None:
+        """Tell the federates that leave files of their own where the run's folder is."""
+        for federate in self.federates.values():
+            if isinstance(federate, Keeping):
+                federate.keep_in(folder)
 
     def port(self, ref: Ref) -> Port:
         """Return the output that `ref` names."""

@@ -86,6 +86,32 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Permissions:
+    """What whoever starts a run grants it. A scenario cannot grant any of it to itself."""
+
+    trust_feeder: bool = False
+    """Give the feeder file to OpenDSS unchecked."""
+    bench: Path | None = None
+    """The bench file, that says what equipment there is."""
+    armed: tuple[str, ...] = ()
+    """Equipment of the bench that may be written to; everything else is only read."""
+
+
+NONE_GRANTED = Permissions()
+
+
+def permissions_to_json(permissions: Permissions) -> dict[str, Any]:
+    """Return permissions as plain JSON values, for another process and for the run's facts."""
+    bench = None if permissions.bench is None else str(permissions.bench)
+    return {"trust_feeder": permissions.trust_feeder, "bench": bench, "armed": list(permissions.armed)}
+
+
+def permissions_from_json(said: Mapping[str, Any]) -> Permissions:
+    """The inverse of `permissions_to_json`."""
+    return Permissions(said["trust_feeder"], said["bench"] and Path(said["bench"]), tuple(said["armed"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What a federate may know of the scenario in which it stands."""
 
@@ -98,7 +124,7 @@ class Context:
     until_ns: int
     seed: int
     """Differs for each federate name, is the same in every run."""
-    trust_feeder: bool = False
+    permissions: Permissions = NONE_GRANTED
     terminals: Mapping[str, tuple[Terminal, ...]] = field(default_factory=dict)
     """Of every federate that meets a feeder, by its name."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -130,3 +156,7 @@ class PlaceError(ValueError):
     def __init__(self, problems: list[tuple[tuple[str | int, ...], str]]) -> None:
         self.problems = problems
         super().__init__("; ".join(what for _, what in problems))
+
+
+class EquipmentMissing(PlaceError):
+    """Nothing is wrong with the scenario: the equipment that it names is not here."""

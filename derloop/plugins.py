@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from derloop.contract import Federate
 from derloop.errors import PluginError, did_you_mean, said
-from derloop.kind import Context, Kind, Settings, Terminal
-from derloop.verdict import CheckKind
+
+if TYPE_CHECKING:  # the commands look here for their names, before anything heavy is needed
+    from derloop.contract import Federate
+    from derloop.kind import Context, Kind, Settings, Terminal
+    from derloop.verdict import CheckKind
 
 KINDS = "derloop.kinds"
 CHECKS = "derloop.checks"
 REALISATIONS = "derloop.realisations"
+COMMANDS = "derloop.commands"
 
-Realise = Callable[[Federate, Settings, tuple[Terminal, ...], str, Context], Federate]
+Realise: TypeAlias = "Callable[[Federate, Settings, tuple[Terminal, ...], str, Context], Federate]"
 """(model, its settings, its terminals, what follows the colon of `via`, context) -> what takes the model's place."""
 
 
@@ -64,14 +67,23 @@ def _load(group: str, name: str, expected: type) -> Any:
 
 def kind(name: str) -> Kind:
     """Return the kind of federate called `name`; PluginError where there is none or it does not load."""
+    from derloop.kind import Kind
+
     return _load(KINDS, name, Kind)  # type: ignore[no-any-return]
 
 
 def check_kind(name: str) -> CheckKind:
     """Return the kind of check called `name`."""
+    from derloop.verdict import CheckKind
+
     return _load(CHECKS, name, CheckKind)  # type: ignore[no-any-return]
 
 
 def realisation(name: str) -> Realise:
     """Return what puts an emulator or equipment in a model's place."""
     return _loaded(REALISATIONS, name)  # type: ignore[no-any-return]
+
+
+def command(name: str) -> Any:
+    """Return the typer application that is the command called `name`."""
+    return _loaded(COMMANDS, name)

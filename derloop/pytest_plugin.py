@@ -2,7 +2,7 @@
 
 `pytest scenarios/` collects every JSON file that names derloop's scenario schema. A scenario is a test: it must
 complete, its checks must pass, and where golden results stand beside it (`golden/<name>/`), it must agree with them.
-`--golden-update` records them anew.
+`--golden-update` records them anew. A scenario that names equipment is skipped unless `--bench` says where that is.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--derloop-engine", default=None, help="Run the scenarios under this engine: helics, mosaik, local."
     )
+    group.addoption("--bench", type=Path, default=None, metavar="FILE", help="The bench file: what equipment there is.")
+    group.addoption("--arm", action="append", default=[], metavar="NAME", help="Equipment that may be written to.")
     group.addoption("--derloop-runs", type=Path, default=None, metavar="DIR", help="Keep the folders of the runs here.")
 
 
@@ -70,13 +72,17 @@ class ScenarioTest(pytest.Item):
     """The scenario runs, passes its checks and agrees with its golden results."""
 
     def runtest(self) -> None:
-        from derloop.errors import DerloopError
+        from derloop.errors import DerloopError, ScenarioError
         from derloop.results.golden import golden_folder
 
         with tempfile.TemporaryDirectory(prefix="derloop-") as scratch:
             try:
                 result = self._run(Path(scratch))
                 wrong = [*_failures(result), *self._against_golden(result, golden_folder(self.path))]
+            except ScenarioError as error:
+                if all(problem.lacks_equipment for problem in error.problems):
+                    pytest.skip("; ".join(map(str, error.problems)))
+                raise ScenarioFailed(str(error)) from None
             except DerloopError as error:
                 raise ScenarioFailed(str(error)) from None
         if result.outcome == "interrupted":
@@ -89,7 +95,8 @@ class ScenarioTest(pytest.Item):
 
         kept = self.config.getoption("--derloop-runs")
         out = kept / self._place() if kept else scratch / self.path.stem
-        return derloop.run(self.path, engine=self.config.getoption("--derloop-engine"), out=out, report=bool(kept))
+        engine, bench, arm = (self.config.getoption(name) for name in ("--derloop-engine", "--bench", "--arm"))
+        return derloop.run(self.path, engine=engine, out=out, report=bool(kept), bench=bench, arm=arm)
 
     def _place(self) -> Path:
         """Return where the scenario lies below pytest's root: two of the same name have each a folder of their own."""

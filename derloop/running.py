@@ -22,6 +22,7 @@ from derloop.engines.hunting import Hunting
 from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import DerloopError, FederateError
 from derloop.federation import Federation
+from derloop.kind import Permissions, permissions_to_json
 from derloop.results.events import Events
 from derloop.results.recorder import Recorder
 from derloop.results.store import RunFolder, finish
@@ -61,6 +62,19 @@ class Options:
     trust_feeder: bool = False
     """Give the feeder file to OpenDSS unchecked. It can then run programs and write files."""
     report: bool = True
+    bench: Path | str | None = None
+    """The bench file, that says what equipment there is."""
+    arm: Sequence[str] = ()
+    """Equipment of the bench that may be written to; everything else is only read."""
+
+    @property
+    def permissions(self) -> Permissions:
+        """What the run may do beyond what its scenario says."""
+        if self.arm and self.bench is None:
+            raise DerloopError(f"there is no bench file on which {', '.join(self.arm)} could be armed")
+        return Permissions(
+            self.trust_feeder, None if self.bench is None else Path(self.bench).resolve(), tuple(self.arm)
+        )
 
 
 @dataclass(slots=True)
@@ -144,8 +158,8 @@ def run(
     Raises ScenarioError where the scenario is wrong. A run that fails or is interrupted is a Result like any other.
     """
     options = options or Options()
-    loaded = load(scenario, [*overrides, *_stated(options)], options.trust_feeder)
-    federation = assemble(loaded, options.trust_feeder)
+    loaded = load(scenario, [*overrides, *_stated(options)], options.permissions)
+    federation = assemble(loaded, options.permissions)
     folder = _folder(loaded, options)
     events, facts, began = Events(folder / "events.jsonl"), _facts(loaded, options), monotonic()
     _write_json(folder / "run.json", {**facts, "outcome": "running"})
@@ -177,6 +191,7 @@ def _move(scenario: Scenario, federation: Federation, folder: Path, options: Opt
 
 
 def _together(scenario: Scenario, federation: Federation, folder: Path, on_progress: Progress) -> _Ending:
+    federation.keep_in(folder)
     recorder = Recorder(folder, federation.recorded([*federation.federates]))
     limits = Deadlines(scenario.file.deadlines.join_s, scenario.file.deadlines.step_s)
     worker = Worker(federation, federation.units, recorder.observe, limits)
@@ -206,7 +221,7 @@ def _apart(
 ) -> _Ending:
     from derloop.engines.apart import Apart  # HELICS, only where it is used
 
-    apart = Apart(scenario, federation, folder, options.trust_feeder)
+    apart = Apart(scenario, federation, folder, options.permissions)
     hunting = _Noted(folder)
 
     def poll() -> None:
@@ -348,7 +363,7 @@ def _facts(scenario: Scenario, options: Options) -> dict[str, Any]:
             {"name": check.name, "kind": check.kind.name, "settings": check.settings.model_dump(mode="json")}
             for check in scenario.checks
         ],
-        "trust_feeder": options.trust_feeder,
+        **permissions_to_json(options.permissions),
         "started": _now(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "host": {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()},

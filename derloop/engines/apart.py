@@ -33,6 +33,7 @@ from derloop.engines.stepping import BEFORE
 from derloop.engines.worker import BOARD_BYTES, POLL_S, STOP_S, Deadlines, Stall
 from derloop.errors import EngineError, FederateError
 from derloop.federation import Federation, Unit
+from derloop.kind import Permissions, permissions_to_json
 from derloop.scenario.models import Scenario
 
 CORE_TYPE = "zmq"
@@ -203,9 +204,9 @@ class Child:
 class Apart:
     """A federation in processes, from the first to the last of them."""
 
-    def __init__(self, scenario: Scenario, federation: Federation, folder: Path, trust_feeder: bool) -> None:
+    def __init__(self, scenario: Scenario, federation: Federation, folder: Path, permissions: Permissions) -> None:
         self._scenario, self._federation = scenario, federation
-        self._folder, self._trust_feeder = folder, trust_feeder
+        self._folder, self._permissions = folder, permissions
         limits = scenario.file.deadlines
         self._deadlines = Deadlines(limits.join_s, limits.step_s)
         self.children: list[Child] = []
@@ -228,7 +229,7 @@ class Apart:
         return {
             "path": str(self._scenario.path),
             "document": self._scenario.document,
-            "trust_feeder": self._trust_feeder,
+            "permissions": permissions_to_json(self._permissions),
             "members": unit.members,
             "interfaces": {name: interface_to_json(i) for name, i in self._federation.interfaces.items()},
             "folder": str(self._folder),

@@ -26,6 +26,7 @@ from derloop.engines.stepping import Cancelled, Stepper
 from derloop.engines.worker import BOARD_BYTES, Deadlines, Worker
 from derloop.errors import DerloopError, FederateError
 from derloop.federation import Federation
+from derloop.kind import permissions_from_json
 from derloop.results.recorder import Recorder
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import typed
@@ -98,7 +99,9 @@ def _die_with_parent(is_holding: bool) -> None:
 
 def _assembled(job: Mapping[str, Any], known: Mapping[str, Interface]) -> Federation:
     try:
-        return assemble(typed(job["document"], Path(job["path"])), job["trust_feeder"], job["members"], known)
+        return assemble(
+            typed(job["document"], Path(job["path"])), permissions_from_json(job["permissions"]), job["members"], known
+        )
     except DerloopError:
         raise
     except BaseException as error:
@@ -123,6 +126,7 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
     known = {name: interface_from_json(said) for name, said in job["interfaces"].items()}
     _die_with_parent(is_holding=any(known[member].blocking for member in job["members"]))
     federation = _assembled(job, known)
+    federation.keep_in(Path(job["folder"]))
     units = [unit for unit in federation.units if unit.members[0] in job["members"]]
     recorder = Recorder(Path(job["folder"]), federation.recorded(job["members"]))
     worker = Worker(federation, units, recorder.observe, Deadlines(**job["deadlines"]))

@@ -11,7 +11,7 @@ from derloop import document, plugins
 from derloop.contract import Federate, Interface, Values
 from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean, said
 from derloop.federation import Federation, wiring_problems
-from derloop.kind import Context, Place, PlaceError, Terminal
+from derloop.kind import NONE_GRANTED, Context, EquipmentMissing, Permissions, Place, PlaceError, Terminal
 from derloop.scenario.models import FederateEntry, Scenario
 from derloop.scenario.wiring import wires
 
@@ -34,7 +34,7 @@ class Absent:
 
 def assemble(
     scenario: Scenario,
-    trust_feeder: bool = False,
+    permissions: Permissions = NONE_GRANTED,
     only: Collection[str] | None = None,
     known: Mapping[str, Interface] | None = None,
 ) -> Federation:
@@ -43,7 +43,7 @@ def assemble(
     only: build these and take the interfaces of the others from `known`: a federate process knows its own.
     """
     problems: list[Problem] = []
-    contexts = _contexts(scenario, trust_feeder, problems)
+    contexts = _contexts(scenario, permissions, problems)
     if problems:
         problems += _beyond(scenario, contexts, _blamed(problems))
         raise ScenarioError(problems, str(scenario.path))
@@ -59,10 +59,10 @@ def assemble(
     return _federation(scenario, federates)
 
 
-def further_problems(scenario: Scenario, trust_feeder: bool) -> list[Problem]:
+def further_problems(scenario: Scenario, permissions: Permissions) -> list[Problem]:
     """Return what is wrong with the federates of a scenario of which others, or other parts, could not be read."""
     problems: list[Problem] = []
-    contexts = _contexts(scenario, trust_feeder, problems)
+    contexts = _contexts(scenario, permissions, problems)
     return [*problems, *_beyond(scenario, contexts, _blamed(problems) | (_stated(scenario) - set(scenario.federates)))]
 
 
@@ -155,10 +155,10 @@ def _step_problems(scenario: Scenario, name: str, interface: Interface) -> list[
     return [Problem(f"/federates/{name}/step_s", what)]
 
 
-def _contexts(scenario: Scenario, trust_feeder: bool, problems: list[Problem]) -> dict[str, Context]:
+def _contexts(scenario: Scenario, permissions: Permissions, problems: list[Problem]) -> dict[str, Context]:
     """Return the context of every federate: first the feeder, then where the devices meet it, then who they are."""
     settings = {name: entry.settings for name, entry in scenario.federates.items()}
-    base = {name: _context(scenario, name, trust_feeder) for name in scenario.federates}
+    base = {name: _context(scenario, name, permissions) for name in scenario.federates}
     feeders = _feeders(scenario, base, problems)
     feeder = next(iter(feeders.values()), None)
     terminals: dict[str, tuple[Terminal, ...]] = {}
@@ -181,7 +181,7 @@ def _may_have_feeder(scenario: Scenario) -> bool:
     )
 
 
-def _context(scenario: Scenario, name: str, trust_feeder: bool) -> Context:
+def _context(scenario: Scenario, name: str, permissions: Permissions) -> Context:
     return Context(
         name=name,
         folder=scenario.folder,
@@ -189,7 +189,7 @@ def _context(scenario: Scenario, name: str, trust_feeder: bool) -> Context:
         step_ns=scenario.step_ns,
         until_ns=scenario.until_ns,
         seed=_seed(scenario.file.seed, name),
-        trust_feeder=trust_feeder,
+        permissions=permissions,
     )
 
 
@@ -226,7 +226,8 @@ def _terminals(entry: FederateEntry, context: Context, problems: list[Problem]) 
 def _told(name: str, error: Exception) -> list[Problem]:
     """Return what the kind of federate `name` said is wrong; another error than it may raise is named as one."""
     if isinstance(error, PlaceError):
-        return [Problem(document.pointer(("federates", name, *path)), what) for path, what in error.problems]
+        lacks = isinstance(error, EquipmentMissing)
+        return [Problem(document.pointer(("federates", name, *path)), what, lacks) for path, what in error.problems]
     is_said = isinstance(error, PluginError) or type(error) is ValueError
     return [Problem(f"/federates/{name}", str(error) if is_said else said(error))]
 

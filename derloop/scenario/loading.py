@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from derloop import document, plugins
 from derloop.errors import PluginError, Problem, ScenarioError, did_you_mean
-from derloop.kind import Settings
+from derloop.kind import NONE_GRANTED, Permissions, Settings
 from derloop.scenario.assembly import further_problems
 from derloop.scenario.models import (
     MOST_CHECKS,
@@ -33,7 +33,7 @@ FEDERATE_KEYS = ("kind", "via")
 CHECK_KEYS = ("kind", "name")
 
 
-def load(path: Path | str, overrides: Sequence[str] = (), trust_feeder: bool = False) -> Scenario:
+def load(path: Path | str, overrides: Sequence[str] = (), permissions: Permissions = NONE_GRANTED) -> Scenario:
     """Read a scenario file; raise ScenarioError where its text is wrong.
 
     The error then also has what can be told of the federates that are right: files, places, profiles, wires, checks.
@@ -41,16 +41,16 @@ def load(path: Path | str, overrides: Sequence[str] = (), trust_feeder: bool = F
     path = Path(path)
     data = document.read(path)
     problems = [*override(data, overrides), *document.blemishes(data)]
-    return _typed(document.readable(data) if problems else data, path, overrides, problems, trust_feeder)
+    return _typed(document.readable(data) if problems else data, path, overrides, problems, permissions)
 
 
 def typed(data: dict[str, Any], path: Path, overrides: Sequence[str] = ()) -> Scenario:
     """Return `data` as a Scenario whose relative paths start at the folder of `path`."""
-    return _typed(data, path, overrides, [], False)
+    return _typed(data, path, overrides, [], NONE_GRANTED)
 
 
 def _typed(
-    data: dict[str, Any], path: Path, overrides: Sequence[str], problems: list[Problem], trust_feeder: bool
+    data: dict[str, Any], path: Path, overrides: Sequence[str], problems: list[Problem], permissions: Permissions
 ) -> Scenario:
     file = validated(ScenarioFile, data, (), problems)
     whole = file or _salvaged(data, problems)
@@ -60,7 +60,7 @@ def _typed(
         raise ScenarioError(_listed(problems), str(path))
     scenario = Scenario(path.resolve(), whole, data, tuple(overrides), federates, checks)
     if problems:
-        problems += further_problems(scenario, trust_feeder)
+        problems += further_problems(scenario, permissions)
         raise ScenarioError(_listed(problems), str(path))
     return scenario
 

@@ -95,7 +95,7 @@ def _feeder_path(feeder: str, context: Context) -> Path:
         raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: it is a link that leads to no file")])
     if '"' in str(path):  # no quoting of OpenDSS's holds one
         raise PlaceError([(("feeder",), f"a path with a quotation mark cannot be given to OpenDSS: {path}")])
-    if context.trust_feeder:
+    if context.permissions.trust_feeder:
         if not is_file:
             raise PlaceError([(("feeder",), f"no file {feeder!r} in {context.folder}")])
         return path

@@ -15,6 +15,7 @@ from shutil import copy, copytree
 import pytest
 
 from derloop.errors import ScenarioError
+from derloop.kind import Permissions
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 
@@ -79,6 +80,6 @@ def test_the_commands_print_every_problem_without_a_traceback_and_exit_with_2(co
 def test_a_feeder_that_is_trusted_does_not_hide_what_else_is_wrong(site: Path) -> None:
     copy(HERE / "feeder_through_a_link.json", site / "scenario.json")
     with pytest.raises(ScenarioError) as error:
-        load(site / "scenario.json", ["sead=1"], trust_feeder=True)
+        load(site / "scenario.json", ["sead=1"], Permissions(trust_feeder=True))
     assert "--trust-feeder" not in str(error.value)
     assert "/sead" in str(error.value)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from derloop.document import pointer
 from derloop.errors import Problem, ScenarioError
 from derloop.scenario.assembly import assemble
-from derloop.document import pointer
 from derloop.scenario.loading import load
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from derloop.errors import ScenarioError
 from derloop.document import blemishes, parse, pointer, read, shown
+from derloop.errors import ScenarioError
 from derloop.scenario.overrides import override
 
 
