@@ -1,0 +1,177 @@
+"""Bench files: what the lab has, where it is, and what may be done to it.
+
+A bench file holds no behaviour and a scenario no addresses: `"via": "bench:inverter-1"` names a device of the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from derloop.errors import Problem, ScenarioError, did_you_mean
+from derloop.kind import Settings
+from derloop.validation import read_model
+from hil.modbus.endpoint import Address, Endpoint, Timing, Unit
+from hil.safety.rules import EmergencyStop, SafetyRules
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+MOST_DEVICES = 1000
+DeviceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([-_.][a-z0-9]+)*$", max_length=60)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class Identity(Settings):
+    """Who must answer. What is not named may be anything; a device that differs is not touched."""
+
+    manufacturer: Text | None = Field(default=None, description="SunSpec: point 1.Mn.")
+    model: Text | None = Field(default=None, description="SunSpec: point 1.Md.")
+    serial: Text | None = Field(
+        default=None, description="SunSpec: point 1.SN. Two devices of a kind are told apart by it."
+    )
+
+    def differences(self, found: Identity) -> list[str]:
+        """Return in words what `found` has that is not what must be."""
+        pairs = ((name, getattr(self, name), getattr(found, name)) for name in type(self).model_fields)
+        return [f"{name} is {has!r}, not {want!r}" for name, want, has in pairs if want is not None and has != want]
+
+    def __str__(self) -> str:
+        named = " ".join(filter(None, (self.manufacturer, self.model)))
+        return ", ".join(filter(None, (named, self.serial and f"serial {self.serial}"))) or "says nothing of itself"
+
+
+class Abort(Settings):
+    """The run ends, named, when the device does not answer."""
+
+    policy: Literal["abort"] = "abort"
+
+
+class Hold(Settings):
+    """What was measured last is kept for a while, with its age; then the run ends, named."""
+
+    policy: Literal["hold"]
+    max_age_s: float = Field(gt=0, le=3600, description="How old measurements may become before the run ends.")
+
+
+Silence = Annotated[Abort | Hold, Field(discriminator="policy")]
+
+
+class DeviceEntry(Settings):
+    """One device that speaks Modbus."""
+
+    description: str = Field(default="", max_length=1000)
+    endpoint: Endpoint = Field(description="Where it is. Devices with the same endpoint share one connection.")
+    unit: Unit = Field(default=1, description="Its unit number there.")
+    timing: Timing = Timing()
+    own_connection: bool = Field(
+        default=False, description="Open a connection for this device alone, though another one has the same endpoint."
+    )
+    speaks: str = Field(
+        default="sunspec", min_length=1, max_length=400, description='"sunspec", or the file of a register map (JSON).'
+    )
+    identity: Identity = Identity()
+    rated_kva: float | None = Field(
+        default=None, gt=0, description="Its rated apparent power; without it, what its nameplate says."
+    )
+    silence: Silence = Field(default=Abort(), description="What is done when the device does not answer.")
+    safety: SafetyRules = Field(default=SafetyRules(), description="What may be done to it, and how it is left.")
+
+
+class BenchFile(Settings):
+    """A bench: its devices by name."""
+
+    schema_: str | None = Field(
+        default=None, alias="$schema", description="The JSON Schema, for completion in editors."
+    )
+    name: str = Field(min_length=1, max_length=60, description="What the bench is called in messages and results.")
+    description: str = Field(default="", max_length=4000)
+    devices: Mapping[DeviceName, DeviceEntry] = Field(default_factory=dict, max_length=MOST_DEVICES)
+    emergency_stop: EmergencyStop = EmergencyStop()
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A bench file that has been read. Relative paths in it start at its folder."""
+
+    path: Path
+    file: BenchFile
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its devices are called, in the order of the file."""
+        return tuple(self.file.devices)
+
+    def device(self, name: str) -> DeviceEntry:
+        """Return one device. Raises ValueError with what there is instead."""
+        if name not in self.file.devices:
+            raise ValueError(f"bench {self.file.name!r} ({self.path.name}) has no device {name!r}{self.hint(name)}")
+        return self.file.devices[name]
+
+    def hint(self, name: str) -> str:
+        """Return what somebody may have meant who wrote `name`."""
+        return did_you_mean(name, self.names)
+
+    def select(self, pattern: str) -> tuple[str, ...]:
+        """Return the names that match a pattern ("inv-*"), sorted as people count: inv-2 before inv-10."""
+        return tuple(sorted((n for n in self.names if fnmatchcase(n, pattern)), key=counted))
+
+    def address(self, name: str) -> Address:
+        """Return where a device is."""
+        entry = self.device(name)
+        return Address(located(entry.endpoint, self.path.parent), entry.unit)
+
+
+def counted(name: str) -> list[int | str]:
+    """Return a key that sorts the numbers in names by their values."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def located(endpoint: Endpoint, folder: Path) -> Endpoint:
+    """Return an endpoint whose relative paths start at `folder`."""
+    given = {name: getattr(endpoint, name) for name in type(endpoint).model_fields}
+    paths = {name: folder / value for name, value in given.items() if isinstance(value, Path)}
+    return endpoint.model_copy(update=paths)
+
+
+def read_bench(path: Path) -> Bench:
+    """Return the bench in a file; raise ScenarioError, which names the file, with everything that is wrong in it."""
+    bench = Bench(path.resolve(), read_model(BenchFile, path))
+    if problems := [*_twins(bench), *_watched(bench)]:
+        raise ScenarioError(problems, str(path))
+    return bench
+
+
+def _twins(bench: Bench) -> Iterator[Problem]:
+    """Yield the devices that are where another one is: they are one, and would be commanded twice."""
+    seen: dict[tuple[str, int], str] = {}
+    for name in bench.names:
+        address = bench.address(name)
+        other = seen.setdefault((str(address.endpoint), address.unit), name)
+        if other != name:
+            yield Problem(f"/devices/{name}/unit", f"{address} is device {other!r} already")
+
+
+def _watched(bench: Bench) -> Iterator[Problem]:
+    for index, watched in enumerate(bench.file.emergency_stop.inputs):
+        if watched.device not in bench.names:
+            where = f"/emergency_stop/inputs/{index}/device"
+            yield Problem(where, f"no device {watched.device!r}{bench.hint(watched.device)}")
+
+
+def bench_schema() -> dict[str, Any]:
+    """Return the JSON Schema of bench files."""
+    return {"$schema": DIALECT, **BenchFile.model_json_schema(by_alias=True), "title": "derloop bench"}
+
+
+def arming_problems(bench: Bench, armed: Sequence[str]) -> list[str]:
+    """Return what is wrong with names that are to be armed: only devices of the bench can be, each by its name."""
+    problems = []
+    for name in (name for name in armed if name not in bench.names):
+        no_such = f"bench {bench.file.name!r} has no such device{bench.hint(name)}"
+        problems.append(f"--arm {name}: " + ("patterns arm nothing; name each" if set("*?[") & set(name) else no_such))
+    return problems

@@ -1,0 +1,97 @@
+"""Bench files are read as strictly as scenarios, and tell every problem at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from derloop.errors import ScenarioError
+from hil.bench.file import Bench, Identity, arming_problems, bench_schema, read_bench
+
+DEVICE = {"endpoint": {"transport": "tcp", "host": "192.0.2.7"}}
+
+
+def bench(folder: Path, **file: Any) -> Bench:
+    path = folder / "lab.json"
+    path.write_text(json.dumps({"name": "lab", "devices": {"inv-1": DEVICE}, **file}), encoding="utf-8")
+    return read_bench(path)
+
+
+def problems(folder: Path, **file: Any) -> dict[str, str]:
+    with pytest.raises(ScenarioError) as refused:
+        bench(folder, **file)
+    return {problem.pointer: problem.what for problem in refused.value.problems}
+
+
+def test_every_problem_of_a_file_is_told_at_once_with_its_pointer(tmp_path: Path) -> None:
+    device = {"endpoint": {"transport": "tcp", "hots": "a"}, "unti": 3, "silence": {"policy": "hold"}}
+    assert problems(tmp_path, devices={"inv-1": device, "Inv 2": DEVICE}) == {
+        "/devices/inv-1/endpoint/hots": "unknown; did you mean 'host'?",
+        "/devices/inv-1/unti": "unknown; did you mean 'unit'?",
+        "/devices/inv-1/silence/max_age_s": "is missing",
+        "/devices/Inv 2": "must match pattern '^[a-z][a-z0-9]*([-_.][a-z0-9]+)*$', not 'Inv 2'",
+    }
+
+
+def test_two_names_for_one_device_are_refused(tmp_path: Path) -> None:
+    found = problems(tmp_path, devices={"inv-1": DEVICE, "inv-2": DEVICE})
+    assert found == {"/devices/inv-2/unit": "192.0.2.7:502 unit 1 is device 'inv-1' already"}
+
+
+def test_an_input_that_stops_everything_is_one_of_the_bench(tmp_path: Path) -> None:
+    watched = {"device": "inv-11", "point": "701.Alrm", "stop_when": "above", "value": 0}
+    found = problems(tmp_path, emergency_stop={"inputs": [watched]})
+    assert found == {"/emergency_stop/inputs/0/device": "no device 'inv-11'; did you mean 'inv-1'?"}
+
+
+def test_a_device_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"bench 'lab' \(lab.json\) has no device 'inv-7'; did you mean 'inv-1'\?"):
+        bench(tmp_path).device("inv-7")
+
+
+def test_a_pattern_gives_its_devices_in_the_order_in_which_people_count(tmp_path: Path) -> None:
+    devices = {f"inv-{i}": {**DEVICE, "unit": i} for i in (10, 2, 1)} | {"bat-3": {**DEVICE, "unit": 3}}
+    assert bench(tmp_path, devices=devices).select("inv-*") == ("inv-1", "inv-2", "inv-10")
+
+
+def test_certificates_lie_beside_the_bench_file(tmp_path: Path) -> None:
+    endpoint = {"transport": "tls", "certificate": "keys/us.pem", "key": "/etc/us.key", "authority": "ca.pem"}
+    found: Any = bench(tmp_path, devices={"inv-1": {"endpoint": endpoint}}).address("inv-1").endpoint
+    assert found.certificate == tmp_path / "keys/us.pem"
+    assert found.key == Path("/etc/us.key")
+
+
+def test_only_devices_of_the_bench_are_armed_and_each_by_its_name(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    assert arming_problems(made, ["inv-1"]) == []
+    assert arming_problems(made, ["inv-*", "inv-2"]) == [
+        "--arm inv-*: patterns arm nothing; name each",
+        "--arm inv-2: bench 'lab' has no such device; did you mean 'inv-1'?",
+    ]
+
+
+def test_another_device_than_expected_is_told_by_what_differs() -> None:
+    wanted, found = Identity(manufacturer="A", serial="17"), Identity(manufacturer="A", model="x", serial="18")
+    assert wanted.differences(found) == ["serial is '18', not '17'"]
+
+
+def test_the_schema_takes_what_the_reader_takes(tmp_path: Path) -> None:
+    whole = {
+        "$schema": "bench.schema.json",
+        "name": "lab",
+        "devices": {
+            "inv-1": {
+                **DEVICE,
+                "silence": {"policy": "hold", "max_age_s": 2},
+                "safety": {"lease": {"kind": "none", "because": "the breaker opens by itself"}},
+            }
+        },
+    }
+    jsonschema.Draft202012Validator(bench_schema()).validate(whole)
+    assert bench(tmp_path, **whole).device("inv-1").safety.lease.kind == "none"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(bench_schema()).validate({**whole, "device": {}})
