@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hil.sunspec.errors import SunSpecValueError
 from hil.sunspec.points import FloatArray, Point, RegisterArray
@@ -32,6 +33,9 @@ class PointTable:
         self._multiplier, self._divisor = 10.0 ** cells[..., 4], 10.0 ** cells[..., 5]
         self._shift, self._unsigned_shift = cells[..., 6], cells[..., 6].astype(np.uint64)
         self._missing, self._signed, self._bitfield = (cells[..., at] > 0 for at in (7, 8, 9))
+        self._single, self._double = (cells[..., 13] == words for words in (2, 4))
+        self._float = self._single | self._double
+        self._has_floats = bool(self._float.any())
         self._low, self._high = cells[..., 10], cells[..., 11].view(np.uint64)
         self._absent = cells[..., 12].view(np.uint64)
         self._names = [[p.name if p else "" for p in row] for row in points]
@@ -60,6 +64,9 @@ class PointTable:
         raw = np.where(self._signed, (top.view(np.int64) >> self._shift).astype(np.float64), pattern)
         absent = (pattern == self._absent) | self._missing | hidden
         values: FloatArray = np.where(absent, np.nan, raw * self._multiplier / self._divisor)
+        if self._has_floats:
+            values[self._single] = _finite(pattern[self._single].astype(np.uint32).view(np.float32))
+            values[self._double] = _finite(pattern[self._double].view(np.float64))
         return values
 
     def encode(self, values: FloatArray, registers: RegisterArray) -> None:
@@ -74,32 +81,49 @@ class PointTable:
         raw = np.where(self._missing, 0.0, raw)
         unsigned = np.abs(raw).astype(np.uint64)
         pattern = np.where(absent, self._absent, np.where(raw < 0, ~unsigned + np.uint64(1), unsigned))
+        if self._has_floats:
+            self._put_floats(values, pattern)
         words = (pattern[..., None] // _WORD_WEIGHTS).astype(np.uint16)
         there = (self._index >= 0) & ~self._missing[..., None]
         registers[np.nonzero(there)[0], self._index[there]] = words[there]
 
+    def _put_floats(self, values: FloatArray, pattern: NDArray[np.uint64]) -> None:
+        for of_type, unsigned, kind in ((self._single, np.uint32, np.float32), (self._double, np.uint64, np.float64)):
+            there = of_type & ~np.isnan(values)
+            pattern[there] = values[there].astype(kind).view(unsigned)
+
     def _refuse_out_of_range(self, values: FloatArray, raw: FloatArray) -> None:
         wrong = ~self._missing & ~((raw >= self._low) & (raw <= self._high))
+        if self._has_floats:
+            largest = np.where(self._single, np.finfo(np.float32).max, np.finfo(np.float64).max)
+            wrong = np.where(self._float, np.abs(np.nan_to_num(values, posinf=np.inf)) > largest, wrong)
         if wrong.any():
             device, column = np.argwhere(wrong)[0]
             name, value = self._names[device][column], float(values[device, column])
             raise SunSpecValueError(name, f"{value!r} is out of range for device {device}")
 
 
-_CELL = 13
+def _finite(numbers: NDArray[np.floating[Any]]) -> FloatArray:
+    """Return numbers with NaN for what is none."""
+    found: FloatArray = np.where(np.isfinite(numbers), numbers, np.nan).astype(np.float64)
+    return found
+
+
+_CELL = 14
 
 
 def _cell(point: Point | None, position: int | None) -> tuple[int, ...]:
-    """Return what the table needs of a point: four word positions, exponents, shift, flags, limits."""
+    """Return what the table needs of a point: four word positions, exponents, shift, flags, limits, size of a float."""
     if point is None or position is None:
-        return (-1, -1, -1, -1, 0, 0, 0, 1, 0, 0, 0, 0, 0)
+        return (-1, -1, -1, -1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
     kind, exponent = point.kind, point.exponent or 0
-    if kind.family not in ("integer", "enum", "bitfield"):
+    if kind.family not in ("integer", "enum", "bitfield", "float"):
         raise SunSpecValueError(point.name, f"type {point.type} cannot be polled as a number")
     words = [position + i if i >= 0 else -1 for i in range(point.length - 4, point.length)]
     scale = (max(exponent, 0), max(-exponent, 0), 64 - 16 * point.length)
     flags = (point.exponent is None, kind.signed, kind.family == "bitfield")
-    return (*words, *scale, *map(int, flags), kind.low, _as_int64(kind.high), _as_int64(point.absent))
+    limits = (kind.low, _as_int64(kind.high), _as_int64(point.absent))
+    return (*words, *scale, *map(int, flags), *limits, point.length if kind.family == "float" else 0)
 
 
 def _as_int64(pattern: int) -> int:
