@@ -1,13 +1,16 @@
-"""Where the records, locks and counts of equipment are kept."""
+"""Where the records, locks and counts of equipment are kept, and how they are written."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+MACHINE = (Path("/run/lock"), Path("/var/tmp"))  # noqa: S108 - where users of one machine meet; see `lock`
+"""Where locks of the whole machine are kept: in all that the user may write, as not all users may write both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,7 @@ class StateFolder:
 
     state: Path
     locks: tuple[Path, ...]
-    """Every one of them holds a lock: of the user's, and of the machine's, where two users meet."""
+    """A device is locked in every one of them: the user's, and the machine's, where two users meet."""
 
     @classmethod
     def of_user(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -24,7 +27,8 @@ class StateFolder:
         given, xdg = environment.get("DERLOOP_STATE"), environment.get("XDG_STATE_HOME")
         home = Path(xdg) if xdg else Path.home() / ".local" / "state"
         state = Path(given).absolute() if given else home / "derloop"
-        return cls(state, (state / "locks", _machine() / "derloop"))
+        machine = [folder / "derloop" for folder in MACHINE if folder.is_dir() and os.access(folder, os.W_OK)]
+        return cls(state, (state / "locks", *machine))
 
     @property
     def records(self) -> Path:
@@ -43,6 +47,40 @@ class Run:
     bench: Path
 
 
-def _machine() -> Path:
-    lock = Path("/run/lock")
-    return lock if lock.is_dir() and os.access(lock, os.W_OK) else Path(tempfile.gettempdir())
+def write_durably(path: Path, data: bytes) -> None:
+    """Make `path` hold `data`, or leave it as it was: also when the machine loses power at any moment.
+
+    Raises OSError (disk full ...); no part of `data` is then at `path`.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        _write(written, data)
+        written.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            written.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file, so that it does not come back after a loss of power."""
+    path.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _write(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

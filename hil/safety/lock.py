@@ -1,0 +1,95 @@
+"""One run at a time commands a device."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from derloop.errors import Interlocked
+from hil.safety.folder import Run
+
+SHARED = 0o666
+"""Users of one machine meet at its lock files."""
+STICKY = 0o1777
+
+
+class DeviceLock:
+    """A device's places, locked by this process; the kernel frees them when it ends, however it ends.
+
+    The files stay: one that is removed while another process opens it would be locked twice.
+    """
+
+    def __init__(self, device: str, places: Sequence[str], folders: Sequence[Path]) -> None:
+        self._device = device
+        self._paths = [folder / f"{place}.lock" for folder in folders for place in sorted(places)]
+        self._held: list[int] = []
+
+    def acquire(self, run: Run) -> None:
+        """Lock all places; raise Interlocked, holding none, if another run holds one or no lock can be made."""
+        holder = {"pid": os.getpid(), "run": str(run.folder), "since": datetime.now().astimezone().isoformat()}
+        try:
+            for path in self._paths:
+                self._held.append(_opened(path))
+                fcntl.flock(self._held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _sign(self._held[-1], holder)
+        except BlockingIOError:
+            who = _holder(self._held[-1])
+            self.release()
+            raise Interlocked(self._device, f"is held by {who}; two runs cannot command one device") from None
+        except OSError as failure:
+            self.release()
+            raise Interlocked(self._device, f"cannot be locked: {failure}; nothing was written") from failure
+
+    def release(self) -> None:
+        """Unlock whatever is locked; once or more often."""
+        while self._held:
+            os.close(self._held.pop())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _opened(path: Path) -> int:
+    """Return a descriptor of the lock file. Another user's is opened as it is: Linux lets nobody create over it."""
+    _make_folder(path.parent)
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        pass
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, SHARED)
+    except FileExistsError:  # made meanwhile by another run
+        return os.open(path, flags)
+    os.fchmod(descriptor, SHARED)
+    return descriptor
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.parent.stat().st_mode & 0o1000:
+        folder.chmod(STICKY)
+
+
+def _sign(descriptor: int, holder: dict[str, object]) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+
+
+def _holder(descriptor: int) -> str:
+    """Return who has signed a lock file, for a message: what stands there is another user's to write."""
+    try:
+        said = json.loads(os.pread(descriptor, 4096, 0))
+        return f"process {int(said['pid'])} (run {str(said['run'])!r}, since {str(said['since'])!r})"
+    except (ValueError, TypeError, KeyError):
+        return "another process"

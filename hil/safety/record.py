@@ -1,0 +1,134 @@
+"""What a device held before its first write, on disk until it is restored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from derloop.errors import DerloopError
+from derloop.kind import Settings
+from hil.inverter.device import SunSpecDevice
+from hil.safety.folder import remove_durably, write_durably
+
+IDENTITY = ("1.Mn", "1.Md", "1.SN")
+
+
+class RecordError(DerloopError):
+    """A record that cannot be read: torn, changed, or of another version. It is left where it is."""
+
+
+class Identity(Settings):
+    """Which device it is, as it says itself; empty where it does not."""
+
+    manufacturer: str
+    model: str
+    serial: str
+
+    def __str__(self) -> str:
+        return f"{self.manufacturer or '?'} {self.model or '?'} serial {self.serial or '?'}"
+
+
+class Held(Settings):
+    """What one point held."""
+
+    type: str
+    exponent: int | None
+    registers: tuple[int, ...]
+    value: float | str | None
+    """The same, for people."""
+
+
+class Record(Settings):
+    """The state of one device before a run commanded it, and which run that was."""
+
+    derloop_record: Literal[1] = 1
+    device: str
+    place: str
+    address: str
+    identity: Identity
+    bench: Path
+    run: Path
+    pid: int
+    began: float
+    """When the process began, seconds since the epoch: a pid may be given again."""
+    taken: datetime
+    points: Mapping[str, Held]
+    stopped: str = Field(default="", description="Why the device was put into its safe state; empty: it was not.")
+
+    def __str__(self) -> str:
+        return f"device {self.device!r} ({self.address}), taken {self.taken:%Y-%m-%d %H:%M:%S} by run {self.run}"
+
+
+def identity_of(device: SunSpecDevice) -> Identity:
+    """Return what a discovered device says of itself."""
+    said = [device.map.value(name, device.image) if name in device.map else None for name in IDENTITY]
+    return Identity(**dict(zip(("manufacturer", "model", "serial"), (str(each or "") for each in said), strict=True)))
+
+
+def process_began(pid: int | None = None) -> float:
+    """Return when a process began (ours, if none is named), in seconds since the epoch."""
+    import psutil
+
+    return float(psutil.Process(pid or os.getpid()).create_time())
+
+
+def encoded(record: Record) -> bytes:
+    """Return a record as it is written: with a checksum, so that nothing torn or changed passes for a state."""
+    body = record.model_dump_json()
+    return json.dumps({"sha256": _checksum(body), "record": body}).encode()
+
+
+def decoded(data: bytes, source: str) -> Record:
+    """Return the record in a file's bytes; raise RecordError if they are not what was written."""
+    try:
+        envelope = json.loads(data)
+        body, checksum = envelope["record"], envelope["sha256"]
+        if checksum != _checksum(body):
+            raise RecordError(f"{source}: the checksum does not fit: torn or changed")
+        return Record.model_validate_json(body)
+    except (ValueError, TypeError, KeyError, AttributeError) as failure:
+        what = "not a record of this version" if isinstance(failure, ValidationError) else "torn, or no record"
+        raise RecordError(f"{source}: {what}") from failure
+
+
+def _checksum(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+class Records:
+    """The records of a folder: one file for each device that is commanded, or was left without being restored."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, record: Record) -> None:
+        """Write a record durably; raise OSError where that fails."""
+        write_durably(self.path(record.place), encoded(record))
+
+    def remove(self, record: Record) -> None:
+        """Close a record: its device is restored."""
+        remove_durably(self.path(record.place))
+
+    def path(self, place: str) -> Path:
+        """Return where the record of the device at a place is, or would be."""
+        return self._folder / f"{place}.json"
+
+    def read(self) -> tuple[list[Record], list[RecordError]]:
+        """Return every record, and what is wrong with each that cannot be read."""
+        found: list[Record] = []
+        bad: list[RecordError] = []
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                found.append(decoded(path.read_bytes(), str(path)))
+            except RecordError as error:
+                bad.append(error)
+            except OSError as failure:
+                bad.append(RecordError(f"{path}: {failure.strerror}"))
+        return found, bad
