@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from derloop.errors import Problem, ScenarioError, did_you_mean
+from derloop.errors import DerloopError, Problem, ScenarioError, did_you_mean
 from derloop.kind import Settings
 from derloop.validation import read_model
 from hil.modbus.endpoint import Address, Endpoint, Timing, Unit
@@ -107,9 +107,9 @@ class Bench:
         return tuple(self.file.devices)
 
     def device(self, name: str) -> DeviceEntry:
-        """Return one device. Raises ValueError with what there is instead."""
+        """Return one device. Raises DerloopError with what there is instead."""
         if name not in self.file.devices:
-            raise ValueError(f"bench {self.file.name!r} ({self.path.name}) has no device {name!r}{self.hint(name)}")
+            raise DerloopError(f"bench {self.file.name!r} ({self.path.name}) has no device {name!r}{self.hint(name)}")
         return self.file.devices[name]
 
     def hint(self, name: str) -> str:
@@ -119,6 +119,13 @@ class Bench:
     def select(self, pattern: str) -> tuple[str, ...]:
         """Return the names that match a pattern ("inv-*"), sorted as people count: inv-2 before inv-10."""
         return tuple(sorted((n for n in self.names if fnmatchcase(n, pattern)), key=counted))
+
+    def chosen(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Return the devices that names or patterns mean. Raises DerloopError for one that means none."""
+        found = {each: self.select(each) for each in wanted}
+        for each in (each for each, names in found.items() if not names and each != "*"):
+            self.device(each)
+        return tuple(dict.fromkeys(name for names in found.values() for name in names))
 
     def address(self, name: str) -> Address:
         """Return where a device is."""

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from derloop.errors import ScenarioError
+from derloop.errors import DerloopError, ScenarioError
 from hil.bench.file import Bench, Identity, arming_problems, bench_schema, read_bench
 
 DEVICE = {"endpoint": {"transport": "tcp", "host": "192.0.2.7"}}
@@ -49,7 +49,7 @@ def test_an_input_that_stops_everything_is_one_of_the_bench(tmp_path: Path) -> N
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"bench 'lab' \(lab.json\) has no device 'inv-7'; did you mean 'inv-1'\?"):
+    with pytest.raises(DerloopError, match=r"bench 'lab' \(lab.json\) has no device 'inv-7'; did you mean 'inv-1'\?"):
         bench(tmp_path).device("inv-7")
 
 
