@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from outside import derloop, install
 
 PACKAGE = """
 from typing import Any
@@ -61,24 +58,6 @@ SUMMARY = "A device is on for a share of the time."
 DUTY = CheckKind("duty", SUMMARY, DutySettings, judge, lambda settings: ((("signal",), settings.signal),))
 """
 ENTRY_POINTS = {"derloop.kinds": {"heater": "heaters:HEATER"}, "derloop.checks": {"duty": "heaters:DUTY"}}
-EXECUTABLE = [sys.executable, "-m", "derloop.cli"]
-
-
-def install(target: Path, name: str, points: Mapping[str, Mapping[str, str]], source: str) -> Path:
-    """Put a package into a folder of its own, as `pip install --target` does."""
-    (target / f"{name}-1.0.dist-info").mkdir(parents=True)
-    (target / f"{name}.py").write_text(source)
-    (target / f"{name}-1.0.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    lines = [f"[{group}]\n" + "".join(f"{n} = {at}\n" for n, at in named.items()) for group, named in points.items()]
-    (target / f"{name}-1.0.dist-info" / "entry_points.txt").write_text("\n".join(lines))
-    return target
-
-
-def derloop(folder: Path, *words: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(path or ""), "COLUMNS": "80"}
-    return subprocess.run(
-        [*EXECUTABLE, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=100
-    )
 
 
 @pytest.fixture(scope="module")
