@@ -1,23 +1,17 @@
-"""The devices of a bank on the wire."""
+"""The devices of a bank on the wire: a Modbus TCP server for each."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from pymodbus.constants import ExcCodes
-from pymodbus.server import ModbusTcpServer
-from pymodbus.simulator import DataType, SimData, SimDevice
-
-from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.settings import Settings
 from hil.inverter.measurements import Measurements
 from hil.modbus.endpoint import Address, Tcp
-from hil.modbus.link import quiet_pymodbus
 from hil.modbus.thread import LoopThread
+from hil.serving.responder import BankResponder, Units
+from hil.serving.server import Line, Server
 
 
 class EmulatorServer:
@@ -36,33 +30,24 @@ class EmulatorServer:
         unit: int = 1,
         thread: LoopThread | None = None,
     ) -> None:
-        quiet_pymodbus()
-        self.bank, self._given_thread = bank, thread
-        self._host, self._unit = host, unit
-        self._servers: list[ModbusTcpServer] = []
-        self._addresses: tuple[Address, ...] = ()
-        self._thread: LoopThread | None = None
+        self.bank, self._unit = bank, unit
+        here = Tcp(host=host, port=0)
+        self._server = Server(
+            [Line(here, Units({unit: BankResponder(bank, device)})) for device in range(len(bank))], thread
+        )
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where each device listens, once started."""
-        return self._addresses
+        return tuple(Address(endpoint, self._unit) for endpoint in self._server.endpoints)
 
     def start(self) -> None:
         """Listen; nothing is left open if that fails."""
-        self._thread = self._given_thread or LoopThread("emulator")
-        try:
-            self._addresses = self._thread.run(self._listen())
-        except BaseException:
-            self.stop()
-            raise
+        self._server.start()
 
     def stop(self) -> None:
         """Close every connection and port and join the thread; once or more often."""
-        if self._thread is not None and not self._thread.closed:
-            self._thread.run(self._shut_down())
-            if self._given_thread is None:
-                self._thread.close()
+        self._server.stop()
 
     def set_measurements(self, measured: Measurements) -> None:
         """See `RegisterBank.set_measurements`."""
@@ -84,71 +69,3 @@ class EmulatorServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-    async def _listen(self) -> tuple[Address, ...]:
-        return tuple([await self._listen_for(device) for device in range(len(self.bank))])
-
-    async def _listen_for(self, device: int) -> Address:
-        registers = SimData(
-            self.bank.maps[device].base,
-            values=[int(word) for word in self.bank.image(device)],
-            datatype=DataType.REGISTERS,
-        )
-        served = SimDevice(self._unit, [registers], action=_action(self.bank, device))
-        server = ModbusTcpServer(served, address=(self._host, 0))
-        self._servers.append(server)
-        await server.serve_forever(background=True)
-        listener: Any = server.transport
-        port = listener.sockets[0].getsockname()[1]
-        return Address(Tcp(host=self._host, port=port), self._unit)
-
-    async def _shut_down(self) -> None:
-        """Accept no more, let connections finish that are just being accepted, then close all.
-
-        Closed in the midst of accepting one, asyncio's server (Python 3.11) would lose that socket.
-        """
-        served, self._servers = self._servers, []
-        loop = asyncio.get_running_loop()
-        for listener in (server.transport for server in served):
-            for listening in getattr(listener, "sockets", ()):
-                loop.remove_reader(listening.fileno())
-        await _some_turns()
-        for server in served:
-            await server.shutdown()  # type: ignore[no-untyped-call]
-        await _some_turns()
-
-
-async def _some_turns() -> None:
-    """Let the loop do what is scheduled, and what that schedules."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-_Action = Callable[
-    [int, int, int, int, list[int], list[int] | list[bool] | None], Coroutine[None, None, ExcCodes | None]
-]
-
-
-def _action(bank: RegisterBank, device: int) -> _Action:
-    """Return what pymodbus calls for each request of a device; the bank decides and holds the registers."""
-
-    async def action(
-        function: int,
-        start: int,
-        address: int,
-        count: int,
-        registers: list[int],
-        new: list[int] | list[bool] | None,
-    ) -> ExcCodes | None:
-        if function not in (3, 6, 16):
-            return ExcCodes.ILLEGAL_FUNCTION
-        if new is not None:
-            refusal = bank.write(device, address, [int(word) for word in new])
-            return None if refusal is None else ExcCodes(refusal.value)
-        answer = bank.read(device, address, count)
-        if isinstance(answer, Refusal):
-            return ExcCodes(answer.value)
-        registers[address - start : address - start + count] = answer
-        return None
-
-    return action

@@ -20,6 +20,7 @@ from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings, scale_for
 from hil.emulator.server import EmulatorServer
 from hil.inverter.measurements import Measurements
+from hil.serving.listener import CannotListen
 from hil.sunspec.codec import encode
 from hil.sunspec.errors import SunSpecValueError
 
@@ -278,7 +279,7 @@ def test_stopping_twice_or_before_starting_is_harmless(bank: RegisterBank) -> No
 
 def test_a_server_that_cannot_listen_leaves_nothing_open(bank: RegisterBank) -> None:
     server = EmulatorServer(bank, host="192.0.2.1")
-    with pytest.raises(RuntimeError, match="listen"):
+    with pytest.raises(CannotListen, match=r"cannot listen at 192\.0\.2\.1:0: Cannot assign requested address"):
         server.start()
 
 

@@ -233,9 +233,9 @@ def test_a_device_without_a_function_rejects_commands_for_it() -> None:
             group.command(_limit(0.5), now_s=0.0)
 
 
-def test_a_device_without_a_map_is_rejected_at_the_start(emulator: EmulatorServer) -> None:
+def test_a_unit_that_is_not_there_is_unreachable_at_the_start(emulator: EmulatorServer) -> None:
     address = emulator.addresses[0]
-    with pytest.raises(Rejected, match="no SunSpec map"):
+    with pytest.raises(Unreachable, match="unit 7"):
         DeviceGroup({"x": Address(address.endpoint, unit=7)}, deadline_s=20.0).start()
 
 

@@ -203,7 +203,7 @@ def test_exceptions_are_errors_of_the_device(code: int, error: type, peer: Peer,
 
 def test_another_unit_does_not_answer(emulator: EmulatorServer, connect: Connect) -> None:
     address = emulator.addresses[0]
-    with pytest.raises(Rejected, match="unit 9"):
+    with pytest.raises(Unreachable, match=r"unit 9: .*gateway no"):
         connect(Address(address.endpoint, unit=9)).read(40000, 2)
 
 

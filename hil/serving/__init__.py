@@ -1,0 +1,1 @@
+"""The emulator's wire: what answers (`responder`), what carries it (`server`), and what goes wrong (`quirks`)."""
