@@ -86,7 +86,7 @@ class SunSpecDevice:
             except SunSpecMapError as none:
                 raise Rejected(self.name, f"{self.link.address}: {none}") from none
             try:
-                resume = partial(step.send, await self.link.read(*request))
+                resume = partial(step.send, await self.link.read(request.address, request.registers))
             except Rejected as refusal:
                 resume = partial(step.throw, refusal)
         self._connects = self.link.traffic.connects
@@ -177,7 +177,7 @@ class SunSpecDevice:
     async def read(self, names: Sequence[str]) -> dict[str, Value]:
         """Return what the device holds now at these points: "711.Ctl.0.DbOf" ...; None where not implemented."""
         for request in ReadPlan(self._map, names).requests:
-            await self._read_into_image(*request)
+            await self._read_into_image(request.address, request.registers)
         return {name: self._map.value(name, self._image) for name in names}
 
     async def write(self, values: Mapping[str, float | str]) -> None:
@@ -274,7 +274,7 @@ class SunSpecDevice:
     async def _settle(self, wanted: Mapping[str, Encoded]) -> None:
         """Read back what was written; `Rejected` unless the device holds it."""
         for request in ReadPlan(self._map, list(wanted)).requests:
-            await self._read_into_image(*request)
+            await self._read_into_image(request.address, request.registers)
         for name, each in self._changed(wanted).items():
             holds = self._map.value(name, self._image)
             raise Rejected(self.name, f"{name} was written {each.value!r} and reads {holds!r}")
@@ -298,5 +298,5 @@ class SunSpecDevice:
 
     async def poll(self, plan: ReadPlan) -> RegisterArray:
         """Return the registers of a plan's requests, one after the other."""
-        parts = [await self.link.read(*request) for request in plan.requests]
+        parts = [await self.link.read(request.address, request.registers) for request in plan.requests]
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint16)

@@ -7,12 +7,13 @@ import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from string import hexdigits
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from derloop.errors import did_you_mean
 from hil.sunspec.errors import SunSpecValueError
-from hil.sunspec.points import Point, RegisterArray, Value
+from hil.sunspec.points import NO_PATTERN, SUNSPEC_MANNER, Point, RegisterArray, Value
 
+_Number = TypeVar("_Number", float, Fraction)
 _FLOAT_FORMAT = {2: ">f", 4: ">d"}
 
 
@@ -26,13 +27,14 @@ class Encoded(NamedTuple):
 
 def decode(point: Point, registers: Sequence[int] | RegisterArray) -> Value:
     """Return the physical value in a point's registers; None if the device does not implement it."""
-    data = struct.pack(f">{point.length}H", *(int(word) for word in registers))
+    words = [int(word) for word in registers]
+    data = struct.pack(f">{point.length}H", *(words if point.manner is SUNSPEC_MANNER else _arranged(point, words)))
     family = point.kind.family
     if family == "string":
         return data.split(b"\0", 1)[0].decode("utf-8", "replace").rstrip() or None
     if family == "float":
         number = float(struct.unpack(_FLOAT_FORMAT[point.length], data)[0])
-        return number if math.isfinite(number) else None
+        return _stretched(point, number) if math.isfinite(number) else None
     if family == "pad":
         return None
     if family == "opaque":
@@ -42,11 +44,26 @@ def decode(point: Point, registers: Sequence[int] | RegisterArray) -> Value:
 
 def _decode_integer(point: Point, pattern: int) -> float | None:
     kind, bits = point.kind, 16 * point.length
-    hidden = kind.family == "bitfield" and pattern >> bits - 1
+    hidden = kind.family == "bitfield" and pattern > kind.high
     if pattern == point.absent or hidden or point.exponent is None:
         return None
     raw = pattern - (1 << bits) if kind.signed and pattern >> bits - 1 else pattern
-    return int(raw * 10**point.exponent) if point.exponent >= 0 else raw / 10**-point.exponent
+    return _stretched(point, int(raw * 10**point.exponent) if point.exponent >= 0 else raw / 10**-point.exponent)
+
+
+def _stretched(point: Point, value: float) -> float:
+    """Return what a number means with the point's factor and offset."""
+    factor, offset = point.manner.factor, point.manner.offset
+    if factor == 1 and offset == 0:
+        return value
+    return float(Fraction(value) * factor + offset)
+
+
+def _arranged(point: Point, words: Sequence[int]) -> list[int]:
+    """Return registers in SunSpec's order of words and bytes from the point's own, or the other way round."""
+    swapped = (word >> 8 | (word & 0xFF) << 8 for word in words) if point.manner.low_byte_first else words
+    arranged = list(swapped)
+    return arranged[::-1] if point.manner.low_word_first else arranged
 
 
 _ADDRESS_BYTES = {"eui48": (2, 6, 1), "ipv6addr": (0, 16, 4)}
@@ -70,6 +87,7 @@ def encode(point: Point, value: float | str | None, *, exact: bool = False) -> E
     """
     registers = _words(point, _pattern(point, value))
     written = decode(point, registers)
+    _refuse_beyond_limits(point, written)
     rounded = isinstance(value, int | float) and written != value
     if rounded and exact:
         raise SunSpecValueError(point.name, f"{value!r} is between steps, {written!r} is the nearest")
@@ -77,12 +95,21 @@ def encode(point: Point, value: float | str | None, *, exact: bool = False) -> E
 
 
 def _words(point: Point, pattern: int) -> tuple[int, ...]:
-    return struct.unpack(f">{point.length}H", pattern.to_bytes(2 * point.length, "big"))
+    words: tuple[int, ...] = struct.unpack(f">{point.length}H", pattern.to_bytes(2 * point.length, "big"))
+    return words if point.manner is SUNSPEC_MANNER else tuple(_arranged(point, words))
+
+
+def _refuse_beyond_limits(point: Point, written: Value) -> None:
+    low, high = point.manner.low, point.manner.high
+    if isinstance(written, int | float) and not low <= written <= high:
+        raise SunSpecValueError(point.name, f"{written!r} is out of range ({low:g} to {high:g} {point.unit})")
 
 
 def _pattern(point: Point, value: float | str | None) -> int:
     """Return the unsigned pattern for a value, refusing what does not fit."""
     family = point.kind.family
+    if value is None and point.absent == NO_PATTERN:
+        raise SunSpecValueError(point.name, "no value says that it is not implemented")
     if value is None or family == "pad":
         return point.absent
     if family == "string":
@@ -123,7 +150,7 @@ def _address_pattern(point: Point, value: float | str) -> int:
 
 def _float_pattern(point: Point, value: float) -> int:
     try:
-        return int.from_bytes(struct.pack(_FLOAT_FORMAT[point.length], value), "big")
+        return int.from_bytes(struct.pack(_FLOAT_FORMAT[point.length], _relaxed(point, value)), "big")
     except OverflowError:
         raise SunSpecValueError(point.name, f"{value!r} is out of range for {point.type}") from None
 
@@ -132,13 +159,21 @@ def _integer_pattern(point: Point, value: float) -> int:
     kind, exponent = point.kind, point.exponent
     if exponent is None:
         raise SunSpecValueError(point.name, f"the device does not implement its scale factor {point.scale!r}")
-    raw = round(Fraction(value) / Fraction(10) ** exponent)
+    raw = round(_relaxed(point, Fraction(value)) / Fraction(10) ** exponent)
     if kind.family == "enum" and point.symbols and (raw != value or raw not in point.symbols.values()):
         raise SunSpecValueError(point.name, f"{value!r} is none of {_choices(point)}")
     if not kind.low <= raw <= kind.high:
-        low, high = kind.low * 10.0**exponent, kind.high * 10.0**exponent
+        low, high = (_stretched(point, bound * 10.0**exponent) for bound in (kind.low, kind.high))
         raise SunSpecValueError(point.name, f"{value!r} is out of range ({low:g} to {high:g} {point.unit})")
     return raw % (1 << 16 * point.length)
+
+
+def _relaxed(point: Point, value: _Number) -> _Number:
+    """Return the number that `_stretched` makes `value` of."""
+    factor, offset = point.manner.factor, point.manner.offset
+    if factor == 1 and offset == 0:
+        return value
+    return type(value)((Fraction(value) - offset) / factor)
 
 
 def _choices(point: Point) -> str:

@@ -53,7 +53,7 @@ def discover(read: Callable[[int, int], RegisterArray]) -> tuple[RegisterMap, Re
             map_and_image: tuple[RegisterMap, RegisterArray] = found.value
             return map_and_image
         try:
-            resume = partial(step.send, read(*request))
+            resume = partial(step.send, read(request.address, request.registers))
         except Rejected as refusal:
             resume = partial(step.throw, refusal)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from fractions import Fraction
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,12 +68,53 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+NO_PATTERN = -1
+"""`Point.absent` where no pattern says 'not implemented'."""
+
+
+def _plain(bits: int, family: str, signed: bool = False) -> Kind:
+    low = -(1 << bits - 1) if signed else 0
+    return Kind(family, bits // 16, low, low + (1 << bits) - 1, NO_PATTERN)
+
+
+PLAIN_KINDS: Mapping[str, Kind] = {
+    **{f"plain-int{bits}": _plain(bits, "integer", signed=True) for bits in (16, 32, 64)},
+    **{f"plain-uint{bits}": _plain(bits, "integer") for bits in (16, 32, 64)},
+    **{f"plain-enum{bits}": _plain(bits, "enum") for bits in (16, 32)},
+    **{f"plain-bitfield{bits}": _plain(bits, "bitfield") for bits in (16, 32, 64)},
+}
+"""The types of devices that are not SunSpec: no pattern is set apart, so their ranges are whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """In what a point of a device that is not SunSpec may differ; as it stands here is how SunSpec has it."""
+
+    function: Literal[3, 4] = 3
+    """The Modbus function that reads it: holding registers, or input registers."""
+    readable: bool = True
+    writes_one: bool = False
+    """Is written with function 6; with 16 otherwise."""
+    low_word_first: bool = False
+    low_byte_first: bool = False
+    factor: Fraction = Fraction(1)
+    """What one step is in the point's unit, beside the power of ten of `Point.exponent`."""
+    offset: Fraction = Fraction(0)
+    """The value of a register that holds 0."""
+    low: float = -math.inf
+    """Least value that may be written."""
+    high: float = math.inf
+
+
+SUNSPEC_MANNER = Manner()
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One value of a device: where it is and how it is read."""
 
     name: str
-    """Model and path: "705.Crv.1.Pt.0.V"."""
+    """Model and path: "705.Crv.1.Pt.0.V"; of a device that is not SunSpec, as its register map names it."""
     address: int
     length: int
     """Registers."""
@@ -86,12 +128,13 @@ class Point:
     symbols: Mapping[str, int]
     """Names of an enumeration's values, or of a bit field's bit positions."""
     absent: int
-    """The unsigned pattern that says 'not implemented'."""
+    """The unsigned pattern that says 'not implemented'; `NO_PATTERN` if none does."""
+    manner: Manner = SUNSPEC_MANNER
 
     @property
     def kind(self) -> Kind:
         """How the type fills its registers."""
-        return KINDS[self.type]
+        return KINDS.get(self.type) or PLAIN_KINDS[self.type]
 
     @property
     def end(self) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Literal, NamedTuple
 
 from derloop.errors import did_you_mean
 from hil.sunspec.codec import decode
@@ -17,12 +20,33 @@ END_MODEL = 0xFFFF
 ADDRESSES = 0x10000
 
 
-class RegisterMap:
-    """The points of one device, by name, with their addresses and scale factors fixed."""
+class Run(NamedTuple):
+    """Registers that follow each other, and may be read together in any part."""
 
-    def __init__(self, base: int, blocks: Sequence[ModelBlock], points: Iterable[Point]) -> None:
+    function: Literal[3, 4]
+    """That reads them: holding registers, or input registers, which have addresses of their own."""
+    start: int
+    end: int
+    """The first address after them."""
+
+
+class RegisterMap:
+    """The points of one device, by name, with their addresses and scale factors fixed.
+
+    Its *image* holds the registers of all its runs, one run after the other: for a SunSpec device those from `base` to
+    the end marker.
+    """
+
+    def __init__(
+        self, base: int, blocks: Sequence[ModelBlock], points: Iterable[Point], runs: Sequence[Run] = ()
+    ) -> None:
+        """`runs`, in the order of functions and addresses, is given for devices that are not SunSpec."""
         self.base, self.blocks = base, tuple(blocks)
         self.points: Mapping[str, Point] = {point.name: point for point in points}
+        self.runs = tuple(runs) or (Run(3, base, self.end),)
+        self._starts = [(run.function, run.start) for run in self.runs]
+        lengths = [run.end - run.start for run in self.runs]
+        self._before = [0, *accumulate(lengths)]
 
     @property
     def end(self) -> int:
@@ -45,10 +69,36 @@ class RegisterMap:
         present = ", ".join(str(block.model_id) for block in self.blocks)
         raise SunSpecMapError(f"the device has no SunSpec model {model_id}; it has {present or 'none'}")
 
-    def value(self, name: str, image: RegisterArray) -> Value:
-        """Return a point's value in an image of the whole map (registers from `base`)."""
+    @property
+    def size(self) -> int:
+        """How many registers the image has."""
+        return self._before[-1]
+
+    def run_of(self, function: int, address: int) -> int:
+        """Return which of the runs holds a register. Raises SunSpecMapError if none does."""
+        at = bisect_right(self._starts, (function, address)) - 1
+        if at < 0 or self.runs[at].function != function or address >= self.runs[at].end:
+            raise SunSpecMapError(f"the device's map has no register {address} (function {function})")
+        return at
+
+    def index(self, function: int, address: int) -> int:
+        """Return where a register is in the image."""
+        run = self.run_of(function, address)
+        return self._before[run] + address - self.runs[run].start
+
+    def position(self, point: Point) -> int:
+        """Return where a point begins in the image."""
+        return self.index(point.manner.function, point.address)
+
+    def registers(self, name: str, image: RegisterArray) -> tuple[int, ...]:
+        """Return a point's registers in an image of the whole map."""
         point = self[name]
-        return decode(point, image[point.address - self.base : point.end - self.base])
+        at = self.position(point)
+        return tuple(image[at : at + point.length].tolist())
+
+    def value(self, name: str, image: RegisterArray) -> Value:
+        """Return a point's value in an image of the whole map."""
+        return decode(self[name], self.registers(name, image))
 
     def group_size(self, key: str, group: str) -> int:
         """Return how often a repeated group occurs: `group_size("705", "Crv")` is the number of curves."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.sunspec.errors import SunSpecValueError
-from hil.sunspec.points import FloatArray, Point, RegisterArray
+from hil.sunspec.points import NO_PATTERN, FloatArray, Point, RegisterArray
 from hil.sunspec.reads import ReadPlan
 from hil.sunspec.register_map import RegisterMap
 
@@ -38,6 +38,10 @@ class PointTable:
         self._has_floats = bool(self._float.any())
         self._low, self._high = cells[..., 10], cells[..., 11].view(np.uint64)
         self._absent = cells[..., 12].view(np.uint64)
+        self._endless, self._swapped = cells[..., 14] > 0, cells[..., 15] > 0
+        self._has_swapped = bool(self._swapped.any())
+        stretches = np.array([_stretch(point) for point in _chain(points)]).reshape(*shape, 2)
+        self._factor, self._offset = stretches[..., 0], stretches[..., 1]
         self._names = [[p.name if p else "" for p in row] for row in points]
 
     @classmethod
@@ -45,8 +49,7 @@ class PointTable:
         """Return the table for images of whole maps (rows of registers from each map's base)."""
         points = [[device.points.get(name) for name in names] for device in maps]
         positions = [
-            [None if p is None else p.address - device.base for p in row]
-            for device, row in zip(maps, points, strict=True)
+            [None if p is None else device.position(p) for p in row] for device, row in zip(maps, points, strict=True)
         ]
         return cls(points, positions)
 
@@ -58,16 +61,17 @@ class PointTable:
     def decode(self, registers: RegisterArray) -> FloatArray:
         """Return physical values (n, p) from registers (n, r); NaN where not implemented or not there."""
         words = np.take_along_axis(registers, self._words, axis=1).reshape(self._index.shape)
-        pattern = np.where(self._index < 0, 0, words).astype(np.uint64) @ _WORD_WEIGHTS
+        pattern = np.where(self._index < 0, 0, self._bytes_in_order(words)).astype(np.uint64) @ _WORD_WEIGHTS
         top = pattern << self._unsigned_shift
-        hidden = self._bitfield & (top >> np.uint64(63) > 0)
+        hidden = self._bitfield & (pattern > self._high)
         raw = np.where(self._signed, (top.view(np.int64) >> self._shift).astype(np.float64), pattern)
-        absent = (pattern == self._absent) | self._missing | hidden
+        absent = (pattern == self._absent) & ~self._endless | self._missing | hidden
         values: FloatArray = np.where(absent, np.nan, raw * self._multiplier / self._divisor)
         if self._has_floats:
             values[self._single] = _finite(pattern[self._single].astype(np.uint32).view(np.float32))
             values[self._double] = _finite(pattern[self._double].view(np.float64))
-        return values
+        stretched: FloatArray = values * self._factor + self._offset
+        return stretched
 
     def encode(self, values: FloatArray, registers: RegisterArray) -> None:
         """Write physical values (n, p) into registers (n, r), rounded to the scale factors' steps.
@@ -76,14 +80,15 @@ class PointTable:
         SunSpecValueError, and writes nothing, if a value is out of range.
         """
         absent = np.isnan(values)
-        raw = np.rint(np.where(absent, 0.0, values) * self._divisor / self._multiplier)
+        relaxed = (values - self._offset) / self._factor
+        raw = np.rint(np.where(absent, 0.0, relaxed) * self._divisor / self._multiplier)
         self._refuse_out_of_range(values, raw)
         raw = np.where(self._missing, 0.0, raw)
         unsigned = np.abs(raw).astype(np.uint64)
         pattern = np.where(absent, self._absent, np.where(raw < 0, ~unsigned + np.uint64(1), unsigned))
         if self._has_floats:
-            self._put_floats(values, pattern)
-        words = (pattern[..., None] // _WORD_WEIGHTS).astype(np.uint16)
+            self._put_floats(relaxed, pattern)
+        words = self._bytes_in_order((pattern[..., None] // _WORD_WEIGHTS).astype(np.uint16))
         there = (self._index >= 0) & ~self._missing[..., None]
         registers[np.nonzero(there)[0], self._index[there]] = words[there]
 
@@ -92,11 +97,15 @@ class PointTable:
             there = of_type & ~np.isnan(values)
             pattern[there] = values[there].astype(kind).view(unsigned)
 
+    def _bytes_in_order(self, words: RegisterArray) -> RegisterArray:
+        return np.where(self._swapped[..., None], words.byteswap(), words) if self._has_swapped else words
+
     def _refuse_out_of_range(self, values: FloatArray, raw: FloatArray) -> None:
         wrong = ~self._missing & ~((raw >= self._low) & (raw <= self._high))
         if self._has_floats:
             largest = np.where(self._single, np.finfo(np.float32).max, np.finfo(np.float64).max)
             wrong = np.where(self._float, np.abs(np.nan_to_num(values, posinf=np.inf)) > largest, wrong)
+        wrong = wrong | np.isnan(values) & self._endless
         if wrong.any():
             device, column = np.argwhere(wrong)[0]
             name, value = self._names[device][column], float(values[device, column])
@@ -109,21 +118,27 @@ def _finite(numbers: NDArray[np.floating[Any]]) -> FloatArray:
     return found
 
 
-_CELL = 14
+_CELL = 16
 
 
 def _cell(point: Point | None, position: int | None) -> tuple[int, ...]:
-    """Return what the table needs of a point: four word positions, exponents, shift, flags, limits, size of a float."""
+    """Return what the table needs of a point: four word positions, exponents, shift, flags, limits, and more."""
     if point is None or position is None:
-        return (-1, -1, -1, -1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
-    kind, exponent = point.kind, point.exponent or 0
+        return (-1, -1, -1, -1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+    kind, exponent, manner = point.kind, point.exponent or 0, point.manner
     if kind.family not in ("integer", "enum", "bitfield", "float"):
         raise SunSpecValueError(point.name, f"type {point.type} cannot be polled as a number")
-    words = [position + i if i >= 0 else -1 for i in range(point.length - 4, point.length)]
+    order = range(point.length - 1, -1, -1) if manner.low_word_first else range(point.length)
+    words = [-1] * (4 - point.length) + [position + at for at in order]
     scale = (max(exponent, 0), max(-exponent, 0), 64 - 16 * point.length)
     flags = (point.exponent is None, kind.signed, kind.family == "bitfield")
-    limits = (kind.low, _as_int64(kind.high), _as_int64(point.absent))
-    return (*words, *scale, *map(int, flags), *limits, point.length if kind.family == "float" else 0)
+    limits = (kind.low, _as_int64(kind.high), _as_int64(max(point.absent, 0)))
+    floating = point.length if kind.family == "float" else 0
+    return (*words, *scale, *map(int, flags), *limits, floating, point.absent == NO_PATTERN, manner.low_byte_first)
+
+
+def _stretch(point: Point | None) -> tuple[float, float]:
+    return (1.0, 0.0) if point is None else (float(point.manner.factor), float(point.manner.offset))
 
 
 def _as_int64(pattern: int) -> int:

@@ -249,7 +249,7 @@ def test_a_plan_reads_as_seldom_as_125_registers_allow() -> None:
 def test_a_plan_decodes_what_the_device_lacks_to_nan() -> None:
     small, image = build_image({701: {"W": 5, "W_SF": 0}})
     plan = ReadPlan(small, ["701.W", "713.SoC"])
-    registers = np.concatenate([_device(image, 40000)(*request) for request in plan.requests])
+    registers = np.concatenate([_device(image, 40000)(*request[:2]) for request in plan.requests])
     values = PointTable.of_plans([plan]).decode(registers[None])
     assert values[0, 0] == 5.0
     assert math.isnan(values[0, 1])
