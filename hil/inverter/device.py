@@ -89,7 +89,7 @@ class SunSpecDevice:
                 resume = partial(step.send, await self.link.read(request.address, request.registers))
             except Rejected as refusal:
                 resume = partial(step.throw, refusal)
-        self._connects = self.link.traffic.connects
+        self._connects = self.link.opened
 
     async def command(self, order: Order, now_s: float) -> None:
         """Make the device do what is ordered; `now_s` is the time in which its reversion timers count."""
@@ -103,10 +103,10 @@ class SunSpecDevice:
 
     async def _notice_reconnection(self) -> None:
         """Read the settings again when the connection was lost: the device may have restarted."""
-        if self._connects != self.link.traffic.connects or not self.link.connected:
+        if self._connects != self.link.opened or not self.link.connected:
             await self._refresh("704")
             await self._refresh("705")
-            self._connects = self.link.traffic.connects
+            self._connects = self.link.opened
 
     async def _command_704(self, order: Order, now_s: float) -> dict[str, Encoded]:
         """Write changed settings of model 704 and return what it must hold, empty if nothing was written."""

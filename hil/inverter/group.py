@@ -16,8 +16,9 @@ from hil.inverter.commands import Commands
 from hil.inverter.device import SunSpecDevice
 from hil.inverter.measurements import MEASURED, NAMEPLATE, Measurements, Nameplates
 from hil.modbus.endpoint import Address, Timing
-from hil.modbus.link import Link, Traffic
+from hil.modbus.link import Link
 from hil.modbus.thread import LoopThread
+from hil.modbus.traffic import Traffic
 from hil.sunspec.points import RegisterArray, Value
 from hil.sunspec.reads import ReadPlan
 from hil.sunspec.table import PointTable

@@ -84,6 +84,11 @@ class Serial(Settings):
         """How long one byte takes on the wire: start, 8 data, parity and stop bits."""
         return (9 + (self.parity != "none") + self.stop_bits) / self.baud
 
+    @property
+    def silence_s(self) -> float:
+        """How long the line is silent before a frame: 3.5 characters, above 19200 baud 1.75 ms (section 2.5.1.1)."""
+        return 3.5 * self.byte_s if self.baud <= 19200 else 1.75e-3
+
     def __str__(self) -> str:
         return f"{self.path}"
 
@@ -116,7 +121,10 @@ class Timing(Settings):
         description="Least time between two requests on the connection: SMA inverters want a second.",
     )
     busy_pause_s: float = Field(
-        default=0.05, ge=0, le=60, description="How long to leave a device alone that says 'busy'."
+        default=0.05,
+        ge=0,
+        le=60,
+        description="How long to leave a device alone that says 'busy', or refuses the connection.",
     )
     settle_s: float = Field(
         default=0.0,

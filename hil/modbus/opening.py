@@ -1,0 +1,32 @@
+"""How a stream of bytes to an endpoint is opened."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hil.modbus.endpoint import Endpoint, RtuOverTcp, Serial, Tcp
+from hil.modbus.failures import NotOpened, reason
+from hil.modbus.tap import Tap
+from hil.modbus.wire import Wire
+
+
+async def open_wire(endpoint: Endpoint, tap: Tap | None) -> Wire:
+    """Open a stream; raises NotOpened with a plain reason, PluginError where a library is missing."""
+    if isinstance(endpoint, Tcp | RtuOverTcp):
+        return await _open_tcp(endpoint, tap)
+    if isinstance(endpoint, Serial):
+        from hil.modbus.serial_line import open_serial
+
+        return open_serial(endpoint, tap)
+    from hil.modbus.tls import open_tls
+
+    return await open_tls(endpoint, tap)
+
+
+async def _open_tcp(endpoint: Tcp | RtuOverTcp, tap: Tap | None) -> Wire:
+    loop = asyncio.get_running_loop()
+    try:
+        _, wire = await loop.create_connection(lambda: Wire(endpoint.framing, tap), endpoint.host, endpoint.port)
+    except OSError as failure:
+        raise NotOpened(reason(failure)) from failure
+    return wire

@@ -1,0 +1,175 @@
+"""One open stream of bytes to a device, with one request on it at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from hil.modbus.framing import MBAP, Frame, Framing, FramingError
+from hil.modbus.tap import Tap
+
+CLOSING_S = 0.5
+"""How long the other side may take to say goodbye."""
+_CLOSED_HERE = "closed here"
+
+
+class WrongAnswer(Exception):
+    """What came cannot be the answer."""
+
+
+class Lost(Exception):
+    """The stream has ended; the message says why."""
+
+
+class Wire(asyncio.Protocol):
+    """Sends a frame and waits for the one that answers it; whatever else comes is discarded and counted.
+
+    With MBAP an answer belongs to its request by the transaction's number. A serial line has none: there the unit must
+    be the one that was asked.
+    """
+
+    def __init__(self, framing: Framing, tap: Tap | None = None, explain: Callable[[str], str] = str) -> None:
+        """`explain` says more about why a stream was lost, before any answer has come on it."""
+        self._framing, self._tap, self._explain = framing, tap, explain
+        self._splitter = framing.splitter("client")
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._asked: Frame | None = None
+        self._answer: asyncio.Future[Frame] | None = None
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self.lost: str | None = None
+        """Why nothing more can be asked on this stream; None while it can."""
+        self.heard_s = self._loop.time()
+        """When the last byte came, or the stream was opened; on the loop's clock."""
+        self._discarded = 0
+        self.unasked = False
+        """Bytes have come that nobody was waiting for."""
+        self._answered = False
+
+    async def ask(self, frame: Frame, end_s: float) -> Frame:
+        """Send a frame and return the one that answers it.
+
+        Raises TimeoutError at `end_s` on the loop's clock, WrongAnswer, or Lost.
+        """
+        if self._transport is None or self.lost is not None:
+            raise Lost(self.lost or "not open")
+        self._asked = frame
+        answer: asyncio.Future[Frame] = self._loop.create_future()
+        self._answer = answer
+        data = self._framing.pack(frame)
+        self._transport.write(data)
+        if self._tap is not None:
+            self._tap("sent", data)
+        timer = self._loop.call_at(end_s, self._fail, TimeoutError())
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+            self._asked = self._answer = None
+
+    @property
+    def held(self) -> bytes:
+        """What has come of a frame that is not whole."""
+        return self._splitter.held
+
+    def drop_held(self) -> None:
+        """Discard what has come of a frame that is not whole, and forget that anything came unasked."""
+        if held := self._splitter.held:
+            self._discard(held)
+            self._splitter.reset()
+        self.unasked = False
+
+    async def close(self) -> None:
+        """Close the stream and wait until it is closed; what waits for an answer is told so."""
+        self.lost = self.lost or _CLOSED_HERE
+        self._fail(Lost(self.lost))
+        self.drop_held()
+        if self._transport is not None:
+            self._transport.close()
+            await asyncio.wait([self._closed], timeout=CLOSING_S)
+            self._transport.abort()
+            await self._closed
+
+    def abort(self, why: str) -> None:
+        """Close the stream at once, without waiting."""
+        self.lost = self.lost or why
+        self.drop_held()
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def clean(self) -> bool:
+        """Open, and nothing has come on it that nobody was waiting for."""
+        return self.lost is None and not self.unasked
+
+    @property
+    def closed_here(self) -> bool:
+        return self.lost == _CLOSED_HERE
+
+    def take_discarded(self) -> int:
+        """Return how many frames and runs of bytes were discarded since this was last asked."""
+        count, self._discarded = self._discarded, 0
+        return count
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        why = "the device closed the connection" if exc is None else str(exc)
+        self.lost = self.lost or (why if self._answered else self._explain(why))
+        self._fail(Lost(self.lost))
+        self.drop_held()
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_s = self._loop.time()
+        held = self._splitter.held if self._tap is not None else b""
+        try:
+            frames = self._splitter.feed(data)
+        except FramingError as wrong:
+            self._discard(held + data)
+            self._not_understood(str(wrong))
+            return
+        for frame in frames:
+            self._take(frame)
+        if self._asked is None and self._splitter.held:
+            self.unasked = True
+
+    def _take(self, frame: Frame) -> None:
+        asked = self._asked
+        if asked is None or not self._answers(frame, asked):
+            self._discard(self._framing.pack(frame) if self._tap is not None else b"")
+            return
+        self._asked = None
+        self._answered = True
+        if self._tap is not None:
+            self._tap("received", self._framing.pack(frame))
+        if frame.unit != asked.unit:
+            self._fail(WrongAnswer(f"unit {frame.unit} answered"))
+        elif self._answer is not None and not self._answer.done():
+            self._answer.set_result(frame)
+
+    def _answers(self, frame: Frame, asked: Frame) -> bool:
+        if self._framing is MBAP:
+            return frame.transaction == asked.transaction
+        return frame.unit == asked.unit
+
+    def _not_understood(self, why: str) -> None:
+        """Give up a stream whose frames have no known beginning any more; a serial line finds it after a silence."""
+        self._fail(WrongAnswer(why))
+        self.unasked = True
+        if self._framing is MBAP:
+            self.abort(why)
+
+    def _discard(self, data: bytes) -> None:
+        self._discarded += 1
+        if self._asked is None:
+            self.unasked = True
+        if self._tap is not None:
+            self._tap("discarded", data)
+
+    def _fail(self, failure: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(failure)
