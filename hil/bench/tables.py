@@ -14,6 +14,7 @@ from rich.text import Text
 from hil.bench.file import Bench
 from hil.bench.findings import Finding
 from hil.bench.reading import Held
+from hil.bench.scan import Found
 from hil.bench.wording import lines_of, value_text
 
 LABEL = 10
@@ -53,3 +54,10 @@ def show_points(held: Sequence[Held]) -> None:
         cells = (each.point.name, str(each.point.address), access, value_text(each.point, each.value))
         table.add_row(*map(Text, cells))
     console().print(table)
+
+
+def show_found(found: Found) -> None:
+    """Print what one unit of a scan is."""
+    words = {"sunspec": ("SunSpec", "bold green"), "modbus": ("Modbus", "bold yellow"), "nothing": ("nothing", "dim")}
+    what = str(found.identity) if found.device else found.why
+    console().print(Text.assemble(f"{found.address!s:<28} ", words[found.answers], f"  {what}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,13 @@ app = typer.Typer(
 
 MISSING = 3
 """Exit status: equipment does not answer, or is not what the file says."""
+
+
+class Parity(StrEnum):
+    none = "none"
+    even = "even"
+    odd = "odd"
+
 
 BenchPath = Annotated[Path, typer.Argument(metavar="BENCH", help="A bench file.", show_default=False)]
 Names = Annotated[
@@ -47,6 +55,48 @@ def check(bench: BenchPath, names: Names = None) -> None:
     findings = find(read, read.chosen(names or ["*"]))
     show_findings(read, findings)
     raise typer.Exit(0 if all(finding.is_fine for finding in findings) else MISSING)
+
+
+@app.command(epilog="Example: derloop bench scan 192.168.1.20 /dev/ttyUSB0 --units 1-3 --out lab.json")
+def scan(
+    places: Annotated[
+        list[str],
+        typer.Argument(metavar="PLACE...", help="HOST, HOST:PORT, rtu:HOST:PORT, or a serial port's path."),
+    ],
+    units: Annotated[str, typer.Option(metavar="NUMBERS", help="Unit numbers to ask: 1-10,20.")] = "1",
+    ports: Annotated[str, typer.Option(metavar="NUMBERS", help="TCP ports of hosts that name none.")] = "502",
+    baud: Annotated[int, typer.Option(help="Of serial ports.")] = 9600,
+    parity: Annotated[Parity, typer.Option(help="Of serial ports.")] = Parity.none,
+    deadline: Annotated[float, typer.Option(metavar="SECONDS", help="How long a unit may take to answer.")] = 1.0,
+    pause: Annotated[float, typer.Option(metavar="SECONDS", help="Between two requests.")] = 0.05,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a draft of a bench file.")] = None,
+    registers: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write all registers of each device, for an emulator of it.")
+    ] = None,
+    span: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FROM-TO", help="With --registers: what is read of devices that are not SunSpec."),
+    ] = None,
+) -> None:
+    """Find what answers at the places that are named. Nothing is written, and nothing else is looked at.
+
+    One unit is asked after the other. Exit status: 0 something answers, 3 nothing does.
+    """
+    from hil.bench.draft import named, refuse_written, write_files
+    from hil.bench.places import PORTS, REGISTERS, UNITS, endpoints, numbers
+    from hil.bench.scan import scan as look
+    from hil.bench.scan import spans_of
+    from hil.bench.tables import show_found
+    from hil.modbus.endpoint import Timing
+
+    refuse_written(out)
+    asked = endpoints(places, numbers(ports, PORTS, "--ports"), baud, parity.value)
+    spans = spans_of([numbers(each, REGISTERS, "--span") for each in span or ()]) if registers else None
+    timing = Timing(deadline_s=deadline, attempts=1, interval_s=pause)
+    devices = named(look(asked, numbers(units, UNITS, "--units"), timing, show_found, spans))
+    for path in write_files(devices, out, registers):
+        typer.echo(f"wrote {path}")
+    raise typer.Exit(0 if devices else MISSING)
 
 
 @app.command(epilog="Examples: derloop bench read lab.json inv-1, derloop bench read lab.json inv-1 701.W '704.*'")

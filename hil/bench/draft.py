@@ -1,0 +1,115 @@
+"""What a scan has found, as files: a draft of a bench file, and the registers of a device for an emulator of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from derloop.errors import DerloopError
+from hil.bench.findings import number
+from hil.bench.scan import Behaviour, Found
+from hil.inverter.device import SunSpecDevice
+
+
+def named(found: Sequence[Found]) -> dict[str, Found]:
+    """Return the devices by names that say what they are: inv-1, inv-2, bat-1, device-1."""
+    counts: dict[str, int] = {}
+    names = {}
+    for each in found:
+        word = _word(each)
+        counts[word] = counts.get(word, 0) + 1
+        names[f"{word}-{counts[word]}"] = each
+    return names
+
+
+def _word(found: Found) -> str:
+    if found.device is None:
+        return "device"
+    return "inv" if number(found.device, "713.WHRtg", "802.WHRtg") is None else "bat"
+
+
+def draft(name: str, devices: dict[str, Found]) -> dict[str, Any]:
+    """Return a bench file of what was found. Its author must look at it: limits are the nameplates'."""
+    entries = {name: _entry(found) for name, found in devices.items()}
+    return {"$schema": "bench.schema.json", "name": name, "devices": entries}
+
+
+def _entry(found: Found) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "endpoint": found.address.endpoint.model_dump(mode="json", exclude_defaults=False, exclude_none=True),
+        "unit": found.address.unit,
+    }
+    if found.device is None:
+        return {
+            "description": f"Answers Modbus; {found.why}. It needs a register map.",
+            **entry,
+            "speaks": "REGISTER MAP",
+        }
+    rated_va = number(found.device, "702.VAMax", "120.VARtg")
+    entry["identity"] = found.identity.model_dump(exclude_none=True)
+    if rated_va:
+        entry["rated_kva"] = rated_va / 1000
+    return {**entry, "safety": {"limits": _limits(found.device)}}
+
+
+def _limits(device: SunSpecDevice) -> dict[str, Any]:
+    """Return bands that the nameplate gives."""
+    limits: dict[str, Any] = {"limit_pct": {"low": 0, "high": 100}}
+    if (most := number(device, "702.WMax", "120.WRtg")) is not None:
+        charge = number(device, "702.WChaRteMax", "120.MaxChaRte") or 0.0
+        limits["p_w"] = {"low": 0.0 - charge, "high": most}
+    absorbed, injected = number(device, "702.VarMaxAbs"), number(device, "702.VarMaxInj")
+    if absorbed is not None and injected is not None:
+        limits["q_var"] = {"low": 0.0 - absorbed, "high": injected}
+    return limits
+
+
+def scan_file(found: Found) -> dict[str, Any]:
+    """Return everything that was read of one unit, for `derloop emulate` to make a copy of it."""
+    device = found.device
+    models = None if device is None else {"base": device.map.base, "models": [b.model_id for b in device.map.blocks]}
+    return {
+        "derloop_scan": 1,
+        "device": str(found.identity),
+        "endpoint": str(found.address.endpoint),
+        "unit": found.address.unit,
+        "scanned": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sunspec": models,
+        "behaviour": None if found.behaviour is None else _behaviour(found.behaviour),
+        "refused": [list(span) for span in found.refused],
+        "registers": [{"address": start, "words": words.astype(">u2").tobytes().hex()} for start, words in found.spans],
+    }
+
+
+def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
+    """Return what was measured. Functions that write were not tried: they are named as such."""
+    ms = 1000 * np.array(behaviour.latencies_s)
+    return {
+        "latency_ms": {"median": round(float(np.median(ms)), 3), "p95": round(float(np.quantile(ms, 0.95)), 3)},
+        "connections": behaviour.connections,
+        "functions": [*behaviour.functions],
+        "untried": [6, 16],
+    }
+
+
+def refuse_written(path: Path | None) -> None:
+    """Raise DerloopError where a file is there already: a bench file has been thought about, and is not to be lost."""
+    if path is not None and path.exists():
+        raise DerloopError(f"{path} is there already; move it, or name another file")
+
+
+def write_files(devices: dict[str, Found], bench: Path | None, registers: Path | None) -> list[Path]:
+    """Write a draft of a bench file, and a scan file of each device below a folder; return what was written."""
+    files = {bench: draft(bench.stem, devices)} if bench is not None and devices else {}
+    if registers is not None:
+        files |= {registers / f"{name}.scan.json": scan_file(found) for name, found in devices.items()}
+    for path, data in files.items():
+        refuse_written(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    return list(files)

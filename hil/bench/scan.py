@@ -1,0 +1,191 @@
+"""Looking for devices: who answers at the endpoints and units that are named, one after the other, without writing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from time import perf_counter
+from typing import Literal
+
+from derloop.errors import DeviceError, Rejected, Unreachable
+from hil.bench.devices import identity_of
+from hil.bench.file import Identity
+from hil.inverter.device import SunSpecDevice
+from hil.modbus.endpoint import Address, Endpoint, Timing
+from hil.modbus.link import Link
+from hil.modbus.thread import LoopThread
+from hil.sunspec.points import RegisterArray
+from hil.sunspec.reads import READ_LIMIT
+
+Answers = Literal["sunspec", "modbus", "nothing"]
+Span = tuple[int, int]
+"""First register and how many."""
+TRIALS = 10
+"""Readings of which a latency is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How a unit answers."""
+
+    latencies_s: tuple[float, ...]
+    """Of readings of two registers."""
+    functions: tuple[int, ...]
+    """Functions that read, and were answered: 3 holding registers, 4 input registers."""
+    connections: int
+    """How many it takes at a time; 2 stands for two or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one unit is."""
+
+    address: Address
+    answers: Answers
+    why: str = ""
+    """Why no more is known of it, where that is so."""
+    is_open: bool = True
+    """A connection to its endpoint could be opened."""
+    device: SunSpecDevice | None = None
+    """With the map and the registers of a SunSpec device."""
+    spans: tuple[tuple[int, RegisterArray], ...] = ()
+    """Registers that were read, each run with its first address."""
+    refused: tuple[Span, ...] = ()
+    behaviour: Behaviour | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return identity_of(self.device) if self.device else Identity()
+
+
+def scan(
+    places: Sequence[Endpoint],
+    units: Sequence[int],
+    timing: Timing,
+    show: Callable[[Found], None],
+    spans: Sequence[Span] | None = None,
+) -> list[Found]:
+    """Return who answers, and show each unit as soon as it has been asked.
+
+    spans: registers to be read of devices that are not SunSpec, for a scan file; with None none are, and nothing is
+    tried of how a device answers. An endpoint where nobody listens is asked once.
+    """
+    thread = LoopThread("scan")
+    found: list[Found] = []
+    try:
+        for endpoint in places:
+            for unit in units:
+                each = thread.run(_ask(Address(endpoint, unit), timing, spans))
+                show(each)
+                found.append(each)
+                if not each.is_open:
+                    break
+    finally:
+        thread.close()
+    return [each for each in found if each.answers != "nothing"]
+
+
+def spans_of(runs: Sequence[Sequence[int]]) -> list[Span]:
+    """Return runs of registers, each as its first one and how many; what overlaps is read once."""
+    registers = sorted({register for run in runs for register in run})
+    groups = groupby(enumerate(registers), lambda pair: pair[1] - pair[0])
+    return [(run[0][1], len(run)) for run in (list(group) for _, group in groups)]
+
+
+async def _ask(address: Address, timing: Timing, spans: Sequence[Span] | None) -> Found:
+    link = Link("scan", address, timing)
+    try:
+        found = await _identified(link)
+        if spans is None or not found.is_open:
+            return found
+        return await _examined(link, found, spans)
+    except Unreachable as silent:  # it answered at first
+        return replace(found, why=_reason(link, silent))
+    finally:
+        await link.close()
+
+
+async def _identified(link: Link) -> Found:
+    device = SunSpecDevice(link)
+    try:
+        await device.discover()
+    except Rejected as refusal:
+        return Found(link.address, "modbus", _reason(link, refusal))
+    except Unreachable as silent:
+        return Found(link.address, "nothing", _reason(link, silent), is_open=link.traffic.connects > 0)
+    return Found(link.address, "sunspec", device=device)
+
+
+def _reason(link: Link, error: DeviceError) -> str:
+    return error.why.removeprefix(f"{link.address}: ")
+
+
+async def _examined(link: Link, found: Found, spans: Sequence[Span]) -> Found:
+    """Read the registers that are asked for, and try how the unit answers."""
+    refused: list[Span] = []
+    if found.device:
+        read = [(found.device.map.base, found.device.image)]
+    else:
+        read = [part for start, count in spans for part in await _parts(link, start, count, refused)]
+    if not read:
+        return replace(found, refused=tuple(refused))
+    behaviour = await _behaviour(link, read[0][0])
+    return replace(
+        found,
+        answers=found.answers if found.device else "modbus",
+        spans=tuple(read),
+        refused=tuple(refused),
+        behaviour=behaviour,
+    )
+
+
+async def _parts(link: Link, start: int, count: int, refused: list[Span]) -> list[tuple[int, RegisterArray]]:
+    """Read a run of registers; what is refused is halved until it is known which of them there are not."""
+    if count > READ_LIMIT:
+        return [
+            part
+            for at in range(start, start + count, READ_LIMIT)
+            for part in await _parts(link, at, min(READ_LIMIT, start + count - at), refused)
+        ]
+    try:
+        return [(start, await link.read(start, count))]
+    except Rejected:
+        if count == 1:
+            refused.append((start, 1))
+            return []
+    half = count // 2
+    first = await _parts(link, start, half, refused)
+    return [*first, *await _parts(link, start + half, count - half, refused)]
+
+
+async def _behaviour(link: Link, register: int) -> Behaviour:
+    latencies_s = []
+    for _ in range(TRIALS):
+        await asyncio.sleep(link.timing.interval_s)
+        began = perf_counter()
+        await link.read(register, 1)
+        latencies_s.append(perf_counter() - began)
+    return Behaviour(tuple(latencies_s), tuple(await _functions(link, register)), await _connections(link, register))
+
+
+async def _functions(link: Link, register: int) -> list[int]:
+    try:
+        await link.read(register, 1, 4)
+    except Rejected:
+        return [3]
+    return [3, 4]
+
+
+async def _connections(link: Link, register: int) -> int:
+    """Open a second connection beside the first: it may be refused, or take the first one's place."""
+    opened, other = link.traffic.connects, Link("scan", link.address, link.timing)
+    try:
+        await other.read(register, 1)
+        await link.read(register, 1)
+    except Unreachable:
+        return 1
+    finally:
+        await other.close()
+    return 2 if link.traffic.connects == opened else 1
