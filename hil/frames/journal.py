@@ -5,7 +5,7 @@ writes, so that an exchange never waits for a disk; only when the thread is `BAC
 for it: memory is bounded, and nothing is left out.
 
     journal = Journal(folder / "frames" / "inverters.frames")
-    link = Link(device, address, tap=journal.tap(Peer.at(device, endpoint, unit)))
+    tap = journal.tap(Peer.at("inv-1", endpoint, unit=1))   # of a connection; of a bus: all its peers
     journal.instant_ns = now_ns      # at the begin of each step
     journal.close()                  # after the links
 """
@@ -23,6 +23,7 @@ from typing import Self
 
 from derloop.errors import DerloopError
 from hil.frames.layout import BEFORE, CODES, ENTRY, Peer, block, header, introduction, told
+from hil.modbus.framing import MBAP
 from hil.modbus.tap import Direction, Tap
 
 FOLDER, SUFFIX = "frames", ".frames"
@@ -67,23 +68,21 @@ class Journal:
         """What was lost, and why; empty while everything could be written."""
         return f"{self.path}: {self._lost_bytes} bytes of frames were lost: {self._why}" if self._lost_bytes else ""
 
-    def tap(self, peer: Peer) -> Tap:
-        """Return what notes the frames of a connection as those of `peer`. After `close` it notes nothing."""
-        number = self._number(peer)
-        pack, size, lock, codes = ENTRY.pack, len, self._lock, CODES
+    def tap(self, *peers: Peer) -> Tap:
+        """Return what notes the frames of a connection, as those of the peer behind it that has the frame's unit.
 
-        def note(direction: Direction, data: bytes) -> None:
-            with lock:
-                instant_ns = self.instant_ns
-                at_ns = BEFORE if instant_ns is None else instant_ns
-                buffer = self._buffer
-                buffer += pack(time_ns(), monotonic_ns(), at_ns, number, codes[direction], size(data))
-                buffer += data
-                held = size(buffer)
-            if held > FULL_BYTES:
-                self._hurry(held)
+        What is no frame, or of another unit, is noted as of the first. After `close` nothing is noted.
+        """
+        numbers = {peer.unit: self._number(peer) for peer in peers}
+        first, note, at = numbers[peers[0].unit], self._note, 6 if peers[0].framing is MBAP else 0
 
-        return note
+        def of_one(direction: Direction, data: bytes) -> None:
+            note(first, direction, data)
+
+        def of_several(direction: Direction, data: bytes) -> None:
+            note(numbers.get(data[at], first) if len(data) > at else first, direction, data)
+
+        return of_one if len(numbers) == 1 else of_several
 
     def flush(self) -> None:
         """Write what is held. What cannot be written is lost, counted, and told in the next block that can."""
@@ -107,6 +106,17 @@ class Journal:
         self._file.close()
         if self.failure:
             raise DerloopError(self.failure)
+
+    def _note(self, number: int, direction: Direction, data: bytes) -> None:
+        instant_ns = self.instant_ns
+        at_ns, code = BEFORE if instant_ns is None else instant_ns, CODES[direction]
+        with self._lock:
+            buffer = self._buffer
+            buffer += ENTRY.pack(time_ns(), monotonic_ns(), at_ns, number, code, len(data))
+            buffer += data
+            held = len(buffer)
+        if held > FULL_BYTES:
+            self._hurry(held)
 
     def _number(self, peer: Peer) -> int:
         with self._lock:

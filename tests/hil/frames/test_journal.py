@@ -20,6 +20,7 @@ from hil.frames.evidence import Evidence, JournalFile
 from hil.frames.journal import HELD_S, Journal, journal_path
 from hil.frames.layout import Peer
 from hil.modbus.endpoint import RtuOverTcp, Serial, Tcp
+from hil.modbus.framing import MBAP, RTU, Frame, Framing
 from hil.modbus.tap import Direction
 
 INVERTER = Peer("inv-1", 1, "tcp", "127.0.0.1", 1502)
@@ -232,6 +233,19 @@ def test_the_journals_of_a_run_are_read_as_one(tmp_path: Path) -> None:
     evidence = Evidence(tmp_path)
     assert len(list(evidence.entries())) == 10
     assert "ev.frames is no journal" in evidence.doubts()[0]
+
+
+@pytest.mark.parametrize(("endpoint", "framing"), [(Tcp(port=502), MBAP), (Serial(path=Path("/dev/ttyS0")), RTU)])
+def test_frames_on_a_bus_are_those_of_the_device_with_their_unit(
+    tmp_path: Path, endpoint: Tcp | Serial, framing: Framing
+) -> None:
+    peers = [Peer.at(f"inv-{unit}", endpoint, unit) for unit in (3, 4)]
+    with Journal(tmp_path / "a.frames") as written:
+        tap = written.tap(*peers)
+        for unit in (4, 3, 9):
+            tap("sent", framing.pack(Frame(unit, b"\3\0\0\0\1")))
+        tap("discarded", b"")
+    assert [entry.peer.device for entry in JournalFile(written.path).entries()] == ["inv-4", "inv-3", "inv-3", "inv-3"]
 
 
 def test_a_peer_says_where_its_device_is() -> None:
