@@ -15,7 +15,8 @@ from hil.bench.file import Bench
 from hil.bench.findings import Finding
 from hil.bench.reading import Held
 from hil.bench.scan import Found
-from hil.bench.wording import lines_of, value_text
+from hil.bench.wording import lines_of
+from hil.sunspec.wording import value_text
 
 LABEL = 10
 

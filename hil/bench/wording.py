@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from hil.bench.findings import Finding
-from hil.sunspec.points import Point, Value
 
 Line = tuple[str, str]
 """A label, and what it is about."""
@@ -40,15 +39,3 @@ def _ranges(models: Sequence[str]) -> str:
     runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
     others = [model for model in models if not model.isdigit()]
     return ", ".join([*(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs), *others])
-
-
-def value_text(point: Point, value: Value) -> str:
-    """Return a point's value with its unit, and its symbol or flags where it has any."""
-    if value is None:
-        return "not implemented"
-    if isinstance(value, str):
-        return value
-    if point.kind.family == "bitfield":
-        return ", ".join(point.flags(value)) or "none set" if point.symbols else f"0x{int(value):x}"
-    symbol = point.symbol(value)
-    return f"{value:g} ({symbol})" if symbol else f"{value:.10g} {point.unit}".rstrip()
