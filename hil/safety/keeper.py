@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import asyncio
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Literal, Protocol
 
-from hil.inverter.device import SunSpecDevice
+from derloop.errors import Interlocked
 from hil.inverter.guard import Change
+from hil.modbus.endpoint import Address
+from hil.safety.budget import WriteCounter
+from hil.safety.controls import REQUESTS, controls_of
 from hil.safety.folder import Run, StateFolder
-from hil.safety.rules import SafetyRules
+from hil.safety.lease import LeaseCheck
+from hil.safety.limits import LimitCheck
+from hil.safety.lock import DeviceLock
+from hil.safety.outcome import Outcome
+from hil.safety.place import places
+from hil.safety.record import Record, Records, identity_of, process_began
+from hil.safety.restore import NotRestored, Target, Writable, bring
+from hil.safety.rules import LeaseRule, NoLease, SafetyRules
+
+
+class _Link(Protocol):
+    @property
+    def address(self) -> Address: ...
+
+
+class Kept(Writable, Protocol):
+    """A discovered device that a keeper can keep."""
+
+    @property
+    def link(self) -> _Link: ...
 
 
 class Keeper:
@@ -16,26 +42,180 @@ class Keeper:
     `armed` are the names that `--arm` gave. `take` before the first command; `let_go` at the end, however it came.
     """
 
-    def __init__(
-        self, device: SunSpecDevice, rules: SafetyRules, armed: Collection[str], folder: StateFolder, run: Run
-    ) -> None: ...
+    def __init__(self, device: Kept, rules: SafetyRules, armed: Collection[str], folder: StateFolder, run: Run) -> None:
+        self._device, self._rules, self._folder, self._run = device, rules, folder, run
+        self.is_armed = device.name in armed
+        self._limits = LimitCheck(device, rules.limits)
+        self._lease = LeaseCheck(device, rules.lease, rules.safe_state)
+        self._records = Records(folder.records)
+        self._phase: Literal["not taken", "commanding", "bringing", "stopped"] = "not taken"
+        self._record: Record | None = None
+        self._lock: DeviceLock | None = None
+        self._counter: WriteCounter | None = None
+        self._target: Target = {}
+        self._is_touched = False
+
+    @property
+    def name(self) -> str:
+        """What the device is called in messages."""
+        return self._device.name
+
+    @property
+    def warning(self) -> str:
+        """What must be said before the run; empty if there is nothing."""
+        if not self.is_armed or not isinstance(self._rules.lease, NoLease):
+            return ""
+        return f"device {self.name!r} {_in_words(self._rules.lease)}"
 
     def permit(self, changes: Sequence[Change], now_s: float) -> None:
         """Raise Interlocked, unless all of these may be written."""
-        raise NotImplementedError
+        if problems := [*self._problems(changes, now_s)]:
+            raise Interlocked(self.name, f"nothing was written: {'; '.join(problems)}")
+        self._is_touched = True
+        if self._counter and self._phase == "commanding":
+            self._counter.reserve([change.point.name for change in changes])
 
     def written(self, changes: Sequence[Change], now_s: float) -> None:
         """Take note of what the device has acknowledged."""
-        raise NotImplementedError
+        self._limits.note(changes, now_s)
+        if self._counter:
+            self._counter.note([change.point.name for change in changes], now_s)
+
+    def _problems(self, changes: Sequence[Change], now_s: float) -> Iterator[str]:
+        if not self.is_armed:
+            yield f"it is read-only; {_asked(changes)} needs `--arm {self.name}`"
+        elif self._phase == "not taken":
+            yield f"its state is not recorded, so {_asked(changes)} could not be undone"
+        elif self._phase == "stopped":
+            yield f"it was put into its safe state, and stays there; asked was {_asked(changes)}"
+        elif self._phase == "bringing":
+            yield from self._strays(changes)
+        else:
+            yield from self._limits.problems(changes, now_s)
+            yield from self._lease.problems(changes)
+            if self._counter:
+                yield from self._counter.problems([change.point.name for change in changes], now_s)
+
+    def _strays(self, changes: Sequence[Change]) -> Iterator[str]:
+        """Yield what is no part of bringing the device to where it is to be left."""
+        after = Outcome(self._device, changes)
+        for name in (change.point.name for change in changes):
+            is_curve = ".Crv." in name or ".Ctl." in name or name in REQUESTS
+            if not is_curve and after(name) != self._target.get(name):
+                yield f"{name} = {after(name)!r} is no part of the state to which the device is being brought"
 
     async def take(self) -> None:
         """Lock the device and record its state. Not armed: nothing. Raises Interlocked if another run holds it."""
-        raise NotImplementedError
+        if not self.is_armed:
+            return
+        try:
+            await self._take()
+        except BaseException:
+            self._unlock()
+            raise
+        self._phase = "commanding"
+
+    async def _take(self) -> None:
+        where = await asyncio.to_thread(places, self.name, self._device.link.address)
+        self._lock = DeviceLock(self.name, where, self._folder.locks)
+        self._lock.acquire(self._run)
+        self._refuse_unrestored(where)
+        self._counter = WriteCounter(self.name, self._rules.write_budget, self._folder.counts / f"{where[0]}.json")
+        self._counter.open()
+        self._record = await self._found(where[0])
+        self._keep(self._record)
+
+    def _refuse_unrestored(self, where: Collection[str]) -> None:
+        """Raise Interlocked if a run left the device, here or elsewhere, without restoring it, or may have."""
+        records, unreadable = self._records.read()
+        mine = [r for r in records if r.place in where or (r.bench, r.device) == (self._run.bench, self.name)]
+        torn = [error for error in unreadable if error.path.stem in where]
+        for left in (*mine, *torn):
+            why = f"was left as it is: {left}; `derloop bench safe {self._run.bench}` restores it"
+            raise Interlocked(self.name, why)
+
+    async def _found(self, place: str) -> Record:
+        """Return what the device holds now at every point that the run may write."""
+        points = self._device.map.points.values()
+        names = [p.name for p in points if p.writable and self._limits.may_write(p.name) and p.name not in REQUESTS]
+        named = [name for name in self._rules.safe_state.points if name not in names]
+        held = await self._device.read([*names, *named])
+        return Record(
+            device=self.name,
+            place=place,
+            address=str(self._device.link.address),
+            identity=identity_of(self._device),
+            bench=self._run.bench,
+            run=self._run.folder,
+            pid=os.getpid(),
+            began=process_began(),
+            taken=datetime.now(UTC),
+            points={name: value for name, value in held.items() if value is not None},
+            lease=_in_words(self._rules.lease),
+        )
+
+    def _keep(self, record: Record) -> None:
+        try:
+            self._records.write(record)
+        except OSError as failure:
+            why = f"its state cannot be recorded: {failure}; nothing was written"
+            raise Interlocked(self.name, why) from failure
 
     async def make_safe(self, why: str) -> None:
-        """Put the device into its safe state, where it stays: `let_go` then restores nothing."""
-        raise NotImplementedError
+        """Put the device into its safe state, where it stays: `let_go` then restores nothing.
+
+        Raises NotRestored where that fails or cannot be verified; what can be done is done.
+        """
+        if self._record is None or self._phase == "not taken":
+            return
+        await self._bring(self.safe_target())
+        self._phase = "stopped"
+        self._record = self._record.model_copy(update={"stopped": why})
+        self._keep(self._record)
+
+    def safe_target(self) -> Target:
+        """Return what makes the device safe: what the bench file says, and every function off that it may command."""
+        enables = [control.enable for control in controls_of(self._device.map)]
+        off: Mapping[str, float | str] = {name: 0.0 for name in enables if self._limits.may_write(name)}
+        return {**off, **self._rules.safe_state.points}
 
     async def let_go(self) -> None:
         """Restore and verify what was found, and unlock. Raises NotRestored, and keeps the record, where that fails."""
-        raise NotImplementedError
+        try:
+            if self._record and self._phase == "stopped":
+                await self._bring(self.safe_target())
+            elif self._record and self._phase != "not taken":
+                await self._restore(self._record)
+        finally:
+            self._phase = "not taken"
+            self._unlock()
+
+    async def _restore(self, record: Record) -> None:
+        if self._is_touched:
+            await self._bring(record.points)
+        try:
+            self._records.remove(record)
+        except OSError as failure:
+            why = f"is as it was, but its record cannot be removed: {failure}"
+            raise NotRestored(self.name, why) from failure
+
+    async def _bring(self, target: Target) -> None:
+        assert self._record
+        self._phase, self._target = "bringing", target
+        await bring(self._device, target, self._record.identity, self._rules.restore_s)
+
+    def _unlock(self) -> None:
+        if self._counter:
+            self._counter.close()
+        if self._lock:
+            self._lock.release()
+
+
+def _asked(changes: Sequence[Change]) -> str:
+    return ", ".join(f"{change.point.name} = {change.value!r}" for change in changes)
+
+
+def _in_words(lease: LeaseRule) -> str:
+    if isinstance(lease, NoLease):
+        return f"has no lease: should this run die, it goes on with what it was told last ({lease.because})"
+    return f"lets go by itself within {lease.seconds} s ({lease.kind})"

@@ -14,14 +14,20 @@ from pydantic import Field, ValidationError
 
 from derloop.errors import DerloopError
 from derloop.kind import Settings
-from hil.inverter.device import SunSpecDevice
 from hil.safety.folder import remove_durably, write_durably
+from hil.safety.outcome import Device
 
 IDENTITY = ("1.Mn", "1.Md", "1.SN")
 
 
 class RecordError(DerloopError):
     """A record that cannot be read: torn, changed, or of another version. It is left where it is."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        super().__init__(
+            f"the record {path} cannot be read: {why}; it says how the device was, so look before removing it"
+        )
 
 
 class Identity(Settings):
@@ -33,16 +39,6 @@ class Identity(Settings):
 
     def __str__(self) -> str:
         return f"{self.manufacturer or '?'} {self.model or '?'} serial {self.serial or '?'}"
-
-
-class Held(Settings):
-    """What one point held."""
-
-    type: str
-    exponent: int | None
-    registers: tuple[int, ...]
-    value: float | str | None
-    """The same, for people."""
 
 
 class Record(Settings):
@@ -59,14 +55,17 @@ class Record(Settings):
     began: float
     """When the process began, seconds since the epoch: a pid may be given again."""
     taken: datetime
-    points: Mapping[str, Held]
+    points: Mapping[str, float | str]
+    """What each point held that the run may write, and that the device implements."""
+    lease: str
+    """What ends the run's commands should it die."""
     stopped: str = Field(default="", description="Why the device was put into its safe state; empty: it was not.")
 
     def __str__(self) -> str:
         return f"device {self.device!r} ({self.address}), taken {self.taken:%Y-%m-%d %H:%M:%S} by run {self.run}"
 
 
-def identity_of(device: SunSpecDevice) -> Identity:
+def identity_of(device: Device) -> Identity:
     """Return what a discovered device says of itself."""
     said = [device.map.value(name, device.image) if name in device.map else None for name in IDENTITY]
     return Identity(**dict(zip(("manufacturer", "model", "serial"), (str(each or "") for each in said), strict=True)))
@@ -85,17 +84,17 @@ def encoded(record: Record) -> bytes:
     return json.dumps({"sha256": _checksum(body), "record": body}).encode()
 
 
-def decoded(data: bytes, source: str) -> Record:
+def decoded(data: bytes, source: Path) -> Record:
     """Return the record in a file's bytes; raise RecordError if they are not what was written."""
     try:
         envelope = json.loads(data)
         body, checksum = envelope["record"], envelope["sha256"]
         if checksum != _checksum(body):
-            raise RecordError(f"{source}: the checksum does not fit: torn or changed")
+            raise RecordError(source, "its checksum does not fit: it is torn or was changed")
         return Record.model_validate_json(body)
     except (ValueError, TypeError, KeyError, AttributeError) as failure:
-        what = "not a record of this version" if isinstance(failure, ValidationError) else "torn, or no record"
-        raise RecordError(f"{source}: {what}") from failure
+        what = "it is not of this version" if isinstance(failure, ValidationError) else "it is torn, or no record"
+        raise RecordError(source, what) from failure
 
 
 def _checksum(body: str) -> str:
@@ -126,9 +125,9 @@ class Records:
         bad: list[RecordError] = []
         for path in sorted(self._folder.glob("*.json")):
             try:
-                found.append(decoded(path.read_bytes(), str(path)))
+                found.append(decoded(path.read_bytes(), path))
             except RecordError as error:
                 bad.append(error)
             except OSError as failure:
-                bad.append(RecordError(f"{path}: {failure.strerror}"))
+                bad.append(RecordError(path, str(failure.strerror)))
         return found, bad

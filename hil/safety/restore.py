@@ -1,0 +1,113 @@
+"""Bringing a device to a state, verified: what was off is turned off first, and what was on is turned on last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Protocol
+
+from derloop.errors import DeviceError
+from hil.safety.controls import controls_of, is_on
+from hil.safety.outcome import Device
+from hil.safety.record import IDENTITY, Identity, identity_of
+from hil.sunspec.points import Value
+
+Target = Mapping[str, float | str]
+"""What points are to hold."""
+PAUSE_S = 0.1
+"""After a failed attempt; each next one is twice as long, to a second at most."""
+
+
+class NotRestored(DeviceError):
+    """The device could not be brought to the state in which it is to be left, or that could not be verified."""
+
+
+class Writable(Device, Protocol):
+    """A device whose points can be read and written, each write read back."""
+
+    async def read(self, names: Sequence[str]) -> dict[str, Value]: ...
+    async def write(self, values: Mapping[str, float | str]) -> None: ...
+    async def adopt(self, model: str, values: Mapping[str, float | str]) -> None: ...
+
+
+async def bring(device: Writable, target: Target, identity: Identity, within_s: float) -> None:
+    """Bring a device to `target`, trying again for `within_s` while it does not answer, or not do it.
+
+    Raises NotRestored, with the last reason; at once, and nothing is written, if it is another device than `identity`.
+    """
+    end_s, pause_s, why = monotonic() + within_s, PAUSE_S, "there was no time"
+    while (left_s := end_s - monotonic()) > 0:
+        try:
+            async with asyncio.timeout(left_s):
+                await _attempt(device, target, identity)
+                return
+        except NotRestored:
+            raise
+        except DeviceError as failure:
+            why = failure.why
+        except TimeoutError:
+            why = f"no end within {within_s:g} s; last: {why}"
+        await asyncio.sleep(max(min(pause_s, end_s - monotonic()), 0.0))
+        pause_s = min(2 * pause_s, 1.0)
+    raise NotRestored(device.name, f"COULD NOT BE BROUGHT TO {_in_words(target)}: {why}")
+
+
+async def _attempt(device: Writable, target: Target, identity: Identity) -> None:
+    await _refuse_another(device, identity)
+    enables = [control.enable for control in controls_of(device.map) if control.enable in target]
+    await _write(device, target, [name for name in enables if not is_on(target[name])])
+    await _write(device, target, [name for name in target if name not in enables and not _active(name)])
+    await _adopt(device, target)
+    await _write(device, target, [name for name in enables if is_on(target[name])])
+    if wrong := await _differing(device, target, [*target]):
+        raise DeviceError(device.name, f"holds {', '.join(f'{name} {value!r}' for name, value in wrong.items())}")
+
+
+async def _refuse_another(device: Writable, identity: Identity) -> None:
+    """Raise NotRestored if another device answers than was commanded."""
+    await device.read([name for name in IDENTITY if name in device.map])
+    if (answers := identity_of(device)) != identity:
+        raise NotRestored(device.name, f"another device answers, {answers}, not {identity}: nothing was written to it")
+
+
+async def _differing(device: Writable, target: Target, names: Sequence[str]) -> dict[str, Value]:
+    """Return what the device holds at those of these points that do not hold what they should."""
+    held = await device.read(names) if names else {}
+    return {name: value for name, value in held.items() if value != target[name]}
+
+
+async def _write(device: Writable, target: Target, names: Sequence[str]) -> None:
+    """Write those of these points that differ."""
+    if wrong := await _differing(device, target, names):
+        await device.write({name: target[name] for name in wrong})
+
+
+async def _adopt(device: Writable, target: Target) -> None:
+    """Make curves the active ones again, of all models whose active one differs, and tidy the places this used."""
+    active = [name for name in target if _active(name)]
+    models = dict.fromkeys(name.partition(".")[0] for name in await _differing(device, target, active))
+    for model in models:
+        start = next(prefix for prefix in _actives(model) if any(name.startswith(prefix) for name in active))
+        curve = {name.removeprefix(start): target[name] for name in active if name.startswith(start)}
+        await device.adopt(model, curve)
+    if models:
+        await _write(device, target, [name for name in target if _is_spare(name) and not _active(name)])
+
+
+def _actives(model: str) -> tuple[str, str]:
+    return f"{model}.Crv.0.", f"{model}.Ctl.0."
+
+
+def _active(name: str) -> bool:
+    """Return whether a point is of an active curve, which is not written but adopted."""
+    return name.startswith(_actives(name.partition(".")[0]))
+
+
+def _is_spare(name: str) -> bool:
+    return ".Crv." in name or ".Ctl." in name
+
+
+def _in_words(target: Target) -> str:
+    shown = ", ".join(f"{name} {value!r}" for name, value in [*target.items()][:6])
+    return shown + (f" and {len(target) - 6} more points" if len(target) > 6 else "")
