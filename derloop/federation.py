@@ -12,8 +12,11 @@ from typing import Literal, NamedTuple
 from derloop.contract import Federate, Interface, Keeping, Port
 from derloop.coupling import Convergence
 from derloop.errors import Problem, ScenarioError, did_you_mean
+from derloop.pacing import Pacing
 
 Coupling = Literal["direct", "delayed", "converged"]
+PACE = "pace@"
+"""With what the names begin under which a paced run records how it keeps time."""
 
 
 class Ref(NamedTuple):
@@ -69,6 +72,20 @@ def loop_name(unit: Unit) -> str:
     return f"loop@{unit.members[0]}"
 
 
+def pace_name(unit: Unit) -> str:
+    """Return the name under which it is recorded how a unit of a paced run keeps time."""
+    return f"{PACE}{unit.members[0]}"
+
+
+def turn_ports(unit: Unit) -> dict[str, Port]:
+    """Return what is recorded of each turn of a unit in a paced run. Seconds are those of the clock on the wall."""
+    return {
+        "late_s": Port("s", ("begin", "end")),  # after the instant's due time
+        "step_s": Port("s", unit.members),  # what each step took, all passes of a loop together
+        "skipped": Port("1", ("skipped",)),  # 1: missed, so the last values hold
+    }
+
+
 class Federation:
     """The federates and wires of a run, proven to fit together.
 
@@ -80,11 +97,14 @@ class Federation:
         federates: Mapping[str, Federate],
         wires: Sequence[Wire],
         convergence: Convergence | None = None,
+        pacing: Pacing | None = None,
     ) -> None:
         self.federates = dict(federates)
         self.interfaces: dict[str, Interface] = {name: f.interface for name, f in federates.items()}
         self.wires = tuple(wires)
         self.convergence = convergence or Convergence()
+        self.pacing = pacing
+        """How the run is held to the wall clock; None: it goes as fast as it can."""
         problems = wiring_problems(self.interfaces, self.wires)
         if not problems:
             groups, problems = _groups(self.interfaces, self.wires)
@@ -107,14 +127,26 @@ class Federation:
         )
 
     def recorded(self, members: Collection[str]) -> dict[str, Interface]:
-        """Return what is recorded of these federates, and of the converged loops that they are in."""
+        """Return what is recorded of these federates, of the converged loops that they are in, and of their pace."""
         found = {name: self.interfaces[name] for name in members}
         for unit in self.units:
             if unit.is_loop and unit.members[0] in members:
                 found[loop_name(unit)] = Interface(
                     unit.step_ns, outputs={"passes": Port("1", ("passes",)), "residual": Port("1", ("largest",))}
                 )
+            if self.pacing and unit.members[0] in members:
+                found[pace_name(unit)] = Interface(unit.step_ns, outputs=turn_ports(unit))
         return found
+
+    def may_skip(self, unit: Unit) -> bool:
+        """Return whether `unit` may leave out an instant that it has missed: it goes on also without being stepped."""
+        skips = self.pacing is not None and self.pacing.overrun == "skip"
+        return skips and all(self.interfaces[m].paced for m in unit.members)
+
+    @property
+    def longest_wait_s(self) -> float:
+        """For how long a run that is well may have nothing to do but to wait for the clock on the wall."""
+        return self.pacing.wall_s(min(unit.step_ns for unit in self.units)) if self.pacing else 0.0
 
     def keep_in(self, folder: Path) -> None:
         """Tell the federates that leave files of their own where the run's folder is."""

@@ -21,7 +21,7 @@ from mmap import mmap
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Event, Thread
-from time import monotonic, sleep
+from time import monotonic, monotonic_ns, sleep
 from typing import IO, Any, cast
 
 import psutil
@@ -44,6 +44,8 @@ LAST_WORDS_S = 1.0
 SILENCE_S = 0.3
 """How much longer than a deadline a child may be silent."""
 CLOSE_S = 0.3
+BEGIN_S = 0.02
+"""How soon after a paced run's processes are told it begins: all must have heard by then."""
 PORTS = range(10_000, 32_000)
 HELICS_PORTS = range(23_000, 26_000)
 BROKER_PORTS = 8
@@ -58,6 +60,8 @@ class Child:
         self.unit = unit
         self.stage = "starting"
         self.done, self.is_lost = False, False
+        self.asks_when = False
+        """It waits to be told when a paced run begins."""
         self.failed: Exception | None = None
         self.beat = monotonic()
         self.statistics: dict[str, Mapping[str, float]] = {}
@@ -147,6 +151,8 @@ class Child:
             self.done, self.statistics = True, said["done"]
         elif "hunting" in said:
             self.hunting.append(Hunting(**{**said["hunting"], "affected": tuple(said["hunting"]["affected"])}))
+        elif "asks" in said:
+            self.asks_when = True
         elif "complaints" in said:
             self.complaints = said["complaints"]
         elif "failed" in said:
@@ -168,6 +174,10 @@ class Child:
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return f": {lines[-1][:300]}" if lines else ""
+
+    def begin(self, epoch_ns: int) -> None:
+        """Tell the child when the instant 0 is due, in `time.monotonic_ns`, which is one for all of this machine."""
+        self._tell(f"begin {epoch_ns}\n")
 
     def end(self) -> None:
         """Ask the child to leave; where it cannot hear, kill it."""
@@ -211,6 +221,7 @@ class Apart:
         self._deadlines = Deadlines(limits.join_s, limits.step_s)
         self.children: list[Child] = []
         self.complaints: list[str] = []
+        self._has_begun = False
 
     def run(self, on_poll: Callable[[], None]) -> None:
         """Run to the end; raise FederateError with the name of the first federate that failed."""
@@ -240,9 +251,10 @@ class Apart:
         }
 
     def _watch(self, on_poll: Callable[[], None]) -> None:
-        began, stall = monotonic(), Stall(self._deadlines)
+        began, stall = monotonic(), Stall(self._deadlines, self._federation.longest_wait_s)
         while not all(child.done for child in self.children):
             self._check_children()
+            self._begin_when_asked()
             stages = [child.stage for child in self.children]
             if "starting" in stages and monotonic() - began > self._deadlines.join_s + SILENCE_S:
                 late = self.children[stages.index("starting")].unit.name
@@ -250,6 +262,14 @@ class Apart:
             stall.check([child.now_ns for child in self.children], stages)
             on_poll()
             sleep(POLL_S)
+
+    def _begin_when_asked(self) -> None:
+        """Say when a paced run begins, as soon as one waits for its first instant: all of them have joined then."""
+        if not self._has_begun and any(child.asks_when for child in self.children):
+            self._has_begun = True
+            epoch_ns = monotonic_ns() + round(BEGIN_S * 1e9)
+            for child in self.children:
+                child.begin(epoch_ns)
 
     def _check_children(self) -> None:
         """Raise for the child that failed; what HELICS says of it through the others comes second."""

@@ -27,6 +27,7 @@ from derloop.engines.worker import BOARD_BYTES, Deadlines, Worker
 from derloop.errors import DerloopError, FederateError
 from derloop.federation import Federation
 from derloop.kind import permissions_from_json
+from derloop.pacing import Clock
 from derloop.results.recorder import Recorder
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import typed
@@ -45,6 +46,9 @@ class Supervisor:
         self._told_to_end = Event()
         self._last_beat, self._stage = 0.0, ""
         self._hunting_said: set[Hunting] = set()
+        self.clock: Clock | None = None
+        """That of a paced run: the supervisor says when it begins."""
+        self._has_asked = False
 
     def job(self) -> dict[str, Any]:
         """Return what to do, and listen from now on for the word to end."""
@@ -53,9 +57,11 @@ class Supervisor:
         return job  # type: ignore[no-any-return]
 
     def _listen(self) -> None:
-        is_there = self._heard.readline()  # "end", or the end of the pipe
-        self._told_to_end.set()
-        if not is_there:
+        while (said := self._heard.readline()).startswith("begin"):
+            if self.clock:
+                self.clock.begin(int(said.split()[1]))
+        self._told_to_end.set()  # by "end", or by the end of the pipe
+        if not said:
             sleep(ORPHAN_S)
             os._exit(3)
 
@@ -75,10 +81,16 @@ class Supervisor:
         if self._told_to_end.is_set():
             raise Cancelled
         self.say_hunting(worker)
+        self._ask_when()
         stage = "stopping" if worker.is_stopping else "started" if worker.has_started else "starting"
         if stage != self._stage or monotonic() - self._last_beat >= BEAT_S:
             self._last_beat, self._stage = monotonic(), stage
             self.say(beat=stage)
+
+    def _ask_when(self) -> None:
+        if self.clock and self.clock.is_awaited and not self._has_asked:
+            self._has_asked = True
+            self.say(asks="when")
 
     def say_hunting(self, worker: Worker) -> None:
         """Say who was found to hunt since this was called last."""
@@ -129,7 +141,8 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
     federation.keep_in(Path(job["folder"]))
     units = [unit for unit in federation.units if unit.members[0] in job["members"]]
     recorder = Recorder(Path(job["folder"]), federation.recorded(job["members"]))
-    worker = Worker(federation, units, recorder.observe, Deadlines(**job["deadlines"]))
+    supervisor.clock = Clock(federation.pacing.speed, is_told=True) if federation.pacing else None
+    worker = Worker(federation, units, recorder.observe, Deadlines(**job["deadlines"]), supervisor.clock)
     worker.show_instant_on(mmap(job["board"], BOARD_BYTES))
 
     def poll() -> None:

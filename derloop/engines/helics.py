@@ -1,7 +1,8 @@
 """HELICS moves the federation: the only module that imports helics.
 
 Units that only compute are *callback* federates on one core, so a grant costs no thread switch; a unit that waits on
-sockets has a thread and a core of its own. Data are moved by bound C calls into numpy buffers.
+sockets, or for the clock on the wall, has a thread and a core of its own: HELICS takes a callback that does not return
+for 24 s for lost. Data are moved by bound C calls into numpy buffers.
 
 HELICS sees an instant as nanosecond phases: a unit of rank r is granted `now + (r + 1) * PHASE_NS`, so whatever has a
 lower rank has published by then, and the order of an instant is the same on every transport. HELICS's own same-time
@@ -80,10 +81,10 @@ class Federates:
 
     def enter(self) -> None:
         """Register and enter; from here on HELICS calls the units. Returns once entering is under way."""
-        computing = [s for s in self._steppers if not s.unit.blocking]
+        computing = [s for s in self._steppers if not _waits(s)]
         shared = _core(self._transport, len(computing)) if computing else ""
         for stepper in self._steppers:
-            if stepper.unit.blocking:
+            if _waits(stepper):
                 core = _core(self._transport, 1)
                 self._cells.append(_ThreadCell(stepper, self, core))
             else:
@@ -117,6 +118,7 @@ class Federates:
         with self._lock:
             self.failure = self.failure or failure
         self.aborted.set()
+        self._steppers[0].cancelled.set()  # whoever waits for the clock on the wall
 
     def left(self) -> None:
         self._left.release()
@@ -280,6 +282,10 @@ class _ThreadCell(_Cell):
     def free(self) -> None:
         self._thread.join()
         super().free()
+
+
+def _waits(stepper: Stepper) -> bool:
+    return stepper.unit.blocking or stepper.is_paced
 
 
 def _core(transport: Transport, federates: int) -> str:

@@ -13,8 +13,10 @@ from derloop.contract import Answering, Federate, FloatArray, Interface, Jacobia
 from derloop.engines.exchange import Inbox, Outbox
 from derloop.engines.hunting import Hunting, watches
 from derloop.engines.loop import Loop
+from derloop.engines.turns import Timed, Turns
 from derloop.errors import EngineError, FederateError
 from derloop.federation import Federation, Unit, loop_name
+from derloop.pacing import Clock
 
 Observe = Callable[[str, int, Values], None]
 """Called with federate, instant and outputs, once for each federate and instant."""
@@ -150,7 +152,7 @@ def _kept(inputs: Values) -> dict[str, list[float]]:
 class Single:
     """The runner of a unit with one federate."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member | Timed) -> None:
         self._member = member
 
     def start(self) -> dict[str, Values]:
@@ -166,9 +168,14 @@ def readers_of(federation: Federation, unit: Unit) -> tuple[str, ...]:
 
 
 class Stepper:
-    """One unit under an engine, which moves `outbox.payload` to the inboxes of the units that read it."""
+    """One unit under an engine, which moves `outbox.payload` to the inboxes of the units that read it.
 
-    def __init__(self, federation: Federation, unit: Unit, observe: Observe, cancelled: Event) -> None:
+    clock: says when each instant is due, in a run that is paced; a step then waits for it.
+    """
+
+    def __init__(
+        self, federation: Federation, unit: Unit, observe: Observe, cancelled: Event, clock: Clock | None = None
+    ) -> None:
         self.unit, self._observe, self.cancelled = unit, observe, cancelled
         self.readers = readers_of(federation, unit)
         self.last_rank = len(federation.units) - 1
@@ -179,8 +186,11 @@ class Stepper:
             name: Member(name, federation.federates[name], federation.interfaces[name], self.progress)
             for name in unit.members
         }
+        timed = {name: Timed(name, member) for name, member in self._members.items()}
+        self._turns = Turns(federation, unit, timed, clock, observe) if clock else None
+        stepped: Mapping[str, Member | Timed] = timed if clock else self._members
         self._runner: Single | Loop = (
-            Loop(federation, unit, self._members) if unit.is_loop else Single(self._members[unit.members[0]])
+            Loop(federation, unit, stepped) if unit.is_loop else Single(stepped[unit.members[0]])
         )
         self._watches = watches(federation, unit)
         self._to_stop: list[Member] = []
@@ -197,10 +207,12 @@ class Stepper:
 
     def step(self, now_ns: int) -> None:
         """Step the unit on what the inbox holds; its outputs are then in the outbox and observed."""
+        if self._turns:
+            self._turns.wait(now_ns, self.cancelled)
         self._begin()
         try:
             inputs = self.inbox.read(now_ns)
-            outputs = self._runner.step(now_ns, inputs)
+            outputs = self._outputs(now_ns, inputs)
             self.outbox.post(now_ns // self.unit.step_ns, outputs)
             for name, values in outputs.items():
                 self._observe(name, now_ns, values)
@@ -209,8 +221,20 @@ class Stepper:
                 self._observe(loop_name(self.unit), now_ns, found)
             for watch in self._watches:
                 watch.see(now_ns, inputs, outputs)
+            if self._turns:
+                self._turns.end(now_ns)
         finally:
             self.is_busy = False
+
+    def _outputs(self, now_ns: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
+        if self._turns is None:
+            return self._runner.step(now_ns, inputs)
+        return self._turns.take(now_ns, lambda: self._runner.step(now_ns, inputs))
+
+    @property
+    def is_paced(self) -> bool:
+        """A step waits for the clock on the wall, for as long as the time between two instants."""
+        return self._turns is not None
 
     def _begin(self) -> None:
         """Be busy from now on, unless the run was cancelled: who cancels it looks at `is_busy` afterwards."""

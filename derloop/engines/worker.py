@@ -18,6 +18,7 @@ from derloop.engines.hunting import Hunting
 from derloop.engines.stepping import Cancelled, Observe, Stepper
 from derloop.errors import EngineError, FederateError
 from derloop.federation import Federation, Unit
+from derloop.pacing import Clock
 
 POLL_S = 0.05
 SETTLE_S = 0.4
@@ -47,8 +48,9 @@ class Deadlines:
 class Stall:
     """Notices that nobody is at work and nothing moves: then the middleware has lost something."""
 
-    def __init__(self, deadlines: Deadlines) -> None:
-        self._join_s, self._move_s = deadlines.join_s, max(deadlines.step_s, STOP_S)
+    def __init__(self, deadlines: Deadlines, wait_s: float = 0.0) -> None:
+        """wait_s: for how long nothing may have to move, because no instant is due."""
+        self._join_s, self._move_s = deadlines.join_s, wait_s + max(deadlines.step_s, STOP_S)
         self._seen: object = None
         self._since = monotonic()
 
@@ -69,11 +71,24 @@ def mover(engine: str) -> Move:
 
 
 class Worker:
-    """Runs units to the end of the run, or ends them when one fails, hangs or the caller gives up."""
+    """Runs units to the end of the run, or ends them when one fails, hangs or the caller gives up.
 
-    def __init__(self, federation: Federation, units: Sequence[Unit], observe: Observe, deadlines: Deadlines) -> None:
+    clock: that of a run in several processes, which is told when to begin. Without one, a paced run begins by itself.
+    """
+
+    def __init__(
+        self,
+        federation: Federation,
+        units: Sequence[Unit],
+        observe: Observe,
+        deadlines: Deadlines,
+        clock: Clock | None = None,
+    ) -> None:
         self._cancelled = Event()
-        self._steppers = [Stepper(federation, unit, observe, self._cancelled) for unit in units]
+        if federation.pacing and clock is None:
+            clock = Clock(federation.pacing.speed)
+        self._steppers = [Stepper(federation, unit, observe, self._cancelled, clock) for unit in units]
+        self._wait_s = federation.longest_wait_s
         self._deadlines = deadlines
         self._is_alone = len(units) == len(federation.units)
         self._failure: BaseException | None = None
@@ -122,7 +137,7 @@ class Worker:
         self._steppers[0].progress.board = memoryview(board).cast("q")
 
     def _watch(self, thread: Thread, on_poll: Callable[[], None]) -> None:
-        stall = Stall(self._deadlines)
+        stall = Stall(self._deadlines, self._wait_s)
         while thread.is_alive():
             thread.join(POLL_S)
             on_poll()

@@ -137,9 +137,11 @@ def _stated_wire_problems(
 def _federation(scenario: Scenario, federates: Mapping[str, Federate]) -> Federation:
     interfaces = {name: federate.interface for name, federate in federates.items()}
     problems = [p for name, interface in interfaces.items() for p in _step_problems(scenario, name, interface)]
-    coupling = scenario.file.coupling
+    coupling, pacing = scenario.file.coupling, scenario.file.pacing
+    problems += pacing.problems(interfaces)
+    wired = wires(interfaces, scenario.file.wires, coupling)
     try:
-        federation = Federation(federates, wires(interfaces, scenario.file.wires, coupling), coupling.convergence())
+        federation = Federation(federates, wired, coupling.convergence(), pacing.pacing(interfaces))
     except ScenarioError as error:
         problems += [*error.problems, *_check_problems(scenario, interfaces)]
         raise ScenarioError(problems, str(scenario.path)) from error

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 from derloop.coupling import Convergence
 from derloop.federation import Coupling
 from derloop.kind import Kind, Settings
+from derloop.scenario.pacing import PacingSettings
 from derloop.verdict import CheckKind
 from derloop.zone import ZoneName
 
@@ -97,6 +98,7 @@ class ScenarioFile(Settings):
     )
     coupling: CouplingSettings = CouplingSettings()
     deadlines: Deadlines = Deadlines()
+    pacing: PacingSettings = PacingSettings()
     federates: dict[str, dict[str, Any]] = Field(min_length=1, max_length=MOST_FEDERATES)
     wires: tuple[WireSettings, ...] = Field((), max_length=MOST_WIRES)
     checks: tuple[dict[str, Any], ...] = Field((), max_length=MOST_CHECKS)
