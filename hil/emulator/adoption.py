@@ -73,6 +73,10 @@ class Adoptions:
             else:
                 self._adopt(device, model)
 
+    def forget(self, device: int) -> None:
+        """Adopt nothing that is pending on a device."""
+        self._pending = {(owner, model): each for (owner, model), each in self._pending.items() if owner != device}
+
     def finish(self) -> None:
         """Adopt all that is pending."""
         for device, model in list(self._pending):

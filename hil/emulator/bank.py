@@ -38,6 +38,7 @@ class RegisterBank:
         self._timers = Timers(self._registers, self._adoptions)
         self._measured = Measured(self._registers)
         self._settings = SettingsReader(self.maps)
+        self._first = [self._registers.image(device) for device in range(len(self.maps))]
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -75,6 +76,13 @@ class RegisterBank:
         """Return a copy of all registers of a device."""
         with self._lock:
             return self._registers.image(device)
+
+    def restart(self, device: int) -> None:
+        """Let a device hold again what it began with, as after a loss of power without a memory."""
+        with self._lock:
+            self._adoptions.forget(device)
+            self._registers.restore(device, self._first[device])
+            self._timers.start(device, set(self.maps[device].points))
 
     # what the wire sees
 
