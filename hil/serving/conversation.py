@@ -1,65 +1,65 @@
-"""One connection to what is served: requests in, answers out."""
+"""One connection over TCP, also under TLS."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, MutableSet
-from typing import Protocol, cast
+from collections.abc import Callable
+from typing import cast
 
-from hil.modbus.framing import MBAP, Frame, Framing, FramingError
-from hil.serving.outbox import Delivery, Outbox
-from hil.serving.responder import Responder
-
-SILENCE_S = 1.0
-"""Of a request that has begun, over RTU: what comes later begins another one."""
+from hil.modbus.framing import MBAP, Framing, FramingError
+from hil.serving.exchanges import Exchanges, Manner
+from hil.serving.responder import GoneDown
 
 
-class Manner(Protocol):
-    """How what comes over one connection is answered."""
+class Conversations:
+    """Those that are open on one line, in the order in which they began."""
 
-    def deliveries(self, request: Frame) -> Iterable[Delivery]: ...
+    def __init__(self, manner: Callable[[asyncio.Transport], Manner], framing: Framing) -> None:
+        """manner: of a connection that begins."""
+        self.manner, self.framing = manner, framing
+        self.open: dict[Conversation, None] = {}
 
+    def begin(self) -> Conversation:
+        return Conversation(self)
 
-class Plain:
-    """Answers at once, and in one piece."""
+    def hang_up(self) -> None:
+        """End all of them."""
+        for conversation in tuple(self.open):
+            conversation.end()
 
-    def __init__(self, responder: Responder, framing: Framing) -> None:
-        self._responder, self._framing = responder, framing
-
-    def deliveries(self, request: Frame) -> Iterable[Delivery]:
-        answer = self._responder.respond(request.unit, request.pdu)
-        if answer is None:
-            return ()
-        return (Delivery(self._framing.pack(Frame(request.unit, answer, request.transaction))),)
+    def end_first(self) -> None:
+        """End the one that has been open for longest."""
+        next(iter(self.open)).end()
 
 
 class Conversation(asyncio.Protocol):
-    """One connection. Answers leave in the order of the requests.
+    """One connection.
 
     What is no frame ends a connection of Modbus TCP; RTU goes on with the next request. A client that does not read
-    its answers is not read from.
+    its answers is not read from. A device that goes down takes all its connections with it.
     """
 
-    def __init__(self, manner: Manner, framing: Framing, opened: MutableSet[Conversation]) -> None:
-        """opened: holds every conversation while it lasts."""
-        self._manner, self._ends_at_garbage, self._opened = manner, framing is MBAP, opened
-        self._splitter = framing.splitter("server")
-        self._outbox = Outbox(self._send)
+    def __init__(self, others: Conversations) -> None:
+        self._others, self._ends_at_garbage = others, others.framing is MBAP
         self._transport: asyncio.Transport | None = None
-        self._heard_s = 0.0
+        self._exchanges: Exchanges | None = None
+        self._time = asyncio.get_running_loop().time
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._opened.add(self)
+        self._exchanges = Exchanges(self._others.manner(self._transport), self._others.framing, self._send)
+        self._others.open[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._opened.discard(self)
-        self._transport = None
-        self._outbox.close()
+        self._others.open.pop(self, None)
+        if self._exchanges is not None:
+            self._exchanges.close()
+        self._transport = self._exchanges = None
 
     def end(self) -> None:
         """Close the connection at once, with what has not been sent."""
+        self._others.open.pop(self, None)
         if self._transport is not None:
             self._transport.abort()
 
@@ -72,24 +72,15 @@ class Conversation(asyncio.Protocol):
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        now_s = asyncio.get_running_loop().time()
-        if not self._ends_at_garbage and now_s - self._heard_s > SILENCE_S:
-            self._splitter.reset()
-        self._heard_s = now_s
+        if self._exchanges is None:
+            return
         try:
-            frames = self._splitter.feed(data)
+            self._exchanges.take(data, self._time())
         except FramingError:
             if self._ends_at_garbage:
                 self.end()
-            return
-        for frame in frames:
-            self._answer(frame, now_s)
-
-    def _answer(self, frame: Frame, now_s: float) -> None:
-        """Answer a request; one that comes before many others have been answered is lost, as devices lose them."""
-        if not self._outbox.is_full:
-            for delivery in self._manner.deliveries(frame):
-                self._outbox.put(delivery, now_s)
+        except GoneDown:
+            self._others.hang_up()
 
     def _send(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
 from functools import partial
 
 from derloop.errors import DerloopError
-from hil.serving.conversation import Conversation
+from hil.serving.conversation import Conversations
+from hil.serving.quirks import Connections
 
 BACKLOG = 100
+HANDSHAKE_S = 10.0
 
 
 class CannotListen(DerloopError):
@@ -29,16 +30,12 @@ class Listener:
         self,
         host: str,
         port: int,
-        converse: Callable[[set[Conversation]], Conversation],
+        conversations: Conversations,
         tls: ssl.SSLContext | None = None,
-        most: int | None = None,
+        limit: Connections | None = None,
     ) -> None:
-        """Listen. port: 0 for one that is free. most: connections at a time; further ones are closed at once.
-
-        Raises CannotListen with the reason.
-        """
-        self._converse, self._tls, self._most = converse, tls, most
-        self._opened: set[Conversation] = set()
+        """Listen. port: 0 for one that is free. Raises CannotListen with the reason."""
+        self._conversations, self._tls, self._limit = conversations, tls, limit
         self._accepting: set[asyncio.Task[None]] = set()
         self._socket = _listening(host, port)
         self._loop = asyncio.get_running_loop()
@@ -47,11 +44,6 @@ class Listener:
     @property
     def port(self) -> int:
         return int(self._socket.getsockname()[1])
-
-    def hang_up(self) -> None:
-        """Close every connection; go on listening."""
-        for conversation in tuple(self._opened):
-            conversation.end()
 
     async def close(self) -> None:
         """Close every connection, and listen no more."""
@@ -62,7 +54,7 @@ class Listener:
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
-        self.hang_up()
+        self._conversations.hang_up()
         await some_turns()
 
     def _accept(self) -> None:
@@ -70,17 +62,27 @@ class Listener:
             accepted, _ = self._socket.accept()
         except OSError:  # gone again, or no descriptor left: the next one may be luckier
             return
-        if self._most is not None and len(self._opened) + len(self._accepting) >= self._most:
+        if self._has_no_place():
             accepted.close()
             return
         task = self._loop.create_task(self._take(accepted))
         self._accepting.add(task)
         task.add_done_callback(partial(self._taken, accepted))
 
+    def _has_no_place(self) -> bool:
+        """Return whether a further connection is refused; where the first has to give way, end that."""
+        if self._limit is None or len(self._conversations.open) + len(self._accepting) < self._limit.most:
+            return False
+        if self._limit.next == "drops-first" and self._conversations.open:
+            self._conversations.end_first()
+            return False
+        return True
+
     async def _take(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await self._loop.connect_accepted_socket(lambda: self._converse(self._opened), accepted, ssl=self._tls)
+        limits = {} if self._tls is None else {"ssl_handshake_timeout": HANDSHAKE_S}
+        await self._loop.connect_accepted_socket(self._conversations.begin, accepted, ssl=self._tls, **limits)
 
     def _taken(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
         """Close a connection that did not come about: its client has gone, its handshake failed, or all is closed."""

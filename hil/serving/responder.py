@@ -23,11 +23,15 @@ FUNCTIONS = (Function.READ_HOLDING, Function.WRITE_ONE, Function.WRITE_SEVERAL)
 """What SunSpec devices accept."""
 
 
+class GoneDown(Exception):
+    """A device has lost its power, and every connection to it with that."""
+
+
 class Responder(Protocol):
     """Answers PDUs; knows no transport. It is asked in one thread, one request after the other."""
 
     def respond(self, unit: int, pdu: bytes) -> bytes | None:
-        """Return the PDU that answers `pdu`, asked of `unit`; None: silence."""
+        """Return the PDU that answers `pdu`, asked of `unit`; None: silence. Raises GoneDown."""
         ...
 
 
@@ -48,6 +52,10 @@ class BankRegisters:
 
     def __init__(self, bank: RegisterBank, device: int) -> None:
         self._bank, self._device = bank, device
+
+    def restart(self) -> None:
+        """Hold what the device began with."""
+        self._bank.restart(self._device)
 
     def read(self, address: int, count: int) -> Sequence[int]:
         found = self._bank.read(self._device, address, count)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-from hil.modbus.endpoint import Endpoint, RtuOverTcp, Tcp
+from hil.modbus.endpoint import Endpoint, Serial, Tls
+from hil.modbus.framing import MBAP
+from hil.modbus.pdu import ExceptionCode
 from hil.modbus.thread import LoopThread
-from hil.serving.conversation import Conversation, Plain
+from hil.serving.conversation import Conversations
+from hil.serving.device import Device, manner_of
+from hil.serving.exchanges import Manner, MannerOf, Plain
 from hil.serving.listener import Listener
-from hil.serving.responder import Responder
+from hil.serving.quirks import Connections
+from hil.serving.responder import Responder, Units
+from hil.serving.security import Roles, permitted, server_context
+from hil.serving.serial_line import SerialLine
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,29 @@ class Line:
     endpoint: Endpoint
     """Port 0: one that is free."""
     responder: Responder
+    manner: MannerOf = Plain
+    connections: Connections | None = None
+    """None: as many as there come."""
+    roles: Roles | None = None
+    """TLS: what each role may do. None: whoever has a certificate may do anything."""
+    takes_time: bool = True
+    """Serial lines: bytes take as long as the baud rate says."""
+
+
+def line(endpoint: Endpoint, devices: Mapping[int, Device], roles: Roles | None = None, **how: bool) -> Line:
+    """Return the line on which devices, by unit, answer: a bus if there are several.
+
+    A request for another unit is answered as a gateway does where there is a gateway, and not at all on a bus.
+    """
+    absent = ExceptionCode.GATEWAY_NO_ANSWER if endpoint.framing is MBAP else None
+    units = Units({unit: device.responder for unit, device in devices.items()}, absent)
+    limits = [d.fate.quirks.connections for d in devices.values() if d.fate and d.fate.quirks.connections]
+    least = min(limits, key=lambda each: each.most, default=None)
+    return Line(endpoint, units, manner_of(devices), least, roles, **how)
+
+
+class _Open(Protocol):
+    async def close(self) -> None: ...
 
 
 class Server:
@@ -32,7 +64,7 @@ class Server:
     def __init__(self, lines: Sequence[Line], thread: LoopThread | None = None) -> None:
         self._lines, self._given_thread = tuple(lines), thread
         self._thread: LoopThread | None = None
-        self._listeners: list[Listener] = []
+        self._open: list[_Open] = []
         self._endpoints: tuple[Endpoint, ...] = ()
 
     @property
@@ -44,7 +76,7 @@ class Server:
         """Serve; return `endpoints`. Nothing is left open if that fails, with CannotListen."""
         self._thread = self._given_thread or LoopThread("server")
         try:
-            self._thread.run(self._listen())
+            self._thread.run(self._begin())
         except BaseException:
             self.stop()
             raise
@@ -66,21 +98,35 @@ class Server:
     ) -> None:
         self.stop()
 
-    async def _listen(self) -> None:
-        self._endpoints = tuple(self._open(line) for line in self._lines)
+    async def _begin(self) -> None:
+        self._endpoints = tuple([self._serve(line) for line in self._lines])
 
-    def _open(self, line: Line) -> Endpoint:
+    def _serve(self, line: Line) -> Endpoint:
         endpoint = line.endpoint
-        assert isinstance(endpoint, Tcp | RtuOverTcp)
-
-        def converse(opened: set[Conversation]) -> Conversation:
-            return Conversation(Plain(line.responder, endpoint.framing), endpoint.framing, opened)
-
-        listener = Listener(endpoint.host, endpoint.port, converse)
-        self._listeners.append(listener)
+        if isinstance(endpoint, Serial):
+            manner = line.manner(line.responder, endpoint.framing)
+            self._open.append(SerialLine(endpoint, manner, takes_time=line.takes_time))
+            return endpoint
+        conversations = Conversations(_Manners(line).of, endpoint.framing)
+        tls = server_context(endpoint) if isinstance(endpoint, Tls) else None
+        listener = Listener(endpoint.host, endpoint.port, conversations, tls, line.connections)
+        self._open.append(listener)
         return endpoint.model_copy(update={"port": listener.port})
 
     async def _close(self) -> None:
-        listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            await listener.close()
+        opened, self._open = self._open, []
+        for each in opened:
+            await each.close()
+
+
+class _Manners:
+    """The manners of the connections of a line, by who is at the other end."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def of(self, transport: asyncio.Transport) -> Manner:
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        responder = permitted(self._line.responder, self._line.roles, certificate)
+        return self._line.manner(responder, self._line.endpoint.framing)
