@@ -112,7 +112,7 @@ class Connection:
             return (await wire.ask(frame, end_s)).pdu
         except TimeoutError:
             self._miss(wire, "an answer was overdue")
-            raise NoAnswer(f"no answer within {self._given_s:.3g} s{self._too_short()}", sent=True) from None
+            raise NoAnswer(f"no answer within {_seconds(self._given_s)}{self._too_short()}", sent=True) from None
         except Lost as lost:
             self._miss(wire, str(lost))
             raise NoAnswer(str(lost), sent=True, again=not wire.closed_here) from None
@@ -164,7 +164,7 @@ class Connection:
             async with asyncio.timeout_at(now_s + share_s):
                 self._wire = await open_wire(self.endpoint, self._tap)
         except TimeoutError:
-            raise NoAnswer(f"no connection within {share_s:.3g} s") from None
+            raise NoAnswer(f"no connection within {_seconds(share_s)}") from None
         except NotOpened as failure:
             raise NoAnswer(str(failure), again=failure.again, pause_s=limits.busy_pause_s) from failure
         self.opened += 1
@@ -176,7 +176,7 @@ class Connection:
         quiet_s = self._settle_s or self._given_s
         since_s = -math.inf if self._missed_s is None else self._missed_s
         while (rest_s := max(since_s, wire.heard_s) + quiet_s - loop.time()) > 0:
-            await _wait(rest_s, limits.end_s, f"the line was not silent for {quiet_s:.3g} s after a missed answer")
+            await _wait(rest_s, limits.end_s, f"the line was not silent for {_seconds(quiet_s)} after a missed answer")
         self._missed_s = None
 
     def _share_s(self, left_s: float, attempts: int) -> float:
@@ -203,7 +203,7 @@ class Connection:
         return (
             ""
             if self._given_s > longest_s
-            else f" (a long answer takes {longest_s:.2g} s at {self.endpoint.baud} baud)"
+            else f" (a long answer takes {_seconds(longest_s)} at {self.endpoint.baud} baud)"
         )
 
 
@@ -212,6 +212,10 @@ async def _wait(pause_s: float, end_s: float, why: str) -> None:
     if asyncio.get_running_loop().time() + pause_s >= end_s:
         raise NoAnswer(why, again=False)
     await asyncio.sleep(pause_s)
+
+
+def _seconds(duration_s: float) -> str:
+    return f"{duration_s:.0f} s" if duration_s >= 99.5 else f"{duration_s:.2g} s"
 
 
 class Connections:

@@ -36,4 +36,6 @@ def reason(failure: OSError) -> str:
     """Return the plain reason; asyncio puts the address in its place, which is said elsewhere."""
     if isinstance(failure, socket.gaierror):
         return f"the host's name is not known ({failure.strerror})"
-    return os.strerror(failure.errno) if failure.errno and failure.errno > 0 else str(failure)
+    if failure.errno and failure.errno > 0:
+        return os.strerror(failure.errno)
+    return str(failure) or type(failure).__name__

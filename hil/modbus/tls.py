@@ -18,6 +18,10 @@ from hil.modbus.wire import CLOSING_S, Wire
 _REFUSED_OURS = ("CERTIFICATE_REQUIRED", "UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "CERTIFICATE_UNKNOWN")
 _TOO_OLD = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "WRONG_SSL_VERSION", "WRONG_VERSION_NUMBER")
 
+_HUNG_UP = (
+    "the device ended the TLS handshake without a reason: it may have refused our certificate, or speak another TLS"
+)
+
 
 async def open_tls(endpoint: Tls, tap: Tap | None) -> Wire:
     """Open a stream and verify the device's certificate; raises NotOpened."""
@@ -33,8 +37,10 @@ async def open_tls(endpoint: Tls, tap: Tap | None) -> Wire:
         )
     except ssl.SSLError as failure:
         raise _not_opened(failure, endpoint) from failure
+    except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as failure:
+        raise NotOpened(_HUNG_UP) from failure
     except OSError as failure:
-        raise NotOpened(f"{reason(failure)} in the TLS handshake or before it") from failure
+        raise NotOpened(reason(failure)) from failure
     return wire
 
 
