@@ -2,11 +2,13 @@
 
 Each unit is a simulator with one entity and one attribute, its payload: few simulators and whole vectors, for mosaik's
 cost grows with the square of the first and with each single value. A wire back to a unit of lower rank is
-*time-shifted*.
+*time-shifted*. mosaik's own `rt_factor` steps too early by one step, and is not used: units wait for the clock
+themselves.
 """
 
 from __future__ import annotations
 
+from itertools import permutations
 from math import gcd
 from typing import Any
 
@@ -15,7 +17,7 @@ import mosaik_api_v3
 
 from derloop.engines.stepping import Stepper
 
-_VALUES = "values"
+_VALUES, _TURN = "values", "turn"
 _ENTITY = "unit"
 
 
@@ -28,7 +30,7 @@ class UnitSimulator(mosaik_api_v3.Simulator):
     def init(self, sid: str, time_resolution: float = 1.0, **params: Any) -> Any:
         self._stepper: Stepper = params["stepper"]
         self._tick_ns: int = params["tick_ns"]
-        self.meta["models"] = {"Unit": {"public": True, "params": [], "attrs": [_VALUES]}}
+        self.meta["models"] = {"Unit": {"public": True, "params": [], "attrs": [_VALUES, _TURN]}}
         return self.meta
 
     def create(self, num: int, model: str, **params: Any) -> Any:
@@ -42,7 +44,8 @@ class UnitSimulator(mosaik_api_v3.Simulator):
         return time + self._stepper.unit.step_ns // self._tick_ns
 
     def get_data(self, outputs: Any) -> Any:
-        return {_ENTITY: {_VALUES: self._stepper.outbox.payload.copy()}}
+        found = {_VALUES: self._stepper.outbox.payload.copy(), _TURN: 0.0}
+        return {_ENTITY: {attribute: found[attribute] for attribute in outputs[_ENTITY]}}
 
 
 def run(steppers: list[Stepper], until_ns: int) -> None:
@@ -67,6 +70,15 @@ def run(steppers: list[Stepper], until_ns: int) -> None:
                     {} if feed.comes_first else {"time_shifted": True, "initial_data": {_VALUES: start[name]}}
                 )
                 world.connect(entities[name], entities[stepper.unit.name], _VALUES, **shift)
+        if steppers[0].is_paced:
+            _in_turn(world, [entities[s.unit.name] for s in sorted(steppers, key=lambda s: s.unit.rank)])
         world.run(until=-(-until_ns // tick_ns), print_progress=False)
     for stepper in steppers:  # mosaik returns normally also when a simulator has failed
         stepper.check_reached(until_ns)
+
+
+def _in_turn(world: Any, by_rank: list[Any]) -> None:
+    """Let no unit be ahead of another: they share a thread, and one that waits for its instant would hold up all."""
+    for (first, source), (second, target) in permutations(enumerate(by_rank), 2):
+        back = {"time_shifted": True, "initial_data": {_TURN: 0.0}} if first > second else {}
+        world.connect(source, target, _TURN, **back)

@@ -19,32 +19,32 @@ class PacingSettings(Settings):
     """How the run is held to the wall clock."""
 
     mode: Literal["auto", "real-time", "off"] = Field(
-        "auto",
+        default="auto",
         description="auto: held to the wall clock where a federate lives in wall-clock time (equipment, or an emulator "
         "on its own clock), else as fast as it goes. real-time: held to it in any case. off: as fast as it goes; "
         "refused with such a federate.",
     )
     speed: float = Field(
-        1.0,
+        default=1.0,
         gt=0,
         le=1e6,
         description="Scenario seconds in a wall-clock second; 1 where a federate lives in wall-clock time.",
     )
     overrun: Overrun = Field(
-        "warn",
+        default="warn",
         description="Where a step ends too late. warn: counted, and the run catches up. skip: also, a federate that "
         "lives in wall-clock time is not stepped in an instant that it missed wholly; its last values hold. "
         "abort: the run ends and names who took how long.",
     )
     late_s: float | None = Field(
-        None,
+        default=None,
         gt=0,
         le=LONGEST_S,
         description="How long after its due time a step may end, wall-clock seconds; "
         "without it, until the federate's next step is due.",
     )
     max_age_s: float | None = Field(
-        None,
+        default=None,
         gt=0,
         le=LONGEST_S,
         description="A check that rests on older measurements is INCONCLUSIVE, wall-clock seconds; "
