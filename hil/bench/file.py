@@ -17,7 +17,7 @@ from pydantic import Field, StringConstraints
 from derloop.errors import DerloopError, Problem, ScenarioError, did_you_mean
 from derloop.kind import Settings
 from derloop.validation import read_model
-from hil.modbus.endpoint import Address, Endpoint, Timing, Unit
+from hil.modbus.endpoint import Address, Endpoint, Timing, Unit, located
 from hil.safety.rules import EmergencyStop, SafetyRules
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -136,13 +136,6 @@ class Bench:
 def counted(name: str) -> list[int | str]:
     """Return a key that sorts the numbers in names by their values."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
-
-
-def located(endpoint: Endpoint, folder: Path) -> Endpoint:
-    """Return an endpoint whose relative paths start at `folder`."""
-    given = {name: getattr(endpoint, name) for name in type(endpoint).model_fields}
-    paths = {name: folder / value for name, value in given.items() if isinstance(value, Path)}
-    return endpoint.model_copy(update=paths)
 
 
 def read_bench(path: Path) -> Bench:

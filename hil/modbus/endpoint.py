@@ -96,6 +96,13 @@ class Serial(Settings):
 Endpoint = Annotated[Tcp | RtuOverTcp | Tls | Serial, Field(discriminator="transport")]
 
 
+def located(endpoint: Endpoint, folder: Path) -> Endpoint:
+    """Return an endpoint whose relative paths start at `folder`."""
+    given = {name: getattr(endpoint, name) for name in type(endpoint).model_fields}
+    paths = {name: folder / value for name, value in given.items() if isinstance(value, Path)}
+    return endpoint.model_copy(update=paths)
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a device is reached, and its unit number there."""
