@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from hil.safety.outcome import Outcome
+from hil.inverter.dialect import Function
+from hil.inverter.dialect import Meaning as Setting
+from hil.safety.outcome import Device, Outcome
 
 Meaning = Literal["p_w", "q_var", "limit_pct"]
 
@@ -15,16 +17,38 @@ class Amount(NamedTuple):
     """One quantity that a function of a device asks for."""
 
     meaning: Meaning
-    enable: str
     points: tuple[str, ...]
     """Those that say it. A change of any of them is a change of the quantity."""
     of: Callable[[Outcome], float | None]
     """In W, var or % of WMax, positive when injected; None where the device does not say what its percent is of."""
+    switch: str = ""
+    """The point that puts it into effect; empty: it always is."""
+    is_in_reserve: bool = False
+    """It comes into effect when a lease lapses: its rate is not ours."""
 
     @property
     def key(self) -> str:
         """Tells amounts apart."""
         return f"{self.meaning} of {self.points[-1]}"
+
+
+def amounts_of(device: Device) -> tuple[Amount, ...]:
+    """Return what the functions of a device can ask for."""
+    sunspec = tuple(each for each in AMOUNTS if any(point in device.map for point in each.points))
+    told = {point for each in sunspec for point in each.points}
+    functions = device.dialect.functions.items()
+    others = (_of_function(m, f) for m, f in functions if told.isdisjoint(term.point for term in f.terms))
+    return (*sunspec, *others)
+
+
+def _of_function(meaning: Setting, function: Function) -> Amount:
+    points = tuple(dict.fromkeys([*function.modes, *(term.point for term in function.terms)]))
+
+    def of(outcome: Outcome) -> float | None:
+        setpoint = function.setpoint({term.point: outcome(term.point) for term in function.terms})
+        return 100 * setpoint if setpoint is not None and meaning == "limit_fraction" else setpoint
+
+    return Amount("limit_pct" if meaning == "limit_fraction" else meaning, points, of, next(iter(function.on), ""))
 
 
 def _percent(point: str, *nameplate: str) -> Callable[[Outcome], float | None]:
@@ -95,24 +119,19 @@ _VARS_OF_123 = _by_mode(
         3: _var_percent("123.VArAvalPct", ("121.VArMaxQ1", "120.VArRtgQ1"), ("121.VArMaxQ4", "120.VArRtgQ4")),
     },
 )
+_VAR_POINTS = ("123.VArPct_Mod", "123.VArWMaxPct", "123.VArMaxPct", "123.VArAvalPct")
+_GIVES = _percent("124.OutWRte", "120.MaxDisChaRte", "121.WMax", "120.WRtg")
+_DRAWS = _negative(_percent("124.InWRte", "124.WChaMax", "120.MaxChaRte"))
 AMOUNTS = (
-    Amount("limit_pct", "704.WMaxLimPctEna", ("704.WMaxLimPct",), _number("704.WMaxLimPct")),
-    Amount("p_w", "704.WSetEna", ("704.WSetMod", "704.WSet", "704.WSetPct"), _p_of_704()),
-    Amount("q_var", "704.VarSetEna", ("704.VarSetMod", "704.VarSet", "704.VarSetPct"), _q_of_704()),
-    Amount("limit_pct", "123.WMaxLim_Ena", ("123.WMaxLimPct",), _number("123.WMaxLimPct")),
-    Amount(
-        "q_var",
-        "123.VArPct_Ena",
-        ("123.VArPct_Mod", "123.VArWMaxPct", "123.VArMaxPct", "123.VArAvalPct"),
-        _VARS_OF_123,
-    ),
-    Amount("p_w", "124.StorCtl_Mod", ("124.OutWRte",), _percent("124.OutWRte", "124.WChaMax")),
-    Amount("p_w", "124.StorCtl_Mod", ("124.InWRte",), _negative(_percent("124.InWRte", "124.WChaMax"))),
+    Amount("limit_pct", ("704.WMaxLimPct",), _number("704.WMaxLimPct"), "704.WMaxLimPctEna"),
+    Amount("p_w", ("704.WSetMod", "704.WSetPct", "704.WSet"), _p_of_704(), "704.WSetEna"),
+    Amount("q_var", ("704.VarSetMod", "704.VarSetPct", "704.VarSet"), _q_of_704(), "704.VarSetEna"),
+    Amount("limit_pct", ("123.WMaxLimPct",), _number("123.WMaxLimPct"), "123.WMaxLim_Ena"),
+    Amount("q_var", _VAR_POINTS, _VARS_OF_123, "123.VArPct_Ena"),
+    Amount("p_w", ("124.OutWRte",), _GIVES, "124.StorCtl_Mod"),
+    Amount("p_w", ("124.InWRte",), _DRAWS, "124.StorCtl_Mod"),
+    Amount("limit_pct", ("704.WMaxLimPctRvrt",), _number("704.WMaxLimPctRvrt"), "704.WMaxLimPctEnaRvrt", True),
+    Amount("p_w", ("704.WSetPctRvrt", "704.WSetRvrt"), _p_of_704("Rvrt"), "704.WSetEnaRvrt", True),
+    Amount("q_var", ("704.VarSetPctRvrt", "704.VarSetRvrt"), _q_of_704("Rvrt"), "704.VarSetEnaRvrt", True),
 )
-"""What commands ask for, of models 704, 123 and 124."""
-REVERTED = (
-    Amount("limit_pct", "704.WMaxLimPctEnaRvrt", ("704.WMaxLimPctRvrt",), _number("704.WMaxLimPctRvrt")),
-    Amount("p_w", "704.WSetEnaRvrt", ("704.WSetRvrt", "704.WSetPctRvrt"), _p_of_704("Rvrt")),
-    Amount("q_var", "704.VarSetEnaRvrt", ("704.VarSetRvrt", "704.VarSetPctRvrt"), _q_of_704("Rvrt")),
-)
-"""What they ask for once their leases have lapsed."""
+"""Of models 704, 123 and 124; what 704 asks for once its leases have lapsed among them."""

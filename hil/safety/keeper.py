@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
@@ -12,7 +13,7 @@ from derloop.errors import Interlocked
 from hil.inverter.guard import Change
 from hil.modbus.endpoint import Address
 from hil.safety.budget import WriteCounter
-from hil.safety.controls import REQUESTS, controls_of
+from hil.safety.controls import controls_of, is_momentary
 from hil.safety.folder import Run, StateFolder
 from hil.safety.lease import LeaseCheck
 from hil.safety.limits import LimitCheck
@@ -48,12 +49,13 @@ class Keeper:
         self._limits = LimitCheck(device, rules.limits)
         self._lease = LeaseCheck(device, rules.lease, rules.safe_state)
         self._records = Records(folder.records)
-        self._phase: Literal["not taken", "commanding", "bringing", "stopped"] = "not taken"
+        self._phase: Literal["not taken", "commanding", "bringing"] = "not taken"
         self._record: Record | None = None
         self._lock: DeviceLock | None = None
         self._counter: WriteCounter | None = None
         self._target: Target = {}
         self._is_touched = False
+        self._stopped = ""
 
     @property
     def name(self) -> str:
@@ -78,6 +80,7 @@ class Keeper:
     def written(self, changes: Sequence[Change], now_s: float) -> None:
         """Take note of what the device has acknowledged."""
         self._limits.note(changes, now_s)
+        self._lease.note(changes, now_s)
         if self._counter:
             self._counter.note([change.point.name for change in changes], now_s)
 
@@ -86,21 +89,19 @@ class Keeper:
             yield f"it is read-only; {_asked(changes)} needs `--arm {self.name}`"
         elif self._phase == "not taken":
             yield f"its state is not recorded, so {_asked(changes)} could not be undone"
-        elif self._phase == "stopped":
-            yield f"it was put into its safe state, and stays there; asked was {_asked(changes)}"
         elif self._phase == "bringing":
             yield from self._strays(changes)
         else:
             yield from self._limits.problems(changes, now_s)
-            yield from self._lease.problems(changes)
+            yield from self._lease.problems(changes, now_s)
             if self._counter:
                 yield from self._counter.problems([change.point.name for change in changes], now_s)
 
     def _strays(self, changes: Sequence[Change]) -> Iterator[str]:
-        """Yield what is no part of bringing the device to where it is to be left."""
+        """Yield what is no part of bringing the device to where it is to be left: commands have ended then."""
         after = Outcome(self._device, changes)
         for name in (change.point.name for change in changes):
-            is_curve = ".Crv." in name or ".Ctl." in name or name in REQUESTS
+            is_curve = ".Crv." in name or ".Ctl." in name or is_momentary(self._device, name)
             if not is_curve and after(name) != self._target.get(name):
                 yield f"{name} = {after(name)!r} is no part of the state to which the device is being brought"
 
@@ -136,10 +137,8 @@ class Keeper:
 
     async def _found(self, place: str) -> Record:
         """Return what the device holds now at every point that the run may write."""
-        points = self._device.map.points.values()
-        names = [p.name for p in points if p.writable and self._limits.may_write(p.name) and p.name not in REQUESTS]
-        named = [name for name in self._rules.safe_state.points if name not in names]
-        held = await self._device.read([*names, *named])
+        names = [name for name in self._device.map.points if self._is_state(name)]
+        held = await self._device.read(names)
         return Record(
             device=self.name,
             place=place,
@@ -153,6 +152,12 @@ class Keeper:
             points={name: value for name, value in held.items() if value is not None},
             lease=_in_words(self._rules.lease),
         )
+
+    def _is_state(self, name: str) -> bool:
+        """Return whether a point may be written, here or to make the device safe, and can be restored."""
+        point = self._device.map[name]
+        is_ours = self._limits.may_write(name) or name in self._rules.safe_state.points
+        return is_ours and point.writable and point.manner.readable and not is_momentary(self._device, name)
 
     def _keep(self, record: Record) -> None:
         try:
@@ -168,23 +173,25 @@ class Keeper:
         """
         if self._record is None or self._phase == "not taken":
             return
+        self._stopped = self._stopped or why
         await self._bring(self.safe_target())
-        self._phase = "stopped"
-        self._record = self._record.model_copy(update={"stopped": why})
-        self._keep(self._record)
+        with suppress(OSError):  # the device is safe, and its record there; only this reason is not in it
+            self._records.write(self._record.model_copy(update={"stopped": why}))
 
     def safe_target(self) -> Target:
         """Return what makes the device safe: what the bench file says, and every function off that it may command."""
-        enables = [control.enable for control in controls_of(self._device.map)]
-        off: Mapping[str, float | str] = {name: 0.0 for name in enables if self._limits.may_write(name)}
+        switches = [item for control in controls_of(self._device) for item in control.off.items()]
+        off: Mapping[str, float | str] = {name: value for name, value in switches if self._limits.may_write(name)}
         return {**off, **self._rules.safe_state.points}
 
     async def let_go(self) -> None:
         """Restore and verify what was found, and unlock. Raises NotRestored, and keeps the record, where that fails."""
         try:
-            if self._record and self._phase == "stopped":
+            if self._record is None or self._phase == "not taken":
+                return
+            if self._stopped:
                 await self._bring(self.safe_target())
-            elif self._record and self._phase != "not taken":
+            else:
                 await self._restore(self._record)
         finally:
             self._phase = "not taken"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from hil.inverter.guard import Change
-from hil.safety.amounts import AMOUNTS, REVERTED, Amount
-from hil.safety.controls import COMMANDED, is_on
+from hil.safety.amounts import Amount, amounts_of
+from hil.safety.controls import commanded
 from hil.safety.outcome import Device, Outcome
 from hil.safety.rules import Band, Limits
 from hil.sunspec.points import Value
@@ -28,17 +29,26 @@ class LimitCheck:
         self._asked: dict[str, float] = {}
         """What the last command that was permitted makes of every amount."""
 
+    @cached_property
+    def _amounts(self) -> tuple[Amount, ...]:
+        return amounts_of(self._device)
+
+    @cached_property
+    def _commanded(self) -> frozenset[str]:
+        return commanded(self._device)
+
     def may_write(self, name: str) -> bool:
-        """Return whether a point may be written at all."""
-        patterns = COMMANDED if self._limits.may_write is None else self._limits.may_write
-        return any(fnmatchcase(name, pattern) for pattern in patterns)
+        """Return whether a point may be written at all. The device must be discovered."""
+        if self._limits.may_write is None:
+            return name in self._commanded
+        return any(fnmatchcase(name, pattern) for pattern in self._limits.may_write)
 
     def problems(self, changes: Sequence[Change], now_s: float) -> Iterator[str]:
         """Yield what is wrong with a command."""
         before, after = Outcome(self._device), Outcome(self._device, changes)
         for change in changes:
             yield from self._point_problems(change, after(change.point.name), now_s)
-        for amount in _touched((*AMOUNTS, *REVERTED), changes, after):
+        for amount in self._touched(changes, after):
             yield from self._amount_problems(amount, before, after, now_s)
 
     def note(self, changes: Sequence[Change], now_s: float) -> None:
@@ -46,27 +56,33 @@ class LimitCheck:
         after = Outcome(self._device, changes)
         for change in changes:
             self._remember(change.point.name, after(change.point.name), now_s)
-        for amount in _touched(AMOUNTS, changes, after):
+        for amount in self._touched(changes, after):
             self._remember(amount.key, self._asked.get(amount.key), now_s)
 
     def _remember(self, key: str, value: Value, now_s: float) -> None:
         if isinstance(value, int | float):
             self._written[key] = value, now_s
 
+    def _touched(self, changes: Sequence[Change], after: Outcome) -> Iterator[Amount]:
+        """Yield the amounts that a command sets, or puts into effect: turning off is always within limits."""
+        names = {change.point.name for change in changes}
+        for amount in self._amounts:
+            is_switched_on = amount.switch in names and _is_on(amount, after)
+            if is_switched_on or not names.isdisjoint(amount.points):
+                yield amount
+
     def _point_problems(self, change: Change, value: Value, now_s: float) -> Iterator[str]:
-        name, point = change.point.name, change.point
+        name = change.point.name
         if not self.may_write(name):
             yield f"{name} is none of the points that may be written (limits.may_write)"
         if value is None:
             yield f"{name}: these registers say 'not implemented'"
         for pattern, band in self._limits.points.items():
-            if not fnmatchcase(name, pattern):
-                continue
-            if not isinstance(value, int | float):
+            if fnmatchcase(name, pattern) and isinstance(value, int | float):
+                since = self._written.get(name) or _a_second_ago(change.was, now_s)
+                yield from _outside(f"{name} (limits.points)", value, change.point.unit, band, since, now_s)
+            elif fnmatchcase(name, pattern):
                 yield f"{name}: {value!r} is no number, and limits.points has a band for it"
-                continue
-            since = self._written.get(name) or _a_second_ago(change.was, now_s)
-            yield from _outside(f"{name} (limits.points)", value, point.unit, band, since, now_s)
 
     def _amount_problems(self, amount: Amount, before: Outcome, after: Outcome, now_s: float) -> Iterator[str]:
         band: Band | None = getattr(self._limits, amount.meaning)
@@ -78,22 +94,16 @@ class LimitCheck:
         if value is None:
             yield f"{what}: what it asks for cannot be told: the device does not say what its percentages are of"
             return
-        since = None
-        if amount in AMOUNTS:
-            was = amount.of(before) if is_on(before(amount.enable)) else None
-            since = self._written.get(amount.key) or _a_second_ago(was, now_s)
+        was = amount.of(before) if _is_on(amount, before) else None
+        since = None if amount.is_in_reserve else self._written.get(amount.key) or _a_second_ago(was, now_s)
         yield from _outside(what, value, UNITS[amount.meaning], band, since, now_s)
 
 
 UNITS = {"p_w": "W", "q_var": "var", "limit_pct": "%"}
 
 
-def _touched(amounts: Sequence[Amount], changes: Sequence[Change], after: Outcome) -> Iterator[Amount]:
-    """Yield the amounts that a command sets, or puts into effect: turning a function off is always within limits."""
-    names = {change.point.name for change in changes}
-    for amount in amounts:
-        if not names.isdisjoint(amount.points) or (amount.enable in names and is_on(after(amount.enable))):
-            yield amount
+def _is_on(amount: Amount, outcome: Outcome) -> bool:
+    return not amount.switch or outcome(amount.switch) not in (None, 0)
 
 
 def _a_second_ago(was: Value, now_s: float) -> tuple[float, float] | None:

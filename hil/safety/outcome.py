@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from hil.inverter.dialect import Dialect
 from hil.inverter.guard import Change
 from hil.sunspec.codec import decode
 from hil.sunspec.points import RegisterArray, Value
@@ -12,7 +13,7 @@ from hil.sunspec.register_map import RegisterMap
 
 
 class Device(Protocol):
-    """What is known of a device, as far as it bears on what may be written to it."""
+    """What is known of a discovered device, as far as it bears on what may be written to it."""
 
     @property
     def name(self) -> str: ...
@@ -20,6 +21,8 @@ class Device(Protocol):
     def map(self) -> RegisterMap: ...
     @property
     def image(self) -> RegisterArray: ...
+    @property
+    def dialect(self) -> Dialect: ...
 
 
 class Outcome:

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Protocol
 
 from derloop.errors import DeviceError
-from hil.safety.controls import controls_of, is_on
+from hil.safety.controls import controls_of
 from hil.safety.outcome import Device
 from hil.safety.record import IDENTITY, Identity, identity_of
 from hil.sunspec.points import Value
@@ -55,11 +55,11 @@ async def bring(device: Writable, target: Target, identity: Identity, within_s: 
 
 async def _attempt(device: Writable, target: Target, identity: Identity) -> None:
     await _refuse_another(device, identity)
-    enables = [control.enable for control in controls_of(device.map) if control.enable in target]
-    await _write(device, target, [name for name in enables if not is_on(target[name])])
-    await _write(device, target, [name for name in target if name not in enables and not _active(name)])
+    off = {name: value for control in controls_of(device) for name, value in control.off.items() if name in target}
+    await _write(device, target, [name for name, value in off.items() if target[name] == value])
+    await _write(device, target, [name for name in target if name not in off and not _active(name)])
     await _adopt(device, target)
-    await _write(device, target, [name for name in enables if is_on(target[name])])
+    await _write(device, target, [name for name, value in off.items() if target[name] != value])
     if wrong := await _differing(device, target, [*target]):
         raise DeviceError(device.name, f"holds {', '.join(f'{name} {value!r}' for name, value in wrong.items())}")
 

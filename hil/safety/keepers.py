@@ -1,0 +1,59 @@
+"""The keepers of all devices that a run commands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from derloop.errors import DeviceError
+from hil.safety.keeper import Keeper
+from hil.safety.stop import EmergencyStopped, EmergencyWatch
+
+
+class Keepers:
+    """Takes, makes safe and lets go of n devices at the same time; each as far as it can be, whatever others do."""
+
+    def __init__(self, keepers: Sequence[Keeper]) -> None:
+        self._keepers = tuple(keepers)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What must be said before the run."""
+        return tuple(keeper.warning for keeper in self._keepers if keeper.warning)
+
+    async def take(self) -> None:
+        """Take every device that is armed, or none."""
+        try:
+            await self._each(lambda keeper: keeper.take())
+        except BaseException:
+            await self.let_go()
+            raise
+
+    async def let_go(self) -> None:
+        """Restore every device that was taken. Raises NotRestored of the first that could not be."""
+        await self._each(lambda keeper: keeper.let_go())
+
+    async def stop_if_asked(self, watch: EmergencyWatch) -> None:
+        """Look once at what may stop the bench; if it does, make every device safe, then raise EmergencyStopped."""
+        try:
+            await watch.check()
+        except EmergencyStopped as stop:
+            await self._make_safe(stop)
+            raise
+
+    async def _make_safe(self, stop: EmergencyStopped) -> None:
+        """Make every device safe; say of those that are not that they are not."""
+        try:
+            await self._each(lambda keeper: keeper.make_safe(stop.why))
+        except DeviceError as failure:
+            stop.add_note(f"NOT SAFE: {failure}")
+            raise stop from failure
+
+    async def _each(self, work: Callable[[Keeper], Awaitable[None]]) -> None:
+        """Do it to all to the end; raise the first failure with notes on the others."""
+        results = await asyncio.gather(*(work(keeper) for keeper in self._keepers), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        for other in failures[1:]:
+            failures[0].add_note(f"also: {other}")
+        if failures:
+            raise failures[0]

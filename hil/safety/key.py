@@ -1,0 +1,69 @@
+"""A key on the terminal of the run that stops the bench."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+import tty
+from contextlib import suppress
+from typing import Any, Self
+
+STOPS = "qQ "
+
+
+class KeyStop:
+    """Notices a press of q or space, between `open` and `close`, on a terminal in whose foreground the run is.
+
+    Without a terminal it never does. Keys are taken without waiting for a line, and not shown; Ctrl-C works as ever.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """descriptor: of the terminal; without one, standard input if that is one."""
+        self._descriptor = _standard_input() if descriptor is None else descriptor
+        self._before: list[Any] | None = None
+
+    def open(self) -> None:
+        """Take keys from the terminal, if there is one."""
+        if self._descriptor is None or not _is_ours(self._descriptor):
+            return
+        self._before = termios.tcgetattr(self._descriptor)
+        tty.setcbreak(self._descriptor)
+
+    def pressed(self) -> str:
+        """Return the key that stops, if it was pressed since the last call, or empty. Does not wait."""
+        while self._before is not None and self._descriptor is not None:
+            if not select.select([self._descriptor], [], [], 0)[0]:
+                return ""
+            keys = os.read(self._descriptor, 1024).decode(errors="replace")
+            stopping = [key for key in keys if key in STOPS]
+            if stopping or not keys:
+                return stopping[0] if stopping else ""
+        return ""
+
+    def close(self) -> None:
+        """Leave the terminal as it was; once or more often."""
+        if self._before is not None and self._descriptor is not None:
+            with suppress(termios.error):  # the terminal is gone
+                termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._before)
+        self._before = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _standard_input() -> int | None:
+    return sys.stdin.fileno() if sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty() else None
+
+
+def _is_ours(descriptor: int) -> bool:
+    """Return whether we may read from a terminal: in the background that would halt the run."""
+    try:
+        return os.isatty(descriptor) and os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:
+        return False

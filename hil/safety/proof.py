@@ -1,0 +1,146 @@
+"""The third proof of a command: what was commanded shows in what is measured."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from derloop.errors import Rejected
+from hil.safety.rules import Proof
+from hil.sunspec.points import FloatArray
+
+
+class _Bounds(NamedTuple):
+    """Between what n devices were to be from a time on; infinite where nothing was commanded."""
+
+    since_s: float
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """One device that does not show what it was commanded."""
+
+    device: str
+    quantity: str
+    measured: float
+    """NaN: it is not measured."""
+    low: float
+    high: float
+    response_s: float
+    aborts: bool
+
+    def __str__(self) -> str:
+        unit = "W" if self.quantity == "active power" else "var"
+        wanted = f"{self.low:g}" if self.low == self.high else f"{self.low:g} to {self.high:g}"
+        shows = "does not measure it" if math.isnan(self.measured) else f"measures {self.measured:g} {unit}"
+        return f"{self.quantity} was commanded to {wanted} {unit}; {self.response_s:g} s later the device {shows}"
+
+
+class Visibility:
+    """Whether one quantity of n devices goes where it is commanded.
+
+    A device that answers within `response_s` (n,) and does not overshoot is always between the least and the greatest
+    of what it was commanded within the last `response_s`, however often it is commanded anew: that is what is judged,
+    with `tolerance` (n,) on both sides. NaN for a tolerance: the device is not judged.
+    """
+
+    def __init__(self, response_s: FloatArray, tolerance: FloatArray) -> None:
+        self._response_s, self._tolerance = response_s, tolerance
+        anything = np.full(response_s.shape, np.inf)
+        self._history = deque([_Bounds(-math.inf, -anything, anything)])
+
+    def command(self, now_s: float, low: FloatArray, high: FloatArray) -> None:
+        """Take note that from now on the quantity is to be between `low` and `high` (n,)."""
+        last = self._history[-1]
+        if not (np.array_equal(low, last.low) and np.array_equal(high, last.high)):
+            self._history.append(_Bounds(now_s, low.copy(), high.copy()))
+
+    def bounds(self, measured_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return between what the quantity must have been at times (n,), without tolerance."""
+        self._forget(float(np.min(measured_s - self._response_s)))
+        since_s = np.array([each.since_s for each in self._history])[:, None]
+        until_s = np.append(since_s[1:, 0], math.inf)[:, None]
+        counts = (since_s <= measured_s) & (until_s > measured_s - self._response_s)
+        low = np.where(counts, np.array([each.low for each in self._history]), np.inf).min(axis=0)
+        high = np.where(counts, np.array([each.high for each in self._history]), -np.inf).max(axis=0)
+        return low, high
+
+    def is_shown(self, measured_s: FloatArray, measured: FloatArray) -> tuple[np.ndarray, FloatArray, FloatArray]:
+        """Return for each device whether what is measured (n,) at times (n,) shows it, and the bounds."""
+        low, high = self.bounds(measured_s)
+        within = (measured >= low - self._tolerance) & (measured <= high + self._tolerance)
+        is_free = np.isnan(self._tolerance) | (np.isneginf(low) & np.isposinf(high))
+        return within | is_free, low, high
+
+    def _forget(self, before_s: float) -> None:
+        """Drop what was replaced before a time."""
+        while len(self._history) > 1 and self._history[1].since_s <= before_s:
+            self._history.popleft()
+
+
+class ElectricalProof:
+    """Compares what n devices measure with what they were commanded.
+
+    A limit need not be seen: what is available may be less. It is an upper bound. So is a setpoint where the source is
+    limited (`Proof.source_limited`), towards zero; elsewhere it must be reached.
+    """
+
+    def __init__(self, names: Sequence[str], proofs: Sequence[Proof | None]) -> None:
+        self._names = tuple(names)
+        response_s = np.array([p.response_s if p else 1.0 for p in proofs])
+        self._response_s = response_s
+        self._source_limited = np.array([p is not None and p.source_limited for p in proofs], dtype=np.bool_)
+        self._aborts = [p is not None and p.when_not == "abort" for p in proofs]
+        self._p = Visibility(response_s, np.array([_or_nan(p.p_tolerance_w if p else None) for p in proofs]))
+        self._q = Visibility(response_s, np.array([_or_nan(p.q_tolerance_var if p else None) for p in proofs]))
+
+    def command(self, now_s: float, p_w: FloatArray, limit_w: FloatArray, q_var: FloatArray) -> None:
+        """Take note of what holds from now on (n,): setpoints and limits of active power, setpoints of reactive power,
+        positive when injected; NaN: none. A device whose volt-var function is on has no setpoint of reactive power."""
+        self._p.command(now_s, *self._p_bounds(p_w, limit_w))
+        low, high = (np.where(np.isnan(q_var), bound, q_var) for bound in (-np.inf, np.inf))
+        self._q.command(now_s, low, high)
+
+    def _p_bounds(self, p_w: FloatArray, limit_w: FloatArray) -> tuple[FloatArray, FloatArray]:
+        most = np.where(np.isnan(limit_w), np.inf, limit_w)
+        high = np.minimum(np.where(np.isnan(p_w), np.inf, p_w), most)
+        low = np.where(np.isnan(p_w), -np.inf, high)
+        has = self._source_limited & ~np.isnan(p_w)
+        return np.where(has, np.minimum(low, 0.0), low), np.where(has, np.maximum(high, 0.0), high)
+
+    def judge(self, measured_s: FloatArray, p_w: FloatArray, q_var: FloatArray) -> list[Unproven]:
+        """Return who does not show its commands in what was measured (n,) at times (n,), in the time of `command`."""
+        return [
+            *self._unproven("active power", self._p, measured_s, p_w),
+            *self._unproven("reactive power", self._q, measured_s, q_var),
+        ]
+
+    def _unproven(
+        self, quantity: str, visibility: Visibility, measured_s: FloatArray, measured: FloatArray
+    ) -> Iterator[Unproven]:
+        shown, low, high = visibility.is_shown(measured_s, measured)
+        for i in np.flatnonzero(~shown):
+            seen = (float(measured[i]), float(low[i]), float(high[i]), float(self._response_s[i]))
+            yield Unproven(self._names[i], quantity, *seen, self._aborts[i])
+
+
+def raise_aborting(found: Sequence[Unproven]) -> None:
+    """Raise Rejected for the first device that must not go on so, with a note on each other one."""
+    aborting = [each for each in found if each.aborts]
+    if not aborting:
+        return
+    error = Rejected(aborting[0].device, str(aborting[0]))
+    for other in aborting[1:]:
+        error.add_note(f"also: device {other.device!r}: {other}")
+    raise error
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
