@@ -1,0 +1,85 @@
+"""What a device's registers mean, from its frames alone: a client that discovers it has read its whole SunSpec map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from derloop.errors import Rejected
+from hil.frames.exchanges import Event, Exchange
+from hil.frames.layout import Peer
+from hil.modbus.pdu import ExceptionAnswer, Function, PduError, RegisterArray, parse_answer, parse_request
+from hil.sunspec.discovery import discover
+from hil.sunspec.errors import SunSpecError
+from hil.sunspec.points import Point, Value
+from hil.sunspec.register_map import BASE_ADDRESSES, RegisterMap
+
+
+class Recalled:
+    """The registers of one device as they were first read."""
+
+    def __init__(self) -> None:
+        self._words: dict[int, int] = {}
+
+    def take(self, exchange: Exchange) -> None:
+        """Learn from a read of holding registers that was answered."""
+        found = read_registers(exchange)
+        if found is not None:
+            for address, word in enumerate(found[1].tolist(), found[0]):
+                self._words.setdefault(address, word)
+
+    def read(self, address: int, count: int) -> RegisterArray:
+        """Return registers. Raises Rejected where some were never read."""
+        try:
+            return np.array([self._words[at] for at in range(address, address + count)], dtype=np.uint16)
+        except KeyError as unknown:
+            raise Rejected("recalled", f"register {unknown} was never read") from None
+
+    def register_map(self) -> RegisterMap | None:
+        """Return the map that was discovered; None where none was, or not all of it."""
+        if not any(base in self._words for base in BASE_ADDRESSES):
+            return None
+        try:
+            return discover(self.read)[0]
+        except (SunSpecError, Rejected):
+            return None
+
+
+class Points:
+    """The points of one device by address, to be found in what is read and written."""
+
+    def __init__(self, known: RegisterMap) -> None:
+        readable = (point for point in known.points.values() if point.kind.family != "pad" and point.type != "sunssf")
+        self._points = sorted(readable, key=lambda point: point.address)
+
+    def within(self, address: int, words: Sequence[int] | RegisterArray) -> list[tuple[Point, Value]]:
+        """Return the points that lie wholly in these registers, and their values."""
+        from hil.sunspec.codec import decode
+
+        end = address + len(words)
+        inside = [p for p in self._points if p.manner.function == 3 and address <= p.address and p.end <= end]
+        return [(point, decode(point, words[point.address - address : point.end - address])) for point in inside]
+
+
+def maps_of(events: Iterable[Event]) -> dict[Peer, Points | None]:
+    """Return every device's points; None for one of which no map was read."""
+    recalled: dict[Peer, Recalled] = {}
+    for event in events:
+        if isinstance(event, Exchange):
+            recalled.setdefault(event.peer, Recalled()).take(event)
+    maps = {peer: each.register_map() for peer, each in recalled.items()}
+    return {peer: None if known is None else Points(known) for peer, known in maps.items()}
+
+
+def read_registers(exchange: Exchange) -> tuple[int, RegisterArray] | None:
+    """Return address and registers of a read of holding registers that was answered; None for all else."""
+    if exchange.answer is None:
+        return None
+    try:
+        request = parse_request(exchange.request)
+        if request.function != Function.READ_HOLDING:
+            return None
+        return request.address, parse_answer(request, exchange.answer)
+    except (ExceptionAnswer, PduError):
+        return None
