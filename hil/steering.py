@@ -14,11 +14,13 @@ import numpy as np
 
 from derloop.contract import FloatArray
 from hil.emulator.bank import RegisterBank
+from hil.emulator.device import equip
 from hil.emulator.function_registers import FunctionRegisters, FunctionState
 from hil.emulator.functions import FUNCTIONS, offered
 from hil.emulator.initial import FunctionSettings, function_models
 from hil.emulator.nameplate import Ratings, describe
-from hil.emulator.settings import Settings
+from hil.emulator.profile import Profile
+from hil.emulator.settings import STORAGE_LIMITS, Settings
 from hil.realisation import Functions
 from hil.sunspec.image import Description
 
@@ -56,6 +58,32 @@ def descriptions(ratings: Sequence[Ratings], settings: FunctionSettings) -> list
     return [describe(each, function_models(each, settings, i)) for i, each in enumerate(ratings)]
 
 
+def equipped_bank(
+    ratings: Sequence[Ratings],
+    settings: FunctionSettings,
+    profiles: Sequence[Profile] = (),
+    *,
+    f_nominal_hz: float = 60.0,
+    seed: int = 0,
+) -> RegisterBank:
+    """Return n devices that are built as their profiles say, with the functions of a fleet.
+
+    Raises SunSpecMapError for a profile with a scale factor of a model that a device does not have.
+    """
+    profiles = profiles or [Profile()] * len(ratings)
+    devices = [
+        equip(each, function_models(each, settings, i), profile)
+        for i, (each, profile) in enumerate(zip(ratings, profiles, strict=True))
+    ]
+    return RegisterBank(
+        [each.shown for each in devices],
+        f_nominal_hz=f_nominal_hz,
+        hidden=[each.hidden for each in devices],
+        profiles=profiles,
+        seed=seed,
+    )
+
+
 class Steering:
     """Steers the functions of n devices by the registers of a bank, which asks it before it holds anything new."""
 
@@ -63,11 +91,11 @@ class Steering:
         self, inverters: Functions, bank: RegisterBank, settings: FunctionSettings, *, takes_setpoint: bool
     ) -> None:
         """settings: what the bank was filled with. takes_setpoint: somebody else obeys 704 WSet."""
-        self._inverters, self._bank = inverters, bank
+        self._inverters, self._bank, self._takes_setpoint = inverters, bank, takes_setpoint
         functions = [f for f in FUNCTIONS if f.name in settings.numbers]
         self._registers = bank.decoded(
             lambda images: FunctionRegisters(
-                bank.maps, functions, settings.numbers, images, takes_setpoint=takes_setpoint
+                bank.held, functions, settings.numbers, images, takes_setpoint=takes_setpoint
             )
         )
         self._applied = bank.decoded(self._registers.read)
@@ -80,6 +108,8 @@ class Steering:
 
         The active-power limit is not asked: all that 704 can hold is in its range.
         """
+        if not self._takes_storage_limits(device, points):
+            return False
         touched = set(self._registers.touched_by(points)) - {
             "active_power_limit"
         }  # what may be written is in its range
@@ -90,6 +120,13 @@ class Steering:
             if (name in touched or (rated and state.on[device])) and not self._takes(name, state, device):
                 return False
         return True
+
+    def _takes_storage_limits(self, device: int, points: set[str]) -> bool:
+        """Return whether a device does what 124 says; one that takes no setpoint can limit its discharging alone."""
+        if self._takes_setpoint or points.isdisjoint(STORAGE_LIMITS):
+            return True
+        mode, discharge_pct = (self._bank.number(device, f"124.{name}") or 0.0 for name in ("StorCtl_Mod", "OutWRte"))
+        return not int(mode) & 1 and (mode == 0 or discharge_pct >= 0)
 
     def _takes(self, function: str, state: FunctionState, device: int) -> bool:
         try:

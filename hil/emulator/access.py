@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import Final
 
 from hil.emulator.adoption import ADOPTIONS
-from hil.emulator.ranges import RangesOfPoints
+from hil.emulator.controller import allows_operation
+from hil.emulator.links import contradicts
+from hil.emulator.ranges import LEAST_PF, RangesOfPoints
 from hil.emulator.registers import Registers, Written
 from hil.sunspec.points import Point, Value
 
@@ -19,12 +22,16 @@ class Refusal(Enum):
     """Outside of the map, read-only, not implemented, or part of a point."""
     VALUE = 3
     """Out of range, no such symbol, or 'not implemented'."""
+    LOCAL = 4
+    """The device is under local control (715 LocRemCtl): it cannot do what it is told."""
     BUSY = 6
     """A curve is being adopted."""
 
 
-_UNSUPPORTED_MODE = ("704.VarSetMod", 2.0)
+_UNSUPPORTED_MODES: Final = {("704.VarSetMod", 2.0), ("123.VArPct_Mod", 3.0)}
 """Percent of available vars: what is available is not known to registers."""
+_POWER_FACTOR: Final = "123.OutPFSet"
+"""Its range lies on both sides of zero."""
 
 
 class Access:
@@ -38,6 +45,8 @@ class Access:
         if not all(self._is_writable(device, each.point) for each in written):
             return Refusal.ADDRESS
         if not all(self._is_allowed(device, each.point, each.value) for each in written):
+            return Refusal.VALUE
+        if contradicts(self._registers, device, {each.point.name: each.value for each in written}):
             return Refusal.VALUE
         return None
 
@@ -55,9 +64,18 @@ class Access:
         if not isinstance(value, int | float):
             return False
         if point.kind.family == "enum":
-            return value in point.symbols.values() and (point.name, value) != _UNSUPPORTED_MODE
+            return self._is_allowed_code(device, point, value)
+        if point.name == _POWER_FACTOR:
+            return LEAST_PF <= abs(value) <= 1.0
         low, high = self._range(device, point.name)
         return low <= value <= high
+
+    def _is_allowed_code(self, device: int, point: Point, value: float) -> bool:
+        if value not in point.symbols.values() or (point.name, value) in _UNSUPPORTED_MODES:
+            return False
+        if point.name == "123.Conn" and not self._registers.holds_point(device, "703.ES"):
+            return value == self._registers.number(device, point.name)
+        return point.name != "715.OpCtl" or allows_operation(self._registers, device, value)
 
     def _range(self, device: int, name: str) -> tuple[float, float]:
         model, _, path = name.partition(".")

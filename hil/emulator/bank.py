@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from typing import Final, TypeVar
+
+import numpy as np
 
 from hil.emulator.access import Access, Refusal
 from hil.emulator.adoption import Adoptions, Allows
+from hil.emulator.alarms import Alarms
+from hil.emulator.controller import Controller
+from hil.emulator.delayed import Delayed
 from hil.emulator.linked import followers
+from hil.emulator.links import commanded, refresh
 from hil.emulator.measured import Measured
+from hil.emulator.profile import Profile
 from hil.emulator.registers import Registers, Written
 from hil.emulator.settings import Settings, SettingsReader
 from hil.emulator.timers import Timers
 from hil.inverter.measurements import Measurements
 from hil.sunspec.image import Description
-from hil.sunspec.points import RegisterArray
+from hil.sunspec.points import RegisterArray, Value
 
 T = TypeVar("T")
+_ALARM_RESETS: Final = ("715.AlarmReset", "802.AlmRst")
+_OFF, _STANDBY = 0.0, 7.0
+"""701 InvSt."""
 
 
 class RegisterBank:
@@ -27,19 +38,35 @@ class RegisterBank:
     """
 
     def __init__(
-        self, descriptions: Sequence[Description], adoption_readings: int = 1, f_nominal_hz: float = 60.0
+        self,
+        descriptions: Sequence[Description],
+        adoption_readings: int = 1,
+        f_nominal_hz: float = 60.0,
+        *,
+        hidden: Sequence[Description] = (),
+        profiles: Sequence[Profile] = (),
+        seed: int = 0,
     ) -> None:
-        self._registers = Registers(descriptions)
-        self.maps = self._registers.maps
+        """hidden: for each device, models that it holds and does not show. seed: of random delays (123 WinTms)."""
+        self._registers = Registers(descriptions, hidden)
+        self.maps = self._registers.shown
+        """What can be read and written of each device."""
+        self.held = self._registers.maps
+        """All that each device holds: `decoded` gives images of these."""
+        profiles = profiles or [Profile()] * len(descriptions)
         self.allows: Allows = lambda *_: True
         """Whether a device can do what is written. Asked with the bank's lock held, and what is refused is undone."""
         self._access = Access(self._registers, f_nominal_hz)
         self._adoptions = Adoptions(self._registers, adoption_readings, lambda *asked: self.allows(*asked))
         self._timers = Timers(self._registers, self._adoptions)
-        self._measured = Measured(self._registers)
-        self._settings = SettingsReader(self.maps)
-        self._first = [self._registers.image(device) for device in range(len(self.maps))]
+        self._delayed = Delayed(self._registers, seed)
+        self._controller = Controller(self._registers, profiles)
+        self._alarms = Alarms(self._registers)
+        self._measured = Measured(self._registers, profiles)
+        self._settings = SettingsReader(self.held)
         self._lock = threading.RLock()
+        self._refresh(range(len(self.maps)))
+        self._first = [self._registers.image(device) for device in range(len(self.maps))]
 
     def __len__(self) -> int:
         return len(self.maps)
@@ -49,12 +76,21 @@ class RegisterBank:
     def set_measurements(self, measured: Measurements) -> None:
         """Hold measurements (n,) until the next ones. Raises SunSpecValueError if a value does not fit its register."""
         with self._lock:
-            self._measured.show(measured)
+            settings = self.settings()
+            measured = replace(measured, alarms=self._alarms.update(measured, settings.in_service))
+            self._measured.show(self._stopped(measured))
+
+    def _stopped(self, measured: Measurements) -> Measurements:
+        """Return measurements whose states say what 715 OpCtl has told the devices."""
+        operation = self._controller.operation()
+        state = np.where(operation == 0, _OFF, np.where(operation == 2, _STANDBY, measured.state))
+        return replace(measured, state=state)
 
     def settings(self) -> Settings:
         """Return what the devices are set to do now."""
         with self._lock:
-            return self._settings.read(self._registers.images)
+            found = self._settings.read(self._registers.images)
+            return replace(found, in_service=found.in_service & self._controller.may_serve)
 
     @property
     def version(self) -> int:
@@ -62,27 +98,47 @@ class RegisterBank:
         return self._registers.version
 
     def decoded(self, read: Callable[[RegisterArray], T]) -> T:
-        """Return what `read` makes of the images of all devices (n, r)."""
+        """Return what `read` makes of the images of all that the devices hold (n, r)."""
         with self._lock:
             return read(self._registers.images)
+
+    def number(self, device: int, name: str) -> float | None:
+        """Return a number that a device holds, shown or not; None if it is not implemented, or not there."""
+        with self._lock:
+            return self._registers.number(device, name)
 
     def advance(self, dt_s: float) -> None:
         """Let time pass (rounded to nanoseconds): adopt what is pending, count reversion times, revert."""
         with self._lock:
             self._adoptions.finish()
-            self._timers.advance(dt_s)
+            self._measured.advance(dt_s)
+            moved = self._delayed.advance(dt_s)
+            reverted = self._timers.advance(dt_s)
+            reverted += [(each, self._timers.revert_setpoints(each)) for each in self._controller.advance(dt_s)]
+            for device, names in moved:
+                self._timers.start(device, names)
+            for device, names in reverted:
+                self._delayed.cancel(device, names)
+            self._refresh({device for device, _ in moved + reverted})
 
     def image(self, device: int) -> RegisterArray:
-        """Return a copy of all registers of a device."""
+        """Return a copy of the registers that a device shows."""
         with self._lock:
-            return self._registers.image(device)
+            return self._registers.shown_image(device)
+
+    def set_local(self, device: int, local: bool) -> None:
+        """Put a device under local control (715 LocRemCtl), as somebody at its panel does: its wire may only read."""
+        with self._lock:
+            self._controller.set_local(device, local)
 
     def restart(self, device: int) -> None:
         """Let a device hold again what it began with, as after a loss of power without a memory."""
         with self._lock:
+            names = set(self.held[device].points)
             self._adoptions.forget(device)
+            self._delayed.cancel(device, names)
             self._registers.restore(device, self._first[device])
-            self._timers.start(device, set(self.maps[device].points))
+            self._timers.start(device, names)
 
     # what the wire sees
 
@@ -105,6 +161,8 @@ class RegisterBank:
 
     def _refusal(self, device: int, changed: Sequence[Written]) -> Refusal | None:
         refusal = self._access.refusal(device, changed)
+        if refusal is None and self._controller.is_local(device):
+            return Refusal.LOCAL
         if refusal is None and self._adoptions.is_busy(device, (each.point.name for each in changed)):
             return Refusal.BUSY
         return refusal
@@ -114,13 +172,36 @@ class RegisterBank:
         values = {each.point.name: each.value for each in changed}
         before = self._registers.image(device)
         self._registers.put_words(device, address, registers)
-        following = followers(self._registers, device, values)
-        for name, value in following.items():
-            self._registers.put(device, name, value)
-        names = values.keys() | following.keys()
+        names = set(values) | self._follow(device, values)
         if not self.allows(device, names):
             self._registers.restore(device, before)
             return Refusal.VALUE
+        self._delayed.begin(device, names, before)
         self._adoptions.begin(device, values)
         self._timers.start(device, names)
+        self._controller.hear(device, changed)
+        self._reset_alarms(device, values)
+        self._refresh([device])
         return None
+
+    def _follow(self, device: int, values: dict[str, Value]) -> set[str]:
+        """Put what follows from these values: the points that they are views of, and those that go with them."""
+        following: dict[str, float] = commanded(self._registers, device, values)
+        following |= followers(self._registers, device, {**values, **following})
+        known = {name: value for name, value in following.items() if self._registers.holds_point(device, name)}
+        for name, value in known.items():
+            self._registers.put(device, name, value)
+        return set(known)
+
+    def _reset_alarms(self, device: int, values: dict[str, Value]) -> None:
+        asked = [name for name in _ALARM_RESETS if values.get(name) == 1]
+        if not asked:
+            return
+        self._alarms.reset(device)
+        for name in _ALARM_RESETS:
+            if self._registers.holds_point(device, name):
+                self._registers.put(device, name, 0.0)
+
+    def _refresh(self, devices: Sequence[int] | set[int] | range) -> None:
+        for device in devices:
+            refresh(self._registers, device, lambda old, device=device: self._delayed.is_pending(device, old))  # type: ignore[misc]

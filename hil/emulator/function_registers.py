@@ -8,7 +8,14 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from hil.emulator.functions import MOMENTARY, Function, Place
-from hil.emulator.settings import limit_fraction, p_setpoint, q_setpoint, reference_va
+from hil.emulator.settings import (
+    STORAGE_LIMITS,
+    limit_fraction,
+    p_setpoint,
+    q_setpoint,
+    reference_va,
+    storage_limits_w,
+)
 from hil.sunspec.points import BoolArray, FloatArray, RegisterArray
 from hil.sunspec.register_map import RegisterMap
 from hil.sunspec.table import PointTable
@@ -58,7 +65,8 @@ class FunctionRegisters:
         enables = (function.enable for function in functions if function.enable)
         places = (place.point for function in functions for place in function.places)
         momentary = (f"{path}.ActPt" for path in MOMENTARY.values())
-        names = (*_RATINGS, *_SETPOINTS, *_REACTIVE, *enables, *places, *momentary, "712.Crv.0.DeptRef")
+        momentary_and_storage = (*momentary, *STORAGE_LIMITS)
+        names = (*_RATINGS, *_SETPOINTS, *_REACTIVE, *enables, *places, *momentary_and_storage, "712.Crv.0.DeptRef")
         self._names = tuple(dict.fromkeys(names))
         self._points = {f.name: {p.point for p in f.places} | ({f.enable} if f.enable else set()) for f in functions}
         self._points["constant_q"] |= {"704.VarSetMod", "704.VarSet", "704.VarSetPct"}
@@ -96,6 +104,7 @@ class FunctionRegisters:
         limit_w = limit_fraction(at) * at["702.WMax"]
         if not self._takes_setpoint:
             limit_w = np.where(at["704.WSetEna"] == 1, np.minimum(limit_w, p_setpoint(at)), limit_w)
+            limit_w = np.minimum(limit_w, storage_limits_w(at)[1])
         p_max_pu = limit_w / at["702.WMaxRtg"]
         return FunctionState((p_max_pu < 1.0) | (at["704.WMaxLimPctEna"] == 1), {"p_max_pu": p_max_pu})
 

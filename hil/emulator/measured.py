@@ -1,43 +1,76 @@
-"""What the registers of n devices show of what they measure (models 701 and 713)."""
+"""What the registers of n devices show of what they measure; which point shows what is in `shown`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 import numpy as np
 
+from hil.emulator.energy import Energy
+from hil.emulator.moment import Fixed, Moment
+from hil.emulator.profile import Profile
 from hil.emulator.registers import Registers
-from hil.inverter.measurements import MEASURED, Measurements
-from hil.sunspec.points import BoolArray, FloatArray
+from hil.emulator.shown import SHOWN
+from hil.inverter.measurements import Measurements
+from hil.sunspec.points import FloatArray
 from hil.sunspec.table import PointTable
 
-_DERIVED = ("701.VA", "701.A", "701.St", "701.ConnSt")
+_FUNCTIONS: Final = {
+    **{"704.WSetEna": 0, "704.WMaxLimPctEna": 0, "704.VarSetEna": 1, "704.PFWInjEna": 2, "705.Ena": 3, "711.Ena": 4},
+    **{"707.Ena": 7, "708.Ena": 8, "706.Ena": 10, "709.Ena": 13, "710.Ena": 14},
+}
+"""Switches, and the bit of 122 StActCtl that each stands for."""
+_RATINGS: Final = ("702.VAMax", "702.VarMaxInj", "713.WHRtg")
 
 
 class Measured:
-    """Shows measurements; VA, A, St, ConnSt and LLV are derived from them."""
+    """Shows measurements, and counts the energy that they stand for."""
 
-    def __init__(self, registers: Registers) -> None:
-        self._registers = registers
-        types = PointTable.of_image(registers.maps, ["701.ACType"]).decode(registers.images)
-        self._three_phase: BoolArray = types[:, 0] == 2
-        self._table = PointTable.of_image(registers.maps, (*MEASURED, *_DERIVED))
+    def __init__(self, registers: Registers, profiles: Sequence[Profile]) -> None:
+        self._registers, self.energy = registers, Energy(len(profiles))
+        self._fixed = _fixed(registers, profiles)
+        present = {block.model_id for device in registers.maps for block in device.blocks}
+        self._models = [model for model in SHOWN if model in present]
+        self._settings = PointTable.of_image(registers.maps, (*_RATINGS, *_FUNCTIONS))
+        self._table: PointTable | None = None
+        self._last: Measurements | None = None
 
     def show(self, measured: Measurements) -> None:
         """Raises SunSpecValueError if a value does not fit its register."""
-        parts = [f(measured, self._three_phase) for f in (_measured_values, _derived_values)]
-        self._table.encode(np.hstack(parts), self._registers.images)
+        now = self._moment(measured)
+        values = {f"{m}.{path}": value for m in self._models for path, value in SHOWN[m](now).items()}
+        if self._table is None:
+            self._table = PointTable.of_image(self._registers.maps, tuple(values))
+        self._table.encode(np.stack(list(values.values()), axis=1), self._registers.images)
+        self._last = measured
+
+    def advance(self, dt_s: float) -> None:
+        """Count the energy of the last measurements over `dt_s`."""
+        if self._last is not None:
+            self.energy.add(self._last.p_w, self._last.q_var, dt_s)
+
+    def _moment(self, measured: Measurements) -> Moment:
+        settings = self._settings.decode(self._registers.images).T
+        s_max_va, q_max_var, energy_wh = settings[: len(_RATINGS)]
+        return Moment(
+            measured, self._fixed, self.energy, _controls(settings[len(_RATINGS) :]), s_max_va, q_max_var, energy_wh
+        )
 
 
-def _measured_values(measured: Measurements, three_phase: BoolArray) -> FloatArray:
-    """Return the values of `MEASURED` (n, p), with line-to-line voltages of balanced phases if not given."""
-    values = measured.table()
-    column = MEASURED.index("701.LLV")
-    balanced = np.where(three_phase, np.sqrt(3.0) * measured.v_ln_v, np.nan)
-    values[:, column] = np.where(np.isnan(measured.v_ll_v), balanced, measured.v_ll_v)
-    return values
+def _controls(enables: FloatArray) -> FloatArray:
+    """Return the bits (n,) of the functions that are on."""
+    bits = np.zeros(enables.shape[1], dtype=np.int64)
+    for bit, enable in zip(_FUNCTIONS.values(), enables, strict=True):
+        bits |= np.where(enable == 1, 1 << bit, 0)
+    return bits.astype(np.float64)
 
 
-def _derived_values(measured: Measurements, three_phase: BoolArray) -> FloatArray:
-    apparent = np.hypot(measured.p_w, measured.q_var)
-    volts = np.where(measured.v_ln_v > 0, measured.v_ln_v, np.nan) * np.where(three_phase, 3.0, 1.0)
-    on, connected = np.isin(measured.state, (2, 3, 4, 5)), np.isin(measured.state, (3, 4))
-    return np.stack([apparent, apparent / volts, on.astype(np.float64), connected.astype(np.float64)], axis=1)
+def _fixed(registers: Registers, profiles: Sequence[Profile]) -> Fixed:
+    table = PointTable.of_image(registers.maps, ["701.ACType", "713.WHRtg"]).decode(registers.images)
+    two = np.array([any(block.model_id in (102, 112, 202) for block in device.blocks) for device in registers.maps])
+    return Fixed(
+        phases=np.where(table[:, 0] == 2, 3.0, np.where(two, 2.0, 1.0)),
+        storage=~np.isnan(table[:, 1]),
+        v_dc_v=np.array([profile.v_dc_v for profile in profiles]),
+    )

@@ -61,9 +61,10 @@ def _measured_model(ratings: Ratings) -> dict[str, Any]:
         "W_SF": power,
         "VA_SF": power,
         "Var_SF": power,
-        "A_SF": scale_for(1.2 * ratings.s_max_va / ratings.v_ln_nominal_v / ratings.phases),
+        "A_SF": scale_for(1.2 * ratings.s_max_va / ratings.v_ln_nominal_v),
         "V_SF": scale_for(1.5 * math.sqrt(3) * ratings.v_ln_nominal_v, signed=False),
         "Hz_SF": -3,
+        **{"PF_SF": -4, "TotWh_SF": 0, "TotVarh_SF": 0},
     }
 
 

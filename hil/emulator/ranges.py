@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from hil.emulator.links import BY_OLD
 from hil.emulator.registers import Registers
 
 _LIST_INDEX: Final = re.compile(r"\.\d+(?=\.)")
@@ -30,13 +31,19 @@ _OF_THE_DEVICE: Final[Mapping[str, tuple[float | str, float | str]]] = {
     **{f"702.{name}": (1.0, f"702.{name}Rtg") for name in ("WMax", "VAMax")},
     **{f"702.{name}": (0.0, f"702.{name}Rtg") for name in ("VarMaxInj", "VarMaxAbs")},
     **{f"702.{name}": (0.0, f"702.{name}Rtg") for name in ("WChaRteMax", "WDisChaRteMax")},
+    **{"702.VNom": ("702.VNomRtg", "702.VNomRtg"), "1.DA": ("1.DA", "1.DA"), "121.VRefOfs": (0.0, 0.0)},
+    **{f"123.VAr{of}Pct": _SIGNED_PERCENT for of in ("WMax", "Max")},
+    **{"124.WChaGra": (100.0, 100.0), "124.WDisChaGra": (100.0, 100.0), "124.StorCtl_Mod": (0.0, 3.0)},
+    **{f"124.{way}WRte": _SIGNED_PERCENT for way in ("In", "Out")},
+    **{"715.AlarmReset": (0.0, 1.0), "802.AlmRst": (0.0, 1.0)},
 }
-"""Numbers, or points that hold them, some with their sign turned."""
+"""Numbers, or points that hold them, some with their sign turned. Where both are one, nothing else may be written."""
 
 _OF_THE_STANDARD: Final[Mapping[str, tuple[float, float]]] = {
     **{"703.ESVLo": (88.0, 95.0), "703.ESVHi": (105.0, 106.0)},
     **{"703.ESDlyTms": (0.0, 600.0), "703.ESRmpTms": _SECONDS, "703.ESRndTms": _SECONDS},
     **{"705.Crv.Pt.V": (77.0, 123.0), "705.Crv.Pt.Var": _SIGNED_PERCENT, "705.Crv.RspTms": (1.0, 90.0)},
+    "705.Crv.VRef": (95.0, 105.0),
     **{"706.Crv.Pt.V": (105.0, 110.0), "706.Crv.Pt.W": _SIGNED_PERCENT, "706.Crv.RspTms": (0.5, 60.0)},
     **{"706.Crv.ActPt": (2.0, 2.0), "712.Crv.ActPt": (6.0, 6.0)},
     **{"712.Crv.Pt.W": _SIGNED_PERCENT, "712.Crv.Pt.Var": _SIGNED_PERCENT},
@@ -66,7 +73,11 @@ class RangesOfPoints:
         self._standard = {**_OF_THE_STANDARD, **in_hz}
 
     def of(self, device: int, name: str) -> tuple[float, float]:
-        """Return the least and the most of a point; without bounds if it has none."""
+        """Return the least and the most of a point; without bounds if it has none. An old point has its new one's."""
+        if name in BY_OLD and BY_OLD[name].codes is None:
+            factor = BY_OLD[name].factor
+            bounds = [factor * bound for bound in self.of(device, BY_OLD[name].new)]
+            return min(bounds), max(bounds)
         if name in _OF_THE_DEVICE:
             low, high = _OF_THE_DEVICE[name]
             return self._bound(device, low), self._bound(device, high)

@@ -10,6 +10,7 @@ import numpy as np
 from hil.sunspec.codec import decode, encode
 from hil.sunspec.image import Description, build_image
 from hil.sunspec.points import Point, RegisterArray, Value
+from hil.sunspec.register_map import RegisterMap
 
 
 class Written(NamedTuple):
@@ -21,17 +22,26 @@ class Written(NamedTuple):
 
 
 class Registers:
-    """The images of n devices; rows of shorter maps are filled with zeros that no point refers to."""
+    """The images of n devices; rows of shorter maps are filled with zeros that no point refers to.
 
-    def __init__(self, descriptions: Sequence[Description]) -> None:
-        built = [build_image(description) for description in descriptions]
+    A device may hold models that it does not show. They lie behind the end marker, where no request reaches them.
+    """
+
+    def __init__(self, descriptions: Sequence[Description], hidden: Sequence[Description] = ()) -> None:
+        """hidden: for each device, models that it holds and does not show."""
+        shown = [build_image(description) for description in descriptions]
+        behind = [*hidden, *({} for _ in shown[len(hidden) :])]
+        built = [_with_hidden(*each, models) for each, models in zip(shown, behind, strict=True)]
+        self.shown: tuple[RegisterMap, ...] = tuple(device for device, _ in shown)
+        """What can be read and written."""
         self.maps = tuple(device for device, _ in built)
+        """All that is held."""
         self.images = np.zeros((len(built), max(len(image) for _, image in built)), dtype=np.uint16)
         for row, (_, image) in zip(self.images, built, strict=True):
             row[: len(image)] = image
         self.version = 0
         """Changes whenever a point is put, but not with what is measured."""
-        self._starts = [{point.address: point for point in device.points.values()} for device in self.maps]
+        self._starts = [{point.address: point for point in device.points.values()} for device in self.shown]
 
     def holds(self, device: int, name: str) -> Value:
         """Return what a device holds; None if not implemented."""
@@ -42,6 +52,10 @@ class Registers:
         value = self.holds(device, name) if name in self.maps[device] else None
         return value if isinstance(value, int | float) else None
 
+    def holds_point(self, device: int, name: str) -> bool:
+        """Return whether a device has and implements a point."""
+        return name in self.maps[device] and self.holds(device, name) is not None
+
     def put(self, device: int, name: str, value: float) -> None:
         self.put_words(device, self.maps[device][name].address, encode(self.maps[device][name], value).registers)
 
@@ -51,16 +65,22 @@ class Registers:
         self.version += 1
 
     def words(self, device: int, address: int, count: int) -> list[int] | None:
-        """Return registers; None outside of the map."""
-        start = address - self.maps[device].base
-        if start < 0 or address + count > self.maps[device].end:
+        """Return registers; None outside of what is shown."""
+        start = address - self.shown[device].base
+        if start < 0 or address + count > self.shown[device].end:
             return None
         found: list[int] = self.images[device, start : start + count].tolist()
         return found
 
     def image(self, device: int) -> RegisterArray:
-        """Return a copy of all registers of a device."""
-        return self.images[device, : self.maps[device].end - self.maps[device].base].copy()
+        """Return a copy of all registers of a device, shown or not."""
+        found: RegisterArray = self.images[device].copy()
+        return found
+
+    def shown_image(self, device: int) -> RegisterArray:
+        """Return a copy of the registers that a device shows."""
+        found: RegisterArray = self.images[device, : self.shown[device].end - self.shown[device].base].copy()
+        return found
 
     def written(self, device: int, address: int, words: Sequence[int]) -> list[Written] | None:
         """Return the points that `words` write; None unless they are whole points."""
@@ -88,3 +108,12 @@ class Registers:
             if name.startswith(source) and not name.endswith(".ReadOnly"):
                 to = points[target + name.removeprefix(source)]
                 row[to.address - base : to.end - base] = row[point.address - base : point.end - base]
+
+
+def _with_hidden(device: RegisterMap, image: RegisterArray, hidden: Description) -> tuple[RegisterMap, RegisterArray]:
+    """Return a map and an image with models added behind the end marker."""
+    if not hidden:
+        return device, image
+    behind, more = build_image(hidden, device.end)
+    points = (*device.points.values(), *behind.points.values())
+    return RegisterMap(device.base, (*device.blocks, *behind.blocks), points), np.concatenate([image, more])

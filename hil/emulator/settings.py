@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +22,13 @@ class Settings:
     """
 
     in_service: BoolArray
-    """703 ES: permitted to enter service; true where a device has no model 703."""
+    """703 ES and 715 OpCtl: permitted to enter service; true where a device has neither."""
     p_max_w: FloatArray
     """702 WMax."""
     limit_fraction: FloatArray
     """704 WMaxLimPct as a fraction of WMax; 1 where it is off."""
     p_w: FloatArray
-    """704 WSet or WSetPct, in watts; NaN where it is off."""
+    """704 WSet or WSetPct, in watts, within the limits of 124; NaN where both are off."""
     q_var: FloatArray
     """704 VarSet or VarSetPct, in vars; NaN where it is off."""
     pf: FloatArray
@@ -37,7 +38,7 @@ class Settings:
     volt_var_on: BoolArray
     """705 Ena, and no setpoint of reactive power (704) that goes before it."""
     volt_var_v_pu: FloatArray
-    """Voltages (n, k) of 705 Crv 1 per unit of VNom; the last active point repeated to the end."""
+    """Voltages (n, k) of 705 Crv 1 per unit of VNom, moved by VRef; the last active point repeated to the end."""
     volt_var_q_var: FloatArray
     """Reactive powers (n, k) at these voltages, in vars."""
     volt_var_response_s: FloatArray
@@ -49,8 +50,14 @@ _SETTINGS = (
     *("704.WMaxLimPctEna", "704.WMaxLimPct", "704.WSetEna", "704.WSetMod", "704.WSet", "704.WSetPct"),
     *("704.VarSetEna", "704.VarSetMod", "704.VarSet", "704.VarSetPct"),
     *("704.PFWInjEna", "704.PFWInj.PF", "704.PFWInj.Ext"),
-    *("705.Ena", "705.Crv.0.ActPt", "705.Crv.0.DeptRef", "705.Crv.0.RspTms"),
+    *("705.Ena", "705.Crv.0.ActPt", "705.Crv.0.DeptRef", "705.Crv.0.RspTms", "705.Crv.0.VRef", "715.OpCtl"),
 )
+STORAGE_LIMITS: Final = (*("124.StorCtl_Mod", "124.OutWRte", "124.InWRte", "702.WChaRteMax", "702.WDisChaRteMax"),)
+_ALL: Final = (*_SETTINGS, *STORAGE_LIMITS)
+_OPERATES: Final = (1.0, 3.0)
+"""715 OpCtl: start, exit standby."""
+_V_REF_PCT: Final = 100.0
+"""The VRef that the points of a curve are for."""
 
 
 class SettingsReader:
@@ -59,18 +66,19 @@ class SettingsReader:
     def __init__(self, maps: Sequence[RegisterMap]) -> None:
         self._most = max(device.group_size("705", "Crv.0.Pt") for device in maps)
         curve = [f"705.Crv.0.Pt.{index}.{axis}" for axis in ("V", "Var") for index in range(self._most)]
-        self._table = PointTable.of_image(maps, (*_SETTINGS, *curve))
+        self._table = PointTable.of_image(maps, (*_ALL, *curve))
 
     def read(self, images: RegisterArray) -> Settings:
         values = self._table.decode(images)
-        at = dict(zip(_SETTINGS, values.T, strict=False))
-        v_pct, q_pct = np.split(values[:, len(_SETTINGS) :], 2, axis=1)
+        at = dict(zip(_ALL, values.T, strict=False))
+        v_pct, q_pct = np.split(values[:, len(_ALL) :], 2, axis=1)
+        v_pct = v_pct + (np.nan_to_num(at["705.Crv.0.VRef"], nan=_V_REF_PCT) - _V_REF_PCT)[:, None]
         last = _last_active(at["705.Crv.0.ActPt"], self._most)
         return Settings(
-            in_service=at["703.ES"] != 0,
+            in_service=(at["703.ES"] != 0) & (np.isnan(at["715.OpCtl"]) | np.isin(at["715.OpCtl"], _OPERATES)),
             p_max_w=at["702.WMax"],
             limit_fraction=limit_fraction(at),
-            p_w=np.where(at["704.WSetEna"] == 1, p_setpoint(at), np.nan),
+            p_w=within_storage_limits(np.where(at["704.WSetEna"] == 1, p_setpoint(at), np.nan), at),
             q_var=np.where(at["704.VarSetEna"] == 1, q_setpoint(at), np.nan),
             pf=np.where(at["704.PFWInjEna"] == 1, at["704.PFWInj.PF"], np.nan),
             pf_injects=at["704.PFWInj.Ext"] == 0,
@@ -97,6 +105,26 @@ def p_setpoint(at: Mapping[str, FloatArray]) -> FloatArray:
     """Return 704 WSet or WSetPct (n,), W, whether it is on or not."""
     fraction = at["704.WSetPct"] / 100.0
     return np.where(at["704.WSetMod"] == 1, at["704.WSet"], fraction * at["702.WMax"])
+
+
+def storage_limits_w(at: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Return the least and the most active power (n,) that 124 lets a storage have; without bounds where it is off.
+
+    StorCtl_Mod bit 0 limits charging to InWRte percent of WChaMax, bit 1 discharging to OutWRte percent of the most; a
+    negative percentage turns a limit into a duty of the other direction.
+    """
+    mode = np.nan_to_num(at["124.StorCtl_Mod"]).astype(np.int64)
+    charge_w = at["124.InWRte"] / 100.0 * at["702.WChaRteMax"]
+    discharge_w = at["124.OutWRte"] / 100.0 * at["702.WDisChaRteMax"]
+    return np.where(mode & 1 > 0, -charge_w, -np.inf), np.where(mode & 2 > 0, discharge_w, np.inf)
+
+
+def within_storage_limits(p_w: FloatArray, at: Mapping[str, FloatArray]) -> FloatArray:
+    """Return setpoints (n,) within the limits of 124; where there is a limit and no setpoint (NaN), it is zero's."""
+    low_w, high_w = storage_limits_w(at)
+    limited = np.isfinite(low_w) | np.isfinite(high_w)
+    asked_w = np.where(limited, np.nan_to_num(p_w), p_w)
+    return np.minimum(np.maximum(asked_w, low_w), high_w)
 
 
 def q_setpoint(at: Mapping[str, FloatArray]) -> FloatArray:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from federates.der.inverter import Inverters, Smart
+from hil.emulator.bank import RegisterBank
 from hil.emulator.initial import FunctionSettings, function_models
 from hil.emulator.nameplate import Ratings, describe
-from hil.steering import settings_of
+from hil.emulator.profile import Profile
+from hil.steering import equipped_bank, settings_of
 from hil.sunspec.image import Description
 
 
-def defaults() -> FunctionSettings:
+def defaults(n: int = 1) -> FunctionSettings:
     """Return the defaults of category B, and III, of functions that are off."""
     smart = Smart.model_validate({"enter_service": {}})
-    return settings_of(Inverters(smart, np.array([1.0])))
+    return settings_of(Inverters(smart, np.ones(n)))
 
 
 def described(ratings: Ratings) -> Description:
     return describe(ratings, function_models(ratings, defaults(), 0))
+
+
+def equipped(ratings: Sequence[Ratings], **profile: Any) -> RegisterBank:
+    """Return devices that are all built as a profile says."""
+    return equipped_bank(ratings, defaults(len(ratings)), [Profile.model_validate(profile)] * len(ratings))
