@@ -59,12 +59,13 @@ class WriteCounter:
 
     def open(self) -> None:
         """Read the counts; raise Interlocked if they cannot be: unknown wear is not no wear."""
-        with suppress(FileNotFoundError):
-            try:
-                self._counts = dict(Counts.model_validate_json(self._path.read_bytes()).points)
-            except (OSError, ValidationError) as failure:
-                why = f"its writes cannot be counted: {self._path} cannot be read; move it away to count from zero"
-                raise Interlocked(self._device, why) from failure
+        try:
+            self._counts = dict(Counts.model_validate_json(self._path.read_bytes()).points)
+        except FileNotFoundError:
+            return
+        except (OSError, ValidationError) as failure:
+            why = f"its writes cannot be counted: {self._path} cannot be read; move it away to count from zero"
+            raise Interlocked(self._device, why) from failure
 
     def problems(self, names: Collection[str], now_s: float) -> Iterator[str]:
         """Yield what writing these points once more would exceed."""

@@ -20,7 +20,7 @@ from hil.safety.limits import LimitCheck
 from hil.safety.lock import DeviceLock
 from hil.safety.outcome import Outcome
 from hil.safety.place import places
-from hil.safety.record import Record, Records, identity_of, process_began
+from hil.safety.record import Record, Records, process_began
 from hil.safety.restore import NotRestored, Target, Writable, bring
 from hil.safety.rules import LeaseRule, NoLease, SafetyRules
 
@@ -143,7 +143,7 @@ class Keeper:
             device=self.name,
             place=place,
             address=str(self._device.link.address),
-            identity=identity_of(self._device),
+            identity=self._device.identity,
             bench=self._run.bench,
             run=self._run.folder,
             pid=os.getpid(),

@@ -11,7 +11,7 @@ from hil.safety.controls import Control, controls_of
 from hil.safety.outcome import Device, Outcome
 from hil.safety.rules import Heartbeat, LeaseRule, NoLease, Reversion, SafeState
 
-HOW = '; a bench file may say why that is safe: "lease": {"kind": "none", "because": ...}'
+HOW = '; a bench file may say that it stays on (safe_state), or why no lease is safe: {"kind": "none", "because": ...}'
 
 
 class LeaseCheck:

@@ -14,10 +14,8 @@ from pydantic import Field, ValidationError
 
 from derloop.errors import DerloopError
 from derloop.kind import Settings
+from hil.inverter.device import Identity
 from hil.safety.folder import remove_durably, write_durably
-from hil.safety.outcome import Device
-
-IDENTITY = ("1.Mn", "1.Md", "1.SN")
 
 
 class RecordError(DerloopError):
@@ -28,17 +26,6 @@ class RecordError(DerloopError):
         super().__init__(
             f"the record {path} cannot be read: {why}; it says how the device was, so look before removing it"
         )
-
-
-class Identity(Settings):
-    """Which device it is, as it says itself; empty where it does not."""
-
-    manufacturer: str
-    model: str
-    serial: str
-
-    def __str__(self) -> str:
-        return f"{self.manufacturer or '?'} {self.model or '?'} serial {self.serial or '?'}"
 
 
 class Record(Settings):
@@ -63,12 +50,6 @@ class Record(Settings):
 
     def __str__(self) -> str:
         return f"device {self.device!r} ({self.address}), taken {self.taken:%Y-%m-%d %H:%M:%S} by run {self.run}"
-
-
-def identity_of(device: Device) -> Identity:
-    """Return what a discovered device says of itself."""
-    said = [device.map.value(name, device.image) if name in device.map else None for name in IDENTITY]
-    return Identity(**dict(zip(("manufacturer", "model", "serial"), (str(each or "") for each in said), strict=True)))
 
 
 def process_began(pid: int | None = None) -> float:

@@ -8,9 +8,9 @@ from time import monotonic
 from typing import Protocol
 
 from derloop.errors import DeviceError
+from hil.inverter.device import Identity
 from hil.safety.controls import controls_of
 from hil.safety.outcome import Device
-from hil.safety.record import IDENTITY, Identity, identity_of
 from hil.sunspec.points import Value
 
 Target = Mapping[str, float | str]
@@ -26,6 +26,9 @@ class NotRestored(DeviceError):
 class Writable(Device, Protocol):
     """A device whose points can be read and written, each write read back."""
 
+    @property
+    def identity(self) -> Identity: ...
+    async def discover(self) -> None: ...
     async def read(self, names: Sequence[str]) -> dict[str, Value]: ...
     async def write(self, values: Mapping[str, float | str]) -> None: ...
     async def adopt(self, model: str, values: Mapping[str, float | str]) -> None: ...
@@ -65,10 +68,17 @@ async def _attempt(device: Writable, target: Target, identity: Identity) -> None
 
 
 async def _refuse_another(device: Writable, identity: Identity) -> None:
-    """Raise NotRestored if another device answers than was commanded."""
-    await device.read([name for name in IDENTITY if name in device.map])
-    if (answers := identity_of(device)) != identity:
-        raise NotRestored(device.name, f"another device answers, {answers}, not {identity}: nothing was written to it")
+    """Raise NotRestored if another device answers than was commanded. One that restarted may have moved its map."""
+    await device.read([*device.dialect.identity.values()])
+    if not is_same(device.identity, identity):
+        await device.discover()
+    if not is_same(device.identity, identity):
+        raise NotRestored(device.name, f"{device.identity} answers, not {identity}: nothing was written to it")
+
+
+def is_same(one: Identity, other: Identity) -> bool:
+    """Return whether two identities are of one device; its firmware may be another."""
+    return (one.manufacturer, one.model, one.serial) == (other.manufacturer, other.model, other.serial)
 
 
 async def _differing(device: Writable, target: Target, names: Sequence[str]) -> dict[str, Value]:

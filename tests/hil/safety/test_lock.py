@@ -1,0 +1,145 @@
+"""Two runs cannot command one device, and a killed one holds nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from derloop.errors import Interlocked, Unreachable
+from hil.modbus.endpoint import Address, RtuOverTcp, Serial, Tcp
+from hil.safety.folder import Run, StateFolder
+from hil.safety.lock import DeviceLock
+from hil.safety.place import places
+
+HOLDER = """
+import sys
+from pathlib import Path
+from hil.safety.folder import Run
+from hil.safety.lock import DeviceLock
+DeviceLock("inv-1", sys.argv[1:2], [Path(each) for each in sys.argv[2:]]).acquire(Run(Path("/runs/first"), Path("lab.json")))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def run(name: str) -> Run:
+    return Run(Path(f"/runs/{name}"), Path("/lab/bench.json"))
+
+
+def holder(place: str, *folders: Path) -> subprocess.Popen[bytes]:
+    """Return another process that holds a place."""
+    command = [sys.executable, "-c", HOLDER, place, *map(str, folders)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+def end(process: subprocess.Popen[bytes], number: int) -> None:
+    with process:
+        process.send_signal(number)
+
+
+def test_a_second_run_is_told_who_holds_the_device(tmp_path: Path) -> None:
+    other = holder("tcp-a", tmp_path)
+    try:
+        with pytest.raises(
+            Interlocked, match=rf"inv-1.*held by process {other.pid} \(run '/runs/first', since '20\d\d-"
+        ):
+            DeviceLock("inv-1", ["tcp-a"], [tmp_path]).acquire(run("second"))
+    finally:
+        end(other, signal.SIGKILL)
+
+
+def test_a_killed_run_holds_nothing(tmp_path: Path) -> None:
+    end(holder("tcp-a", tmp_path), signal.SIGKILL)
+    with DeviceLock("inv-1", ["tcp-a"], [tmp_path]) as lock:
+        lock.acquire(run("second"))
+
+
+def test_other_devices_can_be_commanded_meanwhile(tmp_path: Path) -> None:
+    with DeviceLock("inv-1", ["tcp-a"], [tmp_path]) as one, DeviceLock("inv-2", ["tcp-b"], [tmp_path]) as two:
+        one.acquire(run("first"))
+        two.acquire(run("second"))
+
+
+def test_two_users_meet_at_the_folder_of_the_machine(tmp_path: Path) -> None:
+    mine, theirs, machine = tmp_path / "mine", tmp_path / "theirs", tmp_path / "machine"
+    with DeviceLock("inv-1", ["tcp-a"], [mine, machine]) as lock:
+        lock.acquire(run("first"))
+        with pytest.raises(Interlocked, match="two runs cannot command one device"):
+            DeviceLock("inv-1", ["tcp-a"], [theirs, machine]).acquire(run("second"))
+    other = DeviceLock("inv-1", ["tcp-a"], [theirs, machine])
+    other.acquire(run("second"))  # what was refused is held in no place
+    other.release()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becoming another user needs root")
+def test_the_lock_file_of_another_user_can_be_locked_by_all(tmp_path: Path) -> None:
+    machine = tmp_path / "machine"
+    machine.mkdir()
+    machine.chmod(0o1777)
+    tmp_path.chmod(0o755)
+    with DeviceLock("inv-1", ["tcp-a"], [machine / "derloop"]) as lock:
+        lock.acquire(run("first"))
+    assert (machine / "derloop").stat().st_mode & 0o7777 == 0o1777
+    for parent in tmp_path.parents:
+        if parent.stat().st_uid == 0 and parent not in (Path("/"), Path("/tmp")):
+            parent.chmod(0o755)
+    code = f"import fcntl,os; os.setuid(65534); fcntl.flock(os.open({str(machine / 'derloop' / 'tcp-a.lock')!r}, os.O_RDWR), 6)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "tcp-a.lock").symlink_to(tmp_path / "precious")
+    (tmp_path / "precious").write_text("data")
+    with pytest.raises(Interlocked, match=r"cannot be locked: .*nothing was written"):
+        DeviceLock("inv-1", ["tcp-a"], [tmp_path]).acquire(run("first"))
+    assert (tmp_path / "precious").read_text() == "data"
+
+
+def test_what_a_stranger_wrote_into_the_file_does_not_break_the_message(tmp_path: Path) -> None:
+    with DeviceLock("inv-1", ["tcp-a"], [tmp_path]) as lock:
+        lock.acquire(run("first"))
+        for text in ("", "{", "[]", '{"pid": "x"}', '{"pid": 1, "run": {}}', "\xff"):
+            (tmp_path / "tcp-a.lock").write_text(text, encoding="latin-1")
+            with pytest.raises(Interlocked, match="another process"):
+                DeviceLock("inv-1", ["tcp-a"], [tmp_path]).acquire(run("second"))
+
+
+def test_a_device_has_one_place_however_its_host_is_spelt() -> None:
+    spelt = {
+        host: set(places("x", Address(Tcp(host=host, port=1502)))) for host in ("127.0.0.1", "localhost", "0.0.0.0")
+    }
+    assert all(spelt["127.0.0.1"] & each for each in spelt.values())
+    assert places("x", Address(Tcp(host="::ffff:127.0.0.1", port=1502))) == ("tcp-127.0.0.1-1502-unit-1",)
+    assert places("x", Address(Tcp(host="127.0.0.1", port=1502))) == places("x", Address(RtuOverTcp(port=1502)))
+
+
+def test_units_and_ports_are_places_of_their_own() -> None:
+    here = [Address(Tcp(port=1502), 1), Address(Tcp(port=1502), 2), Address(Tcp(port=1503), 1)]
+    assert len({places("x", each) for each in here}) == 3
+
+
+def test_links_to_a_serial_port_are_that_port(tmp_path: Path) -> None:
+    (tmp_path / "by-id").symlink_to(tmp_path / "ttyUSB0")
+    by_id, direct = (Address(Serial(path=tmp_path / name)) for name in ("by-id", "ttyUSB0"))
+    assert places("x", by_id) == places("x", direct)
+
+
+def test_a_host_that_nobody_knows_is_unreachable() -> None:
+    with pytest.raises(Unreachable, match="the host 'a..b' is not known"):
+        places("x", Address(Tcp(host="a..b")))
+
+
+def test_the_state_folder_is_where_the_environment_says() -> None:
+    assert StateFolder.of_user({"DERLOOP_STATE": "/lab/state"}).records == Path("/lab/state/records")
+    assert StateFolder.of_user({"XDG_STATE_HOME": "/home/a/state"}).state == Path("/home/a/state/derloop")
+    assert StateFolder.of_user({}).state == Path.home() / ".local/state/derloop"
+    assert StateFolder.of_user({}).locks[0] == Path.home() / ".local/state/derloop/locks"
+    assert len(StateFolder.of_user({}).locks) > 1
