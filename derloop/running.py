@@ -18,6 +18,7 @@ from typing import Any, Literal
 from derloop.checks import cut, judge_all
 from derloop.checks.balance import judge_balances
 from derloop.checks.junit import write_junit
+from derloop.checks.stale import stale
 from derloop.engines.hunting import Hunting
 from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import DerloopError, FederateError
@@ -27,6 +28,7 @@ from derloop.results.events import Events
 from derloop.results.recorder import Recorder
 from derloop.results.store import RunFolder, finish
 from derloop.results.summary import Figure, summarise
+from derloop.results.timing import Timing, timing
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from derloop.scenario.models import Scenario
@@ -127,6 +129,15 @@ class _Ending:
     complaints: tuple[str, ...] = ()
     balances: tuple[Verdict, ...] = ()
     hunting: tuple[Hunting, ...] = ()
+    timing: Timing | None = None
+    stale: tuple[Doubt, ...] = ()
+
+    def take_timing(self, federation: Federation, recorded: RunFolder) -> None:
+        """Take in how a paced run kept time, and what is in doubt because it did not."""
+        self.timing = timing(federation, recorded)
+        self.stale = tuple(stale(federation, recorded))
+        if self.timing and (late := self.timing.complaint()):
+            self.complaints = (*self.complaints, late)
 
 
 class _Noted:
@@ -166,6 +177,7 @@ def run(
     events.add("started", engine=loaded.file.engine, placement=loaded.file.placement)
     ending = _move(loaded, federation, folder, options, on_progress or _silent)
     ending.balances = judge_balances(federation.interfaces, federation.wires, RunFolder(folder))
+    ending.take_timing(federation, RunFolder(folder))
     _finish(folder, ending)  # later, because streams are read several times faster than Parquet
     events.add(ending.outcome, failure=ending.failure, complaints=ending.complaints)
     return _judged(loaded, folder, facts, ending, monotonic() - began, options)
@@ -271,10 +283,11 @@ def _judged(
     """Judge what was recorded, and write down everything that is known of the run."""
     recorded = RunFolder(folder)
     checks = [(check.name, check.kind, check.settings) for check in scenario.checks]
-    doubts = [Doubt(str(hunting), hunting.since_ns, hunting.affected) for hunting in ending.hunting]
+    doubts = [*(Doubt(str(h), h.since_ns, h.affected) for h in ending.hunting), *ending.stale]
     why_short = _cut_short(ending)
     verdicts = (*judge_all(checks, recorded, why_short, doubts), *cut(ending.balances, why_short))
-    summary = [*summarise(recorded), *_counts(ending.statistics)]
+    timed = ending.timing.figures() if ending.timing else ()
+    summary = [*summarise(recorded), *timed, *_counts(ending.statistics)]
     _write_json(folder / "verdicts.json", [asdict(v) for v in verdicts])
     result = Result(recorded, ending.outcome, verdicts, tuple(summary), ending.text, ending.is_stuck, ending.complaints)
     result.hunting = ending.hunting
@@ -286,6 +299,7 @@ def _judged(
         "status": result.status,
         "wall_s": wall_s,
         "ended": _now(),
+        "timing": ending.timing and asdict(ending.timing),
         "statistics": ending.statistics,
         "loops": _loops(recorded),
         "summary": [asdict(figure) for figure in summary],
@@ -350,7 +364,8 @@ def _facts(scenario: Scenario, options: Options) -> dict[str, Any]:
     return {
         **file.model_dump(mode="json", include={"name", "description", "start", "time_zone"}),
         **file.model_dump(
-            mode="json", include={"duration_s", "step_s", "seed", "engine", "placement", "coupling", "deadlines"}
+            mode="json",
+            include={"duration_s", "step_s", "seed", "engine", "placement", "coupling", "deadlines", "pacing"},
         ),
         "scenario_path": str(scenario.path),
         "scenario": scenario.document,

@@ -47,6 +47,8 @@ class Doubt:
     why: str
     since_ns: int
     federates: tuple[str, ...]
+    until_ns: int | None = None
+    """None: to the end of the run."""
 
 
 BALANCE = "balance"

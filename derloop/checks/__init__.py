@@ -11,9 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from derloop.checks.window import NS, Windowed
 from derloop.errors import DerloopError
 from derloop.kind import Settings
 from derloop.verdict import CheckKind, Doubt, Recorded, Verdict
+
+SHOWN = 3
+"""How many reasons for one doubt a verdict names."""
 
 
 def judge_all(
@@ -26,18 +30,26 @@ def judge_all(
 
     A check that raises a DerloopError is INCONCLUSIVE, with the error's text. `cut_short` says why the run ended
     before its time, if it did: what had not failed until then is INCONCLUSIVE. So is what rests on signals that are
-    in doubt, unless it had failed before.
+    in doubt within its window, unless it had failed before.
     """
     verdicts = []
     for name, kind, settings in checks:
         verdict = _cut(_judged(name, kind, settings, recorded), cut_short)
         patterns = [pattern for _, pattern in kind.signals(settings)]
-        verdicts.append(_doubted(verdict, [d for d in doubts if _rests_on(patterns, d)]))
+        verdicts.append(_doubted(verdict, [d for d in doubts if _rests_on(patterns, d) and _is_within(settings, d)]))
     return tuple(verdicts)
 
 
 def _rests_on(patterns: Sequence[str], doubt: Doubt) -> bool:
     return any(fnmatchcase(name, pattern.split(".")[0]) for name in doubt.federates for pattern in patterns)
+
+
+def _is_within(settings: Settings, doubt: Doubt) -> bool:
+    """Return whether any of the doubtful time is judged."""
+    if not isinstance(settings, Windowed):
+        return True
+    ends = settings.to_s is None or doubt.since_ns < settings.to_s * NS
+    return ends and (doubt.until_ns is None or doubt.until_ns > settings.from_s * NS)
 
 
 def _doubted(verdict: Verdict, doubts: Sequence[Doubt]) -> Verdict:
@@ -46,7 +58,8 @@ def _doubted(verdict: Verdict, doubts: Sequence[Doubt]) -> Verdict:
     since_ns = min(doubt.since_ns for doubt in doubts)
     if verdict.outcome == "FAIL" and verdict.when_ns is not None and verdict.when_ns < since_ns:
         return verdict
-    why = "; ".join(doubt.why for doubt in doubts)
+    more = f"; and {len(doubts) - SHOWN} more" if len(doubts) > SHOWN else ""
+    why = "; ".join(doubt.why for doubt in doubts[:SHOWN]) + more
     return replace(verdict, outcome="INCONCLUSIVE", text=f"{why}. With that: {verdict.text}")
 
 

@@ -136,10 +136,11 @@ class Comparison:
 def compare(a: Source, b: Source, tolerances: Tolerances = EXACT, *, common: bool = False) -> Comparison:
     """Compare every signal of `a` and `b`, instant by instant; memory does not grow with the runs' length.
 
-    NaN agrees with NaN and an infinity with itself; against anything else no tolerance allows them.
+    NaN agrees with NaN and an infinity with itself; against anything else no tolerance allows them. How a run kept time
+    with the clock on the wall is left out.
     common: leave out signals that only one has.
     """
-    in_a, in_b = ({signal.name: signal for signal in source.signals()} for source in (a, b))
+    in_a, in_b = ({s.name: s for s in source.signals() if not s.is_of_the_clock} for source in (a, b))
     names = [name for name in {**in_a, **in_b} if not common or (name in in_a and name in in_b)]
     unlike = [] if names else ["there is no signal that both have"]
     unlike += [why for name in names if (why := _unlike(name, in_a.get(name), in_b.get(name)))]

@@ -50,7 +50,7 @@ class Golden:
         return max(1, round(self.every_s * 1e9))
 
     def keeps(self, signal: Signal) -> bool:
-        return any(fnmatchcase(signal.name, pattern) for pattern in self.signals)
+        return not signal.is_of_the_clock and any(fnmatchcase(signal.name, pattern) for pattern in self.signals)
 
 
 def golden_folder(scenario: Path) -> Path:

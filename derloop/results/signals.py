@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
+from derloop.federation import PACE
 
 TimeArray = NDArray[np.int64]
 """Nanoseconds since the scenario's start, strictly rising."""
@@ -31,6 +32,11 @@ class Signal:
     @property
     def name(self) -> str:
         return f"{self.federate}.{self.port}"
+
+    @property
+    def is_of_the_clock(self) -> bool:
+        """Whether it tells how a run kept time with the clock on the wall: no other run does alike."""
+        return self.federate.startswith(PACE)
 
     @property
     def is_of_all(self) -> bool:
