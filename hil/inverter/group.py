@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import fields
+import math
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, fields
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from derloop.errors import did_you_mean
-from hil.inverter.commands import Commands
-from hil.inverter.device import SunSpecDevice
-from hil.inverter.measurements import MEASURED, NAMEPLATE, Measurements, Nameplates
+from derloop.errors import Rejected, did_you_mean
+from hil.inverter.answers import Answers, Failures, all_answers, raise_first
+from hil.inverter.commands import Commands, Order
+from hil.inverter.device import MOVED, Device
+from hil.inverter.dialect import RATINGS
+from hil.inverter.lease import NO_LEASE, reversion
+from hil.inverter.measurements import Measurements, Nameplates
+from hil.inverter.measuring import Measuring, Witnesses, kept_words, rows
 from hil.modbus.endpoint import Address, Timing
 from hil.modbus.link import Link
 from hil.modbus.thread import LoopThread
 from hil.modbus.traffic import Traffic
-from hil.sunspec.points import RegisterArray, Value
-from hil.sunspec.reads import ReadPlan
-from hil.sunspec.table import PointTable
+from hil.sunspec.points import BoolArray, RegisterArray, Value
 
 T = TypeVar("T")
+Read = tuple[RegisterArray, int]
+"""Registers, and when the first of them were answered (`Device.poll`)."""
+NOTHING: Read = (np.empty(0, dtype=np.uint16), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What n devices have measured, as far as they answered."""
+
+    measured: Measurements
+    """NaN for a device that failed."""
+    read_ns: NDArray[np.int64]
+    """When the first of a device's registers were answered (n,), on the monotonic clock; 0 for one that failed."""
+    failures: Failures
 
 
 class DeviceGroup:
@@ -32,7 +49,9 @@ class DeviceGroup:
     `start` connects and discovers; `close` ends all connections, and the thread. Given a `thread`, the group
     runs in that and leaves closing it to its owner: beside an emulator in the same process that saves a third
     of the time, which two threads spend on handing each other the interpreter.
-    If devices fail, the error of the first is raised once all have come to an end, with a note on the others.
+
+    If devices fail, `command`, `poll` and `exchange` raise the error of the first once all have come to an end, with a
+    note on the others; `command_each`, `poll_each` and `exchange_each` tell which failed, and what the rest did.
     """
 
     def __init__(
@@ -44,13 +63,22 @@ class DeviceGroup:
         attempts: int = 2,
         thread: LoopThread | None = None,
     ) -> None:
+        """SunSpec devices at their addresses, under a lease by reversion if `lease_s` is not 0."""
+        timing, lease = Timing(deadline_s=deadline_s, attempts=attempts), reversion(lease_s) if lease_s else NO_LEASE
+        self._begin([Device(Link(name, address, timing), lease) for name, address in devices.items()], thread)
+
+    @classmethod
+    def of(cls, devices: Iterable[Device], thread: LoopThread | None = None) -> Self:
+        """Return a group of devices, which may share connections, and differ in what they speak."""
+        group = cls.__new__(cls)
+        group._begin(devices, thread)
+        return group
+
+    def _begin(self, devices: Iterable[Device], thread: LoopThread | None) -> None:
+        self.devices = tuple(devices)
         self._given_thread = thread
-        timing = Timing(deadline_s=deadline_s, attempts=attempts)
-        links = [Link(name, address, timing) for name, address in devices.items()]
-        self.devices = tuple(SunSpecDevice(link, lease_s) for link in links)
-        self._plans: list[ReadPlan] = []
-        self._table: PointTable | None = None
         self._thread: LoopThread | None = None
+        self._measuring: Measuring | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,7 +87,7 @@ class DeviceGroup:
 
     @property
     def traffic(self) -> Traffic:
-        """What all connections together have carried."""
+        """What all links together have carried."""
         each = [device.link.traffic for device in self.devices]
         totals = {f.name: sum(getattr(traffic, f.name) for traffic in each) for f in fields(Traffic)}
         return Traffic(**totals)
@@ -68,24 +96,29 @@ class DeviceGroup:
         """Connect to every device and discover its points."""
         self._thread = self._given_thread or LoopThread("modbus devices")
         try:
-            self._together(lambda device: device.discover())
+            self._all(lambda device: device.discover())
         except BaseException:
             self.close()
             raise
-        self._plans = [ReadPlan(device.map, MEASURED) for device in self.devices]
-        self._table = PointTable.of_plans(self._plans)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Compile how measurements are decoded, once it is known what the devices are."""
+        plans = [device.plan for device in self.devices]
+        self._measuring = Measuring([device.dialect for device in self.devices], plans)
+        self._witnesses = Witnesses([kept_words(d.map, d.image, d.dialect.witnesses, d.plan) for d in self.devices])
+        self._width = max((plan.registers for plan in plans), default=0)
 
     def nameplates(self) -> Nameplates:
-        """Return the settings of model 702 and 713, as discovered."""
-        maps = [device.map for device in self.devices]
-        images = _rows([device.image for device in self.devices])
-        return Nameplates(*PointTable.of_image(maps, NAMEPLATE).decode(images).T)
+        """Return what the devices' nameplates said when they were discovered; settings before ratings."""
+        table = [[device.ratings.get(rating, math.nan) for rating in RATINGS] for device in self.devices]
+        return Nameplates(*np.array(table, dtype=np.float64).reshape(-1, len(RATINGS)).T)
 
     def identities(self) -> list[str]:
-        """Return manufacturer, model, version and serial number of each device (model 1)."""
-        parts = ("1.Mn", "1.Md", "1.Vr", "1.SN")
-        texts = [[d.map.value(name, d.image) for name in parts if name in d.map] for d in self.devices]
-        return [" ".join(str(text) for text in each if text) for each in texts]
+        """Return manufacturer, model, version and serial number of each device."""
+        return [str(device.identity) for device in self.devices]
+
+    # commanding and measuring
 
     def command(self, commands: Commands, now_s: float) -> None:
         """Give every device its commands and verify that it holds them.
@@ -93,45 +126,75 @@ class DeviceGroup:
         `now_s` is the time in which the devices' reversion timers count: simulated in lock-step, else wall time.
         Returns when all have done what they were told; raises Rejected or Unreachable if one has not.
         """
-        self._refuse_wrong_length(commands)
-        orders = {device.name: commands.order(index) for index, device in enumerate(self.devices)}
-        self._together(lambda device: device.command(orders[device.name], now_s))
+        raise_first(self.command_each(commands, now_s))
 
-    def _refuse_wrong_length(self, commands: Commands) -> None:
+    def command_each(self, commands: Commands, now_s: float) -> Failures:
+        """Give every device its commands; return the errors of those that have not done what they were told."""
+        orders = self._orders(commands)
+        return self._together(lambda device: device.command(orders[device.name], now_s)).failures
+
+    def poll(self) -> Measurements:
+        """Return what every device measures now."""
+        return _unless_failed(self.poll_each())
+
+    def poll_each(self) -> Polled:
+        """Return what every device measures now, when it was read, and the errors of those that did not answer."""
+        return self._decoded(self._together(lambda device: device.poll()))
+
+    def exchange(self, commands: Commands, now_s: float) -> Measurements:
+        """Command every device and poll it, each as soon as it has done what it was told."""
+        return _unless_failed(self.exchange_each(commands, now_s))
+
+    def exchange_each(self, commands: Commands, now_s: float) -> Polled:
+        """Command and poll every device; nothing is measured of one that has not done what it was told."""
+        orders = self._orders(commands)
+
+        async def exchange(device: Device) -> Read:
+            await device.command(orders[device.name], now_s)
+            return await device.poll()
+
+        return self._decoded(self._together(exchange))
+
+    def _orders(self, commands: Commands) -> dict[str, Order]:
         for field in fields(commands):
             given = getattr(commands, field.name)
             if given is not None and len(given) != len(self.devices):
                 raise ValueError(f"commands: {field.name!r} has {len(given)} values for {len(self.devices)} devices")
+        return {device.name: commands.order(index) for index, device in enumerate(self.devices)}
+
+    def _decoded(self, answers: Answers[Read]) -> Polled:
+        if self._measuring is None:
+            raise RuntimeError("the group is not started")
+        each = [answers.results.get(name, NOTHING) for name in self.names]
+        registers = rows([words for words, _ in each], self._width)
+        failures = answers.failures | self._moved(self._witnesses.contradict(registers), answers.failures)
+        failed = np.array([name in failures for name in self.names])
+        read_ns = np.where(failed, 0, np.array([at_ns for _, at_ns in each], dtype=np.int64))
+        measured = self._measuring.decode(registers)
+        return Polled(measured.without(failed) if failures else measured, read_ns, failures)
+
+    def _moved(self, wrong: BoolArray, failures: Failures) -> Failures:
+        names = [name for name, is_wrong in zip(self.names, wrong.tolist(), strict=True) if is_wrong]
+        return {name: Rejected(name, MOVED) for name in names if name not in failures}
+
+    # points by name
 
     def read(self, *names: str) -> list[dict[str, Value]]:
         """Return what each device holds at these points, by name."""
-        return self._together(lambda device: device.read(names))
+        return self._all(lambda device: device.read(names))
 
     def write(self, device: str, values: Mapping[str, float | str]) -> None:
         """Write points of one device by name, and verify that it holds them."""
         self._with(device, lambda found: found.write(values))
 
     def adopt(self, device: str, model: str, values: Mapping[str, float | str]) -> None:
-        """Make a curve the active one of one device; see `SunSpecDevice.adopt`."""
+        """Make a curve the active one of one device; see `Device.adopt`."""
         self._with(device, lambda found: found.adopt(model, values))
-
-    def poll(self) -> Measurements:
-        """Return what every device measures now."""
-        if self._table is None:
-            raise RuntimeError("the group is not started")
-        plans = {device.name: plan for device, plan in zip(self.devices, self._plans, strict=True)}
-        rows = self._together(lambda device: device.poll(plans[device.name]))
-        return Measurements.from_table(self._table.decode(_rows(rows)))
-
-    def exchange(self, commands: Commands, now_s: float) -> Measurements:
-        """Command every device, then poll it."""
-        self.command(commands, now_s)
-        return self.poll()
 
     def close(self) -> None:
         """Close every connection and join the thread; once or more often."""
         if self._thread is not None and not self._thread.closed:
-            self._together(lambda device: device.link.close())
+            self._all(lambda device: device.link.close())
             if self._given_thread is None:
                 self._thread.close()
 
@@ -144,33 +207,26 @@ class DeviceGroup:
     ) -> None:
         self.close()
 
-    def _with(self, name: str, work: Callable[[SunSpecDevice], Coroutine[Any, Any, None]]) -> None:
+    def _with(self, name: str, work: Callable[[Device], Coroutine[Any, Any, None]]) -> None:
         if name not in self.names:
             raise ValueError(f"no device {name!r}{did_you_mean(name, self.names)}")
+        self._running().run(work(self.devices[self.names.index(name)]))
+
+    def _all(self, work: Callable[[Device], Coroutine[Any, Any, T]]) -> list[T]:
+        """Return what came of the work of every device; raise if one failed."""
+        answers = self._together(work)
+        raise_first(answers.failures)
+        return [answers.results[name] for name in self.names]
+
+    def _together(self, work: Callable[[Device], Coroutine[Any, Any, T]]) -> Answers[T]:
+        return self._running().run(all_answers({device.name: partial(work, device) for device in self.devices}))
+
+    def _running(self) -> LoopThread:
         if self._thread is None:
             raise RuntimeError("the group is not started")
-        self._thread.run(work(self.devices[self.names.index(name)]))
-
-    def _together(self, work: Callable[[SunSpecDevice], Coroutine[Any, Any, T]]) -> list[T]:
-        if self._thread is None:
-            raise RuntimeError("the group is not started")
-        return self._thread.run(_gather([partial(work, device) for device in self.devices]))
+        return self._thread
 
 
-async def _gather(work: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
-    """Run all to their ends; return their results or raise the first error, with a note on the others."""
-    results = await asyncio.gather(*(each() for each in work), return_exceptions=True)
-    errors = [result for result in results if isinstance(result, BaseException)]
-    if not errors:
-        return [result for result in results if not isinstance(result, BaseException)]
-    for other in errors[1:]:
-        errors[0].add_note(f"also: {other}")
-    raise errors[0]
-
-
-def _rows(rows: Sequence[RegisterArray]) -> RegisterArray:
-    """Stack rows of registers, short ones filled with zeros that no point refers to."""
-    stacked = np.zeros((len(rows), max(len(row) for row in rows) or 1), dtype=np.uint16)
-    for index, row in enumerate(rows):
-        stacked[index, : len(row)] = row
-    return stacked
+def _unless_failed(polled: Polled) -> Measurements:
+    raise_first(polled.failures)
+    return polled.measured

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from hil.sunspec.points import FloatArray
+from hil.sunspec.points import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,10 @@ class Measurements:
     def from_table(cls, values: FloatArray) -> Measurements:
         """Return measurements from values (n, p) in the order of `MEASURED`."""
         return cls(*values.T)
+
+    def without(self, missing: BoolArray) -> Measurements:
+        """Return these measurements with NaN for the devices (n,) that are missing."""
+        return Measurements(*(np.where(missing, np.nan, getattr(self, field.name)) for field in fields(self)))
 
     def table(self) -> FloatArray:
         """Return values (n, p) in the order of `MEASURED`."""

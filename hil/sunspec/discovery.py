@@ -20,10 +20,10 @@ Reading = Generator[Request, RegisterArray, RegisterArray]
 Walk = Generator[Request, RegisterArray, tuple[RegisterMap, RegisterArray]]
 
 
-def walk() -> Walk:
+def walk(limit: int = READ_LIMIT) -> Walk:
     """Find a device's SunSpec map without knowing how registers are read.
 
-    A generator that yields requests of at most 125 registers and is sent their registers; a `Rejected` thrown
+    A generator that yields requests of at most `limit` registers and is sent their registers; a `Rejected` thrown
     in means that the device refuses that request. Returns the map as the device describes it (counts and
     scale factors are the device's) and the image of all its registers.
     """
@@ -32,7 +32,7 @@ def walk() -> Walk:
     blocks: list[ModelBlock] = []
     while words[-2] != END_MODEL:
         block = _next_block(base, words, blocks)
-        words.extend((yield from _read_model(block)))
+        words.extend((yield from _read_model(block, limit)))
         blocks.append(block)
     image = np.array(words, dtype=np.uint16)
     points = [point for block in blocks for point in _compile_found(block, image, base)]
@@ -81,22 +81,22 @@ def _next_block(base: int, words: Sequence[int], blocks: Sequence[ModelBlock]) -
     return ModelBlock(key, model_id, address, length)
 
 
-def _read_model(block: ModelBlock) -> Reading:
+def _read_model(block: ModelBlock, limit: int) -> Reading:
     """Return a model's data and the next header; some devices have no length after their end marker."""
     start, count = block.address + 2, block.length
     try:
-        return (yield from _read_run(start, count))
+        return (yield from _read_run(start, count, limit))
     except Rejected:
-        data = yield from _read_run(start, count - 1)
+        data = yield from _read_run(start, count - 1, limit)
     if data[-1] != END_MODEL:
         raise SunSpecMapError(f"the registers after model {block.key} cannot be read: no end marker")
     return np.append(data, np.uint16(0))
 
 
-def _read_run(address: int, count: int) -> Reading:
+def _read_run(address: int, count: int, limit: int) -> Reading:
     parts = [np.empty(0, dtype=np.uint16)]
-    for start in range(address, address + count, READ_LIMIT):
-        parts.append((yield Request(start, min(READ_LIMIT, address + count - start))))
+    for start in range(address, address + count, limit):
+        parts.append((yield Request(start, min(limit, address + count - start))))
     return np.concatenate(parts).astype(np.uint16)
 
 

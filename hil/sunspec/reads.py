@@ -38,6 +38,11 @@ class ReadPlan:
         self.requests: tuple[Request, ...] = tuple(_cover(device, [p for p in self.points if p is not None], limit))
         self.registers = sum(request.registers for request in self.requests)
 
+    def find(self, name: str) -> tuple[Point, int] | tuple[None, None]:
+        """Return a point and where it begins in the registers of all requests; None if the plan does not read it."""
+        point = next((p for p in self.points if p is not None and p.name == name), None)
+        return (None, None) if point is None else (point, self._position(point))
+
     def positions(self) -> tuple[int | None, ...]:
         """Return where each point begins in the registers of all requests, one after the other."""
         return tuple(None if point is None else self._position(point) for point in self.points)
@@ -71,11 +76,15 @@ def _joined(spans: Sequence[tuple[int, int]], limit: int) -> Iterator[tuple[int,
 
 
 def runs(points: Iterable[Point], limit: int = WRITE_LIMIT) -> list[list[Point]]:
-    """Group points that follow each other without a gap, for one write of at most `limit` registers each."""
+    """Group points that follow each other without a gap, for one write of at most `limit` registers each.
+
+    Points that are written with function 6 stay alone.
+    """
     grouped: list[list[Point]] = []
     for point in sorted(points, key=lambda p: p.address):
         run = grouped[-1] if grouped else []
-        if run and run[-1].end == point.address and point.end - run[0].address <= limit:
+        follows = run and run[-1].end == point.address and point.end - run[0].address <= limit
+        if follows and not (point.manner.writes_one or run[-1].manner.writes_one):
             run.append(point)
         else:
             grouped.append([point])

@@ -1,0 +1,184 @@
+"""What is to be written so that a device does what it is ordered: arming first, then values, then what enables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from derloop.errors import Rejected
+from hil.inverter.commands import Order
+from hil.inverter.dialect import Dialect, Function, Meaning, Rating
+from hil.inverter.lease import UNCHECKED_S, Lease, Renewals
+from hil.inverter.mirror import Mirror
+from hil.sunspec.codec import Encoded
+
+HEARTBEAT = "heartbeat"
+_REFERENCES: Mapping[Meaning, Rating] = {"p_w": "p_max_w", "q_var": "q_max_injected_var"}
+
+
+@dataclass(slots=True)
+class Writing:
+    """What one order makes necessary."""
+
+    arming: dict[str, Encoded] = field(default_factory=dict)
+    """Written before all else: what ends the command when it is not renewed."""
+    setting: dict[str, Encoded] = field(default_factory=dict)
+    wanted: dict[str, Encoded] = field(default_factory=dict)
+    """What the device must hold after that."""
+    asserted: list[str] = field(default_factory=list)
+    """Functions that are renewed by it."""
+
+
+class Controls:
+    """The functions of one device, and how long ago each was asserted.
+
+    `safe`: what points are to hold when a lease has lapsed; a function that it does not name is then off.
+    `rounding_pct`: by how much of its rating a setpoint may be rounded to the device's steps before it is refused.
+    """
+
+    def __init__(
+        self, mirror: Mirror, dialect: Dialect, lease: Lease, safe: Mapping[str, float | str], rounding_pct: float
+    ) -> None:
+        self._mirror, self.dialect, self.lease = mirror, dialect, lease
+        self._safe, self._rounding_pct = safe, rounding_pct
+        self.renewals = Renewals()
+        self._checked_s = -math.inf
+        held = mirror.values([point for source in dialect.nameplate.values() for point in source.points])
+        self.ratings = {rating: source.value(held) for rating, source in dialect.nameplate.items()}
+        self.applied: dict[str, float] = {}
+        """Points and values last commanded, as the device holds them: rounded to its steps."""
+
+    def writing(self, order: Order, now_s: float) -> Writing:
+        """Return what must be written; empty if the device already does what it is ordered.
+
+        Raises Rejected for what the device cannot do, and for a rounding that matters.
+        """
+        found = Writing()
+        for meaning, setpoint in _setpoints(order):
+            if math.isnan(setpoint):
+                self._turn_off(meaning, found)
+            else:
+                self._assert(meaning, setpoint, now_s, found)
+        self._beat(now_s, found)
+        return found
+
+    def done(self, writing: Writing, now_s: float) -> None:
+        """Take note that the device holds what was wanted."""
+        for what in writing.asserted:
+            self.renewals.note(what, now_s)
+        if writing.wanted:
+            self._checked_s = now_s
+        self.applied |= {name: float(each.value or 0.0) for name, each in writing.setting.items() if _is_number(each)}
+
+    def to_check(self, now_s: float) -> tuple[str, ...]:
+        """Return the points to be read again though nothing changes, after `UNCHECKED_S` without a reading.
+
+        None under a lease by reversion, which writes and reads all of them when it is renewed.
+        """
+        if self.lease.kind == "reversion" or now_s - self._checked_s < UNCHECKED_S:
+            return ()
+        self._checked_s = now_s
+        return tuple(point for function in self._active() for point in function.points)
+
+    def _active(self) -> list[Function]:
+        return [function for what, function in self.dialect.functions.items() if what in self.renewals.active]
+
+    def _assert(self, meaning: Meaning, setpoint: float, now_s: float, into: Writing) -> None:
+        function = self._function(meaning)
+        arming = self._mirror.encode(self._arming(function))
+        values = self._mirror.encode(function.settings(setpoint))
+        self._refuse_coarse(meaning, function, values, setpoint)
+        enabling = self._mirror.encode(function.on)
+        due = self.lease.kind == "reversion" and self.renewals.age_s(meaning, now_s) >= self.lease.half_s
+        into.asserted.extend([meaning] if due or meaning not in self.renewals.active else [])
+        if not due and not self._mirror.changed(arming | values | enabling):
+            return
+        into.arming |= self._mirror.changed(arming)
+        into.setting |= values | enabling if due else self._mirror.changed(values) | enabling
+        into.wanted |= arming | values | enabling
+
+    def _function(self, meaning: Meaning) -> Function:
+        if meaning not in self.dialect.functions:
+            raise Rejected(self._mirror.device, f"takes no {meaning}; {self.dialect.ability}")
+        return self.dialect.functions[meaning]
+
+    def _turn_off(self, meaning: Meaning, into: Writing) -> None:
+        """Disable a function unless it is disabled, or not there."""
+        function = self.dialect.functions.get(meaning)
+        if function is None:
+            return
+        if not function.off and meaning in self.renewals.active:
+            raise Rejected(self._mirror.device, f"has nothing that ends {meaning}")
+        self.renewals.forget(meaning)
+        shared = {point for other in self._active() for point in other.on}
+        off = self._mirror.encode({point: value for point, value in function.off.items() if point not in shared})
+        if self._mirror.changed(off):
+            into.setting |= off
+            into.wanted |= off
+
+    # leases
+
+    def _arming(self, function: Function) -> dict[str, float | str]:
+        """Return the settings that end a function when its lease does; no more than the device implements."""
+        timer, leased = function.reversion, self.lease.kind == "reversion"
+        if timer is None:
+            if leased:
+                name = function.terms[0].point
+                raise Rejected(self._mirror.device, f"has no reversion timer for {name}, so no such lease")
+            return {}
+        reverts: dict[str, float | str] = {}
+        for point, reverted in timer.reverts.items():
+            if point in self._safe:
+                reverts[reverted] = self._safe[point]
+            elif point in function.on:
+                reverts[reverted] = function.off[point]
+        return {timer.time: float(self.lease.seconds if leased else 0)} | reverts
+
+    def _beat(self, now_s: float, into: Writing) -> None:
+        """Let the heartbeat go on, when it is due and anything depends on it."""
+        if self.lease.kind != "heartbeat" or not (into.setting or self.renewals.active):
+            return
+        if self.renewals.age_s(HEARTBEAT, now_s) < self.lease.half_s:
+            return
+        beat = self.dialect.heartbeat
+        if beat is None:
+            raise Rejected(self._mirror.device, "has no heartbeat, so no such lease")
+        if beat.time is not None:
+            armed = self._mirror.encode({beat.time: float(self.lease.seconds)})
+            into.arming |= self._mirror.changed(armed)
+            into.wanted |= armed
+        last = self._mirror.value(beat.point)
+        now = 0 if not isinstance(last, int | float) or last >= beat.rolls_at else int(last) + 1
+        into.arming |= self._mirror.encode({beat.point: float(now)})
+        into.asserted.append(HEARTBEAT)
+
+    # rounding
+
+    def _refuse_coarse(
+        self, meaning: Meaning, function: Function, values: Mapping[str, Encoded], setpoint: float
+    ) -> None:
+        possible = function.setpoint({name: each.value for name, each in values.items()})
+        allowed = self._rounding_pct / 100 * self._reference(meaning, setpoint)
+        if possible is None or abs(possible - setpoint) <= allowed:
+            return
+        why = f"{meaning} {setpoint:g} was asked, {possible:g} is the nearest that {function.terms[0].point} can hold"
+        raise Rejected(self._mirror.device, f"{why}; allowed are {self._rounding_pct:g} % of its rating (rounding_pct)")
+
+    def _reference(self, meaning: Meaning, setpoint: float) -> float:
+        """Return the rating that a setpoint is compared with; itself where none is known."""
+        rating = self.ratings.get(_REFERENCES[meaning], math.nan) if meaning in _REFERENCES else 1.0
+        return rating if rating > 0 else abs(setpoint)
+
+
+def _setpoints(order: Order) -> Iterator[tuple[Meaning, float]]:
+    if order.limit_fraction is not None:
+        yield "limit_fraction", order.limit_fraction
+    if order.p_w is not None:
+        yield "p_w", order.p_w
+    if order.q_var is not None:
+        yield "q_var", order.q_var
+
+
+def _is_number(encoded: Encoded) -> bool:
+    return isinstance(encoded.value, int | float)

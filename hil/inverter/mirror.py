@@ -1,0 +1,148 @@
+"""What a device holds, as far as is known: read, compared, written past a guard, and read back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from derloop.errors import Rejected
+from hil.inverter.guard import Change, Guard, Unguarded
+from hil.modbus.link import Link
+from hil.sunspec.codec import Encoded, encode
+from hil.sunspec.points import Point, RegisterArray, Value
+from hil.sunspec.reads import READ_LIMIT, WRITE_LIMIT, ReadPlan, Request, runs
+from hil.sunspec.register_map import RegisterMap
+
+Stage = Mapping[str, Encoded]
+"""Points to be written, by name."""
+
+
+class Mirror:
+    """The registers of one device as they were last read, for use inside an event loop.
+
+    Only what changes need be written: setpoints wear flash. What has been written counts as unknown until it has been
+    read back.
+    """
+
+    def __init__(self, link: Link, guard: Guard | None = None) -> None:
+        self.link, self.guard = link, guard or Unguarded()
+        self.map = RegisterMap(0, (), ())
+        self.image: RegisterArray = np.empty(0, dtype=np.uint16)
+        self.read_limit, self.write_limit = READ_LIMIT, WRITE_LIMIT
+        self.enables: frozenset[str] = frozenset()
+        """Points that are written last, besides those whose names end with `Ena`."""
+        self._unsure: set[str] = set()
+
+    @property
+    def device(self) -> str:
+        """What the device is called in messages."""
+        return self.link.device
+
+    def take(self, found: RegisterMap, image: RegisterArray) -> None:
+        """Begin with what was discovered."""
+        self.map, self.image = found, image
+        self._unsure.clear()
+
+    # what is known
+
+    def value(self, name: str) -> Value:
+        return self.map.value(name, self.image)
+
+    def values(self, names: Sequence[str]) -> dict[str, Value]:
+        return {name: self.value(name) for name in names}
+
+    def implemented(self, name: str) -> bool:
+        return name in self.map and self.value(name) is not None
+
+    def encode(self, values: Mapping[str, float | str]) -> dict[str, Encoded]:
+        """Return registers for values of points. Raises SunSpecError for what does not fit."""
+        return {name: encode(self.map[name], value) for name, value in values.items()}
+
+    def changed(self, wanted: Stage) -> dict[str, Encoded]:
+        """Return what the device does not hold already, as far as is known."""
+        return {name: each for name, each in wanted.items() if name in self._unsure or self._holds_other(name, each)}
+
+    def _holds_other(self, name: str, wanted: Encoded) -> bool:
+        return self.map.registers(name, self.image) != wanted.registers
+
+    # reading
+
+    async def read(self, names: Sequence[str]) -> None:
+        """Read points, in the fewest requests."""
+        for request in ReadPlan(self.map, names, self.read_limit).requests:
+            await self._fetch(request)
+        self._unsure.difference_update(names)
+
+    async def read_all(self) -> None:
+        """Read every register that may be read."""
+        for run in (run for run in self.map.runs if self._is_readable(run.function, run.start)):
+            for start in range(run.start, run.end, self.read_limit):
+                await self._fetch(Request(start, min(self.read_limit, run.end - start), run.function))
+
+    def _is_readable(self, function: int, address: int) -> bool:
+        here = (p for p in self.map.points.values() if p.manner.function == function and p.address == address)
+        return all(point.manner.readable for point in here)
+
+    async def _fetch(self, request: Request) -> None:
+        at = self.map.index(request.function, request.address)
+        self.image[at : at + request.registers] = await self.link.read(*request)
+
+    async def poll(self, plan: ReadPlan) -> tuple[RegisterArray, int]:
+        """Return the registers of a plan's requests, one after the other, and when the first of them was answered.
+
+        The time is that of the monotonic clock in ns: nothing of what is returned is older than that. (A device may
+        itself repeat what it measured earlier.)
+        """
+        parts, first_ns = [], 0
+        for request in plan.requests:
+            parts.append(await self.link.read(*request))
+            first_ns = first_ns or time.monotonic_ns()
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint16), first_ns
+
+    # writing
+
+    async def write(self, stages: Sequence[Stage], now_s: float) -> None:
+        """Ask the guard about everything, then write one stage after the other; neighbours share a request.
+
+        Within a stage what makes the device obey goes last. Raises Interlocked before anything has been written.
+        """
+        requests = [changes for stage in stages for changes in self._requests(stage)]
+        if requests:
+            self.guard.permit([change for changes in requests for change in changes], now_s)
+        for changes in requests:
+            await self._write_one(changes, now_s)
+
+    def _requests(self, stage: Stage) -> list[list[Change]]:
+        together = runs((self.map[name] for name in stage), self.write_limit)
+        requests = [[self._change(point, stage[point.name]) for point in run] for run in together]
+        return sorted(requests, key=lambda changes: any(self._enables(change.point.name) for change in changes))
+
+    def _change(self, point: Point, encoded: Encoded) -> Change:
+        return Change(point, encoded.registers, encoded.value, self.value(point.name))
+
+    def _enables(self, name: str) -> bool:
+        return name in self.enables or name.endswith("Ena")
+
+    async def _write_one(self, changes: Sequence[Change], now_s: float) -> None:
+        first, words = changes[0].point, [word for change in changes for word in change.registers]
+        self._unsure.update(change.point.name for change in changes)
+        await self.link.write(first.address, words, first.manner.writes_one)
+        self.guard.written(changes, now_s)
+        for change in changes:
+            if not change.point.manner.readable:
+                self._believe(change)
+
+    def _believe(self, change: Change) -> None:
+        """Take what was acknowledged for what is held: the device does not let it be read."""
+        at = self.map.position(change.point)
+        self.image[at : at + change.point.length] = change.registers
+        self._unsure.discard(change.point.name)
+
+    async def verify(self, wanted: Stage) -> None:
+        """Read back what was written; `Rejected` unless the device holds it."""
+        await self.read(list(wanted))
+        for name in self.changed(wanted):
+            holds = self.value(name)
+            raise Rejected(self.device, f"{name} was written {wanted[name].value!r} and reads {holds!r}")
