@@ -6,7 +6,7 @@ federates' order in the run decides, then the ports', then the elements'.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import inf
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
+from derloop.results.pairs import abreast, clock_text, distance, why_unlike
 from derloop.results.signals import Piece, Signal, Source, TimeArray
 
 BoolArray = NDArray[np.bool_]
@@ -61,10 +62,10 @@ class FirstDifference:
 
     @property
     def apart(self) -> float:
-        return inf if self.a is None or self.b is None else float(_apart(np.array([self.a]), np.array([self.b]))[0])
+        return inf if self.a is None or self.b is None else float(distance(np.array([self.a]), np.array([self.b]))[0])
 
     def __str__(self) -> str:
-        when = f"{_clock(self.time_ns)} ({self.time_ns / 1e9:.12g} s)"
+        when = f"{clock_text(self.time_ns)} ({self.time_ns / 1e9:.12g} s)"
         if self.a is None or self.b is None:
             return f"{when}: {self.signal.name}: only the {'first' if self.b is None else 'second'} has this instant"
         a, b = _told_apart(self.a, self.b)
@@ -143,35 +144,11 @@ def compare(a: Source, b: Source, tolerances: Tolerances = EXACT, *, common: boo
     in_a, in_b = ({s.name: s for s in source.signals() if not s.is_of_the_clock} for source in (a, b))
     names = [name for name in {**in_a, **in_b} if not common or (name in in_a and name in in_b)]
     unlike = [] if names else ["there is no signal that both have"]
-    unlike += [why for name in names if (why := _unlike(name, in_a.get(name), in_b.get(name)))]
-    both = [s for name, s in in_a.items() if name in in_b and not _unlike(name, s, in_b[name])]
+    unlike += [why for name in names if (why := why_unlike(name, in_a.get(name), in_b.get(name)))]
+    both = [s for name, s in in_a.items() if name in in_b and not why_unlike(name, s, in_b[name])]
     found = tuple(_compared(s, a, b, tolerances.of(s.name)) for s in both)
     differing = [s.first for s in found if s.first]
     return Comparison(min(differing, key=lambda first: first.time_ns, default=None), found, tuple(unlike))
-
-
-def _unlike(name: str, a: Signal | None, b: Signal | None) -> str | None:
-    """Say why a signal cannot be compared; None if it can."""
-    if a is None or b is None:
-        return f"{name}: only the {'first' if b is None else 'second'} has it"
-    if a.unit != b.unit:
-        return f"{name}: in {a.unit} against {b.unit}"
-    if a.labels == b.labels:
-        return None
-    if len(a.labels) != len(b.labels):
-        return f"{name}: {len(a.labels)} elements against {len(b.labels)}{_lacking(a, b)}"
-    at = next(i for i, (x, y) in enumerate(zip(a.labels, b.labels, strict=True)) if x != y)
-    return f"{name}: element {at} is {a.labels[at]!r} against {b.labels[at]!r}"
-
-
-def _lacking(a: Signal, b: Signal) -> str:
-    words = []
-    for one, other, which in ((a, b, "first"), (b, a, "second")):
-        known = set(other.labels)
-        only = [repr(label) for label in one.labels if label not in known]
-        if only:
-            words.append(f"; only the {which} has {', '.join(only[:3])}{', ...' if len(only) > 3 else ''}")
-    return "".join(words)
 
 
 class _Tally:
@@ -208,7 +185,7 @@ class _Tally:
             self._propose(FirstDifference(int(only_b[0]), self._signal, None, None, np.nan))
 
     def _add_common(self, time_ns: TimeArray, a: FloatArray, b: FloatArray) -> None:
-        apart = _apart(a, b)
+        apart = distance(a, b)
         allowed = self._tolerance.allowed(a, b)
         differs: BoolArray = (apart > allowed) | np.isinf(apart)
         self._instants += time_ns.size
@@ -230,39 +207,9 @@ class _Tally:
 
 def _compared(signal: Signal, a: Source, b: Source, tolerance: Tolerance) -> SignalComparison:
     tally = _Tally(signal, tolerance)
-    for piece_a, piece_b in _abreast(a.batches(signal.name), b.batches(signal.name), len(signal.labels)):
+    for piece_a, piece_b in abreast(a.batches(signal.name), b.batches(signal.name), len(signal.labels)):
         tally.add(piece_a, piece_b)
     return tally.result()
-
-
-def _abreast(a: Iterator[Piece], b: Iterator[Piece], size: int) -> Iterator[tuple[Piece, Piece]]:
-    """Yield pieces of both that cover the same stretch of time, until both have ended."""
-    nothing: Piece = np.empty(0, np.int64), np.empty((0, size))
-    held_a, held_b = next(a, nothing), next(b, nothing)
-    while held_a[0].size or held_b[0].size:
-        until = min(_last(held_a), _last(held_b))
-        (now_a, held_a), (now_b, held_b) = _cut(held_a, until), _cut(held_b, until)
-        yield now_a, now_b
-        held_a = held_a if held_a[0].size else next(a, nothing)
-        held_b = held_b if held_b[0].size else next(b, nothing)
-
-
-def _last(piece: Piece) -> int:
-    return int(piece[0][-1]) if piece[0].size else np.iinfo(np.int64).max
-
-
-def _cut(piece: Piece, until: int) -> tuple[Piece, Piece]:
-    at = int(np.searchsorted(piece[0], until, side="right"))
-    return (piece[0][:at], piece[1][:at]), (piece[0][at:], piece[1][at:])
-
-
-def _apart(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Absolute difference; 0 for NaN against NaN, and infinite where only one of the two is a finite number."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.abs(a - b)
-    apart[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
-    apart[np.isnan(apart)] = inf
-    return apart
 
 
 def _told_apart(a: float, b: float) -> tuple[str, str]:
@@ -271,12 +218,3 @@ def _told_apart(a: float, b: float) -> tuple[str, str]:
         if f"{a:.{digits}g}" != f"{b:.{digits}g}":
             return f"{a:.{digits}g}", f"{b:.{digits}g}"
     return repr(a), repr(b)
-
-
-def _clock(time_ns: int) -> str:
-    """Time since the scenario's start as a clock shows it: "06:15:00", "1 d 00:00:00.5"."""
-    seconds, ns = divmod(time_ns, 1_000_000_000)
-    days, seconds = divmod(seconds, 86_400)
-    part = f".{ns:09d}".rstrip("0") if ns else ""
-    day = f"{days} d " if days else ""
-    return f"{day}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{part}"
