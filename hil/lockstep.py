@@ -15,20 +15,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from derloop.contract import FloatArray, Values
-from derloop.kind import Terminal
-from hil.emulator.bank import RegisterBank
-from hil.emulator.nameplate import Ratings
-from hil.emulator.server import EmulatorServer
-from hil.emulator.settings import Settings
 from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.group import DeviceGroup
 from hil.inverter.measurements import Measurements
 from hil.modbus.thread import LoopThread
-from hil.realisation import HasStorage, InverterModel, Storage
-from hil.steering import Steering, descriptions, settings_of
+from hil.realisation import Storage
+from hil.registered import RegisteredFleet
+from hil.serving.file import FleetEntry
+from hil.serving.fleet import BankServer
 
-RUNNING, STANDBY = 3.0, 7.0
-"""701 InvSt."""
 LEASE_STEPS = 3
 """A command holds for so many steps unless it is renewed."""
 
@@ -36,40 +31,45 @@ LEASE_STEPS = 3
 class Lockstep:
     """n devices behind Modbus, from the first exchange to the last."""
 
-    def __init__(self, model: InverterModel, terminals: tuple[Terminal, ...], v_nominal_v: FloatArray) -> None:
-        """v_nominal_v (n,): line to neutral."""
-        self._model, self._terminals, self._v_nominal_v = model, terminals, v_nominal_v
-        self._storage = model.storage if isinstance(model, HasStorage) else None
-        self._step_s = model.interface.step_ns / 1e9
-        self._steering: Steering | None = None
+    def __init__(self, fleet: RegisteredFleet, entry: FleetEntry) -> None:
+        self._fleet, self._entry = fleet, entry
+        self._labels = [terminal.label for terminal in fleet.terminals]
+        self._step_s = fleet.model.interface.step_ns / 1e9
+        self._now_s = 0.0
         self._thread: LoopThread | None = None
-        self._server: EmulatorServer | None = None
+        self._server: BankServer | None = None
         self._group: DeviceGroup | None = None
 
     def start(self) -> Values:
         """Start the servers, discover the devices, and give them their curve over Modbus."""
-        outputs = self._model.start()
-        self._thread = LoopThread(f"modbus {self._terminals[0].label}")
-        self._server = EmulatorServer(self._bank(), thread=self._thread)
+        self._fleet.start()
+        self._thread = LoopThread(f"modbus {self._labels[0]}")
+        self._server = BankServer(
+            self._fleet.bank, self._labels, self._entry, thread=self._thread, clock=lambda: self._now_s
+        )
         self._server.start()
-        addresses = {t.label: a for t, a in zip(self._terminals, self._server.addresses, strict=True)}
         lease_s = max(1, round(LEASE_STEPS * self._step_s))
-        self._group = DeviceGroup(addresses, lease_s=lease_s, thread=self._thread)
+        timing = self._entry.timing
+        self._group = DeviceGroup(
+            dict(zip(self._labels, self._server.addresses, strict=True)),
+            lease_s=lease_s,
+            deadline_s=timing.deadline_s,
+            attempts=timing.attempts,
+            thread=self._thread,
+        )
         self._group.start()
         self._nameplates = self._group.nameplates()
-        self._show(outputs, {"v_pu": np.ones(len(self._terminals))})
         self._group.command(Commands(volt_var=self._curves()), now_s=0.0)
         return self._measured(self._group.poll())
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         """Exchange one step's registers; see the module."""
         assert self._group
-        assert self._server
-        assert self._steering
-        self._group.command(self._commands(inputs), now_ns / 1e9)
-        self._show(self._model.step(now_ns, _obeyed(self._steering.obey(), inputs)), inputs)
+        self._now_s = now_ns / 1e9
+        self._group.command(self._commands(inputs), self._now_s)
+        self._fleet.step(now_ns, inputs)
         measured = self._group.poll()
-        self._server.advance(self._step_s)
+        self._fleet.bank.advance(self._step_s)
         return self._measured(measured)
 
     def stop(self) -> None:
@@ -93,35 +93,10 @@ class Lockstep:
             "modbus_seconds": traffic.seconds,
         }
 
-    def _bank(self) -> RegisterBank:
-        """Return the devices' registers, which begin with the scenario's settings and steer the model from then on."""
-        inverters = self._model.inverters
-        settings = settings_of(inverters)
-        ratings = [self._ratings(index) for index in range(len(self._terminals))]
-        bank = RegisterBank(descriptions(ratings, settings), f_nominal_hz=inverters.smart.f_nominal_hz)
-        takes_setpoint = "p_set_kw" in self._model.interface.inputs
-        self._steering = Steering(inverters, bank, settings, takes_setpoint=takes_setpoint)
-        return bank
-
-    def _ratings(self, index: int) -> Ratings:
-        terminal, storage, smart = self._terminals[index], self._storage, self._model.inverters.smart
-        s_va = terminal.rated_kva * 1000
-        return Ratings(
-            name=terminal.label,
-            p_max_w=s_va,
-            s_max_va=s_va,
-            q_max_injected_var=smart.q_injected_max_pu * s_va,
-            q_max_absorbed_var=smart.q_absorbed_max_pu * s_va,
-            v_ln_nominal_v=self._v_nominal_v[index],
-            phases=len(terminal.phases),
-            p_max_charge_w=None if storage is None else s_va,
-            energy_wh=None if storage is None else float(storage.energy_kwh[index]) * 1000,
-        )
-
     def _curves(self) -> list[VoltVarCurve | None]:
-        curve = self._model.inverters.volt_var
+        curve = self._fleet.model.inverters.volt_var
         asked = None if curve is None else VoltVarCurve(curve.v_pu, curve.q_pu, "va_max", curve.response_s)
-        return [asked] * len(self._terminals)
+        return [asked] * len(self._labels)
 
     def _commands(self, inputs: Values) -> Commands:
         p_set_kw, p_limit_kw = inputs.get("p_set_kw"), inputs.get("p_limit_kw")
@@ -132,28 +107,11 @@ class Lockstep:
             else np.clip(1000 * p_limit_kw / self._nameplates.p_max_w, 0.0, 1.0),
         )
 
-    def _show(self, outputs: Values, inputs: Values) -> None:
-        assert self._server
-        v_ln_v = inputs["v_pu"] * self._v_nominal_v
-        soc_pu = outputs.get("soc_pu")
-        inverters = self._model.inverters
-        self._server.set_measurements(
-            Measurements.of(
-                1000 * outputs["p_kw"],
-                1000 * outputs["q_kvar"],
-                v_ln_v,
-                v_ll_v=v_ln_v * 3**0.5,
-                f_hz=inputs.get("f_hz", np.array(inverters.smart.f_nominal_hz, dtype=np.float64)),
-                state=np.where(inverters.in_service, RUNNING, STANDBY),
-                soc_pct=np.nan if soc_pu is None else 100 * soc_pu,
-            )
-        )
-
     def _measured(self, measured: Measurements) -> Values:
         values = {"p_kw": measured.p_w / 1000, "q_kvar": measured.q_var / 1000}
-        if self._storage:
+        if storage := self._fleet.storage:
             values["soc_pu"] = measured.soc_pct / 100
-            values["p_min_kw"], values["p_max_kw"] = self._p_range_kw(self._storage, values["soc_pu"])
+            values["p_min_kw"], values["p_max_kw"] = self._p_range_kw(storage, values["soc_pu"])
         return values
 
     def _p_range_kw(self, storage: Storage, soc_pu: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -164,13 +122,3 @@ class Lockstep:
         most = np.clip((soc_pu - low) * stored_kwh * kwh_to_kw, 0.0, plate.p_max_w / 1000)
         least = np.clip((soc_pu - high) * stored_kwh * kwh_to_kw, -plate.p_max_charge_w / 1000, 0.0)
         return least, most
-
-
-def _obeyed(registers: Settings, inputs: Values) -> Values:
-    """Return the model's inputs with what its registers say in the place of what was asked."""
-    obeyed = dict(inputs)
-    if "p_set_kw" in obeyed:
-        obeyed["p_set_kw"] = np.nan_to_num(registers.p_w, nan=0.0) / 1000
-    if "p_limit_kw" in obeyed:
-        obeyed["p_limit_kw"] = registers.limit_fraction * registers.p_max_w / 1000
-    return obeyed

@@ -1,8 +1,11 @@
-"""`"via": "emulator"`: a fleet's model behind real Modbus servers, spoken to as equipment is.
+"""A fleet's model behind real Modbus servers, spoken to as equipment is.
 
-Each device of the fleet is a SunSpec server on a free port of 127.0.0.1, in lock-step with simulated time; what is
-exchanged in a step is in `hil.lockstep`. The federate offers what a device can tell: `p_kw`, `q_kvar`, and for a
-storage `soc_pu`, `p_max_kw` and `p_min_kw`.
+`"via": "emulator"`: each device of the fleet is a SunSpec server on a free port of 127.0.0.1, in lock-step with
+simulated time; what is exchanged in a step is in `hil.lockstep`. The federate offers what a device can tell: `p_kw`,
+`q_kvar`, and for a storage `soc_pu`, `p_max_kw` and `p_min_kw`. `"via": "emulator:FILE"` takes transport and quirks
+from an emulator file in the scenario's folder.
+
+`"via": "served"`: the same servers on the clock of the wall, for clients from outside (`hil.serving.open_fleet`).
 """
 
 from __future__ import annotations
@@ -14,10 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derloop.contract import Federate, FloatArray, Interface, Values
+from derloop.errors import ScenarioError, did_you_mean
 from derloop.kind import Context, PlaceError, Settings, Terminal
 
 if TYPE_CHECKING:
     from hil.lockstep import Lockstep
+    from hil.serving.file import FleetEntry
+    from hil.serving.open_fleet import OpenFleet
 
 TOLD = ("p_kw", "q_kvar", "soc_pu", "p_max_kw", "p_min_kw")
 """The outputs of a model that a device can tell too."""
@@ -123,21 +129,64 @@ class HasStorage(Protocol):
 def emulator(
     model: Federate, settings: Settings, terminals: tuple[Terminal, ...], argument: str, context: Context
 ) -> EmulatedFleet:
-    """Put `model` behind Modbus servers. Raises PlaceError for a model that cannot be steered through registers."""
+    """Put `model` behind Modbus servers in lock-step; `argument`, if any, is an emulator file that says how.
+
+    Raises PlaceError for a model that cannot be steered through registers, and for a file that is wrong.
+    """
     del settings
-    if argument:
-        raise PlaceError([(("via",), f"'emulator' takes nothing after a colon, not {argument!r}")])
+    entry = _entry(argument, context, others_too=False)
+    return EmulatedFleet(_with_inverters(model), terminals, context, entry)
+
+
+def served(
+    model: Federate, settings: Settings, terminals: tuple[Terminal, ...], argument: str, context: Context
+) -> OpenFleet:
+    """Put `model` behind Modbus servers on the clock of the wall, for clients from outside to command.
+
+    Raises PlaceError as `emulator` does.
+    """
+    from hil.serving.open_fleet import OpenFleet
+
+    del settings
+    entry = _entry(argument, context, others_too=True)
+    return OpenFleet(_with_inverters(model), terminals, nominal_voltages(terminals, context), entry)
+
+
+def _with_inverters(model: Federate) -> InverterModel:
     if not isinstance(model, HasInverters):
         raise PlaceError([(("via",), "this kind has no functions that can be set over Modbus")])
-    return EmulatedFleet(model, terminals, context)
+    return model
+
+
+def _entry(argument: str, context: Context, *, others_too: bool) -> FleetEntry:
+    """Return how the emulator file `argument` has this fleet served; plainly where none is named.
+
+    others_too: a fleet that the file does not name is served plainly, if the file names none.
+    """
+    from hil.serving.file import FleetEntry, read_inside
+
+    if not argument:
+        return FleetEntry()
+    try:
+        fleets = read_inside(argument, context.folder).fleets
+    except ScenarioError as error:
+        raise PlaceError([(("via",), f"{argument}{p.pointer}: {p.what}") for p in error.problems]) from error
+    if context.name in fleets:
+        return fleets[context.name]
+    if others_too and not fleets:
+        return FleetEntry()
+    what = f"{argument} has no fleet {context.name!r}{did_you_mean(context.name, tuple(fleets))}"
+    raise PlaceError([(("via",), what)])
 
 
 class EmulatedFleet:
     """n devices: each a model behind a Modbus server of its own, and a client that takes it for equipment."""
 
-    def __init__(self, model: InverterModel, terminals: tuple[Terminal, ...], context: Context) -> None:
-        self._model, self._terminals = model, terminals
-        self._v_nominal_v = _nominal_voltages(terminals, context)
+    def __init__(
+        self, model: InverterModel, terminals: tuple[Terminal, ...], context: Context, entry: FleetEntry
+    ) -> None:
+        self._model, self._terminals, self._entry = model, terminals, entry
+        self._v_nominal_v = nominal_voltages(terminals, context)
         known, told = model.interface, {n: port for n, port in model.interface.outputs.items() if n in TOLD}
         self._interface = Interface(known.step_ns, known.inputs, told, repeatable=False, blocking=True)
         self._lockstep: Lockstep | None = None
@@ -149,8 +198,10 @@ class EmulatedFleet:
     def start(self) -> Values:
         """Start the servers, discover the devices, and give them their curve over Modbus."""
         from hil.lockstep import Lockstep  # pymodbus, not before a run begins
+        from hil.registered import RegisteredFleet
 
-        self._lockstep = Lockstep(self._model, self._terminals, self._v_nominal_v)
+        fleet = RegisteredFleet(self._model, self._terminals, self._v_nominal_v)
+        self._lockstep = Lockstep(fleet, self._entry)
         return self._lockstep.start()
 
     def step(self, now_ns: int, inputs: Values) -> Values:
@@ -167,7 +218,7 @@ class EmulatedFleet:
         return self._lockstep.statistics() if self._lockstep else {}
 
 
-def _nominal_voltages(terminals: tuple[Terminal, ...], context: Context) -> FloatArray:
+def nominal_voltages(terminals: tuple[Terminal, ...], context: Context) -> FloatArray:
     """Return the line-to-neutral voltage (n,) of each device's bus, V."""
     assert context.feeder
     buses = context.feeder.buses

@@ -166,6 +166,6 @@ def test_it_cannot_repeat_a_step_and_says_so() -> None:
     assert interface.blocking
 
 
-def test_words_after_the_colon_are_refused() -> None:
-    with pytest.raises(PlaceError, match="takes nothing after a colon"):
+def test_an_emulator_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(PlaceError, match="x: cannot be read: No such file"):
         emulator(battery(), BatterySettings(at=({"bus": "b"},)), TERMINALS, "x", context())  # type: ignore[arg-type]

@@ -1,0 +1,94 @@
+"""A fleet's model and its registers: what these say the model does, and what it does they show."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from derloop.contract import FloatArray, Values
+from derloop.kind import Terminal
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
+from hil.emulator.settings import Settings
+from hil.inverter.measurements import Measurements
+from hil.realisation import HasStorage, InverterModel
+from hil.steering import Steering, descriptions, settings_of
+
+RUNNING, STANDBY = 3.0, 7.0
+"""701 InvSt."""
+
+
+class RegisteredFleet:
+    """n devices of one model, steered by the registers of a bank. Whoever serves the bank, commands them."""
+
+    def __init__(self, model: InverterModel, terminals: tuple[Terminal, ...], v_nominal_v: FloatArray) -> None:
+        """v_nominal_v (n,): line to neutral."""
+        self.model, self.terminals, self._v_nominal_v = model, terminals, v_nominal_v
+        self.storage = model.storage if isinstance(model, HasStorage) else None
+        self._bank: RegisterBank | None = None
+        self._steering: Steering | None = None
+
+    @property
+    def bank(self) -> RegisterBank:
+        """The registers, once started."""
+        assert self._bank
+        return self._bank
+
+    def start(self) -> Values:
+        """Start the model, fill the registers with the scenario's settings, and let them show what it gives."""
+        outputs = self.model.start()
+        inverters = self.model.inverters
+        settings = settings_of(inverters)
+        ratings = [self._ratings(index) for index in range(len(self.terminals))]
+        self._bank = RegisterBank(descriptions(ratings, settings), f_nominal_hz=inverters.smart.f_nominal_hz)
+        takes_setpoint = "p_set_kw" in self.model.interface.inputs
+        self._steering = Steering(inverters, self._bank, settings, takes_setpoint=takes_setpoint)
+        self._show(outputs, {"v_pu": np.ones(len(self.terminals))})
+        return outputs
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        """Let the model obey its registers, and these show what it then measures."""
+        assert self._steering
+        outputs = self.model.step(now_ns, _obeyed(self._steering.obey(), inputs))
+        self._show(outputs, inputs)
+        return outputs
+
+    def _ratings(self, index: int) -> Ratings:
+        terminal, smart = self.terminals[index], self.model.inverters.smart
+        s_va = terminal.rated_kva * 1000
+        return Ratings(
+            name=terminal.label,
+            p_max_w=s_va,
+            s_max_va=s_va,
+            q_max_injected_var=smart.q_injected_max_pu * s_va,
+            q_max_absorbed_var=smart.q_absorbed_max_pu * s_va,
+            v_ln_nominal_v=self._v_nominal_v[index],
+            phases=len(terminal.phases),
+            p_max_charge_w=None if self.storage is None else s_va,
+            energy_wh=None if self.storage is None else float(self.storage.energy_kwh[index]) * 1000,
+        )
+
+    def _show(self, outputs: Values, inputs: Values) -> None:
+        v_ln_v = inputs["v_pu"] * self._v_nominal_v
+        soc_pu = outputs.get("soc_pu")
+        inverters = self.model.inverters
+        self.bank.set_measurements(
+            Measurements.of(
+                1000 * outputs["p_kw"],
+                1000 * outputs["q_kvar"],
+                v_ln_v,
+                v_ll_v=v_ln_v * 3**0.5,
+                f_hz=inputs.get("f_hz", np.array(inverters.smart.f_nominal_hz, dtype=np.float64)),
+                state=np.where(inverters.in_service, RUNNING, STANDBY),
+                soc_pct=np.nan if soc_pu is None else 100 * soc_pu,
+            )
+        )
+
+
+def _obeyed(registers: Settings, inputs: Values) -> Values:
+    """Return the model's inputs with what its registers say in the place of what was asked."""
+    obeyed = dict(inputs)
+    if "p_set_kw" in obeyed:
+        obeyed["p_set_kw"] = np.nan_to_num(registers.p_w, nan=0.0) / 1000
+    if "p_limit_kw" in obeyed:
+        obeyed["p_limit_kw"] = registers.limit_fraction * registers.p_max_w / 1000
+    return obeyed

@@ -1,0 +1,86 @@
+"""A bank on the wire, as an emulator file says it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from hil.emulator.bank import RegisterBank
+from hil.modbus.endpoint import Address, Endpoint
+from hil.modbus.thread import LoopThread
+from hil.serving.awkward_registers import Clock
+from hil.serving.device import Device, awkward, of_bank, plain
+from hil.serving.file import FleetEntry
+from hil.serving.quirks import Quirks
+from hil.serving.server import Line, Server, line
+
+NO_QUIRKS = Quirks()
+
+
+class BankServer:
+    """Serves every device of a bank: on a port of its own, or all on one line as units of it.
+
+    It runs in one thread; given a `thread`, it runs in that and leaves closing it to its owner.
+    """
+
+    def __init__(
+        self,
+        bank: RegisterBank,
+        labels: Sequence[str] | None = None,
+        entry: FleetEntry | None = None,
+        *,
+        thread: LoopThread | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Raises ScenarioError where quirks name points that a device does not have. clock: see `awkward`."""
+        self.bank, self._entry = bank, entry or FleetEntry()
+        self.labels = tuple(labels or (f"device_{index + 1}" for index in range(len(bank))))
+        devices = [self._device(index, clock) for index in range(len(bank))]
+        self._server = Server(self._lines(devices), thread)
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where each device is reached, once started."""
+        endpoints, unit = self._server.endpoints, self._entry.unit
+        if self._entry.bus:
+            return tuple(Address(endpoint, unit + i) for endpoint in endpoints for i in range(len(self.bank)))
+        return tuple(Address(endpoint, unit) for endpoint in endpoints)
+
+    def start(self) -> None:
+        """Listen; nothing is left open if that fails."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Close every connection and port and join the thread; once or more often."""
+        self._server.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _device(self, index: int, clock: Clock) -> Device:
+        hardware = of_bank(self.bank, index, self.labels[index])
+        quirks = self._entry.quirks_for(hardware.name)
+        return plain(hardware) if quirks == NO_QUIRKS else awkward(hardware, quirks, clock)
+
+    def _lines(self, devices: Sequence[Device]) -> list[Line]:
+        entry = self._entry
+        if entry.bus:
+            return [self._line(entry.listen, {entry.unit + i: device for i, device in enumerate(devices)})]
+        return [self._line(_counted(entry.listen, i), {entry.unit: device}) for i, device in enumerate(devices)]
+
+    def _line(self, endpoint: Endpoint, devices: Mapping[int, Device]) -> Line:
+        return line(endpoint, devices, self._entry.roles, takes_time=self._entry.takes_time)
+
+
+def _counted(endpoint: Endpoint, index: int) -> Endpoint:
+    """Return the endpoint of a device of several: its port counts on from the first, unless any is taken (0)."""
+    port = getattr(endpoint, "port", 0)
+    return endpoint.model_copy(update={"port": port + index}) if port else endpoint

@@ -1,0 +1,80 @@
+"""`"via": "served"`: a fleet's model behind Modbus servers, on the clock of the wall, for clients from outside.
+
+These alone command it: what the scenario's other federates ask of it is not listened to. The model obeys its registers
+at each step and these then show what it measures; reversion timers and heartbeats go on between the steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from functools import partial
+
+from derloop.contract import FloatArray, Interface, Values
+from derloop.kind import Terminal
+from hil.modbus.endpoint import Address
+from hil.modbus.thread import LoopThread
+from hil.realisation import TOLD, InverterModel
+from hil.registered import RegisteredFleet
+from hil.serving.file import FleetEntry
+from hil.serving.fleet import BankServer
+
+TICK_S = 0.1
+"""How often the registers' own time is moved on."""
+
+
+class OpenFleet:
+    """n devices on the wire, for anybody who knows where."""
+
+    def __init__(
+        self,
+        model: InverterModel,
+        terminals: tuple[Terminal, ...],
+        v_nominal_v: FloatArray,
+        entry: FleetEntry,
+    ) -> None:
+        """v_nominal_v (n,): line to neutral."""
+        self.entry, self._labels = entry, [terminal.label for terminal in terminals]
+        self._fleet = RegisteredFleet(model, terminals, v_nominal_v)
+        known = model.interface
+        outputs = {name: port for name, port in known.outputs.items() if name in TOLD}
+        self._interface = Interface(known.step_ns, known.inputs, outputs, repeatable=False, blocking=True, paced=True)
+        self._thread: LoopThread | None = None
+        self._server: BankServer | None = None
+        self.addresses: Mapping[str, Address] = {}
+        """Where each device is reached, once it can be."""
+
+    @property
+    def interface(self) -> Interface:
+        return self._interface
+
+    def start(self) -> Values:
+        outputs = self._fleet.start()
+        self._thread = LoopThread(f"serving {self._labels[0]}")
+        self._server = BankServer(self._fleet.bank, self._labels, self.entry, thread=self._thread)
+        self._server.start()
+        self._thread.run(self._keep_time())
+        self.addresses = dict(zip(self._labels, self._server.addresses, strict=True))
+        return self._told(outputs)
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        return self._told(self._fleet.step(now_ns, inputs))
+
+    def stop(self) -> None:
+        if self._server:
+            self._server.stop()
+        if self._thread:
+            self._thread.close()
+        self._fleet.model.stop()
+
+    async def _keep_time(self) -> None:
+        self._tick(asyncio.get_running_loop(), time.monotonic())
+
+    def _tick(self, loop: asyncio.AbstractEventLoop, before_s: float) -> None:
+        now_s = time.monotonic()
+        self._fleet.bank.advance(now_s - before_s)
+        loop.call_later(TICK_S, partial(self._tick, loop, now_s))
+
+    def _told(self, outputs: Values) -> Values:
+        return {name: outputs[name] for name in self._interface.outputs}
