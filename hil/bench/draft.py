@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from derloop.errors import DerloopError
-from hil.bench.findings import number
+from hil.bench.findings import ratings_of
 from hil.bench.scan import Behaviour, Found
-from hil.inverter.device import SunSpecDevice
+from hil.inverter.device import Device
 
 
 def named(found: Sequence[Found]) -> dict[str, Found]:
@@ -30,7 +31,7 @@ def named(found: Sequence[Found]) -> dict[str, Found]:
 def _word(found: Found) -> str:
     if found.device is None:
         return "device"
-    return "inv" if number(found.device, "713.WHRtg", "802.WHRtg") is None else "bat"
+    return "bat" if "energy_wh" in ratings_of(found.device) else "inv"
 
 
 def draft(name: str, devices: dict[str, Found]) -> dict[str, Any]:
@@ -50,22 +51,20 @@ def _entry(found: Found) -> dict[str, Any]:
             **entry,
             "speaks": "REGISTER MAP",
         }
-    rated_va = number(found.device, "702.VAMax", "120.VARtg")
-    entry["identity"] = found.identity.model_dump(exclude_none=True)
-    if rated_va:
+    entry["identity"] = {part: text for part, text in asdict(found.identity).items() if text and part != "version"}
+    if rated_va := ratings_of(found.device).get("s_max_va"):
         entry["rated_kva"] = rated_va / 1000
     return {**entry, "safety": {"limits": _limits(found.device)}}
 
 
-def _limits(device: SunSpecDevice) -> dict[str, Any]:
+def _limits(device: Device) -> dict[str, Any]:
     """Return bands that the nameplate gives."""
+    rated = ratings_of(device)
     limits: dict[str, Any] = {"limit_pct": {"low": 0, "high": 100}}
-    if (most := number(device, "702.WMax", "120.WRtg")) is not None:
-        charge = number(device, "702.WChaRteMax", "120.MaxChaRte") or 0.0
-        limits["p_w"] = {"low": 0.0 - charge, "high": most}
-    absorbed, injected = number(device, "702.VarMaxAbs"), number(device, "702.VarMaxInj")
-    if absorbed is not None and injected is not None:
-        limits["q_var"] = {"low": 0.0 - absorbed, "high": injected}
+    if "p_max_w" in rated:
+        limits["p_w"] = {"low": 0.0 - rated.get("p_max_charge_w", 0.0), "high": rated["p_max_w"]}
+    if "q_max_absorbed_var" in rated and "q_max_injected_var" in rated:
+        limits["q_var"] = {"low": 0.0 - rated["q_max_absorbed_var"], "high": rated["q_max_injected_var"]}
     return limits
 
 

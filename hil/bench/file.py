@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints
 from derloop.errors import DerloopError, Problem, ScenarioError, did_you_mean
 from derloop.kind import Settings
 from derloop.validation import read_model
+from hil.inverter.device import Identity
 from hil.modbus.endpoint import Address, Endpoint, Timing, Unit, located
 from hil.safety.rules import EmergencyStop, SafetyRules
 
@@ -26,23 +27,18 @@ DeviceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([-_.][a-
 Text = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
-class Identity(Settings):
+class Expected(Settings):
     """Who must answer. What is not named may be anything; a device that differs is not touched."""
 
     manufacturer: Text | None = Field(default=None, description="SunSpec: point 1.Mn.")
     model: Text | None = Field(default=None, description="SunSpec: point 1.Md.")
-    serial: Text | None = Field(
-        default=None, description="SunSpec: point 1.SN. Two devices of a kind are told apart by it."
-    )
+    version: Text | None = Field(default=None, description="SunSpec: point 1.Vr.")
+    serial: Text | None = Field(default=None, description="SunSpec: point 1.SN. It tells two devices of a kind apart.")
 
     def differences(self, found: Identity) -> list[str]:
         """Return in words what `found` has that is not what must be."""
         pairs = ((name, getattr(self, name), getattr(found, name)) for name in type(self).model_fields)
         return [f"{name} is {has!r}, not {want!r}" for name, want, has in pairs if want is not None and has != want]
-
-    def __str__(self) -> str:
-        named = " ".join(filter(None, (self.manufacturer, self.model)))
-        return ", ".join(filter(None, (named, self.serial and f"serial {self.serial}"))) or "says nothing of itself"
 
 
 class Abort(Settings):
@@ -74,7 +70,7 @@ class DeviceEntry(Settings):
     speaks: str = Field(
         default="sunspec", min_length=1, max_length=400, description='"sunspec", or the file of a register map (JSON).'
     )
-    identity: Identity = Identity()
+    identity: Expected = Expected()
     rated_kva: float | None = Field(
         default=None, gt=0, description="Its rated apparent power; without it, what its nameplate says."
     )

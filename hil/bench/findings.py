@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from derloop.errors import DeviceError
-from hil.bench.devices import identity_of, reached, strangers
-from hil.bench.file import Bench, DeviceEntry, Identity
-from hil.inverter.device import SunSpecDevice
+from hil.bench.devices import reached
+from hil.bench.file import Bench, DeviceEntry
+from hil.inverter.device import Device, Identity
+from hil.inverter.dialect import Rating
 from hil.modbus.thread import LoopThread
 
-COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "limit of active power": ("704.WMaxLimPct", "123.WMaxLimPct"),
-    "active power": ("704.WSet", "704.WSetPct"),
-    "reactive power": ("704.VarSet", "704.VarSetPct", "123.VArWMaxPct"),
-    "volt-var curve": ("705.Ena", "126.ModEna"),
-}
-"""What a device can be told, and the points of which it needs one for that."""
-LEASES = ("704.WMaxLimPctRvrtTms", "704.WSetRvrtTms", "123.WMaxLimPct_RvrtTms")
 RATED_DIFFERS = 0.01
 """How far a nameplate may be from what is expected, as a fraction."""
 
@@ -33,11 +27,10 @@ class Finding:
     problems: tuple[str, ...] = ()
     identity: Identity = field(default_factory=Identity)
     models: tuple[str, ...] = ()
-    rated_va: float | None = None
-    rated_w: float | None = None
-    v_nominal_v: float | None = None
-    energy_wh: float | None = None
+    rated: Mapping[Rating, float] = field(default_factory=dict)
+    """What its nameplate says."""
     commands: tuple[str, ...] = ()
+    """What it can be told."""
     lease: str = ""
 
     @property
@@ -59,7 +52,7 @@ async def _find(bench: Bench, names: Collection[str]) -> list[Finding]:
         return await asyncio.gather(*(_found(bench, name, device) for name, device in devices.items()))
 
 
-async def _found(bench: Bench, name: str, device: SunSpecDevice) -> Finding:
+async def _found(bench: Bench, name: str, device: Device) -> Finding:
     where, entry = str(bench.address(name)), bench.device(name)
     try:
         await device.discover()
@@ -68,31 +61,34 @@ async def _found(bench: Bench, name: str, device: SunSpecDevice) -> Finding:
     return Finding(
         name,
         where,
-        problems=(*strangers(entry, device), *_rating_problems(entry, device), *_safety_problems(entry, device)),
-        identity=identity_of(device),
+        problems=(
+            *entry.identity.differences(device.identity),
+            *_rating_problems(entry, device),
+            *_safety_problems(entry, device),
+        ),
+        identity=device.identity,
         models=tuple(block.key for block in device.map.blocks),
-        rated_va=number(device, "702.VAMax", "120.VARtg"),
-        rated_w=number(device, "702.WMax", "120.WRtg"),
-        v_nominal_v=number(device, "702.VNom", "121.VRef"),
-        energy_wh=number(device, "713.WHRtg", "802.WHRtg"),
-        commands=tuple(what for what, points in COMMANDS.items() if has_one(device, points)),
+        rated=ratings_of(device),
+        commands=(*device.dialect.functions, *(["volt_var"] if device.dialect.volt_var else [])),
         lease=_lease(entry),
     )
 
 
-def number(device: SunSpecDevice, *points: str) -> float | None:
-    """Return the number at the first of some points that the device implements."""
-    values = (device.map.value(point, device.image) for point in points if point in device.map)
-    return next((value for value in values if isinstance(value, int | float)), None)
+def ratings_of(device: Device) -> dict[Rating, float]:
+    """Return what a device's nameplate says, without what it leaves out."""
+    held = {name: device.map.value(name, device.image) for name in nameplate_points(device)}
+    found = {rating: source.value(held) for rating, source in device.dialect.nameplate.items()}
+    return {rating: value for rating, value in found.items() if not math.isnan(value)}
 
 
-def has_one(device: SunSpecDevice, points: Sequence[str]) -> bool:
-    """Return whether the device implements one of some points."""
-    return any(p in device.map and device.map.value(p, device.image) is not None for p in points)
+def nameplate_points(device: Device) -> list[str]:
+    """Return the points of a device's nameplate."""
+    names = [name for source in device.dialect.nameplate.values() for name in source.points]
+    return [name for name in dict.fromkeys(names) if name in device.map]
 
 
-def _rating_problems(entry: DeviceEntry, device: SunSpecDevice) -> list[str]:
-    rated_va = number(device, "702.VAMax", "120.VARtg")
+def _rating_problems(entry: DeviceEntry, device: Device) -> list[str]:
+    rated_va = ratings_of(device).get("s_max_va")
     if entry.rated_kva is None or rated_va is None:
         return []
     asked_va = 1000 * entry.rated_kva
@@ -101,13 +97,17 @@ def _rating_problems(entry: DeviceEntry, device: SunSpecDevice) -> list[str]:
     return [f"is rated {rated_va / 1000:g} kVA, not {entry.rated_kva:g}"]
 
 
-def _safety_problems(entry: DeviceEntry, device: SunSpecDevice) -> list[str]:
+def _safety_problems(entry: DeviceEntry, device: Device) -> list[str]:
     """Return what the file's safety rules need and the device does not have."""
-    named = [*entry.safety.limits.points, *(entry.safety.limits.may_write or ()), *entry.safety.safe_state.points]
+    rules = entry.safety
+    named = [*rules.limits.points, *(rules.limits.may_write or ()), *rules.safe_state.points]
     plain = dict.fromkeys(name for name in named if not set("*?[") & set(name))
     problems = [f"has no point {name!r}, which its safety rules name" for name in plain if name not in device.map]
-    if entry.safety.lease.kind == "reversion" and not has_one(device, LEASES):
-        problems.append("has no reversion timer, so no lease: the bench file must name another one, or none and why")
+    without = [meaning for meaning, function in device.dialect.functions.items() if function.reversion is None]
+    if rules.lease.kind == "reversion" and without:
+        problems.append(f"has no reversion timer, and so no lease, for {', '.join(without)}")
+    if rules.lease.kind == "heartbeat" and device.dialect.heartbeat is None:
+        problems.append("has no heartbeat, and so no lease")
     return problems
 
 
@@ -116,4 +116,4 @@ def _lease(entry: DeviceEntry) -> str:
     if lease.kind == "none":
         return f"NONE: {lease.because}"
     word = "reversion timer" if lease.kind == "reversion" else "heartbeat"
-    return f"{word}, at most {lease.seconds} s"
+    return f"{word}, {lease.seconds} s"

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from derloop.errors import DerloopError, Rejected, did_you_mean
-from hil.bench.devices import reached, strangers
+from derloop.errors import DerloopError, did_you_mean
+from hil.bench.devices import reached, refuse_stranger
 from hil.bench.file import Bench
-from hil.inverter.device import SunSpecDevice
-from hil.inverter.measurements import MEASURED, NAMEPLATE
+from hil.bench.findings import nameplate_points
+from hil.inverter.device import Device
 from hil.modbus.thread import LoopThread
 from hil.sunspec.points import Point, Value
-
-SHOWN = (*MEASURED, *NAMEPLATE)
-"""What is read where nobody names points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +39,18 @@ async def _read(bench: Bench, name: str, wanted: Sequence[str]) -> list[Held]:
     async with reached(bench, [name]) as devices:
         device = devices[name]
         await device.discover()
-        if differs := strangers(bench.device(name), device):
-            raise Rejected(name, f"is another device than the bench file expects: {'; '.join(differs)}")
-        names = meant(device, wanted) if wanted else [point for point in SHOWN if point in device.map]
-        values = await device.read(names)
+        refuse_stranger(bench.device(name), device)
+        values = await device.read(meant(device, wanted) if wanted else telling(device))
     return [Held(device.map[point], value) for point, value in values.items()]
 
 
-def meant(device: SunSpecDevice, wanted: Sequence[str]) -> list[str]:
+def telling(device: Device) -> list[str]:
+    """Return the points of what a device measures, and of its nameplate."""
+    measured = [name for source in device.dialect.measured.values() for name in source.points if name in device.map]
+    return list(dict.fromkeys([*measured, *nameplate_points(device)]))
+
+
+def meant(device: Device, wanted: Sequence[str]) -> list[str]:
     """Return the points that names and patterns mean; raise DerloopError where they mean none."""
     found: dict[str, None] = {}
     for pattern in wanted:

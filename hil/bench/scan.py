@@ -10,9 +10,7 @@ from time import perf_counter
 from typing import Literal
 
 from derloop.errors import DeviceError, Rejected, Unreachable
-from hil.bench.devices import identity_of
-from hil.bench.file import Identity
-from hil.inverter.device import SunSpecDevice
+from hil.inverter.device import Device, Identity
 from hil.modbus.endpoint import Address, Endpoint, Timing
 from hil.modbus.link import Link
 from hil.modbus.thread import LoopThread
@@ -48,7 +46,7 @@ class Found:
     """Why no more is known of it, where that is so."""
     is_open: bool = True
     """A connection to its endpoint could be opened."""
-    device: SunSpecDevice | None = None
+    device: Device | None = None
     """With the map and the registers of a SunSpec device."""
     spans: tuple[tuple[int, RegisterArray], ...] = ()
     """Registers that were read, each run with its first address."""
@@ -57,7 +55,7 @@ class Found:
 
     @property
     def identity(self) -> Identity:
-        return identity_of(self.device) if self.device else Identity()
+        return self.device.identity if self.device else Identity()
 
 
 def scan(
@@ -108,13 +106,13 @@ async def _ask(address: Address, timing: Timing, spans: Sequence[Span] | None) -
 
 
 async def _identified(link: Link) -> Found:
-    device = SunSpecDevice(link)
+    device = Device(link)
     try:
         await device.discover()
     except Rejected as refusal:
         return Found(link.address, "modbus", _reason(link, refusal))
     except Unreachable as silent:
-        return Found(link.address, "nothing", _reason(link, silent), is_open=link.traffic.connects > 0)
+        return Found(link.address, "nothing", _reason(link, silent), is_open=link.opened > 0)
     return Found(link.address, "sunspec", device=device)
 
 
@@ -180,7 +178,7 @@ async def _functions(link: Link, register: int) -> list[int]:
 
 async def _connections(link: Link, register: int) -> int:
     """Open a second connection beside the first: it may be refused, or take the first one's place."""
-    opened, other = link.traffic.connects, Link("scan", link.address, link.timing)
+    opened, other = link.opened, Link("scan", link.address, link.timing)
     try:
         await other.read(register, 1)
         await link.read(register, 1)
@@ -188,4 +186,4 @@ async def _connections(link: Link, register: int) -> int:
         return 1
     finally:
         await other.close()
-    return 2 if link.traffic.connects == opened else 1
+    return 2 if link.opened == opened else 1

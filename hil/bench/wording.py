@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from hil.bench.findings import Finding
+from hil.inverter.dialect import Rating
 
+RATED: tuple[tuple[Rating, int, str], ...] = (
+    ("s_max_va", 1000, "kVA"),
+    ("p_max_w", 1000, "kW"),
+    ("v_nominal_v", 1, "V"),
+    ("energy_wh", 1000, "kWh"),
+)
+TOLD: Mapping[str, str] = {
+    "limit_fraction": "limit of active power",
+    "p_w": "active power",
+    "q_var": "reactive power",
+    "volt_var": "volt-var curve",
+}
 Line = tuple[str, str]
 """A label, and what it is about."""
 
@@ -14,23 +27,18 @@ Line = tuple[str, str]
 def lines_of(finding: Finding) -> Iterator[Line]:
     """Yield what is known of a device, and what is wrong with it last."""
     if finding.models:
-        yield "is", str(finding.identity)
+        yield "is", str(finding.identity) or "says nothing of itself"
         yield "models", _ranges(finding.models)
         yield "rated", _rated(finding)
-        yield "commands", ", ".join(finding.commands) or "none that derloop knows: it can be measured only"
+        yield "commands", ", ".join(TOLD[each] for each in finding.commands) or "none: it can be measured only"
         yield "lease", finding.lease
     for problem in finding.problems:
         yield "PROBLEM", problem
 
 
 def _rated(finding: Finding) -> str:
-    facts = (
-        (finding.rated_va, 1000, "kVA"),
-        (finding.rated_w, 1000, "kW"),
-        (finding.v_nominal_v, 1, "V"),
-        (finding.energy_wh, 1000, "kWh"),
-    )
-    return ", ".join(f"{value / per:g} {unit}" for value, per, unit in facts if value is not None) or "says nothing"
+    facts = [f"{finding.rated[rating] / per:g} {unit}" for rating, per, unit in RATED if rating in finding.rated]
+    return ", ".join(facts) or "says nothing"
 
 
 def _ranges(models: Sequence[str]) -> str:

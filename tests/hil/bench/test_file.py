@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 
 from derloop.errors import DerloopError, ScenarioError
-from hil.bench.file import Bench, Identity, arming_problems, bench_schema, read_bench
+from hil.bench.file import Bench, Expected, arming_problems, bench_schema, read_bench
+from hil.inverter.device import Identity
 
 DEVICE = {"endpoint": {"transport": "tcp", "host": "192.0.2.7"}}
 
@@ -75,7 +76,7 @@ def test_only_devices_of_the_bench_are_armed_and_each_by_its_name(tmp_path: Path
 
 
 def test_another_device_than_expected_is_told_by_what_differs() -> None:
-    wanted, found = Identity(manufacturer="A", serial="17"), Identity(manufacturer="A", model="x", serial="18")
+    wanted, found = Expected(manufacturer="A", serial="17"), Identity(manufacturer="A", model="x", serial="18")
     assert wanted.differences(found) == ["serial is '18', not '17'"]
 
 

@@ -1,0 +1,157 @@
+"""Equipment as a federate: a fleet whose devices are on a bench, in wall-clock time.
+
+In each step, commands go out (read back and verified, under a lease that runs out unrenewed), then every device is
+polled. What the federation sees is what came over the wire, with its age in `age_s`; `unproven` is 1 where what was
+commanded does not show in what is measured, and `modbus_s` is how long the exchange took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from derloop.contract import Interface, Port, Values
+from derloop.errors import Rejected
+from derloop.kind import Context, Terminal
+from hil.bench.file import Bench
+from hil.inverter.commands import Commands
+from hil.realisation import TOLD, HasStorage, InverterModel
+from hil.told import commands_of, curves_of, outputs_of
+
+if TYPE_CHECKING:
+    from hil.bench.session import Session
+    from hil.frames.journal import Journal
+    from hil.modbus.tap import Tap
+    from hil.modbus.thread import LoopThread
+    from hil.safety.key import KeyStop
+
+T = TypeVar("T")
+RATED_DIFFERS = 0.01
+"""How far a nameplate may be from the scenario's rating, as a fraction."""
+
+
+class BenchFleet:
+    """n devices of a bench in the place of a fleet's model, of which only the ports and the settings are used."""
+
+    def __init__(
+        self,
+        model: InverterModel,
+        bench: Bench,
+        names: Sequence[str],
+        terminals: tuple[Terminal, ...],
+        context: Context,
+    ) -> None:
+        self._model, self._bench, self._names, self._terminals = model, bench, tuple(names), terminals
+        self._federate, self._armed = context.name, context.permissions.armed
+        self._storage = model.storage if isinstance(model, HasStorage) else None
+        self._interface = _interface(model.interface, terminals)
+        self._folder: Path | None = None
+        self._journal: Journal | None = None
+        self._thread: LoopThread | None = None
+        self._session: Session | None = None
+        self._key: KeyStop | None = None
+
+    @property
+    def interface(self) -> Interface:
+        return self._interface
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep every frame in the run's folder."""
+        self._folder = folder
+
+    def start(self) -> Values:
+        """Reach the devices, record what they hold, give them their curve, and poll them."""
+        session = self._open()
+        self._run(session.open())
+        self._plate = session.plate
+        self._refuse_other_ratings()
+        return self._exchange(self._first_commands(session))
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        if self._journal:
+            self._journal.instant_ns = now_ns
+        return self._exchange(commands_of(inputs, self._plate))
+
+    def stop(self) -> None:
+        """Leave every device as it was found. Raises NotRestored where that could not be done, or not be verified."""
+        try:
+            if self._session:
+                self._run(self._session.close())
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        """Give back what is held beside the devices, whatever of it there is."""
+        with ExitStack() as closing:
+            closing.callback(self._model.stop)
+            for held in (self._journal, self._thread, self._key):
+                if held is not None:
+                    closing.callback(held.close)
+
+    def statistics(self) -> Mapping[str, float]:
+        """Return what went over the wire."""
+        return self._session.statistics() if self._session else {}
+
+    def _open(self) -> Session:
+        from hil.bench.session import Session  # what speaks Modbus, not before a run begins
+        from hil.frames.journal import Journal, journal_path
+        from hil.modbus.thread import LoopThread
+        from hil.safety.folder import Run
+        from hil.safety.key import KeyStop
+
+        if self._folder is not None:
+            self._journal = Journal(journal_path(self._folder, self._federate))
+        self._thread = LoopThread(f"bench {self._federate}")
+        run = Run(self._folder or Path.cwd(), self._bench.path)
+        self._key = KeyStop() if self._bench.file.emergency_stop.key else None
+        if self._key:
+            self._key.open()
+        self._session = Session(self._bench, self._names, self._armed, run, self._tap, self._key)
+        return self._session
+
+    def _tap(self, names: Sequence[str]) -> Tap | None:
+        from hil.frames.layout import Peer
+
+        if self._journal is None:
+            return None
+        found = [(name, self._bench.address(name)) for name in names]
+        return self._journal.tap(*(Peer.at(name, address.endpoint, address.unit) for name, address in found))
+
+    def _first_commands(self, session: Session) -> Commands:
+        """Return the volt-var curve; without one, volt-var is turned off, but for devices that are only read."""
+        curves = curves_of(self._model.inverters, len(self._names))
+        if self._model.inverters.volt_var is None and not session.is_armed:
+            return Commands()
+        return Commands(volt_var=curves)
+
+    def _exchange(self, commands: Commands) -> Values:
+        assert self._session
+        began_s, step_s = monotonic(), self._interface.step_ns / 1e9
+        unproven = self._run(self._session.exchange(commands, began_s, step_s))
+        modbus_s = np.array([monotonic() - began_s])
+        values = outputs_of(self._session.measured(), self._plate, self._storage, step_s)
+        doubtful = np.isin(self._names, [each.device for each in unproven]).astype(np.float64)
+        return {**values, "unproven": doubtful, "age_s": self._session.ages_s(), "modbus_s": modbus_s}
+
+    def _refuse_other_ratings(self) -> None:
+        """Raise Rejected for a device that is rated otherwise than the scenario has it in its place."""
+        for name, terminal, s_va in zip(self._names, self._terminals, self._plate.s_max_va, strict=True):
+            if abs(s_va / 1000 - terminal.rated_kva) > RATED_DIFFERS * terminal.rated_kva:
+                what = f"says that it is rated {s_va / 1000:g} kVA; the scenario has {terminal.rated_kva:g} kVA"
+                raise Rejected(name, f"{what} in its place ({terminal.label!r})")
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        assert self._thread
+        return self._thread.run(work)
+
+
+def _interface(model: Interface, terminals: Sequence[Terminal]) -> Interface:
+    labels = tuple(terminal.label for terminal in terminals)
+    told = {name: port for name, port in model.outputs.items() if name in TOLD}
+    ours = {"unproven": Port("1", labels), "age_s": Port("s", labels), "modbus_s": Port("s", ("exchange",))}
+    return Interface(model.step_ns, model.inputs, {**told, **ours}, repeatable=False, blocking=True, paced=True)

@@ -1,0 +1,103 @@
+"""`"via": "bench:NAME"`: equipment in the place of a fleet's model.
+
+NAME is a device of the bench file that `--bench` gives, or a pattern of as many as the fleet has: "bench:inv-*".
+What is said before anything is touched is here; what happens on the wire is in `hil.bench.fleet`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from derloop.contract import Federate
+from derloop.errors import DerloopError, ScenarioError
+from derloop.kind import Context, EquipmentMissing, PlaceError, Settings, Terminal
+from hil.realisation import HasInverters
+
+if TYPE_CHECKING:
+    from hil.bench.file import Bench
+    from hil.bench.fleet import BenchFleet
+
+RATED_DIFFERS = 0.01
+"""How far a rating in a bench file may be from the scenario's, as a fraction."""
+LEASE_STEPS = 2
+"""A lease outlives so many steps at least: it is renewed within a step, and one may be late."""
+
+
+def bench(
+    model: Federate, settings: Settings, terminals: tuple[Terminal, ...], argument: str, context: Context
+) -> BenchFleet:
+    """Put equipment in the place of `model`.
+
+    Raises EquipmentMissing where the bench is not given or has not what the scenario names, PlaceError where what it
+    has does not fit the scenario.
+    """
+    from hil.bench.fleet import BenchFleet
+
+    del settings
+    if not argument:
+        raise _wrong("'bench' needs the name of a device: bench:NAME")
+    if not isinstance(model, HasInverters):
+        raise _wrong("this kind has no functions that equipment could take over")
+    read = _read(context.permissions.bench, argument)
+    names = _devices(read, argument, terminals)
+    if problems := [*_arming(read, context.permissions.armed), *_misfits(read, names, terminals, context)]:
+        raise PlaceError([(("via",), problem) for problem in problems])
+    return BenchFleet(model, read, names, terminals, context)
+
+
+def _wrong(what: str) -> PlaceError:
+    return PlaceError([(("via",), what)])
+
+
+def _read(path: Path | None, argument: str) -> Bench:
+    from hil.bench.file import read_bench
+
+    if path is None:
+        raise EquipmentMissing([(("via",), f"{argument!r} is equipment of a bench, and none is given: --bench FILE")])
+    try:
+        return read_bench(path)
+    except ScenarioError as wrong:
+        raise PlaceError([(("via",), f"bench file {path}{problem}") for problem in wrong.problems]) from wrong
+
+
+def _devices(bench: Bench, argument: str, terminals: Sequence[Terminal]) -> tuple[str, ...]:
+    """Return the devices that stand for the terminals, in their order."""
+    try:
+        names = bench.chosen([argument])
+    except DerloopError as missing:
+        raise EquipmentMissing([(("via",), str(missing))]) from missing
+    if len(names) < len(terminals):
+        raise EquipmentMissing([(("via",), _counted(argument, names, terminals))])
+    if len(names) > len(terminals):
+        raise _wrong(_counted(argument, names, terminals))
+    return names
+
+
+def _counted(argument: str, names: Sequence[str], terminals: Sequence[Terminal]) -> str:
+    return f"{argument!r} is {', '.join(names)}: {len(names)}, and there are {len(terminals)} devices in the scenario"
+
+
+def _arming(bench: Bench, armed: Sequence[str]) -> list[str]:
+    from hil.bench.file import arming_problems
+
+    return arming_problems(bench, armed)
+
+
+def _misfits(bench: Bench, names: Sequence[str], terminals: Sequence[Terminal], context: Context) -> list[str]:
+    """Return how devices differ from what the scenario has in their places, as far as the bench file tells."""
+    problems = []
+    for name, terminal in zip(names, terminals, strict=True):
+        entry = bench.device(name)
+        if entry.rated_kva is not None and not _is_close(entry.rated_kva, terminal.rated_kva):
+            problems.append(f"{name!r} is rated {entry.rated_kva:g} kVA, and {terminal.label!r} {terminal.rated_kva:g}")
+        lease, least_s = entry.safety.lease, LEASE_STEPS * context.step_ns / 1e9
+        if lease.kind != "none" and lease.seconds < least_s:
+            what = f"the lease of {name!r}, {lease.seconds} s, does not outlast {LEASE_STEPS} steps, {least_s:g} s"
+            problems.append(what)
+    return problems
+
+
+def _is_close(one: float, other: float) -> bool:
+    return abs(one - other) <= RATED_DIFFERS * other

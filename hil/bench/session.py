@@ -1,0 +1,155 @@
+"""The devices of one fleet, from the first exchange until they are left as they were found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from derloop.contract import FloatArray
+from hil.bench.devices import Links, TapOf, device_to, no_tap, refuse_stranger
+from hil.bench.file import Bench
+from hil.bench.findings import ratings_of
+from hil.bench.polls import Polled, Polls
+from hil.bench.together import together
+from hil.inverter.commands import Commands
+from hil.inverter.dialect import RATINGS
+from hil.inverter.measurements import Measurements, Nameplates
+from hil.safety.folder import Run, StateFolder
+from hil.safety.keeper import Keeper
+from hil.safety.keepers import Keepers
+from hil.safety.key import KeyStop
+from hil.safety.proof import ElectricalProof, Unproven, raise_aborting
+from hil.safety.stop import EmergencyWatch
+
+
+class Session:
+    """n devices of a bench, for use inside an event loop; vectors are in the order of `names`.
+
+    It also reaches the devices whose inputs stop the bench.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        names: Sequence[str],
+        armed: Collection[str],
+        run: Run,
+        tap: TapOf = no_tap,
+        key: KeyStop | None = None,
+    ) -> None:
+        self.names, self._bench, self._armed, self._run = tuple(names), bench, armed, run
+        stop = bench.file.emergency_stop
+        every = dict.fromkeys([*names, *(watched.device for watched in stop.inputs)])
+        self._links = Links(bench, every, tap)
+        self._reached = {name: device_to(bench, name, self._links) for name in every}
+        self.devices = [self._reached[name] for name in names]
+        self._watch = EmergencyWatch(stop, bench.path.parent, self._reached, key)
+        self._keepers = Keepers(())
+        self._polls: Polls | None = None
+        self._proof = ElectricalProof(names, [bench.device(name).safety.proof for name in names])
+        self._told = _Told(np.full((3, len(names)), math.nan))
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether every device may be written to."""
+        return all(name in self._armed for name in self.names)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What must be said before the run."""
+        return self._keepers.warnings
+
+    async def open(self) -> None:
+        """Discover the devices, refuse those that are others than expected, and record what the armed ones hold."""
+        await together(device.discover() for device in self._reached.values())
+        for name, device in self._reached.items():
+            refuse_stranger(self._bench.device(name), device)
+        self._keepers = Keepers([*self._kept()])
+        await self._keepers.take()
+        self._polls = Polls(self.devices, [self._bench.device(name).silence for name in self.names])
+        self.plate = self._nameplates()
+
+    def _kept(self) -> Iterator[Keeper]:
+        folder = StateFolder.of_user()
+        for name, device in zip(self.names, self.devices, strict=True):
+            device.guard = keeper = Keeper(device, self._bench.device(name).safety, self._armed, folder, self._run)
+            yield keeper
+
+    def _nameplates(self) -> Nameplates:
+        """Return what the devices said of themselves when they were discovered."""
+        rated = [ratings_of(device) for device in self.devices]
+        return Nameplates(*(np.array([each.get(rating, math.nan) for each in rated]) for rating in RATINGS))
+
+    async def exchange(self, commands: Commands, now_s: float, step_s: float) -> list[Unproven]:
+        """Look whether anything stops the bench, command every device, poll it, and judge whether commands show.
+
+        now_s: of the monotonic clock. Returns whose commands do not show, where the bench file takes that as a doubt.
+        Raises EmergencyStopped, with every device in its safe state; what a device answers that it should not; and
+        Rejected where commands do not show.
+        """
+        assert self._polls
+        await self._keepers.stop_if_asked(self._watch)
+        await self._polls.ask(partial(self._ask, commands, now_s), step_s)
+        self._told = self._told.after(commands, self.plate)
+        self._proof.command(now_s, *self._told.held)
+        measured = self._polls.measured()
+        unproven = self._proof.judge(self._polls.polled_ns / 1e9, measured.p_w, measured.q_var)
+        raise_aborting(unproven)
+        return unproven
+
+    async def _ask(self, commands: Commands, now_s: float, index: int) -> Polled:
+        device = self.devices[index]
+        await device.command(commands.order(index), now_s)
+        return await device.poll()
+
+    def measured(self) -> Measurements:
+        """Return what each device measured when it was last polled."""
+        assert self._polls
+        return self._polls.measured()
+
+    def ages_s(self) -> FloatArray:
+        """Return how old the measurements are (n,)."""
+        assert self._polls
+        return self._polls.ages_s()
+
+    def statistics(self) -> dict[str, float]:
+        """Return what went over the wire."""
+        traffic = [device.link.traffic for device in self.devices]
+        return {
+            "modbus_exchanges": sum(each.exchanges for each in traffic),
+            "modbus_retries": sum(each.retries for each in traffic),
+            "modbus_discarded": sum(each.discarded for each in traffic),
+            "modbus_registers_read": sum(each.registers_read for each in traffic),
+            "modbus_registers_written": sum(each.registers_written for each in traffic),
+            "modbus_seconds": sum(each.seconds for each in traffic),
+            "lapsed_commands": sum(device.lapses for device in self.devices),
+        }
+
+    async def close(self) -> None:
+        """Leave every device as it was found, and close the connections. Raises NotRestored where that failed."""
+        try:
+            if self._polls:
+                await self._polls.close()
+            await self._keepers.let_go()
+        finally:
+            await self._links.close()
+
+
+class _Told:
+    """What devices hold of what they were told: setpoint and limit of active power, W, and setpoint of reactive, var.
+
+    NaN where there is none.
+    """
+
+    def __init__(self, held: FloatArray) -> None:
+        """held (3, n)."""
+        self.held = held
+
+    def after(self, commands: Commands, plate: Nameplates) -> _Told:
+        """Return what they hold once these commands are done; what a command leaves out stays."""
+        limit = None if commands.limit_fraction is None else commands.limit_fraction * plate.p_max_w
+        new = (commands.p_w, limit, commands.q_var)
+        return _Told(np.array([old if given is None else given for old, given in zip(self.held, new, strict=True)]))

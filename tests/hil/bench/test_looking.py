@@ -1,0 +1,145 @@
+"""derloop bench check, read and scan against emulated devices: what is there, what it holds, what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from derloop.cli import app
+from hil.bench.file import read_bench
+from hil.bench.findings import find
+from hil.emulator.server import EmulatorServer
+from hil.inverter.device import Identity
+from hil.inverter.measurements import Measurements
+
+Entries = dict[str, Any]
+NOBODY = {"transport": "tcp", "host": "127.0.0.1", "port": 1}
+"""Nothing listens at tcpmux's port."""
+
+
+def bench(*words: Any) -> Result:
+    return CliRunner().invoke(app, ["bench", *map(str, words)])
+
+
+def test_a_device_that_is_what_the_file_says_is_found_with_what_it_can_do(write_bench: Any, entries: Entries) -> None:
+    expected = {"manufacturer": "derloop", "serial": "bat_1"}
+    path = write_bench({"bat-1": {**entries["bat-1"], "identity": expected, "rated_kva": 5.5}})
+    (found,) = find(read_bench(path), ["bat-1"])
+    assert found.is_fine
+    assert found.identity == Identity("derloop", "emulated DER", "1", "bat_1")
+    assert found.models == ("1", *map(str, range(701, 714)))
+    assert [found.rated[what] for what in ("s_max_va", "p_max_w", "v_nominal_v", "energy_wh")] == [5500, 5000, 120, 20e3]
+    assert found.commands == ("limit_fraction", "p_w", "q_var", "volt_var")
+
+
+def test_check_ends_with_0_when_all_is_well_and_3_when_something_is_not(write_bench: Any, entries: Entries) -> None:
+    good = bench("check", write_bench(entries))
+    assert good.exit_code == 0
+    assert "2 of 2 devices are what the file says" in good.output
+    other = {**entries["inv-1"], "identity": {"serial": "17"}, "rated_kva": 50}
+    bad = bench("check", write_bench({**entries, "inv-1": other, "gone": {"endpoint": NOBODY}}))
+    assert bad.exit_code == 3
+    assert "serial is 'pv_1', not '17'" in bad.output
+    assert "is rated 11 kVA, not 50" in bad.output
+    assert "Connection refused" in bad.output
+    assert "1 of 3 devices are what the file says" in bad.output
+
+
+def test_a_wrong_file_ends_with_2_and_no_traceback(write_bench: Any) -> None:
+    wrong = bench("check", write_bench({"inv-1": {"endpoint": {"transport": "tpc"}}}))
+    assert wrong.exit_code == 2
+    assert "/devices/inv-1/endpoint/transport: must be one of" in wrong.output
+    assert "Traceback" not in wrong.output
+
+
+def test_points_that_safety_rules_name_and_a_device_lacks_are_told(write_bench: Any, entries: Entries) -> None:
+    safety = {"safe_state": {"points": {"704.WStop": 1}}, "limits": {"points": {"705.Crv.*": {"low": -30}}}}
+    (found,) = find(read_bench(write_bench({"inv-1": {**entries["inv-1"], "safety": safety}})), ["inv-1"])
+    assert found.problems == ("has no point '704.WStop', which its safety rules name",)
+
+
+def test_points_are_read_by_name_and_pattern_with_their_units(
+    write_bench: Any, entries: Entries, emulator: EmulatorServer
+) -> None:
+    p_w, q_var, v_v = np.array([1234.0, -500.0]), np.zeros(2), np.array([240.0, 120.0])
+    emulator.set_measurements(Measurements.of(p_w, q_var, v_v, soc_pct=np.array([np.nan, 55.0])))
+    path = write_bench(entries)
+    said = bench("read", path, "bat-1", "701.W", "713.SoC", "702.W*ChaRteMaxRtg")
+    rows = [line.split() for line in said.output.splitlines()]
+    assert ["701.W", "40080", "read", "-500", "W"] in rows
+    assert ["713.SoC", "40944", "read", "55", "Pct"] in rows
+    assert [row[0] for row in rows if row[0].startswith("702.")] == [
+        *("702.WChaRteMaxRtg", "702.WDisChaRteMaxRtg")
+    ]
+
+
+def test_a_point_or_device_that_there_is_not_is_told_with_what_may_be_meant(write_bench: Any, entries: Entries) -> None:
+    path = write_bench(entries)
+    assert "has no point '701.Ww'; did you mean '701.W'?" in bench("read", path, "bat-1", "701.Ww").output
+    assert "has no device 'bat-2'; did you mean 'bat-1'?" in bench("read", path, "bat-2").output
+
+
+def test_nothing_is_read_from_another_device_than_expected(write_bench: Any, entries: Entries) -> None:
+    path = write_bench({"inv-1": {**entries["inv-1"], "identity": {"serial": "17"}}})
+    said = bench("read", path, "inv-1")
+    assert said.exit_code == 2
+    assert "is another device than the bench file expects: serial is 'pv_1', not '17'" in said.output
+
+
+def test_a_scan_writes_a_bench_file_that_checks_without_a_problem(tmp_path: Path, emulator: EmulatorServer) -> None:
+    places = [str(address.endpoint) for address in emulator.addresses]
+    out = tmp_path / "draft.json"
+    said = bench("scan", *places, "127.0.0.1:1", "--units", "1-2", "--pause", "0", "--out", out)
+    assert said.exit_code == 0
+    assert said.output.count("SunSpec") == 2
+    assert said.output.count("Connection refused") == 1, "a place where nobody listens is asked once"
+    draft = json.loads(out.read_text())
+    assert draft["devices"]["bat-1"]["identity"]["serial"] == "bat_1"
+    assert draft["devices"]["bat-1"]["safety"]["limits"]["p_w"] == {"low": -4000, "high": 5000}
+    assert bench("check", out).exit_code == 0
+
+
+def test_a_scan_does_not_write_over_a_bench_file(write_bench: Any, entries: Entries) -> None:
+    path = write_bench(entries)
+    before = path.read_text()
+    said = bench("scan", "127.0.0.1:1", "--out", path)
+    assert said.exit_code == 2
+    assert "is there already" in said.output
+    assert path.read_text() == before
+
+
+def test_a_scan_keeps_every_register_for_an_emulator(tmp_path: Path, emulator: EmulatorServer) -> None:
+    bench("scan", emulator.addresses[1].endpoint, "--pause", "0", "--registers", tmp_path)
+    kept = json.loads((tmp_path / "bat-1.scan.json").read_text())
+    (run,) = kept["registers"]
+    image = emulator.bank.image(1)
+    assert run["address"] == 40000
+    assert bytes.fromhex(run["words"]) == image.astype(">u2").tobytes()
+    assert kept["sunspec"]["models"] == [1, *range(701, 714)]
+    assert kept["behaviour"]["functions"] == [3]
+    assert kept["behaviour"]["connections"] == 2
+
+
+def test_a_scan_that_finds_nothing_ends_with_3(tmp_path: Path) -> None:
+    assert bench("scan", "127.0.0.1:1", "--out", tmp_path / "x.json").exit_code == 3
+    assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["lab:port"], "is no HOST, HOST:PORT, rtu:HOST:PORT or path of a serial port"),
+        (["rtu:lab"], "RTU over TCP has no usual port"),
+        (["lab", "--units", "9-3"], "must be numbers and ranges from 0 to 255"),
+        (["lab", "--ports", "0"], "must be numbers and ranges from 1 to 65535"),
+    ],
+)
+def test_a_scan_of_what_cannot_be_is_refused_before_anything_is_asked(words: list[str], told: str) -> None:
+    said = bench("scan", *words)
+    assert said.exit_code == 2
+    assert told in said.output
