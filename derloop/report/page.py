@@ -1,29 +1,17 @@
-"""One HTML file that holds everything: text, data, style and scripts. It asks the network for nothing.
-
-Whatever a scenario says is text here: jinja2 escapes it in HTML, `_data` in JSON, `traces.label` in charts; and a
-content security policy lets no script run but the two that are put in, known by their hashes.
-"""
+"""The page about one run."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
 from derloop.contract import FloatArray
-from derloop.report import wording
 from derloop.report.every_signal import EverySignal, every_signal
 from derloop.report.figures import Charted, Figure, SignalOfRun, check_limits, figures
+from derloop.report.sheet import rendered, write_whole
 from derloop.report.traces import TimeArray, Times
 from derloop.report.wording import Calendar
 from derloop.verdict import in_short
@@ -46,13 +34,7 @@ class Run(Protocol):
 
 def write_report(run: Run, path: Path) -> None:
     """Write the page about `run` to `path`; it appears whole. Works for a run that failed or was killed, too."""
-    text = page(run)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(page(run), path)
 
 
 def page(run: Run) -> str:
@@ -61,8 +43,9 @@ def page(run: Run) -> str:
     calendar = Calendar(_start(facts))
     charted = _charted(run, facts, verdicts, calendar)
     drawn, every = figures(charted), every_signal(charted)
-    plotly, script = _script("plotly.package_data", "plotly.min.js"), _script("derloop.report", "page.js")
-    text: str = _template().render(
+    return rendered(
+        "template.html.j2",
+        _data(calendar, charted.times, drawn, every),
         name=facts.get("name") or run.path.name,
         run=facts,
         folder=run.path.name,
@@ -75,13 +58,7 @@ def page(run: Run) -> str:
         every=every,
         thinned=charted.times.thinned,
         calendar=calendar,
-        data=_data(calendar, charted.times, drawn, every),
-        plotly=plotly,
-        script=script,
-        hashes=" ".join(_hash(code) for code in (plotly, script)),
-        style=Markup(_text("derloop.report", "page.css")),  # noqa: S704 - our own file
     )
-    return text
 
 
 def badge(facts: Mapping[str, Any], verdicts: list[dict[str, Any]]) -> str:
@@ -128,40 +105,11 @@ def _hunting(facts: Mapping[str, Any]) -> list[Any]:
     return [h["text"] for h in found if isinstance(h, Mapping) and "text" in h] if isinstance(found, list) else []
 
 
-def _data(calendar: Calendar, times: Times, drawn: list[Figure], every: EverySignal) -> Markup:
-    data = {
+def _data(calendar: Calendar, times: Times, drawn: list[Figure], every: EverySignal) -> dict[str, object]:
+    return {
         "start_ms": calendar.epoch_ms,
         "elapsed": calendar.start is None,
         "figures": [asdict(figure) for figure in drawn],
         "signals": every.sketches,
         "times": times.axes,
     }
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
-
-
-def _text(package: str, name: str) -> str:
-    return files(package).joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n")
-
-
-def _script(package: str, name: str) -> Markup:
-    text = _text(package, name)
-    if "</script" in text.lower() or "<!--" in text:
-        text = text.replace("</", "<\\/").replace("<!--", "<\\!--")
-    return Markup(text)  # noqa: S704 - the code of an installed package
-
-
-def _hash(code: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
-
-
-def _template() -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "beyond": wording.beyond,
-        "number": wording.number,
-        "duration": wording.duration,
-        "plain": wording.plain,
-        "flat": wording.flat,
-    }
-    return environment.from_string(_text("derloop.report", "template.html.j2"))
