@@ -86,6 +86,8 @@ def encode(point: Point, value: float | str | None, *, exact: bool = False) -> E
     Raises SunSpecValueError if the value is not finite, out of range or no symbol.
     """
     registers = _words(point, _pattern(point, value))
+    if value is None:
+        return Encoded(registers, None, False)
     written = decode(point, registers)
     _refuse_beyond_limits(point, written)
     rounded = isinstance(value, int | float) and written != value
@@ -159,7 +161,7 @@ def _integer_pattern(point: Point, value: float) -> int:
     kind, exponent = point.kind, point.exponent
     if exponent is None:
         raise SunSpecValueError(point.name, f"the device does not implement its scale factor {point.scale!r}")
-    raw = round(_relaxed(point, Fraction(value)) / Fraction(10) ** exponent)
+    raw = _steps(point, value, exponent)
     if kind.family == "enum" and point.symbols and (raw != value or raw not in point.symbols.values()):
         raise SunSpecValueError(point.name, f"{value!r} is none of {_choices(point)}")
     if not kind.low <= raw <= kind.high:
@@ -174,6 +176,13 @@ def _relaxed(point: Point, value: _Number) -> _Number:
     if factor == 1 and offset == 0:
         return value
     return type(value)((Fraction(value) - offset) / factor)
+
+
+def _steps(point: Point, value: float, exponent: int) -> int:
+    """Return how many steps of 10**exponent are nearest to a value, exactly."""
+    if point.manner is SUNSPEC_MANNER and exponent <= 0 and value == int(value):
+        return int(value) * int(10**-exponent)
+    return round(_relaxed(point, Fraction(value)) / Fraction(10) ** exponent)
 
 
 def _choices(point: Point) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from derloop.errors import Rejected
 from hil.sunspec.codec import decode
 from hil.sunspec.errors import SunSpecMapError
-from hil.sunspec.layout import Entry, ModelBlock, definition, group_counts, lay_out, point_of, points_of
+from hil.sunspec.layout import ModelBlock, definition, group_counts, layout_entries, point_of, points_of
 from hil.sunspec.points import Point, RegisterArray, Value
 from hil.sunspec.reads import READ_LIMIT, Request
 from hil.sunspec.register_map import ADDRESSES, BASE_ADDRESSES, END_MODEL, SUNS, RegisterMap
@@ -103,20 +103,19 @@ def _read_run(address: int, count: int, limit: int) -> Reading:
 def _compile_found(block: ModelBlock, image: RegisterArray, base: int) -> list[Point]:
     """Return the points of a block as its own counts and scale factors say; none for an unknown model."""
     try:
-        group = definition(block.model_id)
+        definition(block.model_id)
     except SunSpecMapError:
         return []
-    values = _layout_values(block, lay_out(group, {}), image, base)
-    entries = lay_out(group, group_counts(block, values))
-    return points_of(block, _layout_values(block, entries, image, base))
+    values = _layout_values(block, {}, image, base)
+    return points_of(block, _layout_values(block, group_counts(block, values), image, base))
 
 
-def _layout_values(block: ModelBlock, entries: Iterable[Entry], image: RegisterArray, base: int) -> dict[str, Value]:
-    """Return what a layout depends on: the scale factors and counts among the entries, by path."""
+def _layout_values(block: ModelBlock, counts: Mapping[str, int], image: RegisterArray, base: int) -> dict[str, Value]:
+    """Return what a layout depends on: the scale factors and counts of a block, by path."""
     values: dict[str, Value] = {}
-    for entry in entries:
-        kind, start = entry.definition["type"], block.address - base + entry.offset
-        if kind in ("sunssf", "uint16", "count") and entry.offset + entry.length <= block.length:
+    for entry in layout_entries(block.model_id, frozenset(counts.items())):
+        start = block.address - base + entry.offset
+        if entry.offset + entry.length <= block.length:
             values[entry.path] = decode(point_of(block, entry, _UNSCALED), image[start : start + entry.length])
     return values
 

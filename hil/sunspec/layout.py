@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -85,9 +85,37 @@ class ModelBlock:
 
 def points_of(block: ModelBlock, values: Mapping[str, Any]) -> list[Point]:
     """Return the points of a block, within its length; `values` holds its counts and scale factors."""
+    names = layout_names(block.model_id)
+    return list(_points_of(block, frozenset((p, v) for p, v in values.items() if p.rpartition(".")[2] in names)))
+
+
+@lru_cache(maxsize=2048)
+def _points_of(block: ModelBlock, layout_values: frozenset[tuple[str, Any]]) -> tuple[Point, ...]:
+    """Devices of a kind share their points: laying a model out takes milliseconds."""
+    values = dict(layout_values)
     entries = lay_out(definition(block.model_id), group_counts(block, values))
     fitting = (entry for entry in entries if entry.offset + entry.length <= block.length)
-    return [point_of(block, entry, values) for entry in fitting]
+    return tuple(point_of(block, entry, values) for entry in fitting)
+
+
+@lru_cache(maxsize=256)
+def layout_entries(model_id: int, counts: frozenset[tuple[str, int]]) -> tuple[Entry, ...]:
+    """Return the points that a model's layout depends on, its groups repeated as `counts` says."""
+    names = layout_names(model_id)
+    entries = lay_out(definition(model_id), dict(counts))
+    return tuple(entry for entry in entries if entry.path.rpartition(".")[2] in names)
+
+
+@cache
+def layout_names(model_id: int) -> frozenset[str]:
+    """Return the names of the points that a model's layout depends on: scale factors and counts."""
+    group = definition(model_id)
+    return frozenset(_scale_names(group) | count_points(group))
+
+
+def _scale_names(group: Mapping[str, Any]) -> set[str]:
+    own = {str(point["sf"]) for point in group["points"] if isinstance(point.get("sf"), str)}
+    return own.union(*(_scale_names(inner) for inner in group.get("groups", ())))
 
 
 def group_counts(block: ModelBlock, values: Mapping[str, Any]) -> dict[str, int]:
