@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
 from derloop.errors import Interlocked
 from hil.inverter.guard import Change
@@ -18,7 +18,6 @@ from hil.safety.folder import Run, StateFolder
 from hil.safety.lease import LeaseCheck
 from hil.safety.limits import LimitCheck
 from hil.safety.lock import DeviceLock
-from hil.safety.outcome import Outcome
 from hil.safety.place import places
 from hil.safety.record import Record, Records, process_began
 from hil.safety.restore import NotRestored, Target, Writable, bring
@@ -40,20 +39,20 @@ class Kept(Writable, Protocol):
 class Keeper:
     """Decides about every write of one device, records what it finds, and leaves the device as it was found.
 
-    `armed` are the names that `--arm` gave. `take` before the first command; `let_go` at the end, however it came.
+    `armed` are the names that `--arm` gave. It is the device's guard from when it is made. `take` before the first
+    command; `let_go` at the end, however it came.
     """
 
     def __init__(self, device: Kept, rules: SafetyRules, armed: Collection[str], folder: StateFolder, run: Run) -> None:
-        self._device, self._rules, self._folder, self._run = device, rules, folder, run
+        self._device, self._rules, self._folder, self.run = device, rules, folder, run
+        device.guard = self
         self.is_armed = device.name in armed
         self._limits = LimitCheck(device, rules.limits)
         self._lease = LeaseCheck(device, rules.lease, rules.safe_state)
         self._records = Records(folder.records)
-        self._phase: Literal["not taken", "commanding", "bringing"] = "not taken"
         self._record: Record | None = None
         self._lock: DeviceLock | None = None
         self._counter: WriteCounter | None = None
-        self._target: Target = {}
         self._is_touched = False
         self._stopped = ""
 
@@ -74,7 +73,7 @@ class Keeper:
         if problems := [*self._problems(changes, now_s)]:
             raise Interlocked(self.name, f"nothing was written: {'; '.join(problems)}")
         self._is_touched = True
-        if self._counter and self._phase == "commanding":
+        if self._counter:
             self._counter.reserve([change.point.name for change in changes])
 
     def written(self, changes: Sequence[Change], now_s: float) -> None:
@@ -87,23 +86,15 @@ class Keeper:
     def _problems(self, changes: Sequence[Change], now_s: float) -> Iterator[str]:
         if not self.is_armed:
             yield f"it is read-only; {_asked(changes)} needs `--arm {self.name}`"
-        elif self._phase == "not taken":
+        elif not self._record:
             yield f"its state is not recorded, so {_asked(changes)} could not be undone"
-        elif self._phase == "bringing":
-            yield from self._strays(changes)
+        elif self._stopped:
+            yield f"it was put into its safe state, and stays there; asked was {_asked(changes)}"
         else:
             yield from self._limits.problems(changes, now_s)
             yield from self._lease.problems(changes, now_s)
             if self._counter:
                 yield from self._counter.problems([change.point.name for change in changes], now_s)
-
-    def _strays(self, changes: Sequence[Change]) -> Iterator[str]:
-        """Yield what is no part of bringing the device to where it is to be left: commands have ended then."""
-        after = Outcome(self._device, changes)
-        for name in (change.point.name for change in changes):
-            is_curve = ".Crv." in name or ".Ctl." in name or is_momentary(self._device, name)
-            if not is_curve and after(name) != self._target.get(name):
-                yield f"{name} = {after(name)!r} is no part of the state to which the device is being brought"
 
     async def take(self) -> None:
         """Lock the device and record its state. Not armed: nothing. Raises Interlocked if another run holds it."""
@@ -114,26 +105,35 @@ class Keeper:
         except BaseException:
             self._unlock()
             raise
-        self._phase = "commanding"
 
     async def _take(self) -> None:
-        where = await asyncio.to_thread(places, self.name, self._device.link.address)
-        self._lock = DeviceLock(self.name, where, self._folder.locks)
-        self._lock.acquire(self._run)
+        where = await self._hold()
         self._refuse_unrestored(where)
         self._counter = WriteCounter(self.name, self._rules.write_budget, self._folder.counts / f"{where[0]}.json")
         self._counter.open()
-        self._record = await self._found(where[0])
-        self._keep(self._record)
+        record = await self._found(where[0])
+        self._keep(record)
+        self._record = record
+
+    async def _hold(self) -> tuple[str, ...]:
+        """Lock the device; return its places."""
+        where = await asyncio.to_thread(places, self.name, self._device.link.address)
+        self._lock = DeviceLock(self.name, where, self._folder.locks)
+        self._lock.acquire(self.run)
+        return where
 
     def _refuse_unrestored(self, where: Collection[str]) -> None:
-        """Raise Interlocked if a run left the device, here or elsewhere, without restoring it, or may have."""
+        """Raise Interlocked if a run left the device, here or elsewhere, without restoring it."""
+        for left in self._left(where):
+            raise Interlocked(self.name, f"was not restored: {left}; `derloop bench safe {self.run.bench}` does that")
+
+    def _left(self, where: Collection[str]) -> list[Record]:
+        """Return what runs found and did not restore; raise Interlocked if that cannot be read."""
         records, unreadable = self._records.read()
-        mine = [r for r in records if r.place in where or (r.bench, r.device) == (self._run.bench, self.name)]
-        torn = [error for error in unreadable if error.path.stem in where]
-        for left in (*mine, *torn):
-            why = f"was left as it is: {left}; `derloop bench safe {self._run.bench}` restores it"
-            raise Interlocked(self.name, why)
+        for torn in unreadable:
+            if torn.path.stem in where:
+                raise Interlocked(self.name, str(torn)) from torn
+        return [r for r in records if r.place in where or (r.bench, r.device) == (self.run.bench, self.name)]
 
     async def _found(self, place: str) -> Record:
         """Return what the device holds now at every point that the run may write."""
@@ -144,8 +144,8 @@ class Keeper:
             place=place,
             address=str(self._device.link.address),
             identity=self._device.identity,
-            bench=self._run.bench,
-            run=self._run.folder,
+            bench=self.run.bench,
+            run=self.run.folder,
             pid=os.getpid(),
             began=process_began(),
             taken=datetime.now(UTC),
@@ -171,10 +171,10 @@ class Keeper:
 
         Raises NotRestored where that fails or cannot be verified; what can be done is done.
         """
-        if self._record is None or self._phase == "not taken":
+        if self._record is None:
             return
         self._stopped = self._stopped or why
-        await self._bring(self.safe_target())
+        await self._bring(self._record, self.safe_target())
         with suppress(OSError):  # the device is safe, and its record there; only this reason is not in it
             self._records.write(self._record.model_copy(update={"stopped": why}))
 
@@ -187,29 +187,47 @@ class Keeper:
     async def let_go(self) -> None:
         """Restore and verify what was found, and unlock. Raises NotRestored, and keeps the record, where that fails."""
         try:
-            if self._record is None or self._phase == "not taken":
-                return
-            if self._stopped:
-                await self._bring(self.safe_target())
-            else:
+            if self._record and self._stopped:
+                await self._bring(self._record, self.safe_target())
+            elif self._record:
                 await self._restore(self._record)
         finally:
-            self._phase = "not taken"
+            self._record = None
             self._unlock()
 
     async def _restore(self, record: Record) -> None:
         if self._is_touched:
-            await self._bring(record.points)
+            await self._bring(record, record.points)
+        self._remove(record)
+
+    def _remove(self, record: Record) -> None:
         try:
             self._records.remove(record)
         except OSError as failure:
             why = f"is as it was, but its record cannot be removed: {failure}"
             raise NotRestored(self.name, why) from failure
 
-    async def _bring(self, target: Target) -> None:
-        assert self._record
-        self._phase, self._target = "bringing", target
-        await bring(self._device, target, self._record.identity, self._rules.restore_s)
+    async def _bring(self, record: Record, target: Target) -> None:
+        await bring(self._device, target, record.identity, self._rules.restore_s)
+
+    async def leave_safe(self) -> str:
+        """Restore what a run found that was killed or failed to; where none was, bring the device to its safe state.
+
+        For devices that are not taken. Returns in words what was done; raises NotRestored where that fails, and keeps
+        the record; raises Interlocked while a run holds the device, or where its record cannot be read.
+        """
+        try:
+            left = sorted(self._left(await self._hold()), key=lambda record: record.taken)
+            for record in left[:1]:
+                await self._bring(record, record.points)
+            for record in left:
+                self._remove(record)
+            if left:
+                return f"restored to what was found at {left[0].taken:%Y-%m-%d %H:%M:%S} UTC by run {left[0].run}"
+            await bring(self._device, self.safe_target(), self._device.identity, self._rules.restore_s)
+            return "brought to its safe state; no run has left it without restoring it"
+        finally:
+            self._unlock()
 
     def _unlock(self) -> None:
         if self._counter:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Protocol
 
-from derloop.errors import DeviceError
+from derloop.errors import DeviceError, Interlocked
 from hil.inverter.device import Identity
-from hil.safety.controls import controls_of
-from hil.safety.outcome import Device
+from hil.inverter.guard import Change, Guard
+from hil.safety.controls import controls_of, is_momentary
+from hil.safety.outcome import Device, Outcome
 from hil.sunspec.points import Value
 
 Target = Mapping[str, float | str]
@@ -26,6 +27,8 @@ class NotRestored(DeviceError):
 class Writable(Device, Protocol):
     """A device whose points can be read and written, each write read back."""
 
+    guard: Guard
+
     @property
     def identity(self) -> Identity: ...
     async def discover(self) -> None: ...
@@ -34,11 +37,42 @@ class Writable(Device, Protocol):
     async def adopt(self, model: str, values: Mapping[str, float | str]) -> None: ...
 
 
+class OnlyTarget:
+    """Permits what is part of bringing a device to a state, and nothing else: commands have ended."""
+
+    def __init__(self, device: Writable, target: Target) -> None:
+        self._device, self._target, self._before = device, target, device.guard
+
+    def permit(self, changes: Sequence[Change], now_s: float) -> None:  # noqa: ARG002 - a guard's
+        """Raise Interlocked for anything else than what the points are to hold."""
+        after = Outcome(self._device, changes)
+        for name in (change.point.name for change in changes):
+            is_step = _is_curve(name) or is_momentary(self._device, name)
+            if not is_step and after(name) != self._target.get(name):
+                why = f"{name} = {after(name)!r} is no part of the state to which it is being brought"
+                raise Interlocked(self._device.name, f"nothing was written: {why}")
+
+    def written(self, changes: Sequence[Change], now_s: float) -> None:
+        """Let whoever guarded the device before count the writes."""
+        self._before.written(changes, now_s)
+
+    def __enter__(self) -> None:
+        self._device.guard = self
+
+    def __exit__(self, *_: object) -> None:
+        self._device.guard = self._before
+
+
 async def bring(device: Writable, target: Target, identity: Identity, within_s: float) -> None:
     """Bring a device to `target`, trying again for `within_s` while it does not answer, or not do it.
 
     Raises NotRestored, with the last reason; at once, and nothing is written, if it is another device than `identity`.
     """
+    with OnlyTarget(device, target):
+        await _bring(device, target, identity, within_s)
+
+
+async def _bring(device: Writable, target: Target, identity: Identity, within_s: float) -> None:
     end_s, pause_s, why = monotonic() + within_s, PAUSE_S, "there was no time"
     while (left_s := end_s - monotonic()) > 0:
         try:
@@ -102,7 +136,7 @@ async def _adopt(device: Writable, target: Target) -> None:
         curve = {name.removeprefix(start): target[name] for name in active if name.startswith(start)}
         await device.adopt(model, curve)
     if models:
-        await _write(device, target, [name for name in target if _is_spare(name) and not _active(name)])
+        await _write(device, target, [name for name in target if _is_curve(name) and not _active(name)])
 
 
 def _actives(model: str) -> tuple[str, str]:
@@ -114,7 +148,7 @@ def _active(name: str) -> bool:
     return name.startswith(_actives(name.partition(".")[0]))
 
 
-def _is_spare(name: str) -> bool:
+def _is_curve(name: str) -> bool:
     return ".Crv." in name or ".Ctl." in name
 
 

@@ -21,7 +21,8 @@ import sys
 from pathlib import Path
 from hil.safety.folder import Run
 from hil.safety.lock import DeviceLock
-DeviceLock("inv-1", sys.argv[1:2], [Path(each) for each in sys.argv[2:]]).acquire(Run(Path("/runs/first"), Path("lab.json")))
+lock = DeviceLock("inv-1", sys.argv[1:2], [Path(each) for each in sys.argv[2:]])
+lock.acquire(Run(Path("/runs/first"), Path("lab.json")))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -91,7 +92,8 @@ def test_the_lock_file_of_another_user_can_be_locked_by_all(tmp_path: Path) -> N
     for parent in tmp_path.parents:
         if parent.stat().st_uid == 0 and parent not in (Path("/"), Path("/tmp")):
             parent.chmod(0o755)
-    code = f"import fcntl,os; os.setuid(65534); fcntl.flock(os.open({str(machine / 'derloop' / 'tcp-a.lock')!r}, os.O_RDWR), 6)"
+    path = str(machine / "derloop" / "tcp-a.lock")
+    code = f"import fcntl, os; os.setuid(65534); fcntl.flock(os.open({path!r}, os.O_RDWR), fcntl.LOCK_EX)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -133,7 +135,7 @@ def test_links_to_a_serial_port_are_that_port(tmp_path: Path) -> None:
 
 
 def test_a_host_that_nobody_knows_is_unreachable() -> None:
-    with pytest.raises(Unreachable, match="the host 'a..b' is not known"):
+    with pytest.raises(Unreachable, match=r"the host 'a\.\.b' is not known"):
         places("x", Address(Tcp(host="a..b")))
 
 

@@ -1,0 +1,134 @@
+"""A control is enabled only when the device lets go of it by itself, to its safe state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kept import KeptDevice
+
+from derloop.errors import Interlocked
+from hil.emulator.bank import RegisterBank
+from hil.inverter.commands import Order, VoltVarCurve
+from hil.inverter.lease import NO_LEASE, reversion
+from hil.safety.rules import Limits, NoLease, Reversion, SafeState, SafetyRules
+from hil.sunspec.points import Value
+
+Keep = Callable[..., KeptDevice]
+Holds = Callable[..., list[Value]]
+CURVE = VoltVarCurve((0.9, 0.98, 1.02, 1.1), (0.3, 0.0, 0.0, -0.3))
+ANY = Limits(may_write=("704.*", "705.*", "711.*", "703.*"))
+
+
+def taken(kept: Keep, **rules: Any) -> KeptDevice:
+    device = kept(SafetyRules(**rules))
+    device.take()
+    return device
+
+
+def test_a_control_without_a_lease_is_not_enabled(kept: Keep, holds: Holds) -> None:
+    device = taken(kept, limits=ANY)
+    with pytest.raises(Interlocked, match=r"704\.WMaxLimPctRvrtTms is not armed before 704\.WMaxLimPctEna"):
+        device.write({"704.WMaxLimPct": 40.0, "704.WMaxLimPctEna": 1.0})
+    assert holds("704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 100]
+
+
+def test_a_lease_that_comes_behind_the_enable_is_not_there_before_it(kept: Keep, holds: Holds) -> None:
+    """SunSpec puts the timer behind the enable: neighbours that are written in one request arrive in that order."""
+    device = taken(kept, limits=ANY)
+    together = {"704.WMaxLimPctEna": 1.0, "704.WMaxLimPct": 40.0, "704.WMaxLimPctRvrt": 90.0}
+    with pytest.raises(Interlocked, match="is not armed before"):
+        device.write({**together, "704.WMaxLimPctEnaRvrt": 1.0, "704.WMaxLimPctRvrtTms": 30.0})
+    assert holds("704.WMaxLimPctEna", "704.WMaxLimPctRvrtTms") == [0, 0]
+    device.write({"704.WMaxLimPctRvrtTms": 30.0, "704.WMaxLimPct": 40.0, "704.WMaxLimPctEna": 1.0})
+    assert holds("704.WMaxLimPctEna", "704.WMaxLimPct") == [1, 40]
+
+
+def test_a_lease_that_is_taken_away_under_a_control_is_refused(kept: Keep, holds: Holds) -> None:
+    device = taken(kept, limits=ANY)
+    device.command(p_w=1000.0)
+    with pytest.raises(Interlocked, match="is not armed before"):
+        device.write({"704.WSetRvrtTms": 0.0})
+    assert holds("704.WSetRvrtTms") == [60]
+
+
+def test_a_control_that_somebody_else_enabled_without_a_lease_is_not_commanded(kept: Keep, holds: Holds) -> None:
+    device = kept(SafetyRules(limits=ANY))
+    device.write_unguarded({"704.WSetMod": 1.0, "704.WSet": 500.0, "704.WSetEna": 1.0})
+    device.take()
+    with pytest.raises(Interlocked, match="is not armed before"):
+        device.write({"704.WSet": 900.0})
+    assert holds("704.WSet") == [500]
+
+
+def test_a_lease_longer_than_the_bench_allows_is_refused(kept: Keep) -> None:
+    device = taken(kept, lease=Reversion(seconds=10))
+    device.device._controls.lease = reversion(11)
+    with pytest.raises(Interlocked, match=r"704\.WSetRvrtTms: 11 s is more than the 10 s of the lease"):
+        device.command(p_w=1000.0)
+
+
+def test_the_device_reverts_to_its_safe_state(kept: Keep, bank: RegisterBank, holds: Holds) -> None:
+    """The safe state of this bench is a limit of 30 %, not 'no limit'."""
+    safe = {"704.WMaxLimPctEna": 1.0, "704.WMaxLimPct": 30.0}
+    device = taken(kept, safe_state=SafeState(points=safe))
+    device.command(limit_fraction=0.8, p_w=1000.0)
+    device.die()
+    bank.advance(59.0)
+    assert holds("704.WMaxLimPctEna", "704.WMaxLimPct", "704.WSetEna") == [1, 80, 1]
+    bank.advance(2.0)
+    assert holds("704.WMaxLimPctEna", "704.WMaxLimPct", "704.WSetEna") == [1, 30, 0]
+
+
+def test_a_reversion_to_anything_but_the_safe_state_is_refused(kept: Keep) -> None:
+    safe = {"704.WMaxLimPctEna": 1.0, "704.WMaxLimPct": 30.0}
+    device = taken(kept, limits=ANY, safe_state=SafeState(points=safe))
+    device.write({"704.WMaxLimPctRvrtTms": 30.0, "704.WMaxLimPctEnaRvrt": 0.0, "704.WMaxLimPct": 50.0})
+    with pytest.raises(Interlocked, match=r"704\.WMaxLimPctEna would revert to off, and the safe state is on"):
+        device.write({"704.WMaxLimPctEna": 1.0})
+    device.write({"704.WMaxLimPctEnaRvrt": 1.0, "704.WMaxLimPctRvrt": 90.0})
+    with pytest.raises(Interlocked, match=r"704\.WMaxLimPct would revert to 90.*, and the safe state is 30"):
+        device.write({"704.WMaxLimPctEna": 1.0})
+
+
+def test_the_safe_state_itself_needs_no_lease(kept: Keep, holds: Holds) -> None:
+    safe = {"704.WMaxLimPctEna": 1.0, "704.WMaxLimPct": 30.0}
+    device = taken(kept, limits=ANY, safe_state=SafeState(points=safe))
+    device.write(safe)
+    assert holds("704.WMaxLimPctEna", "704.WMaxLimPct") == [1, 30]
+
+
+def test_a_function_that_no_timer_ends_is_not_enabled(kept: Keep) -> None:
+    device = taken(kept, limits=Limits(may_write=("707.*", "703.*")))
+    device.write_unguarded({"703.ES": 0.0})
+    with pytest.raises(Interlocked, match=r"703\.ES has no reversion timer, so nothing would end it"):
+        device.write({"703.ES": 1.0})
+
+
+def test_volt_var_needs_a_lease_unless_it_is_part_of_the_safe_state(kept: Keep, holds: Holds) -> None:
+    device = taken(kept)
+    device.device._controls.lease = NO_LEASE
+    device.device.lease = NO_LEASE
+    with pytest.raises(Interlocked, match=r"705\.RvrtTms is not armed before 705\.Ena"):
+        device.thread.run(device.device.command(Order(volt_var=CURVE), 0.0))
+    assert holds("705.Ena") == [0]
+    device.let_go()
+    device = taken(kept, safe_state=SafeState(points={"705.Ena": 1.0}))
+    device.thread.run(device.device.command(Order(volt_var=CURVE), 0.0))
+    assert holds("705.Ena") == [1]
+
+
+def test_a_bench_without_leases_says_so_before_the_run_and_on_disk(kept: Keep, holds: Holds) -> None:
+    device = taken(kept, lease=NoLease(kind="none", because="the load bank takes everything"))
+    assert "goes on with what it was told last (the load bank takes everything)" in device.keeper.warning
+    device.command(p_w=1000.0)
+    assert holds("704.WSetEna", "704.WSetRvrtTms") == [1, 0]
+    assert "the load bank takes everything" in device.records[0].lease
+
+
+def test_a_lease_without_a_reason_is_no_setting() -> None:
+    with pytest.raises(ValueError, match="because"):
+        SafetyRules.model_validate({"lease": {"kind": "none"}})
+    with pytest.raises(ValueError, match="at least 8 characters"):
+        SafetyRules.model_validate({"lease": {"kind": "none", "because": "   no    "}})

@@ -1,0 +1,216 @@
+"""A device is left as it was found, whatever happens on the way; where that fails it is said."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from emulated import described
+from kept import KeptDevice, keep
+
+from derloop.errors import Interlocked
+from hil.emulator.access import Refusal
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
+from hil.emulator.server import EmulatorServer
+from hil.modbus.endpoint import Tcp
+from hil.modbus.thread import LoopThread
+from hil.safety.restore import NotRestored, OnlyTarget
+from hil.safety.rules import SafeState, SafetyRules
+from hil.serving.responder import BankResponder, Units
+from hil.serving.server import Line, Server
+from hil.sunspec.points import Value
+
+Keep = Callable[..., KeptDevice]
+Holds = Callable[..., list[Value]]
+
+
+def at(port: int, bank: RegisterBank, thread: LoopThread | None = None) -> Server:
+    """Return a server of a bank's first device at a given port."""
+    return Server([Line(Tcp(port=port), Units({1: BankResponder(bank, 0)}))], thread)
+
+
+def port_of(emulator: EmulatorServer) -> int:
+    endpoint = emulator.addresses[0].endpoint
+    assert isinstance(endpoint, Tcp)
+    return endpoint.port
+
+
+def leave(device: KeptDevice) -> str:
+    """Do what `derloop bench safe` does."""
+    return device.thread.run(device.keeper.leave_safe())
+
+
+def test_restoring_waits_for_a_link_that_comes_back(kept: Keep, emulator: EmulatorServer, bank: RegisterBank) -> None:
+    device, port = kept(SafetyRules(restore_s=20.0)), port_of(emulator)
+    device.take()
+    device.command(p_w=1000.0)
+    emulator.stop()
+    plugged: list[Server] = []
+
+    def plug_in() -> None:
+        time.sleep(0.4)
+        plugged.append(at(port, bank))
+        plugged[0].start()
+
+    engineer = threading.Thread(target=plug_in)
+    engineer.start()
+    try:
+        device.let_go()
+    finally:
+        engineer.join()
+        plugged[0].stop()
+    assert bank.maps[0].value("704.WSetEna", bank.image(0)) == 0
+    assert device.records == []
+
+
+def test_a_device_that_stays_away_is_not_restored_and_that_is_said(kept: Keep, emulator: EmulatorServer) -> None:
+    device = kept(SafetyRules(restore_s=0.4))
+    device.take()
+    device.command(p_w=1000.0)
+    emulator.stop()
+    before_s = time.monotonic()
+    with pytest.raises(NotRestored, match=r"inv-1.*COULD NOT BE BROUGHT TO .*704\.WSetEna 0"):
+        device.let_go()
+    assert time.monotonic() - before_s < 5.0
+    assert [record.device for record in device.records] == ["inv-1"]
+
+
+def test_the_next_command_says_what_a_killed_run_left_and_how_to_restore_it(kept: Keep, holds: Holds) -> None:
+    dead = kept()
+    dead.take()
+    dead.command(p_w=1000.0)
+    dead.die()
+    device = kept(run="second")
+    with pytest.raises(Interlocked, match="derloop bench safe"):
+        device.take()
+    assert "restored" in leave(device)
+    assert holds("704.WSetEna", "704.WSetRvrtTms") == [0, 0]
+    assert device.records == []
+    device.take()
+
+
+def test_what_another_run_holds_is_not_restored_under_it(kept: Keep, holds: Holds) -> None:
+    busy = kept()
+    busy.take()
+    busy.command(p_w=1000.0)
+    with pytest.raises(Interlocked, match="is held by process"):
+        leave(kept(run="second"))
+    assert holds("704.WSetEna") == [1]
+
+
+def test_without_a_record_a_device_is_put_into_its_safe_state(kept: Keep, holds: Holds) -> None:
+    rules = SafetyRules(safe_state=SafeState(points={"704.WMaxLimPct": 30.0, "704.WMaxLimPctEna": 1.0}))
+    device = kept(rules)
+    device.write_unguarded({"704.WSetMod": 1.0, "704.WSet": 500.0, "704.WSetEna": 1.0})
+    assert "safe state" in leave(device)
+    assert holds("704.WMaxLimPctEna", "704.WMaxLimPct", "704.WSetEna") == [1, 30, 0]
+    assert device.records == []
+
+
+def test_another_device_behind_the_address_is_not_written_to(
+    kept: Keep, emulator: EmulatorServer, tmp_path: Path, thread: LoopThread
+) -> None:
+    dead, port = kept(), port_of(emulator)
+    dead.take()
+    dead.command(p_w=1000.0)
+    dead.die()
+    emulator.stop()
+    other = RegisterBank([described(Ratings("pv_2", 10e3, 11e3, 4840.0, 4840.0, 240.0))])
+    before = other.image(0).tolist()
+    with at(port, other):
+        device = keep(emulator.addresses[0], tmp_path, thread, run="second")
+        with pytest.raises(NotRestored, match=r"DER 1 pv_2 answers, not .*pv_1: nothing was written to it"):
+            leave(device)
+        device.die()
+    assert other.image(0).tolist() == before
+    assert len(device.records) == 1
+
+
+def test_a_device_that_is_swapped_during_the_run_is_not_written_to(
+    kept: Keep, emulator: EmulatorServer, bank: RegisterBank
+) -> None:
+    device, port = kept(SafetyRules(restore_s=2.0)), port_of(emulator)
+    device.take()
+    device.command(p_w=1000.0)
+    emulator.stop()
+    other = RegisterBank([described(Ratings("pv_2", 10e3, 11e3, 4840.0, 4840.0, 240.0))])
+    before = other.image(0).tolist()
+    with at(port, other):
+        with pytest.raises(NotRestored, match="nothing was written to it"):
+            device.let_go()
+        device.die()
+    assert other.image(0).tolist() == before
+
+
+def test_a_device_that_comes_back_at_another_address_is_restored_there(
+    kept: Keep, emulator: EmulatorServer, bank: RegisterBank, tmp_path: Path, thread: LoopThread
+) -> None:
+    dead = kept()
+    dead.take()
+    dead.command(p_w=1000.0)
+    dead.die()
+    with EmulatorServer(bank) as moved:
+        device = keep(moved.addresses[0], tmp_path, thread, run="second")
+        with pytest.raises(Interlocked, match="was not restored"):
+            device.take()
+        assert "restored" in leave(device)
+        device.die()
+    assert device.records == []
+
+
+def test_a_device_that_acknowledges_and_does_not_is_not_restored(kept: Keep, bank: RegisterBank) -> None:
+    device = kept(SafetyRules(restore_s=0.5))
+    device.take()
+    device.command(p_w=1000.0)
+    bank.write = lambda *_: None  # type: ignore[method-assign,assignment]
+    with pytest.raises(NotRestored, match=r"704\.WSetEna was written 0.* and reads 1"):
+        device.let_go()
+    assert len(device.records) == 1
+
+
+def test_a_device_that_is_busy_for_a_while_is_restored(kept: Keep, bank: RegisterBank, holds: Holds) -> None:
+    device, original = kept(SafetyRules(restore_s=20.0)), bank.write
+    device.take()
+    device.command(p_w=1000.0)
+    busy_until_s = time.monotonic() + 0.3
+
+    def write(*asked: object) -> Refusal | None:
+        return Refusal.BUSY if time.monotonic() < busy_until_s else original(*asked)  # type: ignore[arg-type]
+
+    bank.write = write  # type: ignore[method-assign,assignment]
+    device.let_go()
+    assert holds("704.WSetEna") == [0]
+
+
+def test_a_function_is_turned_off_though_its_values_cannot_be_restored(kept: Keep, bank: RegisterBank) -> None:
+    device, original = kept(SafetyRules(restore_s=0.5)), bank.write
+    device.take()
+    device.command(p_w=1000.0, limit_fraction=0.5)
+    setpoint = bank.maps[0]["704.WSet"].address
+
+    def write(index: int, address: int, registers: list[int]) -> Refusal | None:
+        hits = address <= setpoint < address + len(registers)
+        return Refusal.VALUE if hits else original(index, address, registers)
+
+    bank.write = write  # type: ignore[method-assign,assignment]
+    with pytest.raises(NotRestored):
+        device.let_go()
+    image = bank.image(0)
+    assert [bank.maps[0].value(f"704.{name}Ena", image) for name in ("WSet", "WMaxLimPct")] == [0, 0]
+
+
+def test_only_what_was_found_is_written_while_it_is_restored(kept: Keep, holds: Holds) -> None:
+    device = kept()
+    device.take()
+    device.command(p_w=1000.0)
+    with (
+        OnlyTarget(device.device, {"704.WSetEna": 0.0}),
+        pytest.raises(Interlocked, match=r"704\.WSet = 2000.* is no part of the state to which"),
+    ):
+        device.command(p_w=2000.0)
+    assert holds("704.WSet") == [1000]
+    device.command(p_w=2000.0)
