@@ -10,14 +10,19 @@ In each step
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from derloop.contract import FloatArray, Values
 from hil.inverter.commands import Commands, VoltVarCurve
+from hil.inverter.device import Device
 from hil.inverter.group import DeviceGroup
+from hil.inverter.lease import reversion
 from hil.inverter.measurements import Measurements
+from hil.modbus.connection import Connection
+from hil.modbus.endpoint import Address
+from hil.modbus.link import Link
 from hil.modbus.thread import LoopThread
 from hil.realisation import Storage
 from hil.registered import RegisteredFleet
@@ -38,6 +43,7 @@ class Lockstep:
         self._now_s = 0.0
         self._thread: LoopThread | None = None
         self._server: BankServer | None = None
+        self._connections: dict[str, Connection] = {}
         self._group: DeviceGroup | None = None
 
     def start(self) -> Values:
@@ -48,15 +54,7 @@ class Lockstep:
             self._fleet.bank, self._labels, self._entry, thread=self._thread, clock=lambda: self._now_s
         )
         self._server.start()
-        lease_s = max(1, round(LEASE_STEPS * self._step_s))
-        timing = self._entry.timing
-        self._group = DeviceGroup(
-            dict(zip(self._labels, self._server.addresses, strict=True)),
-            lease_s=lease_s,
-            deadline_s=timing.deadline_s,
-            attempts=timing.attempts,
-            thread=self._thread,
-        )
+        self._group = DeviceGroup.of(self._devices(self._server.addresses), self._thread)
         self._group.start()
         self._nameplates = self._group.nameplates()
         self._group.command(Commands(volt_var=self._curves()), now_s=0.0)
@@ -72,10 +70,26 @@ class Lockstep:
         self._fleet.bank.advance(self._step_s)
         return self._measured(measured)
 
+    def _devices(self, addresses: Sequence[Address]) -> list[Device]:
+        """Return the devices at their addresses; those on one line share its connection."""
+        timing, lease = self._entry.timing, reversion(max(1, round(LEASE_STEPS * self._step_s)))
+        self._connections = {str(at.endpoint): Connection(at.endpoint, timing) for at in addresses}
+        links = [
+            Link(name, at, timing, self._connections[str(at.endpoint)])
+            for name, at in zip(self._labels, addresses, strict=True)
+        ]
+        return [Device(link, lease) for link in links]
+
+    async def _close_connections(self) -> None:
+        for connection in self._connections.values():
+            await connection.close()
+
     def stop(self) -> None:
         """Close connections, servers and the thread, whatever of them there is."""
         if self._group:
             self._group.close()
+        if self._thread and not self._thread.closed:
+            self._thread.run(self._close_connections())
         if self._server:
             self._server.stop()
         if self._thread:
