@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import NamedTuple
 
 from hil.modbus.endpoint import Endpoint, Serial, Timing
 from hil.modbus.failures import NoAnswer, NotOpened
@@ -25,14 +24,6 @@ from hil.modbus.turn import Turn
 from hil.modbus.wire import Lost, Wire, WrongAnswer
 
 _TRY_AGAIN = (ExceptionCode.ACKNOWLEDGE, ExceptionCode.BUSY)
-
-
-class Limits(NamedTuple):
-    """What is left for an exchange: until when, on the loop's clock, and how many attempts."""
-
-    end_s: float
-    attempts: int
-    busy_pause_s: float = 0.0
 
 
 class Connection:
@@ -68,19 +59,24 @@ class Connection:
         self._interval_s = max(self._interval_s, timing.interval_s)
         self._settle_s = max(self._settle_s, timing.settle_s)
 
-    async def ask(self, unit: int, request: Request, limits: Limits, traffic: Traffic) -> RegisterArray:
-        """Make one attempt at an exchange, with its share of the time that is left.
+    async def ask(self, unit: int, request: Request, end_s: float, attempts: int, traffic: Traffic) -> RegisterArray:
+        """Make the first of `attempts` at an exchange that ends at `end_s` on the loop's clock, with its share of time.
 
         Returns what is read or written. Raises NoAnswer, or ExceptionAnswer where the device refuses.
         """
+        if not self._turn.take_if_free():
+            await self._wait_for_turn(end_s)
         try:
-            await self._turn.take(limits.end_s)
-        except TimeoutError:
-            raise NoAnswer("the connection was not free in time", again=False) from None
-        try:
-            return await self._attempt(unit, request, limits, traffic)
+            wire = self._wire
+            if wire is None or not wire.clean or self._missed_s is not None:
+                wire = await self._ready(end_s, attempts, traffic)
+            if self._pauses:
+                await self._until_free(end_s)
+            return await self._exchange(wire, unit, request, end_s, attempts)
         finally:
             self._turn.leave()
+            if self._wire is not None and self._wire.discarded:
+                traffic.discarded += self._wire.take_discarded()
 
     async def close(self) -> None:
         """Close the stream; used again, it is opened again."""
@@ -88,95 +84,86 @@ class Connection:
         if wire is not None:
             await wire.close()
 
-    async def _attempt(self, unit: int, request: Request, limits: Limits, traffic: Traffic) -> RegisterArray:
-        loop = asyncio.get_running_loop()
-        wire = self._wire
-        if wire is None or not wire.clean or self._missed_s is not None:
-            wire = await self._ready(limits, traffic)
-        if self._free_s > loop.time():
-            await _wait(self._free_s - loop.time(), limits.end_s, "the least interval between two requests is not over")
-        began_s = loop.time()
-        self._given_s = self._share_s(limits.end_s - began_s, limits.attempts)
+    async def _wait_for_turn(self, end_s: float) -> None:
+        try:
+            await self._turn.take(end_s)
+        except TimeoutError:
+            raise NoAnswer("the connection was not free in time", again=False) from None
+
+    async def _exchange(self, wire: Wire, unit: int, request: Request, end_s: float, attempts: int) -> RegisterArray:
+        began_s = asyncio.get_running_loop().time()
+        self._given_s = self._share_s(end_s - began_s, attempts)
         self._transaction = self._transaction + 1 & 0xFFFF
         frame = Frame(unit, request_bytes(request), self._transaction)
         try:
-            answer = await self._answer(wire, frame, began_s + self._given_s)
-            return self._registers(request, answer, limits)
+            answer = await wire.ask(frame, began_s + self._given_s)
+            return parse_answer(request, answer.pdu)
+        except (TimeoutError, Lost, WrongAnswer, PduError, ExceptionAnswer, asyncio.CancelledError) as failure:
+            raise self._failed(wire, failure) from None
         finally:
-            self._free_s = self._next_s(began_s)
-            traffic.discarded += wire.take_discarded()
+            if self._pauses:
+                self._free_s = self._next_s(began_s)
 
-    async def _answer(self, wire: Wire, frame: Frame, end_s: float) -> bytes:
-        """Return the PDU that answers; what failed decides what becomes of the stream."""
-        try:
-            return (await wire.ask(frame, end_s)).pdu
-        except TimeoutError:
-            self._miss(wire, "an answer was overdue")
-            raise NoAnswer(f"no answer within {_seconds(self._given_s)}{self._too_short()}", sent=True) from None
-        except Lost as lost:
-            self._miss(wire, str(lost))
-            raise NoAnswer(str(lost), sent=True, again=not wire.closed_here) from None
-        except WrongAnswer as wrong:
-            self._miss(None, str(wrong))
-            raise NoAnswer(str(wrong), sent=True) from None
-        except asyncio.CancelledError:
-            self._miss(wire, "cancelled")
-            raise
-
-    def _miss(self, wire: Wire | None, why: str) -> None:
-        """See to it that what comes late is not taken for an answer; `wire`: close it, unless it is a serial line."""
+    def _failed(self, wire: Wire, failure: BaseException) -> BaseException:
+        """Return what is to be raised; see to it that what still comes is not taken for an answer."""
+        if isinstance(failure, ExceptionAnswer):
+            return _refused(failure)
         if not self._numbered:
             self._missed_s = asyncio.get_running_loop().time()
-        if wire is not None and not isinstance(self.endpoint, Serial):
-            wire.abort(why)
+        if isinstance(failure, WrongAnswer | PduError):  # the stream is in step all the same
+            return NoAnswer(str(failure), sent=True)
+        if not isinstance(self.endpoint, Serial):
+            wire.abort("an answer was missed")
+        if isinstance(failure, TimeoutError):
+            return NoAnswer(f"no answer within {_seconds(self._given_s)}{self._too_short()}", sent=True)
+        if isinstance(failure, Lost):
+            return NoAnswer(str(failure), sent=True, again=not wire.closed_here)
+        return failure
 
-    def _registers(self, request: Request, pdu: bytes, limits: Limits) -> RegisterArray:
-        try:
-            return parse_answer(request, pdu)
-        except PduError as wrong:
-            self._miss(None, str(wrong))
-            raise NoAnswer(str(wrong), sent=True) from None
-        except ExceptionAnswer as refusal:
-            if refusal.code not in _TRY_AGAIN:
-                raise
-            begun = refusal.code == ExceptionCode.ACKNOWLEDGE
-            raise NoAnswer(str(refusal), sent=begun, pause_s=limits.busy_pause_s) from None
-
-    async def _ready(self, limits: Limits, traffic: Traffic) -> Wire:
+    async def _ready(self, end_s: float, attempts: int, traffic: Traffic) -> Wire:
         """Return a stream on which nothing of an earlier request can come any more."""
         wire = self._wire
         if wire is not None and self._numbered and wire.held:
             wire.abort("part of a frame came that nobody had asked for")
         if wire is None or wire.lost is not None:
-            wire = await self._open(limits)
+            wire = await self._open(end_s, attempts)
             traffic.connects += 1
         if not self._numbered and (self._missed_s is not None or not wire.clean):
-            await self._settle(wire, limits)
+            await self._settle(wire, end_s)
         wire.drop_held()
-        traffic.discarded += wire.take_discarded()
         return wire
 
-    async def _open(self, limits: Limits) -> Wire:
+    async def _open(self, end_s: float, attempts: int) -> Wire:
         await self.close()
         now_s = asyncio.get_running_loop().time()
-        share_s = self._share_s(limits.end_s - now_s, limits.attempts)
+        share_s = self._share_s(end_s - now_s, attempts)
         try:
             async with asyncio.timeout_at(now_s + share_s):
                 self._wire = await open_wire(self.endpoint, self._tap)
         except TimeoutError:
             raise NoAnswer(f"no connection within {_seconds(share_s)}") from None
         except NotOpened as failure:
-            raise NoAnswer(str(failure), again=failure.again, pause_s=limits.busy_pause_s) from failure
+            raise NoAnswer(str(failure), again=failure.again, busy=True) from failure
         self.opened += 1
         return self._wire
 
-    async def _settle(self, wire: Wire, limits: Limits) -> None:
+    async def _until_free(self, end_s: float) -> None:
+        """Wait until the last request is as long ago as it must be."""
+        pause_s = self._free_s - asyncio.get_running_loop().time()
+        if pause_s > 0:
+            await _wait(pause_s, end_s, "the least interval between two requests is not over")
+
+    @property
+    def _pauses(self) -> bool:
+        return self._interval_s > 0.0 or isinstance(self.endpoint, Serial)
+
+    async def _settle(self, wire: Wire, end_s: float) -> None:
         """Wait until the line has been silent for long enough."""
         loop = asyncio.get_running_loop()
         quiet_s = self._settle_s or self._given_s
         since_s = -math.inf if self._missed_s is None else self._missed_s
         while (rest_s := max(since_s, wire.heard_s) + quiet_s - loop.time()) > 0:
-            await _wait(rest_s, limits.end_s, f"the line was not silent for {_seconds(quiet_s)} after a missed answer")
+            await _wait(rest_s, end_s, f"the line was not silent for {_seconds(quiet_s)} after a missed answer")
         self._missed_s = None
 
     def _share_s(self, left_s: float, attempts: int) -> float:
@@ -216,6 +203,13 @@ async def _wait(pause_s: float, end_s: float, why: str) -> None:
 
 def _seconds(duration_s: float) -> str:
     return f"{duration_s:.0f} s" if duration_s >= 99.5 else f"{duration_s:.2g} s"
+
+
+def _refused(refusal: ExceptionAnswer) -> Exception:
+    """Return what a refusal is: one that may be none the next time is no answer."""
+    if refusal.code not in _TRY_AGAIN:
+        return refusal
+    return NoAnswer(str(refusal), sent=refusal.code == ExceptionCode.ACKNOWLEDGE, busy=True)
 
 
 class Connections:

@@ -16,11 +16,11 @@ class NoAnswer(Exception):
     """One attempt of an exchange failed.
 
     `sent`: the request was on the wire, so the device may have done what it asks. `again`: another attempt may help,
-    after `pause_s`.
+    if `busy` after leaving the device alone for a while.
     """
 
-    def __init__(self, why: str, *, sent: bool = False, again: bool = True, pause_s: float = 0.0) -> None:
-        self.sent, self.again, self.pause_s = sent, again, pause_s
+    def __init__(self, why: str, *, sent: bool = False, again: bool = True, busy: bool = False) -> None:
+        self.sent, self.again, self.busy = sent, again, busy
         super().__init__(why)
 
 

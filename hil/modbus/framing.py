@@ -111,6 +111,10 @@ class _Held:
 
 class _MbapSplitter(_Held):
     def feed(self, data: bytes) -> list[Frame]:
+        if not self._held and len(data) >= _MBAP.size:  # as good as always: one frame, and whole
+            transaction, protocol, length, unit = _MBAP.unpack_from(data)
+            if protocol == 0 and length == len(data) - 6 and 2 <= length <= LONGEST_PDU + 1:
+                return [Frame(unit, data[_MBAP.size :], transaction)]
         self._held += data
         frames: list[Frame] = []
         while len(self._held) >= _MBAP.size:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 
 from derloop.errors import DeviceError, Rejected, Unreachable
-from hil.modbus.connection import Connection, Limits
+from hil.modbus.connection import Connection
 from hil.modbus.endpoint import Address, Timing
 from hil.modbus.failures import NoAnswer, Unacknowledged
 from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, Function, RegisterArray, Request
@@ -73,29 +73,39 @@ class Link:
             await self._connection.close()
 
     async def _exchange(self, request: Request) -> RegisterArray:
-        clock = asyncio.get_running_loop().time
-        began_s = clock()
+        loop, timing = asyncio.get_running_loop(), self.timing
+        began_s = loop.time()
+        end_s = began_s + timing.deadline_s
         try:
-            return await self._attempts(request, began_s + self.timing.deadline_s)
+            try:
+                return await self._connection.ask(self.address.unit, request, end_s, timing.attempts, self.traffic)
+            except NoAnswer as failure:
+                return await self._again(request, end_s, [failure])
         except ExceptionAnswer as refusal:
-            kind: type[DeviceError] = Unreachable if refusal.code in _NOBODY_THERE else Rejected
-            raise kind(self.device, f"{self.address}: {request}: {refusal}") from None
+            raise self._refused(request, refusal) from None
         finally:
             self.traffic.exchanges += 1
-            self.traffic.seconds += clock() - began_s
+            self.traffic.seconds += loop.time() - began_s
 
-    async def _attempts(self, request: Request, end_s: float) -> RegisterArray:
-        failures: list[NoAnswer] = []
-        for left in range(self.timing.attempts, 0, -1):
-            limits = Limits(end_s, left, self.timing.busy_pause_s)
-            try:
-                return await self._connection.ask(self.address.unit, request, limits, self.traffic)
-            except NoAnswer as failure:
-                failures.append(failure)
-            if left == 1 or not await _pause(failures[-1], end_s):
+    async def _again(self, request: Request, end_s: float, failures: list[NoAnswer]) -> RegisterArray:
+        """Make the other attempts, after a first one that failed."""
+        for left in range(self.timing.attempts - 1, 0, -1):
+            if not await self._pause(failures[-1], end_s):
                 break
             self.traffic.retries += 1
+            try:
+                return await self._connection.ask(self.address.unit, request, end_s, left, self.traffic)
+            except NoAnswer as failure:
+                failures.append(failure)
         raise self._given_up(request, failures)
+
+    async def _pause(self, failure: NoAnswer, end_s: float) -> bool:
+        """Wait before the next attempt; False if there should be none."""
+        pause_s = self.timing.busy_pause_s if failure.busy else 0.0
+        if not failure.again or asyncio.get_running_loop().time() + pause_s >= end_s:
+            return False
+        await asyncio.sleep(pause_s)
+        return True
 
     def _given_up(self, request: Request, failures: Sequence[NoAnswer]) -> Unreachable:
         reasons = "; then ".join(dict.fromkeys(map(str, failures)))
@@ -104,10 +114,6 @@ class Link:
             return Unacknowledged(self.device, f"{why}; it may have been done")
         return Unreachable(self.device, why)
 
-
-async def _pause(failure: NoAnswer, end_s: float) -> bool:
-    """Wait before the next attempt; False if there should be none."""
-    if not failure.again or asyncio.get_running_loop().time() + failure.pause_s >= end_s:
-        return False
-    await asyncio.sleep(failure.pause_s)
-    return True
+    def _refused(self, request: Request, refusal: ExceptionAnswer) -> DeviceError:
+        kind: type[DeviceError] = Unreachable if refusal.code in _NOBODY_THERE else Rejected
+        return kind(self.device, f"{self.address}: {request}: {refusal}")

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ WRITE_LIMIT = 123
 """Registers that one write can carry."""
 ADDRESSES = 0x10000
 _ERROR = 0x80
+_BIG_ENDIAN = np.dtype(">u2")
 
 
 class Function(IntEnum):
@@ -91,6 +93,7 @@ class Request:
         return f"{'write' if self.is_write else 'read'} {self.address}+{self.count}"
 
 
+@lru_cache(maxsize=4096)
 def read(address: int, count: int, function: int = Function.READ_HOLDING) -> Request:
     return Request(function, address, count)
 
@@ -170,4 +173,4 @@ def parse_answer(request: Request, pdu: bytes) -> RegisterArray:
         return np.array(request.registers, dtype=np.uint16)
     if len(pdu) != 2 + 2 * request.count or pdu[1] != 2 * request.count:
         raise PduError(f"{max(len(pdu) - 2, 0) / 2:g} registers came, asked were {request.count}")
-    return np.frombuffer(pdu, ">u2", offset=2).astype(np.uint16)
+    return np.frombuffer(pdu, _BIG_ENDIAN, offset=2).astype(np.uint16)

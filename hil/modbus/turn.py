@@ -13,10 +13,16 @@ class Turn:
         self._taken = False
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    def take_if_free(self) -> bool:
+        """Take the turn without waiting; False if it is somebody's."""
+        if self._taken:
+            return False
+        self._taken = True
+        return True
+
     async def take(self, end_s: float) -> None:
         """Wait for one's turn; raises TimeoutError if it has not come at `end_s` on the loop's clock."""
-        if not self._taken:
-            self._taken = True
+        if self.take_if_free():
             return
         loop = asyncio.get_running_loop()
         mine: asyncio.Future[None] = loop.create_future()

@@ -34,38 +34,36 @@ class Wire(asyncio.Protocol):
         self._splitter = framing.splitter("client")
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._asked: Frame | None = None
+        self._asked = Frame(0, b"")
         self._answer: asyncio.Future[Frame] | None = None
+        self._end_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self.lost: str | None = None
         """Why nothing more can be asked on this stream; None while it can."""
         self.heard_s = self._loop.time()
         """When the last byte came, or the stream was opened; on the loop's clock."""
-        self._discarded = 0
+        self.discarded = 0
         self.unasked = False
         """Bytes have come that nobody was waiting for."""
         self._answered = False
 
-    async def ask(self, frame: Frame, end_s: float) -> Frame:
-        """Send a frame and return the one that answers it.
+    def ask(self, frame: Frame, end_s: float) -> asyncio.Future[Frame]:
+        """Send a frame and return the future of the one that answers it.
 
-        Raises TimeoutError at `end_s` on the loop's clock, WrongAnswer, or Lost.
+        Its exceptions: TimeoutError at `end_s` on the loop's clock, WrongAnswer, Lost.
         """
-        if self._transport is None or self.lost is not None:
-            raise Lost(self.lost or "not open")
-        self._asked = frame
         answer: asyncio.Future[Frame] = self._loop.create_future()
-        self._answer = answer
+        self._asked, self._answer = frame, answer
+        if self._transport is None or self.lost is not None:
+            self._fail(Lost(self.lost or "not open"))
+            return answer
+        self._watch(end_s)
         data = self._framing.pack(frame)
         self._transport.write(data)
         if self._tap is not None:
             self._tap("sent", data)
-        timer = self._loop.call_at(end_s, self._fail, TimeoutError())
-        try:
-            return await answer
-        finally:
-            timer.cancel()
-            self._asked = self._answer = None
+        return answer
 
     @property
     def held(self) -> bytes:
@@ -108,7 +106,7 @@ class Wire(asyncio.Protocol):
 
     def take_discarded(self) -> int:
         """Return how many frames and runs of bytes were discarded since this was last asked."""
-        count, self._discarded = self._discarded, 0
+        count, self.discarded = self.discarded, 0
         return count
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -119,6 +117,7 @@ class Wire(asyncio.Protocol):
         why = "the device closed the connection" if exc is None else str(exc)
         self.lost = self.lost or (why if self._answered else self._explain(why))
         self._fail(Lost(self.lost))
+        self._stop_watching()
         self.drop_held()
         if not self._closed.done():
             self._closed.set_result(None)
@@ -134,27 +133,29 @@ class Wire(asyncio.Protocol):
             return
         for frame in frames:
             self._take(frame)
-        if self._asked is None and self._splitter.held:
+        if not frames and not self._is_waiting():
             self.unasked = True
 
     def _take(self, frame: Frame) -> None:
-        asked = self._asked
-        if asked is None or not self._answers(frame, asked):
+        answer = self._answer
+        if answer is None or answer.done() or not self._answers(frame):
             self._discard(self._framing.pack(frame) if self._tap is not None else b"")
             return
-        self._asked = None
         self._answered = True
         if self._tap is not None:
             self._tap("received", self._framing.pack(frame))
-        if frame.unit != asked.unit:
+        if frame.unit == self._asked.unit:
+            answer.set_result(frame)
+        else:
             self._fail(WrongAnswer(f"unit {frame.unit} answered"))
-        elif self._answer is not None and not self._answer.done():
-            self._answer.set_result(frame)
 
-    def _answers(self, frame: Frame, asked: Frame) -> bool:
+    def _answers(self, frame: Frame) -> bool:
         if self._framing is MBAP:
-            return frame.transaction == asked.transaction
-        return frame.unit == asked.unit
+            return frame.transaction == self._asked.transaction
+        return frame.unit == self._asked.unit
+
+    def _is_waiting(self) -> bool:
+        return self._answer is not None and not self._answer.done()
 
     def _not_understood(self, why: str) -> None:
         """Give up a stream whose frames have no known beginning any more; a serial line finds it after a silence."""
@@ -164,8 +165,8 @@ class Wire(asyncio.Protocol):
             self.abort(why)
 
     def _discard(self, data: bytes) -> None:
-        self._discarded += 1
-        if self._asked is None:
+        self.discarded += 1
+        if not self._is_waiting():
             self.unasked = True
         if self._tap is not None:
             self._tap("discarded", data)
@@ -173,3 +174,27 @@ class Wire(asyncio.Protocol):
     def _fail(self, failure: Exception) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(failure)
+
+    def _watch(self, end_s: float) -> None:
+        """See to it that the wait ends at `end_s`.
+
+        Most answers come long before: one timer that is set again when it is due costs less than one for each request.
+        """
+        self._end_s = end_s
+        if self._timer is None or self._timer.when() > end_s:
+            self._stop_watching()
+            self._timer = self._loop.call_at(end_s, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        if not self._is_waiting():
+            return
+        if self._loop.time() < self._end_s:
+            self._watch(self._end_s)
+        else:
+            self._fail(TimeoutError())
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
