@@ -15,6 +15,8 @@ from hil.modbus.link import Link
 from hil.modbus.tap import Tap
 from hil.safety.rules import Heartbeat, LeaseRule, NoLease, Reversion
 
+VOLT_VAR = ("705.Ena", "126.ModEna")
+"""What enables volt-var. On in the safe state, the curve stays when nobody commands the device any more."""
 TapOf = Callable[[Sequence[str]], Tap | None]
 
 
@@ -86,7 +88,10 @@ class ReadOnly:
 def device_to(bench: Bench, name: str, links: Links) -> Device:
     """Return a device with the lease, and the state without one, that the bench file gives it. It is only read."""
     rules = bench.device(name).safety
-    return Device(links.to(name), _lease(rules.lease), safe=rules.safe_state.points, guard=ReadOnly(name))
+    lease, safe = _lease(rules.lease), rules.safe_state.points
+    stays = any(safe.get(enable) for enable in VOLT_VAR)
+    curve_lease = NO_LEASE if stays else lease
+    return Device(links.to(name), lease, safe=safe, guard=ReadOnly(name), curve_lease=curve_lease)
 
 
 def _lease(rule: LeaseRule) -> Lease:

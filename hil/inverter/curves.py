@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from typing import Final
 
 from derloop.errors import Rejected
 from hil.inverter.commands import REFERENCES, Reference, VoltVarCurve
+from hil.inverter.lease import NO_LEASE, Lease
 from hil.inverter.mirror import Mirror, Stage
 
 ADOPTION_S = 5.0
@@ -17,26 +19,54 @@ CURVE_ROUNDING = 0.1
 """By how much the points of a volt-var curve may be rounded, in percent of the nominal voltage and of the reference."""
 _IN_PROGRESS, _COMPLETED, _FAILED = 0, 1, 2
 """705 AdptCrvRslt."""
+_ENABLES: Final = {"705": "705.Ena", "126": "126.ModEna"}
 _T95_IN_T90: Final = 1.301
 """ln(20) / ln(10): 126 RmpTms is where a first order lag has done 95 %, an open-loop response time where 90 %."""
 
 
 class Curves:
-    """The curves of one device."""
+    """The curves of one device.
 
-    def __init__(self, mirror: Mirror) -> None:
-        self._mirror = mirror
+    Under a `lease` by reversion a volt-var curve ends, by its own timer, when it is not renewed; where the device does
+    not implement that timer, or the lease is another one, it stays.
+    """
+
+    def __init__(self, mirror: Mirror, lease: Lease = NO_LEASE) -> None:
+        self._mirror, self._lease = mirror, lease
+        self._followed: str | None = None
+        self._asserted_s = -math.inf
 
     # volt-var
 
     async def follow(self, model: str, curve: VoltVarCurve, now_s: float) -> None:
         """Make a volt-var curve the device's, and enable it."""
+        await self._put(self._arming(model), now_s)
         await (self._follow_705(curve, now_s) if model == "705" else self._follow_126(curve, now_s))
+        self._followed, self._asserted_s = model, now_s
 
     async def stop_following(self, model: str, now_s: float) -> None:
         """Disable volt-var, unless it is."""
-        enable = f"{model}.Ena" if model == "705" else f"{model}.ModEna"
-        await self._put({enable: 0.0}, now_s)
+        self._followed = None
+        await self._put({_ENABLES[model]: 0.0}, now_s)
+
+    async def renew(self, now_s: float) -> None:
+        """Assert the volt-var curve again when half of its lease is over."""
+        model = self._followed
+        if model is None or now_s - self._asserted_s < self._lease.half_s:
+            return
+        if armed := self._mirror.encode(self._arming(model)):
+            enabled = self._mirror.encode({_ENABLES[model]: 1.0})
+            await self._mirror.write([armed, enabled], now_s)
+            await self._mirror.verify(armed | enabled)
+        self._asserted_s = now_s
+
+    def _arming(self, model: str) -> dict[str, float | str]:
+        """Return what lets a volt-var curve end when its lease does; empty where nothing can, or is to."""
+        timer = f"{model}.RvrtTms"
+        if self._lease.kind != "reversion" or not self._mirror.implemented(timer):
+            return {}
+        off = {f"{model}.RvrtCrv": 0.0} if f"{model}.RvrtCrv" in self._mirror.map else {}
+        return {timer: float(self._lease.seconds), **off}
 
     async def _follow_705(self, curve: VoltVarCurve, now_s: float) -> None:
         values: dict[str, float | str] = {"ActPt": len(curve.v_pu), "DeptRef": REFERENCES[curve.reference]}

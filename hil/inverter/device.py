@@ -61,11 +61,13 @@ class Device:
         safe: Mapping[str, float | str] | None = None,
         rounding_pct: float = ROUNDING_PCT,
         guard: Guard | None = None,
+        curve_lease: Lease = NO_LEASE,
     ) -> None:
+        """curve_lease: what ends a volt-var curve; without one it stays when the device is not commanded any more."""
         self.link, self.lease, self._language = link, lease, language or SunSpec()
         self._safe, self._rounding_pct = safe or {}, rounding_pct
         self._mirror = Mirror(link, guard)
-        self._curves = Curves(self._mirror)
+        self._curves = Curves(self._mirror, curve_lease)
         self._opened = 0
         self.lapses = 0
         """How often the device no longer held what it had been told, though nobody let it go."""
@@ -152,6 +154,7 @@ class Device:
             self._controls.done(writing, now_s)
             if order.volt_var_off or order.volt_var is not None:
                 await self._command_volt_var(order, now_s)
+            await self._curves.renew(now_s)
 
     async def _command_volt_var(self, order: Order, now_s: float) -> None:
         model = self.dialect.volt_var
