@@ -84,6 +84,13 @@ class Place(Protocol):
     @property
     def loads(self) -> Mapping[str, FeederLoad]: ...
 
+    def source_impedance_ohm(self, bus: str) -> complex:
+        """Return what a bus has behind it: its short-circuit impedance, of positive sequence where it has three phases.
+
+        Seen with all loads in place, as the feeder file has them.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Permissions:

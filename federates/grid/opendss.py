@@ -70,6 +70,7 @@ class Feeder:
         except SolverError as error:
             raise PlaceError([(("feeder",), f"OpenDSS refuses {settings.feeder}: {error}")]) from error
         self._buses, self._loads = self.solver.buses(), self.solver.loads()
+        self._impedances_ohm: Mapping[str, complex] = {}
 
     @property
     def buses(self) -> Mapping[str, Bus]:
@@ -78,6 +79,12 @@ class Feeder:
     @property
     def loads(self) -> Mapping[str, FeederLoad]:
         return self._loads
+
+    def source_impedance_ohm(self, bus: str) -> complex:
+        """Return the short-circuit impedance of a bus, of positive sequence where it has three phases."""
+        if not self._impedances_ohm:
+            self._impedances_ohm = Solver(self.path).source_impedances_ohm()  # in an engine of its own: it solves
+        return self._impedances_ohm[bus]
 
 
 def _feeder_path(feeder: str, context: Context) -> Path:

@@ -184,6 +184,19 @@ class Solver:
             loads.Next()
         return found
 
+    def source_impedances_ohm(self) -> dict[str, complex]:
+        """Solve the feeder; return the short-circuit impedance of every bus by its lower-case name.
+
+        It is that of positive sequence where the bus has three phases, else that of its phase (OpenDSS's Zsc1).
+        """
+        self._run("Solve")
+        return {name.lower(): self._source_impedance_ohm(name) for name in self._dss.Circuit.AllBusNames()}
+
+    def _source_impedance_ohm(self, bus: str) -> complex:
+        self._dss.Circuit.SetActiveBus(bus)
+        self._dss.Bus.ZscRefresh()
+        return complex(*self._dss.Bus.Zsc1())
+
     def regulators(self) -> tuple[str, ...]:
         """Return the names of the tap-changer controls."""
         return tuple(self._dss.RegControls.AllNames()) if self._dss.RegControls.Count() else ()

@@ -1,0 +1,36 @@
+"""What a bus has behind it, before anything of a run is solved."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from derloop.kind import Context
+from federates.grid.opendss import Feeder, OpenDssSettings
+
+TWO_BUSES = """clear
+new circuit.two basekv=13.2 pu=1.0 phases=3 bus1=source r1=0.2 x1=1.0 r0=0.2 x0=1.0
+new linecode.plain nphases=3 r1=0.5 x1=0.9 r0=0.5 x0=0.9 c1=0 c0=0 units=km
+new line.one bus1=source bus2=far linecode=plain length=2 units=km
+new line.side bus1=source.1 bus2=single.1 phases=1 r1=0.3 x1=0.4 r0=0.3 x0=0.4 c1=0 c0=0 length=1 units=km
+set voltagebases=[13.2]
+calcvoltagebases
+"""
+
+
+@pytest.fixture
+def feeder(tmp_path: Path) -> Feeder:
+    (tmp_path / "two.dss").write_text(TWO_BUSES)
+    context = Context("grid", tmp_path, datetime(2025, 7, 15, tzinfo=UTC), 10**9, 10**10, 1)
+    return Feeder(OpenDssSettings(feeder="two.dss"), context)
+
+
+def test_a_bus_of_three_phases_has_the_impedances_of_source_and_line_in_series(feeder: Feeder) -> None:
+    assert feeder.source_impedance_ohm("source") == pytest.approx(0.2 + 1.0j, abs=1e-9)
+    assert feeder.source_impedance_ohm("far") == pytest.approx(0.2 + 1.0j + 2 * (0.5 + 0.9j), abs=1e-9)
+
+
+def test_a_bus_of_one_phase_has_that_of_its_phase(feeder: Feeder) -> None:
+    assert feeder.source_impedance_ohm("single") == pytest.approx(0.5 + 1.4j, abs=1e-9)
