@@ -38,9 +38,14 @@ class Unproven:
 
     def __str__(self) -> str:
         unit = "W" if self.quantity == "active power" else "var"
-        wanted = f"{self.low:g}" if self.low == self.high else f"{self.low:g} to {self.high:g}"
         shows = "does not measure it" if math.isnan(self.measured) else f"measures {self.measured:g} {unit}"
-        return f"{self.quantity} was commanded to {wanted} {unit}; {self.response_s:g} s later the device {shows}"
+        return f"{self.quantity} was commanded to {self._wanted} {unit}; {self.response_s:g} s later the device {shows}"
+
+    @property
+    def _wanted(self) -> str:
+        if self.low == self.high:
+            return f"{self.high:g}"
+        return f"at most {self.high:g}" if math.isinf(self.low) else f"{self.low:g} to {self.high:g}"
 
 
 class Visibility:

@@ -1,0 +1,163 @@
+"""The emergency stop acts within one poll, and makes devices safe before the run ends."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kept import KeptDevice
+
+from derloop.errors import Interlocked
+from hil.emulator.bank import RegisterBank
+from hil.emulator.server import EmulatorServer
+from hil.inverter.measurements import Measurements
+from hil.safety.keepers import Keepers
+from hil.safety.key import KeyStop
+from hil.safety.rules import EmergencyStop, SafeState, SafetyRules, WatchedInput
+from hil.safety.stop import EmergencyStopped, EmergencyWatch
+from hil.sunspec.points import Value
+
+Keep = Callable[..., KeptDevice]
+Holds = Callable[..., list[Value]]
+SAFE = SafetyRules(safe_state=SafeState(points={"704.WMaxLimPct": 20.0, "704.WMaxLimPctEna": 1.0}), restore_s=0.5)
+
+
+def commanded(kept: Keep) -> KeptDevice:
+    """Return a device that produces by command."""
+    device = kept(SAFE)
+    device.take()
+    device.command(p_w=5000.0)
+    return device
+
+
+def look(device: KeptDevice, rules: EmergencyStop, folder: Path, key: KeyStop | None = None) -> None:
+    """Do what a run does at each poll."""
+    watch = EmergencyWatch(rules, folder, {"inv-1": device.device}, key)
+    device.thread.run(Keepers([device.keeper]).stop_if_asked(watch))
+
+
+def test_nothing_stops_a_bench_on_which_nothing_happens(kept: Keep, tmp_path: Path, holds: Holds) -> None:
+    device = commanded(kept)
+    look(device, EmergencyStop(file=Path("STOP")), tmp_path)
+    assert holds("704.WSetEna") == [1]
+
+
+def test_a_file_stops_the_bench_and_its_devices_stay_safe(kept: Keep, tmp_path: Path, holds: Holds) -> None:
+    device = commanded(kept)
+    (tmp_path / "STOP").symlink_to("nowhere")
+    with pytest.raises(EmergencyStopped, match=r"EMERGENCY STOP: the file .*STOP is there"):
+        look(device, EmergencyStop(file=Path("STOP")), tmp_path)
+    assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 1, 20]
+    with pytest.raises(Interlocked, match="put into its safe state, and stays there"):
+        device.command(p_w=5000.0)
+    device.let_go()
+    assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 1, 20]
+    assert ["STOP is there" in record.stopped for record in device.records] == [True]
+
+
+def test_after_a_stop_nobody_commands_the_device_before_it_is_restored_on_purpose(kept: Keep, holds: Holds) -> None:
+    device = commanded(kept)
+    device.make_safe("somebody pressed the button")
+    device.let_go()
+    second = kept(SAFE, run="second")
+    with pytest.raises(Interlocked, match="derloop bench safe"):
+        second.take()
+    second.thread.run(second.keeper.leave_safe())
+    assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 0, 100]
+
+
+@pytest.mark.parametrize(
+    ("stop_when", "value", "stops"),
+    [
+        ("above", 2499.0, True),
+        ("above", 2500.0, False),
+        ("below", 2501.0, True),
+        ("below", 2500.0, False),
+        ("equal", 2500.0, True),
+        ("equal", 2501.0, False),
+        ("differs", 2501.0, True),
+        ("differs", 2500.0, False),
+        ("any_bit", 4.0, True),
+        ("any_bit", 8.0, False),
+    ],
+)
+def test_a_watched_input_stops_the_bench(
+    kept: Keep, bank: RegisterBank, tmp_path: Path, holds: Holds, stop_when: str, value: float, stops: bool
+) -> None:
+    """701.W of the device is 2500 W, which is 0x9C4."""
+    device = commanded(kept)
+    two = np.full(2, 2500.0)
+    bank.set_measurements(Measurements.of(two, two * 0, two * 0 + 240.0))
+    rules = EmergencyStop.model_validate(
+        {"inputs": [{"device": "inv-1", "point": "701.W", "stop_when": stop_when, "value": value}]}
+    )
+    if stops:
+        with pytest.raises(EmergencyStopped, match=r"the watched input inv-1 701\.W is 2500 \("):
+            look(device, rules, tmp_path)
+    else:
+        look(device, rules, tmp_path)
+    assert holds("704.WSetEna") == [0 if stops else 1]
+
+
+def test_an_input_that_says_nothing_stops_the_bench(kept: Keep, tmp_path: Path, holds: Holds) -> None:
+    device = commanded(kept)
+    watched = WatchedInput(device="inv-1", point="701.TmpCab", stop_when="above", value=70.0)
+    with pytest.raises(EmergencyStopped, match=r"701\.TmpCab says None, which is no number"):
+        look(device, EmergencyStop(inputs=(watched,)), tmp_path)
+    assert holds("704.WSetEna") == [0]
+
+
+def test_an_input_that_cannot_be_read_stops_the_bench_and_who_is_not_safe_is_named(
+    kept: Keep, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    device = kept(SAFE, deadline_s=0.3)
+    device.take()
+    device.command(p_w=5000.0)
+    emulator.stop()
+    watched = WatchedInput(device="inv-1", point="701.W", stop_when="above", value=9e9)
+    with pytest.raises(EmergencyStopped, match=r"the watched input inv-1 701\.W cannot be read") as stopped:
+        look(device, EmergencyStop(inputs=(watched,)), tmp_path)
+    assert any(note.startswith("NOT SAFE: device 'inv-1'") for note in stopped.value.__notes__)
+
+
+AT_A_TERMINAL = """
+import fcntl, termios, time
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from hil.safety.key import KeyStop
+before = termios.tcgetattr(0)
+with KeyStop() as stop:
+    print("ready", flush=True)
+    end_s = time.monotonic() + 10.0
+    while not (key := stop.pressed()) and time.monotonic() < end_s:
+        time.sleep(0.01)
+print(repr(key), termios.tcgetattr(0) == before)
+"""
+
+
+@pytest.mark.parametrize(("typed", "key"), [(b"q", "q"), (b" ", " "), (b"hurry: Q", " ")])
+def test_a_key_stops_the_bench_and_the_terminal_is_as_it_was(typed: bytes, key: str) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", AT_A_TERMINAL]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        os.write(ours, typed)
+        assert process.stdout.read().decode() == f"{key!r} True\n"
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_without_a_terminal_no_key_is_waited_for(kept: Keep, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"q")
+    with KeyStop(reading) as key:
+        assert key.pressed() == ""
+        look(commanded(kept), EmergencyStop(), tmp_path, key)
+    os.close(reading)
+    os.close(writing)
