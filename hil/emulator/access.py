@@ -81,5 +81,11 @@ class Access:
         model, _, path = name.partition(".")
         adoption = ADOPTIONS.get(model)
         if adoption is not None and path == adoption.request:
-            return 1.0, float(self._registers.maps[device].group_size(model, adoption.group))
+            return 1.0, self._places(device, model)
+        if adoption is not None and path == f"Rvrt{adoption.group}":
+            return 0.0, self._places(device, model)
         return self._ranges.of(device, name)
+
+    def _places(self, device: int, model: str) -> float:
+        """Return how many curves, or controls, a model has room for."""
+        return float(self._registers.maps[device].group_size(model, ADOPTIONS[model].group))

@@ -25,6 +25,8 @@ ADOPTIONS: Final[Mapping[str, Adoption]] = {
 }
 Allows = Callable[[int, set[str]], bool]
 """Whether a device can do what these points of it, just written, say."""
+_OF_W_MAX = 0.0
+"""706 DeptRef: of what is available is not known to registers."""
 _IN_PROGRESS, _COMPLETED, _FAILED = 0.0, 1.0, 2.0
 
 
@@ -105,7 +107,9 @@ def _asks(model: str, path: str) -> bool:
 
 
 def is_valid_curve(registers: Registers, device: int, model: str, start: str) -> bool:
-    """Return whether a volt-var curve can be followed; those of other models are for `allows` to judge."""
+    """Return whether a curve can be followed as far as registers tell; the numbers are for `allows` to judge."""
+    if model == "706":
+        return registers.number(device, start + "DeptRef") == _OF_W_MAX
     if model != "705":
         return True
     count = int(registers.number(device, start + "ActPt") or 0)

@@ -58,6 +58,11 @@ class Alarms:
         if self._registers.holds_point(device, "701.Alrm"):
             self._registers.put(device, "701.Alrm", float(self._latched[device]))
 
+    def forget(self, device: int) -> None:
+        """Have no alarm until the next measurements."""
+        self._latched[device] = self._lasting[device] = 0
+        self._was_running[device] = False
+
     def _beyond(self, measured: Measurements) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
         v_nominal_v, ac_type, *trips = self._settings.decode(self._registers.images).T
         v_pct = 100.0 * measured.v_ln_v / np.where(ac_type == 2, v_nominal_v / np.sqrt(3.0), v_nominal_v)

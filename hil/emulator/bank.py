@@ -139,6 +139,8 @@ class RegisterBank:
             self._delayed.cancel(device, names)
             self._registers.restore(device, self._first[device])
             self._timers.start(device, names)
+            self._controller.forget(device)
+            self._alarms.forget(device)
 
     # what the wire sees
 

@@ -70,6 +70,10 @@ class Controller:
             self._silent_ns[device] = 0
             self._registers.version += 1
 
+    def forget(self, device: int) -> None:
+        """Expect no heartbeat of the controller until it is written again."""
+        self._watched[device] = self._lost[device] = False
+
     def advance(self, dt_s: float) -> list[int]:
         """Let time pass; return the devices whose setpoints revert, since their controllers have just been lost."""
         dt_ns = round(dt_s * _NS)

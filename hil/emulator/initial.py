@@ -13,6 +13,8 @@ from hil.sunspec.points import FloatArray
 
 CURVES: Final = 3
 """Places for curves in each model; the first is the one that is followed."""
+V_REF_PCT: Final = 100.0
+"""The VRef (705) for which the points of a curve stand; another one moves them."""
 _LEAST_POINTS: Final = 8
 """Of a volt-var curve."""
 
@@ -86,6 +88,7 @@ def volt_var_model(curve: Points, *, on: bool = False) -> dict[str, Any]:
     state = {**_STATE, **_REVERSION, "RvrtCrv": 0, "Ena": int(on), "NPt": count, "NCrv": CURVES}
     scales = {"V_SF": -2, "DeptRef_SF": -2, "RspTms_SF": -2}
     model = {**state, **scales, "Crv.0.ActPt": len(curve.v_pu), "Crv.0.DeptRef": "VA_MAX_PCT"}
+    model["Crv.0.VRef"] = V_REF_PCT
     model["Crv.0.RspTms"] = curve.response_s
     for index in range(count):
         at = min(index, len(curve.v_pu) - 1)

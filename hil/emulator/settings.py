@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hil.emulator.initial import V_REF_PCT
 from hil.sunspec.points import BoolArray, FloatArray, RegisterArray
 from hil.sunspec.register_map import RegisterMap
 from hil.sunspec.table import PointTable
@@ -56,8 +57,6 @@ STORAGE_LIMITS: Final = (*("124.StorCtl_Mod", "124.OutWRte", "124.InWRte", "702.
 _ALL: Final = (*_SETTINGS, *STORAGE_LIMITS)
 _OPERATES: Final = (1.0, 3.0)
 """715 OpCtl: start, exit standby."""
-_V_REF_PCT: Final = 100.0
-"""The VRef that the points of a curve are for."""
 
 
 class SettingsReader:
@@ -72,7 +71,7 @@ class SettingsReader:
         values = self._table.decode(images)
         at = dict(zip(_ALL, values.T, strict=False))
         v_pct, q_pct = np.split(values[:, len(_ALL) :], 2, axis=1)
-        v_pct = v_pct + (np.nan_to_num(at["705.Crv.0.VRef"], nan=_V_REF_PCT) - _V_REF_PCT)[:, None]
+        v_pct = v_pct + (np.nan_to_num(at["705.Crv.0.VRef"], nan=V_REF_PCT) - V_REF_PCT)[:, None]
         last = _last_active(at["705.Crv.0.ActPt"], self._most)
         return Settings(
             in_service=(at["703.ES"] != 0) & (np.isnan(at["715.OpCtl"]) | np.isin(at["715.OpCtl"], _OPERATES)),
