@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from math import isfinite
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,7 +67,7 @@ def _vias(run: Run) -> dict[str, str]:
 
 # --- lines -------------------------------------------------------------------------------------------
 
-HEAD = ("signal", "unit", "", "worst", "of largest", "rms", "where, when")
+HEAD = ("signal", "unit", "", "worst", "of largest", "RMS", "where, when")
 
 
 def lines(runs: Sequence[Run], found: Partings) -> Iterator[str]:
@@ -103,8 +103,8 @@ def _amounts(row: Row, parting: Parting) -> tuple[str, str, str]:
 
 def percent(row: Row, parting: Parting) -> str:
     """Return the worst as a part of the largest value; nothing where that is 0."""
-    share = 100 * parting.worst / row.largest if row.largest else np.inf
-    return f"{share:.2g} %" if isfinite(share) else ""
+    share = 100 * parting.worst / row.largest if row.largest else inf
+    return f"{share:.0f} %" if 10 <= share < inf else f"{share:.2g} %" if share < inf else ""
 
 
 def _first(parting: Parting) -> str:
