@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,9 @@ from derloop.errors import DerloopError
 from hil.bench.findings import ratings_of
 from hil.bench.scan import Behaviour, Found
 from hil.inverter.device import Device
+from hil.modbus.endpoint import Address
+
+SERVED = "Emulated devices, where `derloop emulate` serves them; it writes this file anew."
 
 
 def named(found: Sequence[Found]) -> dict[str, Found]:
@@ -96,6 +99,26 @@ def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
     }
 
 
+def write_served(path: Path, devices: Mapping[str, Address]) -> None:
+    """Write a bench file of emulated devices; one that was written so before is replaced: they are elsewhere now."""
+    entries = {
+        name.lower(): {"endpoint": at.endpoint.model_dump(mode="json", exclude_none=True), "unit": at.unit}
+        for name, at in devices.items()
+    }
+    refuse_unserved(path)
+    _write(path, {"name": path.stem, "description": SERVED, "devices": entries})
+
+
+def refuse_unserved(path: Path) -> None:
+    """Raise DerloopError where a file is there already that `write_served` has not written."""
+    try:
+        is_served = json.loads(path.read_text("utf-8")).get("description") == SERVED
+    except (OSError, ValueError, AttributeError):
+        is_served = False
+    if not is_served:
+        refuse_written(path)
+
+
 def refuse_written(path: Path | None) -> None:
     """Raise DerloopError where a file is there already: a bench file has been thought about, and is not to be lost."""
     if path is not None and path.exists():
@@ -109,6 +132,13 @@ def write_files(devices: dict[str, Found], bench: Path | None, registers: Path |
         files |= {registers / f"{name}.scan.json": scan_file(found) for name, found in devices.items()}
     for path, data in files.items():
         refuse_written(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        _write(path, data)
     return list(files)
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    """Write and rename, so that a reader never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)

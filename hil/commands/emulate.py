@@ -15,7 +15,7 @@ import typer
 from derloop.errors import FederateError
 
 if TYPE_CHECKING:
-    from hil.commands.emulation import Found
+    from hil.commands.emulation import Found, Show
 
 FAILED = 3
 """Exit status: the scenario around the devices failed."""
@@ -41,6 +41,9 @@ def emulate(
         typer.Option("--for", metavar="SECONDS", help="End after so long; else at the scenario's end.", min=0),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each device.")] = False,
+    bench: Annotated[
+        Path | None, typer.Option("--bench", metavar="FILE", help="Write a bench file of the devices.")
+    ] = None,
     trust_feeder: Annotated[
         bool, typer.Option("--trust-feeder", help="Give the feeder file to OpenDSS unchecked.")
     ] = False,
@@ -66,7 +69,7 @@ def emulate(
     from hil.commands.emulation import Emulation, Wishes
 
     wishes = Wishes(tuple(set_ or ()), step_s, for_s, Permissions(trust_feeder=trust_feeder))
-    emulation = Emulation(file, wishes, _show_lines if as_json else _show_table)
+    emulation = Emulation(file, wishes, _shown(_show_lines if as_json else _show_table, bench))
     with _ended_by_sigterm():
         try:
             emulation.run()
@@ -83,6 +86,21 @@ def _ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _shown(show: Show, bench: Path | None) -> Show:
+    """Return what also writes a bench file, before anything is shown: who reads that may use it at once."""
+    if bench is None:
+        return show
+    from hil.bench.draft import refuse_unserved, write_served
+
+    refuse_unserved(bench)
+
+    def write_and_show(found: Sequence[Found]) -> None:
+        write_served(bench, {device.name: device.address for device in found})
+        show(found)
+
+    return write_and_show
 
 
 def _show_lines(found: Sequence[Found]) -> None:
