@@ -123,8 +123,10 @@ class Connection:
     async def _ready(self, end_s: float, attempts: int, traffic: Traffic) -> Wire:
         """Return a stream on which nothing of an earlier request can come any more."""
         wire = self._wire
-        if wire is not None and self._numbered and wire.held:
-            wire.abort("part of a frame came that nobody had asked for")
+        if wire is not None:
+            if self._numbered and wire.held:
+                wire.abort("part of a frame came that nobody had asked for")
+            traffic.discarded += wire.take_discarded()
         if wire is None or wire.lost is not None:
             wire = await self._open(end_s, attempts)
             traffic.connects += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 
 from derloop.errors import Unreachable
 
@@ -34,6 +35,8 @@ class NotOpened(Exception):
 
 def reason(failure: OSError) -> str:
     """Return the plain reason; asyncio puts the address in its place, which is said elsewhere."""
+    if isinstance(failure, ssl.SSLError):
+        return failure.reason or str(failure)
     if isinstance(failure, socket.gaierror):
         return f"the host's name is not known ({failure.strerror})"
     if failure.errno and failure.errno > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from hil.modbus.failures import reason
 from hil.modbus.framing import MBAP, Frame, Framing, FramingError
 from hil.modbus.tap import Tap
 
@@ -114,7 +115,7 @@ class Wire(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        why = "the device closed the connection" if exc is None else str(exc)
+        why = reason(exc) if isinstance(exc, OSError) else "the device closed the connection"
         self.lost = self.lost or (why if self._answered else self._explain(why))
         self._fail(Lost(self.lost))
         self._stop_watching()

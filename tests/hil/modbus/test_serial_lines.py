@@ -126,7 +126,9 @@ def test_a_line_that_is_never_silent_is_unreachable() -> None:
 
             babbling = asyncio.create_task(babble())
             inverter = link(line, deadline_s=0.5, settle_s=0.1)
-            with pytest.raises(Unreachable, match=r"no answer within 0\.\d+ s; then the line was not silent for 0\.1 s"):
+            with pytest.raises(
+                Unreachable, match=r"no answer within 0\.\d+ s; then the line was not silent for 0\.1 s"
+            ):
                 await inverter.read(0, 1)
             babbling.cancel()
             await inverter.close()

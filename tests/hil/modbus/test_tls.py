@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
@@ -114,8 +115,12 @@ def alerting(context: ssl.SSLContext) -> Iterator[int]:
                 accepted, _ = listening.accept()
             except OSError:
                 return
-            with suppress(OSError), context.wrap_socket(accepted, server_side=True) as stream:
-                stream.recv(1)
+            with context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False) as stream:
+                with suppress(ssl.SSLError):
+                    stream.do_handshake()
+                with suppress(OSError):  # closed with bytes unread, the reason could get lost
+                    while os.read(stream.fileno(), 4096):
+                        pass
 
     thread = threading.Thread(target=serve)
     thread.start()
