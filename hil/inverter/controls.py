@@ -44,6 +44,7 @@ class Controls:
         self._safe, self._rounding_pct = safe, rounding_pct
         self.renewals = Renewals()
         self._checked_s = -math.inf
+        self._last_beat: int | None = None
         held = mirror.values([point for source in dialect.nameplate.values() for point in source.points])
         self.ratings = {rating: source.value(held) for rating, source in dialect.nameplate.items()}
         self.applied: dict[str, float] = {}
@@ -70,6 +71,11 @@ class Controls:
         if writing.wanted:
             self._checked_s = now_s
         self.applied |= {name: float(each.value or 0.0) for name, each in writing.setting.items() if _is_number(each)}
+
+    def releasing(self, writing: Writing) -> dict[str, Encoded]:
+        """Return what switches off the functions that were commanded: they are not, if their lease is not there."""
+        functions = [f for f in self.dialect.functions.values() if not f.on.keys().isdisjoint(writing.wanted)]
+        return self._mirror.encode({point: value for function in functions for point, value in function.off.items()})
 
     def to_check(self, now_s: float) -> tuple[str, ...]:
         """Return the points to be read again though nothing changes, after `UNCHECKED_S` without a reading.
@@ -148,9 +154,9 @@ class Controls:
             armed = self._mirror.encode({beat.time: float(self.lease.seconds)})
             into.arming |= self._mirror.changed(armed)
             into.wanted |= armed
-        last = self._mirror.value(beat.point)
-        now = 0 if not isinstance(last, int | float) or last >= beat.rolls_at else int(last) + 1
-        into.arming |= self._mirror.encode({beat.point: float(now)})
+        last = self._mirror.value(beat.point) if self._last_beat is None else self._last_beat
+        self._last_beat = int(last) + 1 if isinstance(last, int | float) and last < beat.rolls_at else 0
+        into.arming |= self._mirror.encode({beat.point: float(self._last_beat)})
         into.asserted.append(HEARTBEAT)
 
     # rounding

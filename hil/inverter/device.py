@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from derloop.errors import Rejected
+from derloop.errors import DeviceError, Rejected
 from hil.inverter.commands import Order
-from hil.inverter.controls import Controls
+from hil.inverter.controls import Controls, Writing
 from hil.inverter.curves import Curves
 from hil.inverter.dialect import Dialect, Rating
 from hil.inverter.guard import Guard
@@ -150,11 +150,25 @@ class Device:
             await self._notice_changes(now_s)
             writing = self._controls.writing(order, now_s)
             await self._mirror.write([writing.arming, writing.setting], now_s)
-            await self._mirror.verify(writing.wanted)
+            await self._verify(writing, now_s)
             self._controls.done(writing, now_s)
             if order.volt_var_off or order.volt_var is not None:
                 await self._command_volt_var(order, now_s)
             await self._curves.renew(now_s)
+
+    async def _verify(self, writing: Writing, now_s: float) -> None:
+        """Read back what was written; what the device does not hold as it should, is switched off again.
+
+        A device that restarts between being armed and being commanded would go on without a lease.
+        """
+        try:
+            await self._mirror.verify(writing.wanted)
+        except Rejected as refusal:
+            try:
+                await self._mirror.write([self._controls.releasing(writing)], now_s)
+            except DeviceError as error:
+                refusal.add_note(f"and could not be let go of: {error}")
+            raise
 
     async def _command_volt_var(self, order: Order, now_s: float) -> None:
         model = self.dialect.volt_var
