@@ -145,7 +145,7 @@ class Keeper:
             address=str(self._device.link.address),
             identity=self._device.identity,
             bench=self.run.bench,
-            run=self.run.folder,
+            run=self.run.folder.absolute(),
             pid=os.getpid(),
             began=process_began(),
             taken=datetime.now(UTC),
@@ -174,7 +174,7 @@ class Keeper:
         if self._record is None:
             return
         self._stopped = self._stopped or why
-        await self._bring(self._record, self.safe_target())
+        await self._make_safe(self._record)
         with suppress(OSError):  # the device is safe, and its record there; only this reason is not in it
             self._records.write(self._record.model_copy(update={"stopped": why}))
 
@@ -188,16 +188,25 @@ class Keeper:
         """Restore and verify what was found, and unlock. Raises NotRestored, and keeps the record, where that fails."""
         try:
             if self._record and self._stopped:
-                await self._bring(self._record, self.safe_target())
+                await self._make_safe(self._record)
             elif self._record:
                 await self._restore(self._record)
         finally:
             self._record = None
             self._unlock()
 
+    def stay(self) -> None:
+        """Unlock, and forget what was found: what has been written is to stay, for whoever wrote it wants it so."""
+        try:
+            if self._record:
+                self._remove(self._record)
+        finally:
+            self._record = None
+            self._unlock()
+
     async def _restore(self, record: Record) -> None:
         if self._is_touched:
-            await self._bring(record, record.points)
+            await self._bring(record)
         self._remove(record)
 
     def _remove(self, record: Record) -> None:
@@ -207,8 +216,11 @@ class Keeper:
             why = f"is as it was, but its record cannot be removed: {failure}"
             raise NotRestored(self.name, why) from failure
 
-    async def _bring(self, record: Record, target: Target) -> None:
-        await bring(self._device, target, record.identity, self._rules.restore_s)
+    async def _bring(self, record: Record) -> None:
+        await bring(self._device, "what it held before", record.points, record.identity, self._rules.restore_s)
+
+    async def _make_safe(self, record: Record) -> None:
+        await bring(self._device, "its safe state", self.safe_target(), record.identity, self._rules.restore_s)
 
     async def leave_safe(self) -> str:
         """Restore what a run found that was killed or failed to; where none was, bring the device to its safe state.
@@ -219,12 +231,13 @@ class Keeper:
         try:
             left = sorted(self._left(await self._hold()), key=lambda record: record.taken)
             for record in left[:1]:
-                await self._bring(record, record.points)
+                await self._bring(record)
             for record in left:
                 self._remove(record)
             if left:
                 return f"restored to what was found at {left[0].taken:%Y-%m-%d %H:%M:%S} UTC by run {left[0].run}"
-            await bring(self._device, self.safe_target(), self._device.identity, self._rules.restore_s)
+            identity = self._device.identity
+            await bring(self._device, "its safe state", self.safe_target(), identity, self._rules.restore_s)
             return "brought to its safe state; no run has left it without restoring it"
         finally:
             self._unlock()

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from derloop.errors import DeviceError
 from hil.safety.keeper import Keeper
+from hil.safety.restore import NotRestored, together
 from hil.safety.stop import EmergencyStopped, EmergencyWatch
 
 
@@ -53,7 +54,10 @@ class Keepers:
         """Do it to all to the end; raise the first failure with notes on the others."""
         results = await asyncio.gather(*(work(keeper) for keeper in self._keepers), return_exceptions=True)
         failures = [result for result in results if isinstance(result, BaseException)]
+        left = [failure for failure in failures if isinstance(failure, NotRestored)]
+        if len(left) > 1:
+            raise together(left)
         for other in failures[1:]:
             failures[0].add_note(f"also: {other}")
         if failures:
-            raise failures[0]
+            raise left[0] if left else failures[0]

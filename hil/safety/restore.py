@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import Literal, Protocol
 
 from derloop.errors import DeviceError, Interlocked
 from hil.inverter.device import Identity
@@ -16,12 +16,19 @@ from hil.sunspec.points import Value
 
 Target = Mapping[str, float | str]
 """What points are to hold."""
+Goal = Literal["what it held before", "its safe state"]
 PAUSE_S = 0.1
 """After a failed attempt; each next one is twice as long, to a second at most."""
 
 
 class NotRestored(DeviceError):
     """The device could not be brought to the state in which it is to be left, or that could not be verified."""
+
+
+def together(failures: Sequence[NotRestored]) -> NotRestored:
+    """Return one error that names every device."""
+    devices, whys = ", ".join(each.device for each in failures), (f"{each.device}: {each.why}" for each in failures)
+    return NotRestored(devices, "; ".join(whys))
 
 
 class Writable(Device, Protocol):
@@ -63,22 +70,24 @@ class OnlyTarget:
         self._device.guard = self._before
 
 
-async def bring(device: Writable, target: Target, identity: Identity, within_s: float) -> None:
-    """Bring a device to `target`, trying again for `within_s` while it does not answer, or not do it.
+async def bring(device: Writable, goal: Goal, target: Target, identity: Identity, within_s: float) -> None:
+    """Bring a device to `target`, called `goal`, trying again for `within_s` while it does not answer, or not do it.
 
     Raises NotRestored, with the last reason; at once, and nothing is written, if it is another device than `identity`.
     """
     with OnlyTarget(device, target):
-        await _bring(device, target, identity, within_s)
+        if why := await _failure(device, target, identity, within_s):
+            raise NotRestored(device.name, f"COULD NOT BE BROUGHT TO {goal.upper()}: {why}")
 
 
-async def _bring(device: Writable, target: Target, identity: Identity, within_s: float) -> None:
+async def _failure(device: Writable, target: Target, identity: Identity, within_s: float) -> str:
+    """Try until it is done, and return nothing, or until the time is over, and return the last reason."""
     end_s, pause_s, why = monotonic() + within_s, PAUSE_S, "there was no time"
     while (left_s := end_s - monotonic()) > 0:
         try:
             async with asyncio.timeout(left_s):
                 await _attempt(device, target, identity)
-                return
+                return ""
         except NotRestored:
             raise
         except DeviceError as failure:
@@ -87,7 +96,7 @@ async def _bring(device: Writable, target: Target, identity: Identity, within_s:
             why = f"no end within {within_s:g} s; last: {why}"
         await asyncio.sleep(max(min(pause_s, end_s - monotonic()), 0.0))
         pause_s = min(2 * pause_s, 1.0)
-    raise NotRestored(device.name, f"COULD NOT BE BROUGHT TO {_in_words(target)}: {why}")
+    return why
 
 
 async def _attempt(device: Writable, target: Target, identity: Identity) -> None:
@@ -150,8 +159,3 @@ def _active(name: str) -> bool:
 
 def _is_curve(name: str) -> bool:
     return ".Crv." in name or ".Ctl." in name
-
-
-def _in_words(target: Target) -> str:
-    shown = ", ".join(f"{name} {value!r}" for name, value in [*target.items()][:6])
-    return shown + (f" and {len(target) - 6} more points" if len(target) > 6 else "")
