@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from textwrap import wrap
 
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from hil.bench.file import Bench
 from hil.bench.findings import Finding
 from hil.bench.reading import Held
+from hil.bench.rescue import Left
 from hil.bench.scan import Found
+from hil.bench.watching import Seen
 from hil.bench.wording import lines_of
+from hil.bench.writing import Written
+from hil.inverter.dialect import Quantity
 from hil.sunspec.wording import value_text
 
 LABEL = 10
+STATES = dict(enumerate(("off", "sleeping", "starting", "running", "throttled", "stopping", "FAULT", "standby")))
+"""701 InvSt."""
+MEASURED: tuple[tuple[str, tuple[Quantity, str]], ...] = (
+    ("state", ("state", "{:.0f}")),
+    ("P, W", ("p_w", "{:,.0f}")),
+    ("Q, var", ("q_var", "{:,.0f}")),
+    ("V", ("v_ln_v", "{:.1f}")),
+    ("Hz", ("f_hz", "{:.3f}")),
+    ("charge", ("soc_pct", "{:.1f} %")),
+    ("alarms", ("alarms", "{:.0f}")),
+)
+"""Headings of `watch`, and what stands below them."""
 
 
 def console() -> Console:
@@ -47,14 +65,16 @@ def _print_folded(out: Console, label: str, text: str, style: str) -> None:
 
 def show_points(held: Sequence[Held]) -> None:
     """Print points, values and what may be done to them, as a table."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("point", "register", "access", "value"):
-        table.add_column(heading, overflow="fold")
-    for each in held:
-        access = "read, write" if each.point.writable else "read"
-        cells = (each.point.name, str(each.point.address), access, value_text(each.point, each.value))
-        table.add_row(*map(Text, cells))
-    console().print(table)
+    rows = [
+        (
+            each.point.name,
+            str(each.point.address),
+            "read, write" if each.point.writable else "read",
+            value_text(each.point, each.value),
+        )
+        for each in held
+    ]
+    _print_table(("point", "register", "access", "value"), rows)
 
 
 def show_found(found: Found) -> None:
@@ -62,3 +82,59 @@ def show_found(found: Found) -> None:
     words = {"sunspec": ("SunSpec", "bold green"), "modbus": ("Modbus", "bold yellow"), "nothing": ("nothing", "dim")}
     what = str(found.identity) if found.device else found.why
     console().print(Text.assemble(f"{found.address!s:<28} ", words[found.answers], f"  {what}"))
+
+
+def show_written(written: Sequence[Written]) -> None:
+    """Print what points held before, and what they hold now."""
+    _print_table(
+        ("point", "was", "is"),
+        [(w.point.name, value_text(w.point, w.was), value_text(w.point, w.value)) for w in written],
+    )
+
+
+def show_left(left: Sequence[Left]) -> None:
+    """Print how devices have been left; what is not safe, so that nobody overlooks it."""
+    out = console()
+    for each in left:
+        state, style = ("safe", "bold green") if each.is_safe else ("NOT SAFE", "bold red")
+        out.print(Text.assemble((f"{each.device}  ", "bold"), (state, style), f"  {each.what}"))
+
+
+@contextmanager
+def watching(bench: Bench) -> Iterator[Callable[[list[Seen]], None]]:
+    """Give what shows readings: a table that changes in its place on a terminal, one after the other elsewhere."""
+    out = console()
+    if not out.is_terminal:
+        yield lambda seen: out.print(_watched(bench, seen))
+        return
+    with Live(console=out, auto_refresh=False) as live:
+        yield lambda seen: live.update(_watched(bench, seen), refresh=True)
+
+
+def _watched(bench: Bench, seen: Sequence[Seen]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", title=f"bench {bench.file.name}", title_justify="left")
+    for heading in ("device", *(heading for heading, _ in MEASURED), "age"):
+        table.add_column(heading, justify="left" if heading == "device" else "right")
+    table.add_column("")
+    for each in seen:
+        cells = [_quantity(each, cell) for _, cell in MEASURED]
+        age = "never" if each.read_ns is None else f"{each.age_s:.1f} s"
+        table.add_row(each.device, *cells, age, Text(each.problem, "bold red"), style="dim" if each.problem else "")
+    return table
+
+
+def _quantity(seen: Seen, cell: tuple[Quantity, str]) -> str:
+    quantity, form = cell
+    if quantity not in seen.values:
+        return "-"
+    value = seen.values[quantity]
+    return STATES.get(int(value), f"{value:g}") if quantity == "state" else form.format(value)
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console().print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -114,3 +115,58 @@ def read(
     from hil.bench.tables import show_points
 
     show_points(read_points(read_bench(bench), name, points or []))
+
+
+@app.command(epilog="Example: derloop bench write lab.json inv-1 702.WMax=4000 --arm inv-1")
+def write(
+    bench: BenchPath,
+    name: Annotated[str, typer.Argument(help="A device of the bench.", show_default=False)],
+    values: Annotated[
+        list[str], typer.Argument(metavar="POINT=VALUE...", help="Numbers, or names of them.", show_default=False)
+    ],
+    arm: Annotated[
+        list[str] | None, typer.Option("--arm", metavar="NAME", help="The device, named again: it may be written to.")
+    ] = None,
+) -> None:
+    """Write points of a device, within its limits, and read them back.
+
+    What is written stays; what was there before is printed. Where a guard refuses, nothing is written.
+    """
+    from hil.bench.file import read_bench
+    from hil.bench.tables import show_written
+    from hil.bench.writing import assignments, write_points
+
+    show_written(write_points(read_bench(bench), name, assignments(values), arm or []))
+
+
+@app.command(epilog="Example: derloop bench watch lab.json 'inv-*' --every 0.5")
+def watch(
+    bench: BenchPath,
+    names: Names = None,
+    every: Annotated[float, typer.Option(metavar="SECONDS", help="How often to read.", min=0.05)] = 1.0,
+    rounds: Annotated[int | None, typer.Option(metavar="NUMBER", help="End after so many readings.", min=1)] = None,
+) -> None:
+    """Show what devices measure, and how old that is, until Ctrl-C. Nothing is written."""
+    from hil.bench.file import read_bench
+    from hil.bench.tables import watching
+    from hil.bench.watching import watch as look
+
+    read = read_bench(bench)
+    with suppress(KeyboardInterrupt), watching(read) as show:
+        look(read, read.chosen(names or ["*"]), every, show, rounds)
+
+
+@app.command(epilog="Example: derloop bench safe lab.json")
+def safe(bench: BenchPath, names: Names = None) -> None:
+    """Leave devices as a killed run found them; where none has left a record, in their safe states.
+
+    This writes to devices that nobody armed. Exit status: 0 every device is verified to be safe, 3 one is not.
+    """
+    from hil.bench.file import read_bench
+    from hil.bench.rescue import leave_safe
+    from hil.bench.tables import show_left
+
+    read = read_bench(bench)
+    left = leave_safe(read, read.chosen(names or ["*"]))
+    show_left(left)
+    raise typer.Exit(0 if all(each.is_safe for each in left) else MISSING)

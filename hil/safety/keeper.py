@@ -204,6 +204,15 @@ class Keeper:
             self._record = None
             self._unlock()
 
+    def stay(self) -> None:
+        """Unlock, and forget what was found: what has been written is to stay, for whoever wrote it wants it so."""
+        try:
+            if self._record:
+                self._remove(self._record)
+        finally:
+            self._record = None
+            self._unlock()
+
     async def _restore(self, record: Record) -> None:
         if self._is_touched:
             await self._bring(record)

@@ -1,0 +1,86 @@
+"""Points of one device, written by hand: through every guard, and to stay."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from derloop.errors import DerloopError, Interlocked
+from hil.bench.devices import reached, refuse_stranger
+from hil.bench.file import Bench, arming_problems
+from hil.inverter.device import Device
+from hil.modbus.thread import LoopThread
+from hil.safety.folder import Run, StateFolder
+from hil.safety.keeper import Keeper
+from hil.sunspec.points import Point, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A point that has been written, acknowledged and read back."""
+
+    point: Point
+    was: Value
+    value: Value
+
+
+def assignments(words: Sequence[str]) -> dict[str, float | str]:
+    """Return what POINT=VALUE words say; a value that is no number is the name of one. Raises DerloopError."""
+    found: dict[str, float | str] = {}
+    for word in words:
+        point, equals, text = word.partition("=")
+        if not (point and equals and text):
+            raise DerloopError(f"{word!r}: must be POINT=VALUE, as in 704.WMaxLimPct=50")
+        if point in found:
+            raise DerloopError(f"{word!r}: {point} is given twice")
+        found[point] = _value(text)
+    return found
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def write_points(bench: Bench, name: str, values: Mapping[str, float | str], armed: Collection[str]) -> list[Written]:
+    """Write points of one device, all or none as far as guards decide, and verify that the device holds them.
+
+    What is written stays. Raises Interlocked where a guard refuses; nothing has been written then.
+    """
+    if problems := arming_problems(bench, [*armed]):
+        raise DerloopError("\n".join(problems))
+    thread = LoopThread(f"bench {name}")
+    try:
+        return thread.run(_write(bench, name, values, armed))
+    finally:
+        thread.close()
+
+
+async def _write(bench: Bench, name: str, values: Mapping[str, float | str], armed: Collection[str]) -> list[Written]:
+    async with reached(bench, [name]) as devices:
+        device = devices[name]
+        await device.discover()
+        refuse_stranger(bench.device(name), device)
+        keeper = keeper_of(bench, device, armed)
+        if not keeper.is_armed:
+            raise Interlocked(name, f"is only read; to write to it takes --arm {name}")
+        await keeper.take()
+        try:
+            was = await device.read([*values])
+            await device.write(values)
+        except BaseException:
+            await keeper.let_go()
+            raise
+        keeper.stay()
+        return [Written(device.map[point], was[point], device.map.value(point, device.image)) for point in values]
+
+
+def keeper_of(bench: Bench, device: Device, armed: Collection[str]) -> Keeper:
+    """Return the keeper of a device that has been discovered, and set it as its guard: for commands of one's own."""
+    run = Run(Path.cwd(), bench.path)
+    keeper = Keeper(device, bench.device(device.name).safety, armed, StateFolder.of_user(), run)
+    device.guard = keeper
+    return keeper
