@@ -35,9 +35,13 @@ class Source:
     """What each number of the device means; one that is not here means nothing (NaN). Empty: numbers stay."""
     magnitude: bool = False
     """The sign is left out: some devices give absorbed reactive power as a negative rating."""
+    fixed: float = math.nan
+    """The quantity itself, where no point holds it."""
 
     def value(self, held: Mapping[str, Value]) -> float:
         """Return the quantity from values of points by name; NaN if none is there."""
+        if not self.points:
+            return self.fixed
         numbers = [v for v in (held.get(name) for name in self.points) if isinstance(v, int | float)]
         if not numbers:
             return math.nan

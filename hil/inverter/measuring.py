@@ -17,9 +17,15 @@ NOWHERE = Source()
 
 
 def poll_plan(device: RegisterMap, dialect: Dialect, limit: int) -> ReadPlan:
-    """Return the fewest reads that fetch all that is measured, and what tells that the registers are still the same."""
-    sources = dialect.measured.values()
-    return ReadPlan(device, [*(point for source in sources for point in source.points), *dialect.witnesses], limit)
+    """Return the fewest reads that fetch all that is measured, with such witnesses as cost no request more."""
+    names = [point for source in dialect.measured.values() for point in source.points]
+    plan = ReadPlan(device, names, limit)
+    for witness in dialect.witnesses:
+        longer = ReadPlan(device, [*names, witness], limit)
+        if len(longer.requests) == len(plan.requests):
+            names.append(witness)
+            plan = longer
+    return plan
 
 
 class Measuring:
