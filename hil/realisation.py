@@ -11,6 +11,7 @@ from an emulator file in the scenario's folder.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -185,23 +186,31 @@ class EmulatedFleet:
     def __init__(
         self, model: InverterModel, terminals: tuple[Terminal, ...], context: Context, entry: FleetEntry
     ) -> None:
-        self._model, self._terminals, self._entry = model, terminals, entry
+        self._model, self._terminals, self._entry, self._name = model, terminals, entry, context.name
         self._v_nominal_v = nominal_voltages(terminals, context)
-        known, told = model.interface, {n: port for n, port in model.interface.outputs.items() if n in TOLD}
-        self._interface = Interface(known.step_ns, known.inputs, told, repeatable=False, blocking=True)
+        self._interface = told_interface(model.interface)
+        self._folder: Path | None = None
         self._lockstep: Lockstep | None = None
 
     @property
     def interface(self) -> Interface:
         return self._interface
 
+    def keep_in(self, folder: Path) -> None:
+        """Keep every frame in the run's folder."""
+        self._folder = folder
+
     def start(self) -> Values:
         """Start the servers, discover the devices, and give them their curve over Modbus."""
-        from hil.lockstep import Lockstep  # pymodbus, not before a run begins
+        from hil.counterpart import Emulated  # what speaks Modbus, not before a run begins
+        from hil.frames.journal import journal_path
+        from hil.lockstep import Lockstep
         from hil.registered import RegisteredFleet
 
-        fleet = RegisteredFleet(self._model, self._terminals, self._v_nominal_v)
-        self._lockstep = Lockstep(fleet, self._entry)
+        labels = [terminal.label for terminal in self._terminals]
+        fleet = RegisteredFleet(self._model, self._terminals, self._v_nominal_v, self._entry.profiles_for(labels))
+        frames = None if self._folder is None else journal_path(self._folder, self._name)
+        self._lockstep = Lockstep(Emulated(fleet, self._entry), self._model, labels, self._entry.timing, frames)
         return self._lockstep.start()
 
     def step(self, now_ns: int, inputs: Values) -> Values:
@@ -216,6 +225,12 @@ class EmulatedFleet:
     def statistics(self) -> Mapping[str, float]:
         """Return what went over the wire."""
         return self._lockstep.statistics() if self._lockstep else {}
+
+
+def told_interface(model: Interface) -> Interface:
+    """Return the ports of a model that devices in its place have too, in lock-step."""
+    told = {name: port for name, port in model.outputs.items() if name in TOLD}
+    return Interface(model.step_ns, model.inputs, told, repeatable=False, blocking=True)
 
 
 def nominal_voltages(terminals: tuple[Terminal, ...], context: Context) -> FloatArray:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from derloop.contract import FloatArray, Values
 from derloop.kind import Terminal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
+from hil.emulator.profile import Profile
 from hil.emulator.settings import Settings
 from hil.inverter.measurements import Measurements
 from hil.realisation import HasStorage, InverterModel
-from hil.steering import Steering, descriptions, settings_of
+from hil.steering import Steering, equipped_bank, settings_of
 
 RUNNING, STANDBY = 3.0, 7.0
 """701 InvSt."""
@@ -20,9 +23,16 @@ RUNNING, STANDBY = 3.0, 7.0
 class RegisteredFleet:
     """n devices of one model, steered by the registers of a bank. Whoever serves the bank, commands them."""
 
-    def __init__(self, model: InverterModel, terminals: tuple[Terminal, ...], v_nominal_v: FloatArray) -> None:
-        """v_nominal_v (n,): line to neutral."""
+    def __init__(
+        self,
+        model: InverterModel,
+        terminals: tuple[Terminal, ...],
+        v_nominal_v: FloatArray,
+        profiles: Sequence[Profile] = (),
+    ) -> None:
+        """v_nominal_v (n,): line to neutral. profiles: how each device is built."""
         self.model, self.terminals, self._v_nominal_v = model, terminals, v_nominal_v
+        self._profiles = profiles
         self.storage = model.storage if isinstance(model, HasStorage) else None
         self._bank: RegisterBank | None = None
         self._steering: Steering | None = None
@@ -39,7 +49,8 @@ class RegisteredFleet:
         inverters = self.model.inverters
         settings = settings_of(inverters)
         ratings = [self._ratings(index) for index in range(len(self.terminals))]
-        self._bank = RegisterBank(descriptions(ratings, settings), f_nominal_hz=inverters.smart.f_nominal_hz)
+        f_nominal_hz = inverters.smart.f_nominal_hz
+        self._bank = equipped_bank(ratings, settings, self._profiles, f_nominal_hz=f_nominal_hz)
         takes_setpoint = "p_set_kw" in self.model.interface.inputs
         self._steering = Steering(inverters, self._bank, settings, takes_setpoint=takes_setpoint)
         self._show(outputs, {"v_pu": np.ones(len(self.terminals))})

@@ -18,11 +18,10 @@ from hil.emulator.device import equip
 from hil.emulator.function_registers import FunctionRegisters, FunctionState
 from hil.emulator.functions import FUNCTIONS, offered
 from hil.emulator.initial import FunctionSettings, function_models
-from hil.emulator.nameplate import Ratings, describe
+from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
 from hil.emulator.settings import STORAGE_LIMITS, Settings
 from hil.realisation import Functions
-from hil.sunspec.image import Description
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,6 @@ def settings_of(inverters: Functions) -> FunctionSettings:
 def _default_curve(numbers: Mapping[str, FloatArray]) -> _Points:
     v_pu, q_pu = ([float(numbers[f"{axis}{i}_pu"][0]) for i in (1, 2, 3, 4)] for axis in ("v", "q"))
     return _Points(v_pu, q_pu, float(numbers["response_s"][0]))
-
-
-def descriptions(ratings: Sequence[Ratings], settings: FunctionSettings) -> list[Description]:
-    """Return the models of n devices."""
-    return [describe(each, function_models(each, settings, i)) for i, each in enumerate(ratings)]
 
 
 def equipped_bank(

@@ -5,7 +5,7 @@ There are fleets of a scenario, copies of scanned devices, and recorded sessions
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, model_validator
 from derloop.errors import Problem, ScenarioError
 from derloop.kind import Settings
 from derloop.validation import read_model
+from hil.emulator.profile import Profile
 from hil.modbus.endpoint import Endpoint, Serial, Tcp, Timing, Unit, located
 from hil.serving.quirks import Quirks
 from hil.serving.security import Right
@@ -42,6 +43,8 @@ class FleetEntry(Served):
 
     bus: bool = Field(default=False, description="All devices on one line, as units counted from `unit`.")
     quirks_of: dict[str, Quirks] = Field(default={}, description="Of single devices, in the place of `quirks`.")
+    profile: Profile = Field(default=Profile(), description="How its devices are built: their models, and more.")
+    profile_of: dict[str, Profile] = Field(default={}, description="Of single devices, in the place of `profile`.")
     timing: Timing = Field(
         default=Timing(), description="How the run's own client waits for the devices, where it has one (lock-step)."
     )
@@ -55,6 +58,10 @@ class FleetEntry(Served):
     def quirks_for(self, label: str) -> Quirks:
         """Return the quirks of a device."""
         return self.quirks_of.get(label, self.quirks)
+
+    def profiles_for(self, labels: Iterable[str]) -> list[Profile]:
+        """Return how each device is built."""
+        return [self.profile_of.get(label, self.profile) for label in labels]
 
 
 class CloneEntry(Served):

@@ -36,7 +36,7 @@ class OpenFleet:
     ) -> None:
         """v_nominal_v (n,): line to neutral."""
         self.entry, self._labels = entry, [terminal.label for terminal in terminals]
-        self._fleet = RegisteredFleet(model, terminals, v_nominal_v)
+        self._fleet = RegisteredFleet(model, terminals, v_nominal_v, entry.profiles_for(self._labels))
         known = model.interface
         outputs = {name: port for name, port in known.outputs.items() if name in TOLD}
         self._interface = Interface(known.step_ns, known.inputs, outputs, repeatable=False, blocking=True, paced=True)

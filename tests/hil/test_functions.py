@@ -26,8 +26,9 @@ from federates.der.battery import BatteryFleet, BatterySettings
 from federates.der.pv import PvFleet, PvSettings
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
+from hil.emulator.profile import Profile
 from hil.realisation import EmulatedFleet, emulator
-from hil.steering import Steering, descriptions, settings_of
+from hil.steering import Steering, equipped_bank, settings_of
 from hil.sunspec.codec import encode
 from hil.sunspec.errors import SunSpecValueError
 from hil.sunspec.points import Point
@@ -433,7 +434,7 @@ def test_a_fleet_that_sees_no_frequency_has_no_models_of_it() -> None:
     pair = Pair(lambda: PvFleet(PvSettings.model_validate({"at": [{"bus": "b"}] * 2, "rated_kva": 100}), context()))
     try:
         have = [k for k in pair.client.models if isinstance(k, int)]
-        assert have == [1, 701, 702, 704, 705, 706, 707, 708, 712]
+        assert have == [1, 701, 702, 704, 705, 706, 707, 708, 712, 715]
         pair.step()
         measured = pair.client.DERMeasureAC[0]
         measured.read()
@@ -506,8 +507,8 @@ def test_a_maximum_that_an_active_curve_has_no_place_beside_is_refused(pair: Pai
 def fleet_of_registers() -> tuple[BatteryFleet, RegisterBank, Steering]:
     model = battery(voltage_trip={}, frequency_trip={}, ride_through={}, frequency_droop={}, volt_watt={})
     asked = settings_of(model.inverters)
-    ratings = [Ratings(f"inv_{i}", 100e3, 100e3, 44e3, 44e3, 240.0, p_max_charge_w=100e3) for i in range(2)]
-    bank = RegisterBank(descriptions(ratings, asked))
+    rated = Ratings("inv", 100e3, 100e3, 44e3, 44e3, 240.0, p_max_charge_w=100e3, energy_wh=200e3)
+    bank = equipped_bank([rated] * 2, asked, [Profile(models="all")] * 2)
     return model, bank, Steering(model.inverters, bank, asked, takes_setpoint=True)
 
 
