@@ -10,6 +10,7 @@ from hil.bench.file import Bench, DeviceEntry
 from hil.inverter.device import Device
 from hil.inverter.guard import Change
 from hil.inverter.lease import NO_LEASE, Lease, heartbeat, reversion
+from hil.inverter.mapped import language
 from hil.modbus.connection import Connection
 from hil.modbus.link import Link
 from hil.modbus.tap import Tap
@@ -91,7 +92,9 @@ def device_to(bench: Bench, name: str, links: Links) -> Device:
     lease, safe = _lease(rules.lease), rules.safe_state.points
     stays = any(safe.get(enable) for enable in VOLT_VAR)
     curve_lease = NO_LEASE if stays else lease
-    return Device(links.to(name), lease, safe=safe, guard=ReadOnly(name), curve_lease=curve_lease)
+    speaks = language(bench.device(name).speaks, bench.path.parent)
+    guard = ReadOnly(name)
+    return Device(links.to(name), lease, language=speaks, safe=safe, guard=guard, curve_lease=curve_lease)
 
 
 def _lease(rule: LeaseRule) -> Lease:

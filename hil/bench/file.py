@@ -137,9 +137,21 @@ def counted(name: str) -> list[int | str]:
 def read_bench(path: Path) -> Bench:
     """Return the bench in a file; raise ScenarioError, which names the file, with everything that is wrong in it."""
     bench = Bench(path.resolve(), read_model(BenchFile, path))
-    if problems := [*_twins(bench), *_watched(bench)]:
+    if problems := [*_twins(bench), *_watched(bench), *_languages(bench)]:
         raise ScenarioError(problems, str(path))
     return bench
+
+
+def _languages(bench: Bench) -> Iterator[Problem]:
+    """Yield the register maps that cannot be used."""
+    from hil.inverter.mapped import language  # not before there is a map to read
+
+    for name, entry in bench.file.devices.items():
+        if entry.speaks != "sunspec":
+            try:
+                language(entry.speaks, bench.path.parent)
+            except ScenarioError as wrong:
+                yield from (Problem(f"/devices/{name}/speaks", f"{entry.speaks}: {each}") for each in wrong.problems)
 
 
 def _twins(bench: Bench) -> Iterator[Problem]:

@@ -140,6 +140,7 @@ class Device:
         self._opened = self.link.opened
 
     def _begin(self, dialect: Dialect) -> None:
+        self._kept = {name: self.map.registers(name, self.image) for name in dialect.witnesses}
         self._mirror.enables = dialect.enables
         self._controls = Controls(self._mirror, dialect, self.lease, self._safe, self._rounding_pct)
         self._plan = poll_plan(self.map, dialect, self._mirror.read_limit)
@@ -192,10 +193,8 @@ class Device:
 
     async def _refuse_another_map(self) -> None:
         """Raise Rejected if what never changes has changed: the registers are not what they were."""
-        names = self.dialect.witnesses
-        before = {name: self.map.registers(name, self.image) for name in names}
-        await self._mirror.read(names)
-        for name, was in before.items():
+        await self._mirror.read(self.dialect.witnesses)
+        for name, was in self._kept.items():
             if self.map.registers(name, self.image) != was:
                 raise Rejected(self.name, self._in_another_map(name))
 

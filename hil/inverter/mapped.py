@@ -15,7 +15,7 @@ from hil.inverter.dialect import Dialect
 from hil.inverter.map_file import RegisterFile
 from hil.inverter.map_meanings import dialect
 from hil.inverter.map_points import register_map
-from hil.inverter.sunspec import Found
+from hil.inverter.sunspec import Found, Language, SunSpec
 from hil.modbus.link import Link
 from hil.sunspec.codec import encode
 from hil.sunspec.points import RegisterArray
@@ -53,6 +53,14 @@ class Mapped:
             if self.map.registers(name, image) != expected:
                 reads = self.map.value(name, image)
                 raise Rejected(device, f"is no {self.name!r}: {name} at {self.map[name].address} reads {reads!r}")
+
+
+def language(speaks: str, folder: Path) -> Language:
+    """Return what a bench file means by `speaks`: "sunspec", or the file of a register map, from `folder` on.
+
+    Raises ScenarioError with all that is wrong with that file.
+    """
+    return SunSpec() if speaks == "sunspec" else read_register_map(folder / speaks)
 
 
 def read_register_map(path: Path) -> Mapped:
