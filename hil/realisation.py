@@ -136,7 +136,7 @@ def emulator(
     """
     del settings
     entry = _entry(argument, context, others_too=False)
-    return EmulatedFleet(_with_inverters(model), terminals, context, entry)
+    return EmulatedFleet(with_inverters(model), terminals, context, entry)
 
 
 def served(
@@ -150,10 +150,10 @@ def served(
 
     del settings
     entry = _entry(argument, context, others_too=True)
-    return OpenFleet(_with_inverters(model), terminals, nominal_voltages(terminals, context), entry)
+    return OpenFleet(with_inverters(model), terminals, nominal_voltages(terminals, context), entry)
 
 
-def _with_inverters(model: Federate) -> InverterModel:
+def with_inverters(model: Federate) -> InverterModel:
     if not isinstance(model, HasInverters):
         raise PlaceError([(("via",), "this kind has no functions that can be set over Modbus")])
     return model
