@@ -6,6 +6,7 @@ what one instant loses does not move those that follow, so a run that catches up
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from threading import Event, Lock
 from time import monotonic_ns
@@ -20,6 +21,8 @@ Overrun = Literal["warn", "skip", "abort"]
 - `abort`: the run ends, and says who took how long.
 """
 TOLD_POLL_S = 0.002
+NOTED = 64
+"""How many steps of each federate a clock remembers: one that reads nothing may be ahead of those that read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Clock:
         self._speed, self._is_told = speed, is_told
         self._epoch_ns: int | None = None
         self._lock = Lock()
-        self._took: dict[str, tuple[int, float]] = {}
+        self._took: dict[str, deque[tuple[int, float]]] = {}
         self.is_awaited = False
         """A unit waits to be told the epoch."""
 
@@ -89,9 +92,10 @@ class Clock:
 
     def note(self, federate: str, now_ns: int, took_s: float) -> None:
         """Keep how long a federate's step for `now_ns` took."""
-        self._took[federate] = now_ns, took_s
+        self._took.setdefault(federate, deque(maxlen=NOTED)).append((now_ns, took_s))
 
     def took(self, now_ns: int) -> list[tuple[str, float]]:
         """Return how long the steps for `now_ns` took that this process knows of, the longest first."""
-        found = [(federate, took_s) for federate, (then_ns, took_s) in [*self._took.items()] if then_ns == now_ns]
+        steps = [(federate, step) for federate, steps in [*self._took.items()] for step in [*steps]]
+        found = [(federate, took_s) for federate, (then_ns, took_s) in steps if then_ns == now_ns]
         return sorted(found, key=lambda one: -one[1])

@@ -20,6 +20,8 @@ from pydantic import Field
 from derloop.contract import Interface, Port, Values
 from derloop.kind import Context, Kind, Settings
 
+AGE_S = 0.001
+
 
 class CounterSettings(Settings):
     reads: str | None = Field(None, description="A federate whose `count` it adds to its own.")
@@ -30,6 +32,8 @@ class CounterSettings(Settings):
     at_s: float = 0.0
     blocking: bool = False
     slow_s: float = Field(0.0, description="Wall-clock seconds that each step takes.")
+    slow_at_s: tuple[float, ...] | None = Field(None, description="Only the steps at these instants do.")
+    paced: bool = Field(False, description="As equipment it cannot be stepped again, and tells an age of 0.001 s.")
     elements: int = 2
 
 
@@ -38,7 +42,10 @@ class Counter:
         self._settings, self._has_failed = settings, False
         labels = tuple(f"n{i}" for i in range(settings.elements))
         inputs = {f"{settings.reads}.count": Port("1", labels, "before")} if settings.reads else {}
-        self._interface = Interface(context.step_ns, inputs, {"count": Port("1", labels)}, True, settings.blocking)
+        outputs = {"count": Port("1", labels), **({"age_s": Port("s", labels)} if settings.paced else {})}
+        self._interface = Interface(
+            context.step_ns, inputs, outputs, not settings.paced, settings.blocking, paced=settings.paced
+        )
         self._fault("build")
         if "derloop.engines.child" in sys.orig_argv:
             self._fault("join")
@@ -49,10 +56,11 @@ class Counter:
 
     def start(self) -> Values:
         self._fault("start")
-        return {"count": np.zeros(self._settings.elements)}
+        return self._aged({"count": np.zeros(self._settings.elements)})
 
     def step(self, now_ns: int, inputs: Values) -> Values:
-        time.sleep(self._settings.slow_s)
+        if self._settings.slow_at_s is None or now_ns / 1e9 in self._settings.slow_at_s:
+            time.sleep(self._settings.slow_s)
         count = np.full(self._settings.elements, 1.0 + now_ns / 1e9)
         for values in inputs.values():
             count += 0.5 * values
@@ -60,7 +68,10 @@ class Counter:
             self._fault("step")
             if self._settings.phase == "step":
                 return self._broken(count)
-        return {"count": count}
+        return self._aged({"count": count})
+
+    def _aged(self, values: dict[str, np.ndarray]) -> Values:
+        return {**values, "age_s": np.full(self._settings.elements, AGE_S)} if self._settings.paced else values
 
     def stop(self) -> None:
         self._fault("stop")
