@@ -1,0 +1,146 @@
+"""Many devices at once: some fail, some share a connection, some are no longer what they were."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from emulated import equipped
+from registers_only import battery_inverter, served, string_inverter
+
+from derloop.errors import Rejected, Unreachable
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
+from hil.emulator.server import EmulatorServer
+from hil.inverter.commands import Commands
+from hil.inverter.device import Device
+from hil.inverter.group import DeviceGroup
+from hil.inverter.mapped import read_register_map, shipped_maps
+from hil.inverter.measurements import Measurements
+from hil.modbus.connection import Connection
+from hil.modbus.endpoint import Address, Tcp, Timing
+from hil.modbus.link import Link
+from hil.modbus.thread import LoopThread
+from hil.serving.responder import BankResponder, Units
+from hil.serving.server import Line, Server
+
+NAN = math.nan
+SOON = Timing(deadline_s=1.0, attempts=1)
+
+
+@pytest.fixture
+def bank() -> RegisterBank:
+    bank = equipped([Ratings(f"pv_{i}", 10e3, 11e3, 4840.0, 4840.0, 240.0) for i in range(3)])
+    bank.set_measurements(Measurements.of(np.array([1e3, 2e3, 3e3]), np.zeros(3), np.full(3, 240.0), f_hz=60.0))
+    return bank
+
+
+@pytest.fixture
+def server(bank: RegisterBank) -> Iterator[EmulatorServer]:
+    with EmulatorServer(bank) as serving:
+        yield serving
+
+
+def _devices(server: EmulatorServer) -> list[Device]:
+    return [Device(Link(f"pv_{i}", address, SOON)) for i, address in enumerate(server.addresses)]
+
+
+def _forget(bank: RegisterBank, device: int, point: str) -> None:
+    """Overwrite what a model says of itself, as if its registers had moved."""
+    bank._registers.put(device, point, 64_000)
+
+
+def test_one_device_that_fails_does_not_take_the_others_along(bank: RegisterBank, server: EmulatorServer) -> None:
+    with DeviceGroup.of(_devices(server)) as group:
+        failures = group.command_each(Commands(limit_fraction=np.array([0.4, 1.2, 0.6])), now_s=0.0)
+        assert list(failures) == ["pv_1"]
+        assert isinstance(failures["pv_1"], Rejected)
+        assert bank.settings().limit_fraction.tolist() == [0.4, 1.0, 0.6]
+        polled = group.exchange_each(Commands(limit_fraction=np.array([0.4, 1.2, 0.6])), now_s=1.0)
+    assert np.array_equal(polled.measured.p_w, [1e3, NAN, 3e3], equal_nan=True)
+    assert (polled.read_ns > 0).tolist() == [True, False, True]
+    assert list(polled.failures) == ["pv_1"]
+
+
+def test_a_device_that_is_gone_is_named_and_measures_nothing(server: EmulatorServer) -> None:
+    lost = battery_inverter()
+    with served(lost) as address:
+        language = read_register_map(shipped_maps()["example_battery_inverter"])
+        group = DeviceGroup.of([*_devices(server), Device(Link("battery", address, SOON), language=language)])
+        group.start()
+        assert group.poll().p_w.tolist() == [1e3, 2e3, 3e3, -1500.0]
+    polled = group.poll_each()
+    group.close()
+    assert isinstance(polled.failures["battery"], Unreachable)
+    assert np.array_equal(polled.measured.p_w, [1e3, 2e3, 3e3, NAN], equal_nan=True)
+    assert np.isnan(polled.measured.state[3])
+
+
+def test_devices_of_different_languages_stand_in_one_vector(server: EmulatorServer) -> None:
+    maps = shipped_maps()
+    with served(string_inverter()) as string, served(battery_inverter()) as battery:
+        mixed = [
+            *_devices(server),
+            Device(Link("string", string, SOON), language=read_register_map(maps["example_string_inverter"])),
+            Device(Link("battery", battery, SOON), language=read_register_map(maps["example_battery_inverter"])),
+        ]
+        with DeviceGroup.of(mixed) as group:
+            measured = group.poll()
+    assert measured.p_w.tolist() == [1e3, 2e3, 3e3, 3210.5, -1500.0]
+    assert measured.v_ln_v[:4] == pytest.approx([240.0, 240.0, 240.0, 230.7])
+    assert np.isnan(measured.v_ln_v[4])
+    assert measured.state.tolist() == [3.0, 3.0, 3.0, 3.0, 3.0]
+    assert measured.soc_pct[4] == 55.5
+
+
+def test_what_is_measured_says_when_it_was_read(server: EmulatorServer) -> None:
+    with DeviceGroup.of(_devices(server)) as group:
+        before = time.monotonic_ns()
+        polled = group.poll_each()
+        after = time.monotonic_ns()
+    assert ((before < polled.read_ns) & (polled.read_ns < after)).all()
+
+
+def test_registers_that_mean_something_else_now_are_no_measurement(bank: RegisterBank, server: EmulatorServer) -> None:
+    with DeviceGroup.of(_devices(server)) as group:
+        _forget(bank, 1, "701.ID")
+        polled = group.poll_each()
+        assert np.array_equal(polled.measured.p_w, [1e3, NAN, 3e3], equal_nan=True)
+        assert list(polled.failures) == ["pv_1"]
+        with pytest.raises(Rejected, match="its registers are not what they were"):
+            group.poll()
+
+
+def test_after_a_reconnection_a_device_with_another_map_is_not_written_to(
+    bank: RegisterBank, server: EmulatorServer
+) -> None:
+    thread = LoopThread("test")
+    with DeviceGroup.of(_devices(server), thread) as group:
+        _forget(bank, 1, "701.L")
+        for device in group.devices:
+            thread.run(device.link.close())
+        for now_s in (0.0, 1.0):  # and not a second time either
+            failures = group.command_each(Commands(limit_fraction=np.array([0.4, 0.5, 0.6])), now_s)
+            assert list(failures) == ["pv_1"]
+            assert "701.L at" in str(failures["pv_1"])
+        assert bank.settings().limit_fraction.tolist() == [0.4, 1.0, 0.6]
+    thread.close()
+
+
+def test_the_units_of_one_bus_share_a_connection_and_keep_their_answers(bank: RegisterBank) -> None:
+    units = Units({unit: BankResponder(bank, unit - 1) for unit in (1, 2, 3)})
+    with Server([Line(Tcp(port=0), units)]) as bus:
+        endpoint = bus.endpoints[0]
+        shared = Connection(endpoint, SOON)
+        links = [Link(f"pv_{unit}", Address(endpoint, unit), SOON, shared) for unit in (1, 2, 3)]
+        thread = LoopThread("bus")
+        with DeviceGroup.of([Device(link) for link in links], thread) as group:
+            group.command(Commands(limit_fraction=np.array([0.1, 0.2, 0.3])), now_s=0.0)
+            assert group.poll().p_w.tolist() == [1e3, 2e3, 3e3]
+        assert shared.opened == 1
+        thread.run(shared.close())
+        thread.close()
+    assert bank.settings().limit_fraction.tolist() == [0.1, 0.2, 0.3]
