@@ -137,7 +137,7 @@ def run(
     )
     with _Interruption() as interruption:
         with Bar(quiet or not sys.stderr.isatty()) as bar:
-            result = run_scenario(scenario, set_ or [], options, interruption.heard_by(bar.show))
+            result = run_scenario(scenario, set_ or [], options, interruption.heard_by(bar.show), bar.say)
         show_result(result, quiet)
     _leave(result)
 

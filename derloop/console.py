@@ -61,6 +61,11 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def say(self, caution: str) -> None:
+        """Print what must be known before the run begins, above the bar; also where there is none."""
+        out = self._progress.console
+        _print_folded(out, "CAUTION  ", caution, STYLES["INCONCLUSIVE"])
+
     def show(self, now_ns: int | None, until_ns: int) -> None:
         if now_ns is not None:
             clock = f"{_clock(now_ns)} of {_clock(until_ns)}"

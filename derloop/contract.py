@@ -98,6 +98,9 @@ class Interface:
     elements labelled as those of its other outputs, or one for all of them.
     """
 
+    stop_s: float = 0.0
+    """How long stopping may take beyond what it may take others: equipment is left as it was found, and verified."""
+
 
 class Federate(Protocol):
     """A group of devices of one kind (or a grid, or a control) that advances in time steps.
@@ -125,7 +128,8 @@ class Federate(Protocol):
         """Leave everything safe and closed. Called once, also after a failure, also of `start`."""
         ...
 
-    # A federate may also have `statistics`: see `Statistics`; `answers`: see `Answering`; `keep_in`: see `Keeping`.
+    # A federate may also have `statistics`: see `Statistics`; `answers`: see `Answering`; `keep_in`: see `Keeping`;
+    # `cautions`: see `Cautious`.
 
 
 class Statistics(Protocol):
@@ -140,6 +144,16 @@ class Keeping(Protocol):
 
     def keep_in(self, folder: Path) -> None:
         """Keep them below the run's `folder`. Called once, before `start`."""
+        ...
+
+
+@runtime_checkable
+class Cautious(Protocol):
+    """What a federate has of which somebody must know before a run begins."""
+
+    @property
+    def cautions(self) -> Sequence[str]:
+        """What must be said: that nothing would stop equipment should the run die ... Known before `start`."""
         ...
 
 
@@ -179,6 +193,7 @@ def interface_to_json(interface: Interface) -> dict[str, Any]:
         "repeatable": interface.repeatable,
         "blocking": interface.blocking,
         "paced": interface.paced,
+        "stop_s": interface.stop_s,
     }
 
 
@@ -195,4 +210,5 @@ def interface_from_json(data: Mapping[str, Any]) -> Interface:
         data["repeatable"],
         data["blocking"],
         paced=data["paced"],
+        stop_s=data["stop_s"],
     )

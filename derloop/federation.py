@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from derloop.contract import Federate, Interface, Keeping, Port
+from derloop.contract import Cautious, Federate, Interface, Keeping, Port
 from derloop.coupling import Convergence
 from derloop.errors import Problem, ScenarioError, did_you_mean
 from derloop.pacing import Pacing
@@ -153,6 +153,15 @@ class Federation:
         for federate in self.federates.values():
             if isinstance(federate, Keeping):
                 federate.keep_in(folder)
+
+    @property
+    def cautions(self) -> list[str]:
+        """What federates have to say before the run begins."""
+        return [text for each in self.federates.values() if isinstance(each, Cautious) for text in each.cautions]
+
+    def stop_s(self, units: Iterable[Unit]) -> float:
+        """Return how long stopping these units may take beyond what it may take others."""
+        return sum(self.interfaces[member].stop_s for unit in units for member in unit.members)
 
     def port(self, ref: Ref) -> Port:
         """Return the output that `ref` names."""

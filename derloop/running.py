@@ -37,6 +37,8 @@ from derloop.verdict import Doubt, Verdict
 Outcome = Literal["completed", "failed", "interrupted"]
 Progress = Callable[[int | None, int], None]
 """Called about every 50 ms with the instant that every federate has reached (None: no step yet) and the end, in ns."""
+Say = Callable[[str], None]
+"""Called with what must be known before the run begins."""
 
 PASSED, FAILED_CHECK, WRONG_SCENARIO, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 130
 PACKAGES = (
@@ -163,6 +165,7 @@ def run(
     overrides: Sequence[str] = (),
     options: Options | None = None,
     on_progress: Progress | None = None,
+    on_caution: Say | None = None,
 ) -> Result:
     """Run a scenario file and judge it.
 
@@ -173,8 +176,12 @@ def run(
     federation = assemble(loaded, options.permissions)
     folder = _folder(loaded, options)
     events, facts, began = Events(folder / "events.jsonl"), _facts(loaded, options), monotonic()
+    facts["cautions"] = federation.cautions
     _write_json(folder / "run.json", {**facts, "outcome": "running"})
     events.add("started", engine=loaded.file.engine, placement=loaded.file.placement)
+    for caution in federation.cautions:
+        events.add("caution", text=caution)
+        (on_caution or _mute)(caution)
     ending = _move(loaded, federation, folder, options, on_progress or _silent)
     ending.balances = judge_balances(federation.interfaces, federation.wires, RunFolder(folder))
     ending.take_timing(federation, RunFolder(folder))
@@ -190,6 +197,10 @@ def _stated(options: Options) -> list[str]:
 
 def _silent(now_ns: int | None, until_ns: int) -> None:
     """Show nothing."""
+
+
+def _mute(text: str) -> None:
+    """Say nothing."""
 
 
 def _move(scenario: Scenario, federation: Federation, folder: Path, options: Options, on_progress: Progress) -> _Ending:

@@ -56,8 +56,9 @@ TRIES = 5
 class Child:
     """One unit's process."""
 
-    def __init__(self, unit: Unit, job: Mapping[str, Any], log: Path) -> None:
-        self.unit = unit
+    def __init__(self, unit: Unit, job: Mapping[str, Any], log: Path, stop_s: float = STOP_S) -> None:
+        """stop_s: how long its federates may take to stop."""
+        self.unit, self.stop_s = unit, stop_s
         self.stage = "starting"
         self.done, self.is_lost = False, False
         self.asks_when = False
@@ -134,7 +135,7 @@ class Child:
 
     def _patience_s(self, deadlines: Deadlines) -> float:
         """Return how long it may be silent. It watches its federates itself, and is given time to say which it is."""
-        limits = {"starting": deadlines.join_s, "started": deadlines.step_s, "stopping": STOP_S}
+        limits = {"starting": deadlines.join_s, "started": deadlines.step_s, "stopping": self.stop_s}
         return limits[self.stage] + SILENCE_S
 
     def _hear(self) -> None:
@@ -230,7 +231,8 @@ class Apart:
             on_poll()  # from now on an interruption is heard in polls, and not amid the start of a process
             for unit in self._federation.units:
                 log = self._folder / "logs" / f"{unit.members[0]}.log"
-                self.children.append(Child(unit, self._job(unit, port), log))
+                stop_s = STOP_S + self._federation.stop_s([unit])
+                self.children.append(Child(unit, self._job(unit, port), log, stop_s))
             self._watch(on_poll)
         finally:
             self._end()
@@ -251,7 +253,8 @@ class Apart:
         }
 
     def _watch(self, on_poll: Callable[[], None]) -> None:
-        began, stall = monotonic(), Stall(self._deadlines, self._federation.longest_wait_s)
+        wait_s = self._federation.longest_wait_s + self._federation.stop_s(self._federation.units)
+        began, stall = monotonic(), Stall(self._deadlines, wait_s)
         while not all(child.done for child in self.children):
             self._check_children()
             self._begin_when_asked()
@@ -304,7 +307,7 @@ class Apart:
             child.end()
         asked = monotonic()
         for child in self.children:
-            if not child.ended_by(asked + (STOP_S if child.unit.blocking else 0) + END_S):
+            if not child.ended_by(asked + (child.stop_s if child.unit.blocking else 0) + END_S):
                 self.complaints.append(f"federate {child.unit.name!r} did not leave and was killed")
                 child.kill()
             child.close()

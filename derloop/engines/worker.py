@@ -88,7 +88,7 @@ class Worker:
         if federation.pacing and clock is None:
             clock = Clock(federation.pacing.speed)
         self._steppers = [Stepper(federation, unit, observe, self._cancelled, clock) for unit in units]
-        self._wait_s = federation.longest_wait_s
+        self._wait_s, self._stop_s = federation.longest_wait_s, STOP_S + federation.stop_s(units)
         self._deadlines = deadlines
         self._is_alone = len(units) == len(federation.units)
         self._failure: BaseException | None = None
@@ -205,11 +205,11 @@ class Worker:
     def _stop(self) -> None:
         thread = Thread(target=self._stop_each, name="derloop stop", daemon=True)
         thread.start()
-        thread.join(STOP_S)
+        thread.join(self._stop_s)
         if thread.is_alive():
             self._note_stuck(True)
             self._ending += [
-                FederateError(federate, now_ns, f"hangs: it has not stopped after {STOP_S:g} s")
+                FederateError(federate, now_ns, f"hangs: it has not stopped after {self._stop_s:g} s")
                 for federate, now_ns, _ in self.at_work()
             ]
 

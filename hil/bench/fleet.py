@@ -21,6 +21,7 @@ from derloop.kind import Context, Terminal
 from hil.bench.file import Bench
 from hil.inverter.commands import Commands
 from hil.realisation import TOLD, HasStorage, InverterModel
+from hil.safety.rules import NoLease
 from hil.told import commands_of, curves_of, outputs_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class BenchFleet:
         self._model, self._bench, self._names, self._terminals = model, bench, tuple(names), terminals
         self._federate, self._armed = context.name, context.permissions.armed
         self._storage = model.storage if isinstance(model, HasStorage) else None
-        self._interface = _interface(model.interface, terminals)
+        rules = [bench.device(name).safety for name in names]
+        self._interface = _interface(model.interface, terminals, max(each.restore_s for each in rules))
         self._folder: Path | None = None
         self._journal: Journal | None = None
         self._thread: LoopThread | None = None
@@ -59,6 +61,13 @@ class BenchFleet:
     @property
     def interface(self) -> Interface:
         return self._interface
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Which armed devices nothing would end if the run dies, and why that is said to be safe."""
+        leases = {name: self._bench.device(name).safety.lease for name in self._names if name in self._armed}
+        goes_on = "has no lease: should this run die, it goes on with what it was told last"
+        return tuple(f"device {n!r} {goes_on} ({x.because})" for n, x in leases.items() if isinstance(x, NoLease))
 
     def keep_in(self, folder: Path) -> None:
         """Keep every frame in the run's folder."""
@@ -150,8 +159,10 @@ class BenchFleet:
         return self._thread.run(work)
 
 
-def _interface(model: Interface, terminals: Sequence[Terminal]) -> Interface:
+def _interface(model: Interface, terminals: Sequence[Terminal], restore_s: float) -> Interface:
     labels = tuple(terminal.label for terminal in terminals)
     told = {name: port for name, port in model.outputs.items() if name in TOLD}
     ours = {"unproven": Port("1", labels), "age_s": Port("s", labels), "modbus_s": Port("s", ("exchange",))}
-    return Interface(model.step_ns, model.inputs, {**told, **ours}, repeatable=False, blocking=True, paced=True)
+    return Interface(
+        model.step_ns, model.inputs, {**told, **ours}, repeatable=False, blocking=True, paced=True, stop_s=restore_s
+    )
