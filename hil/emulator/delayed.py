@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from hil.emulator.links import commanded
 from hil.emulator.registers import Registers
 from hil.sunspec.points import RegisterArray
 
@@ -18,7 +19,10 @@ from hil.sunspec.points import RegisterArray
 class _Command(NamedTuple):
     """A command of model 123 and the new points that it sets."""
 
-    prefix: str
+    name: str
+    """Of its times: 123.<name>_WinTms."""
+    old: tuple[str, ...]
+    """The points that command."""
     sets: tuple[str, ...]
     enable: str = ""
     ramped: str = ""
@@ -26,17 +30,29 @@ class _Command(NamedTuple):
     rest: float = 0.0
     """Where a ramp begins if the function was off."""
 
-    def is_set_by(self, names: set[str]) -> bool:
-        return any(name.startswith(f"123.{self.prefix}") for name in names)
+    def is_given_by(self, names: set[str]) -> bool:
+        return not names.isdisjoint(self.old)
+
+
+def _command(name: str, old: tuple[str, ...], new: tuple[str, ...], *, ramped: str = "", rest: float = 0.0) -> _Command:
+    """Return a command of 123 that sets points of 704, the first of which is its switch."""
+    sets = tuple(f"704.{each}" for each in new)
+    return _Command(name, tuple(f"123.{each}" for each in old), sets, sets[0], ramped and f"704.{ramped}", rest)
 
 
 _COMMANDS: Final = (
-    _Command("Conn", ("703.ES",)),
-    _Command("WMaxLim", ("704.WMaxLimPctEna", "704.WMaxLimPct"), "704.WMaxLimPctEna", "704.WMaxLimPct", 100.0),
-    _Command("OutPFSet", ("704.PFWInjEna", "704.PFWInj.PF", "704.PFWInj.Ext"), "704.PFWInjEna"),
-    _Command("VAr", ("704.VarSetEna", "704.VarSetMod", "704.VarSetPct"), "704.VarSetEna", "704.VarSetPct"),
+    _Command("Conn", ("123.Conn",), ("703.ES",)),
+    _command(
+        "WMaxLimPct", ("WMaxLimPct", "WMaxLim_Ena"), ("WMaxLimPctEna", "WMaxLimPct"), ramped="WMaxLimPct", rest=100.0
+    ),
+    _command("OutPFSet", ("OutPFSet", "OutPFSet_Ena"), ("PFWInjEna", "PFWInj.PF", "PFWInj.Ext")),
+    _command(
+        "VArPct",
+        ("VArPct_Mod", "VArWMaxPct", "VArMaxPct", "VArPct_Ena"),
+        ("VarSetEna", "VarSetMod", "VarSetPct"),
+        ramped="VarSetPct",
+    ),
 )
-_TIMES: Final[Mapping[str, str]] = {"WMaxLim": "WMaxLimPct", "VAr": "VArPct"}
 
 
 @dataclass(slots=True)
@@ -60,7 +76,7 @@ class Delayed:
 
     def is_pending(self, device: int, old: str) -> bool:
         """Return whether what this point of 123 commands is on its way."""
-        return any(owner == device and command.is_set_by({old}) for owner, command in self._pending)
+        return any(owner == device and old in command.old for owner, command in self._pending)
 
     def begin(self, device: int, names: set[str], before: RegisterArray) -> None:
         """Hold back what a write of these points has just commanded, as its window and its ramp say.
@@ -68,8 +84,7 @@ class Delayed:
         before: the device's registers before the write.
         """
         for command in _COMMANDS:
-            if command.is_set_by(names):
-                self._pending.pop((device, command), None)
+            if command.is_given_by(names):
                 self._hold_back(device, command, before)
             elif not names.isdisjoint(command.sets):
                 self._pending.pop((device, command), None)
@@ -81,26 +96,36 @@ class Delayed:
                 self._pending.pop((device, command), None)
 
     def _hold_back(self, device: int, command: _Command, before: RegisterArray) -> None:
-        window_s, ramp_s = (self._time_s(device, command, which) for which in ("WinTms", "RmpTms"))
-        if not window_s and not (ramp_s and command.ramped):
+        targets, earlier = self._targets(device, command), self._pending.pop((device, command), None)
+        held = {name: self._before(device, name, before) for name in targets}
+        wait_s, ramp_s = self._time_s(device, command, "WinTms"), self._time_s(device, command, "RmpTms")
+        waits = wait_s > 0 or (ramp_s > 0 and command.ramped != "")
+        switched_off = targets.get(command.enable) == 0
+        if switched_off or not waits or targets == held:
+            self._put(device, targets)
             return
-        targets = {name: self._registers.number(device, name) for name in command.sets}
-        known = {name: value for name, value in targets.items() if value is not None}
-        held = {name: self._before(device, name, before) for name in known}
-        if known == held:
-            return
-        wait_ns = round(self._chance.uniform(0.0, window_s) * 1e9)
-        for name, value in held.items():
+        self._put(device, held)
+        if earlier is None or earlier.targets != targets:
+            was_on = held.get(command.enable, 1.0) == 1
+            begins_at = held[command.ramped] if command.ramped and was_on else command.rest
+            earlier = _Pending(targets, begins_at, round(self._chance.uniform(0.0, wait_s) * 1e9), round(ramp_s * 1e9))
+        self._pending[device, command] = earlier
+        if not earlier.wait_ns and not earlier.in_effect:
+            self._take_effect(device, command, earlier)
+
+    def _targets(self, device: int, command: _Command) -> dict[str, float]:
+        """Return what the old points, all of them, command."""
+        asked = {name: self._registers.holds(device, name) for name in command.old}
+        wanted = commanded(self._registers, device, asked)
+        there = (name for name in command.sets if self._registers.holds_point(device, name))
+        return {name: wanted[name] for name in there if name in wanted}
+
+    def _put(self, device: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
             self._registers.put(device, name, value)
-        was_on = held.get(command.enable, 1.0) == 1
-        begins_at = held[command.ramped] if command.ramped and was_on else command.rest
-        self._pending[device, command] = _Pending(known, begins_at, wait_ns, round(ramp_s * 1e9))
-        if not wait_ns:
-            self._take_effect(device, command, self._pending[device, command])
 
     def _time_s(self, device: int, command: _Command, which: str) -> float:
-        prefix = _TIMES.get(command.prefix, command.prefix)
-        return self._registers.number(device, f"123.{prefix}_{which}") or 0.0
+        return self._registers.number(device, f"123.{command.name}_{which}") or 0.0
 
     def _before(self, device: int, name: str, before: RegisterArray) -> float:
         value = self._registers.maps[device].value(name, before)
@@ -119,21 +144,19 @@ class Delayed:
         begun = set() if pending.in_effect else self._take_effect(device, command, pending)
         along_ns = pending.passed_ns - pending.wait_ns
         if pending.ramp_ns > along_ns and command.ramped:
-            return begun | self._ramp(device, command, pending, along_ns / pending.ramp_ns)
+            self._ramp(device, command, pending, along_ns / pending.ramp_ns)
+            return begun
         del self._pending[device, command]
-        for name, value in pending.targets.items():
-            self._registers.put(device, name, value)
+        self._put(device, pending.targets)
         return begun
 
     def _take_effect(self, device: int, command: _Command, pending: _Pending) -> set[str]:
         pending.in_effect = True
-        for name, value in pending.targets.items():
-            self._registers.put(device, name, value)
+        self._put(device, pending.targets)
         if command.ramped and pending.ramp_ns:
             self._ramp(device, command, pending, 0.0)
         return set(pending.targets)
 
-    def _ramp(self, device: int, command: _Command, pending: _Pending, share: float) -> set[str]:
+    def _ramp(self, device: int, command: _Command, pending: _Pending, share: float) -> None:
         value = pending.begins_at + share * (pending.targets[command.ramped] - pending.begins_at)
         self._registers.put(device, command.ramped, value)
-        return set()

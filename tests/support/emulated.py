@@ -26,6 +26,7 @@ def described(ratings: Ratings) -> Description:
     return describe(ratings, function_models(ratings, defaults(), 0))
 
 
-def equipped(ratings: Sequence[Ratings], **profile: Any) -> RegisterBank:
+def equipped(ratings: Sequence[Ratings], seed: int = 0, **profile: Any) -> RegisterBank:
     """Return devices that are all built as a profile says."""
-    return equipped_bank(ratings, defaults(len(ratings)), [Profile.model_validate(profile)] * len(ratings))
+    profiles = [Profile.model_validate(profile)] * len(ratings)
+    return equipped_bank(ratings, defaults(len(ratings)), profiles, seed=seed)

@@ -1,0 +1,129 @@
+"""What is measured shows in every model that has a place for it, with one truth behind."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from banked import get, put
+from conforming import BATTERY, INVERTER
+from emulated import equipped
+
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
+from hil.inverter.measurements import Measurements
+
+ONE_PHASE = Ratings("pv_1", 5e3, 5e3, 2200.0, 2200.0, 240.0, 1)
+
+
+def show(bank: RegisterBank, p_w: float, q_var: float, **more: float) -> None:
+    zero = np.zeros(len(bank))
+    bank.set_measurements(Measurements.of(zero + p_w, zero + q_var, zero + 240.0, f_hz=60.01, **more))
+
+
+def test_power_voltage_and_frequency_are_the_same_in_all_models() -> None:
+    bank = equipped([INVERTER], models="all")
+    show(bank, 7500.0, -1200.0)
+    assert [get(bank, f"{m}.W") for m in (701, 103, 113)] == [7500, 7500, 7500.0]
+    assert [get(bank, f"{m}") for m in ("701.Var", "103.VAr", "113.VAr")] == [-1200] * 3
+    assert get(bank, "203.W") == -7500
+    assert get(bank, "203.VAR") == 1200
+    assert [get(bank, f"{m}.DCW") for m in (103, 714)] == [7500, 7500]
+    assert get(bank, "160.module.0.DCW") == 7500
+    assert get(bank, "714.Prt.0.DCV") == 800.0
+    assert get(bank, "103.Hz") == pytest.approx(60.01)
+    apparent = math.hypot(7500, 1200)
+    assert get(bank, "701.A") == pytest.approx(apparent / 240, abs=0.005)
+    assert get(bank, "103.AphB") == pytest.approx(apparent / 720, abs=0.005)
+    assert get(bank, "701.PF") == pytest.approx(7500 / apparent, abs=1e-4)
+
+
+@pytest.mark.parametrize(("p_w", "q_var", "sign"), [(4, 3, -1), (-4, 3, 1), (-4, -3, -1), (4, -3, 1)])
+def test_power_factors_have_their_signs(p_w: float, q_var: float, sign: float) -> None:
+    bank = equipped([BATTERY], models="all")
+    show(bank, 1000 * p_w, 1000 * q_var, soc_pct=50.0)
+    assert get(bank, "701.PF") == pytest.approx(math.copysign(0.8, p_w))
+    assert get(bank, "103.PF") == pytest.approx(sign * 80.0)
+
+
+def test_energies_are_counted_by_direction_and_quadrant() -> None:
+    bank = equipped([BATTERY], models="all")
+    for p_w, q_var, hours in (
+        (2000.0, 500.0, 1.0),
+        (-1000.0, 400.0, 0.5),
+        (-1000.0, -400.0, 2.0),
+        (3000.0, -200.0, 1.0),
+    ):
+        show(bank, p_w, q_var, soc_pct=50.0)
+        bank.advance(3600 * hours)
+    show(bank, 0.0, 0.0, soc_pct=50.0)
+    assert [get(bank, f"701.{n}") for n in ("TotWhInj", "TotWhAbs", "TotVarhInj", "TotVarhAbs")] == [
+        5000,
+        2500,
+        700,
+        1000,
+    ]
+    assert [get(bank, f"122.ActVArhQ{i}") for i in (1, 2, 3, 4)] == [500, 200, 800, 200]
+    assert [get(bank, f"203.TotWh{n}") for n in ("Exp", "Imp")] == [5000, 2500]
+    assert [get(bank, f"203.TotVArh{n}") for n in ("ImpQ1", "ImpQ2", "ExpQ3", "ExpQ4")] == [800, 200, 500, 200]
+    assert get(bank, "103.WH") == 5000
+    assert [get(bank, f"714.{n}") for n in ("DCWhInj", "DCWhAbs")] == [5000, 2500]
+
+
+def test_a_counter_of_32_bits_begins_again() -> None:
+    bank = equipped([INVERTER], models="all")
+    show(bank, 10000.0, 0.0)
+    bank.advance(3600 * 2**32 / 10000 + 36)
+    show(bank, 10000.0, 0.0)
+    assert get(bank, "103.WH") == 100
+    assert get(bank, "701.TotWhInj") == 2**32 + 100
+
+
+@pytest.mark.parametrize(
+    ("p_w", "soc_pct", "status"), [(100.0, 50.0, 3), (-100.0, 50.0, 4), (0.0, 100.0, 5), (0.0, 0.0, 2), (0.0, 50.0, 6)]
+)
+def test_a_storage_says_what_it_does(p_w: float, soc_pct: float, status: int) -> None:
+    bank = equipped([BATTERY], models="all")
+    show(bank, p_w, 0.0, soc_pct=soc_pct)
+    assert [get(bank, f"{m}.ChaSt") for m in (124, 802)] == [status, status]
+    assert [get(bank, name) for name in ("124.ChaState", "802.SoC", "713.SoC")] == [soc_pct] * 3
+    assert get(bank, "713.WHAvail") == pytest.approx(200 * soc_pct)
+    assert (get(bank, "122.PVConn"), get(bank, "122.StorConn")) == (0, 7)
+
+
+def test_status_says_which_functions_are_on() -> None:
+    bank = equipped([INVERTER], models="legacy")
+    show(bank, 0.0, 0.0)
+    assert get(bank, "122.StActCtl") == 0
+    put(bank, {"123.WMaxLim_Ena": 1, "123.OutPFSet_Ena": 1})
+    show(bank, 0.0, 0.0)
+    assert bank.maps[0]["122.StActCtl"].flags(get(bank, "122.StActCtl")) == ("FixedW", "FixedPF")
+    assert get(bank, "122.ECPConn") == 1
+    show(bank, 0.0, 0.0, state=7.0)
+    assert (get(bank, "122.ECPConn"), get(bank, "103.St")) == (0, 8)
+
+
+def test_one_phase_has_no_others() -> None:
+    bank = equipped([ONE_PHASE], models="all")
+    show(bank, 2400.0, 0.0)
+    assert [get(bank, f"101.{n}") for n in ("A", "AphA", "AphB", "PhVphA", "PPVphAB")] == [
+        10.0,
+        10.0,
+        None,
+        240.0,
+        None,
+    ]
+    assert get(bank, "201.PhVphA") == 240.0
+
+
+def test_nameplates_say_the_same() -> None:
+    bank = equipped([BATTERY], models="all")
+    pairs = {
+        **{"120.WRtg": "702.WMaxRtg", "120.VARtg": "702.VAMaxRtg", "120.VArRtgQ1": "702.VarMaxInjRtg"},
+        **{"120.MaxChaRte": "702.WChaRteMaxRtg", "120.WHRtg": "713.WHRtg", "802.WHRtg": "713.WHRtg"},
+    }
+    assert {old: get(bank, old) for old in pairs} == {old: get(bank, new) for old, new in pairs.items()}
+    assert get(bank, "120.VArRtgQ4") == -2000.0
+    assert (get(bank, "120.DERTyp"), get(bank, "802.AHRtg")) == (82, 25.0)
+    assert get(bank, "120.ARtg") == pytest.approx(5500 / 240, abs=0.01)

@@ -1,0 +1,98 @@
+"""One state, two views: the old models (121 to 124, 802) say what 702 to 715 say, whichever of them is written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from banked import get, held, put
+from conforming import BATTERY, INVERTER
+from emulated import equipped
+
+from federates.der.inverter import Inverters, Smart
+from hil.emulator.access import Refusal
+from hil.emulator.bank import RegisterBank
+from hil.emulator.profile import Profile
+from hil.steering import equipped_bank, settings_of
+
+PAIRS = [
+    ("121.WMax", 4000.0, {"702.WMax": 4000.0}),
+    ("121.VArMaxQ1", 1500.0, {"702.VarMaxInj": 1500.0}),
+    ("121.VArMaxQ4", -1500.0, {"702.VarMaxAbs": 1500.0, "121.VArMaxQ3": -1500.0}),
+    ("123.Conn", 0, {"703.ES": 0, "802.SetOp": 2}),
+    ("123.WMaxLimPct", 50.0, {"704.WMaxLimPct": 50.0}),
+    ("123.WMaxLim_Ena", 1, {"704.WMaxLimPctEna": 1}),
+    ("123.WMaxLimPct_RvrtTms", 60, {"704.WMaxLimPctRvrtTms": 60}),
+    ("123.OutPFSet", -0.9, {"704.PFWInj.PF": 0.9, "704.PFWInj.Ext": 0, "704.PFWAbs.PF": 0.9}),
+    ("123.OutPFSet", 0.95, {"704.PFWInj.PF": 0.95, "704.PFWInj.Ext": 1}),
+    ("123.OutPFSet_Ena", 1, {"704.PFWInjEna": 1, "704.PFWAbsEna": 1}),
+    ("124.WChaMax", 3000.0, {"702.WChaRteMax": 3000.0}),
+    ("802.SetOp", 2, {"703.ES": 0, "123.Conn": 0}),
+    ("802.SetInvState", 1, {"715.OpCtl": 0}),
+    ("802.SetInvState", 2, {"715.OpCtl": 2}),
+    ("802.CtrlHb", 17, {"715.ControllerHb": 17}),
+]
+BACK = [
+    ("702.WMax", 4500.0, {"121.WMax": 4500.0}),
+    ("702.VarMaxAbs", 1000.0, {"121.VArMaxQ4": -1000.0, "121.VArMaxQ3": -1000.0}),
+    ("703.ES", 0, {"123.Conn": 0, "802.SetOp": 2}),
+    ("704.WMaxLimPct", 33.0, {"123.WMaxLimPct": 33.0}),
+    ("704.WMaxLimPctRvrtTms", 100_000, {"123.WMaxLimPct_RvrtTms": 65534}),
+    ("704.PFWInj.PF", 0.8, {"123.OutPFSet": 0.8}),
+    ("704.VarSetMod", 1, {"123.VArPct_Mod": 2}),
+    ("704.VarSetMod", 3, {"123.VArPct_Mod": 0}),
+    ("715.OpCtl", 2, {"802.SetInvState": 2}),
+]
+
+
+@pytest.fixture
+def bank() -> RegisterBank:
+    return equipped([BATTERY], models="all")
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), [*PAIRS, *BACK])
+def test_what_is_written_to_one_shows_in_the_other(
+    bank: RegisterBank, name: str, value: float, expected: dict[str, float]
+) -> None:
+    assert put(bank, {name: value}) is None
+    assert {each: get(bank, each) for each in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), PAIRS)
+def test_a_device_that_shows_the_old_models_alone_holds_the_same(
+    name: str, value: float, expected: dict[str, float]
+) -> None:
+    bank = equipped([BATTERY], models="legacy")
+    assert put(bank, {name: value}) is None
+    assert {each: held(bank, each) for each in expected} == pytest.approx(expected)
+
+
+def test_percentages_of_vars_are_those_of_their_mode(bank: RegisterBank) -> None:
+    put(bank, {"123.VArPct_Mod": 1, "123.VArWMaxPct": -20.0, "123.VArMaxPct": 50.0})
+    assert (held(bank, "704.VarSetMod"), held(bank, "704.VarSetPct")) == (0, -20.0)
+    put(bank, {"123.VArPct_Mod": 2, "123.VArPct_Ena": 1})
+    assert (held(bank, "704.VarSetMod"), held(bank, "704.VarSetPct")) == (1, 50.0)
+    assert bank.settings().q_var.tolist() == [1210.0]
+    assert get(bank, "123.VArWMaxPct") == -20.0
+
+
+def test_old_views_begin_with_what_the_device_is_set_to() -> None:
+    bank = equipped([INVERTER], models="legacy")
+    assert get(bank, "123.WMaxLimPct") == 100.0
+    assert get(bank, "123.OutPFSet") == 1.0
+    assert get(bank, "121.WMax") == 10000.0
+
+
+def test_adjustments_that_a_rating_forbids_are_refused_in_both(bank: RegisterBank) -> None:
+    before = bank.image(0).tolist()
+    for name, value in (("121.WMax", 5001.0), ("702.WMax", 5001.0), ("121.VArMaxQ4", -2001.0), ("124.WChaMax", 4001.0)):
+        assert put(bank, {name: value}) is Refusal.VALUE
+    assert bank.image(0).tolist() == before
+
+
+def test_a_device_that_cannot_enter_service_stays_connected() -> None:
+    settings = settings_of(Inverters(Smart.model_validate({}), np.ones(1)))
+    bank = equipped_bank([INVERTER], settings, [Profile(models="all")])
+    assert put(bank, {"123.Conn": 1}) is None
+    assert put(bank, {"123.Conn": 0}) is Refusal.VALUE
+    assert put(bank, {"123.Conn_WinTms": 1}) is Refusal.ADDRESS
+    assert put(bank, {"715.OpCtl": 0}) is Refusal.ADDRESS
