@@ -15,6 +15,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+FAILED = 3
+"""Exit status: the run that was done again failed."""
+
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="The folder that a run has left, or one journal.", show_default=False)
 ]
@@ -54,3 +57,34 @@ def export(
     from hil.frames.shown import export_to
 
     export_to(run, pcap)
+
+
+@app.command(epilog="Example: derloop frames replay runs/yesterday")
+def replay(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder that a run has left.", show_default=False)],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change a setting of the scenario, beside what the run did."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the new run; else one below runs/.")
+    ] = None,
+) -> None:
+    """Do a run again, with its devices answering as they did.
+
+    Says where what is asked of them parts from what was asked then, and which results are not the same to the bit.
+    Emulated fleets answer in lock-step; equipment in the time that it took. For devices that outside clients ask, see
+    `replays` in the files of derloop emulate.
+
+    Exit status: 0 all is the same, 1 something parts, 3 the run failed.
+    """
+    from hil.commands.replaying import replay_run
+    from hil.frames.shown import show_replayed
+
+    again = replay_run(run, set_ or [], out)
+    show_replayed(again.divergences, again.parted, again.compared)
+    typer.echo(f"results: {again.result.folder.path}")
+    if again.result.outcome != "completed":
+        typer.echo(f"{again.result.outcome}: {again.result.failure}")
+        raise typer.Exit(FAILED)
+    raise typer.Exit(0 if again.same else 1)

@@ -15,6 +15,8 @@ from hil.frames.exchanges import events
 from hil.frames.listing import Chosen, Tally, lines
 from hil.frames.maps import maps_of
 
+MOST_SHOWN = 20
+
 
 def console() -> Console:
     """Return a console that folds nothing: lines are for grep too."""
@@ -38,6 +40,19 @@ def export_to(run: Path, path: Path) -> None:
         count = export(evidence.entries(), file)
     console().print(f"{path}: {count} frames", markup=False)
     _warn(evidence.doubts())
+
+
+def show_replayed(divergences: Sequence[object], parted: Sequence[object], compared: int) -> None:
+    """Print where a replay parts from what was recorded: requests first, as results follow from them."""
+    out = console()
+    for each in divergences[:MOST_SHOWN]:
+        out.print(Text(str(each), "yellow"))
+    if len(divergences) > MOST_SHOWN:
+        out.print(Text(f"... and {len(divergences) - MOST_SHOWN} more"))
+    for each in parted:
+        out.print(Text(str(each), "red"))
+    asked = f"{len(divergences)} requests part" if divergences else "every request was as it had been recorded"
+    out.print(Text(f"{asked}; {compared - len(parted)} of {compared} signals are equal to the bit", "bold"))
 
 
 def _warn(doubts: Sequence[str]) -> None:
