@@ -76,8 +76,11 @@ class AcSource:
         """Connect; the output stays as it is."""
         self._link.open()
 
-    def set(self, v_ln_v: FloatArray, f_hz: float) -> None:
-        """Set voltages (phases,) and frequency, both or none if one is out of its limits; slowed to their rates."""
+    def set(self, v_ln_v: FloatArray, f_hz: float) -> FloatArray:
+        """Set voltages (phases,) and frequency, both or none if one is out of its limits.
+
+        Returns the voltages that are set: on the way to those asked for where their rate is limited.
+        """
         wanted_hz = np.array([f_hz])
         self._voltage.permit(v_ln_v)
         self._frequency.permit(wanted_hz)
@@ -87,6 +90,7 @@ class AcSource:
             if value != before:
                 self._link.set("v_ln_v", float(value), (phase,))
         self._set_v = allowed.copy()
+        return allowed
 
     def switch_on(self) -> None:
         self._link.set("output", 1.0)

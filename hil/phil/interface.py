@@ -1,0 +1,177 @@
+"""The power interface of n devices: estimated, energised, given the feeder's voltages, and left without power.
+
+The order is that of a bench: DC side on, AC side at nominal voltage and on, then the device is spoken to; at the end,
+and whenever something goes wrong, AC off before DC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from time import monotonic, sleep
+
+import numpy as np
+
+from derloop.contract import FloatArray
+from derloop.errors import Interlocked
+from hil.instruments.instrument import AcSource, Clock, DcSource, PowerMeter
+from hil.phil.lag import Lag
+from hil.phil.settings import DcSupply, PowerSettings
+from hil.phil.stability import Answer, Estimate, Loop, estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Powered:
+    """One device, what it stands for, and what stands behind it in the feeder."""
+
+    name: str
+    settings: PowerSettings
+    source_pu: complex
+    """Source impedance in pu of the scenario's device."""
+    volt_var: Answer
+    """How its volt-var curve answers at its steepest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """What stands around the devices, by name."""
+
+    ac: Mapping[str, AcSource]
+    dc: Mapping[str, DcSource]
+    meters: Mapping[str, PowerMeter]
+
+
+@dataclass(frozen=True, slots=True)
+class PowerSeen:
+    """What the feeder sees of n devices, each field (n,): scaled and filtered."""
+
+    p_w: FloatArray
+    q_var: FloatArray
+    at_s: FloatArray
+    """When it was measured."""
+
+
+class PowerInterface:
+    """n devices between AC sources and the feeder; blocks while instruments answer."""
+
+    def __init__(
+        self,
+        devices: Sequence[Powered],
+        instruments: Instruments,
+        step_s: float,
+        clock: Clock = monotonic,
+        pause: Callable[[float], None] = sleep,
+    ) -> None:
+        self._devices, self._instruments, self._step_s = tuple(devices), instruments, step_s
+        self._clock, self._pause = clock, pause
+        self._scale = np.array([device.settings.scale for device in devices])
+        self._nominal_v = np.array([device.settings.nominal_v for device in devices])
+        self._wiring = {name: _wiring(name, source, devices) for name, source in instruments.ac.items()}
+        self._lags = [(Lag(d.settings.filter_s), Lag(d.settings.filter_s)) for d in devices]
+        self._filtered_s = clock()
+        self._is_touched = False
+        self.v_applied_pu = np.zeros(len(devices))
+        """What the devices are given (n,): slower than the feeder where a source's rate is limited."""
+
+    def estimates(self) -> list[Estimate]:
+        """Return what is to be expected of each device's loop."""
+        return [self._estimate(device) for device in self._devices]
+
+    def _estimate(self, device: Powered) -> Estimate:
+        settings = device.settings
+        memory = Lag(settings.filter_s).memory(self._step_s)
+        q_per_v = settings.answers.q_per_v
+        answer = Answer(settings.answers.p_per_v, device.volt_var.q_per_v if q_per_v is None else q_per_v)
+        return estimate(Loop(device.source_pu, memory, settings.delay_steps), answer)
+
+    def refuse_unstable(self) -> list[str]:
+        """Return what must be said before the run of loops that are energised against the estimate.
+
+        Raises Interlocked for a loop with less than its least margin for which the bench file gives no reason.
+        """
+        said = []
+        for device, found in zip(self._devices, self.estimates(), strict=True):
+            if found.gain_margin >= device.settings.least_margin:
+                continue
+            why = f"{found.text}; its gain margin must be {device.settings.least_margin:g}"
+            if device.settings.unstable_because is None:
+                more = "a longer filter_s or a smaller scale helps; unstable_because lets it be energised even so"
+                raise Interlocked(device.name, f"is not energised: {why}. {more}")
+            said.append(f"{device.name}: {why}; energised even so, because {device.settings.unstable_because}")
+        return said
+
+    def energise(self) -> None:
+        """Switch the devices on, at nominal voltage; refused, by name, where their loops would not settle."""
+        self.refuse_unstable()
+        self._is_touched = True
+        for instrument in self._all():
+            instrument.open()
+        for device in self._devices:
+            if device.settings.dc is not None:
+                _supply(self._instruments.dc[device.settings.dc.source], device.settings.dc)
+        self.apply(np.ones(len(self._devices)))
+        for source in self._instruments.ac.values():
+            source.switch_on()
+        self._pause(max(device.settings.settle_s for device in self._devices))
+
+    def apply(self, v_pu: FloatArray, f_hz: FloatArray | None = None) -> None:
+        """Give the devices voltages (n,) and frequencies (n,). Raises Interlocked, and sets nothing, out of range."""
+        for device, value in zip(self._devices, v_pu, strict=True):
+            allowed = device.settings.v_pu
+            if not allowed.low <= value <= allowed.high:
+                limits = f"{allowed.low:g} to {allowed.high:g} pu"
+                raise Interlocked(device.name, f"{value:.4g} pu is outside of {limits}; nothing is set")
+        volts = v_pu * self._nominal_v
+        for name, source in self._instruments.ac.items():
+            owners = self._wiring[name]
+            wanted_hz = self._devices[owners[0]].settings.f_hz if f_hz is None else float(f_hz[owners[0]])
+            given = source.set(volts[owners], wanted_hz)
+            self.v_applied_pu[owners] = given / self._nominal_v[owners]
+
+    def seen(self, p_w: FloatArray, q_var: FloatArray, at_s: FloatArray) -> PowerSeen:
+        """Return what the feeder sees, from what the devices' meters show; without one, from what is given (n,)."""
+        now_s = self._clock()
+        dt_s, self._filtered_s = now_s - self._filtered_s, now_s
+        found = np.array([p_w, q_var, at_s])
+        for index, device in enumerate(self._devices):
+            if device.settings.meter is not None:
+                shown = self._instruments.meters[device.settings.meter].read()
+                found[:, index] = shown.p_w.sum(), shown.q_var.sum(), shown.at_s
+        powers = found[:2] * self._scale
+        for index, lags in enumerate(self._lags):
+            powers[:, index] = [lag.follow(row, dt_s)[0] for lag, row in zip(lags, powers[:, [index]], strict=True)]
+        return PowerSeen(powers[0], powers[1], found[2])
+
+    def leave(self) -> None:
+        """Switch everything off, AC before DC; every instrument is tried. Raises DeviceError where one failed."""
+        if not self._is_touched:
+            return
+        with ExitStack() as leaving:
+            for instrument in reversed(self._all()):
+                leaving.callback(instrument.leave)
+
+    def _all(self) -> list[AcSource | DcSource | PowerMeter]:
+        """Return every instrument, in the order in which they are left."""
+        found = self._instruments
+        return [*found.ac.values(), *found.dc.values(), *found.meters.values()]
+
+
+def _wiring(name: str, source: AcSource, devices: Sequence[Powered]) -> list[int]:
+    """Return which device is on each phase of a source."""
+    owners: dict[int, int] = {}
+    for index, device in enumerate(devices):
+        for phase in device.settings.phases if device.settings.ac_source == name else ():
+            if phase in owners:
+                other = devices[owners[phase]].name
+                raise Interlocked(device.name, f"phase {phase} of {name!r} belongs to {other!r} already")
+            owners[phase] = index
+    return [owners[phase] for phase in source.phases]
+
+
+def _supply(source: DcSource, supply: DcSupply) -> None:
+    if supply.v_dc_v is not None and supply.i_dc_a is not None:
+        source.set(supply.v_dc_v, supply.i_dc_a)
+    elif supply.voc_v and supply.isc_a and supply.vmp_v and supply.imp_a:
+        source.set_curve(supply.voc_v, supply.isc_a, supply.vmp_v, supply.imp_a)
+    source.switch_on()
