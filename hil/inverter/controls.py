@@ -10,7 +10,7 @@ from derloop.errors import Rejected
 from hil.inverter.commands import Order
 from hil.inverter.dialect import Dialect, Function, Meaning, Rating
 from hil.inverter.lease import UNCHECKED_S, Lease, Renewals
-from hil.inverter.mirror import Mirror
+from hil.inverter.mirror import Mirror, Stage
 from hil.sunspec.codec import Encoded
 
 HEARTBEAT = "heartbeat"
@@ -28,6 +28,7 @@ class Writing:
     """What the device must hold after that."""
     asserted: list[str] = field(default_factory=list)
     """Functions that are renewed by it."""
+    setpoints: dict[Meaning, float] = field(default_factory=dict)
 
 
 class Controls:
@@ -45,6 +46,9 @@ class Controls:
         self.renewals = Renewals()
         self._checked_s = -math.inf
         self._last_beat: int | None = None
+        self._fixed: dict[Meaning, tuple[Stage, Stage]] = {}
+        self._held: dict[str, tuple[float, int]] = {}
+        """Setpoints that the device held, and at which reading of it."""
         held = mirror.values([point for source in dialect.nameplate.values() for point in source.points])
         self.ratings = {rating: source.value(held) for rating, source in dialect.nameplate.items()}
         self.applied: dict[str, float] = {}
@@ -68,6 +72,8 @@ class Controls:
         """Take note that the device holds what was wanted."""
         for what in writing.asserted:
             self.renewals.note(what, now_s)
+        for meaning, setpoint in writing.setpoints.items():
+            self._held[meaning] = setpoint, self._mirror.readings
         if writing.wanted:
             self._checked_s = now_s
         self.applied |= {name: float(each.value or 0.0) for name, each in writing.setting.items() if _is_number(each)}
@@ -91,18 +97,26 @@ class Controls:
         return [function for what, function in self.dialect.functions.items() if what in self.renewals.active]
 
     def _assert(self, meaning: Meaning, setpoint: float, now_s: float, into: Writing) -> None:
+        due = self.lease.kind == "reversion" and self.renewals.age_s(meaning, now_s) >= self.lease.half_s
+        if not due and self._held.get(meaning) == (setpoint, self._mirror.readings):
+            return
         function = self._function(meaning)
-        arming = self._mirror.encode(self._arming(function))
+        arming, enabling = self._constants(meaning, function)
         values = self._mirror.encode(function.settings(setpoint))
         self._refuse_coarse(meaning, function, values, setpoint)
-        enabling = self._mirror.encode(function.on)
-        due = self.lease.kind == "reversion" and self.renewals.age_s(meaning, now_s) >= self.lease.half_s
         into.asserted.extend([meaning] if due or meaning not in self.renewals.active else [])
-        if not due and not self._mirror.changed(arming | values | enabling):
+        into.setpoints[meaning] = setpoint
+        if not due and not self._mirror.changed({**arming, **values, **enabling}):
             return
         into.arming |= self._mirror.changed(arming)
-        into.setting |= values | enabling if due else self._mirror.changed(values) | enabling
-        into.wanted |= arming | values | enabling
+        into.setting |= {**values, **enabling} if due else self._mirror.changed(values) | dict(enabling)
+        into.wanted |= {**arming, **values, **enabling}
+
+    def _constants(self, meaning: Meaning, function: Function) -> tuple[Stage, Stage]:
+        """Return what arms a function, and what enables it: always the same."""
+        if meaning not in self._fixed:
+            self._fixed[meaning] = self._mirror.encode(self._arming(function)), self._mirror.encode(function.on)
+        return self._fixed[meaning]
 
     def _function(self, meaning: Meaning) -> Function:
         if meaning not in self.dialect.functions:

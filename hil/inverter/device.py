@@ -187,6 +187,8 @@ class Device:
             names = self.controls
             await self._refuse_another_map()
             self._opened = self.link.opened
+        if not names:
+            return
         before = self._mirror.values(names)
         await self._mirror.read(names)
         self.lapses += self._mirror.values(names) != before

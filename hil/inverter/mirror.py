@@ -15,6 +15,7 @@ from hil.sunspec.points import Point, RegisterArray, Value
 from hil.sunspec.reads import READ_LIMIT, WRITE_LIMIT, ReadPlan, Request, runs
 from hil.sunspec.register_map import RegisterMap
 
+MOST_PLANS = 64
 Stage = Mapping[str, Encoded]
 """Points to be written, by name."""
 
@@ -33,7 +34,10 @@ class Mirror:
         self.read_limit, self.write_limit = READ_LIMIT, WRITE_LIMIT
         self.enables: frozenset[str] = frozenset()
         """Points that are written last, besides those whose names end with `Ena`."""
+        self.readings = 0
+        """Changes whenever something has been read, or is to be."""
         self._unsure: set[str] = set()
+        self._plans: dict[tuple[str, ...], ReadPlan] = {}
 
     @property
     def device(self) -> str:
@@ -43,7 +47,9 @@ class Mirror:
     def take(self, found: RegisterMap, image: RegisterArray) -> None:
         """Begin with what was discovered."""
         self.map, self.image = found, image
+        self.readings += 1
         self._unsure.clear()
+        self._plans.clear()
 
     # what is known
 
@@ -71,9 +77,18 @@ class Mirror:
 
     async def read(self, names: Sequence[str]) -> None:
         """Read points, in the fewest requests."""
-        for request in ReadPlan(self.map, names, self.read_limit).requests:
+        for request in self._plan(names).requests:
             await self._fetch(request)
         self._unsure.difference_update(names)
+
+    def _plan(self, names: Sequence[str]) -> ReadPlan:
+        """Return the reads of some points; there are few sets of points that are read again and again."""
+        key = tuple(names)
+        if key not in self._plans:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            self._plans[key] = ReadPlan(self.map, key, self.read_limit)
+        return self._plans[key]
 
     async def read_all(self) -> None:
         """Read every register that may be read."""
@@ -86,6 +101,7 @@ class Mirror:
         return all(point.manner.readable for point in here)
 
     async def _fetch(self, request: Request) -> None:
+        self.readings += 1
         at = self.map.index(request.function, request.address)
         self.image[at : at + request.registers] = await self.link.read(*request)
 
@@ -127,6 +143,7 @@ class Mirror:
 
     async def _write_one(self, changes: Sequence[Change], now_s: float) -> None:
         first, words = changes[0].point, [word for change in changes for word in change.registers]
+        self.readings += 1
         self._unsure.update(change.point.name for change in changes)
         await self.link.write(first.address, words, first.manner.writes_one)
         self.guard.written(changes, now_s)

@@ -14,6 +14,7 @@ from hil.sunspec.errors import SunSpecValueError
 from hil.sunspec.points import NO_PATTERN, SUNSPEC_MANNER, Point, RegisterArray, Value
 
 _Number = TypeVar("_Number", float, Fraction)
+_WHOLE = frozenset({"integer", "enum", "bitfield"})
 _FLOAT_FORMAT = {2: ">f", 4: ">d"}
 
 
@@ -27,6 +28,8 @@ class Encoded(NamedTuple):
 
 def decode(point: Point, registers: Sequence[int] | RegisterArray) -> Value:
     """Return the physical value in a point's registers; None if the device does not implement it."""
+    if point.manner is SUNSPEC_MANNER and point.kind.family in _WHOLE:
+        return _decode_integer(point, _joined(registers))
     words = [int(word) for word in registers]
     data = struct.pack(f">{point.length}H", *(words if point.manner is SUNSPEC_MANNER else _arranged(point, words)))
     family = point.kind.family
@@ -40,6 +43,13 @@ def decode(point: Point, registers: Sequence[int] | RegisterArray) -> Value:
     if family == "opaque":
         return _decode_address(point, data)
     return _decode_integer(point, int.from_bytes(data, "big"))
+
+
+def _joined(registers: Sequence[int] | RegisterArray) -> int:
+    pattern = 0
+    for word in registers:
+        pattern = pattern << 16 | int(word)
+    return pattern
 
 
 def _decode_integer(point: Point, pattern: int) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,24 +18,45 @@ Description = Mapping[int, Mapping[str, Any]]
 """`{model id: {point: value}}`: groups nested as dicts and lists of dicts, enumerations by code or symbol."""
 
 
-def build_image(description: Description, base: int = BASE_ADDRESSES[0]) -> tuple[RegisterMap, RegisterArray]:
+class Built(NamedTuple):
+    """A model that has been laid out and filled."""
+
+    block: ModelBlock
+    points: tuple[Point, ...]
+    words: tuple[int, ...]
+
+
+Memory = dict[tuple[int, int, str], Built]
+"""Models that have been built, by id, address and description: the devices of a fleet have most of them alike."""
+
+
+def build_image(
+    description: Description, base: int = BASE_ADDRESSES[0], memory: Memory | None = None
+) -> tuple[RegisterMap, RegisterArray]:
     """Lay out models from a plain description and fill their registers.
 
     Returns the map and the image (uint16, from `base` to the end marker). What the description leaves out is
     'not implemented'; ID, L and the counts of repeated groups are filled in. Raises SunSpecValueError for
     values that do not fit and SunSpecMapError for points that a model does not have.
+    memory: is filled; what is in it is not built again.
     """
+    memory = {} if memory is None else memory
     words: list[int] = list(SUNS)
-    blocks: list[ModelBlock] = []
-    points: list[Point] = []
+    models: list[Built] = []
     for model_id, tree in description.items():
-        block, values = _describe(model_id, tree, base + len(words))
-        compiled = points_of(block, values)
-        blocks.append(block)
-        points.extend(compiled)
-        words.extend(_fill(compiled, values))
+        key = (model_id, base + len(words), repr(tree))
+        if key not in memory:
+            memory[key] = _build(model_id, tree, base + len(words))
+        models.append(memory[key])
+        words.extend(memory[key].words)
     image = np.array([*words, END_MODEL, 0], dtype=np.uint16)
-    return RegisterMap(base, blocks, points), image
+    return RegisterMap(base, [m.block for m in models], (point for m in models for point in m.points)), image
+
+
+def _build(model_id: int, tree: Mapping[str, Any], address: int) -> Built:
+    block, values = _describe(model_id, tree, address)
+    points = points_of(block, values)
+    return Built(block, tuple(points), tuple(_fill(points, values)))
 
 
 def _describe(model_id: int, tree: Mapping[str, Any], address: int) -> tuple[ModelBlock, dict[str, Any]]:

@@ -47,6 +47,7 @@ class RegisterMap:
         self._starts = [(run.function, run.start) for run in self.runs]
         lengths = [run.end - run.start for run in self.runs]
         self._before = [0, *accumulate(lengths)]
+        self._spans: dict[str, slice] = {}
 
     @property
     def end(self) -> int:
@@ -92,9 +93,14 @@ class RegisterMap:
 
     def registers(self, name: str, image: RegisterArray) -> tuple[int, ...]:
         """Return a point's registers in an image of the whole map."""
+        return tuple(image[self._spans.get(name) or self._span(name)].tolist())
+
+    def _span(self, name: str) -> slice:
+        """Return, and keep, where a point is in the image: it is asked for again and again."""
         point = self[name]
         at = self.position(point)
-        return tuple(image[at : at + point.length].tolist())
+        self._spans[name] = slice(at, at + point.length)
+        return self._spans[name]
 
     def value(self, name: str, image: RegisterArray) -> Value:
         """Return a point's value in an image of the whole map."""
