@@ -1,0 +1,150 @@
+"""A copy of a scanned device answers as it did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
+from sunspec2.modbus.modbus import ModbusClientException
+
+from derloop.errors import ScenarioError
+from hil.emulator.bank import RegisterBank
+from hil.inverter.measurements import Measurements
+from hil.modbus.endpoint import Tcp
+from hil.modbus.pdu import read, request_bytes, write
+from hil.serving.chance import Chance
+from hil.serving.clone import clone, latency, with_measured
+from hil.serving.device import awkward, plain
+from hil.serving.file import EmulatorFile
+from hil.serving.quirks import Quirks
+from hil.serving.responder import GoneDown
+from hil.serving.scan_file import Behaviour, MeasuredLatency, ScanFile, read_scan
+from hil.serving.server import Server
+from hil.serving.standing import standing
+
+
+@pytest.fixture
+def scan(bank: RegisterBank) -> dict[str, Any]:
+    """What a scan writes of the first device of the bank."""
+    bank.set_measurements(Measurements.of(np.array([7500.0, 0]), np.zeros(2), np.array([240.5, 120])))
+    words = bank.image(0).astype(">u2").tobytes()
+    return {
+        "derloop_scan": 1,
+        "device": "derloop pv_1",
+        "endpoint": "192.168.1.20:502",
+        "unit": 3,
+        "scanned": "2025-07-15T12:00:00+00:00",
+        "registers": [{"address": 40000, "words": words.hex()}],
+        "refused": [],
+        "sunspec": {"base": 40000, "models": [1]},
+        "behaviour": {
+            "latency_ms": {"median": 2.0, "p95": 4.0},
+            "connections": 1,
+            "functions": [3],
+            "untried": [6, 16],
+        },
+    }
+
+
+def test_an_independent_client_finds_in_a_copy_what_the_device_had(scan: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "scan.json").write_text(json.dumps(scan))
+    entry = {"scan": tmp_path / "scan.json", "unit": 3}
+    lines = standing(EmulatorFile.model_validate({"clones": {"copy": entry}}))
+    with Server([*lines.values()]) as server:
+        (at,) = server.endpoints
+        assert isinstance(at, Tcp)
+        client = SunSpecModbusClientDeviceTCP(slave_id=3, ipaddr="127.0.0.1", ipport=at.port, timeout=10)
+        client.scan()
+        client.connect()
+        assert (client.common[0].SN.value, client.DERMeasureAC[0].W.cvalue) == ("pv_1", 7500.0)
+        client.DERCtlAC[0].WMaxLimPct.cvalue = 66.5
+        client.DERCtlAC[0].write()
+        client.DERCtlAC[0].read()
+        assert client.DERCtlAC[0].WMaxLimPct.cvalue == 66.5
+        rating = client.DERCapacity[0].WMaxRtg
+        rating.value = 1
+        with pytest.raises(ModbusClientException, match="exception: 2"):
+            rating.write()
+        client.disconnect()
+
+
+def test_what_the_device_did_not_have_or_take_the_copy_does_not_either(scan: dict[str, Any]) -> None:
+    copy = plain(clone("copy", ScanFile.model_validate(scan))).responder
+    assert copy.respond(3, request_bytes(read(39999, 2))) == b"\x83\x02"
+    assert copy.respond(3, request_bytes(read(40000, 2, 4))) == b"\x84\x01"
+    assert copy.respond(3, request_bytes(write(40000, (1, 2)))) == b"\x90\x02"
+
+
+def test_a_device_without_a_map_is_copied_register_by_register() -> None:
+    scan = {
+        "derloop_scan": 1,
+        "device": "meter",
+        "endpoint": "/dev/ttyUSB0",
+        "unit": 1,
+        "scanned": "2025-07-15T12:00:00+00:00",
+        "registers": [{"address": 10, "words": "00010002"}, {"address": 100, "words": "ffff"}],
+    }
+    copy = plain(clone("copy", ScanFile.model_validate(scan))).responder
+    assert copy.respond(1, request_bytes(read(10, 2))) == bytes.fromhex("03 04 0001 0002")
+    assert copy.respond(1, request_bytes(read(10, 3))) == b"\x83\x02"
+    assert copy.respond(1, request_bytes(write(100, (7,)))) == bytes.fromhex("10 0064 0001")
+    assert copy.respond(1, request_bytes(read(100, 1))) == bytes.fromhex("03 02 0007")
+
+
+def test_a_copy_is_as_slow_and_as_limited_as_the_device_was_unless_told_otherwise(scan: dict[str, Any]) -> None:
+    behaviour = Behaviour.model_validate({**scan["behaviour"], "interval_s": 1.0})
+    found = with_measured(Quirks(), behaviour)
+    assert (found.connections, found.slow) == (
+        Quirks.model_validate({"connections": {}, "slow": {"only_writes": False}}).connections,
+        found.slow,
+    )
+    assert found.slow is not None
+    assert (found.slow.interval_s, found.slow.only_writes) == (1.0, False)
+    told = Quirks.model_validate({"latency": {"mean_ms": 9}})
+    assert with_measured(told, behaviour).latency == told.latency
+
+
+def test_latencies_have_the_median_and_percentile_that_were_measured() -> None:
+    found = latency(MeasuredLatency(median=2.0, p95=4.0))
+    drawn = 1000 * np.array([Chance(0, "x").latency_s(found, number) for number in range(4000)])
+    assert np.quantile(drawn, [0.5, 0.95]) == pytest.approx([2.0, 4.0], rel=0.05)
+
+
+def test_a_copy_that_reboots_has_again_what_was_scanned(scan: dict[str, Any]) -> None:
+    hardware = clone("copy", ScanFile.model_validate(scan))
+    point = hardware.points["704.WMaxLimPct"]
+    copy = awkward(hardware, Quirks.model_validate({"reboot": {"after_requests": 2}})).responder
+    first = request_bytes(read(point.address, 1))
+    copy.respond(3, request_bytes(write(point.address, (1,))))
+    with pytest.raises(GoneDown):
+        copy.respond(3, first)
+    assert copy.respond(3, first) == bytes.fromhex("03 02 2710")
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"derloop_scan": 2}, "/derloop_scan"),
+        ({"registers": []}, "/registers"),
+        ({"registers": [{"address": 1, "words": "zz"}]}, "/registers/0/words"),
+        ({"registers": [{"address": 1, "words": "00"}]}, "/registers/0/words"),
+        ({"refused": [[1]]}, "/refused/0"),
+    ],
+)
+def test_what_is_wrong_in_a_scan_file_is_named(
+    change: dict[str, Any], where: str, scan: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "scan.json").write_text(json.dumps({**scan, **change}))
+    with pytest.raises(ScenarioError) as error:
+        read_scan(tmp_path / "scan.json")
+    assert error.value.problems[0].pointer.startswith(where)
+
+
+def test_registers_that_are_no_sunspec_map_are_no_copy_of_one(scan: dict[str, Any]) -> None:
+    broken = {**scan, "registers": [{"address": 40000, "words": "00010002"}]}
+    with pytest.raises(ScenarioError, match="no SunSpec map"):
+        clone("copy", ScanFile.model_validate(broken))

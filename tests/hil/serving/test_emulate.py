@@ -1,0 +1,184 @@
+"""`derloop emulate`, as a process: devices on the clock of the wall for clients from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
+
+from derloop.running import Options, run
+from hil.serving.file import emulator_schema
+
+SCENARIOS = Path(__file__).parents[3] / "scenarios"
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A scenario of two batteries on a street, with its files."""
+    for name in ("feeders", "profiles"):
+        shutil.copytree(SCENARIOS / name, tmp_path / name)
+    scenario = json.loads((SCENARIOS / "kind_emulator.json").read_text())
+    scenario["federates"]["inverter"] |= {
+        "via": "model",
+        "at": [{"bus": "671.1.2.3", "rated_kva": 300}, {"bus": "675.1.2.3", "rated_kva": 200}],
+    }
+    (tmp_path / "street.json").write_text(json.dumps(scenario))
+    return tmp_path
+
+
+@contextmanager
+def emulating(file: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], list[dict[str, Any]]]]:
+    """Run `derloop emulate` and return it with its devices; it is gone afterwards."""
+    command = [sys.executable, "-m", "derloop.cli", "emulate", str(file), "--json", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=file.parent)
+    try:
+        yield process, list(_devices(process))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _devices(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    assert process.stdout
+    assert process.stderr
+    for line in process.stdout:
+        device = json.loads(line)
+        yield device
+        if device["left"] == 0:
+            return
+    raise AssertionError(process.stderr.read())
+
+
+@contextmanager
+def independent(device: dict[str, Any]) -> Iterator[SunSpecModbusClientDeviceTCP]:
+    """pysunspec2's own client."""
+    at = device["endpoint"]
+    client = SunSpecModbusClientDeviceTCP(device["unit"], ipaddr=at["host"], ipport=at["port"], timeout=10)
+    try:
+        client.scan()
+        client.connect()
+        yield client
+    finally:
+        client.disconnect()
+
+
+def _soon(holds: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+def test_what_an_independent_client_writes_is_what_a_device_on_its_feeder_does(folder: Path) -> None:
+    with emulating(folder / "street.json", "--step", "0.1") as (process, devices):
+        assert [(d["device"], d["part_of"]) for d in devices] == [
+            ("inverter_0", "inverter"),
+            ("inverter_1", "inverter"),
+        ]
+        with independent(devices[0]) as first, independent(devices[1]) as second:
+            controls, measured = first.DERCtlAC[0], first.DERMeasureAC[0]
+            controls.WSetRvrtTms.value, controls.WSetRvrt.cvalue, controls.WSetEnaRvrt.value = 1, 0, 0
+            controls.write()
+            controls.WSet.cvalue, controls.WSetMod.value, controls.WSetEna.value = 120_000, 1, 1
+            controls.write()
+
+            def power_w() -> float:
+                measured.read()
+                return float(measured.W.cvalue)
+
+            _soon(lambda: power_w() == pytest.approx(120_000, abs=500))
+            assert 2000 < measured.LNV.cvalue < 2600
+            second.DERMeasureAC[0].read()
+            assert abs(second.DERMeasureAC[0].W.cvalue) < 500
+            _soon(
+                lambda: power_w() == pytest.approx(0, abs=500)
+            )  # the reversion timer has run out, on the wall's clock
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_an_emulator_file_says_where_and_with_which_quirks(folder: Path) -> None:
+    file = folder / "devices.json"
+    fleet = {"bus": True, "unit": 5, "quirks_of": {"inverter_1": {"not_implemented": ["701.Hz"]}}}
+    file.write_text(json.dumps({"scenario": "street.json", "fleets": {"inverter": fleet}}))
+    with emulating(file, "--for", "600") as (process, devices):
+        assert [(d["device"], d["unit"]) for d in devices] == [("inverter_0", 5), ("inverter_1", 6)]
+        assert devices[0]["endpoint"] == devices[1]["endpoint"]
+        found = []
+        for device in devices:
+            with independent(device) as client:
+                found.append(client.DERMeasureAC[0].Hz.cvalue)
+        assert found == [pytest.approx(60, abs=0.1), None]
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_a_run_in_lock_step_takes_transport_and_quirks_from_an_emulator_file(folder: Path, tmp_path: Path) -> None:
+    fleet = {
+        "listen": {"transport": "rtu-over-tcp", "port": 0},
+        "bus": True,
+        "quirks": {"busy": 0.05, "split": {"pieces": 3}, "latency": {"mean_ms": 0.2}},
+        "timing": {"busy_pause_s": 0.001, "attempts": 8},
+    }
+    (folder / "awkward.json").write_text(json.dumps({"fleets": {"inverter": fleet}}))
+
+    def powers(via: str) -> Any:
+        options = Options(out=tmp_path / via.replace(":", "-"), report=False)
+        result = run(folder / "street.json", [f"federates.inverter.via={via}", "duration_s=1800", "checks=[]"], options)
+        assert result.outcome == "completed", result.failure
+        return result["inverter.p_kw"]
+
+    assert powers("emulator:awkward.json").tolist() == powers("emulator").tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"fleets": {"invertr": {}}}, "did you mean 'inverter'?"),
+        (
+            {"fleets": {"inverter": {"quirks": {"silense": 1}}}},
+            "/fleets/inverter/quirks/silense: unknown; did you mean",
+        ),
+        ({"fleets": {"inverter": {"listen": {"transport": "serial", "path": "x"}}}}, "bus must be true"),
+        ({}, "has nothing that could be served"),
+    ],
+)
+def test_a_wrong_emulator_file_is_explained(content: dict[str, Any], said: str, folder: Path) -> None:
+    from hil.commands.emulation import Emulation, Wishes
+
+    file = folder / "devices.json"
+    file.write_text(json.dumps({**({"scenario": "street.json"} if content else {}), **content}))
+    with pytest.raises(Exception, match="problem") as error:
+        Emulation(file, Wishes(), lambda _: None)
+    assert said in str(error.value)
+
+
+def test_a_scenario_cannot_name_an_emulator_file_outside_of_its_folder(folder: Path) -> None:
+    from derloop.errors import ScenarioError
+    from derloop.scenario.assembly import assemble
+    from derloop.scenario.loading import load
+
+    loaded = load(folder / "street.json", ["federates.inverter.via=emulator:../devices.json"])
+    with pytest.raises(ScenarioError, match="outside of the scenario's folder"):
+        assemble(loaded)
+
+
+def test_the_schema_takes_what_the_reader_takes() -> None:
+    schema = emulator_schema()
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    assert not list(validator.iter_errors({"scenario": "x.json", "fleets": {"pv": {"quirks": {"busy": 0.1}}}}))
+    assert list(validator.iter_errors({"fleets": {"pv": {"quirks": {"busy": 2}}}}))
