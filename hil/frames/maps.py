@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from hil.sunspec.discovery import discover
 from hil.sunspec.errors import SunSpecError
 from hil.sunspec.points import Point, Value
 from hil.sunspec.register_map import BASE_ADDRESSES, RegisterMap
+
+HEAD = re.compile(r"[^.]+\.(ID|L)")
 
 
 class Recalled:
@@ -50,7 +53,7 @@ class Points:
     """The points of one device by address, to be found in what is read and written."""
 
     def __init__(self, known: RegisterMap) -> None:
-        readable = (point for point in known.points.values() if point.kind.family != "pad" and point.type != "sunssf")
+        readable = (point for point in known.points.values() if _tells_something(point))
         self._points = sorted(readable, key=lambda point: point.address)
 
     def within(self, address: int, words: Sequence[int] | RegisterArray) -> list[tuple[Point, Value]]:
@@ -60,6 +63,11 @@ class Points:
         end = address + len(words)
         inside = [p for p in self._points if p.manner.function == 3 and address <= p.address and p.end <= end]
         return [(point, decode(point, words[point.address - address : point.end - address])) for point in inside]
+
+
+def _tells_something(point: Point) -> bool:
+    """False for padding, scale factors, and the heads of models."""
+    return point.kind.family != "pad" and point.type != "sunssf" and not HEAD.fullmatch(point.name)
 
 
 def maps_of(events: Iterable[Event]) -> dict[Peer, Points | None]:

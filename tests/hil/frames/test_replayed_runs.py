@@ -1,0 +1,174 @@
+"""A run that is done again against its own journal is the same to the bit, without the devices."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import derloop
+from derloop.cli import app
+from derloop.errors import DerloopError, ScenarioError
+from derloop.results.compare import compare
+from derloop.results.store import RunFolder
+from hil.commands.replaying import Replayed, replay_run
+from hil.frames.evidence import Evidence
+from hil.frames.exchanges import exchanges
+from hil.frames.journal import journal_path
+from hil.frames.replay import Divergence
+from hil.frames.replayed import divergences_path, read_divergences, write_divergences
+
+SCENARIO = Path(__file__).parents[3] / "scenarios" / "kind_emulator.json"
+HALF_HOUR = ["duration_s=1800", "federates.vpp.service.recharge_below_kw=1500"]
+AT_ONCE = ["duration_s=3", "step_s=1", "federates.vpp.service.recharge_below_kw=1500"]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with an emulated storage that is told to shave a peak."""
+    folder = tmp_path_factory.mktemp("runs") / "recorded"
+    result = derloop.run(SCENARIO, [*HALF_HOUR, "federates.vpp.service.limit_kw=2050"], out=folder, report=False)
+    assert result.outcome == "completed", result.failure
+    return folder
+
+
+def again(recorded: Path, out: Path, *overrides: str) -> Replayed:
+    return replay_run(recorded, overrides, out)
+
+
+def test_a_fleet_in_lock_step_leaves_every_frame_beside_the_series(recorded: Path) -> None:
+    statistics = RunFolder(recorded).run["statistics"]["inverter"]
+    found = exchanges(Evidence(recorded).entries())
+    assert len(found) == statistics["modbus_exchanges"] > 60
+    assert {exchange.peer.device for exchange in found} == {"inverter_0"}
+    instants = [exchange.instant_ns for exchange in found]
+    assert instants[0] is None
+    assert sorted({at for at in instants if at is not None}) == [60 * 10**9 * step for step in range(30)]
+
+
+def test_a_replay_is_the_recorded_run_to_the_bit_with_the_same_requests(recorded: Path, tmp_path: Path) -> None:
+    replayed = again(recorded, tmp_path / "again")
+    assert replayed.same
+    assert (replayed.divergences, replayed.parted, replayed.compared) == ((), (), 20)
+    assert replayed.result.folder.run["federates"]["inverter"]["via"] == f"replay:{recorded}"
+    assert replayed.result.folder.run["statistics"]["inverter"]["divergences"] == 0
+    assert compare(RunFolder(recorded), replayed.result.folder).same
+    ours, theirs = (exchanges(Evidence(run).entries()) for run in (tmp_path / "again", recorded))
+    assert [(e.instant_ns, e.request, e.answer) for e in ours] == [(e.instant_ns, e.request, e.answer) for e in theirs]
+
+
+def test_a_control_that_commands_otherwise_is_named_with_what_was_recorded(recorded: Path, tmp_path: Path) -> None:
+    replayed = again(recorded, tmp_path / "again", "federates.vpp.service.limit_kw=2000")
+    assert not replayed.same
+    first = replayed.divergences[0]
+    assert (first.device, first.how) == ("inverter_0", "other values")
+    assert "recorded was write" in first.what
+    assert any(each.signal.name == "vpp.target_kw" for each in replayed.parted)
+    assert replayed.result.folder.run["statistics"]["inverter"]["divergences"] >= len(replayed.divergences)
+    assert "was written" in replayed.result.failure
+
+
+def test_the_command_says_that_all_is_the_same_or_what_is_not(recorded: Path, tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["frames", "replay", str(recorded), "--out", str(tmp_path / "a")])
+    assert said.exit_code == 0, said.output
+    assert "every request was as it had been recorded; 20 of 20 signals are equal to the bit" in said.output
+    other = ["--set", "federates.vpp.service.limit_kw=2000", "--out", str(tmp_path / "b")]
+    said = CliRunner().invoke(app, ["frames", "replay", str(recorded), *other])
+    assert said.exit_code == 3
+    assert "other values" in said.output
+
+
+def test_a_scenario_can_name_the_run_whose_devices_it_replays(recorded: Path, tmp_path: Path) -> None:
+    via = f"federates.inverter.via=replay:{recorded}"
+    limit = "federates.vpp.service.limit_kw=2050"
+    result = derloop.run(SCENARIO, [*HALF_HOUR, limit, via], out=tmp_path / "by-name", report=False)
+    assert compare(RunFolder(recorded), result.folder).same
+
+
+@pytest.mark.parametrize(
+    ("via", "why"),
+    [
+        ("replay", "'replay' needs the folder of a run: replay:RUN"),
+        ("replay:nowhere", "nowhere has no frames of 'inverter'"),
+    ],
+)
+def test_a_run_that_has_no_such_frames_is_refused_where_it_is_named(via: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        derloop.run(SCENARIO, [f"federates.inverter.via={via}"], out=tmp_path / "none", report=False)
+    (problem,) = refused.value.problems
+    assert problem.pointer == "/federates/inverter/via"
+    assert why in problem.what
+
+
+def test_a_device_that_the_journal_does_not_know_fails_the_run_by_name(recorded: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    journal_path(other, "inverter").parent.mkdir(parents=True)
+    journal_path(other, "inverter").write_bytes(
+        journal_path(recorded, "inverter").read_bytes().split(b"\n", 1)[0] + b"\n"
+    )
+    result = derloop.run(
+        SCENARIO, [*HALF_HOUR, f"federates.inverter.via=replay:{other}"], out=tmp_path / "run", report=False
+    )
+    assert result.status == 3
+    assert "device 'inverter_0': is not among the devices of" in result.failure
+
+
+def test_a_run_that_cannot_be_done_again_is_named(recorded: Path, tmp_path: Path) -> None:
+    with pytest.raises(DerloopError, match="has no frames"):
+        replay_run(tmp_path)
+    gone = tmp_path / "gone"
+    journal_path(gone, "inverter").parent.mkdir(parents=True)
+    journal_path(gone, "inverter").write_bytes(journal_path(recorded, "inverter").read_bytes())
+    facts = {**RunFolder(recorded).run, "scenario_path": str(tmp_path / "none.json")}
+    (gone / "run.json").write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(DerloopError, match=r"none\.json, is not there any more"):
+        replay_run(gone)
+    (gone / "run.json").write_text(json.dumps({**facts, "federates": {}}), encoding="utf-8")
+    with pytest.raises(DerloopError, match=r"frames of inverter, which its run\.json does not know"):
+        replay_run(gone)
+
+
+def test_divergences_are_kept_beside_the_frames(tmp_path: Path) -> None:
+    found = [Divergence("inv-1", None, "never asked", "read 1+1"), Divergence("inv-2", 5, "not asked", "read 2+1")]
+    write_divergences(divergences_path(tmp_path, "pv"), found)
+    assert read_divergences(divergences_path(tmp_path, "pv")) == found
+    assert read_divergences(divergences_path(tmp_path, "ev")) == []
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Path]:
+    """A bench file of a storage that is emulated in another process, on its own clock."""
+    bench = tmp_path / "lab.json"
+    words = ["emulate", str(SCENARIO), "--bench", str(bench), "--json", "--for", "60"]
+    command = [sys.executable, "-m", "derloop.cli", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        try:
+            assert process.stdout
+            assert json.loads(process.stdout.readline())["device"] == "inverter_0"
+            yield bench
+        finally:
+            process.terminate()
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_session_on_a_bench_is_done_again_without_the_bench(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
+    overrides = [*AT_ONCE, "federates.inverter.via=bench:inverter_0", "federates.vpp.service.limit_kw=2050"]
+    session = derloop.run(SCENARIO, overrides, out=tmp_path / "session", report=False, bench=lab, arm=("inverter_0",))
+    assert session.outcome == "completed", session.failure
+    before = sorted((tmp_path / "state").rglob("*"))
+    replayed = again(tmp_path / "session", tmp_path / "again")
+    assert [str(each) for each in replayed.divergences] == []
+    assert [str(each) for each in replayed.parted] == []
+    assert replayed.same
+    assert replayed.compared >= 20
+    assert sorted((tmp_path / "state").rglob("*")) == before  # a replay wears no register
+    ours, theirs = (exchanges(Evidence(run).entries()) for run in (tmp_path / "again", tmp_path / "session"))
+    assert [(e.request, e.answer) for e in ours] == [(e.request, e.answer) for e in theirs]
