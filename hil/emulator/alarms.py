@@ -34,6 +34,8 @@ class Alarms:
         self._registers = registers
         points = [f"{m}.{path}" for m, (axis, *_) in _TRIPS.items() for path in _of_model(axis)]
         self._settings = PointTable.of_image(registers.maps, ("702.VNom", "701.ACType", *points))
+        self._known: tuple[int, FloatArray] | None = None
+        """The trip settings of a version of the registers."""
         n = len(registers.maps)
         self._latched, self._lasting = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self._was_running = np.zeros(n, np.bool_)
@@ -64,7 +66,9 @@ class Alarms:
         self._was_running[device] = False
 
     def _beyond(self, measured: Measurements) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-        v_nominal_v, ac_type, *trips = self._settings.decode(self._registers.images).T
+        if self._known is None or self._known[0] != self._registers.version:
+            self._known = self._registers.version, self._settings.decode(self._registers.images).T
+        v_nominal_v, ac_type, *trips = self._known[1]
         v_pct = 100.0 * measured.v_ln_v / np.where(ac_type == 2, v_nominal_v / np.sqrt(3.0), v_nominal_v)
         found = np.zeros(v_pct.shape, np.int64)
         for (axis, bit, side), on, first, second in zip(

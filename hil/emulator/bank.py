@@ -64,6 +64,8 @@ class RegisterBank:
         self._alarms = Alarms(self._registers)
         self._measured = Measured(self._registers, profiles)
         self._settings = SettingsReader(self.held)
+        self._known: tuple[int, Settings] | None = None
+        """The settings of a version."""
         self._lock = threading.RLock()
         self._refresh(range(len(self.maps)))
         self._first = [self._registers.image(device) for device in range(len(self.maps))]
@@ -89,8 +91,11 @@ class RegisterBank:
     def settings(self) -> Settings:
         """Return what the devices are set to do now."""
         with self._lock:
-            found = self._settings.read(self._registers.images)
-            return replace(found, in_service=found.in_service & self._controller.may_serve)
+            if self._known is None or self._known[0] != self.version:
+                found = self._settings.read(self._registers.images)
+                found = replace(found, in_service=found.in_service & self._controller.may_serve)
+                self._known = (self.version, found)
+            return self._known[1]
 
     @property
     def version(self) -> int:

@@ -30,10 +30,12 @@ class Measured:
     def __init__(self, registers: Registers, profiles: Sequence[Profile]) -> None:
         self._registers, self.energy = registers, Energy(len(profiles))
         self._fixed = _fixed(registers, profiles)
-        present = {block.model_id for device in registers.maps for block in device.blocks}
+        present = {block.model_id for device in registers.shown for block in device.blocks}
         self._models = [model for model in SHOWN if model in present]
         self._settings = PointTable.of_image(registers.maps, (*_RATINGS, *_FUNCTIONS))
         self._table: PointTable | None = None
+        self._known: tuple[int, FloatArray] | None = None
+        """Switches and ratings of a version of the registers."""
         self._last: Measurements | None = None
 
     def show(self, measured: Measurements) -> None:
@@ -51,7 +53,9 @@ class Measured:
             self.energy.add(self._last.p_w, self._last.q_var, dt_s)
 
     def _moment(self, measured: Measurements) -> Moment:
-        settings = self._settings.decode(self._registers.images).T
+        if self._known is None or self._known[0] != self._registers.version:
+            self._known = self._registers.version, self._settings.decode(self._registers.images).T
+        settings = self._known[1]
         s_max_va, q_max_var, energy_wh = settings[: len(_RATINGS)]
         return Moment(
             measured, self._fixed, self.energy, _controls(settings[len(_RATINGS) :]), s_max_va, q_max_var, energy_wh

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hil.sunspec.codec import decode, encode
-from hil.sunspec.image import Description, build_image
+from hil.sunspec.image import Description, Memory, build_image
 from hil.sunspec.points import Point, RegisterArray, Value
 from hil.sunspec.register_map import RegisterMap
 
@@ -29,9 +29,10 @@ class Registers:
 
     def __init__(self, descriptions: Sequence[Description], hidden: Sequence[Description] = ()) -> None:
         """hidden: for each device, models that it holds and does not show."""
-        shown = [build_image(description) for description in descriptions]
+        memory: Memory = {}
+        shown = [build_image(description, memory=memory) for description in descriptions]
         behind = [*hidden, *({} for _ in shown[len(hidden) :])]
-        built = [_with_hidden(*each, models) for each, models in zip(shown, behind, strict=True)]
+        built = [_with_hidden(*each, models, memory) for each, models in zip(shown, behind, strict=True)]
         self.shown: tuple[RegisterMap, ...] = tuple(device for device, _ in shown)
         """What can be read and written."""
         self.maps = tuple(device for device, _ in built)
@@ -110,10 +111,12 @@ class Registers:
                 row[to.address - base : to.end - base] = row[point.address - base : point.end - base]
 
 
-def _with_hidden(device: RegisterMap, image: RegisterArray, hidden: Description) -> tuple[RegisterMap, RegisterArray]:
+def _with_hidden(
+    device: RegisterMap, image: RegisterArray, hidden: Description, memory: Memory
+) -> tuple[RegisterMap, RegisterArray]:
     """Return a map and an image with models added behind the end marker."""
     if not hidden:
         return device, image
-    behind, more = build_image(hidden, device.end)
+    behind, more = build_image(hidden, device.end, memory)
     points = (*device.points.values(), *behind.points.values())
     return RegisterMap(device.base, (*device.blocks, *behind.blocks), points), np.concatenate([image, more])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 import numpy as np
@@ -63,7 +64,7 @@ class SettingsReader:
     """Decodes `Settings` from the images of n devices."""
 
     def __init__(self, maps: Sequence[RegisterMap]) -> None:
-        self._most = max(device.group_size("705", "Crv.0.Pt") for device in maps)
+        self._most = max(_points_of_curve(device) for device in maps)
         curve = [f"705.Crv.0.Pt.{index}.{axis}" for axis in ("V", "Var") for index in range(self._most)]
         self._table = PointTable.of_image(maps, (*_ALL, *curve))
 
@@ -88,10 +89,15 @@ class SettingsReader:
         )
 
 
+def _points_of_curve(device: RegisterMap) -> int:
+    """Return how many points curve 1 of 705 has room for."""
+    return next(i for i in count() if f"705.Crv.0.Pt.{i}.V" not in device)
+
+
 def _last_active(active: FloatArray, most: int) -> NDArray[np.intp]:
     """Return indices (n, k) of curve points, staying at the last active one."""
-    count = np.nan_to_num(active, nan=1.0).astype(np.intp)
-    last: NDArray[np.intp] = np.minimum(np.arange(most)[None, :], np.maximum(count, 1)[:, None] - 1)
+    active_points = np.nan_to_num(active, nan=1.0).astype(np.intp)
+    last: NDArray[np.intp] = np.minimum(np.arange(most)[None, :], np.maximum(active_points, 1)[:, None] - 1)
     return last
 
 
