@@ -17,8 +17,11 @@ from pydantic import Field, StringConstraints
 from derloop.errors import DerloopError, Problem, ScenarioError, did_you_mean
 from derloop.kind import Settings
 from derloop.validation import read_model
+from hil.bench.instruments import instrument_problems
+from hil.instruments.file import InstrumentEntry
 from hil.inverter.device import Identity
 from hil.modbus.endpoint import Address, Endpoint, Timing, Unit, located
+from hil.phil.settings import PowerSettings
 from hil.safety.rules import EmergencyStop, SafetyRules
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -76,10 +79,13 @@ class DeviceEntry(Settings):
     )
     silence: Silence = Field(default=Abort(), description="What is done when the device does not answer.")
     safety: SafetyRules = Field(default=SafetyRules(), description="What may be done to it, and how it is left.")
+    power: PowerSettings | None = Field(
+        default=None, description="Where it stands in power hardware: between which instruments, and for what."
+    )
 
 
 class BenchFile(Settings):
-    """A bench: its devices by name."""
+    """A bench: its devices and instruments by name."""
 
     schema_: str | None = Field(
         default=None, alias="$schema", description="The JSON Schema, for completion in editors."
@@ -87,6 +93,7 @@ class BenchFile(Settings):
     name: str = Field(min_length=1, max_length=60, description="What the bench is called in messages and results.")
     description: str = Field(default="", max_length=4000)
     devices: Mapping[DeviceName, DeviceEntry] = Field(default_factory=dict, max_length=MOST_DEVICES)
+    instruments: Mapping[DeviceName, InstrumentEntry] = Field(default_factory=dict, max_length=MOST_DEVICES)
     emergency_stop: EmergencyStop = EmergencyStop()
 
 
@@ -137,7 +144,8 @@ def counted(name: str) -> list[int | str]:
 def read_bench(path: Path) -> Bench:
     """Return the bench in a file; raise ScenarioError, which names the file, with everything that is wrong in it."""
     bench = Bench(path.resolve(), read_model(BenchFile, path))
-    if problems := [*_twins(bench), *_watched(bench), *_languages(bench)]:
+    instruments = instrument_problems(bench.file, bench.path.parent)
+    if problems := [*_twins(bench), *_watched(bench), *_languages(bench), *instruments]:
         raise ScenarioError(problems, str(path))
     return bench
 

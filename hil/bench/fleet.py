@@ -19,9 +19,11 @@ from derloop.contract import Interface, Port, Values
 from derloop.errors import Rejected
 from derloop.kind import Context, Terminal
 from hil.bench.file import Bench
+from hil.bench.power import enlarged, power_of, reduced, scales, seen_by_feeder, voltages
 from hil.inverter.commands import Commands
 from hil.realisation import TOLD, HasStorage, InverterModel
 from hil.safety.rules import NoLease
+from hil.safety.stop import EmergencyStopped
 from hil.told import commands_of, curves_of, outputs_of
 
 if TYPE_CHECKING:
@@ -51,7 +53,10 @@ class BenchFleet:
         self._federate, self._armed = context.name, context.permissions.armed
         self._storage = model.storage if isinstance(model, HasStorage) else None
         rules = [bench.device(name).safety for name in names]
-        self._interface = _interface(model.interface, terminals, max(each.restore_s for each in rules))
+        self._scale = scales([bench.device(name).power for name in names])
+        self._power = power_of(bench, names, terminals, context, model.inverters.volt_var)
+        restore_s = max(each.restore_s for each in rules)
+        self._interface = _interface(model.interface, terminals, restore_s, is_powered=self._power is not None)
         self._folder: Path | None = None
         self._journal: Journal | None = None
         self._thread: LoopThread | None = None
@@ -64,10 +69,11 @@ class BenchFleet:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Which armed devices nothing would end if the run dies, and why that is said to be safe."""
+        """Which armed devices nothing would end if the run dies, and loops that may not settle; and why it is so."""
         leases = {name: self._bench.device(name).safety.lease for name in self._names if name in self._armed}
         goes_on = "has no lease: should this run die, it goes on with what it was told last"
-        return tuple(f"device {n!r} {goes_on} ({x.because})" for n, x in leases.items() if isinstance(x, NoLease))
+        said = tuple(f"device {n!r} {goes_on} ({x.because})" for n, x in leases.items() if isinstance(x, NoLease))
+        return said if self._power is None else said + self._power.cautions
 
     def keep_in(self, folder: Path) -> None:
         """Keep every frame in the run's folder."""
@@ -76,15 +82,23 @@ class BenchFleet:
     def start(self) -> Values:
         """Reach the devices, record what they hold, give them their curve, and poll them."""
         session = self._open()
+        if self._power is not None:
+            self._power.energise()  # without its grid a device may not answer
         self._run(session.open())
-        self._plate = session.plate
+        self._plate = enlarged(session.plate, self._scale)
         self._refuse_other_ratings()
         return self._exchange(self._first_commands(session))
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         if self._journal:
             self._journal.instant_ns = now_ns
-        return self._exchange(commands_of(inputs, self._plate))
+        try:
+            if self._power is not None:
+                self._power.apply(*voltages(inputs, len(self._names)))
+            return self._exchange(commands_of(inputs, self._plate))
+        except EmergencyStopped:
+            self._cut_power()
+            raise
 
     def stop(self) -> None:
         """Leave every device as it was found. Raises NotRestored where that could not be done, or not be verified."""
@@ -97,10 +111,15 @@ class BenchFleet:
     def _close(self) -> None:
         """Give back what is held beside the devices, whatever of it there is."""
         with ExitStack() as closing:
+            closing.callback(self._cut_power)
             closing.callback(self._model.stop)
             for held in (self._journal, self._thread, self._key):
                 if held is not None:
                     closing.callback(held.close)
+
+    def _cut_power(self) -> None:
+        if self._power is not None:
+            self._power.leave()
 
     def statistics(self) -> Mapping[str, float]:
         """Return what went over the wire."""
@@ -141,11 +160,13 @@ class BenchFleet:
     def _exchange(self, commands: Commands) -> Values:
         assert self._session
         began_s, step_s = monotonic(), self._interface.step_ns / 1e9
-        unproven = self._run(self._session.exchange(commands, began_s, step_s))
+        unproven = self._run(self._session.exchange(reduced(commands, self._scale), began_s, step_s))
         modbus_s = np.array([monotonic() - began_s])
-        values = outputs_of(self._session.measured(), self._plate, self._storage, step_s)
+        measured, ages_s = seen_by_feeder(self._session.measured(), self._session.ages_s(), self._scale, self._power)
+        values = outputs_of(measured, self._plate, self._storage, step_s)
         doubtful = np.isin(self._names, [each.device for each in unproven]).astype(np.float64)
-        return {**values, "unproven": doubtful, "age_s": self._session.ages_s(), "modbus_s": modbus_s}
+        given = {} if self._power is None else {"v_applied_pu": self._power.v_applied_pu}
+        return {**values, **given, "unproven": doubtful, "age_s": ages_s, "modbus_s": modbus_s}
 
     def _refuse_other_ratings(self) -> None:
         """Raise Rejected for a device that is rated otherwise than the scenario has it in its place."""
@@ -159,10 +180,12 @@ class BenchFleet:
         return self._thread.run(work)
 
 
-def _interface(model: Interface, terminals: Sequence[Terminal], restore_s: float) -> Interface:
+def _interface(model: Interface, terminals: Sequence[Terminal], restore_s: float, *, is_powered: bool) -> Interface:
     labels = tuple(terminal.label for terminal in terminals)
     told = {name: port for name, port in model.outputs.items() if name in TOLD}
     ours = {"unproven": Port("1", labels), "age_s": Port("s", labels), "modbus_s": Port("s", ("exchange",))}
+    if is_powered:
+        ours["v_applied_pu"] = Port("pu", labels)
     return Interface(
         model.step_ns, model.inputs, {**told, **ours}, repeatable=False, blocking=True, paced=True, stop_s=restore_s
     )

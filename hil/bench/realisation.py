@@ -90,8 +90,10 @@ def _misfits(bench: Bench, names: Sequence[str], terminals: Sequence[Terminal], 
     problems = []
     for name, terminal in zip(names, terminals, strict=True):
         entry = bench.device(name)
-        if entry.rated_kva is not None and not _is_close(entry.rated_kva, terminal.rated_kva):
-            problems.append(f"{name!r} is rated {entry.rated_kva:g} kVA, and {terminal.label!r} {terminal.rated_kva:g}")
+        stands_for_kva = (entry.rated_kva or 0.0) * (entry.power.scale if entry.power else 1.0)
+        if entry.rated_kva is not None and not _is_close(stands_for_kva, terminal.rated_kva):
+            what = f"{name!r} stands for {stands_for_kva:g} kVA, and {terminal.label!r} is rated {terminal.rated_kva:g}"
+            problems.append(what)
         lease, least_s = entry.safety.lease, LEASE_STEPS * context.step_ns / 1e9
         if lease.kind != "none" and lease.seconds < least_s:
             what = f"the lease of {name!r}, {lease.seconds} s, does not outlast {LEASE_STEPS} steps, {least_s:g} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
@@ -49,6 +50,7 @@ class Session:
         self._watch = EmergencyWatch(stop, bench.path.parent, self._reached, key)
         self._keepers = Keepers(())
         self._polls: Polls | None = None
+        self._exchanging: asyncio.Task[object] | None = None
         self._proof = ElectricalProof(names, [bench.device(name).safety.proof for name in names])
         self._told = _Told(np.full((3, len(names)), math.nan))
 
@@ -91,6 +93,7 @@ class Session:
         Rejected where commands do not show.
         """
         assert self._polls
+        self._exchanging = asyncio.current_task()
         await self._keepers.stop_if_asked(self._watch)
         await self._polls.ask(partial(self._ask, commands, now_s), step_s)
         self._told = self._told.after(commands, self.plate)
@@ -131,11 +134,18 @@ class Session:
     async def close(self) -> None:
         """Leave every device as it was found, and close the connections. Raises NotRestored where that failed."""
         try:
-            if self._polls:
-                await self._polls.close()
+            await self._end_exchange()
             await self._keepers.let_go()
         finally:
             await self._links.close()
+
+    async def _end_exchange(self) -> None:
+        """End an exchange that still goes on, when a run is ended in its midst: it would command what is restored."""
+        if self._exchanging:
+            self._exchanging.cancel()
+            await asyncio.wait([self._exchanging])
+        if self._polls:
+            await self._polls.close()
 
 
 class _Told:

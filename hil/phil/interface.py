@@ -6,7 +6,7 @@ and whenever something goes wrong, AC off before DC.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic, sleep
@@ -85,25 +85,29 @@ class PowerInterface:
         answer = Answer(settings.answers.p_per_v, device.volt_var.q_per_v if q_per_v is None else q_per_v)
         return estimate(Loop(device.source_pu, memory, settings.delay_steps), answer)
 
-    def refuse_unstable(self) -> list[str]:
-        """Return what must be said before the run of loops that are energised against the estimate.
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What must be said before the run: loops that are energised against the estimate, and why."""
+        allowed = ((device.settings.unstable_because, device, why) for device, why in self._unstable())
+        return tuple(
+            f"device {d.name!r} is energised though {why} ({because})" for because, d, why in allowed if because
+        )
 
-        Raises Interlocked for a loop with less than its least margin for which the bench file gives no reason.
-        """
-        said = []
+    def _unstable(self) -> Iterator[tuple[Powered, str]]:
+        """Yield the devices whose loops have less than their least margin."""
         for device, found in zip(self._devices, self.estimates(), strict=True):
-            if found.gain_margin >= device.settings.least_margin:
-                continue
-            why = f"{found.text}; its gain margin must be {device.settings.least_margin:g}"
+            if found.gain_margin < device.settings.least_margin:
+                yield device, f"{found.text}; its gain margin should be {device.settings.least_margin:g}"
+
+    def _refuse_unstable(self) -> None:
+        for device, why in self._unstable():
             if device.settings.unstable_because is None:
                 more = "a longer filter_s or a smaller scale helps; unstable_because lets it be energised even so"
                 raise Interlocked(device.name, f"is not energised: {why}. {more}")
-            said.append(f"{device.name}: {why}; energised even so, because {device.settings.unstable_because}")
-        return said
 
     def energise(self) -> None:
         """Switch the devices on, at nominal voltage; refused, by name, where their loops would not settle."""
-        self.refuse_unstable()
+        self._refuse_unstable()
         self._is_touched = True
         for instrument in self._all():
             instrument.open()

@@ -148,13 +148,22 @@ def test_a_loop_that_would_not_settle_is_not_energised(rig: Rig, interface: Make
     assert rig.ac.held == {}
 
 
-def test_a_filter_or_a_reason_lets_it_be_energised(rig: Rig, interface: Make) -> None:
-    interface(powered(1, 0.6 + 0.1j, filter_s=2.0), powered(2)).refuse_unstable()
+def test_a_filter_lets_it_be_energised(interface: Make) -> None:
+    power = interface(powered(1, 0.6 + 0.1j, filter_s=2.0), powered(2))
+    assert power.cautions == ()
+    power.energise()
+    power.leave()
+
+
+def test_a_reason_lets_it_be_energised_and_is_said_before_the_run(rig: Rig, interface: Make) -> None:
     reason = "the source is current-limited to 2 A"
-    said = interface(powered(1, 0.6 + 0.1j, unstable_because=reason), powered(2)).refuse_unstable()
-    assert len(said) == 1
-    assert said[0].startswith("inv-1: the loop does not settle")
-    assert said[0].endswith(f"energised even so, because {reason}")
+    power = interface(powered(1, 0.6 + 0.1j, unstable_because=reason), powered(2))
+    assert len(power.cautions) == 1
+    assert power.cautions[0].startswith("device 'inv-1' is energised though the loop does not settle")
+    assert power.cautions[0].endswith(f"({reason})")
+    power.energise()
+    assert rig.ac.is_on
+    power.leave()
 
 
 def test_a_volt_var_curve_counts_in_the_estimate(interface: Make) -> None:

@@ -1,0 +1,97 @@
+"""The instruments of a bench file: whether they fit together, and made ready to be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from derloop.errors import Problem, ScenarioError, did_you_mean
+from hil.instruments.command_map import Measured, Quantity, read_command_map
+from hil.instruments.file import AcSourceSettings, DcSourceSettings, InstrumentEntry, MeterSettings
+
+if TYPE_CHECKING:
+    from hil.bench.file import Bench, BenchFile
+    from hil.instruments.scpi import ScpiInstrument
+    from hil.phil.interface import Instruments
+    from hil.phil.settings import PowerSettings
+
+_MUST_SET: dict[str, tuple[Quantity, ...]] = {"ac-source": ("v_ln_v", "f_hz", "output"), "dc-source": ("output",)}
+_MUST_READ: dict[str, tuple[Measured, ...]] = {"meter": ("p_w", "q_var")}
+
+
+def instrument_problems(file: BenchFile, folder: Path) -> Iterator[Problem]:
+    """Yield what is wrong with the instruments of a bench file, and with the devices that stand between them."""
+    for name, entry in file.instruments.items():
+        yield from _map_problems(f"/instruments/{name}/commands", entry, folder)
+    owners: dict[tuple[str, int], str] = {}
+    for name, device in file.devices.items():
+        if device.power is not None:
+            yield from _wiring_problems(f"/devices/{name}/power", file, device.power)
+            yield from _shared_phases(name, device.power, owners)
+
+
+def _map_problems(pointer: str, entry: InstrumentEntry, folder: Path) -> Iterator[Problem]:
+    try:
+        found = read_command_map(entry.commands, folder)
+    except OSError:
+        yield Problem(pointer, f"no command map {entry.commands!r}, neither shipped nor a file beside this one")
+        return
+    except ScenarioError as wrong:
+        yield from (Problem(pointer, f"{entry.commands}{problem}") for problem in wrong.problems)
+        return
+    lacking: list[str] = [each for each in _MUST_SET.get(entry.kind, ()) if each not in found.settings]
+    lacking += [each for each in _MUST_READ.get(entry.kind, ()) if each not in found.readings]
+    if lacking:
+        yield Problem(pointer, f"{found.name!r} is no map for a {entry.kind}: it lacks {', '.join(lacking)}")
+
+
+def _wiring_problems(pointer: str, file: BenchFile, power: PowerSettings) -> Iterator[Problem]:
+    """Yield where a device names an instrument that is not there, or is of another kind, or lacks its phases."""
+    wanted = [("ac_source", power.ac_source, "ac-source"), ("meter", power.meter, "meter")]
+    wanted += [("dc/source", power.dc.source, "dc-source")] if power.dc else []
+    for key, name, kind in wanted:
+        entry = file.instruments.get(name or "")
+        if name is None:
+            continue
+        if entry is None:
+            hint = did_you_mean(name, tuple(file.instruments))
+            yield Problem(f"{pointer}/{key}", f"no instrument {name!r}{hint}")
+        elif entry.kind != kind:
+            yield Problem(f"{pointer}/{key}", f"{name!r} is a {entry.kind}, not a {kind}")
+        elif key == "ac_source" and (lacking := set(power.phases) - set(entry.phases)):
+            yield Problem(f"{pointer}/phases", f"{name!r} has no phase {min(lacking)}")
+
+
+def _shared_phases(name: str, power: PowerSettings, owners: dict[tuple[str, int], str]) -> Iterator[Problem]:
+    for phase in power.phases:
+        other = owners.setdefault((power.ac_source, phase), name)
+        if other != name:
+            what = f"phase {phase} of {power.ac_source!r} belongs to device {other!r} already"
+            yield Problem(f"/devices/{name}/power/phases", what)
+
+
+def instruments_of(bench: Bench, wired: Sequence[PowerSettings]) -> Instruments:
+    """Return the instruments between which devices stand; sources have the phases that the devices use."""
+    from hil.instruments.instrument import AcSource, DcSource, PowerMeter
+    from hil.phil.interface import Instruments
+
+    ac: dict[str, AcSource] = {}
+    dc: dict[str, DcSource] = {}
+    meters: dict[str, PowerMeter] = {}
+    for name, entry in bench.file.instruments.items():
+        used = {phase for power in wired if power.ac_source == name for phase in power.phases}
+        if isinstance(entry, AcSourceSettings) and used:
+            chosen = entry.model_copy(update={"phases": tuple(sorted(used))})
+            ac[name] = AcSource(_link(bench, name, chosen), chosen)
+        elif isinstance(entry, DcSourceSettings) and any(power.dc and power.dc.source == name for power in wired):
+            dc[name] = DcSource(_link(bench, name, entry), entry)
+        elif isinstance(entry, MeterSettings) and any(power.meter == name for power in wired):
+            meters[name] = PowerMeter(_link(bench, name, entry), entry)
+    return Instruments(ac, dc, meters)
+
+
+def _link(bench: Bench, name: str, entry: InstrumentEntry) -> ScpiInstrument:
+    from hil.instruments.scpi import ScpiInstrument
+
+    return ScpiInstrument(name, entry, read_command_map(entry.commands, bench.path.parent))
