@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from street import TERMINALS, Fleet, S, battery, context, pv
 from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 from sunspec2.modbus.modbus import ModbusClientException
 
 from derloop.contract import FloatArray
-from derloop.kind import Bus, Context, FeederLoad, Terminal
 from federates.der.battery import BatteryFleet, BatterySettings
 from federates.der.pv import PvFleet, PvSettings
 from hil.emulator.bank import RegisterBank
@@ -33,34 +30,8 @@ from hil.sunspec.codec import encode
 from hil.sunspec.errors import SunSpecValueError
 from hil.sunspec.points import Point
 
-S = 1_000_000_000
-TERMINALS = tuple(Terminal(f"inv_{i}", "b", (1, 2, 3), 100.0, extremes=True) for i in range(2))
 HALF_STEP = 0.0051
-Fleet = PvFleet | BatteryFleet
 Client = Any
-
-
-class Street:
-    buses = {"b": Bus("b", (1, 2, 3), 2.4018)}  # noqa: RUF012 - a constant of the test
-    loads: dict[str, FeederLoad] = {}  # noqa: RUF012
-
-
-def context() -> Context:
-    made = Context("inv", Path(), datetime(2025, 7, 15, tzinfo=UTC), S, 3600 * S, 1, feeder=Street())
-    return replace(made, terminals={"inv": TERMINALS}, labels={"inv": ("inv_0", "inv_1")})
-
-
-def pv(**smart: Any) -> PvFleet:
-    settings = {"at": [{"bus": "b"}, {"bus": "b"}], "rated_kva": 100, "smart": {"enter_service": {}, **smart}}
-    return PvFleet(PvSettings.model_validate(settings), context())
-
-
-def battery(**smart: Any) -> BatteryFleet:
-    settings = {
-        **{"at": [{"bus": "b"}, {"bus": "b"}], "rated_kva": 100, "energy_kwh": 200, "mode": "commanded"},
-        "smart": {"enter_service": {}, **smart},
-    }
-    return BatteryFleet(BatterySettings.model_validate(settings), context())
 
 
 class Pair:
