@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
@@ -15,17 +17,24 @@ from hil.inverter.measurements import Measurements
 TICK_S = 0.02
 
 
+@dataclass
+class Physics:
+    """What keeps the devices from doing what they are told, though their registers hold it."""
+
+    most_w: float = math.inf
+
+
 @contextmanager
-def obeying(bank: RegisterBank, p_own_w: float = 0.0) -> Iterator[None]:
-    """Let devices give the power that they are told to, or `p_own_w` when they are told none, and time pass."""
-    stopping = threading.Event()
+def obeying(bank: RegisterBank) -> Iterator[Physics]:
+    """Let devices give the power that they are told to, none when they are told none, and time pass."""
+    stopping, physics = threading.Event(), Physics()
 
     def live() -> None:
         then = monotonic()
         while not stopping.wait(TICK_S):
             settings = bank.settings()
-            p_w = np.where(np.isnan(settings.p_w), p_own_w, settings.p_w)
-            most_w = settings.limit_fraction * settings.p_max_w
+            p_w = np.where(np.isnan(settings.p_w), 0.0, settings.p_w)
+            most_w = np.minimum(settings.limit_fraction * settings.p_max_w, physics.most_w)
             bank.set_measurements(
                 Measurements.of(np.minimum(p_w, most_w), np.zeros(len(bank)), np.full(len(bank), 240.0), soc_pct=50.0)
             )
@@ -36,7 +45,7 @@ def obeying(bank: RegisterBank, p_own_w: float = 0.0) -> Iterator[None]:
     thread = threading.Thread(target=live, name="obeying devices")
     thread.start()
     try:
-        yield
+        yield physics
     finally:
         stopping.set()
         thread.join()

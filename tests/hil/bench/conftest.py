@@ -14,6 +14,12 @@ from hil.emulator.server import EmulatorServer
 WriteBench = Callable[..., Path]
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records, counts and locks of a test's own."""
+    monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def write_bench(tmp_path: Path) -> WriteBench:
     """Return what writes a bench file of these devices, with `file` beside them."""

@@ -33,7 +33,8 @@ def test_a_device_that_is_what_the_file_says_is_found_with_what_it_can_do(write_
     assert found.is_fine
     assert found.identity == Identity("derloop", "emulated DER", "1", "bat_1")
     assert found.models == ("1", *map(str, range(701, 714)))
-    assert [found.rated[what] for what in ("s_max_va", "p_max_w", "v_nominal_v", "energy_wh")] == [5500, 5000, 120, 20e3]
+    rated = {"s_max_va": 5500, "p_max_w": 5000, "v_nominal_v": 120, "energy_wh": 20e3}
+    assert {what: found.rated[what] for what in rated} == rated  # type: ignore[index]
     assert found.commands == ("limit_fraction", "p_w", "q_var", "volt_var")
 
 
@@ -73,9 +74,7 @@ def test_points_are_read_by_name_and_pattern_with_their_units(
     rows = [line.split() for line in said.output.splitlines()]
     assert ["701.W", "40080", "read", "-500", "W"] in rows
     assert ["713.SoC", "40944", "read", "55", "Pct"] in rows
-    assert [row[0] for row in rows if row[0].startswith("702.")] == [
-        *("702.WChaRteMaxRtg", "702.WDisChaRteMaxRtg")
-    ]
+    assert [row[0] for row in rows if row[0].startswith("702.")] == [*("702.WChaRteMaxRtg", "702.WDisChaRteMaxRtg")]
 
 
 def test_a_point_or_device_that_there_is_not_is_told_with_what_may_be_meant(write_bench: Any, entries: Entries) -> None:

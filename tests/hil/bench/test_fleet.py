@@ -1,0 +1,350 @@
+"""Equipment in a model's place: commanded, measured with its age, and left as it was found."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fleets import S, context, stepped
+from obeying import Physics, obeying
+
+from derloop.errors import Interlocked, Rejected, Unreachable
+from derloop.kind import EquipmentMissing, Permissions, PlaceError, Terminal
+from federates.der.battery import BatteryFleet, BatterySettings
+from hil.bench.fleet import BenchFleet
+from hil.bench.realisation import bench
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
+from hil.emulator.server import EmulatorServer
+from hil.frames.evidence import Evidence
+from hil.modbus.endpoint import Tcp
+from hil.safety.stop import EmergencyStopped
+from hil.serving.responder import BankResponder, Units
+from hil.serving.server import Line, Server
+
+STEP_NS = S // 10
+TERMINALS = tuple(Terminal(f"bat_{i}", "671", (1, 2, 3), 100.0) for i in range(2))
+BOTH = ("bat-1", "bat-2")
+Fleets = Callable[..., BenchFleet]
+
+
+@pytest.fixture
+def ratings() -> tuple[Ratings, ...]:
+    """Two storages of 100 kW that hold 200 kWh."""
+    return tuple(
+        Ratings(f"bat_{i}", 100e3, 100e3, 44e3, 44e3, 2400.0, 3, p_max_charge_w=100e3, energy_wh=200e3) for i in (1, 2)
+    )
+
+
+@pytest.fixture
+def living(bank: RegisterBank) -> Iterator[Physics]:
+    with obeying(bank) as physics:
+        yield physics
+
+
+@pytest.fixture
+def batteries(emulator: EmulatorServer, living: Physics) -> dict[str, Any]:
+    """Entries of a bench file."""
+    return {
+        name: {"endpoint": address.endpoint.model_dump(mode="json"), "timing": {"deadline_s": 0.5}}
+        for name, address in zip(BOTH, emulator.addresses, strict=True)
+    }
+
+
+def battery(**settings: Any) -> BatteryFleet:
+    given = {"at": [{"bus": "671"}] * 2, "rated_kva": 100, "energy_kwh": 200, "mode": "commanded", **settings}
+    return BatteryFleet(BatterySettings.model_validate(given), battery_context())
+
+
+def battery_context(bench_file: Path | None = None, armed: tuple[str, ...] = ()) -> Any:
+    places = {"terminals": {"fleet": TERMINALS}, "labels": {"fleet": tuple(t.label for t in TERMINALS)}}
+    return context(STEP_NS, permissions=Permissions(bench=bench_file, armed=armed), **places)
+
+
+def realised(bench_file: Path | None, via: str = "bat-*", armed: tuple[str, ...] = BOTH, **settings: Any) -> BenchFleet:
+    given = battery_context(bench_file, armed)
+    return bench(battery(**settings), BatterySettings(at=({"bus": "671"},)), TERMINALS, via, given)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def fleet(write_bench: Any, batteries: dict[str, Any]) -> Iterator[Fleets]:
+    """Return what builds a fleet of the two batteries; entries changed by `each`. It is stopped at the end."""
+    built: list[BenchFleet] = []
+
+    def build(
+        each: dict[str, Any] | None = None, file: dict[str, Any] | None = None, armed: tuple[str, ...] = BOTH, **s: Any
+    ) -> BenchFleet:
+        entries = {name: {**entry, **(each or {})} for name, entry in batteries.items()}
+        built.append(realised(write_bench(entries, **(file or {})), armed=armed, **s))
+        return built[-1]
+
+    yield build
+    for each in built:
+        if not is_stopped(each):
+            each.stop()
+
+
+def is_stopped(fleet: BenchFleet) -> bool:
+    return fleet._thread is not None and fleet._thread.closed
+
+
+def steps(fleet: BenchFleet, count: int, **inputs: Any) -> dict[str, np.ndarray]:
+    """Step every 0.1 s and return the last outputs."""
+    for number in range(count):
+        found = stepped(fleet, number * STEP_NS, **inputs)
+        time.sleep(0.06)
+    return found
+
+
+def test_devices_do_what_they_are_told_and_tell_how_old_their_measurements_are(fleet: Fleets) -> None:
+    made = fleet()
+    first = made.start()
+    assert first["p_kw"].tolist() == [0, 0]
+    assert first["soc_pu"].tolist() == [0.5, 0.5]
+    found = steps(made, 4, p_set_kw=np.array([30.0, -20.0]))
+    assert found["p_kw"] == pytest.approx([30, -20], abs=0.02)
+    assert found["p_max_kw"] == pytest.approx([100, 100])
+    assert (found["age_s"] > 0).all()
+    assert (found["age_s"] < 5).all()
+    assert found["modbus_s"].shape == (1,)
+    assert made.interface.paced
+    assert made.interface.outputs["age_s"].labels == ("bat_0", "bat_1")
+    assert made.statistics()["modbus_registers_written"] > 0
+
+
+def test_everything_is_as_it_was_found_when_the_fleet_is_stopped(
+    write_bench: Any, batteries: dict[str, Any], bank: RegisterBank
+) -> None:
+    before = held(bank)
+    made = realised(write_bench(batteries), smart={"volt_var": "category-b"})
+    made.start()
+    steps(made, 3, p_set_kw=50.0)
+    during = held(bank)
+    made.stop()
+    assert [each["704.WSetEna"] for each in during] == [1, 1]
+    assert [each["705.Ena"] for each in during] == [1, 1]
+    assert held(bank) == before
+
+
+def held(bank: RegisterBank) -> list[dict[str, Any]]:
+    """Return what each device holds in the models that commands write."""
+    return [
+        {n: m.value(n, bank.image(i)) for n in m.points if n.startswith(("704.", "705.")) and not n.endswith("Rslt")}
+        for i, m in enumerate(bank.maps)
+    ]
+
+
+def test_a_device_that_is_not_armed_is_not_written_to_and_the_run_says_how_to_arm_it(
+    fleet: Fleets, bank: RegisterBank
+) -> None:
+    made, before = fleet(armed=("bat-1",)), held(bank)[1]
+    made.start()
+    with pytest.raises(Interlocked, match="needs `--arm bat-2`"):
+        steps(made, 1, p_set_kw=5.0)
+    assert held(bank)[1] == before
+
+
+def test_two_fleets_cannot_command_one_device(fleet: Fleets) -> None:
+    fleet().start()
+    with pytest.raises(Interlocked, match="two runs cannot command one device"):
+        fleet().start()
+
+
+def test_a_dead_controllers_commands_end_with_their_lease(fleet: Fleets, bank: RegisterBank) -> None:
+    made = fleet({"safety": {"lease": {"kind": "reversion", "seconds": 1}}}, smart={"volt_var": "category-b"})
+    made.start()
+    steps(made, 2, p_set_kw=50.0)
+    assert [(each["704.WSetEna"], each["705.Ena"]) for each in held(bank)] == [(1, 1)] * 2
+    time.sleep(1.3)
+    assert [(each["704.WSetEna"], each["705.Ena"]) for each in held(bank)] == [(0, 0)] * 2
+
+
+def test_a_lease_is_renewed_while_the_fleet_is_stepped(fleet: Fleets, bank: RegisterBank) -> None:
+    made = fleet({"safety": {"lease": {"kind": "reversion", "seconds": 1}}}, smart={"volt_var": "category-b"})
+    made.start()
+    steps(made, 20, p_set_kw=50.0)  # 1.3 s and more
+    assert [(each["704.WSetEna"], each["705.Ena"]) for each in held(bank)] == [(1, 1)] * 2
+    assert made.statistics()["lapsed_commands"] == 0
+
+
+def test_measurements_of_a_silent_device_are_held_and_grow_old_and_then_the_run_ends(
+    fleet: Fleets, emulator: EmulatorServer
+) -> None:
+    made = fleet({"silence": {"policy": "hold", "max_age_s": 0.8}, "safety": {"restore_s": 0.2}}, armed=())
+    made.start()
+    emulator.stop()
+    seen: list[dict[str, np.ndarray]] = []
+    with pytest.raises(Unreachable, match=r"has not answered for \d\.\d s, longer than max_age_s 0\.8"):
+        step_until_it_fails(made, seen)
+    assert len(seen) >= 3
+    assert (np.diff([each["age_s"] for each in seen], axis=0) > 0).all()
+    assert {tuple(each["p_kw"]) for each in seen} == {(0, 0)}
+
+
+def step_until_it_fails(fleet: BenchFleet, seen: list[dict[str, np.ndarray]]) -> None:
+    for number in range(100):
+        seen.append(copied(fleet.step(number * STEP_NS, monitored())))
+        time.sleep(0.1)
+
+
+def copied(values: Any) -> dict[str, np.ndarray]:
+    return {name: value.copy() for name, value in values.items()}
+
+
+def monitored() -> dict[str, np.ndarray]:
+    """Inputs that command nothing."""
+    return {"v_pu": np.ones(2)}
+
+
+def test_without_a_policy_a_silent_device_ends_the_run(fleet: Fleets, emulator: EmulatorServer) -> None:
+    made = fleet(armed=())
+    made.start()
+    emulator.stop()
+    with pytest.raises(Unreachable, match="bat-1"):
+        made.step(0, monitored())
+
+
+def test_a_file_that_appears_stops_everything_within_one_step_and_devices_are_safe(
+    fleet: Fleets, bank: RegisterBank, tmp_path: Path
+) -> None:
+    made = fleet(file={"emergency_stop": {"file": "STOP"}})
+    made.start()
+    steps(made, 2, p_set_kw=50.0)
+    (tmp_path / "STOP").touch()
+    with pytest.raises(EmergencyStopped, match=r"the file .*STOP is there"):
+        steps(made, 1, p_set_kw=60.0)
+    assert [each["704.WSetEna"] for each in held(bank)] == [0, 0]
+
+
+def test_a_command_that_does_not_show_ends_the_run_by_name(fleet: Fleets, living: Physics) -> None:
+    proof = {"response_s": 0.2, "p_tolerance_w": 100, "source_limited": False}
+    made = fleet({"safety": {"proof": proof}})
+    made.start()
+    living.most_w = 20e3
+    with pytest.raises(
+        Rejected, match=r"bat-1.*active power was commanded to 50000 W; 0.2 s later .* measures 20000 W"
+    ):
+        steps(made, 8, p_set_kw=np.array([50.0, 10.0]))
+
+
+def test_a_command_that_does_not_show_can_be_a_doubt(fleet: Fleets, living: Physics) -> None:
+    proof = {"response_s": 0.2, "p_tolerance_w": 100, "source_limited": False, "when_not": "doubt"}
+    made = fleet({"safety": {"proof": proof}})
+    made.start()
+    living.most_w = 20e3
+    assert steps(made, 8, p_set_kw=np.array([50.0, 10.0]))["unproven"].tolist() == [1, 0]
+
+
+def test_every_frame_is_kept_by_device(fleet: Fleets, tmp_path: Path) -> None:
+    made = fleet()
+    made.keep_in(tmp_path / "run")
+    made.start()
+    steps(made, 2, p_set_kw=1.0)
+    made.stop()
+    entries = [*Evidence(tmp_path / "run").entries()]
+    assert {entry.peer.device for entry in entries} == set(BOTH)
+    assert {entry.instant_ns for entry in entries} == {None, 0, STEP_NS}
+    assert {entry.direction for entry in entries} == {"sent", "received"}
+
+
+def test_devices_behind_one_endpoint_share_its_connection(
+    bank: RegisterBank, living: Physics, write_bench: Any
+) -> None:
+    units = Units({3: BankResponder(bank, 0), 7: BankResponder(bank, 1)})
+    with Server([Line(Tcp(port=0), units)]) as server:
+        (endpoint,) = server.endpoints
+        at = {"endpoint": endpoint.model_dump(mode="json")}
+        made = realised(write_bench({"bat-1": {**at, "unit": 3}, "bat-2": {**at, "unit": 7}}))
+        try:
+            made.start()
+            assert steps(made, 4, p_set_kw=np.array([30.0, 40.0]))["p_kw"] == pytest.approx([30, 40], abs=0.02)
+            session = made._session
+            assert session
+            assert sum(device.link.traffic.connects for device in session.devices) == 1
+        finally:
+            made.stop()
+
+
+def test_a_device_that_is_rated_otherwise_than_the_scenario_says_is_not_commanded(
+    fleet: Fleets, bank: RegisterBank
+) -> None:
+    made, before = fleet(), held(bank)
+    made._terminals = (Terminal("bat_0", "671", (1, 2, 3), 250.0), TERMINALS[1])
+    with pytest.raises(Rejected, match=r"'bat-1': says that it is rated 100 kVA; the scenario has 250 kVA"):
+        made.start()
+    made.stop()
+    assert held(bank) == before
+
+
+def test_a_device_without_a_lease_is_a_caution_before_the_run(write_bench: Any) -> None:
+    entry = {"endpoint": {"transport": "tcp"}, "safety": {"lease": {"kind": "none", "because": "a fuse of 10 A"}}}
+    made = realised(write_bench({"bat-1": entry, "bat-2": {**entry, "unit": 2}}), armed=("bat-2",))
+    (caution,) = made.cautions
+    assert "device 'bat-2' has no lease" in caution
+    assert "a fuse of 10 A" in caution
+
+
+# --- refused before anything is touched --------------------------------------------------------------
+
+
+def refused(path: Path | None, via: str = "bat-*", armed: tuple[str, ...] = ()) -> tuple[type[Exception], str]:
+    with pytest.raises(PlaceError) as error:
+        realised(path, via, armed)
+    ((where, what),) = error.value.problems
+    assert where == ("via",)
+    return type(error.value), what
+
+
+def test_a_scenario_whose_equipment_is_not_here_lacks_equipment(write_bench: Any) -> None:
+    path = write_bench({"bat-1": {"endpoint": {"transport": "tcp"}}})
+    assert refused(None) == (EquipmentMissing, "'bat-*' is equipment of a bench, and none is given: --bench FILE")
+    kind, what = refused(path, "bat-7")
+    assert kind is EquipmentMissing
+    assert what == "bench 'lab' (lab.json) has no device 'bat-7'; did you mean 'bat-1'?"
+    kind, what = refused(path)
+    assert kind is EquipmentMissing
+    assert what == "'bat-*' is bat-1: 1, and there are 2 devices in the scenario"
+
+
+def test_what_does_not_fit_the_scenario_is_wrong(write_bench: Any) -> None:
+    entry = {"endpoint": {"transport": "tcp"}}
+    two = {"bat-1": entry, "bat-2": {**entry, "unit": 2}}
+    three = {**two, "bat-3": {**entry, "unit": 3}}
+    assert refused(write_bench(three)) == (
+        PlaceError,
+        "'bat-*' is bat-1, bat-2, bat-3: 3, and there are 2 devices in the scenario",
+    )
+    big = {**two, "bat-1": {**entry, "rated_kva": 50}}
+    assert refused(write_bench(big))[1] == "'bat-1' stands for 50 kVA, and 'bat_0' is rated 100"
+    assert "patterns arm nothing" in refused(write_bench(two), armed=("*",))[1]
+    assert "needs the name of a device" in refused(write_bench(two), "")[1]
+
+
+def test_a_wrong_bench_file_is_told_with_its_own_pointers(tmp_path: Path) -> None:
+    path = tmp_path / "lab.json"
+    path.write_text(json.dumps({"name": "lab", "devices": {"bat-1": {}}}), encoding="utf-8")
+    assert refused(path)[1] == f"bench file {path}/devices/bat-1/endpoint: is missing"
+
+
+def test_a_lease_that_does_not_outlast_two_steps_is_refused(write_bench: Any) -> None:
+    entry = {"endpoint": {"transport": "tcp"}, "safety": {"lease": {"kind": "reversion", "seconds": 60}}}
+    path = write_bench({"bat-1": entry, "bat-2": {**entry, "unit": 2}})
+    minute = context(60 * S, permissions=Permissions(bench=path), terminals={"fleet": TERMINALS})
+    with pytest.raises(PlaceError, match=r"the lease of 'bat-1', 60 s, does not outlast 2 steps, 120 s"):
+        bench(battery(), BatterySettings(at=({"bus": "671"},)), TERMINALS, "bat-*", minute)  # type: ignore[arg-type]
+
+
+def test_nothing_of_a_run_is_left_in_the_state_folder(fleet: Fleets) -> None:
+    made = fleet()
+    made.start()
+    steps(made, 1, p_set_kw=1.0)
+    records = Path(os.environ["DERLOOP_STATE"]) / "records"
+    assert len([*records.iterdir()]) == 2
+    made.stop()
+    assert [*records.iterdir()] == []
