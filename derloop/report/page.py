@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from derloop.contract import FloatArray
 from derloop.report.every_signal import EverySignal, every_signal
 from derloop.report.figures import Charted, Figure, SignalOfRun, check_limits, figures
+from derloop.report.pace import kept_time, pace_figures
 from derloop.report.sheet import rendered, write_whole
 from derloop.report.traces import TimeArray, Times
 from derloop.report.wording import Calendar
@@ -42,7 +43,7 @@ def page(run: Run) -> str:
     facts, verdicts = run.run, [v for v in run.verdicts if isinstance(v, dict)]
     calendar = Calendar(_start(facts))
     charted = _charted(run, facts, verdicts, calendar)
-    drawn, every = figures(charted), every_signal(charted)
+    drawn, every = [*figures(charted), *pace_figures(charted)], every_signal(charted)
     return rendered(
         "template.html.j2",
         _data(calendar, charted.times, drawn, every),
@@ -54,6 +55,7 @@ def page(run: Run) -> str:
         verdicts=in_short(verdicts),
         failure=_failure(facts),
         hunting=_hunting(facts),
+        kept_time=kept_time(facts),
         figures=drawn,
         every=every,
         thinned=charted.times.thinned,
