@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 
 from hil.modbus.failures import reason
@@ -84,6 +86,7 @@ class Wire(asyncio.Protocol):
         self._fail(Lost(self.lost))
         self.drop_held()
         if self._transport is not None:
+            _drop_unsent_at_end(self._transport, not self._is_answered())
             self._transport.close()
             await asyncio.wait([self._closed], timeout=CLOSING_S)
             self._transport.abort()
@@ -113,6 +116,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        _drop_unsent_at_end(transport, True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         why = reason(exc) if isinstance(exc, OSError) else "the device closed the connection"
@@ -154,6 +158,11 @@ class Wire(asyncio.Protocol):
         if self._framing is MBAP:
             return frame.transaction == self._asked.transaction
         return frame.unit == self._asked.unit
+
+    def _is_answered(self) -> bool:
+        """Return whether the device has got all that was sent to it."""
+        answer = self._answer
+        return answer is None or (answer.done() and not answer.cancelled() and answer.exception() is None)
 
     def _is_waiting(self) -> bool:
         return self._answer is not None and not self._answer.done()
@@ -199,3 +208,16 @@ class Wire(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _drop_unsent_at_end(transport: asyncio.Transport, drop: bool) -> None:
+    """Have the kernel forget what has not arrived when a connection ends, also when the process is killed.
+
+    Else it goes on sending for minutes: a write to a device whose cable was pulled would be done when that is plugged
+    in again, whoever commands the device by then.
+    """
+    connected = transport.get_extra_info("socket")
+    if connected is None or connected.fileno() < 0:
+        return
+    if connected.family in (socket.AF_INET, socket.AF_INET6):
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", int(drop), 0))

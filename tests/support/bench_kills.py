@@ -1,0 +1,166 @@
+"""Devices in a process of their own, runs that command them, and what is left of both after a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hil.inverter.device import Device
+from hil.modbus.endpoint import Address, Tcp, Timing
+from hil.modbus.link import Link
+from hil.modbus.thread import LoopThread
+from hil.safety.folder import Run, StateFolder
+from hil.safety.keeper import Keeper
+from hil.safety.record import Record, Records
+from hil.safety.rules import SafetyRules
+
+T = TypeVar("T")
+SUPPORT = Path(__file__).parent
+LEASE_S = 1
+SWITCHES = ("704.WMaxLimPctEna", "704.WSetEna", "704.VarSetEna", "705.Ena")
+PATIENCE_S = 60.0
+
+
+@dataclass
+class Site:
+    """Where devices are, where a run's state is kept, and in which network namespace the devices are."""
+
+    folder: Path
+    ports: tuple[int, ...]
+    host: str = "127.0.0.1"
+    namespace: str = ""
+
+    @property
+    def state(self) -> StateFolder:
+        return StateFolder(self.folder / "state", (self.folder / "state" / "locks",))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        paths = os.pathsep.join(filter(None, [str(SUPPORT), os.environ.get("PYTHONPATH")]))
+        return {**os.environ, "PYTHONPATH": paths, "DERLOOP_STATE": str(self.folder / "state")}
+
+    def within(self) -> list[str]:
+        return ["ip", "netns", "exec", self.namespace] if self.namespace else []
+
+    @contextmanager
+    def devices(self) -> Iterator[subprocess.Popen[str]]:
+        """Serve the devices, as they come from the factory."""
+        command = [
+            *self.within(),
+            sys.executable,
+            str(SUPPORT / "standing_devices.py"),
+            self.host,
+            *map(str, self.ports),
+        ]
+        with self._started(command, "ready") as process:
+            yield process
+
+    @contextmanager
+    def driver(self) -> Iterator[subprocess.Popen[str]]:
+        """Command the devices; yields while nothing has been done yet."""
+        places = [f"{port}@{self.host}" for port in self.ports]
+        with self._started(
+            [sys.executable, str(SUPPORT / "bench_driver.py"), str(self.folder), str(LEASE_S), *places]
+        ) as p:
+            yield p
+
+    @contextmanager
+    def _started(self, command: Sequence[str], until: str = "") -> Iterator[subprocess.Popen[str]]:
+        process = subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        with process:
+            try:
+                if until:
+                    wait_for(process, until)
+                yield process
+            finally:
+                process.kill()
+
+    @contextmanager
+    def seen(self) -> Iterator[Seen]:
+        """Look at the devices past every guard."""
+        thread = LoopThread("engineer")
+        try:
+            yield Seen(self, thread)
+        finally:
+            thread.close()
+
+
+class Seen:
+    """What an engineer sees who looks at the devices himself."""
+
+    def __init__(self, site: Site, thread: LoopThread) -> None:
+        self._site, self._thread = site, thread
+
+    def values(self) -> list[dict[str, object]]:
+        """Return what each device holds at every point that commands write."""
+        return [self._with(port, self._values) for port in self._site.ports]
+
+    def leave_safe(self) -> list[str]:
+        """Do for each device what `derloop bench safe` does."""
+        return [self._with(port, self._leave_safe) for port in self._site.ports]
+
+    async def _values(self, device: Device) -> dict[str, object]:
+        return dict(await device.read([name for name in device.controls if not name.endswith("AdptCrvReq")]))
+
+    async def _leave_safe(self, device: Device) -> str:
+        run = Run(self._site.folder, self._site.folder / "bench.json")
+        return await Keeper(device, SafetyRules(), [], self._site.state, run).leave_safe()
+
+    def _with(self, port: int, work: Callable[[Device], Coroutine[Any, Any, T]]) -> T:
+        async def done() -> T:
+            address = Address(Tcp(host=self._site.host, port=port))
+            device = Device(Link(f"inv-{port}", address, Timing(deadline_s=10.0)))
+            try:
+                await device.discover()
+                return await work(device)
+            finally:
+                await device.link.close()
+
+        return self._thread.run(done())
+
+    @property
+    def records(self) -> list[Record]:
+        """Return what runs have left; fails for a record that cannot be read."""
+        found, bad = Records(self._site.state.records).read()
+        assert bad == []
+        return found
+
+
+def wait_for(process: subprocess.Popen[str], word: str) -> None:
+    """Return when a process has said so."""
+    assert process.stdout
+    line = process.stdout.readline()
+    assert line.startswith(word), line + process.stdout.read()
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> tuple[int, ...]:
+    """Return ports that are free now."""
+    sockets = [socket.create_server((host, 0)) for _ in range(count)]
+    ports = tuple(each.getsockname()[1] for each in sockets)
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Return the status of a process that ends by itself, and all that it said."""
+    said, _ = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, said
+
+
+def kill(process: subprocess.Popen[str]) -> float:
+    """Kill a process; return when it was gone, on the monotonic clock."""
+    process.send_signal(signal.SIGKILL)
+    process.wait(PATIENCE_S)
+    return time.monotonic()

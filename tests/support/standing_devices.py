@@ -1,0 +1,35 @@
+"""Two emulated devices on the clock of the wall, in a process of their own: `standing_devices.py HOST PORT...`."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from emulated import described
+
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
+from hil.modbus.endpoint import Tcp
+from hil.serving.responder import BankResponder, Units
+from hil.serving.server import Line, Server
+
+TICK_S = 0.02
+
+
+def main(host: str, *ports: str) -> None:
+    """Serve until killed, a device for each port."""
+    ratings = [Ratings(f"inv-{port}", 10e3, 11e3, 4840.0, 4840.0, 240.0) for port in ports]
+    bank = RegisterBank([described(each) for each in ratings])
+    lines = [Line(Tcp(host=host, port=int(p)), Units({1: BankResponder(bank, i)})) for i, p in enumerate(ports)]
+    with Server(lines):
+        print("ready", flush=True)
+        before_s = time.monotonic()
+        while True:
+            time.sleep(TICK_S)
+            now_s = time.monotonic()
+            bank.advance(now_s - before_s)
+            before_s = now_s
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,194 @@
+"""Runs, devices and networks that are killed at random moments: every device is safe once its lease has run out.
+
+The run is killed, or the devices are, or the network between them goes down. What the run found is on disk then, and
+is restored from there. The run is `tests/support/bench_driver.py`, which does with its devices what a fleet does.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from bench_kills import LEASE_S, SWITCHES, Seen, Site, ended, free_ports, kill, wait_for
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
+
+SLACK_S = 0.5
+"""A lease runs out at a device's own pace, and is looked at from outside."""
+ENDS_WITHIN_S = 8.0
+"""A run notices within a deadline (1 s), and tries to restore for 1 s; the rest is a slow machine."""
+AT_ONCE = 3
+
+
+def assert_safe(seen: Seen) -> None:
+    """Every function that a run commands is off, as it was before: that is the safe state of these devices."""
+    switched_on = [name for held in seen.values() for name in SWITCHES if held[name]]
+    assert switched_on == []
+
+
+def assert_restored(seen: Seen, before: list[dict[str, object]]) -> None:
+    """What a run had found is restored from its records, to the last register."""
+    seen.leave_safe()
+    assert seen.values() == before
+    assert seen.records == []
+
+
+def let_leases_run_out(since_s: float) -> None:
+    time.sleep(max(since_s + LEASE_S + SLACK_S - time.monotonic(), 0.0))
+
+
+def many(folder: Path, count: int, trials: Callable[[Site, range], Counter[str]]) -> Counter[str]:
+    """Return the outcomes of trials that go on at the same time, each with devices of its own."""
+    sites = []
+    for number in range(AT_ONCE):
+        sites.append(Site(folder / str(number), free_ports(2)))
+        sites[-1].folder.mkdir()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        parts = pool.map(trials, sites, [range(number, count, AT_ONCE) for number in range(AT_ONCE)])
+        return sum(parts, Counter())
+
+
+def test_after_fifty_kills_of_the_run_every_device_is_safe_and_restored(tmp_path: Path) -> None:
+    def trials(site: Site, numbers: range) -> Counter[str]:
+        outcomes: Counter[str] = Counter()
+        with site.devices(), site.seen() as seen:
+            before = seen.values()
+            for number in numbers:
+                rng = random.Random(number)
+                with site.driver() as run:
+                    if number % 3:
+                        wait_for(run, "commanding")
+                    time.sleep(rng.uniform(0.0, 1.0))
+                    since_s = kill(run)
+                let_leases_run_out(since_s)
+                assert_safe(seen)
+                outcomes["had taken its devices" if seen.records else "had not begun"] += 1
+                assert_restored(seen, before)
+        return outcomes
+
+    outcomes = many(tmp_path, 50, trials)
+    assert outcomes["had taken its devices"] >= 30, outcomes
+
+
+def test_after_a_kill_in_the_midst_of_restoring_the_rest_is_restored(tmp_path: Path) -> None:
+    def trials(site: Site, numbers: range) -> Counter[str]:
+        outcomes: Counter[str] = Counter()
+        with site.devices(), site.seen() as seen:
+            before = seen.values()
+            for number in numbers:
+                with site.driver() as run:
+                    wait_for(run, "commanding")
+                    run.terminate()
+                    time.sleep(random.Random(number).uniform(0.0, 0.1))
+                    since_s = kill(run)
+                let_leases_run_out(since_s)
+                assert_safe(seen)
+                outcomes[f"{len(seen.records)} records left"] += 1
+                assert_restored(seen, before)
+        return outcomes
+
+    outcomes = many(tmp_path, 15, trials)
+    assert outcomes["2 records left"] + outcomes["1 records left"] >= 2, outcomes
+
+
+def test_after_eighteen_kills_of_the_devices_the_run_ends_named_and_they_are_restored(tmp_path: Path) -> None:
+    def trials(site: Site, numbers: range) -> Counter[str]:
+        for number in numbers:
+            with site.seen() as seen:
+                with site.devices() as devices, site.driver() as run:
+                    before = seen.values()
+                    wait_for(run, "commanding")
+                    time.sleep(random.Random(number).uniform(0.0, 1.0))
+                    assert_ends_named(run, kill(devices))
+                with site.devices():
+                    assert_safe(seen)
+                    assert len(seen.records) == len(site.ports)
+                    assert_restored(seen, before)
+        return Counter(ended=len(numbers))
+
+    assert many(tmp_path, 18, trials)["ended"] == 18
+
+
+def assert_ends_named(run: subprocess.Popen[str], since_s: float) -> None:
+    """The run ends by itself, soon, with the status of a failure; it says which device, and that it is not restored."""
+    status, said = ended(run)
+    assert time.monotonic() - since_s < ENDS_WITHIN_S
+    assert status == 3, said
+    assert "FAILED device 'inv-" in said
+    assert "NOT RESTORED device 'inv-" in said
+    assert "COULD NOT BE BROUGHT TO WHAT IT HELD BEFORE" in said
+    assert "Traceback" not in said
+
+
+@contextmanager
+def network(name: str, number: int) -> Iterator[str]:
+    """A network namespace at the other end of a cable; yields its host address. The cable can be pulled with `link`."""
+    ours, theirs = f"10.213.{number}.1", f"10.213.{number}.2"
+    for command in (
+        f"netns add {name}",
+        f"link add {name} type veth peer name {name}x netns {name}",
+        f"addr add {ours}/30 dev {name}",
+        f"link set {name} up",
+        f"-n {name} addr add {theirs}/30 dev {name}x",
+        f"-n {name} link set {name}x up",
+        f"-n {name} link set lo up",
+    ):
+        subprocess.run(["ip", *command.split()], check=True)
+    try:
+        yield theirs
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def link(name: str, state: str) -> float:
+    """Pull the cable of a network ("down"), or put it in ("up"); return when that was."""
+    subprocess.run(["ip", "link", "set", name, state], check=True)
+    return time.monotonic()
+
+
+def may_make_networks() -> bool:
+    if os.getuid() != 0 or not shutil.which("ip"):
+        return False
+    made = subprocess.run(["ip", "netns", "add", "derloop-may"], check=False, capture_output=True).returncode == 0
+    if made:
+        subprocess.run(["ip", "netns", "del", "derloop-may"], check=False)
+    return made
+
+
+@pytest.mark.skipif(not may_make_networks(), reason="network namespaces need root, and ip of iproute2")
+def test_after_twenty_cuts_of_the_network_every_device_is_safe_and_restored_when_it_is_back(tmp_path: Path) -> None:
+    name = f"dl{os.getpid() % 100000}"
+    with network(name, 1 + os.getpid() % 250) as host:
+        site = Site(tmp_path, (1502, 1503), host, name)
+        with site.devices(), site.seen() as seen:
+            before = seen.values()
+            for number in range(20):
+                with site.driver() as run:
+                    wait_for(run, "commanding")
+                    time.sleep(random.Random(number).uniform(0.0, 1.0))
+                    since_s = link(name, "down")
+                    assert_ends_named(run, since_s)
+                let_leases_run_out(since_s)
+                link(name, "up")
+                assert_safe(seen)
+                assert len(seen.records) == 2
+                assert_restored(seen, before)
+            with site.driver() as run:
+                wait_for(run, "commanding")
+                cut_and_mended = random.Random(99).uniform(0.1, 0.3)
+                link(name, "down")
+                time.sleep(cut_and_mended)
+                link(name, "up")
+                time.sleep(1.0)
+                run.terminate()
+                status, said = ended(run)
+            assert (status, seen.values()) == (130, before), said
