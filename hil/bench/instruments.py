@@ -34,16 +34,17 @@ def instrument_problems(file: BenchFile, folder: Path) -> Iterator[Problem]:
 def _map_problems(pointer: str, entry: InstrumentEntry, folder: Path) -> Iterator[Problem]:
     try:
         found = read_command_map(entry.commands, folder)
-    except OSError:
-        yield Problem(pointer, f"no command map {entry.commands!r}, neither shipped nor a file beside this one")
-        return
     except ScenarioError as wrong:
-        yield from (Problem(pointer, f"{entry.commands}{problem}") for problem in wrong.problems)
+        yield from (Problem(pointer, f"{entry.commands!r}{_within(problem)}") for problem in wrong.problems)
         return
     lacking: list[str] = [each for each in _MUST_SET.get(entry.kind, ()) if each not in found.settings]
     lacking += [each for each in _MUST_READ.get(entry.kind, ()) if each not in found.readings]
     if lacking:
-        yield Problem(pointer, f"{found.name!r} is no map for a {entry.kind}: it lacks {', '.join(lacking)}")
+        yield Problem(pointer, f"{entry.commands!r} does not fit the kind {entry.kind}: it lacks {', '.join(lacking)}")
+
+
+def _within(problem: Problem) -> str:
+    return f" at {problem}" if problem.pointer else f": {problem.what}"
 
 
 def _wiring_problems(pointer: str, file: BenchFile, power: PowerSettings) -> Iterator[Problem]:
@@ -58,7 +59,7 @@ def _wiring_problems(pointer: str, file: BenchFile, power: PowerSettings) -> Ite
             hint = did_you_mean(name, tuple(file.instruments))
             yield Problem(f"{pointer}/{key}", f"no instrument {name!r}{hint}")
         elif entry.kind != kind:
-            yield Problem(f"{pointer}/{key}", f"{name!r} is a {entry.kind}, not a {kind}")
+            yield Problem(f"{pointer}/{key}", f"{name!r} is of kind {entry.kind}, not {kind}")
         elif key == "ac_source" and (lacking := set(power.phases) - set(entry.phases)):
             yield Problem(f"{pointer}/phases", f"{name!r} has no phase {min(lacking)}")
 

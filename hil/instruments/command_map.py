@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from derloop.errors import Problem, ScenarioError, did_you_mean
 from derloop.kind import Settings
 from derloop.validation import read_model
 
@@ -95,10 +96,21 @@ def filled(command: str, value: str = "", phase: int = 1) -> str:
 
 
 def read_command_map(name: str, folder: Path) -> CommandMap:
-    """Return a shipped map by its name ("scpi-99-ac-source"), or one in a file that starts at `folder`.
+    """Return a map in a file that starts at `folder`, or a shipped one by its name ("scpi-99-ac-source").
 
-    Raises ScenarioError with everything that is wrong in it, or OSError where there is no such file.
+    Raises ScenarioError with everything that is wrong in it, or where there is none.
     """
-    shipped = files("hil.instruments") / f"maps/{name}.json"
-    own = folder / name
-    return read_model(CommandMap, Path(str(shipped)) if not own.is_file() and shipped.is_file() else own)
+    own, shipped = folder / name, _shipped()
+    if own.is_file():
+        return read_model(CommandMap, own)
+    if name not in shipped:
+        what = (
+            f"there is no such file beside the bench file, and no such map is shipped{did_you_mean(name, [*shipped])}"
+        )
+        raise ScenarioError([Problem("", what)], name)
+    return read_model(CommandMap, shipped[name])
+
+
+def _shipped() -> dict[str, Path]:
+    maps = Path(str(files("hil.instruments") / "maps"))
+    return {path.stem: path for path in sorted(maps.glob("*.json"))}

@@ -1,0 +1,145 @@
+"""Power hardware in the loop: a feeder in OpenDSS, an AC source and a meter over SCPI, a device over Modbus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from emulated import described
+
+import derloop
+from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
+from hil.emulator.server import EmulatorServer
+from hil.instruments.command_map import read_command_map
+from hil.instruments.emulated import EmulatedInstrument
+from hil.inverter.measurements import Measurements
+
+R_OHM = 5.76
+"""The lab's device is a resistor that draws 10 kW at 240 V; ten times as large it draws 100 kW of the feeder."""
+SOURCE_OHM, LOAD_OHM = 0.08 + 0.16j, 1.6
+"""In the feeder, a phase: what stands behind the device, and 100 kW at 400 V."""
+V_SETTLED_PU = abs(LOAD_OHM / (SOURCE_OHM + LOAD_OHM))
+FEEDER = """clear
+new circuit.street basekv=0.4 pu=1.0 phases=3 bus1=source r1=0.0001 x1=0.0001 r0=0.0001 x0=0.0001
+new linecode.cable nphases=3 r1=0.0799 x1=0.1599 r0=0.0799 x0=0.1599 c1=0 c0=0 units=km
+new line.one bus1=source bus2=end linecode=cable length=1 units=km
+set voltagebases=[0.4]
+calcvoltagebases
+"""
+
+
+class Rig:
+    """A resistor at an AC source, and a meter between the two."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.ac = stack.enter_context(EmulatedInstrument(_map("scpi-99-ac-source"), self.measure))
+        self.meter = stack.enter_context(EmulatedInstrument(_map("scpi-99-power-meter"), self.measure))
+        bank = RegisterBank([described(Ratings("res", 10e3, 10e3, 4.4e3, 4.4e3, 240.0, 1, 10e3, 20e3))])
+        self.modbus = stack.enter_context(EmulatorServer(bank))
+        none = np.zeros(1)
+        bank.set_measurements(Measurements.of(none, none, none + 240.0, soc_pct=50.0))
+
+    def measure(self, what: str, phase: int) -> float:
+        volts = self.ac.held.get(("v_ln_v", phase), 0.0) if self.ac.is_on else 0.0
+        return {"p_w": -volts * volts / R_OHM, "v_ln_v": volts, "f_hz": 60.0}.get(what, 0.0)
+
+    def bench(self, **power: Any) -> dict[str, Any]:
+        wired = {"ac_source": "grid-sim", "meter": "meter", "nominal_v": 240, "scale": 10, "settle_s": 0.05, **power}
+        endpoint = self.modbus.addresses[0].endpoint.model_dump(mode="json")
+        return {
+            "name": "power-lab",
+            "devices": {"res": {"endpoint": endpoint, "rated_kva": 10, "power": wired}},
+            "instruments": {
+                "grid-sim": _instrument("ac-source", self.ac.port, v_ln_v={"low": 0, "high": 300}),
+                "meter": _instrument("meter", self.meter.port, commands="scpi-99-power-meter", phases=[1]),
+            },
+        }
+
+
+def _map(name: str) -> Any:
+    return read_command_map(name, Path(__file__).parent)
+
+
+def _instrument(kind: str, port: int, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "at": {"transport": "tcp", "port": port}, "commands": f"scpi-99-{kind}", **more}
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    with ExitStack() as stack:
+        yield Rig(stack)
+
+
+@pytest.fixture
+def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
+    (tmp_path / "street.dss").write_text(FEEDER)
+    device = {
+        **{"kind": "battery", "via": "bench:res", "at": [{"bus": "end", "rated_kva": 100}], "energy_kwh": 200},
+        **{"mode": "time-of-use", "time_of_use": {"periods": [{"from_h": 1, "to_h": 2, "action": "discharge"}]}},
+    }
+    device["time_of_use"]["exports"] = True  # type: ignore[index]
+    data = {
+        **{"name": "power", "start": "2025-07-15T12:00:00Z", "duration_s": 3, "step_s": 0.1},
+        "federates": {"grid": {"kind": "opendss", "feeder": "street.dss"}, "device": device},
+    }
+    (tmp_path / "power.json").write_text(json.dumps(data))
+    return tmp_path / "power.json"
+
+
+def run(scenario: Path, bench: dict[str, Any]) -> Any:
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps(bench))
+    return derloop.run(scenario, engine="local", bench=path, report=False, out=scenario.parent / "run")
+
+
+def test_the_loop_over_hardware_settles_where_the_circuit_does(rig: Rig, scenario: Path) -> None:
+    result = run(scenario, rig.bench())
+    assert result.failure == ""
+    assert result["grid.device.v_pu"][-1, 0] == pytest.approx(V_SETTLED_PU, abs=2e-4)
+    assert result["device.v_applied_pu"][-1, 0] == pytest.approx(V_SETTLED_PU, abs=2e-4)
+    assert result["device.p_kw"][-1, 0] == pytest.approx(-100.0 * V_SETTLED_PU**2, abs=0.05)
+    assert (result["device.age_s"] >= 0.0).all()
+    assert not rig.ac.is_on
+
+
+def test_a_filter_slows_the_way_there_and_changes_nothing_of_its_end(rig: Rig, scenario: Path) -> None:
+    result = run(scenario, rig.bench(filter_s=0.3))
+    v_pu = result["grid.device.v_pu"][:, 0]
+    assert v_pu[-1] == pytest.approx(V_SETTLED_PU, abs=2e-3)
+    assert np.abs(np.diff(v_pu[2:])).max() < 0.05
+
+
+def test_a_loop_that_would_swing_is_not_energised_and_the_run_says_why(rig: Rig, scenario: Path) -> None:
+    weak = FEEDER.replace("length=1 units", "length=8 units")
+    (scenario.parent / "street.dss").write_text(weak)
+    result = run(scenario, rig.bench())
+    assert result.status == 3
+    assert "device 'res': is not energised: the loop" in result.failure
+    assert rig.ac.held == {}
+
+
+def test_a_source_that_does_not_obey_ends_the_run_by_name_with_its_output_off(rig: Rig, scenario: Path) -> None:
+    rig.ac.ignores = {"v_ln_v"}
+    result = run(scenario, rig.bench())
+    assert result.status == 3
+    assert "device 'grid-sim': v_ln_v of phase 1 was set to 240 and is 0" in result.failure
+    assert not rig.ac.is_on
+
+
+def test_a_bench_whose_instruments_do_not_fit_is_refused_with_every_pointer(rig: Rig, scenario: Path) -> None:
+    bench = rig.bench(ac_source="gridsim", meter="grid-sim", phases=[1, 2])
+    bench["instruments"]["meter"]["commands"] = "scpi-99-ac-sauce"
+    with pytest.raises(derloop.errors.ScenarioError) as refused:
+        run(scenario, bench)
+    said = str(refused.value)
+    assert "/devices/res/power/ac_source: no instrument 'gridsim'; did you mean 'grid-sim'?" in said
+    assert "/devices/res/power/meter: 'grid-sim' is of kind ac-source, not meter" in said
+    assert "/instruments/meter/commands: 'scpi-99-ac-sauce': there is no such file" in said
+    assert "did you mean 'scpi-99-ac-source'?" in said
