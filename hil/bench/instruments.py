@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from derloop.errors import Problem, ScenarioError, did_you_mean
 from hil.instruments.command_map import Measured, Quantity, read_command_map
-from hil.instruments.file import AcSourceSettings, DcSourceSettings, InstrumentEntry, MeterSettings
+from hil.instruments.file import AcSourceSettings, DcSourceSettings, InstrumentEntry, MeterSettings, ModbusAt
 
 if TYPE_CHECKING:
     from hil.bench.file import Bench, BenchFile
-    from hil.instruments.scpi import ScpiInstrument
+    from hil.instruments.instrument import Instrument
     from hil.phil.interface import Instruments
     from hil.phil.settings import PowerSettings
 
@@ -33,12 +33,12 @@ def instrument_problems(file: BenchFile, folder: Path) -> Iterator[Problem]:
 
 def _map_problems(pointer: str, entry: InstrumentEntry, folder: Path) -> Iterator[Problem]:
     try:
-        found = read_command_map(entry.commands, folder)
+        link = _link(folder, "", entry)
     except ScenarioError as wrong:
         yield from (Problem(pointer, f"{entry.commands!r}{_within(problem)}") for problem in wrong.problems)
         return
-    lacking: list[str] = [each for each in _MUST_SET.get(entry.kind, ()) if each not in found.settings]
-    lacking += [each for each in _MUST_READ.get(entry.kind, ()) if each not in found.readings]
+    lacking: list[str] = [each for each in _MUST_SET.get(entry.kind, ()) if not link.can_set(each)]
+    lacking += [each for each in _MUST_READ.get(entry.kind, ()) if not link.can_read(each)]
     if lacking:
         yield Problem(pointer, f"{entry.commands!r} does not fit the kind {entry.kind}: it lacks {', '.join(lacking)}")
 
@@ -84,15 +84,21 @@ def instruments_of(bench: Bench, wired: Sequence[PowerSettings]) -> Instruments:
         used = {phase for power in wired if power.ac_source == name for phase in power.phases}
         if isinstance(entry, AcSourceSettings) and used:
             chosen = entry.model_copy(update={"phases": tuple(sorted(used))})
-            ac[name] = AcSource(_link(bench, name, chosen), chosen)
+            ac[name] = AcSource(_link(bench.path.parent, name, chosen), chosen)
         elif isinstance(entry, DcSourceSettings) and any(power.dc and power.dc.source == name for power in wired):
-            dc[name] = DcSource(_link(bench, name, entry), entry)
+            dc[name] = DcSource(_link(bench.path.parent, name, entry), entry)
         elif isinstance(entry, MeterSettings) and any(power.meter == name for power in wired):
-            meters[name] = PowerMeter(_link(bench, name, entry), entry)
+            meters[name] = PowerMeter(_link(bench.path.parent, name, entry), entry)
     return Instruments(ac, dc, meters)
 
 
-def _link(bench: Bench, name: str, entry: InstrumentEntry) -> ScpiInstrument:
+def _link(folder: Path, name: str, entry: InstrumentEntry) -> Instrument:
+    """Return what speaks to an instrument, not yet connected. Raises ScenarioError for a map that cannot be used."""
+    if isinstance(entry.at, ModbusAt):
+        from hil.instruments.modbus import ModbusInstrument
+        from hil.inverter.mapped import read_register_map
+
+        return ModbusInstrument(name, entry, read_register_map(folder / entry.commands), folder)
     from hil.instruments.scpi import ScpiInstrument
 
-    return ScpiInstrument(name, entry, read_command_map(entry.commands, bench.path.parent))
+    return ScpiInstrument(name, entry, read_command_map(entry.commands, folder))

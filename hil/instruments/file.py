@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from derloop.kind import Settings
+from hil.modbus.endpoint import Endpoint, Unit
 
 Phase = Literal[1, 2, 3]
 
@@ -38,6 +39,14 @@ class SerialPort(Settings):
         return f"ASRL{self.path}::INSTR"
 
 
+class ModbusAt(Settings):
+    """Modbus: what the instrument understands is then a register map."""
+
+    transport: Literal["modbus"]
+    endpoint: Endpoint
+    unit: Unit = 1
+
+
 class Range(Settings):
     """Between what a source may be set, and how fast."""
 
@@ -56,8 +65,11 @@ class InstrumentSettings(Settings):
     """What every instrument has."""
 
     description: str = Field(default="", max_length=1000)
-    at: Annotated[TcpSocket | SerialPort, Field(discriminator="transport")]
-    commands: str = Field(description="A shipped command map (scpi-99-ac-source ...), or the file of one.")
+    at: Annotated[TcpSocket | SerialPort | ModbusAt, Field(discriminator="transport")]
+    commands: str = Field(
+        description="SCPI: a shipped command map (scpi-99-ac-source ...), or the file of one. Modbus: the file of a "
+        "register map whose points are named as quantities: v_ln_v_1, output, p_w_1 ..."
+    )
     identity: str = Field(default="", max_length=200, description="What its answer to *IDN? must contain.")
     deadline_s: float = Field(default=2.0, gt=0, le=60, description="For each command and its answer.")
     phases: tuple[Phase, ...] = Field(default=(1, 2, 3), min_length=1, max_length=3)

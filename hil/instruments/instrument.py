@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol
 
 import numpy as np
 
@@ -14,10 +15,24 @@ from derloop.contract import FloatArray
 from derloop.errors import DeviceError, Interlocked
 from hil.instruments.command_map import Measured, Quantity
 from hil.instruments.file import AcSourceSettings, DcSourceSettings, MeterSettings, Range
-from hil.instruments.scpi import ScpiInstrument
 
 Clock = Callable[[], float]
 """Seconds, never backwards."""
+
+
+class Instrument(Protocol):
+    """What an instrument understands, whatever it speaks: `hil.instruments.scpi`, `hil.instruments.modbus`."""
+
+    name: str
+    identity: str
+    """Who answered; empty before that."""
+
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+    def can_set(self, quantity: Quantity) -> bool: ...
+    def can_read(self, measured: Measured) -> bool: ...
+    def set(self, quantity: Quantity, value: float, phases: Sequence[int] = (1,)) -> None: ...
+    def read(self, measured: Measured, phases: Sequence[int] = (1,)) -> list[float]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +80,7 @@ class Limiter:
 class AcSource:
     """A source that gives a device the voltage of the grid, on the phases that it has."""
 
-    def __init__(self, link: ScpiInstrument, settings: AcSourceSettings, clock: Clock = monotonic) -> None:
+    def __init__(self, link: Instrument, settings: AcSourceSettings, clock: Clock = monotonic) -> None:
         self.name, self.phases = link.name, settings.phases
         self._link = link
         self._voltage = Limiter(link.name, "v_ln_v", settings.v_ln_v, clock)
@@ -103,7 +118,7 @@ class AcSource:
 class DcSource:
     """A source on a device's DC side: of voltage and current, or the four points of a photovoltaic curve."""
 
-    def __init__(self, link: ScpiInstrument, settings: DcSourceSettings, clock: Clock = monotonic) -> None:
+    def __init__(self, link: Instrument, settings: DcSourceSettings, clock: Clock = monotonic) -> None:
         self.name, self._link = link.name, link
         self._volts = Limiter(link.name, "v_dc_v", settings.v_dc_v, clock)
         self._amps = Limiter(link.name, "i_dc_a", settings.i_dc_a, clock)
@@ -141,7 +156,7 @@ class DcSource:
 class PowerMeter:
     """What flows at a device's terminals."""
 
-    def __init__(self, link: ScpiInstrument, settings: MeterSettings, clock: Clock = monotonic) -> None:
+    def __init__(self, link: Instrument, settings: MeterSettings, clock: Clock = monotonic) -> None:
         self.name, self.phases = link.name, settings.phases
         self._link, self._clock = link, clock
 
@@ -166,7 +181,7 @@ class PowerMeter:
         return np.array(self._link.read(measured, self.phases))
 
 
-def _left_off(link: ScpiInstrument) -> None:
+def _left_off(link: Instrument) -> None:
     """Switch an output off and close the connection; a connection that is lost is opened once more for that."""
     try:
         if link.identity:
@@ -175,7 +190,7 @@ def _left_off(link: ScpiInstrument) -> None:
         link.close()
 
 
-def _switched_off(link: ScpiInstrument) -> None:
+def _switched_off(link: Instrument) -> None:
     with suppress(DeviceError):
         link.set("output", 0.0)
         return

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from derloop.errors import PluginError, Rejected, Unreachable
 from hil.instruments.command_map import CommandMap, Measured, Quantity, filled
-from hil.instruments.file import InstrumentSettings
+from hil.instruments.file import InstrumentSettings, ModbusAt
 
 MOST_ERRORS = 20
 """How many of an instrument's errors are read: a queue that never ends must not hold a run."""
@@ -31,6 +31,8 @@ class ScpiInstrument:
     """One instrument, opened by `open` and closed by `close`; not for several threads at once."""
 
     def __init__(self, name: str, settings: InstrumentSettings, commands: CommandMap) -> None:
+        assert not isinstance(settings.at, ModbusAt)
+        self._resource = settings.at.resource
         self.name, self._settings, self._commands = name, settings, commands
         self._words: Words | None = None
         self.identity = ""
@@ -122,7 +124,7 @@ class ScpiInstrument:
             return work(self._words)
         except _failures() as failure:
             self.close()
-            raise Unreachable(self.name, f"{self._settings.at.resource}: {what!r}: {_reason(failure)}") from failure
+            raise Unreachable(self.name, f"{self._resource}: {what!r}: {_reason(failure)}") from failure
 
 
 def _opened(name: str, settings: InstrumentSettings) -> Words:
@@ -130,6 +132,7 @@ def _opened(name: str, settings: InstrumentSettings) -> Words:
         import pyvisa
     except ImportError as missing:
         raise PluginError("instruments need pyvisa and pyvisa-py: pip install 'derloop[bench]'") from missing
+    assert not isinstance(settings.at, ModbusAt)
     options: Mapping[str, Any] = {"read_termination": "\n", "write_termination": "\n"}
     if settings.at.transport == "serial":
         options = {**options, "baud_rate": settings.at.baud}
