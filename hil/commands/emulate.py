@@ -66,7 +66,8 @@ def emulate(
 
     if file is None:
         raise typer.BadParameter("a scenario or an emulator file is needed", param_hint="FILE")
-    from hil.commands.emulation import Emulation, Wishes
+    from hil.commands.emulation import Emulation
+    from hil.commands.opened import Wishes
 
     wishes = Wishes(tuple(set_ or ()), step_s, for_s, Permissions(trust_feeder=trust_feeder))
     emulation = Emulation(file, wishes, _shown(_show_lines if as_json else _show_table, bench))

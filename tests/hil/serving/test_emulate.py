@@ -157,7 +157,8 @@ def test_a_run_in_lock_step_takes_transport_and_quirks_from_an_emulator_file(fol
     ],
 )
 def test_a_wrong_emulator_file_is_explained(content: dict[str, Any], said: str, folder: Path) -> None:
-    from hil.commands.emulation import Emulation, Wishes
+    from hil.commands.emulation import Emulation
+    from hil.commands.opened import Wishes
 
     file = folder / "devices.json"
     file.write_text(json.dumps({**({"scenario": "street.json"} if content else {}), **content}))

@@ -1,0 +1,73 @@
+"""A scenario whose fleets are open to clients from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from derloop.errors import Problem, ScenarioError, did_you_mean
+from derloop.federation import Federation
+from derloop.kind import Permissions
+from derloop.scenario.assembly import assemble
+from derloop.scenario.loading import load
+from derloop.scenario.models import Scenario
+from hil.realisation import HasInverters
+from hil.serving.file import EmulatorFile
+from hil.serving.open_fleet import OpenFleet
+
+
+class Wishes(NamedTuple):
+    """What the command line asks for."""
+
+    overrides: tuple[str, ...] = ()
+    step_s: float = 1.0
+    """The scenario's step is no longer."""
+    for_s: float | None = None
+    permissions: Permissions = Permissions()
+
+
+class Opened(NamedTuple):
+    """A scenario that can be run, and its fleets that others command."""
+
+    scenario: Scenario
+    federation: Federation
+    fleets: dict[str, OpenFleet]
+
+
+def opened(file: EmulatorFile, path: Path, wishes: Wishes) -> Opened:
+    """Return the scenario at `path` with the fleets of `file`, or all that have inverters, open to others.
+
+    Raises ScenarioError for what is wrong in it, or in the fleets that the file names.
+    """
+    overrides = [*file.set, *wishes.overrides]
+    if load(path, overrides, wishes.permissions).file.step_s > wishes.step_s:
+        overrides.append(f"step_s={wishes.step_s!r}")
+    able = _able(path, overrides, wishes.permissions)
+    _refuse_unable(file, able)
+    overrides += [f'federates.{name}.via="served"' for name in file.fleets or able]
+    scenario = load(path, overrides, wishes.permissions)
+    federation = assemble(scenario, wishes.permissions)
+    fleets = {name: each for name, each in federation.federates.items() if isinstance(each, OpenFleet)}
+    for name, fleet in fleets.items():
+        fleet.entry = file.fleets.get(name, fleet.entry)
+    return Opened(scenario, federation, fleets)
+
+
+def _able(path: Path, overrides: Sequence[str], permissions: Permissions) -> list[str]:
+    """Return the federates that can be steered through registers."""
+    entries = load(path, overrides, permissions).federates
+    ders = [name for name, entry in entries.items() if entry.kind.is_der]
+    as_models = [*overrides, *(f'federates.{name}.via="model"' for name in ders)]
+    federates = assemble(load(path, as_models, permissions), permissions).federates
+    return [name for name in ders if isinstance(federates[name], HasInverters)]
+
+
+def _refuse_unable(file: EmulatorFile, able: Sequence[str]) -> None:
+    problems = [
+        Problem(f"/fleets/{name}", f"no fleet of the scenario that has inverters{did_you_mean(name, able)}")
+        for name in file.fleets
+        if name not in able
+    ]
+    if problems:
+        raise ScenarioError(problems, "emulator file")
