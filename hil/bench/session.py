@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -23,7 +24,7 @@ from hil.safety.keeper import Keeper
 from hil.safety.keepers import Keepers
 from hil.safety.key import KeyStop
 from hil.safety.proof import ElectricalProof, Unproven, raise_aborting
-from hil.safety.stop import EmergencyWatch
+from hil.safety.stop import EmergencyStopped, EmergencyWatch
 
 
 class Session:
@@ -135,6 +136,8 @@ class Session:
         """Leave every device as it was found, and close the connections. Raises NotRestored where that failed."""
         try:
             await self._end_exchange()
+            with suppress(EmergencyStopped):  # another fleet may have met it first, and so ended the run
+                await self._keepers.stop_if_asked(self._watch)
             await self._keepers.let_go()
         finally:
             await self._links.close()

@@ -14,9 +14,14 @@ import pytest
 from kept import KeptDevice
 
 from derloop.errors import Interlocked
+from hil.bench.file import Bench, BenchFile, DeviceEntry
+from hil.bench.session import Session
 from hil.emulator.bank import RegisterBank
 from hil.emulator.server import EmulatorServer
+from hil.inverter.commands import Commands
 from hil.inverter.measurements import Measurements
+from hil.modbus.thread import LoopThread
+from hil.safety.folder import Run
 from hil.safety.keepers import Keepers
 from hil.safety.key import KeyStop
 from hil.safety.rules import EmergencyStop, SafeState, SafetyRules, WatchedInput
@@ -124,6 +129,24 @@ def test_an_input_that_cannot_be_read_stops_the_bench_and_who_is_not_safe_is_nam
     with pytest.raises(EmergencyStopped, match=r"the watched input inv-1 701\.W cannot be read") as stopped:
         look(device, EmergencyStop(inputs=(watched,)), tmp_path)
     assert any(note.startswith("NOT SAFE: device 'inv-1'") for note in stopped.value.__notes__)
+
+
+def test_a_fleet_that_had_not_met_the_stop_yet_is_left_safe_and_not_restored(
+    emulator: EmulatorServer, tmp_path: Path, thread: LoopThread, holds: Holds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends with the first fleet that meets it, and stops the others."""
+    monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
+    address = emulator.addresses[0]
+    entry = DeviceEntry(endpoint=address.endpoint, unit=address.unit, safety=SAFE)
+    file = BenchFile(name="lab", devices={"inv-1": entry}, emergency_stop=EmergencyStop(file=Path("STOP")))
+    run = Run(tmp_path, tmp_path / "lab.json")
+    session = Session(Bench(tmp_path / "lab.json", file), ["inv-1"], ["inv-1"], run)
+    thread.run(session.open())
+    thread.run(session.exchange(Commands(p_w=np.array([5000.0])), 0.0, 1.0))
+    assert holds("704.WSetEna") == [1]
+    (tmp_path / "STOP").touch()
+    thread.run(session.close())
+    assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 1, 20]
 
 
 AT_A_TERMINAL = """
