@@ -62,8 +62,12 @@ class Adoptions:
                 self._pending[device, model] = _Pending(int(value) - 1, self._readings)
                 self._registers.put(device, f"{model}.{ADOPTIONS[model].result}", _IN_PROGRESS)
 
-    def count_reading(self, device: int, address: int, count: int) -> None:
-        """Note that registers are read; a result that has said 'in progress' often enough says how it ended."""
+    def count_reading(self, device: int, address: int, count: int) -> bool:
+        """Note that registers are read; a result that has said 'in progress' often enough says how it ended.
+
+        Returns whether an adoption has ended so.
+        """
+        ended = False
         for (owner, model), pending in list(self._pending.items()):
             if owner != device:
                 continue
@@ -74,15 +78,19 @@ class Adoptions:
                 self._pending[device, model] = pending._replace(readings=pending.readings - 1)
             else:
                 self._adopt(device, model)
+                ended = True
+        return ended
 
     def forget(self, device: int) -> None:
         """Adopt nothing that is pending on a device."""
         self._pending = {(owner, model): each for (owner, model), each in self._pending.items() if owner != device}
 
-    def finish(self) -> None:
-        """Adopt all that is pending."""
+    def finish(self) -> set[int]:
+        """Adopt all that is pending; return by whom."""
+        devices = {device for device, _ in self._pending}
         for device, model in list(self._pending):
             self._adopt(device, model)
+        return devices
 
     def adopt(self, device: int, model: str, slot: int) -> None:
         """Adopt the curve at `slot`, counted from 0, at once."""

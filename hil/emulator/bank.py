@@ -9,14 +9,16 @@ from typing import Final, TypeVar
 
 import numpy as np
 
+from hil.emulator import old_curves
 from hil.emulator.access import Access, Refusal
-from hil.emulator.adoption import Adoptions, Allows
+from hil.emulator.adoption import Adoptions, Allows, is_valid_curve
 from hil.emulator.alarms import Alarms
 from hil.emulator.controller import Controller
 from hil.emulator.delayed import Delayed
 from hil.emulator.linked import followers
 from hil.emulator.links import commanded, refresh
 from hil.emulator.measured import Measured
+from hil.emulator.old_curves import followed
 from hil.emulator.profile import Profile
 from hil.emulator.registers import Registers, Written
 from hil.emulator.settings import Settings, SettingsReader
@@ -115,7 +117,7 @@ class RegisterBank:
     def advance(self, dt_s: float) -> None:
         """Let time pass (rounded to nanoseconds): adopt what is pending, count reversion times, revert."""
         with self._lock:
-            self._adoptions.finish()
+            adopted = self._adoptions.finish()
             self._measured.advance(dt_s)
             moved = self._delayed.advance(dt_s)
             reverted = self._timers.advance(dt_s)
@@ -124,7 +126,7 @@ class RegisterBank:
                 self._timers.start(device, names)
             for device, names in reverted:
                 self._delayed.cancel(device, names)
-            self._refresh({device for device, _ in moved + reverted})
+            self._refresh(adopted | {device for device, _ in moved + reverted})
 
     def image(self, device: int) -> RegisterArray:
         """Return a copy of the registers that a device shows."""
@@ -154,7 +156,8 @@ class RegisterBank:
         with self._lock:
             if self._registers.words(device, address, count) is None:
                 return Refusal.ADDRESS
-            self._adoptions.count_reading(device, address, count)
+            if self._adoptions.count_reading(device, address, count):
+                self._refresh([device])
             return self._registers.words(device, address, count) or []
 
     def write(self, device: int, address: int, registers: Sequence[int]) -> Refusal | None:
@@ -180,7 +183,7 @@ class RegisterBank:
         before = self._registers.image(device)
         self._registers.put_words(device, address, registers)
         names = set(values) | self._follow(device, values)
-        if not self.allows(device, names):
+        if not self._is_valid(device, names) or not self.allows(device, names):
             self._registers.restore(device, before)
             return Refusal.VALUE
         self._delayed.begin(device, names, before)
@@ -194,11 +197,18 @@ class RegisterBank:
     def _follow(self, device: int, values: dict[str, Value]) -> set[str]:
         """Put what follows from these values: the points that they are views of, and those that go with them."""
         following: dict[str, float] = commanded(self._registers, device, values)
+        following |= followed(self._registers, device, values)
         following |= followers(self._registers, device, {**values, **following})
         known = {name: value for name, value in following.items() if self._registers.holds_point(device, name)}
         for name, value in known.items():
             self._registers.put(device, name, value)
         return set(known)
+
+    def _is_valid(self, device: int, names: set[str]) -> bool:
+        """Return whether a curve that has been set without an adoption (126) can be followed."""
+        curve = "705.Crv.0."
+        set_at_once = any(name.startswith(curve) for name in names)
+        return not set_at_once or is_valid_curve(self._registers, device, "705", curve)
 
     def _reset_alarms(self, device: int, values: dict[str, Value]) -> None:
         asked = [name for name in _ALARM_RESETS if values.get(name) == 1]
@@ -211,4 +221,5 @@ class RegisterBank:
 
     def _refresh(self, devices: Sequence[int] | set[int] | range) -> None:
         for device in devices:
+            old_curves.refresh(self._registers, device)
             refresh(self._registers, device, lambda old, device=device: self._delayed.is_pending(device, old))  # type: ignore[misc]

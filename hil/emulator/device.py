@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from hil.emulator.initial import CURVES
 from hil.emulator.legacy_models import legacy_models
 from hil.emulator.nameplate import Ratings, describe
+from hil.emulator.old_curves import old_volt_var_model
 from hil.emulator.profile import Profile
 from hil.emulator.shown_models import shown_models
 from hil.sunspec.errors import SunSpecMapError
@@ -35,6 +37,7 @@ def equip(ratings: Ratings, functions: Description, profile: Profile) -> Equippe
     found[715] = _controller_model(permitted)
     scaled = _with_scale_factors(found, {n: s for n, s in profile.scale_factors.items() if _model(n) in found})
     found = scaled | legacy_models(ratings, scaled[704], permit_service=permitted, v_dc_v=profile.v_dc_v)
+    found[126] = old_volt_var_model(ratings, scaled[705], places=CURVES)
     found = _with_scale_factors(found | shown_models(ratings, profile.v_dc_v), profile.scale_factors)
     shown = {model: found[model] for model in sorted(found) if profile.serves(model)}
     return Equipped(shown, {m: found[m] for m in sorted(found) if m in _TRUTH and m not in shown})

@@ -6,6 +6,7 @@
 | 121 | WMax, VAMax, VArMax, VRef | 702 |
 | 123 | Conn, WMaxLimPct, OutPFSet, VArPct | 703, 704 |
 | 124 | WChaMax; limits of charging and discharging | 702; its own |
+| 126 | volt-var curves: see `old_curves` | 705 |
 | 802 | rating, state of charge, connection, heartbeats, alarm reset | 713, 703, 715 |
 
 Points that would do nothing are not implemented. Reactive power of quadrants 3 and 4 is negative

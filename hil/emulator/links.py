@@ -56,6 +56,7 @@ LINKS: Final = (
     *(Link("123.WMaxLim_Ena", "704.WMaxLimPctEna"), Link("123.WMaxLimPct_RvrtTms", "704.WMaxLimPctRvrtTms")),
     *_timed("OutPFSet", "Ena", "PFWInj"),
     *_timed("VArPct", "Ena", "VarSet"),
+    Link("126.RvrtTms", "705.RvrtTms"),
     Link("802.SetOp", "703.ES", codes={1.0: 1.0, 2.0: 0.0}),
     Link("802.SetInvState", "715.OpCtl", codes={1.0: 0.0, 2.0: 2.0, 3.0: 1.0}),
     Link("802.LocRemCtl", "715.LocRemCtl"),

@@ -18,8 +18,8 @@ class Profile(Settings):
 
     models: Models = Field(
         default="der",
-        description="Which SunSpec models it has. der: 1, 701 to 713 and 715; legacy: 1, 101 to 103, 120 to 124, 160, "
-        "802; legacy-float: 111 to 113 in the place of 101 to 103; all: these, 201 to 203 and 714 too.",
+        description="Which SunSpec models it has. der: 1, 701 to 713 and 715; legacy: 1, 101 to 103, 120 to 124, 126, "
+        "160, 802; legacy-float: 111 to 113 in the place of 101 to 103; all: these, 201 to 203 and 714 too.",
         examples=["legacy"],
     )
     heartbeat_timeout_s: float = Field(
@@ -50,7 +50,7 @@ class Profile(Settings):
         return self.models == "all" or model in _SETS[self.models]
 
 
-_LEGACY: Final = frozenset({1, *range(120, 125), 160, 802})
+_LEGACY: Final = frozenset({1, *range(120, 125), 126, 160, 802})
 _SETS: Final[Mapping[Models, frozenset[int]]] = {
     "der": frozenset({1, *range(701, 714), 715}),
     "legacy": _LEGACY | {101, 102, 103},

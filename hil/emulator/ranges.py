@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from hil.emulator.links import BY_OLD
+from hil.emulator.old_curves import POINTS
 from hil.emulator.registers import Registers
 
 _LIST_INDEX: Final = re.compile(r"\.\d+(?=\.)")
@@ -35,6 +36,7 @@ _OF_THE_DEVICE: Final[Mapping[str, tuple[float | str, float | str]]] = {
     **{f"123.VAr{of}Pct": _SIGNED_PERCENT for of in ("WMax", "Max")},
     **{"124.WChaGra": (100.0, 100.0), "124.WDisChaGra": (100.0, 100.0), "124.StorCtl_Mod": (0.0, 3.0)},
     **{f"124.{way}WRte": _SIGNED_PERCENT for way in ("In", "Out")},
+    **{"126.ActCrv": (0.0, "126.NCrv"), "126.ModEna": (0.0, 1.0)},
     **{"715.AlarmReset": (0.0, 1.0), "802.AlmRst": (0.0, 1.0)},
 }
 """Numbers, or points that hold them, some with their sign turned. Where both are one, nothing else may be written."""
@@ -44,6 +46,9 @@ _OF_THE_STANDARD: Final[Mapping[str, tuple[float, float]]] = {
     **{"703.ESDlyTms": (0.0, 600.0), "703.ESRmpTms": _SECONDS, "703.ESRndTms": _SECONDS},
     **{"705.Crv.Pt.V": (77.0, 123.0), "705.Crv.Pt.Var": _SIGNED_PERCENT, "705.Crv.RspTms": (1.0, 90.0)},
     "705.Crv.VRef": (95.0, 105.0),
+    **{f"126.curve.V{i}": (77.0, 123.0) for i in range(1, POINTS + 1)},
+    **{f"126.curve.VAr{i}": _SIGNED_PERCENT for i in range(1, POINTS + 1)},
+    "126.curve.RmpTms": (2.0, 117.0),
     **{"706.Crv.Pt.V": (105.0, 110.0), "706.Crv.Pt.W": _SIGNED_PERCENT, "706.Crv.RspTms": (0.5, 60.0)},
     **{"706.Crv.ActPt": (2.0, 2.0), "712.Crv.ActPt": (6.0, 6.0)},
     **{"712.Crv.Pt.W": _SIGNED_PERCENT, "712.Crv.Pt.Var": _SIGNED_PERCENT},

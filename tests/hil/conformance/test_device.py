@@ -11,11 +11,11 @@ from hil.emulator.nameplate import Ratings
 CHAINS = [
     (INVERTER, "der", [1, *range(701, 713), 715]),
     (BATTERY, "der", [1, *range(701, 714), 715]),
-    (INVERTER, "legacy", [1, 103, 120, 121, 122, 123, 160]),
-    (BATTERY, "legacy", [1, 103, 120, 121, 122, 123, 124, 802]),
-    (INVERTER, "legacy-float", [1, 113, 120, 121, 122, 123, 160]),
-    (INVERTER, "all", [1, 103, 113, *range(120, 124), 160, 203, *range(701, 713), 714, 715]),
-    (BATTERY, "all", [1, 103, 113, *range(120, 125), 203, *range(701, 716), 802]),
+    (INVERTER, "legacy", [1, 103, 120, 121, 122, 123, 126, 160]),
+    (BATTERY, "legacy", [1, 103, 120, 121, 122, 123, 124, 126, 802]),
+    (INVERTER, "legacy-float", [1, 113, 120, 121, 122, 123, 126, 160]),
+    (INVERTER, "all", [1, 103, 113, *range(120, 124), 126, 160, 203, *range(701, 713), 714, 715]),
+    (BATTERY, "all", [1, 103, 113, *range(120, 125), 126, 203, *range(701, 716), 802]),
 ]
 ONE_PHASE = Ratings("pv_1", 5e3, 5e3, 2200.0, 2200.0, 240.0, 1)
 TWO_PHASES = Ratings("pv_2", 5e3, 5e3, 2200.0, 2200.0, 120.0, 2)

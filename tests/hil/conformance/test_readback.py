@@ -8,7 +8,7 @@ import pytest
 from conforming import VALUES, Served
 from sunspec2.modbus.modbus import ModbusClientException
 
-MODELS = (1, 121, 123, 124, *range(702, 713), 715, 802)
+MODELS = (1, 121, 123, 124, 126, *range(702, 713), 715, 802)
 FIRST = {"123.VArPct_Ena": ("123.VArPct_Mod", 1), "123.VArPct_Mod": ("123.VArPct_Ena", 0)}
 """What has to be written before."""
 
@@ -21,7 +21,7 @@ def _writable(device: Served, model: int) -> list[str]:
     """Return the points of a model that may be written: of curves those of the second."""
     points = device.bank.maps[0].points
     ours = (n for n in device.names() if n.startswith(f"{model}.") and points[n].writable)
-    return [name for name in ours if not re.match(r"\d+\.(Crv|Ctl)\.[02]\.", name)]
+    return [name for name in ours if not re.match(r"\d+\.(Crv|Ctl|curve)\.[02]\.", name)]
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -69,6 +69,7 @@ TIMERS = {
     "limit (123)": _old("WMaxLimPct", "WMaxLim_Ena", 40.0, 100.0),
     "power factor (123)": _old("OutPFSet", "OutPFSet_Ena", -0.9, 1.0),
     "connection (123)": Timer({}, ("123.Conn", 0), 1, "123.Conn_RvrtTms", None, {}, {"703.ES": 1, "802.SetOp": 1}),
+    "volt-var (126)": Timer({"126.ActCrv": 2}, ("126.ModEna", 1), 0, "126.RvrtTms", None, {}, {"705.Ena": 0}),
     "storage (124)": Timer(
         {"124.OutWRte": 30.0}, ("124.StorCtl_Mod", 2), 0, "124.InOutWRte_RvrtTms", None, {}, {"124.OutWRte": 30.0}
     ),

@@ -96,3 +96,41 @@ def test_a_device_that_cannot_enter_service_stays_connected() -> None:
     assert put(bank, {"123.Conn": 0}) is Refusal.VALUE
     assert put(bank, {"123.Conn_WinTms": 1}) is Refusal.ADDRESS
     assert put(bank, {"715.OpCtl": 0}) is Refusal.ADDRESS
+
+
+FALLING = {"V1": 90.0, "VAr1": 33.0, "V2": 97.0, "VAr2": 0.0, "V3": 103.0, "VAr3": 0.0, "V4": 110.0, "VAr4": -33.0}
+
+
+def _old_curve(place: int, **values: float) -> dict[str, float]:
+    return {f"126.curve.{place}.{name}": value for name, value in values.items()}
+
+
+def test_an_old_curve_is_followed_from_the_write_that_makes_it_active() -> None:
+    bank = equipped([BATTERY], models="legacy")
+    put(bank, _old_curve(1, **FALLING, ActPt=4, RmpTms=13) | {"126.ActCrv": 2})
+    assert not bank.settings().volt_var_on.any()
+    assert put(bank, {"126.ModEna": 1}) is None
+    settings = bank.settings()
+    assert settings.volt_var_on.all()
+    assert settings.volt_var_v_pu[0, :4] == pytest.approx([0.9, 0.97, 1.03, 1.1])
+    assert settings.volt_var_q_var[0, :4] == pytest.approx([1650.0, 0.0, 0.0, -1650.0])
+    assert settings.volt_var_response_s[0] == pytest.approx(10.0, abs=0.01)
+    put(bank, {"126.ActCrv": 0})
+    assert not bank.settings().volt_var_on.any()
+
+
+def test_an_old_curve_that_cannot_be_followed_is_refused_where_it_would_be() -> None:
+    bank = equipped([BATTERY], models="legacy")
+    put(bank, _old_curve(1, V1=105.0, ActPt=4))
+    put(bank, {"126.ActCrv": 2})
+    assert put(bank, {"126.ModEna": 1}) is Refusal.VALUE
+    assert get(bank, "126.ModEna") == 0
+    assert put(bank, _old_curve(2, DeptRef=3) | {"126.ActCrv": 3, "126.ModEna": 1}) is Refusal.VALUE
+
+
+def test_a_curve_that_was_adopted_shows_in_the_old_model_too(bank: RegisterBank) -> None:
+    put(bank, {"705.Crv.1.Pt.0.V": 90.0, "705.Crv.1.RspTms": 20.0, "705.AdptCrvReq": 2, "705.Ena": 1})
+    bank.advance(1.0)
+    assert (get(bank, "126.ActCrv"), get(bank, "126.ModEna")) == (1, 1)
+    assert (get(bank, "126.curve.0.V1"), get(bank, "126.curve.0.RmpTms")) == (90.0, 26)
+    assert get(bank, "126.curve.0.VAr1") == pytest.approx(44 * 5500 / 5000)
