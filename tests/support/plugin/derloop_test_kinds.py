@@ -34,6 +34,7 @@ class CounterSettings(Settings):
     slow_s: float = Field(0.0, description="Wall-clock seconds that each step takes.")
     slow_at_s: tuple[float, ...] | None = Field(None, description="Only the steps at these instants do.")
     paced: bool = Field(False, description="As equipment it cannot be stepped again, and tells an age of 0.001 s.")
+    arrival: Literal["now", "before"] = "before"
     elements: int = 2
 
 
@@ -41,7 +42,7 @@ class Counter:
     def __init__(self, settings: CounterSettings, context: Context) -> None:
         self._settings, self._has_failed = settings, False
         labels = tuple(f"n{i}" for i in range(settings.elements))
-        inputs = {f"{settings.reads}.count": Port("1", labels, "before")} if settings.reads else {}
+        inputs = {f"{settings.reads}.count": Port("1", labels, settings.arrival)} if settings.reads else {}
         outputs = {"count": Port("1", labels), **({"age_s": Port("s", labels)} if settings.paced else {})}
         self._interface = Interface(
             context.step_ns, inputs, outputs, not settings.paced, settings.blocking, paced=settings.paced
@@ -67,7 +68,7 @@ class Counter:
         if now_ns >= self._settings.at_s * 1e9:
             self._fault("step")
             if self._settings.phase == "step":
-                return self._broken(count)
+                return self._aged(self._broken(count))
         return self._aged({"count": count})
 
     def _aged(self, values: dict[str, np.ndarray]) -> Values:
@@ -80,7 +81,7 @@ class Counter:
         self._fault("statistics")
         return {}
 
-    def _broken(self, count: np.ndarray) -> Values:
+    def _broken(self, count: np.ndarray) -> dict[str, np.ndarray]:
         if self._settings.fault == "nan":
             count[1] = np.nan
         if self._settings.fault == "shape":
