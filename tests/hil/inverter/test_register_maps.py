@@ -273,3 +273,11 @@ def test_the_shipped_maps_fit_their_schema(path: Path) -> None:
     schema = register_file_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schema)
+
+
+def test_every_setting_of_a_map_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "register-maps.md").read_text(encoding="utf-8")
+    schema = register_file_schema()
+    parts = [schema, *schema["$defs"].values()]
+    names = {name for part in parts for name in part.get("properties", {})} - {"$schema"}
+    assert not [name for name in sorted(names) if f"`{name}`" not in page]
