@@ -13,6 +13,7 @@ from functools import partial
 
 from derloop.contract import FloatArray, Interface, Values
 from derloop.kind import Terminal
+from hil.emulator.bank import RegisterBank
 from hil.modbus.endpoint import Address
 from hil.modbus.thread import LoopThread
 from hil.realisation import TOLD, InverterModel
@@ -35,11 +36,14 @@ class OpenFleet:
         entry: FleetEntry,
     ) -> None:
         """v_nominal_v (n,): line to neutral."""
-        self.entry, self._labels = entry, [terminal.label for terminal in terminals]
-        self._fleet = RegisteredFleet(model, terminals, v_nominal_v, entry.profiles_for(self._labels))
+        self._model, self._terminals, self._v_nominal_v = model, terminals, v_nominal_v
+        self._labels = [terminal.label for terminal in terminals]
+        self.entry = entry
+        """How they are served; taken when they start."""
         known = model.interface
         outputs = {name: port for name, port in known.outputs.items() if name in TOLD}
         self._interface = Interface(known.step_ns, known.inputs, outputs, repeatable=False, blocking=True, paced=True)
+        self._fleet: RegisteredFleet | None = None
         self._thread: LoopThread | None = None
         self._server: BankServer | None = None
         self.addresses: Mapping[str, Address] = {}
@@ -50,15 +54,18 @@ class OpenFleet:
         return self._interface
 
     def start(self) -> Values:
-        outputs = self._fleet.start()
+        profiles = self.entry.profiles_for(self._labels)
+        self._fleet = fleet = RegisteredFleet(self._model, self._terminals, self._v_nominal_v, profiles)
+        outputs = fleet.start()
         self._thread = LoopThread(f"serving {self._labels[0]}")
-        self._server = BankServer(self._fleet.bank, self._labels, self.entry, thread=self._thread)
+        self._server = BankServer(fleet.bank, self._labels, self.entry, thread=self._thread)
         self._server.start()
-        self._thread.run(self._keep_time())
+        self._thread.run(_keep_time(fleet.bank))
         self.addresses = dict(zip(self._labels, self._server.addresses, strict=True))
         return self._told(outputs)
 
     def step(self, now_ns: int, inputs: Values) -> Values:
+        assert self._fleet
         return self._told(self._fleet.step(now_ns, inputs))
 
     def stop(self) -> None:
@@ -66,15 +73,18 @@ class OpenFleet:
             self._server.stop()
         if self._thread:
             self._thread.close()
-        self._fleet.model.stop()
-
-    async def _keep_time(self) -> None:
-        self._tick(asyncio.get_running_loop(), time.monotonic())
-
-    def _tick(self, loop: asyncio.AbstractEventLoop, before_s: float) -> None:
-        now_s = time.monotonic()
-        self._fleet.bank.advance(now_s - before_s)
-        loop.call_later(TICK_S, partial(self._tick, loop, now_s))
+        self._model.stop()
 
     def _told(self, outputs: Values) -> Values:
         return {name: outputs[name] for name in self._interface.outputs}
+
+
+async def _keep_time(bank: RegisterBank) -> None:
+    """Let the registers' time go with the wall's, for as long as the loop runs."""
+    _tick(bank, asyncio.get_running_loop(), time.monotonic())
+
+
+def _tick(bank: RegisterBank, loop: asyncio.AbstractEventLoop, before_s: float) -> None:
+    now_s = time.monotonic()
+    bank.advance(now_s - before_s)
+    loop.call_later(TICK_S, partial(_tick, bank, loop, now_s))

@@ -112,7 +112,13 @@ def test_what_an_independent_client_writes_is_what_a_device_on_its_feeder_does(f
 
 def test_an_emulator_file_says_where_and_with_which_quirks(folder: Path) -> None:
     file = folder / "devices.json"
-    fleet = {"bus": True, "unit": 5, "quirks_of": {"inverter_1": {"not_implemented": ["701.Hz"]}}}
+    profile = {"inverter_1": {"models": "all"}}
+    fleet = {
+        "bus": True,
+        "unit": 5,
+        "profile_of": profile,
+        "quirks_of": {"inverter_1": {"not_implemented": ["701.Hz"]}},
+    }
     file.write_text(json.dumps({"scenario": "street.json", "fleets": {"inverter": fleet}}))
     with emulating(file, "--for", "600") as (process, devices):
         assert [(d["device"], d["unit"]) for d in devices] == [("inverter_0", 5), ("inverter_1", 6)]
@@ -120,8 +126,8 @@ def test_an_emulator_file_says_where_and_with_which_quirks(folder: Path) -> None
         found = []
         for device in devices:
             with independent(device) as client:
-                found.append(client.DERMeasureAC[0].Hz.cvalue)
-        assert found == [pytest.approx(60, abs=0.1), None]
+                found.append((client.DERMeasureAC[0].Hz.cvalue, 103 in client.models))
+        assert found == [(pytest.approx(60, abs=0.1), False), (None, True)]
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
 
@@ -131,7 +137,7 @@ def test_a_run_in_lock_step_takes_transport_and_quirks_from_an_emulator_file(fol
         "listen": {"transport": "rtu-over-tcp", "port": 0},
         "bus": True,
         "quirks": {"busy": 0.05, "split": {"pieces": 3}, "latency": {"mean_ms": 0.2}},
-        "timing": {"busy_pause_s": 0.001, "attempts": 8},
+        "timing": {"deadline_s": 60, "busy_pause_s": 0.001, "attempts": 8},
     }
     (folder / "awkward.json").write_text(json.dumps({"fleets": {"inverter": fleet}}))
 
