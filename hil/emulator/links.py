@@ -7,6 +7,7 @@ while injecting active power; positive under-excited. Its percentages of vars ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -31,18 +32,25 @@ class Link(NamedTuple):
     factor: float = 1.0
     codes: Mapping[float, float] | None = None
     """New codes by old ones; of several old ones the first is shown."""
+    most: float = math.inf
+    """What the old point can hold."""
 
     def to_new(self, value: float) -> float:
         return value / self.factor if self.codes is None else self.codes[value]
 
     def to_old(self, value: float) -> float:
         if self.codes is None:
-            return min(self.factor * value, _MOST_UINT16)
+            return min(self.factor * value, self.most)
         return next(old for old, new in self.codes.items() if new == value)
 
 
+def _time(old: str, new: str) -> Link:
+    """Return the link of a time, which has 16 bits in the old models and 32 in the new ones."""
+    return Link(old, new, most=_MOST_UINT16)
+
+
 def _timed(old: str, enable: str, new: str) -> tuple[Link, Link]:
-    return Link(f"123.{old}_{enable}", f"704.{new}Ena"), Link(f"123.{old}_RvrtTms", f"704.{new}RvrtTms")
+    return Link(f"123.{old}_{enable}", f"704.{new}Ena"), _time(f"123.{old}_RvrtTms", f"704.{new}RvrtTms")
 
 
 LINKS: Final = (
@@ -53,10 +61,10 @@ LINKS: Final = (
     Link("124.WChaMax", "702.WChaRteMax"),
     Link("123.Conn", "703.ES"),
     Link("123.WMaxLimPct", "704.WMaxLimPct"),
-    *(Link("123.WMaxLim_Ena", "704.WMaxLimPctEna"), Link("123.WMaxLimPct_RvrtTms", "704.WMaxLimPctRvrtTms")),
+    *(Link("123.WMaxLim_Ena", "704.WMaxLimPctEna"), _time("123.WMaxLimPct_RvrtTms", "704.WMaxLimPctRvrtTms")),
     *_timed("OutPFSet", "Ena", "PFWInj"),
     *_timed("VArPct", "Ena", "VarSet"),
-    Link("126.RvrtTms", "705.RvrtTms"),
+    _time("126.RvrtTms", "705.RvrtTms"),
     Link("802.SetOp", "703.ES", codes={1.0: 1.0, 2.0: 0.0}),
     Link("802.SetInvState", "715.OpCtl", codes={1.0: 0.0, 2.0: 2.0, 3.0: 1.0}),
     Link("802.LocRemCtl", "715.LocRemCtl"),

@@ -11,6 +11,7 @@ from emulated import equipped
 from federates.der.inverter import Inverters, Smart
 from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
 from hil.steering import equipped_bank, settings_of
 
@@ -134,3 +135,10 @@ def test_a_curve_that_was_adopted_shows_in_the_old_model_too(bank: RegisterBank)
     assert (get(bank, "126.ActCrv"), get(bank, "126.ModEna")) == (1, 1)
     assert (get(bank, "126.curve.0.V1"), get(bank, "126.curve.0.RmpTms")) == (90.0, 26)
     assert get(bank, "126.curve.0.VAr1") == pytest.approx(44 * 5500 / 5000)
+
+
+def test_a_large_device_has_its_whole_rating_in_both() -> None:
+    large = Ratings("large", 300e3, 330e3, 132e3, 132e3, 2400.0, p_max_charge_w=300e3, energy_wh=1.2e6)
+    bank = equipped([large], models="all")
+    pairs = {"121.WMax": 300e3, "121.VAMax": 330e3, "121.VArMaxQ4": -132e3, "124.WChaMax": 300e3, "702.WMax": 300e3}
+    assert {name: get(bank, name) for name in pairs} == pairs
