@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import pytest
 from awkward import EVERY, AwkwardRun, both
 
@@ -51,15 +49,22 @@ def test_a_quirk_meets_the_same_requests_in_every_run() -> None:
     assert first == polled()
 
 
+PAIRED = [
+    name
+    for name in EVERY
+    if name not in ("late-after-next", "garbage-instead", "reboot", "stuck-setpoint", "moving-map-a-little")
+]
+"""One of each sort."""
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("one", EVERY)
+@pytest.mark.parametrize("one", PAIRED[:-1])
 def test_runs_with_each_pair_of_quirks_end_well_or_named(one: str) -> None:
-    completed = 0
-    for other in [b for a, b in combinations(EVERY, 2) if a == one]:
+    steps = []
+    for other in PAIRED[PAIRED.index(one) + 1 :]:
         told = AwkwardRun({**both(one, other), "seed": 7}, HURRIED).run(500)
         assert (other, told.wrong) == (other, [])
         assert told.steps == 500 or "'bat_1'" in told.ended
-        completed += told.steps == 500
-    if one in COMPLETES and one != "slow":
-        assert completed or one == "not-implemented"
+        steps += [told.steps] if {one, other} <= COMPLETES else []
+    assert not steps or max(steps) == 500
