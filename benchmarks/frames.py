@@ -84,7 +84,7 @@ def main() -> None:
         "python": platform.python_version(),
     }
     print(
-        f"{count} frames: noted in {best:.2f} us each (median {middle:.2f}, in all {in_all:.2f}), {size:.0f} bytes each in the file"
+        f"{count} frames: noted in {best:.2f} us each (median {middle:.2f}, in all {in_all:.2f}), {size:.0f} bytes each"
     )
     print(f"read as exchanges in {read:.2f} us each, exported as a capture in {exported:.2f} us each")
     (HERE / "results").mkdir(exist_ok=True)

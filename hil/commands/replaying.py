@@ -68,7 +68,7 @@ def replay_run(
     every = [*facts.get("overrides", ()), *overrides, *replaced]
     with _standing(recorded, on_bench, facts) as (bench, devices):
         armed = tuple(facts.get("armed", ())) if bench else ()
-        options = Options(out=out, trust_feeder=bool(facts.get("trust_feeder")), bench=bench, arm=armed)
+        options = Options(out=out, trust_feeder=bool(facts.get("trust_feeder")), bench=bench, arm=armed, report=False)
         result = run(_scenario(facts), every, options, show)
     found = [each for name in lockstep for each in read_divergences(divergences_path(result.folder.path, name))]
     for device in devices:

@@ -24,7 +24,7 @@ from hil.frames.replay import Divergence
 from hil.frames.replayed import divergences_path, read_divergences, write_divergences
 
 SCENARIO = Path(__file__).parents[3] / "scenarios" / "kind_emulator.json"
-HALF_HOUR = ["duration_s=1800", "federates.vpp.service.recharge_below_kw=1500"]
+TEN_MINUTES = ["duration_s=600", "federates.vpp.service.recharge_below_kw=1500"]
 AT_ONCE = ["duration_s=3", "step_s=1", "federates.vpp.service.recharge_below_kw=1500"]
 
 
@@ -32,7 +32,7 @@ AT_ONCE = ["duration_s=3", "step_s=1", "federates.vpp.service.recharge_below_kw=
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with an emulated storage that is told to shave a peak."""
     folder = tmp_path_factory.mktemp("runs") / "recorded"
-    result = derloop.run(SCENARIO, [*HALF_HOUR, "federates.vpp.service.limit_kw=2050"], out=folder, report=False)
+    result = derloop.run(SCENARIO, [*TEN_MINUTES, "federates.vpp.service.limit_kw=2050"], out=folder, report=False)
     assert result.outcome == "completed", result.failure
     return folder
 
@@ -44,11 +44,11 @@ def again(recorded: Path, out: Path, *overrides: str) -> Replayed:
 def test_a_fleet_in_lock_step_leaves_every_frame_beside_the_series(recorded: Path) -> None:
     statistics = RunFolder(recorded).run["statistics"]["inverter"]
     found = exchanges(Evidence(recorded).entries())
-    assert len(found) == statistics["modbus_exchanges"] > 60
+    assert len(found) == statistics["modbus_exchanges"] > 30
     assert {exchange.peer.device for exchange in found} == {"inverter_0"}
     instants = [exchange.instant_ns for exchange in found]
     assert instants[0] is None
-    assert sorted({at for at in instants if at is not None}) == [60 * 10**9 * step for step in range(30)]
+    assert sorted({at for at in instants if at is not None}) == [60 * 10**9 * step for step in range(10)]
 
 
 def test_a_replay_is_the_recorded_run_to_the_bit_with_the_same_requests(recorded: Path, tmp_path: Path) -> None:
@@ -73,20 +73,18 @@ def test_a_control_that_commands_otherwise_is_named_with_what_was_recorded(recor
     assert "was written" in replayed.result.failure
 
 
-def test_the_command_says_that_all_is_the_same_or_what_is_not(recorded: Path, tmp_path: Path) -> None:
-    said = CliRunner().invoke(app, ["frames", "replay", str(recorded), "--out", str(tmp_path / "a")])
-    assert said.exit_code == 0, said.output
-    assert "every request was as it had been recorded; 20 of 20 signals are equal to the bit" in said.output
-    other = ["--set", "federates.vpp.service.limit_kw=2000", "--out", str(tmp_path / "b")]
+def test_the_command_says_what_is_not_the_same(recorded: Path, tmp_path: Path) -> None:
+    other = ["--set", "federates.vpp.service.limit_kw=2000", "--out", str(tmp_path / "again")]
     said = CliRunner().invoke(app, ["frames", "replay", str(recorded), *other])
     assert said.exit_code == 3
     assert "other values" in said.output
+    assert "signals are equal to the bit" in said.output
 
 
 def test_a_scenario_can_name_the_run_whose_devices_it_replays(recorded: Path, tmp_path: Path) -> None:
     via = f"federates.inverter.via=replay:{recorded}"
     limit = "federates.vpp.service.limit_kw=2050"
-    result = derloop.run(SCENARIO, [*HALF_HOUR, limit, via], out=tmp_path / "by-name", report=False)
+    result = derloop.run(SCENARIO, [*TEN_MINUTES, limit, via], out=tmp_path / "by-name", report=False)
     assert compare(RunFolder(recorded), result.folder).same
 
 
@@ -112,7 +110,7 @@ def test_a_device_that_the_journal_does_not_know_fails_the_run_by_name(recorded:
         journal_path(recorded, "inverter").read_bytes().split(b"\n", 1)[0] + b"\n"
     )
     result = derloop.run(
-        SCENARIO, [*HALF_HOUR, f"federates.inverter.via=replay:{other}"], out=tmp_path / "run", report=False
+        SCENARIO, [*TEN_MINUTES, f"federates.inverter.via=replay:{other}"], out=tmp_path / "run", report=False
     )
     assert result.status == 3
     assert "device 'inverter_0': is not among the devices of" in result.failure
