@@ -35,7 +35,7 @@ class Connection:
     def __init__(self, endpoint: Endpoint, timing: Timing | None = None, tap: Tap | None = None) -> None:
         self.endpoint, self._tap = endpoint, tap
         timing = timing or Timing()
-        self._interval_s, self._settle_s = timing.interval_s, timing.settle_s
+        self._interval_s, self._settle_s = timing.interval_s, timing.quiet_s
         self.opened = 0
         """How often it has been opened: a device may have restarted in between."""
         self._numbered = endpoint.framing is MBAP
@@ -57,7 +57,7 @@ class Connection:
     def slow_down(self, timing: Timing) -> None:
         """Keep the intervals of another device on this line, too, where they are longer."""
         self._interval_s = max(self._interval_s, timing.interval_s)
-        self._settle_s = max(self._settle_s, timing.settle_s)
+        self._settle_s = max(self._settle_s, timing.quiet_s)
 
     async def ask(self, unit: int, request: Request, end_s: float, attempts: int, traffic: Traffic) -> RegisterArray:
         """Make the first of `attempts` at an exchange that ends at `end_s` on the loop's clock, with its share of time.
@@ -162,20 +162,19 @@ class Connection:
     async def _settle(self, wire: Wire, end_s: float) -> None:
         """Wait until the line has been silent for long enough."""
         loop = asyncio.get_running_loop()
-        quiet_s = self._settle_s or self._given_s
+        quiet_s = self._settle_s
         since_s = -math.inf if self._missed_s is None else self._missed_s
         while (rest_s := max(since_s, wire.heard_s) + quiet_s - loop.time()) > 0:
             await _wait(rest_s, end_s, f"the line was not silent for {_seconds(quiet_s)} after a missed answer")
+            for _ in range(2):  # what came while this loop was busy is read first
+                await asyncio.sleep(0)
         self._missed_s = None
 
     def _share_s(self, left_s: float, attempts: int) -> float:
         """Return what one of the attempts gets of the time that is left; between two, a line must settle."""
         if self._numbered:
             return left_s / attempts
-        return max(
-            (left_s - (attempts - 1) * self._settle_s) / attempts if self._settle_s else 0.0,
-            left_s / (2 * attempts - 1),
-        )
+        return max((left_s - (attempts - 1) * self._settle_s) / attempts, left_s / (2 * attempts - 1))
 
     def _next_s(self, began_s: float) -> float:
         """Return when the next request may be sent."""

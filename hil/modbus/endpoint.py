@@ -138,5 +138,11 @@ class Timing(Settings):
         ge=0,
         le=60,
         description="Serial lines: how long the line must be silent after an answer that did not come, so that a late "
-        "one cannot pass for the next. 0: as long as the exchange was given.",
+        "one cannot pass for the next; longer than the device is ever late. 0: as long as each attempt is given, with "
+        "such silences between them.",
     )
+
+    @property
+    def quiet_s(self) -> float:
+        """`settle_s`, or what stands for it: with it, attempts and the silences between them fill the deadline."""
+        return self.settle_s or self.deadline_s / (2 * self.attempts - 1)

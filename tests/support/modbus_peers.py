@@ -115,6 +115,12 @@ class Terminal:
         assert crc16(frame[:-2]) == frame[-2:]
         return Asked(0, *struct.unpack(">BBHH", frame[:6]), frame[6:-2])
 
+    async def request(self) -> Asked:
+        """Read one request of function 3, 6 or 16, however long it is."""
+        while len(self._held) < 8 or (self._held[1] == 16 and len(self._held) < 9 + self._held[6]):
+            self._held += await self._came.get()
+        return await self.asked(8 if self._held[1] != 16 else 9 + self._held[6])
+
     async def silence(self, seconds: float) -> bool:
         """Return whether nothing comes for so long."""
         with suppress(TimeoutError):
