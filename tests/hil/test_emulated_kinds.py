@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +39,21 @@ def test_cars_discharge_as_they_are_told_over_modbus_and_keep_their_reserve(tmp_
     discharging = p_kw > 0.01
     assert discharging.any()
     assert (p_kw[discharging] <= asked_kw[discharging] + 0.01).all()
+
+
+def test_an_old_device_does_in_a_run_what_a_new_one_does(tmp_path: Path) -> None:
+    """The first is commanded through 123, 124 and 126 and measured by 103 and 802, the second through 704 and 705."""
+    for part in ("feeders/ieee13", "profiles"):
+        shutil.copytree(SCENARIOS / part, tmp_path / part)
+    scenario = shutil.copy(SCENARIOS / "kind_emulator.json", tmp_path)
+    found = {}
+    for models in ("der", "legacy"):
+        entry = {"fleets": {"inverter": {"profile": {"models": models}}}}
+        (tmp_path / f"{models}.json").write_text(json.dumps(entry), encoding="utf-8")
+        overrides = ["duration_s=8400", "checks=[]", f"federates.inverter.via=emulator:{models}.json"]
+        found[models] = derloop.run(scenario, overrides, engine="local", out=tmp_path / f"run_{models}", report=False)
+        assert found[models].outcome == "completed", found[models].failure
+    old, new = found["legacy"], found["der"]
+    assert new["inverter.p_kw"].max() > 90.0
+    for signal, step in (("inverter.p_kw", 0.11), ("inverter.q_kvar", 0.11), ("inverter.soc_pu", 1.1e-4)):
+        assert np.abs(old[signal] - new[signal]).max() < step, signal
