@@ -187,17 +187,17 @@ from hil.frames.layout import Peer
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 journal = Journal(Path(sys.argv[1]))
 tap = journal.tap(Peer("inv-1", 1, "tcp", "127.0.0.1", 1502))
-def note(byte):
-    tap("sent", bytes([byte]) * 1000)
+def note(byte, size=1000):
+    tap("sent", bytes([byte]) * size)
     journal.flush()
 note(1)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (2600, resource.RLIM_INFINITY))
 note(2)
 tap = journal.tap(Peer("inv-2", 2, "tcp", "127.0.0.1", 1502))
 note(3)
 print(journal.failure)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-note(4)
+note(4, 1)
 try:
     journal.close()
 except DerloopError as error:
