@@ -144,7 +144,8 @@ def counted(name: str) -> list[int | str]:
 def read_bench(path: Path) -> Bench:
     """Return the bench in a file; raise ScenarioError, which names the file, with everything that is wrong in it."""
     bench = Bench(path.resolve(), read_model(BenchFile, path))
-    instruments = instrument_problems(bench.file, bench.path.parent)
+    wired = {name: device.power for name, device in bench.file.devices.items() if device.power}
+    instruments = instrument_problems(bench.file.instruments, wired, bench.path.parent)
     if problems := [*_twins(bench), *_watched(bench), *_languages(bench), *instruments]:
         raise ScenarioError(problems, str(path))
     return bench

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,6 @@ from hil.instruments.command_map import Measured, Quantity, read_command_map
 from hil.instruments.file import AcSourceSettings, DcSourceSettings, InstrumentEntry, MeterSettings, ModbusAt
 
 if TYPE_CHECKING:
-    from hil.bench.file import Bench, BenchFile
     from hil.instruments.instrument import Instrument
     from hil.phil.interface import Instruments
     from hil.phil.settings import PowerSettings
@@ -20,15 +19,18 @@ _MUST_SET: dict[str, tuple[Quantity, ...]] = {"ac-source": ("v_ln_v", "f_hz", "o
 _MUST_READ: dict[str, tuple[Measured, ...]] = {"meter": ("p_w", "q_var")}
 
 
-def instrument_problems(file: BenchFile, folder: Path) -> Iterator[Problem]:
-    """Yield what is wrong with the instruments of a bench file, and with the devices that stand between them."""
-    for name, entry in file.instruments.items():
+Entries = Mapping[str, InstrumentEntry]
+"""The instruments of a bench file, by name."""
+
+
+def instrument_problems(entries: Entries, wired: Mapping[str, PowerSettings], folder: Path) -> Iterator[Problem]:
+    """Yield what is wrong with the instruments of a bench file in `folder`, and with the devices that they power."""
+    for name, entry in entries.items():
         yield from _map_problems(f"/instruments/{name}/commands", entry, folder)
     owners: dict[tuple[str, int], str] = {}
-    for name, device in file.devices.items():
-        if device.power is not None:
-            yield from _wiring_problems(f"/devices/{name}/power", file, device.power)
-            yield from _shared_phases(name, device.power, owners)
+    for name, power in wired.items():
+        yield from _wiring_problems(f"/devices/{name}/power", entries, power)
+        yield from _shared_phases(name, power, owners)
 
 
 def _map_problems(pointer: str, entry: InstrumentEntry, folder: Path) -> Iterator[Problem]:
@@ -47,16 +49,16 @@ def _within(problem: Problem) -> str:
     return f" at {problem}" if problem.pointer else f": {problem.what}"
 
 
-def _wiring_problems(pointer: str, file: BenchFile, power: PowerSettings) -> Iterator[Problem]:
+def _wiring_problems(pointer: str, entries: Entries, power: PowerSettings) -> Iterator[Problem]:
     """Yield where a device names an instrument that is not there, or is of another kind, or lacks its phases."""
     wanted = [("ac_source", power.ac_source, "ac-source"), ("meter", power.meter, "meter")]
     wanted += [("dc/source", power.dc.source, "dc-source")] if power.dc else []
     for key, name, kind in wanted:
-        entry = file.instruments.get(name or "")
+        entry = entries.get(name or "")
         if name is None:
             continue
         if entry is None:
-            hint = did_you_mean(name, tuple(file.instruments))
+            hint = did_you_mean(name, tuple(entries))
             yield Problem(f"{pointer}/{key}", f"no instrument {name!r}{hint}")
         elif entry.kind != kind:
             yield Problem(f"{pointer}/{key}", f"{name!r} is of kind {entry.kind}, not {kind}")
@@ -72,23 +74,26 @@ def _shared_phases(name: str, power: PowerSettings, owners: dict[tuple[str, int]
             yield Problem(f"/devices/{name}/power/phases", what)
 
 
-def instruments_of(bench: Bench, wired: Sequence[PowerSettings]) -> Instruments:
-    """Return the instruments between which devices stand; sources have the phases that the devices use."""
+def instruments_of(entries: Entries, wired: Sequence[PowerSettings], folder: Path) -> Instruments:
+    """Return the instruments between which devices stand, of a bench file in `folder`.
+
+    Sources have the phases that the devices use.
+    """
     from hil.instruments.instrument import AcSource, DcSource, PowerMeter
     from hil.phil.interface import Instruments
 
     ac: dict[str, AcSource] = {}
     dc: dict[str, DcSource] = {}
     meters: dict[str, PowerMeter] = {}
-    for name, entry in bench.file.instruments.items():
+    for name, entry in entries.items():
         used = {phase for power in wired if power.ac_source == name for phase in power.phases}
         if isinstance(entry, AcSourceSettings) and used:
             chosen = entry.model_copy(update={"phases": tuple(sorted(used))})
-            ac[name] = AcSource(_link(bench.path.parent, name, chosen), chosen)
+            ac[name] = AcSource(_link(folder, name, chosen), chosen)
         elif isinstance(entry, DcSourceSettings) and any(power.dc and power.dc.source == name for power in wired):
-            dc[name] = DcSource(_link(bench.path.parent, name, entry), entry)
+            dc[name] = DcSource(_link(folder, name, entry), entry)
         elif isinstance(entry, MeterSettings) and any(power.meter == name for power in wired):
-            meters[name] = PowerMeter(_link(bench.path.parent, name, entry), entry)
+            meters[name] = PowerMeter(_link(folder, name, entry), entry)
     return Instruments(ac, dc, meters)
 
 

@@ -37,7 +37,9 @@ def power_of(
         Powered(name, power, _source_pu(terminal, context), answer)
         for name, power, terminal in zip(names, wired, terminals, strict=True)
     ]
-    return PowerInterface(devices, instruments_of(bench, wired), context.step_ns / 1e9)
+    return PowerInterface(
+        devices, instruments_of(bench.file.instruments, wired, bench.path.parent), context.step_ns / 1e9
+    )
 
 
 def _source_pu(terminal: Terminal, context: Context) -> complex:

@@ -150,7 +150,7 @@ def test_a_bench_file_may_have_instruments_that_speak_modbus(entry: dict[str, An
     }
     (tmp_path / "lab.json").write_text(json.dumps(data))
     bench = read_bench(tmp_path / "lab.json")
-    found = instruments_of(bench, [PowerSettings.model_validate(power)])
+    found = instruments_of(bench.file.instruments, [PowerSettings.model_validate(power)], tmp_path)
     assert (found.ac["source"].phases, [*found.meters]) == ((2,), ["source-meter"])
 
 
