@@ -46,7 +46,7 @@ class Controls:
         self.renewals = Renewals()
         self._checked_s = -math.inf
         self._last_beat: int | None = None
-        self._fixed: dict[Meaning, tuple[Stage, Stage]] = {}
+        self._fixed: dict[Meaning, tuple[Stage, Stage, Stage]] = {}
         self._held: dict[str, tuple[float, int]] = {}
         """Setpoints that the device held, and at which reading of it."""
         held = mirror.values([point for source in dialect.nameplate.values() for point in source.points])
@@ -101,7 +101,7 @@ class Controls:
         if not due and self._held.get(meaning) == (setpoint, self._mirror.readings):
             return
         function = self._function(meaning)
-        arming, enabling = self._constants(meaning, function)
+        arming, enabling, scales = self._constants(meaning, function)
         values = self._mirror.encode(function.settings(setpoint))
         self._refuse_coarse(meaning, function, values, setpoint)
         into.asserted.extend([meaning] if due or meaning not in self.renewals.active else [])
@@ -110,12 +110,14 @@ class Controls:
             return
         into.arming |= self._mirror.changed(arming)
         into.setting |= {**values, **enabling} if due else self._mirror.changed(values) | dict(enabling)
-        into.wanted |= {**arming, **values, **enabling}
+        into.wanted |= {**arming, **values, **enabling, **scales}
 
-    def _constants(self, meaning: Meaning, function: Function) -> tuple[Stage, Stage]:
-        """Return what arms a function, and what enables it: always the same."""
+    def _constants(self, meaning: Meaning, function: Function) -> tuple[Stage, Stage, Stage]:
+        """Return what arms a function, what enables it, and the scale factors that its values are written with."""
         if meaning not in self._fixed:
-            self._fixed[meaning] = self._mirror.encode(self._arming(function)), self._mirror.encode(function.on)
+            arming, enabling = self._mirror.encode(self._arming(function)), self._mirror.encode(function.on)
+            moving = {self._mirror.map.moving_scale(term.point) for term in function.terms}
+            self._fixed[meaning] = arming, enabling, self._mirror.held(name for name in moving if name is not None)
         return self._fixed[meaning]
 
     def _function(self, meaning: Meaning) -> Function:

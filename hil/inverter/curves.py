@@ -9,19 +9,17 @@ from collections.abc import Mapping
 from typing import Final
 
 from derloop.errors import Rejected
-from hil.inverter.commands import REFERENCES, Reference, VoltVarCurve
+from hil.inverter.commands import REFERENCES, VoltVarCurve
 from hil.inverter.lease import NO_LEASE, Lease
 from hil.inverter.mirror import Mirror, Stage
+from hil.inverter.old_curves import OldCurves
+from hil.inverter.rounding import refuse_coarse
 
 ADOPTION_S = 5.0
 """How long a device may take to adopt a curve."""
-CURVE_ROUNDING = 0.1
-"""By how much the points of a volt-var curve may be rounded, in percent of the nominal voltage and of the reference."""
 _IN_PROGRESS, _COMPLETED, _FAILED = 0, 1, 2
 """705 AdptCrvRslt."""
 _ENABLES: Final = {"705": "705.Ena", "126": "126.ModEna"}
-_T95_IN_T90: Final = 1.301
-"""ln(20) / ln(10): 126 RmpTms is where a first order lag has done 95 %, an open-loop response time where 90 %."""
 
 
 class Curves:
@@ -33,6 +31,7 @@ class Curves:
 
     def __init__(self, mirror: Mirror, lease: Lease = NO_LEASE) -> None:
         self._mirror, self._lease = mirror, lease
+        self._old = OldCurves(mirror)
         self._followed: str | None = None
         self._asserted_s = -math.inf
 
@@ -40,14 +39,14 @@ class Curves:
 
     async def follow(self, model: str, curve: VoltVarCurve, now_s: float) -> None:
         """Make a volt-var curve the device's, and enable it."""
-        await self._put(self._arming(model), now_s)
-        await (self._follow_705(curve, now_s) if model == "705" else self._follow_126(curve, now_s))
+        await self._mirror.put(self._arming(model), now_s)
+        await (self._follow_705(curve, now_s) if model == "705" else self._old.follow(curve, now_s))
         self._followed, self._asserted_s = model, now_s
 
     async def stop_following(self, model: str, now_s: float) -> None:
         """Disable volt-var, unless it is."""
         self._followed = None
-        await self._put({_ENABLES[model]: 0.0}, now_s)
+        await self._mirror.put({_ENABLES[model]: 0.0}, now_s)
 
     async def renew(self, now_s: float) -> None:
         """Assert the volt-var curve again when half of its lease is over."""
@@ -74,69 +73,16 @@ class Curves:
             values["RspTms"] = curve.response_s
         for index, (v_pu, q_pu) in enumerate(zip(curve.v_pu, curve.q_pu, strict=True)):
             values |= {f"Pt.{index}.V": 100.0 * v_pu, f"Pt.{index}.Var": 100.0 * q_pu}
-        self._refuse_coarse({f"705.Crv.0.{path}": value for path, value in values.items() if path.startswith("Pt.")})
+        refuse_coarse(
+            self._mirror, {f"705.Crv.0.{path}": value for path, value in values.items() if path.startswith("Pt.")}
+        )
         await self.adopt("705", values, now_s)
-        await self._put({"705.Ena": 1.0}, now_s)
-
-    async def _follow_126(self, curve: VoltVarCurve, now_s: float) -> None:
-        """Write the curve to a place that is not active, then make it active: 126 has no handshake."""
-        slot = self._spare_126()
-        path = f"126.curve.{slot}."
-        scale = self._scale_126(curve.reference)
-        points = {f"{path}{name}": value for name, value in _points_126(curve, scale).items()}
-        self._refuse_coarse(points)
-        wanted: dict[str, float | str] = {f"{path}ActPt": len(curve.v_pu), **points}
-        wanted[f"{path}DeptRef"] = "VArMax" if curve.reference == "var_max" else "WMax"
-        if self._mirror.implemented(f"{path}RmpTms"):
-            wanted[f"{path}RmpTms"] = max(1, round(_T95_IN_T90 * curve.response_s))
-        if await self._is_active_126(slot, wanted):
-            return
-        if self._mirror.value("126.ActCrv") == slot + 1:
-            await self._put({"126.ModEna": 0.0}, now_s)
-        await self._put(wanted, now_s)
-        await self._put({"126.ActCrv": slot + 1.0}, now_s)
-        await self._put({"126.ModEna": 1.0}, now_s)
-
-    async def _is_active_126(self, slot: int, wanted: Mapping[str, float | str]) -> bool:
-        all_wanted = self._mirror.encode({**wanted, "126.ActCrv": slot + 1.0, "126.ModEna": 1.0})
-        await self._mirror.read(list(all_wanted))
-        return not self._mirror.changed(all_wanted)
-
-    def _spare_126(self) -> int:
-        """Return the place of the active curve if that may be written, else the first that may, counted from 0."""
-        count = self._mirror.map.group_size("126", "curve")
-        active = self._mirror.value("126.ActCrv")
-        first = int(active) - 1 if isinstance(active, int | float) else -1
-        for slot in sorted(range(count), key=lambda slot: slot != first):
-            if self._mirror.value(f"126.curve.{slot}.ReadOnly") == 0:
-                return slot
-        raise Rejected(self._mirror.device, "has no curve that may be written (126 curve.ReadOnly)")
-
-    def _scale_126(self, reference: Reference) -> float:
-        """Return what turns per unit of a reference into percent of what 126 refers to: WMax, or VArMax."""
-        if reference != "va_max":
-            return 100.0
-        s_max = self._first_number("121.VAMax", "120.VARtg")
-        return 100.0 * s_max / self._first_number("121.WMax", "120.WRtg")
-
-    def _first_number(self, *names: str) -> float:
-        for name in names:
-            value = self._mirror.value(name) if name in self._mirror.map else None
-            if isinstance(value, int | float) and value > 0:
-                return value
-        raise Rejected(self._mirror.device, f"says neither of {', '.join(names)}, which a curve refers to")
-
-    def _refuse_coarse(self, points: Mapping[str, float | str]) -> None:
-        for name, each in self._mirror.encode(points).items():
-            asked, held = points[name], each.value
-            if isinstance(asked, int | float) and isinstance(held, int | float) and abs(held - asked) > CURVE_ROUNDING:
-                why = f"{name} {asked:g} was asked, {held:g} is the nearest that it can hold"
-                raise Rejected(self._mirror.device, f"{why}; allowed are {CURVE_ROUNDING:g} %")
+        await self._mirror.put({"705.Ena": 1.0}, now_s)
 
     # the handshake of 705 to 712
 
     async def adopt(self, model: str, values: Mapping[str, float | str], now_s: float) -> None:
-        """Make a curve (of 711 a control) the active one, unless it is; see `SunSpecDevice.adopt`."""
+        """Make a curve (of 711 a control) the active one, unless it is; see `Device.adopt`."""
         mirror, group = self._mirror, "Ctl" if f"{model}.AdptCtlReq" in self._mirror.map else "Crv"
         active = mirror.encode({f"{model}.{group}.0.{path}": value for path, value in values.items()})
         await mirror.read(list(active))
@@ -182,17 +128,3 @@ class Curves:
         if said == _COMPLETED:
             await mirror.verify(active)
         raise Rejected(mirror.device, f"has not adopted {what} within {ADOPTION_S:g} s: {result} is {said}")
-
-    async def _put(self, values: Mapping[str, float | str], now_s: float) -> None:
-        """Write what is not held, and verify it."""
-        wanted = self._mirror.encode(values)
-        await self._mirror.read(list(wanted))
-        if changed := self._mirror.changed(wanted):
-            await self._mirror.write([changed], now_s)
-            await self._mirror.verify(wanted)
-
-
-def _points_126(curve: VoltVarCurve, scale: float) -> dict[str, float]:
-    """Return the points of a curve, which 126 counts from 1."""
-    pairs = enumerate(zip(curve.v_pu, curve.q_pu, strict=True), start=1)
-    return {n: v for i, (v_pu, q_pu) in pairs for n, v in ((f"V{i}", 100.0 * v_pu), (f"VAr{i}", scale * q_pu))}

@@ -13,10 +13,10 @@ from hil.inverter.controls import Controls, Writing
 from hil.inverter.curves import Curves
 from hil.inverter.dialect import Dialect, Rating
 from hil.inverter.guard import Guard
+from hil.inverter.language import Language, SunSpec
 from hil.inverter.lease import NO_LEASE, Lease
 from hil.inverter.measuring import poll_plan
 from hil.inverter.mirror import Mirror
-from hil.inverter.sunspec import Language, SunSpec
 from hil.modbus.link import Link
 from hil.sunspec.errors import SunSpecError
 from hil.sunspec.points import RegisterArray, Value
@@ -221,10 +221,7 @@ class Device:
         Not given, `now_s` is the monotonic clock's.
         """
         with self._rejecting_misfits():
-            wanted = self._mirror.encode(values)
-            await self._mirror.read(list(wanted))
-            await self._mirror.write([self._mirror.changed(wanted)], _clock_s(now_s))
-            await self._mirror.verify(wanted)
+            await self._mirror.put(values, _clock_s(now_s))
 
     async def adopt(self, model: str, values: Mapping[str, float | str], now_s: float | None = None) -> None:
         """Make a curve (of 711 a control) the active one, unless it is: to a spare place, handed over, verified.
@@ -252,6 +249,3 @@ class Device:
 
 def _clock_s(now_s: float | None) -> float:
     return time.monotonic() if now_s is None else now_s
-
-
-SunSpecDevice = Device

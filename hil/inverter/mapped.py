@@ -12,10 +12,10 @@ import numpy as np
 from derloop.errors import Rejected, ScenarioError
 from derloop.validation import read_model
 from hil.inverter.dialect import Dialect
+from hil.inverter.language import Found, Language, SunSpec
 from hil.inverter.map_file import RegisterFile
 from hil.inverter.map_meanings import dialect
 from hil.inverter.map_points import register_map
-from hil.inverter.sunspec import Found, Language, SunSpec
 from hil.modbus.link import Link
 from hil.sunspec.codec import encode
 from hil.sunspec.points import RegisterArray

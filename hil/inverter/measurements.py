@@ -14,7 +14,7 @@ from hil.sunspec.points import BoolArray, FloatArray
 class Measurements:
     """What n devices measure, each field (n,); NaN where a device does not implement it.
 
-    Source: model 701 (W, Var, LNV, LLV, Hz, InvSt, Alrm) and model 713 (SoC).
+    Named after 701 (W, Var, LNV, LLV, Hz, InvSt, Alrm) and 713 (SoC); what a device has instead, its dialect says.
     """
 
     p_w: FloatArray
@@ -48,7 +48,7 @@ class Measurements:
 
     @classmethod
     def from_table(cls, values: FloatArray) -> Measurements:
-        """Return measurements from values (n, p) in the order of `MEASURED`."""
+        """Return measurements from values (n, p) in the order of its fields."""
         return cls(*values.T)
 
     def without(self, missing: BoolArray) -> Measurements:
@@ -56,19 +56,15 @@ class Measurements:
         return Measurements(*(np.where(missing, np.nan, getattr(self, field.name)) for field in fields(self)))
 
     def table(self) -> FloatArray:
-        """Return values (n, p) in the order of `MEASURED`."""
+        """Return values (n, p) in the order of its fields."""
         return np.stack([getattr(self, field.name) for field in fields(self)], axis=1)
-
-
-MEASURED = ("701.W", "701.Var", "701.LNV", "701.LLV", "701.Hz", "701.InvSt", "701.Alrm", "713.SoC")
-"""The points of `Measurements`, field by field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nameplates:
     """What n devices say of themselves, each field (n,), NaN where not implemented.
 
-    Source: the settings of model 702 (not its ratings), and WHRtg of model 713.
+    Named after the settings of model 702 (not its ratings), and WHRtg of model 713.
     """
 
     p_max_w: FloatArray
@@ -78,10 +74,3 @@ class Nameplates:
     p_max_charge_w: FloatArray
     v_nominal_v: FloatArray
     energy_wh: FloatArray
-
-
-NAMEPLATE = (
-    *("702.WMax", "702.VAMax", "702.VarMaxInj", "702.VarMaxAbs", "702.WChaRteMax", "702.VNom"),
-    "713.WHRtg",
-)
-"""The points of `Nameplates`, field by field."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from hil.inverter.dialect import QUANTITIES, Dialect, Source
 from hil.inverter.measurements import Measurements
-from hil.sunspec.points import BoolArray, FloatArray, RegisterArray
+from hil.sunspec.points import BoolArray, FloatArray, Point, RegisterArray
 from hil.sunspec.reads import ReadPlan
 from hil.sunspec.register_map import RegisterMap
 from hil.sunspec.table import PointTable
@@ -17,8 +17,12 @@ NOWHERE = Source()
 
 
 def poll_plan(device: RegisterMap, dialect: Dialect, limit: int) -> ReadPlan:
-    """Return the fewest reads that fetch all that is measured, with such witnesses as cost no request more."""
-    names = [point for source in dialect.measured.values() for point in source.points]
+    """Return the fewest reads that fetch all that is measured, and the scale factors that may change while it is.
+
+    Witnesses are read along where they cost no request more.
+    """
+    points = [point for source in dialect.measured.values() for point in source.points]
+    names = [*points, *(scale for scale in map(device.moving_scale, points) if scale is not None)]
     plan = ReadPlan(device, names, limit)
     for witness in dialect.witnesses:
         longer = ReadPlan(device, [*names, witness], limit)
@@ -38,6 +42,8 @@ class Measuring:
         names = [[name for source in row for name in _padded(source.points, self._width)] for row in sources]
         found = [[plan.find(name) for name in row] for row, plan in zip(names, plans, strict=True)]
         self._table = PointTable([[p for p, _ in row] for row in found], [[at for _, at in row] for row in found])
+        scales = [[plan.map.moving_scale(name) or "" for name in row] for plan, row in zip(plans, names, strict=True)]
+        self._scales = _Scales(scales, found, plans) if any(map(any, scales)) else None
         self._factor = np.array([[source.factor for source in row] for row, _ in pairs])
         self._offset = np.array([[source.offset for source in row] for row, _ in pairs])
         self._magnitude = np.array([[source.magnitude for source in row] for row, _ in pairs])
@@ -46,11 +52,33 @@ class Measuring:
     def decode(self, registers: RegisterArray) -> Measurements:
         """Return measurements from registers (n, r); NaN where a device does not implement or does not say."""
         values = self._table.decode(registers)
+        if self._scales is not None:
+            values = self._scales.corrected(values, registers)
         if self._width > 1:
             values = _mean(values.reshape(len(values), len(QUANTITIES), self._width))
         stretched = values * self._factor + self._offset
         stretched = np.where(self._magnitude, np.abs(stretched), stretched)
         return Measurements.from_table(self._codes.translated(values, stretched))
+
+
+class _Scales:
+    """Scale factors that a device may change between two polls: those of the same answer count."""
+
+    def __init__(
+        self,
+        names: Sequence[Sequence[str]],
+        points: Sequence[Sequence[tuple[Point, int] | tuple[None, None]]],
+        plans: Sequence[ReadPlan],
+    ) -> None:
+        found = [[plan.find(name) for name in row] for row, plan in zip(names, plans, strict=True)]
+        self._table = PointTable([[p for p, _ in row] for row in found], [[at for _, at in row] for row in found])
+        self._moving = np.array([[point is not None for point, _ in row] for row in found])
+        self._compiled = np.array([[(p.exponent or 0) if p else 0 for p, _ in row] for row in points])
+
+    def corrected(self, values: FloatArray, registers: RegisterArray) -> FloatArray:
+        """Return values (n, p), decoded with the scale factors that were discovered, with those that are there now."""
+        change = np.where(self._moving, self._table.decode(registers) - self._compiled, 0.0)
+        return values if not change.any() else values * 10.0**change
 
 
 def _padded(names: tuple[str, ...], width: int) -> tuple[str, ...]:

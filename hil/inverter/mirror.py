@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -65,6 +65,10 @@ class Mirror:
     def encode(self, values: Mapping[str, float | str]) -> dict[str, Encoded]:
         """Return registers for values of points. Raises SunSpecError for what does not fit."""
         return {name: encode(self.map[name], value) for name, value in values.items()}
+
+    def held(self, names: Iterable[str]) -> dict[str, Encoded]:
+        """Return what the device holds, as that which it is to go on to hold."""
+        return {name: Encoded(self.map.registers(name, self.image), self.value(name), False) for name in names}
 
     def changed(self, wanted: Stage) -> dict[str, Encoded]:
         """Return what the device does not hold already, as far as is known."""
@@ -157,9 +161,17 @@ class Mirror:
         self.image[at : at + change.point.length] = change.registers
         self._unsure.discard(change.point.name)
 
+    async def put(self, values: Mapping[str, float | str], now_s: float) -> None:
+        """Write what the device does not hold already, as it is read now, and verify it."""
+        wanted = self.encode(values)
+        await self.read(list(wanted))
+        if changed := self.changed(wanted):
+            await self.write([changed], now_s)
+            await self.verify(wanted)
+
     async def verify(self, wanted: Stage) -> None:
         """Read back what was written; `Rejected` unless the device holds it."""
         await self.read(list(wanted))
         for name in self.changed(wanted):
-            holds = self.value(name)
-            raise Rejected(self.device, f"{name} was written {wanted[name].value!r} and reads {holds!r}")
+            holds, was = self.value(name), "was written" if self.map[name].writable else "must not change, was"
+            raise Rejected(self.device, f"{name} {was} {wanted[name].value!r} and reads {holds!r}")

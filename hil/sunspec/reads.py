@@ -33,6 +33,7 @@ class ReadPlan:
     """
 
     def __init__(self, device: RegisterMap, names: Sequence[str], limit: int = READ_LIMIT) -> None:
+        self.map = device
         found = (device.points.get(name) for name in names)
         self.points: tuple[Point | None, ...] = tuple(p if p is not None and p.manner.readable else None for p in found)
         self.requests: tuple[Request, ...] = tuple(_cover(device, [p for p in self.points if p is not None], limit))

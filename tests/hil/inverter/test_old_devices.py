@@ -164,45 +164,46 @@ def test_a_coarse_step_is_refused_when_it_matters_and_told_when_it_does_not() ->
 CURVE = VoltVarCurve((0.9, 0.98, 1.02, 1.1), (0.3, 0.0, 0.0, -0.3), response_s=10.0)
 
 
-def _with_126(curves: int, **more: object) -> RegisterBank:
-    curve = {
-        "ActPt": 4,
-        "DeptRef": 1,
-        "RmpTms": 1,
-        "ReadOnly": 0,
-        **{f"V{i}": 100 for i in range(1, 5)},
-        **{f"VAr{i}": 0 for i in range(1, 5)},
-    }
-    fields = {"ActCrv": 1, "ModEna": 0, "NPt": 4, "V_SF": -1, "DeptRef_SF": -1, **more}
-    return RegisterBank([{
-        1: {"Mn": "old"},
-        121: {"WMax": 10000, "WMax_SF": 0, "VAMax": 11000, "VAMax_SF": 0, "VRef": 240, "VRef_SF": 0},
-        126: {**fields, "NCrv": curves, "curve": [curve] * curves},
-    }])  # fmt: skip
+PLACES = [f"126.curve.{{}}.{name}{i}" for i in range(1, 5) for name in ("V", "VAr")]
 
 
 def test_a_volt_var_curve_of_model_126_is_converted_verified_and_written_once() -> None:
-    bank = _with_126(2)
+    bank = equipped([PV], models="legacy")
     with EmulatorServer(bank) as server, _group(server) as group:
         group.command(Commands(volt_var=[CURVE]), now_s=0.0)
-        points = [name for i in range(1, 5) for name in (f"126.curve.0.V{i}", f"126.curve.0.VAr{i}")]
-        held = group.read(*points, "126.ModEna", "126.ActCrv", "126.curve.0.DeptRef", "126.curve.0.RmpTms")[0]
-        # 0.3 of 11 kVA is 33 % of 10 kW; the time to 95 % is 1.301 of that to 90 %
-        assert list(held.values()) == [90, 33, 98, 0, 102, 0, 110, -33, 1, 1, 1, 13]
+        names = [place.format(1) for place in PLACES]
+        held = group.read(*names, "126.ModEna", "126.ActCrv", "126.curve.1.DeptRef", "126.curve.1.RmpTms")[0]
+        # 0.3 of 11 kVA is 33 % of 10 kW; the time to 95 % is 1.301 of that to 90 %; curve 1 is active and left alone
+        assert list(held.values()) == [90, 33, 98, 0, 102, 0, 110, -33, 1, 2, 1, 13]
+        settings = bank.settings()
+        assert settings.volt_var_on.tolist() == [True]
+        assert settings.volt_var_q_var[0, :4] == pytest.approx([3300.0, 0.0, 0.0, -3300.0])
         written = group.traffic.registers_written
         group.command(Commands(volt_var=[CURVE]), now_s=1.0)
         assert group.traffic.registers_written == written
         group.command(Commands(volt_var=[None]), now_s=2.0)
-        assert group.read("126.ModEna")[0] == {"126.ModEna": 0}
+        assert not bank.settings().volt_var_on.any()
+
+
+def test_another_curve_goes_to_another_place_while_the_first_is_followed() -> None:
+    bank = equipped([PV], models="legacy")
+    other = VoltVarCurve((0.92, 0.99, 1.01, 1.08), (0.2, 0.0, 0.0, -0.2), response_s=10.0)
+    with EmulatorServer(bank) as server, _group(server) as group:
+        active = []
+        for now_s, curve in enumerate((CURVE, other, CURVE)):
+            group.command(Commands(volt_var=[curve]), now_s)
+            active.append(group.read("126.ActCrv")[0]["126.ActCrv"])
+            assert bank.settings().volt_var_v_pu[0, :4] == pytest.approx(curve.v_pu)
+    assert active == [2, 1, 2]
 
 
 def test_a_curve_whose_steps_are_too_coarse_is_refused() -> None:
-    bank = _with_126(1, V_SF=0)
+    bank = equipped([PV], models="legacy", scale_factors={"126.V_SF": 0})
     fine = VoltVarCurve((0.9, 0.984, 1.02, 1.1), CURVE.q_pu)
-    with EmulatorServer(bank) as server, _group(server) as group:
-        with pytest.raises(Rejected, match=r"126\.curve\.0\.V2 98\.4 was asked, 98 is the nearest"):
-            group.command(Commands(volt_var=[fine]), now_s=0.0)
-        assert group.traffic.registers_written == 0
+    refusal = pytest.raises(Rejected, match=r"126\.curve\.0\.V2 98\.4 was asked, 98 is the nearest")
+    with EmulatorServer(bank) as server, _group(server) as group, refusal:
+        group.command(Commands(volt_var=[fine]), now_s=0.0)
+    assert not bank.settings().volt_var_on.any()
 
 
 def test_the_alarm_bits_of_old_and_new_models_are_the_same() -> None:
@@ -222,3 +223,26 @@ def test_the_states_of_old_models_count_from_one() -> None:
     ]
     assert [old - new for old, new in zip(*states, strict=True)] == [1] * 8
     assert all(after == before + 1 for before, after in pairwise(states[1]))
+
+
+def test_a_scale_factor_that_changes_while_it_runs_scales_the_same_answer() -> None:
+    """As SolarEdge and Fronius do; pysunspec2 once kept the old one (sunspec/pysunspec2 issue 42)."""
+    bank = equipped([PV, BATTERY], models="legacy")
+    bank.set_measurements(Measurements.of(np.array([7650.0, 2340.0]), np.zeros(2), np.array([240.0, 120.0])))
+    with EmulatorServer(bank) as server, _group(server) as group:
+        assert group.poll().p_w.tolist() == [7650.0, 2340.0]
+        before = group.devices[0].map.value("103.W_SF", group.devices[0].image)
+        assert isinstance(before, int)
+        bank._registers.put(0, "103.W_SF", before + 1)
+        assert group.poll().p_w.tolist() == [76500.0, 2340.0]  # the register is as it was, and means ten times as much
+        bank._registers.put(0, "103.W_SF", before)
+        assert group.poll().p_w.tolist() == [7650.0, 2340.0]
+
+
+def test_a_command_that_another_scale_factor_would_multiply_is_rejected_and_taken_back(bank: RegisterBank) -> None:
+    with EmulatorServer(bank) as server, _group(server) as group:
+        scale = group.devices[0].map["123.WMaxLimPct_SF"]
+        bank._registers.put(0, scale.name, -1)
+        with pytest.raises(Rejected, match=r"123\.WMaxLimPct_SF must not change, was -2 and reads -1"):
+            group.command(Commands(limit_fraction=np.array([0.4, NAN])), now_s=0.0)
+        assert group.read("123.WMaxLim_Ena")[0] == {"123.WMaxLim_Ena": 0}
