@@ -191,7 +191,7 @@ def note(byte, size=1000):
     tap("sent", bytes([byte]) * size)
     journal.flush()
 note(1)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2600, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (journal.path.stat().st_size + 700, resource.RLIM_INFINITY))
 note(2)
 tap = journal.tap(Peer("inv-2", 2, "tcp", "127.0.0.1", 1502))
 note(3)
