@@ -8,7 +8,7 @@ from typing import Any
 from derloop import document
 from derloop.errors import Problem, ScenarioError, did_you_mean
 
-DEFAULTED = ("coupling", "deadlines")
+DEFAULTED = ("coupling", "deadlines", "pacing")
 """Sections that a scenario may leave out, and whose settings can be set all the same."""
 
 
