@@ -238,7 +238,9 @@ def _mapped(command: str) -> str:
 
 def _environment(project: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return {**kept, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}", "PYTHONPATH": str(project / "site"), "COLUMNS": "200"}
+    path = f"{BIN}{os.pathsep}{kept['PATH']}"
+    own = {"PYTHONPATH": str(project / "site"), "DERLOOP_STATE": str(project / "state"), "COLUMNS": "200"}
+    return {**kept, "PATH": path, **own}
 
 
 def _run_python(block: Block, project: Path) -> None:

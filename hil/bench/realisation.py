@@ -59,7 +59,7 @@ def _read(path: Path | None, argument: str) -> Bench:
     try:
         return read_bench(path)
     except ScenarioError as wrong:
-        raise PlaceError([(("via",), f"bench file {path}{problem}") for problem in wrong.problems]) from wrong
+        raise PlaceError([(("via",), f"bench file {path}: {problem}") for problem in wrong.problems]) from wrong
 
 
 def _devices(bench: Bench, argument: str, terminals: Sequence[Terminal]) -> tuple[str, ...]:

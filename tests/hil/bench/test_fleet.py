@@ -329,7 +329,7 @@ def test_what_does_not_fit_the_scenario_is_wrong(write_bench: Any) -> None:
 def test_a_wrong_bench_file_is_told_with_its_own_pointers(tmp_path: Path) -> None:
     path = tmp_path / "lab.json"
     path.write_text(json.dumps({"name": "lab", "devices": {"bat-1": {}}}), encoding="utf-8")
-    assert refused(path)[1] == f"bench file {path}/devices/bat-1/endpoint: is missing"
+    assert refused(path)[1] == f"bench file {path}: /devices/bat-1/endpoint: is missing"
 
 
 def test_a_lease_that_does_not_outlast_two_steps_is_refused(write_bench: Any) -> None:
