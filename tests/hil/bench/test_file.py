@@ -96,3 +96,18 @@ def test_the_schema_takes_what_the_reader_takes(tmp_path: Path) -> None:
     assert bench(tmp_path, **whole).device("inv-1").safety.lease.kind == "none"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(bench_schema()).validate({**whole, "device": {}})
+
+
+def test_every_key_of_a_bench_file_is_in_its_reference() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "bench-files.md").read_text("utf-8")
+    schema = bench_schema()
+    ours = ["DeviceEntry", "Expected", "Timing", "SafetyRules", "Tcp", "Tls", "Serial", "RtuOverTcp"]
+    keys = {key for name in ours for key in schema["$defs"][name]["properties"]} | set(schema["properties"])
+    assert {key for key in keys - {"$schema", "transport"} if f"`{key}`" not in text} == set()
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[3] / "hil" / "benches").glob("*.json")), ids=str)
+def test_example_benches_can_be_read(path: Path) -> None:
+    found = read_bench(path)
+    assert found.names
+    jsonschema.Draft202012Validator(bench_schema()).validate(json.loads(path.read_text("utf-8")))
