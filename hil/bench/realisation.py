@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from derloop.contract import Federate
 from derloop.errors import DerloopError, ScenarioError
 from derloop.kind import Context, EquipmentMissing, PlaceError, Settings, Terminal
-from hil.realisation import HasInverters
+from hil.emulator.functions import FUNCTIONS
+from hil.realisation import Functions, HasInverters
 
 if TYPE_CHECKING:
     from hil.bench.file import Bench
@@ -42,7 +43,8 @@ def bench(
         raise _wrong("this kind has no functions that equipment could take over")
     read = _read(context.permissions.bench, argument)
     names = _devices(read, argument, terminals)
-    if problems := [*_arming(read, context.permissions.armed), *_misfits(read, names, terminals, context)]:
+    problems = [*_arming(read, context.permissions.armed), *_misfits(read, names, terminals, context)]
+    if problems := [*problems, *_left_out(model.inverters)]:
         raise PlaceError([(("via",), problem) for problem in problems])
     return BenchFleet(model, read, names, terminals, context)
 
@@ -99,6 +101,15 @@ def _misfits(bench: Bench, names: Sequence[str], terminals: Sequence[Terminal], 
             what = f"the lease of {name!r}, {lease.seconds} s, does not outlast {LEASE_STEPS} steps, {least_s:g} s"
             problems.append(what)
     return problems
+
+
+def _left_out(inverters: Functions) -> list[str]:
+    """Return that the scenario asks for functions which equipment is not given: they would be missing unsaid."""
+    asked = [each.name for each in FUNCTIONS if inverters.has(each.name)]
+    if not asked:
+        return []
+    what = f"the scenario sets {', '.join(asked)} ('smart'); of its functions equipment is given volt_var alone"
+    return [f"{what}: set them at the device, and leave them out here"]
 
 
 def _is_close(one: float, other: float) -> bool:

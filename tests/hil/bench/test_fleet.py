@@ -326,6 +326,15 @@ def test_what_does_not_fit_the_scenario_is_wrong(write_bench: Any) -> None:
     assert "needs the name of a device" in refused(write_bench(two), "")[1]
 
 
+def test_functions_that_equipment_is_not_given_are_told(write_bench: Any) -> None:
+    entry = {"endpoint": {"transport": "tcp"}}
+    path = write_bench({"bat-1": entry, "bat-2": {**entry, "unit": 2}})
+    with pytest.raises(
+        PlaceError, match=r"the scenario sets volt_watt \('smart'\); of its functions equipment is given"
+    ):
+        realised(path, armed=(), smart={"volt_watt": {}})
+
+
 def test_a_wrong_bench_file_is_told_with_its_own_pointers(tmp_path: Path) -> None:
     path = tmp_path / "lab.json"
     path.write_text(json.dumps({"name": "lab", "devices": {"bat-1": {}}}), encoding="utf-8")
