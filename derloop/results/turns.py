@@ -55,15 +55,17 @@ class Ages:
 
 def turns(federation: Federation, run: RunFolder) -> Iterator[Turns]:
     """Yield the turns of each unit that has taken one, by rank."""
+    if federation.pacing is None:
+        return
     recorded = {signal.name for signal in run.signals()}
-    for unit in federation.units if federation.pacing else ():
+    for unit in federation.units:
         name = pace_name(unit)
         if f"{name}.late_s" not in recorded:
             continue
         time_ns, late_s = run.read(f"{name}.late_s")
         if time_ns.size:
             step_s, skipped = (run.read(f"{name}.{port}")[1] for port in ("step_s", "skipped"))
-            allowed_s = federation.pacing.allowed_s(unit.step_ns)  # type: ignore[union-attr]
+            allowed_s = federation.pacing.allowed_s(unit.step_ns)
             yield Turns(unit, allowed_s, time_ns, late_s[:, 0], late_s[:, 1], step_s, skipped[:, 0] > 0)
 
 
