@@ -18,6 +18,7 @@ from hil.safety.folder import Run, StateFolder
 from hil.safety.lease import LeaseCheck
 from hil.safety.limits import LimitCheck
 from hil.safety.lock import DeviceLock
+from hil.safety.outcome import as_held
 from hil.safety.place import places
 from hil.safety.record import Record, Records, process_began
 from hil.safety.restore import NotRestored, Target, Writable, bring
@@ -107,6 +108,8 @@ class Keeper:
             raise
 
     async def _take(self) -> None:
+        self._refuse_endless()
+        self.safe_target()
         where = await self._hold()
         self._refuse_unrestored(where)
         self._counter = WriteCounter(self.name, self._rules.write_budget, self._folder.counts / f"{where[0]}.json")
@@ -182,7 +185,16 @@ class Keeper:
         """Return what makes the device safe: what the bench file says, and every function off that it may command."""
         switches = [item for control in controls_of(self._device) for item in control.off.items()]
         off: Mapping[str, float | str] = {name: value for name, value in switches if self._limits.may_write(name)}
-        return {**off, **self._rules.safe_state.points}
+        return {**off, **as_held(self._device, self._rules.safe_state.points)}
+
+    def _refuse_endless(self) -> None:
+        """Raise Interlocked if nothing turns off a function that may be commanded, and it has no safe value."""
+        for control in controls_of(self._device):
+            points = [name for name in self._device.map.points if control.is_touched_by([name])]
+            is_ours = any(map(self._limits.may_write, points))
+            if is_ours and not control.off and not any(name in self._rules.safe_state.points for name in points):
+                why = f"nothing turns off {control.name}; safe_state must say what its points hold: {', '.join(points)}"
+                raise Interlocked(self.name, why)
 
     async def let_go(self) -> None:
         """Restore and verify what was found, and unlock. Raises NotRestored, and keeps the record, where that fails."""
@@ -191,15 +203,6 @@ class Keeper:
                 await self._make_safe(self._record)
             elif self._record:
                 await self._restore(self._record)
-        finally:
-            self._record = None
-            self._unlock()
-
-    def stay(self) -> None:
-        """Unlock, and forget what was found: what has been written is to stay, for whoever wrote it wants it so."""
-        try:
-            if self._record:
-                self._remove(self._record)
         finally:
             self._record = None
             self._unlock()

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from hil.inverter.guard import Change
 from hil.safety.controls import Control, controls_of
-from hil.safety.outcome import Device, Outcome
+from hil.safety.outcome import Device, Outcome, as_held
 from hil.safety.rules import Heartbeat, LeaseRule, NoLease, Reversion, SafeState
 
 HOW = '; a bench file may say that it stays on (safe_state), or why no lease is safe: {"kind": "none", "because": ...}'
@@ -18,8 +18,12 @@ class LeaseCheck:
     """Sees to it that what ends a control is armed before the control is enabled."""
 
     def __init__(self, device: Device, rule: LeaseRule, safe_state: SafeState) -> None:
-        self._device, self._rule, self._safe = device, rule, safe_state
+        self._device, self._rule, self._safe_state = device, rule, safe_state
         self._beat_s = -math.inf
+
+    @cached_property
+    def _safe(self) -> dict[str, float | str]:
+        return as_held(self._device, self._safe_state.points)
 
     @cached_property
     def _controls(self) -> tuple[Control, ...]:
@@ -46,12 +50,12 @@ class LeaseCheck:
 
     def _is_safe(self, control: Control, after: Outcome) -> bool:
         """Return whether the function is on in the safe state: with a setpoint, only with the one that it has there."""
-        safe = self._safe.points
+        safe = self._safe
         values = [name for name in control.reverts if name not in control.off]
         return self._is_on_when_safe(control) and all(name in safe and after(name) == safe[name] for name in values)
 
     def _is_on_when_safe(self, control: Control) -> bool:
-        return any(self._safe.points.get(name, off) != off for name, off in control.off.items())
+        return any(self._safe.get(name, off) != off for name, off in control.off.items())
 
     def _heartbeat_problems(
         self, control: Control, rule: Heartbeat, before: Sequence[Change], now_s: float
@@ -87,7 +91,7 @@ class LeaseCheck:
             to, must = ("on", "off") if stays else ("off", "on")
             yield f"{control.name} would revert to {to}, and the safe state is {must} (safe_state)"
         for name, reversion in control.reverts.items() if stays and safe else ():
-            wanted = self._safe.points.get(name)
+            wanted = self._safe.get(name)
             if wanted is not None and after(reversion) != wanted:
                 yield f"{name} would revert to {after(reversion)!r}, and the safe state is {wanted!r} ({reversion})"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from derloop.errors import Interlocked
 from hil.inverter.dialect import Dialect
 from hil.inverter.guard import Change
-from hil.sunspec.codec import decode
+from hil.sunspec.codec import decode, encode
+from hil.sunspec.errors import SunSpecError
 from hil.sunspec.points import RegisterArray, Value
 from hil.sunspec.register_map import RegisterMap
 
@@ -44,3 +46,15 @@ class Outcome:
     def number(self, name: str) -> float | None:
         value = self(name)
         return value if isinstance(value, int | float) else None
+
+
+def as_held(device: Device, values: Mapping[str, float | str]) -> dict[str, float | str]:
+    """Return values as a device holds them: numbers for symbols, rounded to its steps.
+
+    Raises Interlocked for a point that the device has not, or that cannot hold such a value.
+    """
+    try:
+        encoded = {name: encode(device.map[name], value).value for name, value in values.items()}
+    except SunSpecError as misfit:
+        raise Interlocked(device.name, f"cannot be brought to its safe state: {misfit} (safe_state)") from misfit
+    return {name: value for name, value in encoded.items() if value is not None}

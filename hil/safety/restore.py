@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Literal, Protocol
 
-from derloop.errors import DeviceError, Interlocked
+from derloop.errors import DeviceError, Interlocked, Rejected
 from hil.inverter.device import Identity
 from hil.inverter.guard import Change, Guard
 from hil.safety.controls import controls_of, is_momentary
@@ -102,7 +102,7 @@ async def _failure(device: Writable, target: Target, identity: Identity, within_
 async def _attempt(device: Writable, target: Target, identity: Identity) -> None:
     await _refuse_another(device, identity)
     off = {name: value for control in controls_of(device) for name, value in control.off.items() if name in target}
-    await _write(device, target, [name for name, value in off.items() if target[name] == value])
+    await _turn_off(device, target, [name for name, value in off.items() if target[name] == value])
     await _write(device, target, [name for name in target if name not in off and not _active(name)])
     await _adopt(device, target)
     await _write(device, target, [name for name, value in off.items() if target[name] != value])
@@ -134,6 +134,18 @@ async def _write(device: Writable, target: Target, names: Sequence[str]) -> None
     """Write those of these points that differ."""
     if wrong := await _differing(device, target, names):
         await device.write({name: target[name] for name in wrong})
+
+
+async def _turn_off(device: Writable, target: Target, names: Sequence[str]) -> None:
+    """Turn off each function that is on, whatever becomes of the others; raise the first refusal then."""
+    refusals = []
+    for name in await _differing(device, target, names):
+        try:
+            await device.write({name: target[name]})
+        except Rejected as refusal:
+            refusals.append(refusal)
+    if refusals:
+        raise refusals[0]
 
 
 async def _adopt(device: Writable, target: Target) -> None:

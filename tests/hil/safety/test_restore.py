@@ -203,6 +203,39 @@ def test_a_function_is_turned_off_though_its_values_cannot_be_restored(kept: Kee
     assert [bank.maps[0].value(f"704.{name}Ena", image) for name in ("WSet", "WMaxLimPct")] == [0, 0]
 
 
+def test_each_function_is_turned_off_though_another_cannot_be(kept: Keep, bank: RegisterBank) -> None:
+    device, original = kept(SafetyRules(restore_s=0.5)), bank.write
+    device.take()
+    device.command(p_w=1000.0, limit_fraction=0.5, q_var=-100.0)
+    stuck = bank.maps[0]["704.WMaxLimPctEna"].address
+
+    def write(index: int, address: int, registers: list[int]) -> Refusal | None:
+        return Refusal.VALUE if address <= stuck < address + len(registers) else original(index, address, registers)
+
+    bank.write = write  # type: ignore[method-assign,assignment]
+    with pytest.raises(NotRestored):
+        device.let_go()
+    image = bank.image(0)
+    held = [bank.maps[0].value(f"704.{name}Ena", image) for name in ("WMaxLimPct", "WSet", "VarSet")]
+    assert held == [1, 0, 0]
+
+
+def test_a_safe_state_may_be_said_in_symbols_and_between_steps(kept: Keep, holds: Holds) -> None:
+    rules = SafetyRules(safe_state=SafeState(points={"704.WMaxLimPctEna": "ENABLED", "704.WMaxLimPct": 30.257}))
+    device = kept(rules)
+    device.take()
+    device.command(limit_fraction=0.8)
+    device.make_safe("a test")
+    assert holds("704.WMaxLimPctEna", "704.WMaxLimPct") == [1, 30.26]
+
+
+def test_a_safe_state_that_the_device_cannot_have_is_refused_before_anything_is_written(kept: Keep) -> None:
+    for points in ({"704.WMaxLimPc": 30.0}, {"704.WMaxLimPctEna": "PERHAPS"}, {"704.WMaxLimPct": 1e9}):
+        device = kept(SafetyRules(safe_state=SafeState(points=points)))
+        with pytest.raises(Interlocked, match=r"cannot be brought to its safe state: .*704\.WMaxLimPc"):
+            device.take()
+
+
 def test_only_what_was_found_is_written_while_it_is_restored(kept: Keep, holds: Holds) -> None:
     device = kept()
     device.take()

@@ -30,7 +30,7 @@ from hil.sunspec.points import Value
 
 Keep = Callable[..., KeptDevice]
 Holds = Callable[..., list[Value]]
-SAFE = SafetyRules(safe_state=SafeState(points={"704.WMaxLimPct": 20.0, "704.WMaxLimPctEna": 1.0}), restore_s=0.5)
+SAFE = SafetyRules(safe_state=SafeState(points={"704.WMaxLimPct": 20.0, "704.WMaxLimPctEna": 1.0}), restore_s=20.0)
 
 
 def commanded(kept: Keep) -> KeptDevice:
@@ -121,7 +121,7 @@ def test_an_input_that_says_nothing_stops_the_bench(kept: Keep, tmp_path: Path, 
 def test_an_input_that_cannot_be_read_stops_the_bench_and_who_is_not_safe_is_named(
     kept: Keep, emulator: EmulatorServer, tmp_path: Path
 ) -> None:
-    device = kept(SAFE, deadline_s=0.3)
+    device = kept(SAFE.model_copy(update={"restore_s": 0.5}), deadline_s=0.3)
     device.take()
     device.command(p_w=5000.0)
     emulator.stop()
