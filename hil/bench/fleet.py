@@ -76,7 +76,7 @@ class BenchFleet:
         return said if self._power is None else said + self._power.cautions
 
     def keep_in(self, folder: Path) -> None:
-        """Keep every frame in the run's folder."""
+        """Keep every frame in the run's folder, and who the devices were."""
         self._folder = folder
 
     def start(self) -> Values:
@@ -85,9 +85,16 @@ class BenchFleet:
         if self._power is not None:
             self._power.energise()  # without its grid a device may not answer
         self._run(session.open())
+        self._keep_who(session)
         self._plate = enlarged(session.plate, self._scale)
         self._refuse_other_ratings()
         return self._exchange(self._first_commands(session))
+
+    def _keep_who(self, session: Session) -> None:
+        from hil.bench.evidence import keep_who
+
+        if self._folder is not None:
+            keep_who(self._folder, self._federate, self._bench, session.devices, self._armed)
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         if self._journal:

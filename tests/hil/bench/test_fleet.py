@@ -253,6 +253,17 @@ def test_every_frame_is_kept_by_device(fleet: Fleets, tmp_path: Path) -> None:
     assert {entry.direction for entry in entries} == {"sent", "received"}
 
 
+def test_a_run_keeps_who_its_devices_were(fleet: Fleets, tmp_path: Path) -> None:
+    made = fleet(armed=("bat-1",))
+    made.keep_in(tmp_path / "run")
+    made.start()
+    said = json.loads((tmp_path / "run" / "bench" / "fleet.json").read_text("utf-8"))
+    first, second = (said["devices"][name] for name in BOTH)
+    assert (first["manufacturer"], first["version"], first["serial"], first["armed"]) == ("derloop", "1", "bat_1", True)
+    assert first["rated"]["s_max_va"] == 100e3
+    assert not second["armed"]
+
+
 def test_devices_behind_one_endpoint_share_its_connection(
     bank: RegisterBank, living: Physics, write_bench: Any
 ) -> None:
