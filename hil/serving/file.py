@@ -46,7 +46,8 @@ class FleetEntry(Served):
     profile: Profile = Field(default=Profile(), description="How its devices are built: their models, and more.")
     profile_of: dict[str, Profile] = Field(default={}, description="Of single devices, in the place of `profile`.")
     timing: Timing = Field(
-        default=Timing(), description="How the run's own client waits for the devices, where it has one (lock-step)."
+        default=Timing(deadline_s=10.0, attempts=4),
+        description="How the run's own client waits for the devices, where it has one (lock-step).",
     )
 
     @model_validator(mode="after")

@@ -57,9 +57,9 @@ def test_an_independent_client_finds_in_a_copy_what_the_device_had(scan: dict[st
     with Server([*lines.values()]) as server:
         (at,) = server.endpoints
         assert isinstance(at, Tcp)
-        client = SunSpecModbusClientDeviceTCP(slave_id=3, ipaddr="127.0.0.1", ipport=at.port, timeout=10)
-        client.scan()
+        client = SunSpecModbusClientDeviceTCP(slave_id=3, ipaddr="127.0.0.1", ipport=at.port, timeout=30)
         client.connect()
+        client.scan(connect=False)
         assert (client.common[0].SN.value, client.DERMeasureAC[0].W.cvalue) == ("pv_1", 7500.0)
         client.DERCtlAC[0].WMaxLimPct.cvalue = 66.5
         client.DERCtlAC[0].write()
