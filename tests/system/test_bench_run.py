@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import derloop
+from derloop.cli import app
 from derloop.running import Result
 
 ROOT = Path(__file__).parents[2]
@@ -67,17 +69,10 @@ def test_one_scenario_on_a_model_an_emulator_and_a_bench(bench: Path, tmp_path: 
     assert np.abs(given[4:, None] - np.stack([asked[4:], asked[3:-1], asked[2:-2]], axis=1)).min(axis=1).max() < 0.5
     assert given[-1] == pytest.approx(powers(emulator)[-1], abs=0.02 * RATED_KW)
     assert (real["inverter.age_s"] < 2).all()
-    compared = [
-        sys.executable,
-        "-m",
-        "derloop.cli",
-        "compare",
-        "--signals",
-        *(f"{n}" for n in ("model", "emulator", "bench")),
-    ]
-    said = subprocess.run(compared, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert said.returncode == 1, said.stderr
-    assert "inverter.p_kw" in said.stdout
+    compared = ["compare", "--signals", *(str(tmp_path / name) for name in ("model", "emulator", "bench"))]
+    said = CliRunner().invoke(app, compared)
+    assert said.exit_code == 1, said.output
+    assert "inverter.p_kw" in said.output
 
 
 def test_a_device_that_is_not_armed_is_only_read_and_the_run_ends_by_name(bench: Path, tmp_path: Path) -> None:
@@ -107,10 +102,8 @@ def test_hardware_tests_pass_on_served_devices_through_the_same_bench_file(bench
     assert "7 passed" in said.stdout
 
 
-def test_without_a_bench_a_scenario_that_names_equipment_is_refused_with_the_reason(tmp_path: Path) -> None:
-    words = ["check", str(SCENARIO), "--set", "federates.inverter.via=bench:inverter_0"]
-    said = subprocess.run([sys.executable, "-m", "derloop.cli", *words], capture_output=True, text=True, timeout=60)
-    assert said.returncode == 2
-    assert (
-        "/federates/inverter/via: 'inverter_0' is equipment of a bench, and none is given: --bench FILE" in said.stderr
-    )
+def test_without_a_bench_a_scenario_that_names_equipment_is_refused_with_the_reason() -> None:
+    said = CliRunner().invoke(app, ["check", str(SCENARIO), "--set", "federates.inverter.via=bench:inverter_0"])
+    assert said.exit_code == 2
+    told = "/federates/inverter/via: 'inverter_0' is equipment of a bench, and none is given: --bench FILE"
+    assert told in said.output
