@@ -9,7 +9,7 @@ from hil.modbus.endpoint import RtuOverTcp, Timing
 
 PATIENT = Timing(deadline_s=3.0, attempts=12, busy_pause_s=0.005, settle_s=0.05)
 HURRIED = Timing(deadline_s=0.2, attempts=6, busy_pause_s=0.005)
-STEPS = 60
+STEPS = 45
 COMPLETES = {
     *("latency", "silence", "mute", "busy", "split", "late", "late-before-next", "late-after-next", "wrong-unit"),
     *("wrong-transaction", "garbage", "garbage-instead", "one-connection", "slow", "not-implemented"),

@@ -94,8 +94,13 @@ def test_what_is_no_modbus_tcp_ends_its_connection_and_no_other(server: Server) 
 
 def test_a_client_that_never_reads_does_not_fill_the_memory(server: Server) -> None:
     asked = MBAP.pack(Frame(1, request_bytes(read(40000, 125)), 1)) * 50
-    with wire(server) as connection:
+    (endpoint, _) = server.endpoints
+    assert isinstance(endpoint, Tcp)
+    with socket.socket() as connection:
+        for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            connection.setsockopt(socket.SOL_SOCKET, buffer, 4096)
         connection.settimeout(0.5)
+        connection.connect(("127.0.0.1", endpoint.port))
         with pytest.raises(TimeoutError):
             connection.sendall(asked * 10_000)
 
