@@ -14,6 +14,7 @@ from derloop.contract import FloatArray
 from hil.bench.devices import Links, TapOf, device_to, no_tap, refuse_stranger
 from hil.bench.file import Bench
 from hil.bench.findings import ratings_of
+from hil.bench.lookout import Lookout
 from hil.bench.polls import Polled, Polls
 from hil.bench.together import together
 from hil.inverter.commands import Commands
@@ -50,6 +51,7 @@ class Session:
         self.devices = [self._reached[name] for name in names]
         self._watch = EmergencyWatch(stop, bench.path.parent, self._reached, key)
         self._keepers = Keepers(())
+        self._lookout = Lookout(lambda: self._keepers.stop_if_asked(self._watch))
         self._polls: Polls | None = None
         self._exchanging: asyncio.Task[object] | None = None
         self._proof = ElectricalProof(names, [bench.device(name).safety.proof for name in names])
@@ -95,6 +97,7 @@ class Session:
         """
         assert self._polls
         self._exchanging = asyncio.current_task()
+        await self._lookout.stand_down()
         await self._keepers.stop_if_asked(self._watch)
         await self._polls.ask(partial(self._ask, commands, now_s), step_s)
         self._told = self._told.after(commands, self.plate)
@@ -102,6 +105,7 @@ class Session:
         measured = self._polls.measured()
         unproven = self._proof.judge(self._polls.polled_ns / 1e9, measured.p_w, measured.q_var)
         raise_aborting(unproven)
+        self._lookout.stand_watch(step_s)
         return unproven
 
     async def _ask(self, commands: Commands, now_s: float, index: int) -> Polled:
@@ -144,6 +148,7 @@ class Session:
 
     async def _end_exchange(self) -> None:
         """End an exchange that still goes on, when a run is ended in its midst: it would command what is restored."""
+        await self._lookout.end()
         if self._exchanging:
             self._exchanging.cancel()
             await asyncio.wait([self._exchanging])

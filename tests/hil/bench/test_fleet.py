@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,13 @@ def batteries(emulator: EmulatorServer, living: Physics) -> dict[str, Any]:
     }
 
 
-def battery(**settings: Any) -> BatteryFleet:
+def battery_settings(**settings: Any) -> BatterySettings:
     given = {"at": [{"bus": "671"}] * 2, "rated_kva": 100, "energy_kwh": 200, "mode": "commanded", **settings}
-    return BatteryFleet(BatterySettings.model_validate(given), battery_context())
+    return BatterySettings.model_validate(given)
+
+
+def battery(**settings: Any) -> BatteryFleet:
+    return BatteryFleet(battery_settings(**settings), battery_context())
 
 
 def battery_context(bench_file: Path | None = None, armed: tuple[str, ...] = ()) -> Any:
@@ -368,3 +373,26 @@ def test_nothing_of_a_run_is_left_in_the_state_folder(fleet: Fleets) -> None:
     assert len([*records.iterdir()]) == 2
     made.stop()
     assert [*records.iterdir()] == []
+
+
+def test_an_emergency_stop_does_not_wait_for_the_next_step(
+    write_bench: Any, batteries: dict[str, Any], bank: RegisterBank, tmp_path: Path
+) -> None:
+    path = write_bench(batteries, emergency_stop={"file": "STOP"})
+    slow = context(10 * S, permissions=Permissions(bench=path, armed=BOTH), terminals={"fleet": TERMINALS})
+    model = BatteryFleet(battery_settings(), replace(slow, labels={"fleet": tuple(t.label for t in TERMINALS)}))
+    made = bench(model, battery_settings(), TERMINALS, "bat-*", slow)
+    try:
+        made.start()
+        stepped(made, 0, p_set_kw=50.0)
+        assert [each["704.WSetEna"] for each in held(bank)] == [1, 1]
+        (tmp_path / "STOP").touch()
+        end = time.monotonic() + 8
+        while [each["704.WSetEna"] for each in held(bank)] != [0, 0] and time.monotonic() < end:
+            time.sleep(0.1)
+        assert [each["704.WSetEna"] for each in held(bank)] == [0, 0]
+        with pytest.raises(EmergencyStopped):
+            stepped(made, 10 * S, p_set_kw=60.0)
+    finally:
+        made.stop()
+    assert [each["704.WSetEna"] for each in held(bank)] == [0, 0]
