@@ -26,7 +26,7 @@ from hil.safety.keepers import Keepers
 from hil.safety.rules import Reversion, SafetyRules
 
 STEP_S = 0.1
-TIMING = Timing(deadline_s=1.0, attempts=2)
+TIMING = Timing(deadline_s=4.0, attempts=1)
 
 
 async def drive(folder: Path, lease_s: int, places: list[str]) -> int:
