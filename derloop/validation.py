@@ -29,6 +29,7 @@ WORDS = {
     "timezone_aware": "needs its offset from UTC, as in 2025-07-15T00:00:00-07:00",
 }
 LENGTHS = ("too_short", "too_long", "string_too_short", "string_too_long")
+MAX_LISTED = 100
 STRICT = ("float_type", "int_type", "bool_type", "string_type", "datetime_type")
 
 
@@ -42,8 +43,16 @@ def typed_model(model: type[Model], data: Any, source: str) -> Model:
     problems = list(document.blemishes(data))
     found = validated(model, document.readable(data), (), problems)
     if problems or found is None:
-        raise ScenarioError(problems, source)
+        raise ScenarioError(listed(problems), source)
     return found
+
+
+def listed(problems: Sequence[Problem]) -> list[Problem]:
+    """Return the problems, the first of each place and wording, and no more of them than somebody reads."""
+    blemished = {p.pointer for p in problems if p.what in document.BLEMISHES}
+    kept = [p for p in dict.fromkeys(problems) if p.pointer not in blemished or p.what in document.BLEMISHES]
+    more = len(kept) - MAX_LISTED
+    return kept if more <= 0 else [*kept[:MAX_LISTED], Problem("", f"and {more} problems more")]
 
 
 def validated(

@@ -24,9 +24,8 @@ from derloop.scenario.models import (
     ScenarioFile,
 )
 from derloop.scenario.overrides import override
-from derloop.validation import validated
+from derloop.validation import listed, validated
 
-MAX_LISTED = 100
 MAX_NAME = 200
 
 FEDERATE_KEYS = ("kind", "via")
@@ -57,11 +56,11 @@ def _typed(
     federates = dict(_federates(data.get("federates"), problems))
     checks = tuple(_checks(data.get("checks"), problems))
     if whole is None or (problems and not federates):
-        raise ScenarioError(_listed(problems), str(path))
+        raise ScenarioError(listed(problems), str(path))
     scenario = Scenario(path.resolve(), whole, data, tuple(overrides), federates, checks)
     if problems:
         problems += further_problems(scenario, permissions)
-        raise ScenarioError(_listed(problems), str(path))
+        raise ScenarioError(listed(problems), str(path))
     return scenario
 
 
@@ -73,14 +72,6 @@ def _salvaged(data: Mapping[str, Any], problems: Sequence[Problem]) -> ScenarioF
         return ScenarioFile.model_validate({"federates": {"none": {}}, "name": "none", **kept})
     except ValidationError:
         return None
-
-
-def _listed(problems: Sequence[Problem]) -> list[Problem]:
-    """Return the problems, the first of each place and wording, and no more of them than somebody reads."""
-    blemished = {p.pointer for p in problems if p.what in document.BLEMISHES}
-    kept = [p for p in dict.fromkeys(problems) if p.pointer not in blemished or p.what in document.BLEMISHES]
-    more = len(kept) - MAX_LISTED
-    return kept if more <= 0 else [*kept[:MAX_LISTED], Problem("", f"and {more} problems more")]
 
 
 def _federates(entries: Any, problems: list[Problem]) -> Iterator[tuple[str, FederateEntry]]:

@@ -1,0 +1,51 @@
+"""Files that people write are read into models with every problem at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from derloop.errors import ScenarioError
+from derloop.kind import Settings
+from derloop.validation import MAX_LISTED, read_model
+
+
+class Shelf(Settings):
+    width_m: float = Field(gt=0)
+    boards: dict[str, int] = Field(default_factory=dict)
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    path = folder / "shelf.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ScenarioError) as refused:
+        read_model(Shelf, path)
+    assert refused.value.source == str(path)
+    return [str(problem) for problem in refused.value.problems]
+
+
+def test_what_is_right_becomes_a_frozen_model(tmp_path: Path) -> None:
+    path = tmp_path / "shelf.json"
+    path.write_text('{"width_m": 2, "boards": {"oak": 3}}', encoding="utf-8")
+    assert read_model(Shelf, path) == Shelf(width_m=2.0, boards={"oak": 3})
+
+
+def test_all_problems_are_told_each_once(tmp_path: Path) -> None:
+    assert problems(tmp_path, '{"width_m": NaN, "bords": 1, "boards": {"oak": "3", "oak": 4}}') == [
+        "/width_m: must be a finite number",
+        "/boards/oak: the key 'oak' stands more than once",
+        "/bords: unknown; did you mean 'boards'?",
+    ]
+
+
+def test_a_number_in_quotes_is_none(tmp_path: Path) -> None:
+    assert problems(tmp_path, '{"width_m": "2"}') == ["/width_m: must be a number, not '2'"]
+
+
+def test_no_more_problems_are_listed_than_somebody_reads(tmp_path: Path) -> None:
+    boards = ", ".join(f'"{i}": "x"' for i in range(150))
+    found = problems(tmp_path, f'{{"width_m": 1, "boards": {{{boards}}}}}')
+    assert len(found) == MAX_LISTED + 1
+    assert found[-1] == "/: and 50 problems more"
