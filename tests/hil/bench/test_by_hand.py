@@ -1,0 +1,130 @@
+"""derloop bench write, watch and safe: by hand, through every guard, and after a run has left a device."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from obeying import obeying
+from typer.testing import CliRunner, Result
+
+from derloop.cli import app
+from hil.bench.file import read_bench
+from hil.bench.session import Session
+from hil.emulator.bank import RegisterBank
+from hil.emulator.server import EmulatorServer
+from hil.inverter.commands import Commands
+from hil.modbus.thread import LoopThread
+from hil.safety.folder import Run
+
+Entries = dict[str, Any]
+
+
+def bench(*words: Any) -> Result:
+    return CliRunner().invoke(app, ["bench", *map(str, words)])
+
+
+def holds(bank: RegisterBank, name: str) -> object:
+    return bank.maps[0].value(name, bank.image(0))
+
+
+@pytest.fixture
+def lab(write_bench: Any, entries: Entries) -> Path:
+    path: Path = write_bench({"inv-1": entries["inv-1"]})
+    return path
+
+
+def test_a_point_is_written_read_back_and_stays(lab: Path, bank: RegisterBank) -> None:
+    said = bench("write", lab, "inv-1", "704.WMaxLimPct=50", "--arm", "inv-1")
+    assert said.exit_code == 0
+    assert said.output.splitlines()[1].split() == ["704.WMaxLimPct", "100", "Pct", "50", "Pct"]
+    assert holds(bank, "704.WMaxLimPct") == 50
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["704.WMaxLimPct=50"], "device 'inv-1': is only read; to write to it takes --arm inv-1"),
+        (["704.WMaxLimPct=50", "--arm", "inv-*"], "patterns arm nothing"),
+        (["704.WMaxLimPct=50", "704.WMaxLimPctEna=1", "--arm", "inv-1"], "is not armed before 704.WMaxLimPctEna"),
+        (["702.WMax=1", "--arm", "inv-1"], "702.WMax is none of the points that may be written"),
+        (["704.WMaxLimPct", "--arm", "inv-1"], "must be POINT=VALUE"),
+        (["704.WMaxLimPct=1", "704.WMaxLimPct=2", "--arm", "inv-1"], "is given twice"),
+    ],
+)
+def test_what_a_guard_refuses_is_not_written(lab: Path, bank: RegisterBank, words: list[str], told: str) -> None:
+    before = bank.image(0)
+    said = bench("write", lab, "inv-1", *words)
+    assert said.exit_code == 2
+    assert told in said.output
+    assert (bank.image(0) == before).all()
+
+
+def test_a_lease_and_what_it_ends_are_written_in_one_go(lab: Path, bank: RegisterBank) -> None:
+    values = ["704.WMaxLimPctRvrtTms=20", "704.WMaxLimPct=50", "704.WMaxLimPctEna=ENABLED"]
+    assert bench("write", lab, "inv-1", *values, "--arm", "inv-1").exit_code == 0
+    assert (holds(bank, "704.WMaxLimPctEna"), holds(bank, "704.WMaxLimPctRvrtTms")) == (1, 20)
+
+
+def test_watch_shows_what_is_measured_and_who_does_not_answer(
+    write_bench: Any, entries: Entries, bank: RegisterBank
+) -> None:
+    gone = {"endpoint": {"transport": "tcp", "port": 1}}
+    with obeying(bank):
+        said = bench("watch", write_bench({**entries, "gone": gone}), "--rounds", "2", "--every", "0.1")
+    rows = {line.split()[0]: line for line in said.output.splitlines() if line.strip()}
+    assert said.exit_code == 0
+    assert "running" in rows["bat-1"]
+    assert "50.0 %" in rows["bat-1"]
+    assert "never" in rows["gone"]
+    assert "refused" in said.output
+
+
+def test_safe_restores_what_a_dead_run_found(lab: Path, bank: RegisterBank, tmp_path: Path) -> None:
+    before = holds(bank, "704.WMaxLimPct")
+    abandon(lab, Run(tmp_path / "run", lab))
+    assert holds(bank, "704.WMaxLimPctEna") == 1
+    assert "was not restored" in bench("write", lab, "inv-1", "704.WMaxLimPct=1", "--arm", "inv-1").output
+    said = bench("safe", lab)
+    assert said.exit_code == 0
+    assert "restored to what was found at" in said.output
+    assert (holds(bank, "704.WMaxLimPctEna"), holds(bank, "704.WMaxLimPct")) == (0, before)
+    assert "no run has left it without restoring it" in bench("safe", lab).output
+
+
+def abandon(lab: Path, run: Run) -> None:
+    """Command a device and let go of it as a killed process does: its locks are freed, and nothing is restored."""
+    thread = LoopThread("a run that dies")
+
+    async def command() -> None:
+        session = Session(read_bench(lab), ["inv-1"], ["inv-1"], run)
+        await session.open()
+        await session.exchange(Commands(limit_fraction=[0.3]), 1.0, 0.1)  # type: ignore[arg-type]
+        for keeper in session._keepers._keepers:
+            keeper._unlock()
+        await session._links.close()
+
+    thread.run(command())
+    thread.close()
+
+
+def test_what_cannot_be_verified_is_not_called_safe(
+    write_bench: Any, entries: Entries, emulator: EmulatorServer
+) -> None:
+    entry = {**entries["inv-1"], "timing": {"deadline_s": 0.3}, "safety": {"restore_s": 0.2}}
+    path = write_bench({"inv-1": entry})
+    emulator.stop()
+    said = bench("safe", path)
+    assert said.exit_code == 3
+    assert "NOT SAFE" in said.output
+
+
+def test_every_command_says_that_a_file_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.json"
+    path.write_text(json.dumps({"name": "lab", "device": {}}), encoding="utf-8")
+    for words in (["check"], ["read", "x"], ["watch"], ["write", "x", "a=1"], ["safe"]):
+        said = bench(words[0], path, *words[1:])
+        assert said.exit_code == 2
+        assert "/device: unknown; did you mean 'devices'?" in said.output
