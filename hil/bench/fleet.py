@@ -20,11 +20,11 @@ from derloop.errors import Rejected
 from derloop.kind import Context, Terminal
 from hil.bench.file import Bench
 from hil.bench.power import enlarged, power_of, reduced, scales, seen_by_feeder, voltages
+from hil.fleet.model import TOLD, HasStorage, InverterModel
+from hil.fleet.told import commands_of, curves_of, outputs_of
 from hil.inverter.commands import Commands
-from hil.realisation import TOLD, HasStorage, InverterModel
 from hil.safety.rules import NoLease
 from hil.safety.stop import EmergencyStopped
-from hil.told import commands_of, curves_of, outputs_of
 
 if TYPE_CHECKING:
     from hil.bench.session import Session

@@ -17,12 +17,12 @@ from derloop.contract import FloatArray, Values
 from derloop.kind import Context, Terminal
 from hil.bench.file import Bench
 from hil.bench.instruments import instruments_of
+from hil.fleet.model import Curve
 from hil.inverter.commands import Commands
 from hil.inverter.measurements import Measurements, Nameplates
 from hil.phil.interface import Powered, PowerInterface
 from hil.phil.settings import PowerSettings
 from hil.phil.stability import Answer, of_volt_var, per_unit
-from hil.realisation import Curve
 
 
 def power_of(

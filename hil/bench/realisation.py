@@ -14,7 +14,7 @@ from derloop.contract import Federate
 from derloop.errors import DerloopError, ScenarioError
 from derloop.kind import Context, EquipmentMissing, PlaceError, Settings, Terminal
 from hil.emulator.functions import FUNCTIONS
-from hil.realisation import Functions, HasInverters
+from hil.fleet.model import Functions, HasInverters
 
 if TYPE_CHECKING:
     from hil.bench.file import Bench

@@ -12,9 +12,9 @@ from derloop.kind import Permissions
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from derloop.scenario.models import Scenario
-from hil.realisation import HasInverters
+from hil.fleet.model import HasInverters
+from hil.fleet.served import OpenFleet
 from hil.serving.file import EmulatorFile
-from hil.serving.open_fleet import OpenFleet
 
 
 class Wishes(NamedTuple):

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from derloop.contract import Interface, Values
 from derloop.errors import Rejected, did_you_mean
 from derloop.kind import Context, PlaceError, Settings, Terminal
-from hil.realisation import InverterModel, told_interface, with_inverters
+from hil.fleet.model import InverterModel, told_interface, with_inverters
 
 if TYPE_CHECKING:
     from derloop.contract import Federate
+    from hil.fleet.lockstep import Lockstep
     from hil.frames.replay import Divergence, ReplayResponder
-    from hil.lockstep import Lockstep
     from hil.modbus.endpoint import Address
     from hil.modbus.thread import LoopThread
     from hil.serving.server import Server
@@ -66,8 +66,8 @@ class ReplayedFleet:
 
     def start(self) -> Values:
         """Read the journal, serve its devices, and do with them what was done then."""
+        from hil.fleet.lockstep import Lockstep
         from hil.frames.journal import journal_path
-        from hil.lockstep import Lockstep
         from hil.modbus.endpoint import Timing
 
         self._devices = Recorded(self._journal, self._labels)
@@ -93,7 +93,7 @@ class ReplayedFleet:
 
 
 class Recorded:
-    """n devices that answer as they did: the counterpart of a fleet in lock-step (`hil.counterpart`)."""
+    """n devices that answer as they did: the counterpart of a fleet in lock-step (`hil.fleet.counterpart`)."""
 
     def __init__(self, journal: Path, labels: Sequence[str]) -> None:
         """Raises Rejected for a device that the journal does not know."""

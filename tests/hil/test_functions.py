@@ -24,8 +24,9 @@ from federates.der.pv import PvFleet, PvSettings
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
-from hil.realisation import EmulatedFleet, emulator
-from hil.steering import Steering, equipped_bank, settings_of
+from hil.fleet.emulated import EmulatedFleet
+from hil.fleet.steering import Steering, equipped_bank, settings_of
+from hil.realisation import emulator
 from hil.sunspec.codec import encode
 from hil.sunspec.errors import SunSpecValueError
 from hil.sunspec.points import Point

@@ -15,7 +15,8 @@ from derloop.contract import FloatArray, Values
 from derloop.kind import Bus, Context, FeederLoad, PlaceError, Terminal
 from federates.der.battery import BatteryFleet, BatterySettings
 from federates.der.pv import PvFleet, PvSettings
-from hil.realisation import EmulatedFleet, emulator
+from hil.fleet.emulated import EmulatedFleet
+from hil.realisation import emulator
 
 S = 1_000_000_000
 STEP_NS = 60 * S

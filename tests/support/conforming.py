@@ -17,8 +17,8 @@ from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
 from hil.emulator.server import EmulatorServer
+from hil.fleet.steering import Steering, equipped_bank, settings_of
 from hil.modbus.endpoint import Address
-from hil.steering import Steering, equipped_bank, settings_of
 
 BATTERY = Ratings("bat_1", 5e3, 5.5e3, 2420.0, 2000.0, 240.0, 3, p_max_charge_w=4e3, energy_wh=20e3)
 INVERTER = Ratings("pv_1", 10e3, 11e3, 4840.0, 4840.0, 240.0)

@@ -12,7 +12,7 @@ from hil.emulator.bank import RegisterBank
 from hil.emulator.initial import FunctionSettings, function_models
 from hil.emulator.nameplate import Ratings, describe
 from hil.emulator.profile import Profile
-from hil.steering import equipped_bank, settings_of
+from hil.fleet.steering import equipped_bank, settings_of
 from hil.sunspec.image import Description
 
 

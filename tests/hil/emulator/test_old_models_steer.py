@@ -12,7 +12,7 @@ from street import TERMINALS, V_LN_V, Fleet, S, battery, pv
 from derloop.contract import FloatArray
 from hil.emulator.access import Refusal
 from hil.emulator.profile import Profile
-from hil.registered import RegisteredFleet
+from hil.fleet.registered import RegisteredFleet
 
 HALF_STEP = 0.0051
 """101 to 103 and 701 show P and Q of these devices in steps of 10 W."""

@@ -13,7 +13,7 @@ from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
-from hil.steering import equipped_bank, settings_of
+from hil.fleet.steering import equipped_bank, settings_of
 
 PAIRS = [
     ("121.WMax", 4000.0, {"702.WMax": 4000.0}),

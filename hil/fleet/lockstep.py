@@ -3,7 +3,7 @@
 In each step
 
 1. commands go out over Modbus (704 WSet or WMaxLimPct, read back and verified, under a lease that runs out unrenewed),
-2. the devices obey what their registers then say, with all functions of 703 to 712 (`hil.steering`),
+2. the devices obey what their registers then say, with all functions of 703 to 712 (`hil.fleet.steering`),
 3. their registers show what they measure,
 4. and the measurements are read over Modbus: what the federation sees is what came over the wire.
 """
@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from derloop.contract import Values
-from hil.counterpart import Counterpart
+from hil.fleet.counterpart import Counterpart
+from hil.fleet.model import HasStorage, InverterModel
+from hil.fleet.told import commands_of, curves_of, outputs_of
 from hil.frames.journal import Journal
 from hil.frames.layout import Peer
 from hil.inverter.commands import Commands
@@ -25,8 +27,6 @@ from hil.modbus.connection import Connection
 from hil.modbus.endpoint import Address, Timing
 from hil.modbus.link import Link
 from hil.modbus.thread import LoopThread
-from hil.realisation import HasStorage, InverterModel
-from hil.told import commands_of, curves_of, outputs_of
 
 LEASE_STEPS = 3
 """A command holds for so many steps unless it is renewed."""

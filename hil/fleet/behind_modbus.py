@@ -1,48 +1,18 @@
-"""What answers at the other ends of the wires when a fleet is commanded in lock-step with simulated time."""
+"""A fleet's model behind Modbus servers, as the counterpart of whoever commands it in lock-step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from derloop.contract import Values
+from hil.fleet.registered import RegisteredFleet
 from hil.modbus.endpoint import Address
 from hil.modbus.thread import LoopThread
-from hil.registered import RegisteredFleet
 from hil.serving.file import FleetEntry
 from hil.serving.fleet import BankServer
 
 
-class Counterpart(Protocol):
-    """n devices that live in the same steps as whoever commands them."""
-
-    @property
-    def addresses(self) -> Sequence[Address]:
-        """Where each is reached, once started."""
-        ...
-
-    def start(self, thread: LoopThread) -> None:
-        """Listen, in this thread; nothing is left open if that fails."""
-        ...
-
-    def begin(self, now_ns: int) -> None:
-        """An instant begins: commands come next."""
-        ...
-
-    def obey(self, now_ns: int, inputs: Values) -> None:
-        """Commands have come: measure what there is to be measured at this instant."""
-        ...
-
-    def end(self) -> None:
-        """Measurements have been read: let the step pass."""
-        ...
-
-    def stop(self) -> None:
-        """Listen no more; once or more often, also after a start that failed."""
-        ...
-
-
-class Emulated:
+class BehindModbus:
     """A fleet's model behind Modbus servers."""
 
     def __init__(self, fleet: RegisteredFleet, entry: FleetEntry) -> None:

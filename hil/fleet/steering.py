@@ -21,7 +21,7 @@ from hil.emulator.initial import FunctionSettings, function_models
 from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
 from hil.emulator.settings import STORAGE_LIMITS, Settings
-from hil.realisation import Functions
+from hil.fleet.model import Functions
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from derloop.contract import FloatArray, Values
+from hil.fleet.model import Functions, Storage
 from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.measurements import Measurements, Nameplates
-from hil.realisation import Functions, Storage
 
 
 def commands_of(inputs: Values, plate: Nameplates) -> Commands:

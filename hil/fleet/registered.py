@@ -12,9 +12,9 @@ from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
 from hil.emulator.settings import Settings
+from hil.fleet.model import HasStorage, InverterModel
+from hil.fleet.steering import Steering, equipped_bank, settings_of
 from hil.inverter.measurements import Measurements
-from hil.realisation import HasStorage, InverterModel
-from hil.steering import Steering, equipped_bank, settings_of
 
 RUNNING, STANDBY = 3.0, 7.0
 """701 InvSt."""

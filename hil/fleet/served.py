@@ -14,10 +14,10 @@ from functools import partial
 from derloop.contract import FloatArray, Interface, Values
 from derloop.kind import Terminal
 from hil.emulator.bank import RegisterBank
+from hil.fleet.model import TOLD, InverterModel
+from hil.fleet.registered import RegisteredFleet
 from hil.modbus.endpoint import Address
 from hil.modbus.thread import LoopThread
-from hil.realisation import TOLD, InverterModel
-from hil.registered import RegisteredFleet
 from hil.serving.file import FleetEntry
 from hil.serving.fleet import BankServer
 

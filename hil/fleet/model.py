@@ -1,0 +1,131 @@
+"""What the model of a fleet offers, so that devices can take its place: its functions, its storage, its ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derloop.contract import Federate, FloatArray, Interface
+from derloop.kind import Context, PlaceError, Terminal
+
+TOLD = ("p_kw", "q_kvar", "soc_pu", "p_max_kw", "p_min_kw")
+"""The outputs of a model that a device can tell too."""
+
+
+class Curve(Protocol):
+    @property
+    def v_pu(self) -> tuple[float, ...]: ...
+    @property
+    def q_pu(self) -> tuple[float, ...]: ...
+    @property
+    def response_s(self) -> float: ...
+
+
+class Smart(Protocol):
+    """What the settings say that concerns every function."""
+
+    @property
+    def f_nominal_hz(self) -> float: ...
+    @property
+    def needs_frequency(self) -> bool: ...
+    @property
+    def permit_service(self) -> bool: ...
+    @property
+    def q_injected_max_pu(self) -> float: ...
+    @property
+    def q_absorbed_max_pu(self) -> float: ...
+
+
+class Functions(Protocol):
+    """The smart-inverter functions of n devices, which can be set while they run, as by a write from outside."""
+
+    @property
+    def smart(self) -> Smart: ...
+
+    @property
+    def volt_var(self) -> Curve | None:
+        """The curve that the scenario asks for."""
+        ...
+
+    @property
+    def in_service(self) -> NDArray[np.bool_]:
+        """Who is in service (n,)."""
+        ...
+
+    def has(self, function: str) -> bool:
+        """Whether the scenario switches `function` on."""
+        ...
+
+    def numbers(self, function: str) -> Mapping[str, FloatArray]:
+        """Return every number (n,) of `function` as it is set, or its default where it is not."""
+        ...
+
+    def check(self, function: str, **numbers: float) -> None:
+        """Raise ValueError for numbers of one device that `adjust` would not take."""
+        ...
+
+    def adjust(self, function: str, on: ArrayLike = True, **changes: ArrayLike) -> None:
+        """Use these numbers from now on, where the function is `on` (n,). Raises ValueError out of range."""
+        ...
+
+    def set_permit_service(self, permitted: ArrayLike) -> None:
+        """Permit service, or not (n,)."""
+        ...
+
+    def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: ArrayLike) -> None:
+        """Use these curves from now on: v_pu and q_kvar (n, k), on (n,) 0 or 1, response_s (n,)."""
+        ...
+
+
+@runtime_checkable
+class HasInverters(Protocol):
+    """A model of devices that have inverters."""
+
+    @property
+    def inverters(self) -> Functions: ...
+
+
+class InverterModel(HasInverters, Federate, Protocol):
+    """A federate with inverters."""
+
+
+class Storage(Protocol):
+    @property
+    def energy_kwh(self) -> FloatArray:
+        """From empty to full (n,)."""
+        ...
+
+    @property
+    def soc_min_pu(self) -> float: ...
+    @property
+    def soc_max_pu(self) -> float: ...
+
+
+@runtime_checkable
+class HasStorage(Protocol):
+    """A model of devices that store energy."""
+
+    @property
+    def storage(self) -> Storage: ...
+
+
+def with_inverters(model: Federate) -> InverterModel:
+    if not isinstance(model, HasInverters):
+        raise PlaceError([(("via",), "this kind has no functions that can be set over Modbus")])
+    return model
+
+
+def told_interface(model: Interface) -> Interface:
+    """Return the ports of a model that devices in its place have too, in lock-step."""
+    told = {name: port for name, port in model.outputs.items() if name in TOLD}
+    return Interface(model.step_ns, model.inputs, told, repeatable=False, blocking=True)
+
+
+def nominal_voltages(terminals: tuple[Terminal, ...], context: Context) -> FloatArray:
+    """Return the line-to-neutral voltage (n,) of each device's bus, V."""
+    assert context.feeder
+    buses = context.feeder.buses
+    return np.array([1000 * buses[t.bus].kv_ln for t in terminals])
