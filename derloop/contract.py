@@ -95,7 +95,8 @@ class Interface:
     """Lives in wall-clock time: hardware, or an emulator on its own clock. Its run is held to the wall clock.
 
     Its output `age_s`, if it has one, in seconds, is how old each of its measurements was when its step returned:
-    elements labelled as those of its other outputs, or one for all of them.
+    elements labelled as those of its other outputs, or one for all of them. Its output `unproven`, if it has one, is
+    above 0 for an element whose commands do not show in what it measures: no verdict can rest on that.
     """
 
     stop_s: float = 0.0

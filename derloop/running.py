@@ -19,6 +19,7 @@ from derloop.checks import cut, judge_all
 from derloop.checks.balance import judge_balances
 from derloop.checks.junit import write_junit
 from derloop.checks.stale import stale
+from derloop.checks.unproven import unproven
 from derloop.engines.hunting import Hunting
 from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import DerloopError, FederateError
@@ -132,12 +133,12 @@ class _Ending:
     balances: tuple[Verdict, ...] = ()
     hunting: tuple[Hunting, ...] = ()
     timing: Timing | None = None
-    stale: tuple[Doubt, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
     def take_timing(self, federation: Federation, recorded: RunFolder) -> None:
-        """Take in how a paced run kept time, and what is in doubt because it did not."""
+        """Take in how a paced run kept time, and what is in doubt because it did not, or commands did not show."""
         self.timing = timing(federation, recorded)
-        self.stale = tuple(stale(federation, recorded))
+        self.doubts = (*stale(federation, recorded), *unproven(federation, recorded))
         if self.timing and (late := self.timing.complaint()):
             self.complaints = (*self.complaints, late)
 
@@ -294,7 +295,7 @@ def _judged(
     """Judge what was recorded, and write down everything that is known of the run."""
     recorded = RunFolder(folder)
     checks = [(check.name, check.kind, check.settings) for check in scenario.checks]
-    doubts = [*(Doubt(str(h), h.since_ns, h.affected) for h in ending.hunting), *ending.stale]
+    doubts = [*(Doubt(str(h), h.since_ns, h.affected) for h in ending.hunting), *ending.doubts]
     why_short = _cut_short(ending)
     verdicts = (*judge_all(checks, recorded, why_short, doubts), *cut(ending.balances, why_short))
     timed = ending.timing.figures() if ending.timing else ()

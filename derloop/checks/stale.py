@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
-from derloop.checks.window import clock
-from derloop.federation import Federation, downstream
+from derloop.checks.spells import doubted, spells
+from derloop.federation import Federation
 from derloop.results.store import RunFolder
 from derloop.results.turns import Ages, Turns, ages, turns
 from derloop.verdict import Doubt
@@ -32,25 +29,24 @@ def stale(federation: Federation, run: RunFolder) -> list[Doubt]:
 def _of_one(federation: Federation, run: RunFolder, of: Turns, name: str) -> Iterator[Doubt]:
     pacing = federation.pacing
     assert pacing
-    affected = tuple(sorted(downstream(federation.wires, [name])))
-    reach_ns = of.unit.step_ns + max(federation.interfaces[other].step_ns for other in affected)
-
-    def doubt(time_ns: NDArray[np.int64], what: str) -> Doubt:
-        first, last = int(time_ns[0]), int(time_ns[-1])
-        span = f"at {clock(first)}" if first == last else f"from {clock(first)} to {clock(last)}"
-        return Doubt(f"{name} {span}: {what}", first, affected, last + reach_ns)
-
-    for spell in _spells(of.is_missed):
+    for spell in spells(of.is_missed):
         most = short_s(of.end_s[spell].max())
-        yield doubt(of.time_ns[spell], f"ended up to {most} after its instant was due, {of.allowed_s:g} s are allowed")
+        yield doubted(
+            federation,
+            name,
+            of.time_ns[spell],
+            f"ended up to {most} after its instant was due, {of.allowed_s:g} s are allowed",
+        )
     if pacing.max_age_s is None:
-        for spell in _spells(of.is_skipped):
-            yield doubt(of.time_ns[spell], f"missed and skipped {spell.stop - spell.start} of its instants")
+        for spell in spells(of.is_skipped):
+            yield doubted(
+                federation, name, of.time_ns[spell], f"missed and skipped {spell.stop - spell.start} of its instants"
+            )
         return
     found = ages(federation, run, of, name)
-    for spell in _spells(found.age_s.max(axis=1, initial=0.0) > pacing.max_age_s):
+    for spell in spells(found.age_s.max(axis=1, initial=0.0) > pacing.max_age_s):
         what = f"measurements {_oldest(found, spell)} old, max_age_s is {pacing.max_age_s:g}"
-        yield doubt(found.time_ns[spell], what)
+        yield doubted(federation, name, found.time_ns[spell], what)
 
 
 def _oldest(found: Ages, spell: slice) -> str:
@@ -60,10 +56,3 @@ def _oldest(found: Ages, spell: slice) -> str:
 
 def short_s(seconds: float) -> str:
     return f"{seconds:.3g} s"
-
-
-def _spells(is_so: NDArray[np.bool_]) -> Iterator[slice]:
-    """Yield where `is_so`, (k,), holds in a row."""
-    edges = np.flatnonzero(np.diff(is_so.astype(np.int8), prepend=0, append=0))
-    for first, end in edges.reshape(-1, 2).tolist():
-        yield slice(first, end)

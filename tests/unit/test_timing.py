@@ -12,6 +12,7 @@ from toys import Mixer, S, ports, wire
 from derloop.checks import judge_all
 from derloop.checks.stale import stale
 from derloop.checks.stays_within import KIND, StaysWithin
+from derloop.checks.unproven import unproven
 from derloop.contract import FloatArray
 from derloop.federation import Federation
 from derloop.pacing import Pacing
@@ -107,6 +108,22 @@ def test_with_a_greatest_age_what_was_skipped_is_judged_by_it(tmp_path: Path) ->
     (doubt,) = stale(older, run)
     text = "device from 0:00:00 to 0:00:09: measurements up to 0.01 s (at 'age_s_0') old, max_age_s is 0.005"
     assert doubt.why == text
+
+
+def test_what_equipment_did_not_do_as_it_was_told_is_doubted(tmp_path: Path) -> None:
+    federation = bench(Pacing())
+    device = federation.federates["device"]
+    shown = ports({"p": 2, "unproven": 2})
+    device._interface = replace(device.interface, outputs=shown)  # type: ignore[attr-defined]
+    federation = Federation(federation.federates, federation.wires, pacing=Pacing())
+    recorder = Recorder(tmp_path, federation.recorded([*federation.federates]))
+    for k in range(INSTANTS):
+        second = float(k in (3, 4))
+        recorder.observe("device", k * S, {"p": np.zeros(2), "unproven": np.array([0.0, second])})
+    recorder.close()
+    (doubt,) = unproven(federation, RunFolder(tmp_path))
+    assert doubt.why == "device from 0:00:03 to 0:00:04: what was commanded does not show at 'unproven_1'"
+    assert (doubt.since_ns, doubt.until_ns, doubt.federates) == (3 * S, 6 * S, ("device", "vpp"))
 
 
 def test_equipment_that_tells_no_age_has_measured_when_its_last_step_began(tmp_path: Path) -> None:
