@@ -31,17 +31,12 @@ def _of_one(federation: Federation, run: RunFolder, of: Turns, name: str) -> Ite
     assert pacing
     for spell in spells(of.is_missed):
         most = short_s(of.end_s[spell].max())
-        yield doubted(
-            federation,
-            name,
-            of.time_ns[spell],
-            f"ended up to {most} after its instant was due, {of.allowed_s:g} s are allowed",
-        )
+        what = f"ended up to {most} after its instant was due, {of.allowed_s:g} s are allowed"
+        yield doubted(federation, name, of.time_ns[spell], what)
     if pacing.max_age_s is None:
         for spell in spells(of.is_skipped):
-            yield doubted(
-                federation, name, of.time_ns[spell], f"missed and skipped {spell.stop - spell.start} of its instants"
-            )
+            what = f"missed and skipped {spell.stop - spell.start} of its instants"
+            yield doubted(federation, name, of.time_ns[spell], what)
         return
     found = ages(federation, run, of, name)
     for spell in spells(found.age_s.max(axis=1, initial=0.0) > pacing.max_age_s):

@@ -25,8 +25,8 @@ def unproven(federation: Federation, run: RunFolder) -> list[Doubt]:
 def _of_one(federation: Federation, run: RunFolder, name: str) -> Iterator[Doubt]:
     labels = federation.interfaces[name].outputs["unproven"].labels
     time_ns, values = run.read(f"{name}.unproven")
-    for spell in spells((values > 0).any(axis=1)):
-        who = [labels[i] for i in np.flatnonzero((values[spell] > 0).any(axis=0))]
+    for spell in spells(values.max(axis=1, initial=0.0) > 0):
+        who = [labels[i] for i in np.flatnonzero(values[spell].max(axis=0) > 0)]
         more = f" and {len(who) - 3} more" if len(who) > 3 else ""
         what = f"what was commanded does not show at {', '.join(map(repr, who[:3]))}{more}"
         yield doubted(federation, name, time_ns[spell], what)
