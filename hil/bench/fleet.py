@@ -24,7 +24,6 @@ from hil.fleet.model import TOLD, HasStorage, InverterModel
 from hil.fleet.told import commands_of, curves_of, outputs_of
 from hil.inverter.commands import Commands
 from hil.safety.rules import NoLease
-from hil.safety.stop import EmergencyStopped
 
 if TYPE_CHECKING:
     from hil.bench.session import Session
@@ -99,13 +98,9 @@ class BenchFleet:
     def step(self, now_ns: int, inputs: Values) -> Values:
         if self._journal:
             self._journal.instant_ns = now_ns
-        try:
-            if self._power is not None:
-                self._power.apply(*voltages(inputs, len(self._names)))
-            return self._exchange(commands_of(inputs, self._plate))
-        except EmergencyStopped:
-            self._cut_power()
-            raise
+        if self._power is not None:
+            self._power.apply(*voltages(inputs, len(self._names)))
+        return self._exchange(commands_of(inputs, self._plate))
 
     def stop(self) -> None:
         """Leave every device as it was found. Raises NotRestored where that could not be done, or not be verified."""
@@ -146,7 +141,7 @@ class BenchFleet:
         self._key = KeyStop() if self._bench.file.emergency_stop.key else None
         if self._key:
             self._key.open()
-        self._session = Session(self._bench, self._names, self._armed, run, self._tap, self._key)
+        self._session = Session(self._bench, self._names, self._armed, run, self._tap, self._key, self._cut_power)
         return self._session
 
     def _tap(self, names: Sequence[str]) -> Tap | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -42,7 +42,9 @@ class Session:
         run: Run,
         tap: TapOf = no_tap,
         key: KeyStop | None = None,
+        cut_power: Callable[[], None] = lambda: None,
     ) -> None:
+        """cut_power: called at once, from another thread, when something stops the bench."""
         self.names, self._bench, self._armed, self._run = tuple(names), bench, armed, run
         stop = bench.file.emergency_stop
         every = dict.fromkeys([*names, *(watched.device for watched in stop.inputs)])
@@ -50,12 +52,16 @@ class Session:
         self._reached = {name: device_to(bench, name, self._links) for name in every}
         self.devices = [self._reached[name] for name in names]
         self._watch = EmergencyWatch(stop, bench.path.parent, self._reached, key)
-        self._keepers = Keepers(())
-        self._lookout = Lookout(lambda: self._keepers.stop_if_asked(self._watch))
+        self._keepers, self._cut_power = Keepers(()), cut_power
+        self._lookout = Lookout(self._look)
         self._polls: Polls | None = None
         self._exchanging: asyncio.Task[object] | None = None
         self._proof = ElectricalProof(names, [bench.device(name).safety.proof for name in names])
         self._told = _Told(np.full((3, len(names)), math.nan))
+
+    async def _look(self) -> None:
+        """Look whether anything stops the bench; if so, make it safe and raise EmergencyStopped."""
+        await self._keepers.stop_if_asked(self._watch, self._cut_power)
 
     @property
     def is_armed(self) -> bool:
@@ -98,7 +104,7 @@ class Session:
         assert self._polls
         self._exchanging = asyncio.current_task()
         await self._lookout.stand_down()
-        await self._keepers.stop_if_asked(self._watch)
+        await self._look()
         await self._polls.ask(partial(self._ask, commands, now_s), step_s)
         self._told = self._told.after(commands, self.plate)
         self._proof.command(now_s, *self._told.held)
@@ -141,7 +147,7 @@ class Session:
         try:
             await self._end_exchange()
             with suppress(EmergencyStopped):  # another fleet may have met it first, and so ended the run
-                await self._keepers.stop_if_asked(self._watch)
+                await self._look()
             await self._keepers.let_go()
         finally:
             await self._links.close()

@@ -7,8 +7,9 @@ and whenever something goes wrong, AC off before DC.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from time import monotonic, sleep
 
 import numpy as np
@@ -53,7 +54,10 @@ class PowerSeen:
 
 
 class PowerInterface:
-    """n devices between AC sources and the feeder; blocks while instruments answer."""
+    """n devices between AC sources and the feeder; blocks while instruments answer.
+
+    It may be left from another thread than the one that works with it: an emergency stop waits for no step.
+    """
 
     def __init__(
         self,
@@ -70,7 +74,8 @@ class PowerInterface:
         self._wiring = {name: _wiring(name, source, devices) for name, source in instruments.ac.items()}
         self._lags = [(Lag(d.settings.filter_s), Lag(d.settings.filter_s)) for d in devices]
         self._filtered_s = clock()
-        self._is_touched = False
+        self._is_touched = self._is_left = False
+        self._lock = Lock()
         self.v_applied_pu = np.zeros(len(devices))
         """What the devices are given (n,): slower than the feeder where a source's rate is limited."""
 
@@ -108,15 +113,17 @@ class PowerInterface:
     def energise(self) -> None:
         """Switch the devices on, at nominal voltage; refused, by name, where their loops would not settle."""
         self._refuse_unstable()
-        self._is_touched = True
-        for instrument in self._all():
-            instrument.open()
-        for device in self._devices:
-            if device.settings.dc is not None:
-                _supply(self._instruments.dc[device.settings.dc.source], device.settings.dc)
+        with self._working():
+            self._is_touched = True
+            for instrument in self._all():
+                instrument.open()
+            for device in self._devices:
+                if device.settings.dc is not None:
+                    _supply(self._instruments.dc[device.settings.dc.source], device.settings.dc)
         self.apply(np.ones(len(self._devices)))
-        for source in self._instruments.ac.values():
-            source.switch_on()
+        with self._working():
+            for source in self._instruments.ac.values():
+                source.switch_on()
         self._pause(max(device.settings.settle_s for device in self._devices))
 
     def apply(self, v_pu: FloatArray, f_hz: FloatArray | None = None) -> None:
@@ -127,21 +134,23 @@ class PowerInterface:
                 limits = f"{allowed.low:g} to {allowed.high:g} pu"
                 raise Interlocked(device.name, f"{value:.4g} pu is outside of {limits}; nothing is set")
         volts = v_pu * self._nominal_v
-        for name, source in self._instruments.ac.items():
-            owners = self._wiring[name]
-            wanted_hz = self._devices[owners[0]].settings.f_hz if f_hz is None else float(f_hz[owners[0]])
-            given = source.set(volts[owners], wanted_hz)
-            self.v_applied_pu[owners] = given / self._nominal_v[owners]
+        with self._working():
+            for name, source in self._instruments.ac.items():
+                owners = self._wiring[name]
+                wanted_hz = self._devices[owners[0]].settings.f_hz if f_hz is None else float(f_hz[owners[0]])
+                given = source.set(volts[owners], wanted_hz)
+                self.v_applied_pu[owners] = given / self._nominal_v[owners]
 
     def seen(self, p_w: FloatArray, q_var: FloatArray, at_s: FloatArray) -> PowerSeen:
         """Return what the feeder sees, from what the devices' meters show; without one, from what is given (n,)."""
         now_s = self._clock()
         dt_s, self._filtered_s = now_s - self._filtered_s, now_s
         found = np.array([p_w, q_var, at_s])
-        for index, device in enumerate(self._devices):
-            if device.settings.meter is not None:
-                shown = self._instruments.meters[device.settings.meter].read()
-                found[:, index] = shown.p_w.sum(), shown.q_var.sum(), shown.at_s
+        with self._working():
+            for index, device in enumerate(self._devices):
+                if device.settings.meter is not None:
+                    shown = self._instruments.meters[device.settings.meter].read()
+                    found[:, index] = shown.p_w.sum(), shown.q_var.sum(), shown.at_s
         powers = found[:2] * self._scale
         for index, lags in enumerate(self._lags):
             powers[:, index] = [lag.follow(row, dt_s)[0] for lag, row in zip(lags, powers[:, [index]], strict=True)]
@@ -149,11 +158,18 @@ class PowerInterface:
 
     def leave(self) -> None:
         """Switch everything off, AC before DC; every instrument is tried. Raises DeviceError where one failed."""
-        if not self._is_touched:
-            return
-        with ExitStack() as leaving:
-            for instrument in reversed(self._all()):
+        with self._lock, ExitStack() as leaving:
+            self._is_left = True
+            for instrument in reversed(self._all()) if self._is_touched else ():
                 leaving.callback(instrument.leave)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Keep who leaves waiting until this is done. Raises Interlocked where the devices have been left."""
+        with self._lock:
+            if self._is_left:
+                raise Interlocked(self._devices[0].name, "its power has been switched off")
+            yield
 
     def _all(self) -> list[AcSource | DcSource | PowerMeter]:
         """Return every instrument, in the order in which they are left."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from derloop.errors import DeviceError
 from hil.safety.keeper import Keeper
 from hil.safety.restore import NotRestored, together
 from hil.safety.stop import EmergencyStopped, EmergencyWatch
+
+
+def _nothing() -> None:
+    """There is no power that could be cut."""
 
 
 class Keepers:
@@ -34,21 +37,26 @@ class Keepers:
         """Restore every device that was taken. Raises NotRestored of the first that could not be."""
         await self._each(lambda keeper: keeper.let_go())
 
-    async def stop_if_asked(self, watch: EmergencyWatch) -> None:
-        """Look once at what may stop the bench; if it does, make every device safe, then raise EmergencyStopped."""
+    async def stop_if_asked(self, watch: EmergencyWatch, cut_power: Callable[[], None] = _nothing) -> None:
+        """Look once at what may stop the bench; if it does, make every device safe, then raise EmergencyStopped.
+
+        cut_power: called at once, in a thread of its own, since it may block; no device is waited for.
+        """
         try:
             await watch.check()
         except EmergencyStopped as stop:
-            await self._make_safe(stop)
+            await self._make_safe(stop, cut_power)
             raise
 
-    async def _make_safe(self, stop: EmergencyStopped) -> None:
+    async def _make_safe(self, stop: EmergencyStopped, cut_power: Callable[[], None]) -> None:
         """Make every device safe; say of those that are not that they are not."""
-        try:
-            await self._each(lambda keeper: keeper.make_safe(stop.why))
-        except DeviceError as failure:
+        safe = self._each(lambda keeper: keeper.make_safe(stop.why))
+        done = await asyncio.gather(asyncio.to_thread(cut_power), safe, return_exceptions=True)
+        failures = [failure for failure in done if isinstance(failure, BaseException)]
+        for failure in failures:
             stop.add_note(f"NOT SAFE: {failure}")
-            raise stop from failure
+        if failures:
+            raise stop from failures[0]
 
     async def _each(self, work: Callable[[Keeper], Awaitable[None]]) -> None:
         """Do it to all to the end; raise the first failure with notes on the others."""

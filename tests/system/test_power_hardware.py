@@ -133,6 +133,26 @@ def test_a_source_that_does_not_obey_ends_the_run_by_name_with_its_output_off(ri
     assert not rig.ac.is_on
 
 
+def test_an_emergency_stop_cuts_the_power_between_two_steps(rig: Rig, scenario: Path) -> None:
+    data = json.loads(scenario.read_text())
+    scenario.write_text(json.dumps({**data, "duration_s": 60, "step_s": 30}))
+    stop = scenario.parent / "stop"
+    off_at_ns: list[int] = []
+
+    def ask(now_ns: int | None, until_ns: int) -> None:
+        del until_ns
+        if now_ns is not None and rig.ac.is_on:
+            stop.touch()
+        elif now_ns is not None and stop.exists():
+            off_at_ns.append(now_ns)
+            raise KeyboardInterrupt  # what would follow takes until the next step
+
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps({**rig.bench(), "emergency_stop": {"file": str(stop)}}))
+    derloop.run(scenario, engine="local", bench=path, report=False, out=scenario.parent / "run", on_progress=ask)
+    assert off_at_ns == [0], "not at the next step, half a minute later"
+
+
 def test_a_bench_whose_instruments_do_not_fit_is_refused_with_every_pointer(rig: Rig, scenario: Path) -> None:
     bench = rig.bench(ac_source="gridsim", meter="grid-sim", phases=[1, 2])
     bench["instruments"]["meter"]["commands"] = "scpi-99-ac-sauce"

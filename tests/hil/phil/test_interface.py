@@ -234,6 +234,16 @@ def test_a_failure_while_energising_leaves_no_output_on(rig: Rig, interface: Mak
     assert not rig.dc.is_on
 
 
+def test_what_has_been_left_is_not_given_power_again(rig: Rig, interface: Make) -> None:
+    power = interface()
+    power.energise()
+    power.leave()
+    with pytest.raises(Interlocked, match="its power has been switched off"):
+        power.apply(np.ones(2))
+    power.leave()
+    assert not rig.ac.is_on
+
+
 def test_two_devices_on_one_phase_are_refused(interface: Make) -> None:
     with pytest.raises(Interlocked, match="phase 1 of 'grid-sim' belongs to 'inv-1' already"):
         interface(powered(1), powered(1))
