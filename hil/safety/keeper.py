@@ -95,7 +95,8 @@ class Keeper:
             yield from self._limits.problems(changes, now_s)
             yield from self._lease.problems(changes, now_s)
             if self._counter:
-                yield from self._counter.problems([change.point.name for change in changes], now_s)
+                worn = {change.point.name for change in changes} - self._lease.turns_off(changes)
+                yield from self._counter.problems(sorted(worn), now_s)
 
     async def take(self) -> None:
         """Lock the device and record its state. Not armed: nothing. Raises Interlocked if another run holds it."""

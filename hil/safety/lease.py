@@ -35,6 +35,11 @@ class LeaseCheck:
         if beat is not None and any(change.point.name == beat.point for change in changes):
             self._beat_s = now_s
 
+    def turns_off(self, changes: Sequence[Change]) -> frozenset[str]:
+        """Return the points of a command that turn functions off."""
+        after, off = Outcome(self._device, changes), {k: v for each in self._controls for k, v in each.off.items()}
+        return frozenset(each.point.name for each in changes if after(each.point.name) == off.get(each.point.name))
+
     def problems(self, changes: Sequence[Change], now_s: float) -> Iterator[str]:
         """Yield what is wrong with a command that leaves functions on."""
         rule, after, names = self._rule, Outcome(self._device, changes), [change.point.name for change in changes]

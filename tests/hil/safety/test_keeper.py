@@ -10,7 +10,7 @@ from kept import KeptDevice
 
 from derloop.errors import Interlocked
 from hil.emulator.bank import RegisterBank
-from hil.safety.rules import Band, Limits, NoLease, SafeState, SafetyRules
+from hil.safety.rules import Band, Limits, NoLease, PointBudget, SafeState, SafetyRules, WriteBudget
 from hil.sunspec.points import Value
 
 Keep = Callable[..., KeptDevice]
@@ -240,3 +240,16 @@ def test_bands_of_points_hold_for_each_point_of_a_pattern(kept: Keep) -> None:
         device.write({"705.Crv.1.Pt.0.Var": 40.0})
     device.write({"705.Crv.1.Pt.0.Var": 25.0})
     device.let_go()
+
+
+def test_a_function_is_turned_off_whatever_its_registers_have_been_worn(kept: Keep, holds: Holds) -> None:
+    rules = SafetyRules(write_budget=WriteBudget(points={"704.*": PointBudget(per_day=1, interval_s=1e4)}))
+    device = kept(rules)
+    device.take()
+    device.command(p_w=1000.0)
+    with pytest.raises(Interlocked, match=r"704\.WSet was written 1 times today, its budget is 1"):
+        device.command(p_w=1100.0)
+    device.command(p_w=NAN)
+    assert holds("704.WSetEna") == [0]
+    device.let_go()
+    assert holds("704.WSet", "704.WSetRvrtTms") == [0, 0]
