@@ -28,34 +28,40 @@ from hil.serving.responder import BankRegisters
 from hil.serving.server import Server, line
 from hil.sunspec.codec import encode
 
-EVERY: Mapping[str, Mapping[str, Any]] = {
-    "latency": {"latency": {"distribution": "exponential", "mean_ms": 0.5}},
-    "silence": {"silence": 0.04},
-    "mute": {"mute": 0.04},
-    "exceptions": {"exceptions": {"share": 0.01}},
-    "busy": {"busy": 0.05},
-    "split": {"split": {"pieces": 5}},
-    "late": {"late": {"share": 0.04, "delay_ms": 60}},
-    "late-before-next": {"late": {"share": 0.04, "arrives": "before-next"}},
-    "late-after-next": {"late": {"share": 0.04, "arrives": "after-next"}},
-    "wrong-unit": {"wrong_unit": 0.04},
-    "wrong-transaction": {"wrong_transaction": 0.04},
-    "garbage": {"garbage": {"share": 0.04}},
-    "garbage-instead": {"garbage": {"share": 0.04, "replaces": True, "bytes": 40}},
-    "stuck": {"stuck": {"points": ["701.W"], "after_requests": 90}},
-    "stuck-setpoint": {"stuck": {"points": ["704.WMaxLimPct"], "after_requests": 90}},
-    "stale": {"stale_s": 3.0},
-    "reboot": {"reboot": {"after_requests": 90}},
-    "reboot-for-a-while": {"reboot": {"after_requests": 60, "again": True, "down_s": 0.03}},
-    "moving-map": {"moving_map": {"by": 10_000, "after_requests": 110}},
-    "moving-map-a-little": {"moving_map": {"by": 2, "after_requests": 110}},
-    "one-connection": {"connections": {}},
-    "slow": {"slow": {"interval_s": 0.004}},
-    "not-implemented": {"not_implemented": ["701.Hz", "701.Var"]},
-    "forgets": {"forgets": 0.1},
-    "rounds": {"rounds": {"704.WMaxLimPct": 20.0}},
-}
-"""Quirks, each for a run of some hundred steps."""
+
+def quirks(share: float) -> dict[str, dict[str, Any]]:
+    """Return every quirk for a run of some hundred steps; `share`: of requests that it meets."""
+    return {
+        "latency": {"latency": {"distribution": "exponential", "mean_ms": 0.5}},
+        "silence": {"silence": share},
+        "mute": {"mute": share},
+        "exceptions": {"exceptions": {"share": 0.01}},
+        "busy": {"busy": share},
+        "split": {"split": {"pieces": 5}},
+        "late": {"late": {"share": share, "delay_ms": 400}},
+        "late-before-next": {"late": {"share": share, "arrives": "before-next"}},
+        "late-after-next": {"late": {"share": share, "arrives": "after-next"}},
+        "wrong-unit": {"wrong_unit": share},
+        "wrong-transaction": {"wrong_transaction": share},
+        "garbage": {"garbage": {"share": share}},
+        "garbage-instead": {"garbage": {"share": share, "replaces": True, "bytes": 40}},
+        "stuck": {"stuck": {"points": ["701.W"], "after_requests": 90}},
+        "stuck-setpoint": {"stuck": {"points": ["704.WMaxLimPct"], "after_requests": 90}},
+        "stale": {"stale_s": 3.0},
+        "reboot": {"reboot": {"after_requests": 90}},
+        "reboot-for-a-while": {"reboot": {"after_requests": 60, "again": True, "down_s": 0.03}},
+        "moving-map": {"moving_map": {"by": 10_000, "after_requests": 110}},
+        "moving-map-a-little": {"moving_map": {"by": 2, "after_requests": 110}},
+        "one-connection": {"connections": {}},
+        "slow": {"slow": {"interval_s": 0.004}},
+        "not-implemented": {"not_implemented": ["701.Hz", "701.Var"]},
+        "forgets": {"forgets": 0.1},
+        "rounds": {"rounds": {"704.WMaxLimPct": 20.0}},
+    }
+
+
+EVERY = quirks(0.04)
+SELDOM = quirks(0.01)
 LIES = ("stuck", "stale_s")
 """Quirks that make a device say what was true before."""
 BATTERY = Ratings("bat_1", 5e3, 5.5e3, 2420.0, 2000.0, 120.0, 1, p_max_charge_w=4e3, energy_wh=20e3)
@@ -190,5 +196,5 @@ class OneThread:
 
 
 def both(one: str, other: str) -> dict[str, Any]:
-    """Return two quirks together; of two in one setting the second."""
-    return {**EVERY[one], **EVERY[other]}
+    """Return two quirks together, each seldom; of two in one setting the second."""
+    return {**SELDOM[one], **SELDOM[other]}
