@@ -6,12 +6,14 @@ import sys
 from cmath import phase, rect
 from math import degrees, radians, sqrt
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
-from opendssdirect import dss
-from opendssdirect.OpenDSSDirect import OpenDSSDirect
 
+from federates.grid.solver import engine as loaded
+
+dss = loaded().dss
+"""As derloop loads it: a plain import crashes threads once somebody has set a variable."""
 FEEDERS = Path(__file__).parents[2] / "scenarios" / "feeders"
 COMMANDS = {"clear", "new", "set", "calcvoltagebases"}
 INPUT_TOLERANCE = 0.001
@@ -138,7 +140,7 @@ def solution(request: pytest.FixtureRequest) -> Solution:
     )
 
 
-def voltages(engine: OpenDSSDirect) -> Voltages:
+def voltages(engine: Any) -> Voltages:
     magnitudes = engine.Circuit.AllBusMagPu()
     parts = engine.Circuit.AllBusVolts()
     angles = [phase(complex(*volts)) for volts in zip(parts[::2], parts[1::2], strict=True)]
@@ -146,7 +148,7 @@ def voltages(engine: OpenDSSDirect) -> Voltages:
     return {(bus, int(ph)): rect(*polar) for (bus, ph), *polar in zip(nodes, magnitudes, angles, strict=True)}
 
 
-def base_kv(engine: OpenDSSDirect) -> dict[str, float]:
+def base_kv(engine: Any) -> dict[str, float]:
     found = {}
     for bus in engine.Circuit.AllBusNames():
         engine.Circuit.SetActiveBus(bus)
@@ -154,7 +156,7 @@ def base_kv(engine: OpenDSSDirect) -> dict[str, float]:
     return found
 
 
-def regulators(engine: OpenDSSDirect) -> dict[str, Regulator]:
+def regulators(engine: Any) -> dict[str, Regulator]:
     control = engine.RegControls
     found = {}
     for name in control.AllNames():
@@ -171,7 +173,7 @@ def regulators(engine: OpenDSSDirect) -> dict[str, Regulator]:
     return found
 
 
-def load_kw(engine: OpenDSSDirect) -> dict[str, float]:
+def load_kw(engine: Any) -> dict[str, float]:
     """Nominal kW by name."""
     found = {}
     for name in engine.Loads.AllNames():

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from opendssdirect import dss as plain
 
 import derloop
 from derloop.kind import Context, PlaceError, Terminal
 from federates.der.grid_forming import GridForming, GridFormingSettings, terminals
 from federates.grid.balance import Balance, NoBalance
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
+from federates.grid.solver import engine
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 S = 10**9
+plain = engine().dss
+"""Loaded as derloop does: a plain import crashes threads once somebody has set a variable."""
 SMALL = """Clear
 New Circuit.small bus1=a basekv=12.47 pu=1 r1=0 x1=0.0001 r0=0 x0=0.0001
 New Line.switch phases=3 bus1=a bus2=b switch=yes r1=0.0001 x1=0 r0=0.0001 x0=0 c1=0 c0=0 length=1
