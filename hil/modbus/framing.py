@@ -10,9 +10,8 @@ Source: MODBUS Messaging on TCP/IP Implementation Guide V1.0b, section 3.1.3; MO
 from __future__ import annotations
 
 import struct
+from functools import cache
 from typing import Literal, NamedTuple, Protocol
-
-from pymodbus.framer.rtu import FramerRTU
 
 Side = Literal["client", "server"]
 """Who reads: a client reads answers, a server requests."""
@@ -92,7 +91,19 @@ MBAP, RTU = Mbap(), Rtu()
 
 def crc(body: bytes) -> bytes:
     """Return the two bytes of CRC-16 that follow `body` on a serial line."""
-    return FramerRTU.compute_CRC(body).to_bytes(2, "big")
+    found, table = 0xFFFF, _crc_table()
+    for byte in body:
+        found = found >> 8 ^ table[(found ^ byte) & 0xFF]
+    return found.to_bytes(2, "little")
+
+
+@cache
+def _crc_table() -> tuple[int, ...]:
+    """Return what each byte does to the check (V1.02, section 6.2.2: polynomial 0xA001)."""
+    table = list(range(256))
+    for _ in range(8):
+        table = [value >> 1 ^ (0xA001 if value & 1 else 0) for value in table]
+    return tuple(table)
 
 
 class _Held:

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "scenarios" / "quickstart.json"
 COMMANDS = ("run", "check", "schema", "kinds", "new", "report", "compare", "doctor")
 HEAVY = ("numpy", "helics", "pyarrow", "pydantic", "opendssdirect", "pymodbus", "plotly", "mosaik", "rich", "pandas")
+BROUGHT = ("bench", "emulate", "frames")
+"""Commands of hil."""
 MOVING = ("helics", "pyarrow", "pymodbus", "plotly", "mosaik", "pandas")
 """What a run needs, and judging a scenario does not."""
 
@@ -85,7 +87,7 @@ def test_checking_a_scenario_imports_no_middleware_and_no_transport() -> None:
 
 def test_help_lists_every_command_with_a_whole_sentence() -> None:
     listed = succeeded("--help").partition("Commands:")[2]
-    assert re.findall(r"^  (\w+)  .*\.$", listed, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^  (\w+)  .*\.$", listed, re.MULTILINE) == [*COMMANDS, *BROUGHT]
     assert "..." not in listed
     assert "Example: derloop new" in listed
 
@@ -184,7 +186,7 @@ def test_kinds_lists_what_is_installed() -> None:
     said = succeeded("kinds")
     for name in ("battery", "load", "opendss", "pv", "sky", "vpp", "peak", "stays-within", "tracking", "voltage"):
         assert re.search(rf"^  {name} +\S", said, re.MULTILINE)
-    assert "model, emulator" in said
+    assert "model, bench, emulator, replay, served" in said
 
 
 def test_kinds_shows_settings_with_types_ranges_defaults_and_units_also_within() -> None:
