@@ -49,11 +49,12 @@ def emulate(
     ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of emulator files.")] = False,
 ) -> None:
-    """Serve devices over Modbus on the clock of the wall, and print where they are.
+    """Serve devices over Modbus, on the clock of the wall.
 
-    Of a scenario: every fleet that has inverters, on free ports of this machine, with the feeder and all else around
-    them. An emulator file says where they listen and what is wrong with them, and can add copies of scanned devices and
-    recorded sessions. What clients from outside write is what the devices do; nobody else commands them.
+    Prints where they are. Of a scenario: every fleet that has inverters, on free ports of this machine, with the feeder
+    and all else around them. An emulator file says where they listen and what is wrong with them, and can add copies of
+    scanned devices and recorded sessions. What clients from outside write is what the devices do; nobody else commands
+    them.
 
     Ends with the scenario, after --for, or with Ctrl-C.
     """

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Look at every frame that went to and from equipment; export them; replay them.",
+    help="Look at the frames of a run, export them, replay them.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,

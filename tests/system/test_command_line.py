@@ -192,7 +192,7 @@ def test_kinds_lists_what_is_installed() -> None:
 def test_kinds_shows_settings_with_types_ranges_defaults_and_units_also_within() -> None:
     said = succeeded("kinds", "battery")
     for line in (
-        "  via  model | emulator; default model",
+        "  via  model | bench | emulator | replay | served; default model",
         "  soc_initial_pu  number; >= 0, <= 1; default 0.5",
         "  rated_kva  number | [number, number]; > 0; default none",
         "  mode  idle | commanded | self-consumption | time-of-use | regulation; default idle",
