@@ -7,9 +7,10 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from derloop.errors import DeviceError
+from derloop.errors import DeviceError, did_you_mean
 from hil.bench.devices import reached
 from hil.bench.file import Bench, DeviceEntry
+from hil.bench.fitting import misfits
 from hil.inverter.device import Device, Identity
 from hil.inverter.dialect import Rating
 from hil.modbus.thread import LoopThread
@@ -65,6 +66,7 @@ async def _found(bench: Bench, name: str, device: Device) -> Finding:
             *entry.identity.differences(device.identity),
             *_rating_problems(entry, device),
             *_safety_problems(entry, device),
+            *_input_problems(bench, device),
         ),
         identity=device.identity,
         models=tuple(block.key for block in device.map.blocks),
@@ -100,15 +102,21 @@ def _rating_problems(entry: DeviceEntry, device: Device) -> list[str]:
 def _safety_problems(entry: DeviceEntry, device: Device) -> list[str]:
     """Return what the file's safety rules need and the device does not have."""
     rules = entry.safety
-    named = [*rules.limits.points, *(rules.limits.may_write or ()), *rules.safe_state.points]
-    plain = dict.fromkeys(name for name in named if not set("*?[") & set(name))
-    problems = [f"has no point {name!r}, which its safety rules name" for name in plain if name not in device.map]
+    problems = misfits(rules, device)
     without = [meaning for meaning, function in device.dialect.functions.items() if function.reversion is None]
     if rules.lease.kind == "reversion" and without:
         problems.append(f"has no reversion timer, and so no lease, for {', '.join(without)}")
     if rules.lease.kind == "heartbeat" and device.dialect.heartbeat is None:
         problems.append("has no heartbeat, and so no lease")
     return problems
+
+
+def _input_problems(bench: Bench, device: Device) -> list[str]:
+    """Return which points the emergency stop looks at and the device does not have."""
+    watched = [each.point for each in bench.file.emergency_stop.inputs if each.device == device.name]
+    lacking = [name for name in dict.fromkeys(watched) if name not in device.map]
+    points = tuple(device.map.points)
+    return [f"has no point {name!r}, at which emergency_stop looks{did_you_mean(name, points)}" for name in lacking]
 
 
 def _lease(entry: DeviceEntry) -> str:

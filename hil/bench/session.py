@@ -14,6 +14,7 @@ from derloop.contract import FloatArray
 from hil.bench.devices import Links, TapOf, device_to, no_tap, refuse_stranger
 from hil.bench.file import Bench
 from hil.bench.findings import ratings_of
+from hil.bench.fitting import refuse_misfits
 from hil.bench.lookout import Lookout
 from hil.bench.polls import Polled, Polls
 from hil.bench.together import together
@@ -86,7 +87,10 @@ class Session:
     def _kept(self) -> Iterator[Keeper]:
         folder = StateFolder.of_user()
         for name, device in zip(self.names, self.devices, strict=True):
-            device.guard = keeper = Keeper(device, self._bench.device(name).safety, self._armed, folder, self._run)
+            entry = self._bench.device(name)
+            if name in self._armed:
+                refuse_misfits(entry, device)
+            device.guard = keeper = Keeper(device, entry.safety, self._armed, folder, self._run)
             yield keeper
 
     def _nameplates(self) -> Nameplates:

@@ -155,6 +155,18 @@ def test_a_device_that_is_not_armed_is_not_written_to_and_the_run_says_how_to_ar
     assert held(bank)[1] == before
 
 
+def test_a_limit_of_a_point_that_a_device_lacks_protects_nothing_so_it_is_not_commanded(
+    fleet: Fleets, bank: RegisterBank
+) -> None:
+    before, safety = held(bank), {"limits": {"points": {"704.WSett": {"high": 1000}}}}
+    with pytest.raises(
+        Interlocked, match=r"no point '704\.WSett', which its safety rules name; did you mean '704\.WSet'"
+    ):
+        fleet({"safety": safety}).start()
+    assert held(bank) == before
+    fleet({"safety": safety}, armed=()).start()
+
+
 def test_two_fleets_cannot_command_one_device(fleet: Fleets) -> None:
     fleet().start()
     with pytest.raises(Interlocked, match="two runs cannot command one device"):

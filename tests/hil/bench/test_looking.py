@@ -59,9 +59,30 @@ def test_a_wrong_file_ends_with_2_and_no_traceback(write_bench: Any) -> None:
 
 
 def test_points_that_safety_rules_name_and_a_device_lacks_are_told(write_bench: Any, entries: Entries) -> None:
-    safety = {"safe_state": {"points": {"704.WStop": 1}}, "limits": {"points": {"705.Crv.*": {"low": -30}}}}
-    (found,) = find(read_bench(write_bench({"inv-1": {**entries["inv-1"], "safety": safety}})), ["inv-1"])
-    assert found.problems == ("has no point '704.WStop', which its safety rules name",)
+    limits = {"points": {"705.Crv.*": {"low": -30}, "706.Curve.*": {"low": 0}}, "may_write": ["704.*", "799.*"]}
+    safe = {"704.WStop": 1, "704.WMaxLimPct": "none", "704.WMaxLimPctEna": "ENABLED"}
+    budget = {"704.WSett": {"per_day": 100}}
+    safety = {"safe_state": {"points": safe}, "limits": limits, "write_budget": {"points": budget}}
+    path = write_bench({"inv-1": {**entries["inv-1"], "safety": safety}})
+    (found,) = find(read_bench(path), ["inv-1"])
+    told = [problem.partition(";")[0] for problem in found.problems]
+    assert told == [
+        "has no point '706.Curve.*', which its safety rules name",
+        "has no point '704.WSett', which its safety rules name",
+        "has no point '704.WStop', which its safety rules name",
+        "cannot hold its safe_state: point '704.WMaxLimPct': takes a number, not 'none'",
+    ]
+
+
+def test_points_that_an_emergency_stop_looks_at_and_a_device_lacks_are_told(write_bench: Any, entries: Entries) -> None:
+    watched = [
+        {"device": "inv-1", "point": point, "stop_when": "any_bit", "value": 2} for point in ("701.Alrm", "701.A1")
+    ]
+    found = find(read_bench(write_bench(entries, emergency_stop={"inputs": watched})), ["inv-1", "bat-1"])
+    assert [each.problems for each in found] == [
+        ("has no point '701.A1', at which emergency_stop looks; did you mean '701.AL1'?",),
+        (),
+    ]
 
 
 def test_points_are_read_by_name_and_pattern_with_their_units(
