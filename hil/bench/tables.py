@@ -88,8 +88,13 @@ def show_written(written: Sequence[Written]) -> None:
     """Print what points held before, and what they hold now."""
     _print_table(
         ("point", "was", "is"),
-        [(w.point.name, value_text(w.point, w.was), value_text(w.point, w.value)) for w in written],
+        [(w.point.name, value_text(w.point, w.was), _written_text(w)) for w in written],
     )
+
+
+def _written_text(written: Written) -> str:
+    text = value_text(written.point, written.value)
+    return f"{text}, the nearest step to {written.asked}" if written.is_rounded else text
 
 
 def show_left(left: Sequence[Left]) -> None:

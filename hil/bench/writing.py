@@ -9,6 +9,7 @@ from pathlib import Path
 from derloop.errors import DerloopError, Interlocked
 from hil.bench.devices import reached, refuse_stranger
 from hil.bench.file import Bench, arming_problems
+from hil.bench.fitting import refuse_misfits
 from hil.inverter.device import Device
 from hil.modbus.thread import LoopThread
 from hil.safety.folder import Run, StateFolder
@@ -23,6 +24,12 @@ class Written:
     point: Point
     was: Value
     value: Value
+    asked: float | str
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the nearest step of the point is held, and not the number that was asked for."""
+        return isinstance(self.asked, float) and self.value != self.asked
 
 
 def assignments(words: Sequence[str]) -> dict[str, float | str]:
@@ -67,6 +74,8 @@ async def _write(bench: Bench, name: str, values: Mapping[str, float | str], arm
         keeper = keeper_of(bench, device, armed)
         if not keeper.is_armed:
             raise Interlocked(name, f"is only read; to write to it takes --arm {name}")
+        refuse_misfits(bench.device(name), device)
+        _refuse_unwritable(device, values)
         await keeper.take()
         try:
             was = await device.read([*values])
@@ -75,7 +84,13 @@ async def _write(bench: Bench, name: str, values: Mapping[str, float | str], arm
             await keeper.let_go()
             raise
         keeper.stay()
-        return [Written(device.map[point], was[point], device.map.value(point, device.image)) for point in values]
+        return [Written(device.map[p], was[p], device.map.value(p, device.image), asked) for p, asked in values.items()]
+
+
+def _refuse_unwritable(device: Device, values: Mapping[str, float | str]) -> None:
+    """Raise Interlocked for points that are only read, also where they hold already what is asked for."""
+    if fixed := [name for name in values if name in device.map and not device.map[name].writable]:
+        raise Interlocked(device.name, f"nothing was written: {', '.join(fixed)} can only be read")
 
 
 def keeper_of(bench: Bench, device: Device, armed: Collection[str]) -> Keeper:

@@ -63,10 +63,10 @@ def _decode_integer(point: Point, pattern: int) -> float | None:
 
 def _stretched(point: Point, value: float) -> float:
     """Return what a number means with the point's factor and offset."""
-    factor, offset = point.manner.factor, point.manner.offset
-    if factor == 1 and offset == 0:
+    if point.manner is SUNSPEC_MANNER:
         return value
-    return float(Fraction(value) * factor + offset)
+    factor, offset = point.manner.factor, point.manner.offset
+    return value if factor == 1 and offset == 0 else float(Fraction(value) * factor + offset)
 
 
 def _arranged(point: Point, words: Sequence[int]) -> list[int]:
@@ -138,6 +138,8 @@ def _pattern(point: Point, value: float | str | None) -> int:
 
 
 def _code(point: Point, symbol: str) -> int:
+    if not point.symbols:
+        raise SunSpecValueError(point.name, f"takes a number, not {symbol!r}")
     if symbol not in point.symbols:
         hint = did_you_mean(symbol, tuple(point.symbols))
         raise SunSpecValueError(point.name, f"there is no symbol {symbol!r}{hint}")
@@ -190,9 +192,16 @@ def _relaxed(point: Point, value: _Number) -> _Number:
 
 def _steps(point: Point, value: float, exponent: int) -> int:
     """Return how many steps of 10**exponent are nearest to a value, exactly."""
-    if point.manner is SUNSPEC_MANNER and exponent <= 0 and value == int(value):
-        return int(value) * int(10**-exponent)
+    if point.manner is SUNSPEC_MANNER and exponent <= 0:
+        numerator, denominator = value.as_integer_ratio()
+        return _nearest(numerator * int(10**-exponent), denominator)
     return round(_relaxed(point, Fraction(value)) / Fraction(10) ** exponent)
+
+
+def _nearest(numerator: int, denominator: int) -> int:
+    """Return the whole number nearest to a fraction, the even one of two; `round(Fraction(...))` at a tenth of it."""
+    whole, rest = divmod(numerator, denominator)
+    return whole + (2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1))
 
 
 def _choices(point: Point) -> str:

@@ -52,6 +52,8 @@ def test_a_point_is_written_read_back_and_stays(lab: Path, bank: RegisterBank) -
         (["702.WMax=1", "--arm", "inv-1"], "702.WMax is none of the points that may be written"),
         (["704.WMaxLimPct", "--arm", "inv-1"], "must be POINT=VALUE"),
         (["704.WMaxLimPct=1", "704.WMaxLimPct=2", "--arm", "inv-1"], "is given twice"),
+        (["704.WMaxLimPct=half", "--arm", "inv-1"], "point '704.WMaxLimPct': takes a number, not 'half'"),
+        (["701.W=0", "--arm", "inv-1"], "701.W can only be read"),
     ],
 )
 def test_what_a_guard_refuses_is_not_written(lab: Path, bank: RegisterBank, words: list[str], told: str) -> None:
@@ -60,6 +62,24 @@ def test_what_a_guard_refuses_is_not_written(lab: Path, bank: RegisterBank, word
     assert said.exit_code == 2
     assert told in said.output
     assert (bank.image(0) == before).all()
+
+
+def test_what_a_point_rounds_is_told(lab: Path, bank: RegisterBank) -> None:
+    said = bench("write", lab, "inv-1", "704.WMaxLimPct=33.333", "--arm", "inv-1")
+    assert said.exit_code == 0
+    assert "33.33 Pct, the nearest step to 33.333" in said.output
+    assert holds(bank, "704.WMaxLimPct") == 33.33
+
+
+def test_rules_that_fit_no_point_protect_nothing_so_nothing_is_written(
+    write_bench: Any, entries: Entries, bank: RegisterBank
+) -> None:
+    safety = {"limits": {"points": {"704.WMaxLimPtc": {"low": 90}}}}
+    path = write_bench({"inv-1": {**entries["inv-1"], "safety": safety}})
+    said = bench("write", path, "inv-1", "704.WMaxLimPct=50", "--arm", "inv-1")
+    assert said.exit_code == 2
+    assert "no point '704.WMaxLimPtc', which its safety rules name; did you mean '704.WMaxLimPct'?" in said.output
+    assert holds(bank, "704.WMaxLimPct") == 100
 
 
 def test_a_lease_and_what_it_ends_are_written_in_one_go(lab: Path, bank: RegisterBank) -> None:
