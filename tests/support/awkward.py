@@ -61,7 +61,7 @@ def quirks(share: float) -> dict[str, dict[str, Any]]:
 
 
 EVERY = quirks(0.04)
-SELDOM = quirks(0.01)
+SELDOM = quirks(0.005)
 LIES = ("stuck", "stale_s")
 """Quirks that make a device say what was true before."""
 BATTERY = Ratings("bat_1", 5e3, 5.5e3, 2420.0, 2000.0, 120.0, 1, p_max_charge_w=4e3, energy_wh=20e3)

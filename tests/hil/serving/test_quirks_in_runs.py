@@ -8,7 +8,7 @@ from awkward import EVERY, AwkwardRun, both
 from hil.modbus.endpoint import RtuOverTcp, Timing
 
 PATIENT = Timing(deadline_s=3.0, attempts=12, busy_pause_s=0.005, settle_s=0.05)
-HURRIED = Timing(deadline_s=2.4, attempts=8, busy_pause_s=0.005)
+HURRIED = Timing(deadline_s=1.2, attempts=8, busy_pause_s=0.005)
 STEPS = 45
 COMPLETES = {
     *("latency", "silence", "mute", "busy", "split", "late", "late-before-next", "late-after-next", "wrong-unit"),
