@@ -106,10 +106,11 @@ class Controls:
         self._refuse_coarse(meaning, function, values, setpoint)
         into.asserted.extend([meaning] if due or meaning not in self.renewals.active else [])
         into.setpoints[meaning] = setpoint
-        if not due and not self._mirror.changed({**arming, **values, **enabling}):
+        changed = self._mirror.changed({**arming, **values, **enabling})
+        if not due and not changed:
             return
-        into.arming |= self._mirror.changed(arming)
-        into.setting |= {**values, **enabling} if due else self._mirror.changed(values) | dict(enabling)
+        into.arming |= {name: arming[name] for name in changed if name in arming}
+        into.setting |= {name: each for name, each in values.items() if due or name in changed} | dict(enabling)
         into.wanted |= {**arming, **values, **enabling, **scales}
 
     def _constants(self, meaning: Meaning, function: Function) -> tuple[Stage, Stage, Stage]:

@@ -48,10 +48,14 @@ class Curves:
         self._followed = None
         await self._mirror.put({_ENABLES[model]: 0.0}, now_s)
 
+    def is_due(self, now_s: float) -> bool:
+        """Return whether half of the volt-var curve's lease is over."""
+        return self._followed is not None and now_s - self._asserted_s >= self._lease.half_s
+
     async def renew(self, now_s: float) -> None:
         """Assert the volt-var curve again when half of its lease is over."""
         model = self._followed
-        if model is None or now_s - self._asserted_s < self._lease.half_s:
+        if model is None or not self.is_due(now_s):
             return
         if armed := self._mirror.encode(self._arming(model)):
             enabled = self._mirror.encode({_ENABLES[model]: 1.0})

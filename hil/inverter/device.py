@@ -150,12 +150,14 @@ class Device:
         with self._rejecting_misfits():
             await self._notice_changes(now_s)
             writing = self._controls.writing(order, now_s)
-            await self._mirror.write([writing.arming, writing.setting], now_s)
-            await self._verify(writing, now_s)
+            if writing.wanted or writing.arming:
+                await self._mirror.write([writing.arming, writing.setting], now_s)
+                await self._verify(writing, now_s)
             self._controls.done(writing, now_s)
             if order.volt_var_off or order.volt_var is not None:
                 await self._command_volt_var(order, now_s)
-            await self._curves.renew(now_s)
+            if self._curves.is_due(now_s):
+                await self._curves.renew(now_s)
 
     async def _verify(self, writing: Writing, now_s: float) -> None:
         """Read back what was written; what the device does not hold as it should, is switched off again.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from hil.sunspec.codec import decode
 from hil.sunspec.points import Point, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One point that is about to be written, or has been."""
 
     point: Point
@@ -18,9 +17,16 @@ class Change:
     """As they go out, from the point's address on."""
     value: Value
     """What these registers mean: the asked value, rounded to the device's steps."""
-    was: Value
-    """What the device held when last read; None where it did not implement it. May equal `value`: a lease is renewed
-    by writing the same again."""
+    held: tuple[int, ...]
+    """The registers that the device held there when last read."""
+
+    @property
+    def was(self) -> Value:
+        """What the device held when last read; None where it did not implement it.
+
+        May equal `value`: a lease is renewed by writing the same again.
+        """
+        return decode(self.point, self.held)
 
 
 class Guard(Protocol):

@@ -38,6 +38,7 @@ class Mirror:
         """Changes whenever something has been read, or is to be."""
         self._unsure: set[str] = set()
         self._plans: dict[tuple[str, ...], ReadPlan] = {}
+        self._batches: dict[tuple[str, ...], list[list[Point]]] = {}
 
     @property
     def device(self) -> str:
@@ -50,6 +51,7 @@ class Mirror:
         self.readings += 1
         self._unsure.clear()
         self._plans.clear()
+        self._batches.clear()
 
     # what is known
 
@@ -119,6 +121,8 @@ class Mirror:
         for request in plan.requests:
             parts.append(await self.link.read(*request))
             first_ns = first_ns or time.monotonic_ns()
+        if len(parts) == 1:
+            return parts[0], first_ns
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint16), first_ns
 
     # writing
@@ -135,12 +139,19 @@ class Mirror:
             await self._write_one(changes, now_s)
 
     def _requests(self, stage: Stage) -> list[list[Change]]:
-        together = runs((self.map[name] for name in stage), self.write_limit)
-        requests = [[self._change(point, stage[point.name]) for point in run] for run in together]
-        return sorted(requests, key=lambda changes: any(self._enables(change.point.name) for change in changes))
+        return [[self._change(point, stage[point.name]) for point in batch] for batch in self._batched(tuple(stage))]
+
+    def _batched(self, names: tuple[str, ...]) -> list[list[Point]]:
+        """Return points by the requests that write them, what enables last; kept as the plans of reads are."""
+        if names not in self._batches:
+            if len(self._batches) >= MOST_PLANS:
+                self._batches.clear()
+            together = runs((self.map[name] for name in names), self.write_limit)
+            self._batches[names] = sorted(together, key=lambda batch: any(self._enables(p.name) for p in batch))
+        return self._batches[names]
 
     def _change(self, point: Point, encoded: Encoded) -> Change:
-        return Change(point, encoded.registers, encoded.value, self.value(point.name))
+        return Change(point, encoded.registers, encoded.value, self.map.registers(point.name, self.image))
 
     def _enables(self, name: str) -> bool:
         return name in self.enables or name.endswith("Ena")

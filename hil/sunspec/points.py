@@ -84,6 +84,7 @@ PLAIN_KINDS: Mapping[str, Kind] = {
     **{f"plain-bitfield{bits}": _plain(bits, "bitfield") for bits in (16, 32, 64)},
 }
 """The types of devices that are not SunSpec: no pattern is set apart, so their ranges are whole."""
+_ALL_KINDS: Mapping[str, Kind] = {**PLAIN_KINDS, **KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Point:
     @property
     def kind(self) -> Kind:
         """How the type fills its registers."""
-        return KINDS.get(self.type) or PLAIN_KINDS[self.type]
+        return _ALL_KINDS[self.type]
 
     @property
     def end(self) -> int:
