@@ -342,14 +342,14 @@ def _existing(run: Path) -> Path:
 
 @contextmanager
 def _user_errors() -> Iterator[None]:
-    """Print what the user must mend, without a traceback, and exit with status 2; 3 where the machine is at fault."""
-    from derloop.errors import DerloopError
+    """Print what the user must mend, without a traceback, and exit with 2; 3 where a device or the machine failed."""
+    from derloop.errors import DerloopError, Unreachable
 
     try:
         yield
     except DerloopError as error:
         _say(str(error))
-        raise typer.Exit(WRONG) from error
+        raise typer.Exit(FAILED if isinstance(error, Unreachable) else WRONG) from error
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -141,6 +141,14 @@ def test_what_cannot_be_verified_is_not_called_safe(
     assert "NOT SAFE" in said.output
 
 
+def test_a_device_that_does_not_answer_is_no_mistake_of_the_command(write_bench: Any) -> None:
+    path = write_bench({"gone": {"endpoint": {"transport": "tcp", "port": 1}}})
+    for words in (["read", path, "gone"], ["write", path, "gone", "704.WMaxLimPct=1", "--arm", "gone"]):
+        said = bench(*words)
+        assert said.exit_code == 3
+        assert "device 'gone': 127.0.0.1:1 unit 1: read 40000+4: Connection refused" in said.output
+
+
 def test_every_command_says_that_a_file_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "wrong.json"
     path.write_text(json.dumps({"name": "lab", "device": {}}), encoding="utf-8")
