@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from derloop.errors import DerloopError, did_you_mean
 from hil.frames.capture import export
 from hil.frames.evidence import Evidence
 from hil.frames.exchanges import events
@@ -27,10 +29,19 @@ def show(run: Path, chosen: Chosen) -> None:
     """Print the chosen exchanges of a run, how many there were, and what is known to be missing."""
     evidence, out, tally = Evidence(run), console(), Tally()
     maps = maps_of(events(evidence.entries()))
+    if not all(fnmatch.filter([peer.device for peer in maps], pattern) for pattern in chosen.devices):
+        _refuse_nobody(chosen.devices, sorted({event.peer.device for event in events(evidence.entries())}))
     for line in lines(events(evidence.entries()), maps, chosen, tally):
         out.print(line)
     out.print(Text(str(tally), "bold"))
     _warn(evidence.doubts())
+
+
+def _refuse_nobody(patterns: Sequence[str], devices: Sequence[str]) -> None:
+    """Raise DerloopError for a pattern that no device of a session has: nothing shown is not nothing said."""
+    for pattern in patterns:
+        if devices and not fnmatch.filter(devices, pattern):
+            raise DerloopError(f"--device {pattern}: there are no frames of it{did_you_mean(pattern, devices)}")
 
 
 def export_to(run: Path, path: Path) -> None:

@@ -89,6 +89,16 @@ def test_points_times_and_troubles_can_be_asked_for(session: Session) -> None:
     assert listed(session.folder, "--from", "1801").output.startswith("0 exchanges with 0 devices")
 
 
+def test_a_device_that_there_are_no_frames_of_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "x.frames"
+    with Journal(path) as journal:
+        journal.tap(INVERTER)("discarded", b"?")
+    assert listed(path, "--device", "inv-*").exit_code == 0
+    said = listed(path, "--device", "inv-2")
+    assert said.exit_code == 2
+    assert "--device inv-2: there are no frames of it; did you mean 'inv-1'?" in said.output
+
+
 def test_what_is_missing_is_said_on_standard_error(session: Session) -> None:
     with session.journal.open("ab") as file:
         file.write(b"blok torn")
