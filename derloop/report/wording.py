@@ -39,15 +39,25 @@ class Calendar:
             return ""
         since = timedelta(microseconds=float(time_ns) / 1e3)  # type: ignore[arg-type]
         try:
-            return elapsed(since) if self.start is None else f"{self.start + since:%-d %b, %H:%M:%S}"
+            return elapsed(since) if self.start is None else _of_day(self.start + since)
         except OverflowError:
             return elapsed(since)
 
 
+def _of_day(moment: datetime) -> str:
+    return f"{moment:%-d %b, %H:%M:%S}{_part_of_second(moment.microsecond)}"
+
+
+def _part_of_second(microseconds: int) -> str:
+    """Return what follows whole seconds, for runs of shorter steps: ".5"; nothing for a whole second."""
+    return f".{microseconds:06}".rstrip("0") if microseconds else ""
+
+
 def elapsed(since: timedelta) -> str:
-    """Return a time since the start: 13:40:00, 2 d 01:00:00."""
+    """Return a time since the start: 13:40:00, 00:00:00.5, 2 d 01:00:00."""
     seconds = since.seconds
     clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    clock += _part_of_second(since.microseconds)
     return f"{since.days} d {clock}" if since.days else clock
 
 

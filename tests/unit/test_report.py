@@ -303,6 +303,8 @@ def test_instants_are_local_time_of_day_from_the_start() -> None:
     calendar = Calendar(datetime.fromisoformat("2025-07-15T06:00:00-07:00"))
     assert calendar.at(3600 * NS) == "15 Jul, 07:00:00"
     assert Calendar(None).at(90_000 * NS) == "1 d 01:00:00"
+    assert calendar.at(NS // 2) == "15 Jul, 06:00:00.5"
+    assert Calendar(None).at(NS + NS // 10) == "00:00:01.1"
     assert calendar.at(None) == ""
 
 
