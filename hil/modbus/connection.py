@@ -36,6 +36,7 @@ class Connection:
         self.endpoint, self._tap = endpoint, tap
         timing = timing or Timing()
         self._interval_s, self._settle_s = timing.interval_s, timing.quiet_s
+        self._pauses = timing.interval_s > 0.0 or isinstance(endpoint, Serial)
         self.opened = 0
         """How often it has been opened: a device may have restarted in between."""
         self._numbered = endpoint.framing is MBAP
@@ -57,6 +58,7 @@ class Connection:
     def slow_down(self, timing: Timing) -> None:
         """Keep the intervals of another device on this line, too, where they are longer."""
         self._interval_s = max(self._interval_s, timing.interval_s)
+        self._pauses = self._pauses or timing.interval_s > 0.0
         self._settle_s = max(self._settle_s, timing.quiet_s)
 
     async def ask(self, unit: int, request: Request, end_s: float, attempts: int, traffic: Traffic) -> RegisterArray:
@@ -154,10 +156,6 @@ class Connection:
         pause_s = self._free_s - asyncio.get_running_loop().time()
         if pause_s > 0:
             await _wait(pause_s, end_s, "the least interval between two requests is not over")
-
-    @property
-    def _pauses(self) -> bool:
-        return self._interval_s > 0.0 or isinstance(self.endpoint, Serial)
 
     async def _settle(self, wire: Wire, end_s: float) -> None:
         """Wait until the line has been silent for long enough."""
