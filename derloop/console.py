@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from derloop import plugins
-from derloop.errors import PluginError, did_you_mean
+from derloop.errors import NOT_STOPPED, PluginError, did_you_mean
 from derloop.kind import Kind, Settings
 from derloop.verdict import CheckKind, in_short
 
@@ -84,7 +84,8 @@ def show_result(result: Result, quiet: bool) -> None:
         out.print(f"[bold red]{result.outcome.upper()}[/] {escape(result.failure)}")
     for hunting in result.hunting:
         _print_folded(out, "HUNTING  ", str(hunting), "bold yellow")
-    for complaint in result.complaints:
+    left = [text for text in (result.failure, *result.complaints) if NOT_STOPPED in text]
+    for complaint in (text for text in result.complaints if text not in left):
         out.print(f"[yellow]note[/] {escape(complaint)}")
     if not quiet:
         _show_figures(out, result.summary)
@@ -94,6 +95,8 @@ def show_result(result: Result, quiet: bool) -> None:
         out.print(Text(f"results  {result.folder.path}"))
         if page.exists():
             out.print(Text(f"report   {page}"))
+    for text in left:  # last, where nobody overlooks it: somebody may have to go and see to equipment
+        _print_folded(out, "NOT LEFT AS IT SHOULD BE  ", text, "bold white on red")
 
 
 def _show_figures(out: Console, figures: Sequence[Figure]) -> None:

@@ -51,6 +51,10 @@ class FederateError(DerloopError):
         super().__init__(f"federate {federate!r} {_when(now_ns)}: {why}")
 
 
+NOT_STOPPED = "did not stop cleanly"
+"""Said of a federate whose `stop` failed: what it holds may not be as it should be left."""
+
+
 class EngineError(DerloopError):
     """HELICS or mosaik failed where no federate did."""
 

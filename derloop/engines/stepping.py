@@ -14,7 +14,7 @@ from derloop.engines.exchange import Inbox, Outbox
 from derloop.engines.hunting import Hunting, watches
 from derloop.engines.loop import Loop
 from derloop.engines.turns import Timed, Turns
-from derloop.errors import EngineError, FederateError
+from derloop.errors import NOT_STOPPED, EngineError, FederateError
 from derloop.federation import Federation, Unit, loop_name
 from derloop.pacing import Clock
 
@@ -85,7 +85,7 @@ class Member:
         try:
             self._federate.stop()
         except BaseException as error:
-            raise FederateError(self.name, now_ns, f"did not stop cleanly: {_cause(error)}") from error
+            raise FederateError(self.name, now_ns, f"{NOT_STOPPED}: {_cause(error)}") from error
         finally:
             self._progress.leave()
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import derloop
+from derloop.console import show_result
 from derloop.errors import DerloopError, ScenarioError
 from derloop.scenario.loading import load
 
@@ -137,3 +138,14 @@ def test_a_section_that_the_file_leaves_out_can_be_set() -> None:
 def test_processes_are_refused_under_an_engine_that_has_none() -> None:
     with pytest.raises(ScenarioError, match="placement 'apart' is HELICS's; under engine 'local'"):
         load(SCENARIOS / "quickstart.json", ["engine=local", "placement=apart"])
+
+
+def test_what_was_not_left_as_it_should_be_is_the_last_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run(tmp_path)
+    result.complaints = ("a note", "federate 'inverter' at 4 s: did not stop cleanly: NotRestored: device 'inv-1': ...")
+    show_result(result, quiet=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "note a note"
+    assert lines[-1].startswith("NOT LEFT AS IT SHOULD BE  federate 'inverter' at 4 s: did not stop cleanly")
