@@ -1,6 +1,6 @@
 """A run in little: devices that are kept and commanded ten times a second.
 
-`bench_driver.py FOLDER LEASE_S PORT@HOST...`
+`bench_driver.py FOLDER LEASE_S RESTORE_S PORT@HOST...`
 
 It ends as a run does: 3 and the reasons for a failure, 130 for SIGTERM, each after it has let go of its devices.
 """
@@ -29,11 +29,11 @@ STEP_S = 0.1
 TIMING = Timing(deadline_s=4.0, attempts=1)
 
 
-async def drive(folder: Path, lease_s: int, places: list[str]) -> int:
+async def drive(folder: Path, lease_s: int, restore_s: float, places: list[str]) -> int:
     """Command until something fails or SIGTERM comes; return the exit status."""
     devices = [_device(place, lease_s) for place in places]
     await asyncio.gather(*(device.discover() for device in devices))
-    rules, run = SafetyRules(lease=Reversion(seconds=lease_s), restore_s=1.0), Run(folder, folder / "bench.json")
+    rules, run = SafetyRules(lease=Reversion(seconds=lease_s), restore_s=restore_s), Run(folder, folder / "lab.json")
     names = [device.name for device in devices]
     keepers = Keepers([Keeper(device, rules, names, StateFolder.of_user(), run) for device in devices])
     status = 0
@@ -74,11 +74,11 @@ def _device(place: str, lease_s: int) -> Device:
     return Device(Link(f"inv-{port}", Address(Tcp(host=host, port=int(port))), TIMING), reversion(lease_s))
 
 
-def main(folder: str, lease_s: str, *places: str) -> int:
+def main(folder: str, lease_s: str, restore_s: str, *places: str) -> int:
     """Drive in a loop that SIGTERM cancels."""
 
     async def cancellable() -> int:
-        task = asyncio.ensure_future(drive(Path(folder), int(lease_s), list(places)))
+        task = asyncio.ensure_future(drive(Path(folder), int(lease_s), float(restore_s), list(places)))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await task
 

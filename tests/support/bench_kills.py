@@ -91,13 +91,12 @@ class Site:
             yield process
 
     @contextmanager
-    def driver(self) -> Iterator[subprocess.Popen[str]]:
-        """Command the devices; yields while nothing has been done yet."""
+    def driver(self, restore_s: float = 1.0) -> Iterator[subprocess.Popen[str]]:
+        """Command the devices; yields while nothing has been done yet. restore_s: how long to try to restore them."""
         places = [f"{port}@{self.host}" for port in self.ports]
-        with self._started(
-            [sys.executable, str(SUPPORT / "bench_driver.py"), str(self.folder), str(LEASE_S), *places]
-        ) as p:
-            yield p
+        script, times = str(SUPPORT / "bench_driver.py"), (str(LEASE_S), str(restore_s))
+        with self._started([sys.executable, script, str(self.folder), *times, *places]) as process:
+            yield process
 
     @contextmanager
     def run(self, out: Path) -> Iterator[subprocess.Popen[str]]:
@@ -116,7 +115,7 @@ class Site:
         """Write the bench file and the scenario, with the feeder that it names."""
         for name in ("feeders/ieee13", "profiles"):
             shutil.copytree(SCENARIOS / name, self.folder / name, dirs_exist_ok=True)
-        safety = {"lease": {"kind": "reversion", "seconds": LEASE_S}, "restore_s": 1.0}
+        safety = {"lease": {"kind": "reversion", "seconds": LEASE_S}, "restore_s": PATIENCE_S}
         devices = {
             name: {
                 "endpoint": {"transport": "tcp", "host": self.host, "port": port},

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -62,7 +62,7 @@ def many(folder: Path, count: int, trials: Callable[[Site, range], Counter[str]]
         return sum(parts, Counter())
 
 
-def test_after_fifty_kills_of_the_run_every_device_is_safe_and_restored(tmp_path: Path) -> None:
+def test_after_forty_eight_kills_of_the_run_every_device_is_safe_and_restored(tmp_path: Path) -> None:
     def trials(site: Site, numbers: range) -> Counter[str]:
         outcomes: Counter[str] = Counter()
         with site.devices(), site.seen() as seen:
@@ -80,7 +80,7 @@ def test_after_fifty_kills_of_the_run_every_device_is_safe_and_restored(tmp_path
                 assert_restored(seen, before)
         return outcomes
 
-    outcomes = many(tmp_path, 50, trials)
+    outcomes = many(tmp_path, 48, trials)
     assert outcomes["had taken its devices"] >= 30, outcomes
 
 
@@ -90,7 +90,7 @@ def test_after_a_kill_in_the_midst_of_restoring_the_rest_is_restored(tmp_path: P
         with site.devices(), site.seen() as seen:
             before = seen.values()
             for number in numbers:
-                with site.driver() as run:
+                with site.driver(PATIENCE_S) as run:
                     wait_for(run, "commanding")
                     run.terminate()
                     time.sleep(random.Random(number).uniform(0.0, 0.1))
@@ -101,11 +101,11 @@ def test_after_a_kill_in_the_midst_of_restoring_the_rest_is_restored(tmp_path: P
                 assert_restored(seen, before)
         return outcomes
 
-    outcomes = many(tmp_path, 15, trials)
+    outcomes = many(tmp_path, 12, trials)
     assert outcomes["2 records left"] + outcomes["1 records left"] >= 2, outcomes
 
 
-def test_after_eighteen_kills_of_the_devices_the_run_ends_named_and_they_are_restored(tmp_path: Path) -> None:
+def test_after_fifteen_kills_of_the_devices_the_run_ends_named_and_they_are_restored(tmp_path: Path) -> None:
     def trials(site: Site, numbers: range) -> Counter[str]:
         for number in numbers:
             with site.seen() as seen:
@@ -120,7 +120,7 @@ def test_after_eighteen_kills_of_the_devices_the_run_ends_named_and_they_are_res
                     assert_restored(seen, before)
         return Counter(ended=len(numbers))
 
-    assert many(tmp_path, 18, trials)["ended"] == 18
+    assert many(tmp_path, 15, trials)["ended"] == 15
 
 
 def test_after_ten_kills_of_derloop_run_devices_are_safe_and_its_recordings_are_there(tmp_path: Path) -> None:
@@ -170,8 +170,10 @@ def recorded_s(out: Path) -> list[float]:
     if not (out / "series").is_dir():
         return []
     folder = RunFolder(out)
-    signals = [signal.name for signal in folder.signals()]
-    return [t / 1e9 for t in folder.read("storage.p_kw")[0].tolist()] if "storage.p_kw" in signals else []
+    with suppress(FileNotFoundError):  # the run has just ended: its streams are another kind of file now
+        if "storage.p_kw" in [signal.name for signal in folder.signals()]:
+            return [t / 1e9 for t in folder.read("storage.p_kw")[0].tolist()]
+    return []
 
 
 def frames(out: Path) -> int:
@@ -251,13 +253,21 @@ def test_after_twenty_cuts_of_the_network_every_device_is_safe_and_restored_when
                 assert_safe(seen)
                 assert len(seen.records) == 2
                 assert_restored(seen, before)
-            with site.driver() as run:
+
+
+@pytest.mark.skipif(not may_make_networks(), reason="network namespaces need root, and ip of iproute2")
+def test_a_cable_that_is_back_soon_ends_nothing(tmp_path: Path) -> None:
+    name = f"dl{os.getpid() % 100000}"
+    with network(name, 1 + os.getpid() % 250) as host:
+        site = Site(tmp_path, (1502, 1503), host, name)
+        with site.devices(), site.seen() as seen:
+            before = seen.values()
+            with site.driver(restore_s=PATIENCE_S) as run:
                 wait_for(run, "commanding")
-                cut_and_mended = random.Random(99).uniform(0.1, 0.3)
                 link(name, "down")
-                time.sleep(cut_and_mended)
+                time.sleep(0.2)
                 link(name, "up")
                 time.sleep(1.0)
                 run.terminate()
                 status, said = ended(run)
-            assert (status, seen.values()) == (130, before), said
+            assert (status, seen.values(), seen.records) == (130, before, []), said
