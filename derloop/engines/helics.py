@@ -12,6 +12,7 @@ iteration is not used.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -57,7 +58,8 @@ class Broker:
         if _wedged:
             _wedged.append(self)
             return
-        helics.helicsBrokerDisconnect(self._broker)
+        with suppress(helics.HelicsException):  # it has ended with its federation: no reason to hide why that ended
+            helics.helicsBrokerDisconnect(self._broker)
         helics.helicsBrokerFree(self._broker)
 
 

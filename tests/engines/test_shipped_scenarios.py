@@ -39,6 +39,7 @@ def test_scenarios_are_shipped() -> None:
     assert len(SHIPPED) >= 10
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("engine", ["helics", "mosaik"])
 def test_engines_agree_to_the_bit(name: str, engine: str, reference: dict[str, RunFolder], tmp_path: Path) -> None:
@@ -46,6 +47,7 @@ def test_engines_agree_to_the_bit(name: str, engine: str, reference: dict[str, R
     assert found.same, str(found)
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_process_for_each_federate_agrees_to_the_bit(
     name: str, reference: dict[str, RunFolder], tmp_path: Path
