@@ -33,6 +33,8 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         own = self._begun(self._name, self._key.public_key())
         own = own.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        own = own.add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+        own = own.add_extension(x509.KeyUsage(*(n in (5, 6) for n in range(9))), critical=True)  # signs certificates
         self.path = folder / f"{name}-authority.pem"
         self.path.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
@@ -44,6 +46,8 @@ class Authority:
         leaf = leaf.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
         usage = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         leaf = leaf.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        leaf = leaf.add_extension(issuer, critical=False)  # Python 3.13 wants it
         if role is not None:
             der = bytes((0x0C, len(role.encode()))) + role.encode()
         if der is not None:
