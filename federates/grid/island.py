@@ -28,11 +28,12 @@ from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import PlaceError, Settings, Terminal
 from federates.grid.balance import Balance, NoBalance
+from federates.grid.crossing import HEAD, PORTS, Crossing, Position, Relay
+from federates.grid.outages import Outages, OutageSettings
 from federates.grid.seen import A
 from federates.grid.solver import Solver, SolverError
 
 BoolArray = NDArray[np.bool_]
-HEAD: Final = "head"
 REACTANCE_PU: Final = 1e-3
 """Of each source, on its rating: small beside any line, so that the terminal is where the source is."""
 FURTHEST: Final = (0.1, 0.3)
@@ -68,6 +69,12 @@ class IslandSettings(Settings):
     )
     closes_at_s: float | None = Field(
         default=None, gt=0.0, le=1e10, description="When it closes again, s. Without it, not.", examples=[7200.0]
+    )
+
+    outages: OutageSettings | None = Field(
+        default=None,
+        description="When the bulk system is away. A switch that an input closes then opens by itself.",
+        examples=[{"events": [{"begins_s": 7200, "lasts_s": 43200}]}],
     )
 
     @model_validator(mode="after")
@@ -247,6 +254,11 @@ class Formers:
         empty = (flow.p_kw > asked.p_most_kw + some) | (flow.p_kw < asked.p_least_kw - some)
         return np.where(self._active, np.where(over, OVERLOAD, np.where(empty, ENERGY, 0.0)), 0.0)
 
+    def part_hz(self, part: int) -> float:
+        """Return the frequency of a part of the feeder that the units hold; 0 where none of them does."""
+        held = np.flatnonzero(self._active & (self._part == part))
+        return self._base_hz + float(self._off_hz[held[0]]) if held.size else 0.0
+
     def f_hz(self, parts_alive: BoolArray) -> FloatArray:
         """Return the frequency (n,) where the units stand, 0 where nothing is alive. parts_alive: (n,)."""
         of_part = {int(self._part[i]): float(self._off_hz[i]) for i in np.flatnonzero(self._active)}
@@ -267,31 +279,38 @@ class Formers:
 class Island:
     """The feeder with its switch and its grid-forming units."""
 
-    def __init__(self, settings: IslandSettings | None, formers: Formers, solver: Solver, limits: Limits) -> None:
+    def __init__(
+        self, settings: IslandSettings | None, formers: Formers, solver: Solver, limits: Limits, seed: int = 0
+    ) -> None:
         self._settings, self.formers, self._solver, self._limits = settings, formers, solver, limits
         _check_switch(settings, solver)
         formers.attach()
         self._head_node = solver.nodes.index(f"{solver.head_bus()}.1")
-        self._arranged: tuple[bool, bytes] | None = None
+        self._arranged: tuple[Position, bytes] | None = None
         self.alive = np.ones(len(solver.nodes), np.bool_)
         """Which nodes (nodes,) are energised."""
-        self._closed, self._head_feeds = True, True
+        self._position = Position(closed=True, grid_on=True)
+        self._head_feeds = True
+        self._outages = Outages(settings.outages if settings else None, seed)
+        self._relay = Relay()
+        self._crossing = None if settings is None else Crossing(settings.switch.lower(), solver)
 
     @property
     def inputs(self) -> dict[str, Port]:
         told = self._settings is not None and self._settings.is_told
-        return self.formers.inputs | ({"closed": Port("1", ("switch",), "before")} if told else {})
+        return self.formers.inputs | ({"closed": Port("1", ("switch",))} if told else {})
 
     @property
     def outputs(self) -> dict[str, Port]:
-        switch = {} if self._settings is None else {"switch": Port("1", ("closed",))}
-        return self.formers.outputs | switch
+        return self.formers.outputs | (PORTS if self._crossing else {})
 
     def at_rest(self) -> Values:
         """Return the outputs before the first step: the units are out of service, and see the feeder's voltage."""
         seen = self.formers.flow()
         zeros = np.zeros(seen.p_kw.shape)
-        return self._told(True, seen, zeros, np.full(zeros.shape, self._solver.base_hz()))
+        self._parts = np.zeros(len(self._solver.nodes), np.intp)
+        self._head_part = 0
+        return self._told(0, seen, zeros, np.full(zeros.shape, self._solver.base_hz()))
 
     @property
     def is_solved(self) -> bool:
@@ -300,22 +319,41 @@ class Island:
 
     def solve(self, now_ns: int, inputs: Values) -> Values:
         """Solve the feeder with who holds it at this instant; return the outputs. Raises SolverError."""
-        closed = self._settings is None or self._settings.is_closed(now_ns, inputs)
+        position = self._where(now_ns, inputs)
         asked = self.formers.asked(inputs)
         active, fault = asked.forms >= 0.5, np.zeros(asked.forms.size)
         while True:
-            self._arrange(closed, active)
+            self._arrange(position, active)
             flow, trips = self._held(asked)
             if not trips.any():
                 break
             fault, active = np.where(trips > 0.0, trips, fault), active & (trips == 0.0)
-        return self._told(closed, flow, fault, self.formers.f_hz(self.alive[self.formers.nodes]))
+        return self._told(now_ns, flow, fault, self.formers.f_hz(self.alive[self.formers.nodes]))
 
-    def _told(self, closed: bool, flow: Flow, fault: FloatArray, f_hz: FloatArray) -> Values:
+    def _where(self, now_ns: int, inputs: Values) -> Position:
+        """Return where the switch stands at this instant, and whether the bulk system is there."""
+        grid_on = not self._outages.is_out(now_ns)
+        closed = self._settings is None or self._settings.is_closed(now_ns, inputs)
+        if self._settings is not None and self._settings.is_told:
+            return self._relay.position(now_ns, closed, grid_on)
+        return Position(closed, grid_on)
+
+    def _told(self, now_ns: int, flow: Flow, fault: FloatArray, f_hz: FloatArray) -> Values:
         v_pu = np.abs(flow.v1_pu) * self.alive[self.formers.nodes]
         found = {"p_kw": flow.p_kw, "q_kvar": flow.q_kvar, "v_pu": v_pu, "fault": fault, "f_hz": f_hz}
-        switch = {} if self._settings is None else {"switch": np.array([float(closed)])}
-        return self.formers.told(found) | switch
+        return self.formers.told(found) | self._switch_told(now_ns)
+
+    def _switch_told(self, now_ns: int) -> dict[str, FloatArray]:
+        if self._crossing is None:
+            return {}
+        volts = self._solver.voltages() * (self.alive if self.is_solved else 0.0)
+        kva = self._crossing.kva() if self.is_solved and self._position.closed else 0j
+        return self._crossing.told(now_ns, self._position, volts, self._node_hz, kva)
+
+    def _node_hz(self, node: int) -> float:
+        """Return the frequency at a node, Hz; 0 where it is dead."""
+        part = int(self._parts[node])
+        return self._solver.base_hz() if part == self._head_part else self.formers.part_hz(part)
 
     def _held(self, asked: Asked) -> tuple[Flow, FloatArray]:
         """Return what the units give, and the fault (n,) of those that cannot."""
@@ -361,16 +399,14 @@ class Island:
         outside = (volts < self._limits.least_v) | (volts > self._limits.most_v)
         return bool((outside & self.alive & (self._parts != self._head_part)).any())
 
-    def _arrange(self, closed: bool, active: BoolArray) -> None:
+    def _arrange(self, position: Position, active: BoolArray) -> None:
         """Switch as it is to be, and find out which parts of the feeder are alive then."""
-        wanted = closed, active.tobytes()
+        wanted = position, active.tobytes()
         if wanted == self._arranged:
             return
         self._solver.with_controls(False)
         self.formers.take(active)
-        if closed != self._closed:
-            self._switch(closed)
-        self._head_feeds = closed or self._settings is None or self._settings.switch != HEAD
+        self._switch(position)
         self._parts = self._solver.rearrange()
         self._head_part = int(self._parts[self._head_node]) if self._head_feeds else -1
         held = set(self._parts[self.formers.nodes[active]].tolist()) | {self._head_part}
@@ -378,13 +414,14 @@ class Island:
         self.formers.arrange(self._parts, self._head_part)
         self._arranged = wanted
 
-    def _switch(self, closed: bool) -> None:
-        assert self._settings
-        if self._settings.switch == HEAD:
-            self._solver.switch_sources(["source"], [closed])
-        else:
-            self._solver.switch_line(self._settings.switch.lower(), closed)
-        self._closed = closed
+    def _switch(self, position: Position) -> None:
+        at_head = self._settings is not None and self._settings.switch == HEAD
+        feeds = position.grid_on and (position.closed or not at_head)
+        if feeds != self._head_feeds:
+            self._solver.switch_sources(["source"], [feeds])
+        if self._settings and not at_head and position.closed != self._position.closed:
+            self._solver.switch_line(self._settings.switch.lower(), position.closed)
+        self._position, self._head_feeds = position, feeds
 
 
 def _check_switch(settings: IslandSettings | None, solver: Solver) -> None:

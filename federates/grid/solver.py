@@ -296,6 +296,31 @@ class Solver:
         """Return the frequency at which the feeder is solved, Hz."""
         return float(self._dss.Solution.Frequency())
 
+    def branches(self) -> dict[str, tuple[str, str]]:
+        """Return the two buses that each line, transformer ... connects, by its lower-case full name.
+
+        What is not enabled, as an open switch, connects nothing and is left out.
+        """
+        found, elements = {}, self._dss.PDElements
+        for _ in range(elements.First() and elements.Count()):
+            buses = [name.split(".")[0].lower() for name in self._dss.CktElement.BusNames()]
+            found[elements.Name().lower()] = buses[0], buses[-1]
+            if not elements.Next():
+                break
+        return found
+
+    def head_emf_pu(self) -> complex:
+        """Return the voltage behind the impedance of the feeder's head, pu."""
+        self._dss.Vsources.Name("source")
+        return complex(self._dss.Vsources.PU() * np.exp(1j * np.radians(self._dss.Vsources.AngleDeg())))
+
+    def line_kva(self, line: str, terminal: int) -> complex:
+        """Return the power that enters a line at its terminal, 0 or 1: kW + j kvar."""
+        self._dss.Circuit.SetActiveElement(f"Line.{line}")
+        powers = np.asarray(self._dss.CktElement.Powers(), dtype=np.float64)
+        kw, kvar = powers.reshape(2, -1, 2)[terminal].sum(axis=0)
+        return complex(kw, kvar)
+
     def switch_line(self, line: str, closed: bool) -> None:
         """Open or close all phases of a line. `rearrange` must follow."""
         self._run(f"{'Close' if closed else 'Open'} Line.{line} 1")

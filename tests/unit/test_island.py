@@ -180,7 +180,7 @@ def test_island_behind_a_switch_in_the_feeder_leaves_the_rest_to_the_head() -> N
 
 def test_switch_may_be_told_by_an_input(small: Path) -> None:
     isle = Isle(small, {"at": UNITS}, island={"switch": "switch"})
-    assert isle.grid.interface.inputs["closed"].arrival == "before"
+    assert isle.grid.interface.inputs["closed"].arrival == "now"
     assert [float(isle.step(closed=c)["head_kw"][0]) > 100.0 for c in (1.0, 0.0, 1.0)] == [True, False, True]
 
 
