@@ -37,6 +37,8 @@ class Port:
     """What each element is: "pv_3", "671.2" ..."""
     arrival: Arrival = "now"
     """Only for inputs."""
+    otherwise: float | None = None
+    """Only for inputs: what each element is where no wire ends; None: one must."""
 
     @property
     def size(self) -> int:
@@ -185,7 +187,7 @@ def interface_to_json(interface: Interface) -> dict[str, Any]:
     """Return `interface` as plain JSON values, for another process, which steps and has no balances to judge."""
 
     def ports(of: Mapping[str, Port]) -> dict[str, Any]:
-        return {name: [port.unit, list(port.labels), port.arrival] for name, port in of.items()}
+        return {name: [port.unit, list(port.labels), port.arrival, port.otherwise] for name, port in of.items()}
 
     return {
         "step_ns": interface.step_ns,
@@ -202,7 +204,7 @@ def interface_from_json(data: Mapping[str, Any]) -> Interface:
     """The inverse of `interface_to_json`, but for the balances."""
 
     def ports(of: Mapping[str, Any]) -> dict[str, Port]:
-        return {name: Port(unit, tuple(labels), arrival) for name, (unit, labels, arrival) in of.items()}
+        return {name: Port(unit, tuple(labels), *asked) for name, (unit, labels, *asked) in of.items()}
 
     return Interface(
         data["step_ns"],

@@ -178,7 +178,7 @@ def downstream(wires: Sequence[Wire], starts: Iterable[str], avoiding: Collectio
 
 def wiring_problems(interfaces: Mapping[str, Interface], wires: Sequence[Wire]) -> list[Problem]:
     """Return everything that is wrong with `wires`, apart from loops."""
-    problems = [p for w in wires for p in _wire_problems(interfaces, w)]
+    problems = [p for w in wires for p in wire_problems(interfaces, w)]
     ends = Counter(w.target for w in wires)
     for ref, count in ends.items():
         if count > 1:
@@ -186,7 +186,7 @@ def wiring_problems(interfaces: Mapping[str, Interface], wires: Sequence[Wire]) 
             problems.append(Problem(f"/federates/{ref.federate}", f"{count} wires end at {ref}: {sources}"))
     for name, interface in interfaces.items():
         for port, spec in interface.inputs.items():
-            if Ref(name, port) not in ends:
+            if Ref(name, port) not in ends and spec.otherwise is None:
                 problems.append(Problem(f"/federates/{name}", _unwired(interfaces, name, port, spec)))
         problems += [Problem(f"/federates/{name}", what) for what in _balance_problems(interface)]
     return problems
@@ -231,7 +231,8 @@ def _unwired(interfaces: Mapping[str, Interface], name: str, port: str, spec: Po
     return f"no wire ends at {name}.{port} ({spec.size} x {spec.unit}){hint}"
 
 
-def _wire_problems(interfaces: Mapping[str, Interface], wire: Wire) -> list[Problem]:
+def wire_problems(interfaces: Mapping[str, Interface], wire: Wire) -> list[Problem]:
+    """Return what is wrong with one wire by itself."""
     ports: list[Port] = []
     problems: list[Problem] = []
     for ref, side in ((wire.source, "output"), (wire.target, "input")):

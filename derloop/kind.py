@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from derloop.contract import Federate
+from derloop.contract import Federate, Interface
 
 
 class Settings(BaseModel):
@@ -139,6 +139,10 @@ class Context:
     settings: Mapping[str, Settings] = field(default_factory=dict)
     """Of every federate, by its name: what a control may know of its members."""
     feeder: Place | None = None
+    interfaces: Mapping[str, Interface] = field(default_factory=dict)
+    """For a kind that carries: those of all federates that do not, by their names."""
+    signals: tuple[tuple[str, str], ...] = ()
+    """For a kind that carries: the wires that it may take over, each from `federate.port` to `federate.port`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,9 @@ class Kind:
     """For a feeder: what can be known of it before anything is solved."""
     is_der: bool = False
     """Can be realised as a model, an emulator or equipment (`via`)."""
+    carries: bool = False
+    """Stands between others: is built after them, and takes over the wires for which it has an input called as their
+    source and an output called as their target (`derloop.scenario.wiring`)."""
 
 
 class PlaceError(ValueError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from derloop.contract import FloatArray, Values
+from derloop.contract import FloatArray, Interface, Values
 from derloop.errors import EngineError
 from derloop.federation import Federation, Ref, Unit, Wire
 
@@ -98,7 +98,7 @@ class Inbox:
 
     def attach(self, payloads: Mapping[str, FloatArray]) -> None:
         """Read from these arrays from now on: the source's own, or buffers that the engine fills."""
-        self._values = {member: {} for member in self._unit.members}
+        self._values = {member: _unheard(self._federation.interfaces[member]) for member in self._unit.members}
         self._delayed_forward = []
         for name, payload in payloads.items():
             self.feeds[name].payload = payload
@@ -126,6 +126,12 @@ class Inbox:
             stepped_now = now_ns % feed.source.step_ns == 0
             self._values[wire.target.federate][wire.target.port] = earlier if stepped_now else latest
         return self._values
+
+
+def _unheard(interface: Interface) -> dict[str, FloatArray]:
+    """Return what the inputs are that need no wire; those that have one get another value."""
+    optional = {name: port for name, port in interface.inputs.items() if port.otherwise is not None}
+    return {name: _read_only(np.full(port.size, port.otherwise)) for name, port in optional.items()}
 
 
 def _read_only(part: FloatArray) -> FloatArray:

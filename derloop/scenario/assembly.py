@@ -12,8 +12,10 @@ from derloop.contract import Federate, Interface, Values
 from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean, said
 from derloop.federation import Federation, wiring_problems
 from derloop.kind import NONE_GRANTED, Context, EquipmentMissing, Permissions, Place, PlaceError, Terminal
+from derloop.scenario.carrying import among, carriers, carriers_last
 from derloop.scenario.models import FederateEntry, Scenario
 from derloop.scenario.wiring import wires
+from derloop.verdict import CheckEntry, CheckKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +50,18 @@ def assemble(
         problems += _beyond(scenario, contexts, _blamed(problems))
         raise ScenarioError(problems, str(scenario.path))
     federates: dict[str, Federate] = {}
-    for name, entry in scenario.federates.items():
+    for name in carriers_last(scenario):
+        entry = scenario.federates[name]
         if only is not None and name not in only:
             federates[name] = Absent((known or {})[name])
-        elif (federate := _built(entry, contexts[name], problems)) is not None:
+        elif entry.kind.carries and problems:
+            continue  # it is not known what there is to carry
+        elif (federate := _built(entry, among(scenario, contexts[name], federates), problems)) is not None:
             federates[name] = federate
     if problems:
         problems += _loose_ends(scenario, federates)
         raise ScenarioError(problems, str(scenario.path))
-    return _federation(scenario, federates)
+    return _federation(scenario, {name: federates[name] for name in scenario.federates})
 
 
 def further_problems(scenario: Scenario, permissions: Permissions) -> list[Problem]:
@@ -98,7 +103,7 @@ def _lost(scenario: Scenario, contexts: Mapping[str, Context], broken: Collectio
     named = {name: _named_by(entry) for name, entry in scenario.federates.items()}
     while more := {name for name, others in named.items() if name not in lost and not lost.isdisjoint(others)}:
         lost |= more
-    return lost | {name for name, entry in scenario.federates.items() if entry.kind.place}
+    return lost | {name for name, entry in scenario.federates.items() if entry.kind.place} | {*carriers(scenario)}
 
 
 def _named_by(entry: FederateEntry) -> set[str]:
@@ -139,7 +144,7 @@ def _federation(scenario: Scenario, federates: Mapping[str, Federate]) -> Federa
     problems = [p for name, interface in interfaces.items() for p in _step_problems(scenario, name, interface)]
     coupling, pacing = scenario.file.coupling, scenario.file.pacing
     problems += pacing.problems(interfaces)
-    wired = wires(interfaces, scenario.file.wires, coupling)
+    wired = wires(interfaces, scenario.file.wires, coupling, carriers(scenario))
     try:
         federation = Federation(federates, wired, coupling.convergence(), pacing.pacing(interfaces))
     except ScenarioError as error:
@@ -256,13 +261,19 @@ def _check_problems(
     """
     ports = [f"{name}.{port}" for name, interface in interfaces.items() for port in interface.outputs]
     problems = []
-    for index, check in enumerate(scenario.checks):
-        for path, pattern in check.kind.signals(check.settings):
-            may_be = any(fnmatchcase(name, pattern.split(".")[0]) for name in unknown)
-            if not may_be and not any(fnmatchcase(name, pattern) for name in ports):
-                where = document.pointer(("checks", index, *path))
-                problems.append(Problem(where, _no_signal(pattern, ports, [*interfaces, *unknown])))
+    for path, pattern in _signals(scenario.checks, ("checks",)):
+        may_be = any(fnmatchcase(name, pattern.split(".")[0]) for name in unknown)
+        if not may_be and not any(fnmatchcase(name, pattern) for name in ports):
+            problems.append(Problem(document.pointer(path), _no_signal(pattern, ports, [*interfaces, *unknown])))
     return problems
+
+
+def _signals(checks: Sequence[CheckEntry], at: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield every signal that checks need, those within others too, with the path of the setting that names it."""
+    for index, check in enumerate(checks):
+        if isinstance(check.kind, CheckKind):
+            yield from (((*at, index, *path), pattern) for path, pattern in check.kind.signals(check.settings))
+        yield from _signals(check.parts, (*at, index, "of"))
 
 
 def _no_signal(pattern: str, ports: Sequence[str], federates: Sequence[str]) -> str:

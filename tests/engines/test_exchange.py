@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from toys import Mixer, Recording, S, steppers_of, wire
 
+from derloop.contract import Interface, Port, Values, interface_from_json, interface_to_json
 from derloop.engines import helics, local
 from derloop.engines.stepping import Stepper
 from derloop.errors import EngineError
@@ -90,3 +93,35 @@ def test_a_value_is_the_same_after_its_source_has_gone_on() -> None:
     for (now_ns, given), (_, source) in zip(recording.seen["reader"], recording.seen["source"], strict=True):
         assert reference.step(now_ns, {"x": before})["y"].tobytes() == given["y"]
         before = np.frombuffer(source["x"])
+
+
+class Listener:
+    """Gives out what it hears on an input that needs no wire."""
+
+    def __init__(self, otherwise: float) -> None:
+        heard = Port("1", ("a", "b"), otherwise=otherwise)
+        self.interface = Interface(S, {"heard": heard}, {"y": Port("1", ("a", "b"))})
+
+    def start(self) -> Values:
+        return {"y": np.zeros(2)}
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        return {"y": inputs["heard"]}
+
+    def stop(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("wires", [[], ["source.y -> listener.heard"]])
+def test_an_input_that_needs_no_wire_is_what_it_otherwise_is(wires: list[str]) -> None:
+    federates = {"source": Mixer({}, {"y": 2}, 1, 1), "listener": Listener(otherwise=7.0)}
+    recording = Recording()
+    local.run(steppers_of(Federation(federates, [wire(text) for text in wires]), recording), 3 * S)
+    heard = [np.frombuffer(values["y"]) for _, values in recording.seen["listener"]]
+    said = [np.frombuffer(values["y"]) for _, values in recording.seen["source"]]
+    assert np.array_equal(heard, said if wires else np.full((3, 2), 7.0))
+
+
+def test_another_process_knows_which_inputs_need_no_wire() -> None:
+    interface = Listener(otherwise=7.0).interface
+    assert interface_from_json(json.loads(json.dumps(interface_to_json(interface)))) == interface

@@ -90,3 +90,36 @@ def test_a_stated_wire_to_nowhere_is_kept_for_the_federation_to_refuse() -> None
 def test_a_port_that_only_looks_like_a_federates_is_not_wired() -> None:
     control = interface({"grid.none": "now", "gone.p_kw": "now"}, ("pv.none",))
     assert made({"grid": GRID, "pv": PV, "control": control}) == made({"grid": GRID, "pv": PV})
+
+
+def carrier(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Interface:
+    return interface({name: "before" for name in inputs}, outputs)
+
+
+def test_what_carries_takes_the_place_of_the_wire_that_ended_there() -> None:
+    network = carrier(("grid.head_kw",), ("vpp.grid.head_kw", "own"))
+    interfaces = {"grid": GRID, "network": network, "pv": PV, "vpp": VPP}
+    found = [(str(w), w.coupling, w.pointer) for w in wires(interfaces, (), CouplingSettings(), ("network",))]
+    assert found[2:] == [
+        ("grid.head_kw -> network.grid.head_kw", "delayed", "/federates/network"),
+        ("network.vpp.grid.head_kw -> vpp.grid.head_kw", "direct", "/federates/network"),
+    ]
+    assert found[:2] == made({"grid": GRID, "pv": PV})
+
+
+def test_what_carries_takes_the_place_of_a_stated_wire_too() -> None:
+    stated = [WireSettings.model_validate({"from": "pv.p_kw", "to": "vpp.grid.head_kw", "coupling": "delayed"})]
+    network = carrier(("pv.p_kw",), ("vpp.grid.head_kw",))
+    interfaces = {"grid": GRID, "network": network, "pv": PV, "vpp": VPP}
+    found = [str(w) for w in wires(interfaces, stated, CouplingSettings(), ("network",))]
+    assert [text for text in found if text.endswith("-> vpp.grid.head_kw")] == [
+        "network.vpp.grid.head_kw -> vpp.grid.head_kw"
+    ]
+    assert "pv.p_kw -> network.pv.p_kw" in found
+
+
+def test_two_that_carry_the_same_leave_two_wires_for_the_federation_to_refuse() -> None:
+    network = carrier(("grid.head_kw",), ("vpp.grid.head_kw",))
+    interfaces = {"grid": GRID, "pv": PV, "vpp": VPP, "one": network, "two": network}
+    found = [str(w) for w in wires(interfaces, (), CouplingSettings(), ("one", "two"))]
+    assert len([text for text in found if text.endswith("-> vpp.grid.head_kw")]) == 2

@@ -1,0 +1,42 @@
+"""Federates that stand between others and carry what these say to each other: built last, knowing what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from derloop.contract import Federate, Interface
+from derloop.federation import Wire, wire_problems
+from derloop.kind import Context
+from derloop.scenario.models import Scenario
+from derloop.scenario.wiring import wires
+
+
+def carriers(scenario: Scenario) -> tuple[str, ...]:
+    """Return the names of the federates that carry."""
+    return tuple(name for name, entry in scenario.federates.items() if entry.kind.carries)
+
+
+def carriers_last(scenario: Scenario) -> list[str]:
+    """Return the names of all federates in the order in which they can be built."""
+    return sorted(scenario.federates, key=carriers(scenario).__contains__)
+
+
+def among(scenario: Scenario, context: Context, federates: Mapping[str, Federate]) -> Context:
+    """Return the context of a federate, with what the others say to each other if it carries."""
+    carrying = carriers(scenario)
+    if context.name not in carrying:
+        return context
+    interfaces = {name: federate.interface for name, federate in federates.items() if name not in carrying}
+    made = wires(interfaces, scenario.file.wires, scenario.file.coupling)
+    sound = [wire for wire in made if not wire_problems(interfaces, wire)]
+    said = tuple((str(w.source), str(w.target)) for w in sound if not _is_physical(scenario, context, interfaces, w))
+    return replace(context, interfaces=interfaces, signals=said)
+
+
+def _is_physical(scenario: Scenario, context: Context, interfaces: Mapping[str, Interface], wire: Wire) -> bool:
+    """Return whether a wire is what passes at the terminals of devices, and nothing that anybody says."""
+    ends = wire.source.federate, wire.target.federate
+    is_coupled = interfaces[wire.target.federate].inputs[wire.target.port].arrival == "coupled"
+    is_of_feeder = any(scenario.federates[end].kind.place for end in ends)
+    return is_coupled or (is_of_feeder and any(end in context.terminals for end in ends))
