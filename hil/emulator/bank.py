@@ -154,11 +154,13 @@ class RegisterBank:
     def read(self, device: int, address: int, count: int) -> list[int] | Refusal:
         """Return registers of a device."""
         with self._lock:
-            if self._registers.words(device, address, count) is None:
+            words = self._registers.words(device, address, count)
+            if words is None:
                 return Refusal.ADDRESS
             if self._adoptions.count_reading(device, address, count):
                 self._refresh([device])
-            return self._registers.words(device, address, count) or []
+                return self._registers.words(device, address, count) or []
+            return words
 
     def write(self, device: int, address: int, registers: Sequence[int]) -> Refusal | None:
         """Write registers of a device, all or none; returns why they are refused."""

@@ -100,8 +100,7 @@ def _vars_commanded(registers: Registers, device: int) -> dict[str, float]:
 def shown(registers: Registers, device: int) -> Iterator[tuple[str, float]]:
     """Yield what the old points of a device that are views of new ones have to show."""
     for link in LINKS:
-        value = registers.number(device, link.new)
-        if value is not None and registers.holds_point(device, link.old):
+        if registers.holds_point(device, link.old) and (value := registers.number(device, link.new)) is not None:
             yield link.old, _code(link, value)
     if registers.holds_point(device, _POWER_FACTOR):
         yield from _shown_reactive(registers, device)

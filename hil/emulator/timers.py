@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -27,9 +28,10 @@ class _Timer(NamedTuple):
     also: tuple[str, ...] = ()
     """Other points whose writing starts the time again."""
 
-    def started_by(self, names: set[str]) -> bool:
-        """Return whether a write to these points starts the time, or ends it."""
-        return not names.isdisjoint({self.enable, self.time, *self.reverts, *self.also})
+    @property
+    def started_by(self) -> tuple[str, ...]:
+        """The points that start the time, or end it, when they are written."""
+        return (self.enable, self.time, *self.reverts, *self.also)
 
 
 def _setpoint_timer(name: str, *settings: str) -> _Timer:
@@ -66,6 +68,11 @@ _TIMERS: Final = (
     _CONNECTION,
     _STORAGE,
 )
+_STARTED_BY: Final = {
+    name: tuple(index for index, timer in enumerate(_TIMERS) if name in timer.started_by)
+    for name in dict.fromkeys(name for timer in _TIMERS for name in timer.started_by)
+}
+"""Which timers a write to a point starts or ends."""
 
 
 class Timers:
@@ -79,14 +86,13 @@ class Timers:
 
     def start(self, device: int, names: set[str]) -> None:
         """Start and end what a write to these points starts and ends."""
-        for index, timer in enumerate(_TIMERS):
-            if timer.started_by(names):
-                enabled = self._is_on(device, timer)
-                time_s = self._registers.number(device, timer.time) or 0.0
-                left_ns = round(time_s * 1e9) if enabled else 0
-                if left_ns != self._left_ns[device, index]:
-                    self._left_ns[device, index] = left_ns
-                    self._show()
+        for index in {index for name in names for index in _STARTED_BY.get(name, ())}:
+            timer = _TIMERS[index]
+            time_s = self._registers.number(device, timer.time) or 0.0 if self._is_on(device, timer) else 0.0
+            left_ns = round(time_s * 1e9)
+            if left_ns != self._left_ns[device, index]:
+                self._left_ns[device, index] = left_ns
+                self._show_one(device, index)
 
     def _is_on(self, device: int, timer: _Timer) -> bool:
         return self._registers.number(device, timer.enable) not in (None, timer.rest)
@@ -111,6 +117,11 @@ class Timers:
         found = [(device, self._revert(device, _TIMERS[timer])) for device, timer in over]
         self._show()
         return found
+
+    def _show_one(self, device: int, index: int) -> None:
+        if self._has_remaining[device, index]:
+            seconds = math.ceil(self._left_ns[device, index] / 1e9)
+            self._registers.put(device, _TIMERS[index].remaining, float(seconds))
 
     def _show(self) -> None:
         seconds = np.ceil(self._left_ns / 1e9)

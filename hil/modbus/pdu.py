@@ -145,7 +145,10 @@ def parse_request(pdu: bytes) -> Request:
 
 def registers_answer(function: int, registers: Sequence[int] | RegisterArray) -> bytes:
     """Return the answer to a read."""
-    return bytes((function, 2 * len(registers))) + np.asarray(registers).astype(">u2").tobytes()
+    count = len(registers)
+    if isinstance(registers, np.ndarray):
+        return bytes((function, 2 * count)) + registers.astype(_BIG_ENDIAN).tobytes()
+    return struct.pack(f">BB{count}H", function, 2 * count, *registers)
 
 
 def written_answer(request: Request) -> bytes:
