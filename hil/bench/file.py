@@ -130,6 +130,11 @@ class Bench:
             self.device(each)
         return tuple(dict.fromkeys(name for names in found.values() for name in names))
 
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Where its devices are, in words."""
+        return frozenset(str(self.address(name)) for name in self.names)
+
     def address(self, name: str) -> Address:
         """Return where a device is."""
         entry = self.device(name)

@@ -11,6 +11,7 @@ from derloop.errors import DeviceError, did_you_mean
 from hil.bench.devices import reached
 from hil.bench.file import Bench, DeviceEntry
 from hil.bench.fitting import misfits
+from hil.bench.traces import traces_of
 from hil.inverter.device import Device, Identity
 from hil.inverter.dialect import Rating
 from hil.modbus.thread import LoopThread
@@ -33,6 +34,8 @@ class Finding:
     commands: tuple[str, ...] = ()
     """What it can be told."""
     lease: str = ""
+    held_by: str = ""
+    """Which run commands it now; empty if none does."""
 
     @property
     def is_fine(self) -> bool:
@@ -58,11 +61,14 @@ async def _found(bench: Bench, name: str, device: Device) -> Finding:
     try:
         await device.discover()
     except DeviceError as error:
-        return Finding(name, where, (error.why.removeprefix(f"{where}: "),))
+        traces = await traces_of(bench, name, Identity())
+        return Finding(name, where, (error.why.removeprefix(f"{where}: "), *traces.problems), held_by=traces.held_by)
+    traces = await traces_of(bench, name, device.identity)
     return Finding(
         name,
         where,
         problems=(
+            *traces.problems,
             *entry.identity.differences(device.identity),
             *_rating_problems(entry, device),
             *_safety_problems(entry, device),
@@ -73,6 +79,7 @@ async def _found(bench: Bench, name: str, device: Device) -> Finding:
         rated=ratings_of(device),
         commands=(*device.dialect.functions, *(["volt_var"] if device.dialect.volt_var else [])),
         lease=_lease(entry),
+        held_by=traces.held_by,
     )
 
 

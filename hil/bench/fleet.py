@@ -137,7 +137,7 @@ class BenchFleet:
         if self._folder is not None:
             self._journal = Journal(journal_path(self._folder, self._federate))
         self._thread = LoopThread(f"bench {self._federate}")
-        run = Run(self._folder or Path.cwd(), self._bench.path)
+        run = Run(self._folder or Path.cwd(), self._bench.path, self._bench.addresses)
         self._key = KeyStop() if self._bench.file.emergency_stop.key else None
         if self._key:
             self._key.open()

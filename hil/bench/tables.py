@@ -58,7 +58,8 @@ def show_findings(bench: Bench, findings: Sequence[Finding]) -> None:
 
 
 def _print_folded(out: Console, label: str, text: str, style: str) -> None:
-    for line in wrap(text, max(out.width - LABEL - 3, 20)) or [""]:
+    wide = max(out.width - LABEL - 3, 20)
+    for line in wrap(text, wide, break_long_words=False, break_on_hyphens=False) or [""]:
         out.print(Text.assemble("  ", (f"{label:<{LABEL}}", style), line))
         label = ""
 

@@ -95,7 +95,7 @@ def _refuse_unwritable(device: Device, values: Mapping[str, float | str]) -> Non
 
 def keeper_of(bench: Bench, device: Device, armed: Collection[str]) -> Keeper:
     """Return the keeper of a device that has been discovered, and set it as its guard: for commands of one's own."""
-    run = Run(Path.cwd(), bench.path)
+    run = Run(Path.cwd(), bench.path, bench.addresses)
     keeper = Keeper(device, bench.device(device.name).safety, armed, StateFolder.of_user(), run)
     device.guard = keeper
     return keeper

@@ -45,6 +45,8 @@ class Run:
 
     folder: Path
     bench: Path
+    addresses: frozenset[str] = frozenset()
+    """Where the devices of the bench are: what is recorded there is no other device's."""
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -23,6 +23,7 @@ from hil.safety.place import places
 from hil.safety.record import Record, Records, process_began
 from hil.safety.restore import NotRestored, Target, Writable, bring
 from hil.safety.rules import LeaseRule, NoLease, SafetyRules
+from hil.safety.unrestored import Sought, in_words
 
 
 class _Link(Protocol):
@@ -129,15 +130,13 @@ class Keeper:
     def _refuse_unrestored(self, where: Collection[str]) -> None:
         """Raise Interlocked if a run left the device, here or elsewhere, without restoring it."""
         for left in self._left(where):
-            raise Interlocked(self.name, f"was not restored: {left}; `derloop bench safe {self.run.bench}` does that")
+            raise Interlocked(self.name, in_words(left, self.run.bench))
 
     def _left(self, where: Collection[str]) -> list[Record]:
         """Return what runs found and did not restore; raise Interlocked if that cannot be read."""
-        records, unreadable = self._records.read()
-        for torn in unreadable:
-            if torn.path.stem in where:
-                raise Interlocked(self.name, str(torn)) from torn
-        return [r for r in records if r.place in where or (r.bench, r.device) == (self.run.bench, self.name)]
+        left = Sought(self.name, where, self._device.identity, self.run).among(self._records)
+        left.refuse_unreadable(self.name)
+        return left.records
 
     async def _found(self, place: str) -> Record:
         """Return what the device holds now at every point that the run may write."""

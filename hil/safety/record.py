@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,9 @@ from derloop.errors import DerloopError
 from derloop.kind import Settings
 from hil.inverter.device import Identity
 from hil.safety.folder import remove_durably, write_durably
+
+SAME_S = 5.0
+"""Since clocks are set, a process may seem to have begun a little earlier or later."""
 
 
 class RecordError(DerloopError):
@@ -47,6 +51,15 @@ class Record(Settings):
     lease: str
     """What ends the run's commands should it die."""
     stopped: str = Field(default="", description="Why the device was put into its safe state; empty: it was not.")
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the run is not over: its process lives."""
+        import psutil
+
+        with suppress(psutil.Error):
+            return abs(process_began(self.pid) - self.began) < SAME_S
+        return False
 
     def __str__(self) -> str:
         return f"device {self.device!r} ({self.address}), taken {self.taken:%Y-%m-%d %H:%M:%S} by run {self.run}"

@@ -18,6 +18,7 @@ from hil.emulator.server import EmulatorServer
 from hil.inverter.commands import Commands
 from hil.modbus.thread import LoopThread
 from hil.safety.folder import Run
+from hil.safety.record import Records
 
 Entries = dict[str, Any]
 
@@ -112,6 +113,76 @@ def test_safe_restores_what_a_dead_run_found(lab: Path, bank: RegisterBank, tmp_
     assert "restored to what was found at" in said.output
     assert (holds(bank, "704.WMaxLimPctEna"), holds(bank, "704.WMaxLimPct")) == (0, before)
     assert "no run has left it without restoring it" in bench("safe", lab).output
+
+
+def test_check_tells_what_a_dead_run_has_not_restored_and_how_to(lab: Path, tmp_path: Path) -> None:
+    abandon(lab, Run(tmp_path / "run", lab))
+    with_no_run = bench("check", lab)
+    assert with_no_run.exit_code == 0, "our own process lives, so its run is one that goes on"
+    assert "held by" in with_no_run.output
+    end_the_run(tmp_path)
+    said = bench("check", lab)
+    assert said.exit_code == 3
+    assert "was not restored: device 'inv-1'" in said.output
+    assert f"`derloop bench safe {lab}` does that" in " ".join(said.output.split())
+    assert bench("safe", lab).exit_code == 0
+    assert bench("check", lab).exit_code == 0
+
+
+def test_check_tells_what_was_not_restored_of_a_device_that_does_not_answer(
+    lab: Path, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    abandon(lab, Run(tmp_path / "run", lab))
+    end_the_run(tmp_path)
+    emulator.stop()
+    said = bench("check", lab).output
+    assert "Connection refused" in said
+    assert "was not restored: device 'inv-1'" in said
+
+
+def test_a_device_that_has_moved_is_recognised_by_its_serial_number(
+    lab: Path, write_bench: Any, bank: RegisterBank, emulator: EmulatorServer, entries: Entries, tmp_path: Path
+) -> None:
+    """The device has another address and another name in another file, and only says who it is."""
+    abandon(lab, Run(tmp_path / "run", lab))
+    end_the_run(tmp_path)
+    emulator.stop()
+    with EmulatorServer(bank) as elsewhere:
+        at = {"endpoint": elsewhere.addresses[0].endpoint.model_dump(mode="json")}
+        other = {"endpoint": elsewhere.addresses[1].endpoint.model_dump(mode="json")}
+        moved = tmp_path / "moved.json"
+        moved.write_text(json.dumps({"name": "moved", "devices": {"pv": at, "bat": other}}), encoding="utf-8")
+        refused = bench("write", moved, "pv", "704.WMaxLimPct=1", "--arm", "pv")
+        assert "was not restored: device 'inv-1'" in refused.output
+        assert bench("check", moved, "bat").exit_code == 0
+        said = bench("safe", moved)
+        assert said.exit_code == 0
+        assert "pv  safe  restored to what was found at" in said.output
+        assert "bat  safe  brought to its safe state" in said.output
+        assert holds(bank, "704.WMaxLimPctEna") == 0
+        assert bench("check", moved).exit_code == 0
+
+
+def test_a_record_of_another_device_with_the_same_serial_number_is_not_taken(
+    write_bench: Any, entries: Entries, bank: RegisterBank, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    """Two that say the same of themselves stand in one bench, so the record is of the one at its address."""
+    lab = write_bench({"inv-1": entries["inv-1"]})
+    abandon(lab, Run(tmp_path / "run", lab))
+    end_the_run(tmp_path)
+    with EmulatorServer(bank) as twin:
+        at = {"endpoint": twin.addresses[0].endpoint.model_dump(mode="json")}
+        both = write_bench({"inv-1": entries["inv-1"], "twin": at})
+        assert "twin  ok" in bench("check", both).output
+        said = bench("safe", both, "twin").output
+        assert "no run has left it without restoring it" in said
+
+
+def end_the_run(tmp_path: Path) -> None:
+    """Let the records of this process be of one that is no more."""
+    records = Records(tmp_path / "state" / "records")
+    for record in records.read()[0]:
+        records.write(record.model_copy(update={"began": 1.0}))
 
 
 def abandon(lab: Path, run: Run) -> None:

@@ -1,0 +1,41 @@
+"""What runs have left of a device on this machine: records of a state that nobody has restored."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from derloop.errors import DeviceError
+from hil.bench.file import Bench
+from hil.inverter.device import Identity
+from hil.safety.folder import Run, StateFolder
+from hil.safety.place import places
+from hil.safety.record import Records
+from hil.safety.unrestored import Sought, in_words
+
+
+class Traces(NamedTuple):
+    """What records say of one device."""
+
+    problems: tuple[str, ...]
+    """What keeps runs from taking it, each with what is to be done."""
+    held_by: str
+    """Which run commands it now; empty if none does."""
+
+
+async def traces_of(bench: Bench, name: str, identity: Identity) -> Traces:
+    """Return what is recorded of a device that says `identity` of itself; an empty one if it does not answer."""
+    found = Sought(name, await _places(bench, name), identity, Run(Path.cwd(), bench.path, bench.addresses))
+    records, unreadable = found.among(Records(StateFolder.of_user().records))
+    left = [in_words(record, bench.path) for record in records if not record.goes_on]
+    running = [f"run {record.run} (process {record.pid})" for record in records if record.goes_on]
+    return Traces((*left, *map(str, unreadable)), ", ".join(running))
+
+
+async def _places(bench: Bench, name: str) -> tuple[str, ...]:
+    """Return the names under which a device is recorded; none where its host is not known."""
+    with suppress(DeviceError):
+        return await asyncio.to_thread(places, name, bench.address(name))
+    return ()
