@@ -138,6 +138,8 @@ class Context:
     """The devices of every federate that has any, by its name."""
     settings: Mapping[str, Settings] = field(default_factory=dict)
     """Of every federate, by its name: what a control may know of its members."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Of every federate, by its name: "battery", "ev" ..."""
     feeder: Place | None = None
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     """For a kind that carries: those of all federates that do not, by their names."""

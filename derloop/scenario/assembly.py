@@ -165,7 +165,8 @@ def _step_problems(scenario: Scenario, name: str, interface: Interface) -> list[
 def _contexts(scenario: Scenario, permissions: Permissions, problems: list[Problem]) -> dict[str, Context]:
     """Return the context of every federate: first the feeder, then where the devices meet it, then who they are."""
     settings = {name: entry.settings for name, entry in scenario.federates.items()}
-    base = {name: _context(scenario, name, permissions) for name in scenario.federates}
+    kinds = {name: entry.kind.name for name, entry in scenario.federates.items()}
+    base = {name: replace(_context(scenario, name, permissions), kinds=kinds) for name in scenario.federates}
     feeders = _feeders(scenario, base, problems)
     feeder = next(iter(feeders.values()), None)
     terminals: dict[str, tuple[Terminal, ...]] = {}
