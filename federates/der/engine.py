@@ -145,11 +145,20 @@ class Engines:
 
     def carry(self, on: BoolArray, p_kw: FloatArray) -> None:
         """Run (n,) and give `p_kw` (n,) from now on."""
-        load, curve = p_kw / self.rated_kw, self._settings.efficiency
-        fuel_kw = p_kw / np.interp(load, curve.load_pu, curve.electrical_pu)
-        self.now = Running(on, p_kw, fuel_kw * np.interp(load, curve.load_pu, curve.thermal_pu), fuel_kw)
+        self.now = burnt(self._settings.efficiency, self.rated_kw, on, p_kw)
 
     def p_for_heat_kw(self, heat_kw: FloatArray) -> FloatArray:
         """Return the power (n,) at which the engines give this heat (n,)."""
-        curve = self._settings.efficiency
-        return self.rated_kw * np.interp(heat_kw / self.rated_kw, (0.0, *curve.heat_pu), (0.0, *curve.load_pu))
+        return p_for_heat_kw(self._settings.efficiency, self.rated_kw, heat_kw)
+
+
+def burnt(curve: Efficiency, rated_kw: FloatArray, on: BoolArray, p_kw: FloatArray) -> Running:
+    """Return what engines that give `p_kw` (n,) burn, and their heat."""
+    load = p_kw / rated_kw
+    fuel_kw = p_kw / np.interp(load, curve.load_pu, curve.electrical_pu)
+    return Running(on, p_kw, fuel_kw * np.interp(load, curve.load_pu, curve.thermal_pu), fuel_kw)
+
+
+def p_for_heat_kw(curve: Efficiency, rated_kw: FloatArray, heat_kw: FloatArray) -> FloatArray:
+    """Return the power (n,) at which engines give this heat (n,)."""
+    return rated_kw * np.interp(heat_kw / rated_kw, (0.0, *curve.heat_pu), (0.0, *curve.load_pu))

@@ -21,8 +21,9 @@ is not modelled. Where the feeder's head is there, the frequency is its own, and
 Limits. A unit trips where it would have to give, until the next step, more than its rating (`overload_pu` of it for
 `overload_s`), or more energy than it stores, or take more than it can. `fault` of the feeder and `trip_cause` here say
 why: 1 overload, 2 energy, 3 no solution of the feeder. The others go on, if they can. A unit that has tripped stays
-out. Energy is kept as by a battery: constant efficiencies, standby, a window of the state of charge. What was given and
-lost, `given_kw` and `loss_kw`, are means over the step that has just passed, for what is given is found by the feeder:
+out, unless a control supervises it: with `run` 0 it is cleared, and with `run` 1 it comes back. Energy is kept as by a
+battery: constant efficiencies, standby, a window of the state of charge. What was given and lost, `given_kw` and
+`loss_kw`, are means over the step that has just passed, for what is given is found by the feeder:
 
     stored(t) - stored(t - h) = -(given(t) + loss(t)) h
 
@@ -32,33 +33,27 @@ frequency droop helps. It is 0 where nothing holds the island.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Literal, NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
-from derloop.errors import did_you_mean
-from derloop.kind import Context, Kind, PlaceError, Terminal
+from derloop.kind import Context, Kind, Terminal
 from federates.der import Stepped
 from federates.der.battery.cells import Cells, Window
 from federates.der.battery.losses import Conversion, constant
 from federates.der.battery.settings import BatterySpot
+from federates.der.droop import LINES, Droop, Forming, Reach, Told, forming, frequencies, frequency_ports, input_ports
 from federates.der.instants import Instants
 from federates.der.placement import Size, draw, place
 
 PASSED = ("given_kw", "loss_kw")
 ENERGY = Balance("energy", leaves=PASSED[:1], lost=PASSED[1:], stored=("stored_kwh",), passed=PASSED)
-_MEASURED = {"p_kw": "kW", "q_kvar": "kvar", "f_hz": "Hz", "v_pu": "pu", "fault": "1"}
-_OUTPUTS = {
-    **{"forms": "1", "f_free_hz": "Hz", "hz_per_kw": "Hz/kW", "v_free_pu": "pu", "pu_per_kvar": "pu/kvar"},
-    **{"p_least_kw": "kW", "p_most_kw": "kW", "s_most_kva": "kVA"},
-    **{"soc_pu": "pu", "stored_kwh": "kWh", "given_kw": "kW", "loss_kw": "kW", "trip_cause": "1"},
-}
+_OUTPUTS = LINES | {"soc_pu": "pu", "stored_kwh": "kWh", "given_kw": "kW", "loss_kw": "kW"}
 
 
-class GridFormingSettings(Stepped):
+class GridFormingSettings(Forming, Stepped):
     """Grid-forming inverters."""
 
     at: tuple[BatterySpot, ...] = Field(
@@ -77,31 +72,6 @@ class GridFormingSettings(Stepped):
         description="Energy from empty to full, kWh: a number, or [min, max] to draw from.",
         examples=[8000.0],
     )
-    f_nominal_hz: Literal[50, 60] = Field(default=60, description="Frequency at P_0, Hz.", examples=[60])
-    v_set_pu: float = Field(default=1.0, ge=0.8, le=1.2, description="Voltage at Q_0, pu.", examples=[1.02])
-    p_droop_pu: float = Field(
-        default=0.01, gt=0.0, le=0.1, description="Fall of the frequency at rated power, pu.", examples=[0.01]
-    )
-    q_droop_pu: float = Field(
-        default=0.05, ge=0.0, le=0.2, description="Fall of the voltage at rated power, all of it reactive, pu.",
-        examples=[0.05],
-    )  # fmt: skip
-    filter_s: float = Field(
-        default=0.1, ge=0.0, le=100.0, description="Time constant of the power filters, s.", examples=[0.1]
-    )
-    p_set_pu: float = Field(default=0.0, ge=-1.0, le=1.0, description="P_0, pu of the rating.", examples=[0.2])
-    q_set_pu: float = Field(default=0.0, ge=-1.0, le=1.0, description="Q_0, pu of the rating.", examples=[0.1])
-    commanded: bool = Field(default=False, description="P_0 is the input p_set_kw of a control, kW.", examples=[True])
-    overload_pu: float = Field(
-        default=1.2,
-        ge=1.0,
-        le=10.0,
-        description="Most that is given for a short time, pu of the rating.",
-        examples=[1.2],
-    )
-    overload_s: float = Field(
-        default=10.0, ge=0.0, le=86400.0, description="For how long it may be more than the rating, s.", examples=[10.0]
-    )
     charge_efficiency_pu: float = Field(
         default=0.95, gt=0.0, le=1.0, description="Energy stored for energy taken, pu.", examples=[0.95]
     )
@@ -116,11 +86,6 @@ class GridFormingSettings(Stepped):
     soc_initial_pu: float = Field(
         default=0.8, ge=0.0, le=1.0, description="State of charge at the start, pu.", examples=[0.8]
     )
-    over: tuple[str, ...] = Field(
-        default=(),
-        description="Fleets whose devices see the frequency: an output `<fleet>.f_hz` for each.",
-        examples=[["rooftops"]],
-    )
 
     @model_validator(mode="after")
     def _starts_in_its_window(self) -> Self:
@@ -129,44 +94,23 @@ class GridFormingSettings(Stepped):
             raise ValueError(f"soc_initial_pu {self.soc_initial_pu:g} is outside the window, {window}")
         return self
 
-    @model_validator(mode="after")
-    def _sets_its_power_once(self) -> Self:
-        if self.commanded and "p_set_pu" in self.model_fields_set:
-            raise ValueError("p_set_pu and commanded both say what P_0 is: leave one of them out")
-        return self
-
-
-class _State(NamedTuple):
-    """What the last instant leaves, each (n,)."""
-
-    p_filtered_kw: FloatArray
-    q_filtered_kvar: FloatArray
-    over_s: FloatArray
-    """For how long it has given more than its rating, without a break."""
-    trip_cause: FloatArray
-    given_kw: FloatArray
-    """Mean since the last instant but one, as is the next."""
-    loss_kw: FloatArray
-
 
 class GridForming:
-    """n units. State: the filters, the clocks of overload, who has tripped, and the stores."""
+    """n units. State: their droop, the stores, and what was given and lost since the last instant but one."""
 
     def __init__(self, settings: GridFormingSettings, context: Context) -> None:
         units = context.terminals.get(context.name) or terminals(settings, context)
-        _check_fleets(settings, context)
         self._settings = settings
         self._rated_kva = np.array([unit.rated_kva for unit in units])
-        zeros = np.zeros(len(units))
-        self._hz_per_kw = settings.p_droop_pu * settings.f_nominal_hz / self._rated_kva
-        self._pu_per_kvar = settings.q_droop_pu / self._rated_kva
-        self._cells = _cells(settings, context, self._rated_kva)
-        self._state = _State(zeros, zeros, zeros, zeros, zeros, zeros)
-        self._left = 0.0
-        """What the filters keep of the last instant."""
-        self._first = True
-        self._interface = _interface(settings, context, tuple(unit.label for unit in units))
+        self._others = frequency_ports(settings, context)
+        labels = tuple(unit.label for unit in units)
+        outputs = {name: Port(unit, labels) for name, unit in _OUTPUTS.items()} | self._others
+        inputs = input_ports(settings, labels)
+        self._interface = Interface(settings.step_ns(context), inputs, outputs, balances=(ENERGY,))
         self._step_s = self._interface.step_ns / 1e9
+        self._droop = Droop(settings, self._rated_kva, self._step_s)
+        self._cells = _cells(settings, context, self._rated_kva)
+        self._given_kw = self._loss_kw = np.zeros(len(units))
         self._instants = Instants()
 
     @property
@@ -175,59 +119,38 @@ class GridForming:
 
     def start(self) -> Values:
         """Before the first step, units are out of service."""
-        none = np.zeros(self._rated_kva.shape)
-        return self._outputs(none, none, float(self._settings.f_nominal_hz))
+        none, s = np.zeros(self._rated_kva.shape), self._settings
+        return self._outputs(Told(none, none + s.v_set_pu, none), float(s.f_nominal_hz))
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         """Return the lines that hold at this instant, from what was measured at the last one."""
         passed_s = self._instants.passed_ns(now_ns) / 1e9
         if passed_s > 0.0:
             self._pass(inputs, passed_s)
-        p_set_kw = inputs["p_set_kw"] if self._settings.commanded else self._settings.p_set_pu * self._rated_kva
-        return self._outputs(np.where(self._state.trip_cause > 0.0, 0.0, 1.0), p_set_kw, float(inputs["f_hz"][0]))
+        return self._outputs(Told.of(self._settings, self._rated_kva, inputs), float(inputs["f_hz"][0]))
 
     def stop(self) -> None:
         pass
 
     def statistics(self) -> dict[str, float]:
         """Return how many units have tripped."""
-        return {"tripped": float((self._state.trip_cause > 0.0).sum())}
+        return {"tripped": float((self._droop.trip_cause > 0.0).sum())}
 
     def _pass(self, inputs: Values, passed_s: float) -> None:
         """Let what was given since the last instant take its energy and move the filters."""
-        then, hours = self._state, passed_s / 3600.0
-        p_kw, q_kvar = inputs["p_kw"], inputs["q_kvar"]
-        self._cells.stored_kwh, loss_kw = self._cells.after(p_kw, hours)
-        over = np.hypot(p_kw, q_kvar) > self._rated_kva * (1.0 + 1e-9)
-        self._state = _State(
-            p_kw + self._left * (then.p_filtered_kw - p_kw),
-            q_kvar + self._left * (then.q_filtered_kvar - q_kvar),
-            np.where(over, then.over_s + passed_s, 0.0),
-            np.where(then.trip_cause > 0.0, then.trip_cause, inputs["fault"]),
-            p_kw.copy(),
-            loss_kw,
-        )
-        tau = self._settings.filter_s
-        self._left = float(np.exp(-passed_s / tau)) if tau > 0.0 else 0.0
+        self._given_kw = inputs["p_kw"].copy()
+        self._cells.stored_kwh, self._loss_kw = self._cells.after(self._given_kw, passed_s / 3600.0)
+        self._droop.go_on(inputs, passed_s)
 
-    def _outputs(self, forms: FloatArray, p_set_kw: FloatArray, f_hz: float) -> Values:
-        s, state, left = self._settings, self._state, self._left
-        least_kw, most_kw = self._cells.p_range_kw(self._step_s / 3600.0)
-        p_set_kw = np.clip(p_set_kw, least_kw, most_kw)
-        q_set_kvar = s.q_set_pu * self._rated_kva
-        free_hz = s.f_nominal_hz + self._hz_per_kw * (p_set_kw - left * state.p_filtered_kw)
-        free_pu = s.v_set_pu + self._pu_per_kvar * (q_set_kvar - left * state.q_filtered_kvar)
-        may = state.over_s + self._step_s <= s.overload_s + 1e-9
-        told = {
-            **{"forms": forms, "f_free_hz": free_hz, "hz_per_kw": (1.0 - left) * self._hz_per_kw},
-            **{"v_free_pu": free_pu, "pu_per_kvar": (1.0 - left) * self._pu_per_kvar},
-            **{"p_least_kw": least_kw, "p_most_kw": most_kw},
-            **{"s_most_kva": np.where(may, s.overload_pu, 1.0) * self._rated_kva},
+    def _outputs(self, told: Told, f_hz: float) -> Values:
+        reach = Reach(*self._cells.p_range_kw(self._step_s / 3600.0))
+        within = told._replace(p_set_kw=np.clip(told.p_set_kw, reach.least_kw, reach.most_kw))
+        return {
+            **self._droop.lines(within, 1.0, reach),
             **{"soc_pu": self._cells.soc_pu, "stored_kwh": self._cells.stored_kwh},
-            **{"given_kw": state.given_kw, "loss_kw": state.loss_kw, "trip_cause": state.trip_cause},
+            **{"given_kw": self._given_kw, "loss_kw": self._loss_kw},
+            **frequencies(self._others, f_hz),
         }
-        fleets = {port: np.full(p.size, f_hz) for port, p in self._interface.outputs.items() if port.endswith(".f_hz")}
-        return told | fleets
 
 
 def _cells(settings: GridFormingSettings, context: Context, rated_kva: FloatArray) -> Cells:
@@ -241,36 +164,9 @@ def _cells(settings: GridFormingSettings, context: Context, rated_kva: FloatArra
     return cells
 
 
-def _interface(settings: GridFormingSettings, context: Context, labels: tuple[str, ...]) -> Interface:
-    inputs = {name: Port(unit, labels, "before") for name, unit in _MEASURED.items()}
-    if settings.commanded:
-        inputs["p_set_kw"] = Port("kW", labels)
-    outputs = {name: Port(unit, labels) for name, unit in _OUTPUTS.items()}
-    outputs |= {f"{fleet}.f_hz": Port("Hz", context.labels[fleet]) for fleet in settings.over}
-    return Interface(settings.step_ns(context), inputs, outputs, balances=(ENERGY,))
-
-
-def _check_fleets(settings: GridFormingSettings, context: Context) -> None:
-    problems: list[tuple[tuple[str | int, ...], str]] = [
-        (("over", i), f"no fleet is called {fleet!r}" + did_you_mean(fleet, [*context.labels]))
-        for i, fleet in enumerate(settings.over)
-        if fleet not in context.labels
-    ]
-    if problems:
-        raise PlaceError(problems)
-
-
 def terminals(settings: GridFormingSettings, context: Context) -> tuple[Terminal, ...]:
     """Return where the units meet the feeder. Raises PlaceError for a place without three phases."""
-    found = place(settings.at, settings.rated_kva, context)
-    problems: list[tuple[tuple[str | int, ...], str]] = [
-        (("at", i, "bus"), f"a grid-forming unit has three phases; {unit.bus} is given {len(unit.phases)}")
-        for i, unit in enumerate(found)
-        if set(unit.phases) != {1, 2, 3}
-    ]
-    if problems:
-        raise PlaceError(problems)
-    return tuple(replace(unit, forms=True) for unit in found)
+    return forming(place(settings.at, settings.rated_kva, context))
 
 
 KIND = Kind(

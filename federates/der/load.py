@@ -15,6 +15,9 @@ M. Shinozuka and G. Deodatis, "Simulation of Stochastic Processes by Spectral Re
 
 with periods log-uniform between half and twice `period_s`, and phases uniform. It depends on the seed, the load's name
 and the time alone.
+
+Loads that are `sheddable` can be taken off, and may draw more when they come back (`shedding.py`):
+`P connected (1 + most_pu w)` with `dw/dt = (1 - w) / builds_s` while off and `-w / decays_s` while on.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from derloop.kind import Context, FeederLoad, Kind, PlaceError, Settings, Termin
 from federates.der import Stepped
 from federates.der.placement import stream
 from federates.der.profile import ProfileColumn, read_profile
+from federates.der.shedding import Sheddable, Shedding, all_on
 
 MODES = 16
 
@@ -45,7 +49,7 @@ class Variation(Settings):
     )
 
 
-class LoadSettings(Stepped):
+class LoadSettings(Sheddable, Stepped):
     """Loads of the feeder file that follow one profile."""
 
     loads: tuple[str, ...] = Field(
@@ -68,14 +72,15 @@ class LoadSettings(Stepped):
 
 
 class LoadGroup:
-    """n loads. They have no state: their powers depend on time alone."""
+    """n loads. Their powers depend on time alone, unless they can be taken off."""
 
     def __init__(self, settings: LoadSettings, context: Context) -> None:
         loads = _matching(settings, context)
         labels = tuple(load.name for load in loads)
-        self._interface = Interface(
-            settings.step_ns(context), {}, {"p_kw": Port("kW", labels), "q_kvar": Port("kvar", labels)}
-        )
+        self._shedding = Shedding(settings, len(labels))
+        powers = {"p_kw": Port("kW", labels), "q_kvar": Port("kvar", labels)}
+        inputs, outputs = self._shedding.inputs(labels), powers | self._shedding.outputs(labels)
+        self._interface = Interface(settings.step_ns(context), inputs, outputs)
         self._kw = np.array([load.kw for load in loads]) * settings.scale
         self._kvar = np.array([load.kvar for load in loads]) * settings.scale
         self._profile = settings.profile and read_profile(settings.profile, context, self._interface.step_ns, "profile")
@@ -86,13 +91,13 @@ class LoadGroup:
         return self._interface
 
     def start(self) -> Values:
-        return self.step(0, {})
+        return self.step(0, all_on(self._kw.size))
 
-    def step(self, now_ns: int, inputs: Values) -> Values:  # noqa: ARG002
+    def step(self, now_ns: int, inputs: Values) -> Values:
         share: FloatArray | float = self._profile.at(now_ns) if self._profile else 1.0
         if self._noise:
             share = share * self._noise.at(now_ns)
-        return {"p_kw": self._kw * share, "q_kvar": self._kvar * share}
+        return self._shedding.drawn(now_ns, self._kw * share, self._kvar * share, inputs)
 
     def stop(self) -> None:
         pass

@@ -9,7 +9,8 @@ constant impedance, current and power, each set of three adding up to 1 (IEEE Ta
 representation for dynamic performance analysis", IEEE Trans. Power Syst. 8, 1993; measured coefficients: A. Bokhari et
 al., IEEE Trans. Power Deliv. 29, 2014). Below `cutoff_v_pu` nothing is drawn. As the voltage depends on the load and
 the load on the voltage, both agree with `"coupling": {"mode": "converged"}`, and are a step apart without it.
-Loads of the feeder file are driven by kind `load` and keep their own voltage model.
+Loads of the feeder file are driven by kind `load` and keep their own voltage model. Loads that are `sheddable` can be
+taken off, as those of kind `load`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from federates.der import Stepped
 from federates.der.course import Allowed, Course, read_course
 from federates.der.placement import At, Size, Spot
 from federates.der.plain import place_drawing
+from federates.der.shedding import Sheddable, Shedding, all_on
 
 
 def _adds_up(zip_pu: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -38,7 +40,7 @@ _Part = Annotated[float, Field(ge=-20.0, le=20.0)]
 Zip = Annotated[tuple[_Part, _Part, _Part], AfterValidator(_adds_up)]
 
 
-class ZipLoadSettings(Stepped):
+class ZipLoadSettings(Sheddable, Stepped):
     """A group of loads."""
 
     at: At[Spot] = Field(
@@ -72,13 +74,15 @@ class ZipLoadSettings(Stepped):
 
 
 class ZipLoadGroup:
-    """n loads. They have no state."""
+    """n loads. They have no state, unless they can be taken off."""
 
     def __init__(self, settings: ZipLoadSettings, context: Context) -> None:
         loads = context.terminals.get(context.name) or terminals(settings, context)
         labels = tuple(load.label for load in loads)
-        outputs = {"p_kw": Port("kW", labels), "q_kvar": Port("kvar", labels)}
-        self._interface = Interface(settings.step_ns(context), {"v_pu": Port("pu", labels, "coupled")}, outputs)
+        self._shedding = Shedding(settings, len(labels))
+        outputs = {"p_kw": Port("kW", labels), "q_kvar": Port("kvar", labels)} | self._shedding.outputs(labels)
+        inputs = {"v_pu": Port("pu", labels, "coupled")} | self._shedding.inputs(labels)
+        self._interface = Interface(settings.step_ns(context), inputs, outputs)
         self._share = read_course(
             settings.share, ("share",), Allowed(0.0, 1000.0, "pu"), context, self._interface.step_ns
         )
@@ -91,13 +95,14 @@ class ZipLoadGroup:
         return self._interface
 
     def start(self) -> Values:
-        return self.step(0, {"v_pu": np.ones(self._p_kw.shape)})
+        return self.step(0, {"v_pu": np.ones(self._p_kw.shape), **all_on(self._p_kw.size)})
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         v_pu, s = inputs["v_pu"], self._settings
         share = np.where(v_pu >= s.cutoff_v_pu, self._share.at(now_ns), 0.0)
         p_kw = self._p_kw * share * at_voltage(s.p_zip_pu, v_pu)
-        return {"p_kw": p_kw, "q_kvar": self._q_kvar * share * at_voltage(s.q_zip_pu, v_pu)}
+        q_kvar = self._q_kvar * share * at_voltage(s.q_zip_pu, v_pu)
+        return self._shedding.drawn(now_ns, p_kw, q_kvar, inputs)
 
     def stop(self) -> None:
         pass
