@@ -18,7 +18,7 @@ from rich.text import Text
 from derloop import plugins
 from derloop.errors import NOT_STOPPED, PluginError, did_you_mean
 from derloop.kind import Kind, Settings
-from derloop.verdict import CheckKind, in_short
+from derloop.verdict import AnyCheck, in_short
 
 if TYPE_CHECKING:
     from derloop.federation import Federation, Unit, Wire
@@ -186,7 +186,7 @@ def show_kinds() -> None:
     out.print("Settings of one: derloop kinds KIND")
 
 
-def _summary(load: Callable[[str], Kind | CheckKind], name: str) -> str:
+def _summary(load: Callable[[str], Kind | AnyCheck], name: str) -> str:
     """Return what a kind says of itself; one that does not load must not hide the others."""
     try:
         return load(name).summary.rstrip(".")
@@ -207,13 +207,13 @@ def show_kind(name: str) -> None:
             _print_folded(out, " " * 6, what)
 
 
-def _via_rows(found: Kind | CheckKind) -> Iterator[tuple[str, str, str, str, str]]:
+def _via_rows(found: Kind | AnyCheck) -> Iterator[tuple[str, str, str, str, str]]:
     if isinstance(found, Kind) and found.is_der:
         ways = " | ".join(("model", *plugins.names(plugins.REALISATIONS)))
         yield "via", ways, "model", "", "How the devices are realised."
 
 
-def _found(name: str) -> Kind | CheckKind:
+def _found(name: str) -> Kind | AnyCheck:
     kinds, checks = plugins.names(plugins.KINDS), plugins.names(plugins.CHECKS)
     if name in checks:
         return plugins.check_kind(name)

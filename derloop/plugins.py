@@ -12,7 +12,7 @@ from derloop.errors import PluginError, did_you_mean, said
 if TYPE_CHECKING:  # the commands look here for their names, before anything heavy is needed
     from derloop.contract import Federate
     from derloop.kind import Context, Kind, Settings, Terminal
-    from derloop.verdict import CheckKind
+    from derloop.verdict import AnyCheck
 
 KINDS = "derloop.kinds"
 CHECKS = "derloop.checks"
@@ -58,10 +58,11 @@ def _origin(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version} ({point.value})" if point.dist else point.value
 
 
-def _load(group: str, name: str, expected: type) -> Any:
+def _load(group: str, name: str, *expected: type) -> Any:
     found = _loaded(group, name)
     if not isinstance(found, expected):
-        raise PluginError(f"{name!r} of {_origin(_offered(group)[name][0])} is no {expected.__name__}")
+        possible = " or ".join(kind.__name__ for kind in expected)
+        raise PluginError(f"{name!r} of {_origin(_offered(group)[name][0])} is no {possible}")
     return found
 
 
@@ -72,11 +73,11 @@ def kind(name: str) -> Kind:
     return _load(KINDS, name, Kind)  # type: ignore[no-any-return]
 
 
-def check_kind(name: str) -> CheckKind:
+def check_kind(name: str) -> AnyCheck:
     """Return the kind of check called `name`."""
-    from derloop.verdict import CheckKind
+    from derloop.verdict import CheckKind, Composition
 
-    return _load(CHECKS, name, CheckKind)  # type: ignore[no-any-return]
+    return _load(CHECKS, name, CheckKind, Composition)  # type: ignore[no-any-return]
 
 
 def realisation(name: str) -> Realise:

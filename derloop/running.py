@@ -294,10 +294,9 @@ def _judged(
 ) -> Result:
     """Judge what was recorded, and write down everything that is known of the run."""
     recorded = RunFolder(folder)
-    checks = [(check.name, check.kind, check.settings) for check in scenario.checks]
     doubts = [*(Doubt(str(h), h.since_ns, h.affected) for h in ending.hunting), *ending.doubts]
     why_short = _cut_short(ending)
-    verdicts = (*judge_all(checks, recorded, why_short, doubts), *cut(ending.balances, why_short))
+    verdicts = (*judge_all(scenario.checks, recorded, why_short, doubts), *cut(ending.balances, why_short))
     timed = ending.timing.figures() if ending.timing else ()
     summary = [*summarise(recorded), *timed, *_counts(ending.statistics)]
     _write_json(folder / "verdicts.json", [asdict(v) for v in verdicts])

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ class Verdict:
     when_ns: int | None = None
     source: str = ""
     """Where the limit comes from: standard and clause, or 'scenario'."""
+    parts: tuple[Verdict, ...] = ()
+    """The verdicts from which this one follows, of a check of checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,12 @@ class Recorded(Protocol):
         ...
 
 
+def as_written(settings: Any, folder: Path) -> Any:
+    """Return `settings` as they are: they name nothing in the scenario's folder."""
+    del folder
+    return settings
+
+
 @dataclass(frozen=True, slots=True)
 class CheckKind:
     """One kind of check, as `derloop kinds` lists it."""
@@ -114,3 +123,30 @@ class CheckKind:
     judge: Callable[[Any, Recorded], Verdict]
     signals: Callable[[Any], tuple[tuple[tuple[str, ...], str], ...]]
     """The signals it needs, each with the path of the setting that names it: ((("signal",), "grid.v_pu"),)."""
+    placed: Callable[[Any, Path], Any] = as_written
+    """From its settings and the scenario's folder to settings that name what is there; raises `PlaceError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """One kind of check of checks: it reads no signal, and its verdict follows from those of the checks in it."""
+
+    name: str
+    summary: str
+    settings: type[Settings]
+    """With `of`: the checks, each as it would stand in the scenario."""
+    combine: Callable[[Sequence[Verdict]], Verdict]
+
+
+AnyCheck: TypeAlias = CheckKind | Composition
+
+
+@dataclass(frozen=True, slots=True)
+class CheckEntry:
+    """One check of a scenario: its kind and its settings, typed."""
+
+    name: str
+    kind: AnyCheck
+    settings: Settings
+    parts: tuple[CheckEntry, ...] = ()
+    """Of a composition."""

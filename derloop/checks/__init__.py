@@ -1,8 +1,9 @@
 """Verdicts: what must hold in a run, judged on what was recorded.
 
 One module for each kind of check, which names itself as `KIND`; they come in through the entry-point group
-`derloop.checks`, as a check of anybody else does. `balance` is built in and judged in every run. `window` reads what is
-to be judged, `junit` writes verdicts for continuous integration.
+`derloop.checks`, as a check of anybody else does. `balance` is built in and judged in every run. `window` and
+`elements` read what is to be judged, `bounds` and `event` are what several checks judge by, `composition` has the
+checks of checks, `junit` writes verdicts for continuous integration.
 """
 
 from __future__ import annotations
@@ -14,30 +15,30 @@ from fnmatch import fnmatchcase
 from derloop.checks.window import NS, Windowed
 from derloop.errors import DerloopError
 from derloop.kind import Settings
-from derloop.verdict import CheckKind, Doubt, Recorded, Verdict
+from derloop.verdict import CheckEntry, CheckKind, Composition, Doubt, Recorded, Verdict
 
 SHOWN = 3
 """How many reasons for one doubt a verdict names."""
 
 
 def judge_all(
-    checks: Iterable[tuple[str, CheckKind, Settings]],
-    recorded: Recorded,
-    cut_short: str = "",
-    doubts: Sequence[Doubt] = (),
+    checks: Iterable[CheckEntry], recorded: Recorded, cut_short: str = "", doubts: Sequence[Doubt] = ()
 ) -> tuple[Verdict, ...]:
-    """Return a verdict for each check (name, kind, settings), in this order.
+    """Return a verdict for each check, in this order.
 
     A check that raises a DerloopError is INCONCLUSIVE, with the error's text. `cut_short` says why the run ended
     before its time, if it did: what had not failed until then is INCONCLUSIVE. So is what rests on signals that are
-    in doubt within its window, unless it had failed before.
+    in doubt within its window, unless it had failed before. Of a check of checks this is asked of each one in it.
     """
-    verdicts = []
-    for name, kind, settings in checks:
-        verdict = _cut(_judged(name, kind, settings, recorded), cut_short)
-        patterns = [pattern for _, pattern in kind.signals(settings)]
-        verdicts.append(_doubted(verdict, [d for d in doubts if _rests_on(patterns, d) and _is_within(settings, d)]))
-    return tuple(verdicts)
+    return tuple(_cut(_judged(check, recorded, cut_short, doubts), cut_short) for check in checks)
+
+
+def _judged(check: CheckEntry, recorded: Recorded, cut_short: str, doubts: Sequence[Doubt]) -> Verdict:
+    if isinstance(check.kind, Composition):
+        return replace(check.kind.combine(judge_all(check.parts, recorded, cut_short, doubts)), check=check.name)
+    verdict = _cut(_alone(check.name, check.kind, check.settings, recorded), cut_short)
+    patterns = [pattern for _, pattern in check.kind.signals(check.settings)]
+    return _doubted(verdict, [d for d in doubts if _rests_on(patterns, d) and _is_within(check.settings, d)])
 
 
 def _rests_on(patterns: Sequence[str], doubt: Doubt) -> bool:
@@ -68,7 +69,7 @@ def cut(verdicts: Iterable[Verdict], cut_short: str) -> tuple[Verdict, ...]:
     return tuple(_cut(verdict, cut_short) for verdict in verdicts)
 
 
-def _judged(name: str, kind: CheckKind, settings: Settings, recorded: Recorded) -> Verdict:
+def _alone(name: str, kind: CheckKind, settings: Settings, recorded: Recorded) -> Verdict:
     try:
         return replace(kind.judge(settings, recorded), check=name)
     except DerloopError as error:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from derloop.checks.window import NS, NothingToJudge, Series, Windowed, clock, percent, read
+from derloop.checks.elements import held, read_one
+from derloop.checks.window import NS, NothingToJudge, Series, Windowed, clock, percent
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -59,8 +60,8 @@ class _Errors:
 
 def judge(settings: Tracking, recorded: Recorded) -> Verdict:
     """Return whether the worst element follows its reference within the tolerance. Raises: NothingToJudge."""
-    signal = _one(recorded, settings.signal, settings)
-    reference = _aligned(_one(recorded, settings.reference, settings), signal)
+    signal = read_one(recorded, settings.signal, settings)
+    reference = _aligned(read_one(recorded, settings.reference, settings), signal)
     rated = settings.rated or _span(reference)
     errors = _errors(signal, reference, settings)
     worst = int(np.argmax(errors.measured))
@@ -82,13 +83,6 @@ def judge(settings: Tracking, recorded: Recorded) -> Verdict:
         when_ns=when_ns,
         source="scenario",
     )
-
-
-def _one(recorded: Recorded, pattern: str, settings: Tracking) -> Series:
-    found = read(recorded, pattern, settings)
-    if len(found) > 1:
-        raise NothingToJudge(f"{pattern!r} fits several signals: {', '.join(s.name for s in found[:5])}")
-    return found[0]
 
 
 def _aligned(reference: Series, signal: Series) -> Series:
@@ -119,7 +113,7 @@ def _errors(signal: Series, reference: Series, settings: Tracking) -> _Errors:
     measure = MEASURES[settings.measure]
     best = _Errors(np.full(len(signal.labels), np.inf), np.zeros(len(signal.labels), np.int64))
     for delay_ns in _delays(signal, settings):
-        error = signal.values[rows] - _held(reference, signal.time_ns[rows] - delay_ns)
+        error = signal.values[rows] - held(reference, signal.time_ns[rows] - delay_ns)
         found = _Errors(measure(error), signal.time_ns[rows][np.abs(error).argmax(axis=0)])
         better = found.measured < best.measured
         best = _Errors(np.where(better, found.measured, best.measured), np.where(better, found.when_ns, best.when_ns))
@@ -139,11 +133,6 @@ def _delays(signal: Series, settings: Tracking) -> range:
     if shifts > MAX_SHIFTS:
         raise NothingToJudge(f"delay_s {settings.delay_s:g} is more than {MAX_SHIFTS} steps of {signal.name}")
     return range(0, shifts * signal.step_ns + 1, signal.step_ns)
-
-
-def _held(reference: Series, time_ns: NDArray[np.int64]) -> FloatArray:
-    """Return what `reference` holds at `time_ns`: its last value until then."""
-    return reference.values[np.searchsorted(reference.time_ns, time_ns, side="right") - 1]
 
 
 KIND = CheckKind(

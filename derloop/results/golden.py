@@ -89,6 +89,11 @@ def check(run: Source, folder: Path) -> Comparison:
     return compare(Kept(folder, golden, sampled.signals()), sampled, golden.tolerances)
 
 
+def kept(folder: Path) -> Kept:
+    """Return the golden results in `folder`, to be read. Raises: ScenarioError for what is missing or wrong."""
+    return Kept(folder, _load(folder), ())
+
+
 class Sampled:
     """The part of a run that golden results keep."""
 

@@ -12,19 +12,19 @@ from pydantic import ValidationError
 
 from derloop import document, plugins
 from derloop.errors import PluginError, Problem, ScenarioError, did_you_mean
-from derloop.kind import NONE_GRANTED, Permissions, Settings
+from derloop.kind import NONE_GRANTED, Permissions, PlaceError, Settings
 from derloop.scenario.assembly import further_problems
 from derloop.scenario.models import (
     MOST_CHECKS,
     MOST_FEDERATES,
     NAME_PATTERN,
-    CheckEntry,
     FederateEntry,
     Scenario,
     ScenarioFile,
 )
 from derloop.scenario.overrides import override
 from derloop.validation import listed, validated
+from derloop.verdict import CheckEntry, Composition
 
 MAX_NAME = 200
 
@@ -54,7 +54,7 @@ def _typed(
     file = validated(ScenarioFile, data, (), problems)
     whole = file or _salvaged(data, problems)
     federates = dict(_federates(data.get("federates"), problems))
-    checks = tuple(_checks(data.get("checks"), problems))
+    checks = tuple(_checks(data.get("checks"), ("checks",), path.resolve().parent, problems))
     if whole is None or (problems and not federates):
         raise ScenarioError(listed(problems), str(path))
     scenario = Scenario(path.resolve(), whole, data, tuple(overrides), federates, checks)
@@ -110,18 +110,32 @@ def _via(entry: Mapping[str, Any], is_der: bool, at: tuple[str, ...], problems: 
     return via
 
 
-def _checks(entries: Any, problems: list[Problem]) -> Iterator[CheckEntry]:
+def _checks(entries: Any, at: tuple[str | int, ...], folder: Path, problems: list[Problem]) -> Iterator[CheckEntry]:
+    """Yield the checks of a list that stands at `at` of the scenario in `folder`."""
     for index, entry in enumerate(entries[:MOST_CHECKS] if isinstance(entries, list) else ()):
-        at = ("checks", index)
-        if not isinstance(entry, dict):
-            continue
-        kind = _kind_of(entry, plugins.CHECKS, plugins.check_kind, at, problems)
-        name = entry.get("name", kind.name if kind else "")
-        if not isinstance(name, str) or len(name) > MAX_NAME:
-            what = f"must be a string of at most {MAX_NAME} characters"
-            problems.append(Problem(document.pointer((*at, "name")), what))
-        if kind and (settings := _settings(kind.settings, entry, CHECK_KEYS, at, problems)):
-            yield CheckEntry(str(name), kind, settings)
+        if isinstance(entry, dict) and (found := _check(entry, (*at, index), folder, problems)):
+            yield found
+
+
+def _check(
+    entry: Mapping[str, Any], at: tuple[str | int, ...], folder: Path, problems: list[Problem]
+) -> CheckEntry | None:
+    kind = _kind_of(entry, plugins.CHECKS, plugins.check_kind, at, problems)
+    name = entry.get("name", kind.name if kind else "")
+    if not isinstance(name, str) or len(name) > MAX_NAME:
+        what = f"must be a string of at most {MAX_NAME} characters"
+        problems.append(Problem(document.pointer((*at, "name")), what))
+    settings = _settings(kind.settings, entry, CHECK_KEYS, at, problems) if kind else None
+    if isinstance(kind, Composition):
+        parts = tuple(_checks(entry.get("of"), (*at, "of"), folder, problems))
+        return CheckEntry(str(name), kind, settings, parts) if settings else None
+    if settings is None:
+        return None
+    try:
+        return CheckEntry(str(name), kind, kind.placed(settings, folder))
+    except PlaceError as error:
+        problems += [Problem(document.pointer((*at, *path)), what) for path, what in error.problems]
+    return None
 
 
 def _kind_of(

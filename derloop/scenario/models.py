@@ -15,7 +15,7 @@ from derloop.coupling import Convergence
 from derloop.federation import Coupling
 from derloop.kind import Kind, Settings
 from derloop.scenario.pacing import PacingSettings
-from derloop.verdict import CheckKind
+from derloop.verdict import CheckEntry
 from derloop.zone import ZoneName
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
@@ -141,13 +141,6 @@ class FederateEntry:
     settings: Settings
     via: str
     """"model", or the realisation that takes the model's place: "emulator", "bench:inverter-1"."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckEntry:
-    name: str
-    kind: CheckKind
-    settings: Settings
 
 
 @dataclass(frozen=True, slots=True)

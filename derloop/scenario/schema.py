@@ -9,8 +9,10 @@ from derloop import plugins
 from derloop.errors import PluginError
 from derloop.kind import Settings
 from derloop.scenario.models import NAME_PATTERN, ScenarioFile
+from derloop.verdict import Composition
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+A_CHECK = {"$ref": "#/$defs/check"}
 
 
 def scenario_schema() -> dict[str, Any]:
@@ -25,7 +27,8 @@ def scenario_schema() -> dict[str, Any]:
         "additionalProperties": _by_kind(federates),
         "description": "Who takes part, by name. A port called <federate>.<port> is wired to that federate's port.",
     }
-    properties["checks"] |= {"items": _by_kind(checks), "description": "What must hold."}
+    definitions["check"] = _by_kind(checks)
+    properties["checks"] |= {"items": A_CHECK, "description": "What must hold."}
     return {"$schema": DIALECT, **schema, "title": "derloop scenario"}
 
 
@@ -58,7 +61,10 @@ def _check(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
         "kind": {"const": name, "description": kind.summary},
         "name": {"type": "string", "description": "What the verdict is called; the kind's name without it."},
     }
-    return _branch(kind.settings, extra, definitions)
+    branch = _branch(kind.settings, extra, definitions)
+    if isinstance(kind, Composition):
+        branch["properties"]["of"]["items"] = A_CHECK
+    return branch
 
 
 def _broken(name: str, error: PluginError) -> dict[str, Any]:

@@ -1,66 +1,19 @@
 """Every check passes what it should, fails what it must, and says when it cannot tell."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from numpy.typing import ArrayLike, NDArray
-from pydantic import ValidationError
+from judged import NS, Memory, refusal, verdict
+from numpy.typing import ArrayLike
 
 from derloop.checks import judge_all, peak, stays_within, tracking, voltage
 from derloop.checks.junit import write_junit
 from derloop.errors import DerloopError
 from derloop.plugins import check_kind
-from derloop.verdict import CheckKind, Recorded, Verdict
-
-FloatArray = NDArray[np.float64]
-NS = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Signal:
-    name: str
-    unit: str
-    labels: tuple[str, ...]
-    step_ns: int
-
-
-class Memory:
-    """A run in memory: each signal with its step in s and its values, (k, n)."""
-
-    def __init__(self, **signals: tuple[str, float, ArrayLike]) -> None:
-        self.found: dict[str, tuple[Signal, FloatArray]] = {}
-        for name, (unit, step_s, values) in signals.items():
-            self.add(name.replace("__", "."), unit, step_s, values)
-
-    def add(self, name: str, unit: str, step_s: float, values: ArrayLike, labels: tuple[str, ...] = ()) -> "Memory":
-        array = np.asarray(values, dtype=np.float64)
-        array = array[:, None] if array.ndim == 1 else array
-        named = labels or tuple(f"e{i + 1}" for i in range(array.shape[1]))
-        self.found[name] = Signal(name, unit, named, round(step_s * NS)), array
-        return self
-
-    def select(self, pattern: str) -> tuple[Signal, ...]:
-        return tuple(signal for name, (signal, _) in self.found.items() if fnmatchcase(name, pattern))
-
-    def read(self, name: str) -> tuple[NDArray[np.int64], FloatArray]:
-        signal, values = self.found[name]
-        return np.arange(len(values)) * signal.step_ns, values
-
-
-def verdict(kind: CheckKind, recorded: Recorded, **settings: Any) -> Verdict:
-    return judge_all([("it", kind, kind.settings(**settings))], recorded)[0]
-
-
-def refusal(kind: CheckKind, settings: Mapping[str, Any]) -> str:
-    with pytest.raises(ValidationError) as caught:
-        kind.settings.model_validate(settings)
-    return str(caught.value)
+from derloop.verdict import CheckEntry, CheckKind, Recorded, Verdict
 
 
 @pytest.mark.parametrize("kind", [stays_within.KIND, voltage.KIND, peak.KIND, tracking.KIND], ids=lambda k: k.name)
@@ -332,7 +285,9 @@ def test_verdicts_come_in_order_with_the_scenarios_names() -> None:
     recorded = Memory(a__x=("1", 10, [0, 9]))
     settings = stays_within.StaysWithin(signal="a.x", max=3)
     lost = stays_within.StaysWithin(signal="b.x", max=3)
-    found = judge_all([("one", stays_within.KIND, settings), ("two", stays_within.KIND, lost)], recorded)
+    found = judge_all(
+        [CheckEntry("one", stays_within.KIND, settings), CheckEntry("two", stays_within.KIND, lost)], recorded
+    )
     assert [(v.check, v.outcome) for v in found] == [("one", "FAIL"), ("two", "INCONCLUSIVE")]
 
 
@@ -347,7 +302,7 @@ def test_a_check_that_raises_is_inconclusive_with_its_text() -> None:
 
 def test_a_run_that_was_cut_short_passes_nothing_but_can_fail() -> None:
     recorded = Memory(a__x=("1", 10, [0, 9]))
-    checks = [(f"{m}", stays_within.KIND, stays_within.StaysWithin(signal="a.x", max=m)) for m in (3, 10)]
+    checks = [CheckEntry(f"{m}", stays_within.KIND, stays_within.StaysWithin(signal="a.x", max=m)) for m in (3, 10)]
     found = judge_all(checks, recorded, cut_short="the run failed at 20 s")
     assert [v.outcome for v in found] == ["FAIL", "INCONCLUSIVE"]
     assert found[1].text.startswith("the run failed at 20 s; until then: all values are within")

@@ -21,7 +21,7 @@ from derloop.results.recorder import Recorder
 from derloop.results.store import RunFolder
 from derloop.results.timing import timing, way_back_ns
 from derloop.results.turns import ages, turns
-from derloop.verdict import Doubt
+from derloop.verdict import CheckEntry, Doubt
 
 INSTANTS = 10
 
@@ -142,7 +142,7 @@ def test_equipment_that_tells_no_age_has_measured_when_its_last_step_began(tmp_p
 def test_a_doubt_touches_those_who_judge_its_time(tmp_path: Path, window: dict[str, float], outcome: str) -> None:
     federation = bench(Pacing())
     run = recorded(tmp_path, federation, spread({}, 0.1))
-    check = ("steady", KIND, StaysWithin(signal="device.p", max=1.0, **window))
+    check = CheckEntry("steady", KIND, StaysWithin(signal="device.p", max=1.0, **window))
     (verdict,) = judge_all([check], run, "", [Doubt("late", 2 * S, ("device",), 5 * S)])
     assert verdict.outcome == outcome
 
@@ -151,7 +151,8 @@ def test_a_verdict_names_three_reasons_and_counts_the_others(tmp_path: Path) -> 
     federation = bench(Pacing())
     run = recorded(tmp_path, federation, spread({}, 0.1))
     doubts = [Doubt(f"reason {i}", i * S, ("device",), (i + 1) * S) for i in range(6)]
-    (verdict,) = judge_all([("steady", KIND, StaysWithin(signal="device.p", max=1.0))], run, "", doubts)
+    check = CheckEntry("steady", KIND, StaysWithin(signal="device.p", max=1.0))
+    (verdict,) = judge_all([check], run, "", doubts)
     assert verdict.text.startswith("reason 0; reason 1; reason 2; and 3 more. With that: all values are within")
 
 

@@ -1,0 +1,55 @@
+"""Check `loading`: lines and transformers carry no more than their rating."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, StringConstraints
+
+from derloop.checks.stays_within import Band, Sustained, judge_band
+from derloop.checks.window import NothingToJudge, Series, read_in
+from derloop.verdict import CheckKind, Recorded, Verdict
+
+SOURCE = "rating of the element, as the feeder file has it"
+
+
+class Loading(Sustained):
+    """Lines and transformers carry no more than their rating."""
+
+    signal: str = Field(
+        "*.loading_pu", min_length=1, max_length=200, description="Glob of federate.port, in pu of the rating."
+    )
+    max_pu: float = Field(1.0, gt=0, le=100, description="Most loading, pu of the rating.", examples=[1.0, 0.8])
+    ignore: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = Field(
+        (), max_length=1000, description="Globs of elements that are not judged.", examples=[["transformer.sub"]]
+    )
+
+
+def judge(settings: Loading, recorded: Recorded) -> Verdict:
+    """Return whether nothing is loaded beyond `max_pu`. Raises: NothingToJudge."""
+    found = _judged(read_in(recorded, settings.signal, settings, "pu"), settings.ignore)
+    return judge_band(KIND.name, found, Band(-np.inf, settings.max_pu, "pu"), settings, SOURCE)
+
+
+def _judged(found: Sequence[Series], ignore: Sequence[str]) -> list[Series]:
+    left = [s.only(np.array([not _ignored(label, ignore) for label in s.labels])) for s in found]
+    left = [s for s in left if s.labels]
+    if not left:
+        raise NothingToJudge(f"every element is ignored: {', '.join(ignore)}")
+    return left
+
+
+def _ignored(label: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(label.lower(), pattern.lower()) for pattern in patterns)
+
+
+KIND = CheckKind(
+    name="loading",
+    summary="Lines and transformers carry no more than their rating, or a share of it.",
+    settings=Loading,
+    judge=judge,
+    signals=lambda settings: ((("signal",), settings.signal),),
+)
