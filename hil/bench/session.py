@@ -143,6 +143,7 @@ class Session:
             "modbus_registers_read": sum(each.registers_read for each in traffic),
             "modbus_registers_written": sum(each.registers_written for each in traffic),
             "modbus_seconds": sum(each.seconds for each in traffic),
+            "points_left_as_written": self._keepers.left_as_written,
             "lapsed_commands": sum(device.lapses for device in self.devices),
         }
 

@@ -76,7 +76,7 @@ async def _write(bench: Bench, name: str, values: Mapping[str, float | str], arm
             raise Interlocked(name, f"is only read; to write to it takes --arm {name}")
         refuse_misfits(bench.device(name), device)
         _refuse_unwritable(device, values)
-        await keeper.take()
+        await keeper.take(to_stay=True)
         try:
             was = await device.read([*values])
             await device.write(values)

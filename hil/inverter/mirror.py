@@ -38,6 +38,8 @@ class Mirror:
         self.readings = 0
         """Changes whenever something has been read, or is to be."""
         self._unsure: set[str] = set()
+        self._unknown: set[str] = set()
+        """Points that cannot be read, and to which nothing was written yet, or nothing that was acknowledged."""
         self._plans: dict[tuple[str, ...], ReadPlan] = {}
         self._batches: dict[tuple[str, ...], list[list[Point]]] = {}
         self._places: dict[tuple[str, ...], NDArray[np.intp]] = {}
@@ -52,6 +54,7 @@ class Mirror:
         self.map, self.image = found, image
         self.readings += 1
         self._unsure.clear()
+        self._unknown = {name for name, point in found.points.items() if not point.manner.readable}
         self._plans.clear()
         self._batches.clear()
         self._places.clear()
@@ -62,7 +65,8 @@ class Mirror:
         return self.map.value(name, self.image)
 
     def values(self, names: Sequence[str]) -> dict[str, Value]:
-        return {name: self.value(name) for name in names}
+        """Return what is held at points; None where it is not implemented, or cannot be known."""
+        return {name: None if name in self._unknown else self.value(name) for name in names}
 
     def implemented(self, name: str) -> bool:
         return name in self.map and self.value(name) is not None
@@ -77,15 +81,16 @@ class Mirror:
 
     def changed(self, wanted: Stage) -> dict[str, Encoded]:
         """Return what the device does not hold already, as far as is known."""
-        return {name: each for name, each in wanted.items() if name in self._unsure or self._holds_other(name, each)}
+        return {name: each for name, each in wanted.items() if self._may_hold_other(name, each)}
 
-    def _holds_other(self, name: str, wanted: Encoded) -> bool:
-        return self.map.registers(name, self.image) != wanted.registers
+    def _may_hold_other(self, name: str, wanted: Encoded) -> bool:
+        is_sure = name not in self._unsure and name not in self._unknown
+        return not is_sure or self.map.registers(name, self.image) != wanted.registers
 
     def holds(self, wanted: Stage) -> bool:
         """Return whether `changed` would be empty; all registers are compared at once."""
         words = [word for each in wanted.values() for word in each.registers]
-        is_sure = self._unsure.isdisjoint(wanted)
+        is_sure = self._unsure.isdisjoint(wanted) and self._unknown.isdisjoint(wanted)
         return is_sure and self.image[self._placed(tuple(wanted))].tolist() == words
 
     def _placed(self, names: tuple[str, ...]) -> NDArray[np.intp]:
@@ -178,6 +183,7 @@ class Mirror:
         first, words = changes[0].point, [word for change in changes for word in change.registers]
         self.readings += 1
         self._unsure.update(change.point.name for change in changes)
+        self._unknown.update(change.point.name for change in changes if not change.point.manner.readable)
         await self.link.write(first.address, words, first.manner.writes_one)
         self.guard.written(changes, now_s)
         for change in changes:
@@ -189,6 +195,7 @@ class Mirror:
         at = self.map.position(change.point)
         self.image[at : at + change.point.length] = change.registers
         self._unsure.discard(change.point.name)
+        self._unknown.discard(change.point.name)
 
     async def put(self, values: Mapping[str, float | str], now_s: float) -> None:
         """Write what the device does not hold already, as it is read now, and verify it."""

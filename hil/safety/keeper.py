@@ -15,6 +15,7 @@ from hil.modbus.endpoint import Address
 from hil.safety.budget import WriteCounter
 from hil.safety.controls import controls_of, is_momentary
 from hil.safety.folder import Run, StateFolder
+from hil.safety.former import Former, former
 from hil.safety.lease import LeaseCheck
 from hil.safety.limits import LimitCheck
 from hil.safety.lock import DeviceLock
@@ -55,7 +56,8 @@ class Keeper:
         self._record: Record | None = None
         self._lock: DeviceLock | None = None
         self._counter: WriteCounter | None = None
-        self._is_touched = False
+        self._former = Former()
+        self._written: set[str] = set()
         self._stopped = ""
 
     @property
@@ -74,9 +76,10 @@ class Keeper:
         """Raise Interlocked, unless all of these may be written."""
         if problems := [*self._problems(changes, now_s)]:
             raise Interlocked(self.name, f"nothing was written: {'; '.join(problems)}")
-        self._is_touched = True
+        names = [change.point.name for change in changes]
+        self._written.update(names)
         if self._counter:
-            self._counter.reserve([change.point.name for change in changes])
+            self._counter.reserve(names)
 
     def written(self, changes: Sequence[Change], now_s: float) -> None:
         """Take note of what the device has acknowledged."""
@@ -93,18 +96,33 @@ class Keeper:
         elif self._stopped:
             yield f"it was put into its safe state, and stays there; asked was {_asked(changes)}"
         else:
+            yield from self._lost(changes)
             yield from self._limits.problems(changes, now_s)
             yield from self._lease.problems(changes, now_s)
             if self._counter:
                 worn = {change.point.name for change in changes} - self._lease.turns_off(changes)
                 yield from self._counter.problems(sorted(worn), now_s)
 
-    async def take(self) -> None:
-        """Lock the device and record its state. Not armed: nothing. Raises Interlocked if another run holds it."""
+    def _lost(self, changes: Sequence[Change]) -> Iterator[str]:
+        """Yield which points would stay as they are written, though somebody relies on what they held."""
+        for name in (change.point.name for change in changes if change.point.name in self._former.lost):
+            yield f"{name}: what it holds cannot be read, so not restored; safe_state may say what it is to hold then"
+
+    @property
+    def left_as_written(self) -> tuple[str, ...]:
+        """The points that hold what was written last when the device is let go of: nobody knows what they held."""
+        return tuple(name for name in self._former.stay if name in self._written)
+
+    async def take(self, *, to_stay: bool = False) -> None:
+        """Lock the device and record its state. Not armed: nothing. Raises Interlocked if another run holds it.
+
+        to_stay: what is written is to stay, so that it may be written where nothing can be restored, too.
+        """
         if not self.is_armed:
             return
         try:
             await self._take()
+            self._former = Former() if to_stay else self._former
         except BaseException:
             self._unlock()
             raise
@@ -142,6 +160,7 @@ class Keeper:
         """Return what the device holds now at every point that the run may write."""
         names = [name for name in self._device.map.points if self._is_state(name)]
         held = await self._device.read(names)
+        self._former = former(self._device, held, as_held(self._device, self._rules.safe_state.points))
         return Record(
             device=self.name,
             place=place,
@@ -152,15 +171,16 @@ class Keeper:
             pid=os.getpid(),
             began=process_began(),
             taken=datetime.now(UTC),
-            points={name: value for name, value in held.items() if value is not None},
+            points=self._former.points,
+            unknown=self._former.stay,
             lease=_in_words(self._rules.lease),
         )
 
     def _is_state(self, name: str) -> bool:
-        """Return whether a point may be written, here or to make the device safe, and can be restored."""
+        """Return whether a point may be written, here or to make the device safe, and is a state."""
         point = self._device.map[name]
         is_ours = self._limits.may_write(name) or name in self._rules.safe_state.points
-        return is_ours and point.writable and point.manner.readable and not is_momentary(self._device, name)
+        return is_ours and point.writable and not is_momentary(self._device, name)
 
     def _keep(self, record: Record) -> None:
         try:
@@ -217,7 +237,7 @@ class Keeper:
             self._unlock()
 
     async def _restore(self, record: Record) -> None:
-        if self._is_touched:
+        if self._written:
             await self._bring(record)
         self._remove(record)
 
@@ -247,7 +267,7 @@ class Keeper:
             for record in left:
                 self._remove(record)
             if left:
-                return f"restored to what was found at {left[0].taken:%Y-%m-%d %H:%M:%S} UTC by run {left[0].run}"
+                return _restored(left[0])
             identity = self._device.identity
             await bring(self._device, "its safe state", self.safe_target(), identity, self._rules.restore_s)
             return "brought to its safe state; no run has left it without restoring it"
@@ -263,6 +283,11 @@ class Keeper:
 
 def _asked(changes: Sequence[Change]) -> str:
     return ", ".join(f"{change.point.name} = {change.value!r}" for change in changes)
+
+
+def _restored(record: Record) -> str:
+    said = f"restored to what was found at {record.taken:%Y-%m-%d %H:%M:%S} UTC by run {record.run}"
+    return said + (f"; not known is what was at {', '.join(record.unknown)}" if record.unknown else "")
 
 
 def _in_words(lease: LeaseRule) -> str:

@@ -47,7 +47,9 @@ class Record(Settings):
     """When the process began, seconds since the epoch: a pid may be given again."""
     taken: datetime
     points: Mapping[str, float | str]
-    """What each point held that the run may write, and that the device implements."""
+    """What each point held that the run may write; what is safe instead, where that could not be read."""
+    unknown: tuple[str, ...] = ()
+    """Points that could not be read, and whose functions are off when these are restored."""
     lease: str
     """What ends the run's commands should it die."""
     stopped: str = Field(default="", description="Why the device was put into its safe state; empty: it was not.")

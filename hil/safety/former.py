@@ -1,0 +1,41 @@
+"""Points that may be written though nobody can read what they held before: what becomes of them at a run's end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hil.safety.controls import Control, controls_of
+from hil.safety.outcome import Device
+from hil.sunspec.points import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What is known of a device's state before its first write, and what is done about what is not."""
+
+    points: Mapping[str, float | str] = field(default_factory=dict)
+    """What points are brought back to: what they held; else what is safe, or what turns their functions off."""
+    stay: tuple[str, ...] = ()
+    """They go on to hold what was written last, and the function to which each belongs is as it was, or off."""
+    lost: frozenset[str] = frozenset()
+    """Nothing would undo a write, and nothing is said to be safe: they are not written."""
+
+
+def former(device: Device, held: Mapping[str, Value], safe: Mapping[str, float | str]) -> Former:
+    """Return what can be restored of `held`: what a device says that it holds at points that may be written.
+
+    held: None where the device does not say it. safe: what points hold in the safe state.
+    """
+    controls = controls_of(device)
+    known = {name: value for name, value in held.items() if value is not None}
+    unknown = [name for name, value in held.items() if value is None]
+    off = {name: value for control in controls for name, value in control.off.items()}
+    instead = {name: {**off, **safe}[name] for name in unknown if name in off or name in safe}
+    others = [name for name in unknown if name not in instead]
+    stay = tuple(name for name in others if _is_behind_a_switch(name, controls))
+    return Former(known | instead, stay, frozenset(others) - frozenset(stay))
+
+
+def _is_behind_a_switch(name: str, controls: Iterable[Control]) -> bool:
+    return any(control.off and control.is_touched_by([name]) for control in controls)
