@@ -399,6 +399,10 @@ class Island:
         outside = (volts < self._limits.least_v) | (volts > self._limits.most_v)
         return bool((outside & self.alive & (self._parts != self._head_part)).any())
 
+    def forget(self) -> None:
+        """Other switches have moved: find out anew which parts there are."""
+        self._arranged = None
+
     def _arrange(self, position: Position, active: BoolArray) -> None:
         """Switch as it is to be, and find out which parts of the feeder are alive then."""
         wanted = position, active.tobytes()

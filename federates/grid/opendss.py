@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,20 @@ from pydantic import Field
 
 from derloop.contract import Balance, FloatArray, Interface, Jacobian, Port, Values
 from derloop.errors import did_you_mean
-from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Settings, Terminal
+from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Terminal
+from federates.grid.accounts import Accounts, AccountSettings
+from federates.grid.apparatus import Apparatus, Pattern
+from federates.grid.crossing import behind
 from federates.grid.feeder_file import feeder_problems
+from federates.grid.group import Group
 from federates.grid.island import Formers, Island, IslandSettings, Limits
-from federates.grid.seen import Phases, extremes, voltage
+from federates.grid.monitored import Monitored
 from federates.grid.sensitivity import Devices, factored
-from federates.grid.solver import Setpoints, Solver, SolverError
+from federates.grid.solver import Solver, SolverError
+from federates.grid.switchgear import Switchgear, SwitchgearSettings, relayed, unserved_kw
 
-SQRT3 = 3**0.5
 
-
-class OpenDssSettings(Settings):
+class OpenDssSettings(SwitchgearSettings):
     feeder: str = Field(
         min_length=1,
         max_length=500,
@@ -57,6 +60,21 @@ class OpenDssSettings(Settings):
         description="A switch behind which grid-forming units hold what is cut off from the head.",
         examples=[{"switch": "head", "opens_at_s": 3600}],
     )
+    monitored: tuple[Pattern, ...] = Field(
+        (),
+        max_length=10_000,
+        description="Globs of lines (`sw_*`) and transformers (`transformer.*`) whose currents and loading are told.",
+        examples=[["sw_*", "transformer.xfm_1"]],
+    )
+    ratings_a: dict[Pattern, Annotated[float, Field(gt=0.0, le=1e6)]] = Field(
+        {},
+        max_length=10_000,
+        description="Ratings of what is monitored, A, by globs. Without it, normamps of lines and kVA of transformers.",
+        examples=[{"sw_*": 600.0}],
+    )
+    accounts: AccountSettings | None = Field(
+        None, description="Counts losses and violations by element.", examples=[{"v_low_pu": 0.95}]
+    )
     step_s: float | None = Field(None, ge=0.001, le=86400, description="Its own step; the scenario's without it.")
 
 
@@ -69,6 +87,7 @@ class Feeder:
             self.solver = Solver(self.path)
         except SolverError as error:
             raise PlaceError([(("feeder",), f"OpenDSS refuses {settings.feeder}: {error}")]) from error
+        self.apparatus = Apparatus(self.solver, settings.operated, relayed(settings.protection, self.solver))
         self._buses, self._loads = self.solver.buses(), self.solver.loads()
         self._impedances_ohm: Mapping[str, complex] = {}
 
@@ -85,6 +104,10 @@ class Feeder:
         if not self._impedances_ohm:
             self._impedances_ohm = Solver(self.path).source_impedances_ohm()  # in an engine of its own: it solves
         return self._impedances_ohm[bus]
+
+    def behind(self, switch: str) -> frozenset[str]:
+        """Return the buses that a switch, when it is open, cuts off from the head: see `island`."""
+        return behind(self.solver.branches(), self.solver.head_bus(), switch)
 
 
 def _feeder_path(feeder: str, context: Context) -> Path:
@@ -122,19 +145,30 @@ class OpenDssFeeder:
     def __init__(self, settings: OpenDssSettings, context: Context, feeder: Feeder) -> None:
         self._settings, self._solver = settings, feeder.solver
         forming = {name: t for name, t in context.terminals.items() if t and t[0].forms}
-        self._drives = [_Group(name, t, feeder) for name, t in context.terminals.items() if t and name not in forming]
+        self._drives = [
+            Group(name, t, feeder.buses) for name, t in context.terminals.items() if t and name not in forming
+        ]
         for group in self._drives:
             group.add(self._solver)
         formers = _formers(settings, forming, feeder, context)
+        self._gear = _gear(settings, feeder)
         self._solver.prepare(settings.regulators == "active", settings.tolerance, settings.max_iterations)
         for group in self._drives:
             group.attach(self._solver)
+        if self._gear:
+            self._gear.attach()
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         limits = _limits(settings, self._bases_v)
-        self._island = None if formers is None else Island(settings.island, formers, self._solver, limits)
+        self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
         self._regulators = self._solver.regulators()
         self._others = _others(self._solver, self._drives)
         self._heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]
+        self._monitored = (
+            Monitored(settings.monitored, settings.ratings_a, self._solver) if settings.monitored else None
+        )
+        names = self._monitored.names if self._monitored else ()
+        self._accounts = Accounts(settings.accounts, self._solver, names) if settings.accounts else None
+        self._undriven = _undriven(feeder, self._drives, self._solver.nodes)
         self._kept = self._moved = self._controls()
         self._now_ns = -1
         step_ns = round(settings.step_s * 1e9) if settings.step_s else context.step_ns
@@ -150,6 +184,7 @@ class OpenDssFeeder:
         for group in self._drives:
             ports[f"{group.name}.p_kw"] = Port("kW", group.labels)
             ports[f"{group.name}.q_kvar"] = Port("kvar", group.labels)
+        ports |= self._gear.inputs if self._gear else {}
         return ports | (self._island.inputs if self._island else {})
 
     def _outputs(self) -> dict[str, Port]:
@@ -166,7 +201,9 @@ class OpenDssFeeder:
             ports |= {f"{group.name}.{name}": Port("pu", group.labels) for name in group.seen_ports}
             ports[group.solved_port] = Port("kW", group.labels)
             ports |= {port: Port("kW", group.labels) for port in self._undelivered(group)}
-        return ports | (self._island.outputs if self._island else {})
+        for part in (self._gear, self._monitored, self._accounts, self._island):
+            ports |= part.outputs if part else {}
+        return ports
 
     def _balances(self) -> Iterator[Balance]:
         """What the source gives is what loads draw and lines lose, less what DERs inject; all as the solver has it."""
@@ -187,9 +224,13 @@ class OpenDssFeeder:
             if group.sees_voltage:
                 yield group.balance(tolerance, self._undelivered(group))
 
-    def _undelivered(self, group: _Group) -> tuple[str, ...]:
+    def _undelivered(self, group: Group) -> tuple[str, ...]:
         """Return the output that says what devices give where nothing is energised; none where that cannot be."""
-        return (f"{group.name}.undelivered_kw",) if self._island and group.sees_voltage else ()
+        return (f"{group.name}.undelivered_kw",) if self._can_be_dead and group.sees_voltage else ()
+
+    @property
+    def _can_be_dead(self) -> bool:
+        return self._island is not None or self._gear is not None
 
     def start(self) -> Values:
         """Solve as the feeder file stands, with devices that inject nothing."""
@@ -231,23 +272,30 @@ class OpenDssFeeder:
             self._kept, self._now_ns = self._moved, now_ns
         for group in self._drives:
             group.write(inputs)
+        moved = self._gear is not None and self._gear.take(now_ns, inputs)
         held: Values = {}
         if self._island:
+            if moved:
+                self._island.forget()
             held = self._island.solve(now_ns, inputs)
         else:
             self._solver.solve()
-        return self._solved(f"at {now_ns / 1e9:g} s", held)
+        return self._solved(f"at {now_ns / 1e9:g} s", held, now_ns)
 
     def stop(self) -> None:
         """Nothing to close: the solver goes with its last reference."""
 
-    def _solved(self, when: str, held: Values) -> dict[str, FloatArray]:
+    def statistics(self) -> Mapping[str, float]:
+        """Return the sums of the accounts, where they are kept."""
+        return self._accounts.statistics() if self._accounts else {}
+
+    def _solved(self, when: str, held: Values, now_ns: int | None = None) -> dict[str, FloatArray]:
         """Return the outputs of the last solution, with those of the grid-forming units."""
         volts = self._volts()
         np.abs(volts, out=self._v_pu)
         self._v_pu /= self._bases_v
         self._check_sane(when)
-        if self._settings.regulators == "active":
+        if self._settings.regulators == "active" or self._gear:
             self._moved = self._controls()
         drawn = self._solver.element_powers() * (self._island is None or self._island.is_solved)
         source = -drawn[self._heads].sum(keepdims=True)
@@ -265,17 +313,48 @@ class OpenDssFeeder:
             values |= group.seen(self._v_pu, volts, self._bases_v)
             values[group.solved_port] = group.solved_kw(drawn)
             values |= {port: group.given_kw(volts == 0.0) for port in self._undelivered(group)}
+        return values | self._of_elements(drawn, volts == 0.0, now_ns)
+
+    def _of_elements(
+        self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_], now_ns: int | None
+    ) -> dict[str, FloatArray]:
+        """Return what was asked for of switches, currents and accounts; nothing where nothing was."""
+        asked = self._monitored is not None or (self._gear is not None and self._gear.needs_currents)
+        currents_a = self._solver.most_currents_a() if asked else None
+        values: dict[str, FloatArray] = {}
+        if self._gear:
+            self._gear.see(currents_a)
+            values = self._gear.outcome() | {"unserved_kw": np.array([self._unserved_kw(dead)])}
+        if self._monitored and currents_a is not None:
+            values |= self._monitored.measured(currents_a)
+        if self._accounts:
+            if now_ns is not None:
+                self._accounts.take(now_ns, drawn, self._v_pu, values.get("loading_pu", np.zeros(0)))
+            values |= self._accounts.outcome()
         return values
+
+    def _unserved_kw(self, dead: NDArray[np.bool_]) -> float:
+        """Return what loads would draw where nothing is energised."""
+        driven_kw = sum(float(group.given_kw(dead).sum()) for group in self._drives if not group.injects)
+        return unserved_kw(dead, *self._undriven) + driven_kw
 
     def _volts(self) -> NDArray[np.complex128]:
         volts = self._solver.voltages()
-        return volts * self._island.alive if self._island else volts
+        return volts if self._alive is None else volts * self._alive
+
+    @property
+    def _alive(self) -> NDArray[np.bool_] | None:
+        """Which nodes are energised; None where all are."""
+        part = self._island or self._gear
+        return part.alive if part else None
 
     def _check_sane(self, when: str) -> None:
         low, high = self._settings.sane_v_pu
+        if self._gear and self._gear.is_faulted:
+            low = 0.0
         outside = np.maximum(low - self._v_pu, self._v_pu - high)
-        if self._island:
-            outside = np.where(self._island.alive, outside, -1.0)
+        if self._alive is not None:
+            outside = np.where(self._alive, outside, -1.0)
         worst = int(outside.argmax())
         if outside[worst] > 0.0:
             raise SolverError(
@@ -294,102 +373,6 @@ class OpenDssFeeder:
             self._solver.set_capacitor_states(capacitors)
 
 
-class _Group:
-    """The devices of one federate at the feeder."""
-
-    def __init__(self, name: str, terminals: Sequence[Terminal], feeder: Feeder) -> None:
-        self.name, self._terminals, self._feeder = name, terminals, feeder
-        self.labels = tuple(t.label for t in terminals)
-        self.sees_voltage = not any(t.element for t in terminals)
-        self.p_port, self.q_port, self.solved_port = f"{name}.p_kw", f"{name}.q_kvar", f"{name}.solved_kw"
-        self.ports = {self.p_port, self.q_port, *(f"{name}.{port}" for port in self.seen_ports)}
-        self.injects = self.sees_voltage and not terminals[0].draws
-        self._sign = -1.0 if terminals[0].draws and self.sees_voltage else 1.0
-
-    def add(self, solver: Solver) -> None:
-        for index, terminal in enumerate(self._terminals):
-            if not terminal.element:
-                kv = self._feeder.buses[terminal.bus].kv_ln * (1.0 if len(terminal.phases) == 1 else SQRT3)
-                solver.add_injection(f"{self.name}_{index}", terminal.bus, terminal.phases, kv)
-
-    def attach(self, solver: Solver) -> None:
-        self._setpoints = self._made(solver)
-        place = {element: index for index, element in enumerate(solver.elements)}
-        self.elements = np.array([place[name] for name in self._element_names()])
-        number = {node: index for index, node in enumerate(solver.nodes)}
-        most = max(len(t.phases) for t in self._terminals)
-        self._nodes = np.zeros((len(self._terminals), most), dtype=np.intp)
-        self._weights = np.zeros((len(self._terminals), most))
-        self._count = np.array([len(t.phases) for t in self._terminals])
-        for row, terminal in enumerate(self._terminals):
-            self._nodes[row] = number[f"{terminal.bus}.{terminal.phases[0]}"]
-            for column, phase in enumerate(terminal.phases):
-                self._nodes[row, column] = number[f"{terminal.bus}.{phase}"]
-                self._weights[row, column] = 1 / len(terminal.phases)
-
-    def _made(self, solver: Solver) -> Setpoints:
-        names = [name.partition(".")[2] for name in self._element_names()]
-        return solver.injections(names) if self.sees_voltage else solver.drawn_by(names)
-
-    def _element_names(self) -> list[str]:
-        """Return the names of its elements in the solver: "generator.pv_0", "load.671"."""
-        if self.sees_voltage:
-            return [f"generator.{self.name}_{i}".lower() for i in range(len(self._terminals))]
-        return [f"load.{t.element}" for t in self._terminals]
-
-    def write(self, inputs: Values) -> None:
-        np.multiply(inputs[self.p_port], self._sign, out=self._setpoints.p_kw)
-        np.multiply(inputs[self.q_port], self._sign, out=self._setpoints.q_kvar)
-        self._setpoints.write()
-
-    def solved_kw(self, drawn: NDArray[np.complex128]) -> FloatArray:
-        """Return the power (devices,) that the solution has at the terminals, in the federate's sign."""
-        kw: FloatArray = -drawn[self.elements].real if self.injects else drawn[self.elements].real
-        return kw
-
-    def given_kw(self, nodes: NDArray[np.bool_]) -> FloatArray:
-        """Return the power (devices,) that the devices at these nodes (nodes,) say they give, in their own sign."""
-        kw: FloatArray = np.where(nodes[self._nodes[:, 0]], self._sign * self._setpoints.p_kw, 0.0)
-        return kw
-
-    def balance(self, tolerance: float, undelivered: tuple[str, ...]) -> Balance:
-        """What the federate says it injects, or draws, is what the solver has at its terminals."""
-        resolution = tuple(tolerance * terminal.rated_kva for terminal in self._terminals)
-        leaves = (self.solved_port, *undelivered)
-        return Balance("power", (self.p_port,), leaves, partner=self.name, resolution=resolution)
-
-    @property
-    def devices(self) -> Devices:
-        """Where they meet the feeder, for `sensitivity`."""
-        return Devices(self._nodes, self._weights, np.full(len(self.labels), 1.0 if self.injects else -1.0))
-
-    @property
-    def seen_ports(self) -> tuple[str, ...]:
-        """The outputs that say what its devices see."""
-        if not self.sees_voltage:
-            return ()
-        return ("v_pu", "v_low_pu", "v_high_pu") if self._terminals[0].extremes else ("v_pu",)
-
-    def seen(self, v_pu: FloatArray, volts: NDArray[np.complex128], bases_v: FloatArray) -> dict[str, FloatArray]:
-        """Return what each device sees, shape (devices,), pu: `v_pu`, and the extremes where they are asked for."""
-        first = self._terminals[0]
-        if not self.sees_voltage:
-            return {}
-        if first.sees == "mean" and not first.extremes:
-            return {f"{self.name}.v_pu": self._means(v_pu)}
-        phases = Phases(volts[self._nodes] / bases_v[self._nodes], self._count)
-        found = {f"{self.name}.v_pu": voltage(phases, first.sees)}
-        if first.extremes:
-            found[f"{self.name}.v_low_pu"], found[f"{self.name}.v_high_pu"] = extremes(phases)
-        return found
-
-    def _means(self, v_pu: FloatArray) -> FloatArray:
-        if self._nodes.shape[1] == 1:
-            return v_pu[self._nodes[:, 0]]
-        mean: FloatArray = np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
-        return mean
-
-
 def _formers(
     settings: OpenDssSettings, forming: Mapping[str, Sequence[Terminal]], feeder: Feeder, context: Context
 ) -> Formers | None:
@@ -405,12 +388,30 @@ def _formers(
     return Formers(forming, kv_ln, feeder.solver) if forming else None
 
 
+def _gear(settings: OpenDssSettings, feeder: Feeder) -> Switchgear | None:
+    """Return what may change in the feeder, its faults added; None where nothing may."""
+    gear = SwitchgearSettings(**{name: getattr(settings, name) for name in SwitchgearSettings.model_fields})
+    if not gear.is_any:
+        return None
+    acting = settings.regulators == "active"
+    return Switchgear(gear, feeder.apparatus, feeder.solver, dict(feeder.buses), acting)
+
+
+def _undriven(feeder: Feeder, groups: Sequence[Group], nodes: Sequence[str]) -> tuple[NDArray[np.intp], FloatArray]:
+    """Return the first node, and the nominal kW, of each load of the file that no federate drives."""
+    driven = {element for group in groups for element in group.driven}
+    loads = [load for name, load in feeder.loads.items() if name not in driven]
+    number = {node: index for index, node in enumerate(nodes)}
+    at = np.array([number[f"{load.bus}.{load.phases[0]}"] for load in loads], np.intp)
+    return at, np.array([load.kw for load in loads])
+
+
 def _limits(settings: OpenDssSettings, bases_v: FloatArray) -> Limits:
     low, high = settings.sane_v_pu
     return Limits(low * bases_v, high * bases_v, settings.regulators == "active")
 
 
-def _others(solver: Solver, groups: Sequence[_Group]) -> NDArray[np.intp]:
+def _others(solver: Solver, groups: Sequence[Group]) -> NDArray[np.intp]:
     """Return the elements that neither feed nor deliver, and that no federate drives."""
     known = [solver.sources, solver.delivery, *(group.elements for group in groups)]
     return np.setdiff1d(np.arange(len(solver.elements)), np.concatenate(known))

@@ -152,6 +152,11 @@ class Solver:
         self._run("MakeBusList")
         self._run("CalcVoltageBases")
 
+    @property
+    def dss(self) -> Any:
+        """The engine itself, for those who operate and measure what is in the feeder."""
+        return self._dss
+
     def _run(self, command: str) -> None:
         try:
             self._dss.Text.Command(command)
@@ -254,6 +259,7 @@ class Solver:
         """Tell apart what feeds, what delivers (lines, transformers, capacitors: it has losses) and what draws."""
         self.elements = tuple(name.lower() for name in self._dss.Circuit.AllElementNames())
         delivering = {name.lower() for name in self._dss.PDElements.AllNames()}
+        delivering |= {name for name in self.elements if name.startswith("fault.")}
         self.sources = np.flatnonzero([name.startswith("vsource.") for name in self.elements])
         self.delivery = np.flatnonzero([name in delivering for name in self.elements])
 
@@ -320,6 +326,75 @@ class Solver:
         powers = np.asarray(self._dss.CktElement.Powers(), dtype=np.float64)
         kw, kvar = powers.reshape(2, -1, 2)[terminal].sum(axis=0)
         return complex(kw, kvar)
+
+    def is_closed(self, line: str) -> bool:
+        """Return whether a line conducts: it is enabled, and no phase of it is open."""
+        element = self._dss.CktElement
+        self._dss.Circuit.SetActiveElement(f"Line.{line}")
+        return bool(element.Enabled() and not element.IsOpen(1, 0) and not element.IsOpen(2, 0))
+
+    def admit(self, lines: Sequence[str]) -> None:
+        """Let lines that do not conduct be open switches, so that they can be closed; their buses are known then."""
+        for line in lines:
+            self._run(f"Edit Line.{line} enabled=yes")
+            self._run(f"Close Line.{line} 1")
+            self._run(f"Close Line.{line} 2")
+        if lines:
+            self._run("MakeBusList")
+            self._run("CalcVoltageBases")
+        for line in lines:
+            self._run(f"Open Line.{line} 1")
+
+    def add_fault(self, name: str, bus: str, phases: Sequence[int], r_ohm: float) -> None:
+        """Add a short circuit to ground, that is not there yet."""
+        nodes = ".".join(map(str, phases))
+        self._run(f"New Fault.{name} bus1={bus}.{nodes} phases={len(phases)} r={r_ohm!r} enabled=no")
+
+    def switch_fault(self, name: str, on: bool) -> None:
+        """Let a fault be there, or not. `rearrange` must follow."""
+        self._run(f"Edit Fault.{name} enabled={'yes' if on else 'no'}")
+
+    def head_buses(self) -> list[str]:
+        """Return the lower-case names of the buses where voltage sources of the feeder file stand."""
+        found = []
+        for name in self._dss.Vsources.AllNames():
+            self._dss.Circuit.SetActiveElement(f"Vsource.{name}")
+            if self._dss.CktElement.Enabled():
+                found.append(str(self._dss.CktElement.BusNames()[0]).split(".")[0].lower())
+        return found
+
+    def quench(self, dead: NDArray[np.bool_]) -> None:
+        """Let the voltages of dead nodes (nodes,) be none, for solutions to begin with."""
+        self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
+        size = 16 * (len(self._order) + 1)
+        volts = np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)
+        where = np.arange(dead.size) if self._where is None else self._where
+        volts[1 + where[dead]] = 0.0
+
+    def delivering(self) -> tuple[str, ...]:
+        """Return the lower-case full names of lines, transformers ..., in the order of `most_currents_a`."""
+        return tuple(name.lower() for name in self._dss.PDElements.AllNames())
+
+    def most_currents_a(self) -> FloatArray:
+        """Return the largest current of any phase at the first terminal of each of `delivering`, A, in one call.
+
+        A view that holds until the next call.
+        """
+        self._lib.ctx_PDElements_Get_AllMaxCurrents_GR(self._ctx, 0)
+        pointer, counts = self._dss._api_util.gr_float64_pointers
+        return np.frombuffer(self._ffi.buffer(pointer[0], 8 * counts[0]), dtype=np.float64)
+
+    def rating_a(self, element: str) -> float:
+        """Return what a line may carry (normamps), or the rated current of a transformer's first winding, A."""
+        self._dss.Circuit.SetActiveElement(element)
+        if not element.startswith("transformer."):
+            return float(self._dss.CktElement.NormalAmps())
+        transformers = self._dss.Transformers
+        transformers.Name(element.partition(".")[2])
+        transformers.Wdg(1)
+        to_neutral = self._dss.CktElement.NumPhases() == 1
+        kva, kv = transformers.kVA(), transformers.kV()
+        return float(kva / kv if to_neutral else kva / (3**0.5 * kv))
 
     def switch_line(self, line: str, closed: bool) -> None:
         """Open or close all phases of a line. `rearrange` must follow."""

@@ -19,7 +19,7 @@ from derloop.results.store import RunFolder, finish
 from derloop.verdict import Verdict, in_short
 from federates.der.battery import BatteryFleet
 from federates.der.battery.losses import Conversion
-from federates.grid.opendss import _Group
+from federates.grid.group import Group
 from federates.grid.solver import Solver
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -204,22 +204,22 @@ def test_shipped_kinds_close(tmp_path: Path) -> None:
 
 
 def test_a_grid_that_loses_the_injection_of_one_device_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(group: _Group, inputs: Any) -> None:
+    def write(group: Group, inputs: Any) -> None:
         honest(group, {port: value * (np.arange(value.size) != 1) for port, value in inputs.items()})
 
-    honest = _Group.write
-    monkeypatch.setattr(_Group, "write", write)
+    honest = Group.write
+    monkeypatch.setattr(Group, "write", write)
     found = failed(tmp_path, "kind_wind.json")
     assert [*found] == ["power balance of grid with turbines"]
     assert found["power balance of grid with turbines"].where == "grid at 'turbines_1'"
 
 
 def test_a_grid_that_takes_a_power_with_the_wrong_sign_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(group: _Group, inputs: Any) -> None:
+    def write(group: Group, inputs: Any) -> None:
         honest(group, {port: -value if group.injects else value for port, value in inputs.items()})
 
-    honest = _Group.write
-    monkeypatch.setattr(_Group, "write", write)
+    honest = Group.write
+    monkeypatch.setattr(Group, "write", write)
     assert [*failed(tmp_path, "kind_battery.json")] == ["power balance of grid with storage"]
 
 

@@ -1,0 +1,174 @@
+"""What can be operated in a feeder: switches, tap changers and capacitor banks, by the names that its file gives them.
+
+A line that the file does not enable is an open switch where it is operated. Taps are the numbers of OpenDSS's
+regulators: 0 is neutral, 16 raises by 10 %. A capacitor bank has as many steps as the file says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, StringConstraints
+
+from derloop.contract import FloatArray
+from derloop.errors import did_you_mean
+from derloop.kind import PlaceError, Settings
+from federates.fleets import Path, Problems
+from federates.grid.solver import Solver
+
+BoolArray = NDArray[np.bool_]
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+MOST_TAP_CHANGE = 16
+"""What OpenDSS lets a regulator move at once; 0 locks it."""
+
+
+class OperatedSettings(Settings):
+    """What others may operate in the feeder."""
+
+    switches: tuple[Pattern, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Globs of lines that are switches: input `switch_set`, 1 closed, 0 open.",
+        examples=[["sw_*"]],
+    )
+    regulators: tuple[Pattern, ...] = Field(
+        default=(), max_length=1000, description="Globs of tap changers' controls: input `tap_set`.", examples=[["rg*"]]
+    )
+    capacitors: tuple[Pattern, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Globs of capacitor banks: input `capacitor_set`, steps in.",
+        examples=[["*"]],
+    )
+    local_after_s: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1e7,
+        description="Tap changers and capacitor banks go back to the file's own controls when commands are older than "
+        "this, s; the input `commanded_at_s` says how old they are. Without it, they wait for ever.",
+        examples=[900.0],
+    )
+
+
+def matching(patterns: Sequence[str], names: Sequence[str], what: str, path: Path) -> tuple[tuple[str, ...], Problems]:
+    """Return the names that fit a pattern, in their own order and lower case; and the patterns that fit none."""
+    known = [name.lower() for name in names]
+    fitting = [[name for name in known if fnmatchcase(name, pattern.lower())] for pattern in patterns]
+    problems: Problems = [
+        ((*path, i), f"the feeder has no {what} {pattern!r}" + did_you_mean(pattern, known))
+        for i, pattern in enumerate(patterns)
+        if not fitting[i]
+    ]
+    found = {name for names in fitting for name in names}
+    return tuple(name for name in known if name in found), problems
+
+
+class Apparatus:
+    """Switches, tap changers and capacitor banks of a feeder that are operated."""
+
+    def __init__(self, solver: Solver, settings: OperatedSettings, relayed: Sequence[str] = ()) -> None:
+        """relayed: lower-case names of further lines that are switches, because something opens them.
+
+        Raises PlaceError.
+        """
+        self._solver, self._dss = solver, solver.dss
+        at: Path = ("operated",)
+        self.switches, problems = matching(settings.switches, solver.lines(), "line", (*at, "switches"))
+        regulators, missing = matching(settings.regulators, solver.regulators(), "regulator", (*at, "regulators"))
+        banks = self._dss.Capacitors.AllNames() if self._dss.Capacitors.Count() else []
+        self.capacitors, lost = matching(settings.capacitors, banks, "capacitor", (*at, "capacitors"))
+        if problems := [*problems, *missing, *lost]:
+            raise PlaceError(problems)
+        self.regulators = regulators
+        self._numbers = [[n.lower() for n in solver.regulators()].index(name) for name in regulators]
+        self.movable = (*self.switches, *(name for name in relayed if name not in self.switches))
+        """Every switch that may move."""
+        self.closed_in_file = np.array([solver.is_closed(name) for name in self.movable], dtype=np.bool_)
+        solver.admit(np.array(self.movable)[~self.closed_in_file].tolist() if self.movable else [])
+
+    # --- switches ------------------------------------------------------------------------------------
+
+    def switch(self, names: Iterable[str], closed: Iterable[bool]) -> None:
+        """Open or close; the solver's `rearrange` must follow."""
+        for name, is_closed in zip(names, closed, strict=True):
+            self._solver.switch_line(name, bool(is_closed))
+
+    # --- tap changers --------------------------------------------------------------------------------
+
+    def taps(self) -> FloatArray:
+        """Return the tap numbers of those that are operated."""
+        return self._solver.taps()[self._numbers]
+
+    def limit_taps(self) -> tuple[FloatArray, FloatArray]:
+        """Return the lowest and the highest tap number of those that are operated."""
+        found = [self._tap_range(number) for number in self._numbers]
+        return np.array([low for low, _ in found]), np.array([high for _, high in found])
+
+    def _tap_range(self, number: int) -> tuple[float, float]:
+        controls, transformers = self._dss.RegControls, self._dss.Transformers
+        controls.Idx(number + 1)
+        transformers.Name(controls.Transformer())
+        transformers.Wdg(controls.TapWinding() or controls.Winding())
+        step = (transformers.MaxTap() - transformers.MinTap()) / transformers.NumTaps()
+        return round((transformers.MinTap() - 1.0) / step), round((transformers.MaxTap() - 1.0) / step)
+
+    def set_taps(self, taps: FloatArray) -> None:
+        """Move those that are operated to these tap numbers, as far as they go."""
+        for number, tap, now in zip(self._numbers, taps, self.taps(), strict=True):
+            if tap != now:
+                self._dss.RegControls.Idx(number + 1)
+                self._dss.RegControls.TapNumber(int(tap))
+
+    def rest_regulators(self, resting: BoolArray) -> None:
+        """Let these tap changers of all that the feeder has (regulators,) stay where they are; the others act."""
+        for index, rests in enumerate(resting):
+            self._dss.RegControls.Idx(index + 1)
+            self._dss.RegControls.MaxTapChange(0 if rests else MOST_TAP_CHANGE)
+
+    def operated_regulators(self) -> BoolArray:
+        """Return which of all tap changers (regulators,) are operated."""
+        return np.isin(np.arange(len(self._solver.regulators())), self._numbers)
+
+    def regulated_buses(self) -> tuple[str, ...]:
+        """Return the lower-case bus whose voltage each of all tap changers holds."""
+        return tuple(self._regulated_bus(index) for index in range(len(self._solver.regulators())))
+
+    def _regulated_bus(self, index: int) -> str:
+        controls: Any = self._dss.RegControls
+        controls.Idx(index + 1)
+        winding = controls.Winding()
+        self._dss.Circuit.SetActiveElement(f"Transformer.{controls.Transformer()}")
+        return str(self._dss.CktElement.BusNames()[winding - 1]).split(".")[0].lower()
+
+    # --- capacitor banks -----------------------------------------------------------------------------
+
+    def capacitor_steps(self) -> FloatArray:
+        """Return how many steps of each operated bank are in."""
+        return np.array([float(sum(self._states(name))) for name in self.capacitors])
+
+    def most_steps(self) -> FloatArray:
+        return np.array([float(len(self._states(name))) for name in self.capacitors])
+
+    def _states(self, name: str) -> list[int]:
+        self._dss.Capacitors.Name(name)
+        return list(self._dss.Capacitors.States())
+
+    def set_capacitors(self, steps: FloatArray) -> None:
+        """Have so many steps of each operated bank in."""
+        for name, wanted in zip(self.capacitors, steps, strict=True):
+            states = self._states(name)
+            if sum(states) != int(wanted):
+                self._dss.Capacitors.States([int(i < wanted) for i in range(len(states))])
+
+    def rest_capacitors(self, rest: bool) -> None:
+        """Let the controls of the operated banks rest, or act."""
+        controls: Any = self._dss.CapControls
+        for index in range(controls.Count()):
+            controls.Idx(index + 1)
+            if controls.Capacitor().lower() in self.capacitors:
+                self._dss.Circuit.SetActiveElement(f"CapControl.{controls.Name()}")
+                self._dss.CktElement.Enabled(not rest)

@@ -1,0 +1,91 @@
+"""Short circuits: resistances from phases of a bus to ground, that come and go.
+
+A fault of a line is one at the bus at its end. It lasts until the end that is set for it, or until the run's; an arc
+(`arc`) goes out as soon as its bus is dead, and does not come back: reclosing then succeeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from derloop.errors import did_you_mean
+from derloop.kind import Bus, PlaceError, Settings
+from federates.fleets import Problems
+from federates.grid.solver import Solver
+
+BoolArray = NDArray[np.bool_]
+
+
+class FaultSettings(Settings):
+    """A short circuit to ground."""
+
+    bus: str = Field(min_length=1, max_length=200, description="Where.", examples=["67"])
+    phases: tuple[Literal[1, 2, 3], ...] = Field((1, 2, 3), min_length=1, max_length=3, description="Which phases.")
+    r_ohm: float = Field(0.05, gt=1e-6, le=1e5, description="Resistance of each to ground, ohm.", examples=[0.05])
+    begins_s: float = Field(ge=0.0, le=1e10, description="Begin, s since the scenario's start.", examples=[600.0])
+    lasts_s: float | None = Field(
+        None, gt=0.0, le=1e10, description="How long, s. Without it, until the run ends.", examples=[300.0]
+    )
+    arc: bool = Field(False, description="Goes out as soon as its bus is dead.")
+
+
+class Faults:
+    """The faults of a feeder. State: which arcs have gone out."""
+
+    def __init__(self, faults: Sequence[FaultSettings], buses: dict[str, Bus], solver: Solver) -> None:
+        """Add them, not yet there. Raises PlaceError."""
+        if problems := _misplaced(faults, buses):
+            raise PlaceError(problems)
+        self._solver = solver
+        self._begins_s = np.array([fault.begins_s for fault in faults])
+        self._ends_s = np.array([np.inf if f.lasts_s is None else f.begins_s + f.lasts_s for f in faults])
+        self._are_arcs = np.array([fault.arc for fault in faults])
+        self._nodes = [f"{fault.bus.lower()}.{fault.phases[0]}" for fault in faults]
+        for index, fault in enumerate(faults):
+            solver.add_fault(f"fault_{index}", fault.bus, fault.phases, fault.r_ohm)
+        self._where: NDArray[np.intp] | None = None
+        self._are_on = np.zeros(len(faults), np.bool_)
+        self._held = self._latest = np.zeros(len(faults), np.bool_)
+
+    def any_on(self, alive: BoolArray) -> bool:
+        """Return whether one draws current: it is there, and its node (of `nodes`) alive."""
+        return bool((self._are_on & alive[self._at()]).any())
+
+    def _at(self) -> NDArray[np.intp]:
+        if self._where is None:
+            number = {node: index for index, node in enumerate(self._solver.nodes)}
+            self._where = np.array([number[node] for node in self._nodes], np.intp)
+        return self._where
+
+    def take(self, now_ns: int, is_new: bool) -> bool:
+        """Let those be there that are, at this instant; return whether that changes anything."""
+        if is_new:
+            self._held = self._latest
+        now_s = now_ns / 1e9
+        wanted = (self._begins_s <= now_s) & (now_s < self._ends_s) & ~self._held
+        changed = np.flatnonzero(wanted != self._are_on)
+        for index in changed:
+            self._solver.switch_fault(f"fault_{index}", bool(wanted[index]))
+        self._are_on = wanted
+        return bool(changed.size)
+
+    def see(self, alive: BoolArray) -> None:
+        """Let arcs at dead nodes (nodes,) go out, from the next instant on."""
+        self._latest = self._held | (self._are_on & self._are_arcs & ~alive[self._at()])
+
+
+def _misplaced(faults: Sequence[FaultSettings], buses: dict[str, Bus]) -> Problems:
+    problems: Problems = []
+    for i, fault in enumerate(faults):
+        bus = buses.get(fault.bus.lower())
+        if bus is None:
+            problems.append((("faults", i, "bus"), f"no bus {fault.bus!r}" + did_you_mean(fault.bus, [*buses])))
+        elif not {*fault.phases} <= {*bus.phases}:
+            has = ", ".join(map(str, bus.phases))
+            problems.append((("faults", i, "phases"), f"bus {fault.bus!r} has phases {has}"))
+    return problems

@@ -1,0 +1,117 @@
+"""The devices of one federate at the feeder: what they give or draw, what they see, what the solution has of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derloop.contract import Balance, FloatArray, Values
+from derloop.kind import Bus, Terminal
+from federates.grid.seen import Phases, extremes, voltage
+from federates.grid.sensitivity import Devices
+from federates.grid.solver import Setpoints, Solver
+
+SQRT3 = 3**0.5
+
+
+class Group:
+    """The devices of one federate at the feeder."""
+
+    def __init__(self, name: str, terminals: Sequence[Terminal], buses: Mapping[str, Bus]) -> None:
+        self.name, self._terminals, self._buses = name, terminals, buses
+        self.labels = tuple(t.label for t in terminals)
+        self.sees_voltage = not any(t.element for t in terminals)
+        self.p_port, self.q_port, self.solved_port = f"{name}.p_kw", f"{name}.q_kvar", f"{name}.solved_kw"
+        self.ports = {self.p_port, self.q_port, *(f"{name}.{port}" for port in self.seen_ports)}
+        self.injects = self.sees_voltage and not terminals[0].draws
+        self._sign = -1.0 if terminals[0].draws and self.sees_voltage else 1.0
+
+    def add(self, solver: Solver) -> None:
+        for index, terminal in enumerate(self._terminals):
+            if not terminal.element:
+                kv = self._buses[terminal.bus].kv_ln * (1.0 if len(terminal.phases) == 1 else SQRT3)
+                solver.add_injection(f"{self.name}_{index}", terminal.bus, terminal.phases, kv)
+
+    def attach(self, solver: Solver) -> None:
+        self._setpoints = self._made(solver)
+        place = {element: index for index, element in enumerate(solver.elements)}
+        self.elements = np.array([place[name] for name in self._element_names()])
+        number = {node: index for index, node in enumerate(solver.nodes)}
+        most = max(len(t.phases) for t in self._terminals)
+        self._nodes = np.zeros((len(self._terminals), most), dtype=np.intp)
+        self._weights = np.zeros((len(self._terminals), most))
+        self._count = np.array([len(t.phases) for t in self._terminals])
+        for row, terminal in enumerate(self._terminals):
+            self._nodes[row] = number[f"{terminal.bus}.{terminal.phases[0]}"]
+            for column, phase in enumerate(terminal.phases):
+                self._nodes[row, column] = number[f"{terminal.bus}.{phase}"]
+                self._weights[row, column] = 1 / len(terminal.phases)
+
+    def _made(self, solver: Solver) -> Setpoints:
+        names = [name.partition(".")[2] for name in self._element_names()]
+        return solver.injections(names) if self.sees_voltage else solver.drawn_by(names)
+
+    def _element_names(self) -> list[str]:
+        """Return the names of its elements in the solver: "generator.pv_0", "load.671"."""
+        if self.sees_voltage:
+            return [f"generator.{self.name}_{i}".lower() for i in range(len(self._terminals))]
+        return [f"load.{t.element}" for t in self._terminals]
+
+    def write(self, inputs: Values) -> None:
+        np.multiply(inputs[self.p_port], self._sign, out=self._setpoints.p_kw)
+        np.multiply(inputs[self.q_port], self._sign, out=self._setpoints.q_kvar)
+        self._setpoints.write()
+
+    def solved_kw(self, drawn: NDArray[np.complex128]) -> FloatArray:
+        """Return the power (devices,) that the solution has at the terminals, in the federate's sign."""
+        kw: FloatArray = -drawn[self.elements].real if self.injects else drawn[self.elements].real
+        return kw
+
+    def given_kw(self, nodes: NDArray[np.bool_]) -> FloatArray:
+        """Return the power (devices,) that the devices at these nodes (nodes,) say they give, in their own sign."""
+        kw: FloatArray = np.where(nodes[self._nodes[:, 0]], self._sign * self._setpoints.p_kw, 0.0)
+        return kw
+
+    def balance(self, tolerance: float, undelivered: tuple[str, ...]) -> Balance:
+        """What the federate says it injects, or draws, is what the solver has at its terminals."""
+        resolution = tuple(tolerance * terminal.rated_kva for terminal in self._terminals)
+        leaves = (self.solved_port, *undelivered)
+        return Balance("power", (self.p_port,), leaves, partner=self.name, resolution=resolution)
+
+    @property
+    def driven(self) -> tuple[str, ...]:
+        """The loads of the feeder file that its devices are."""
+        return tuple(t.element for t in self._terminals if t.element)
+
+    @property
+    def devices(self) -> Devices:
+        """Where they meet the feeder, for `sensitivity`."""
+        return Devices(self._nodes, self._weights, np.full(len(self.labels), 1.0 if self.injects else -1.0))
+
+    @property
+    def seen_ports(self) -> tuple[str, ...]:
+        """The outputs that say what its devices see."""
+        if not self.sees_voltage:
+            return ()
+        return ("v_pu", "v_low_pu", "v_high_pu") if self._terminals[0].extremes else ("v_pu",)
+
+    def seen(self, v_pu: FloatArray, volts: NDArray[np.complex128], bases_v: FloatArray) -> dict[str, FloatArray]:
+        """Return what each device sees, shape (devices,), pu: `v_pu`, and the extremes where they are asked for."""
+        first = self._terminals[0]
+        if not self.sees_voltage:
+            return {}
+        if first.sees == "mean" and not first.extremes:
+            return {f"{self.name}.v_pu": self._means(v_pu)}
+        phases = Phases(volts[self._nodes] / bases_v[self._nodes], self._count)
+        found = {f"{self.name}.v_pu": voltage(phases, first.sees)}
+        if first.extremes:
+            found[f"{self.name}.v_low_pu"], found[f"{self.name}.v_high_pu"] = extremes(phases)
+        return found
+
+    def _means(self, v_pu: FloatArray) -> FloatArray:
+        if self._nodes.shape[1] == 1:
+            return v_pu[self._nodes[:, 0]]
+        mean: FloatArray = np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
+        return mean

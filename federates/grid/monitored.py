@@ -1,0 +1,62 @@
+"""Currents and loading of lines and transformers: the largest phase current at the first terminal, over the rating.
+
+The rating of a line is its `normamps`, that of a transformer its kVA at nominal voltage, unless `ratings_a` says
+otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from derloop.contract import FloatArray, Port
+from derloop.kind import PlaceError
+from federates.fleets import Problems
+from federates.grid.apparatus import matching
+from federates.grid.solver import Solver
+
+
+class Monitored:
+    """n lines and transformers that are measured."""
+
+    def __init__(self, patterns: Sequence[str], ratings_a: Mapping[str, float], solver: Solver) -> None:
+        """Raises PlaceError for a pattern that fits nothing."""
+        delivering = solver.delivering()
+        known = [name for name in delivering if name.startswith(("line.", "transformer."))]
+        self.names, problems = matching(
+            [_full(pattern) for pattern in patterns], known, "line or transformer", ("monitored",)
+        )
+        problems += _unrated(ratings_a, self.names)
+        if problems:
+            raise PlaceError(problems)
+        self._element = np.array([delivering.index(name) for name in self.names], np.intp)
+        self.rating_a = np.array([_rating_a(name, ratings_a, solver) for name in self.names])
+
+    @property
+    def outputs(self) -> dict[str, Port]:
+        return {"current_a": Port("A", self.names), "loading_pu": Port("pu", self.names)}
+
+    def measured(self, currents_a: FloatArray) -> dict[str, FloatArray]:
+        """Return the outputs from the currents of `delivering`."""
+        current_a = currents_a[self._element]
+        return {"current_a": current_a, "loading_pu": current_a / self.rating_a}
+
+
+def _full(pattern: str) -> str:
+    """Return a pattern of full names: `sw_*` means lines."""
+    return pattern if pattern.lower().startswith(("line.", "transformer.", "*")) else f"line.{pattern}"
+
+
+def _rating_a(name: str, ratings_a: Mapping[str, float], solver: Solver) -> float:
+    own = (rating for pattern, rating in ratings_a.items() if fnmatchcase(name, _full(pattern.lower())))
+    return next(own, None) or solver.rating_a(name)
+
+
+def _unrated(ratings_a: Mapping[str, float], names: Sequence[str]) -> Problems:
+    return [
+        (("ratings_a", pattern), "fits nothing that is monitored")
+        for pattern in ratings_a
+        if not any(fnmatchcase(name, _full(pattern.lower())) for name in names)
+    ]

@@ -1,0 +1,242 @@
+"""What may change in a feeder while it runs: switches, taps, banks, faults; and which of its parts are energised.
+
+A switch is closed where it is told to be (or, untold, where the file has it so) and no relay holds it open. Parts that
+no source feeds are dead: their voltages are 0 and nothing is drawn there; tap changers that would look at dead buses
+rest. While there is a fault, tap changers and banks rest, for a fault is over before they act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from derloop.contract import FloatArray, Port, Values
+from derloop.errors import did_you_mean
+from derloop.kind import Bus, PlaceError, Settings
+from federates.fleets import Problems
+from federates.grid.apparatus import Apparatus, BoolArray, OperatedSettings
+from federates.grid.faults import Faults, FaultSettings
+from federates.grid.protection import Relays, RelaySettings
+from federates.grid.solver import Solver
+
+NEVER_S = -1e12
+"""Commands of before the first one: too old for anybody."""
+
+
+class IndicatorSettings(Settings):
+    """Fault passage indicators at every switch that is operated."""
+
+    pickup_a: float = Field(gt=0.0, le=1e6, description="Current above which they fall, A.", examples=[900.0])
+    reset_s: float = Field(
+        3600.0, ge=0.0, le=1e6, description="They rise again when load has flown for so long, s.", examples=[3600.0]
+    )
+
+
+class SwitchgearSettings(Settings):
+    """The parts of a feeder's settings that are about what may change."""
+
+    operated: OperatedSettings = OperatedSettings()
+    protection: tuple[RelaySettings, ...] = ()
+    indicators: IndicatorSettings | None = None
+    faults: tuple[FaultSettings, ...] = ()
+
+    @property
+    def is_any(self) -> bool:
+        return self != SwitchgearSettings()
+
+
+class _Seen(NamedTuple):
+    """Fault passage indicators, each (switches,)."""
+
+    fallen: BoolArray
+    calm_s: FloatArray
+
+
+class Switchgear:
+    """The switchgear of a feeder. State: what is closed, what is energised, and that of relays and faults."""
+
+    def __init__(
+        self, settings: SwitchgearSettings, apparatus: Apparatus, solver: Solver, buses: dict[str, Bus], acting: bool
+    ) -> None:
+        """acting: whether the feeder's own tap changers and banks act. Raises PlaceError. The solver is prepared."""
+        self._settings, self._apparatus, self._solver, self._acting = settings, apparatus, solver, acting
+        self.faults = Faults(settings.faults, buses, solver) if settings.faults else None
+        self._relays = Relays(settings.protection) if settings.protection else None
+        names = apparatus.movable
+        self._relay_at = np.array([names.index(s) for s in (self._relays.switches if self._relays else ())], np.intp)
+        self._closed = apparatus.closed_in_file.copy()
+        self._told = np.arange(len(names)) < len(apparatus.switches)
+        self._seen = self._seen_held = _Seen(np.zeros(len(names), np.bool_), np.zeros(len(names)))
+        self._now_ns: int | None = None
+        self._passed_s = 0.0
+
+    def attach(self) -> None:
+        """Find everything in the prepared solver; dead parts are as the file has them."""
+        delivering = self._solver.delivering()
+        self._element = np.array([delivering.index(f"line.{n}") for n in self._apparatus.movable], np.intp)
+        bus_of = np.array([node.rpartition(".")[0] for node in self._solver.nodes])
+        self._heads = np.isin(bus_of, self._solver.head_buses())
+        self._regulated = [np.flatnonzero(bus_of == bus) for bus in self._apparatus.regulated_buses()]
+        self._limits = self._apparatus.limit_taps()
+        self._most_steps = self._apparatus.most_steps()
+        self.alive: BoolArray = np.ones(bus_of.size, np.bool_)
+        self._resting: bytes | None = None
+        self._controls_on: bool | None = None
+        self._bank_rest = False
+        self._arrange(in_force=False)
+
+    # --- ports ---------------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> dict[str, Port]:
+        a = self._apparatus
+        told = {"switch_set": a.switches, "tap_set": a.regulators, "capacitor_set": a.capacitors}
+        ports = {name: Port("1", labels) for name, labels in told.items() if labels}
+        if self._is_dated:
+            ports["commanded_at_s"] = Port("s", ("commands",), otherwise=NEVER_S)
+        return ports
+
+    @property
+    def _is_dated(self) -> bool:
+        return self._settings.operated.local_after_s is not None
+
+    @property
+    def outputs(self) -> dict[str, Port]:
+        a = self._apparatus
+        ports = {"unserved_kw": Port("kW", ("feeder",))}
+        if a.movable:
+            ports["switches"] = Port("1", a.movable)
+        if a.capacitors:
+            ports["capacitors"] = Port("1", a.capacitors)
+        if self._relays:
+            ports["locked_out"] = Port("1", self._relays.switches)
+        if self._settings.indicators:
+            ports["fault_seen"] = Port("1", a.movable)
+        return ports
+
+    def outcome(self) -> dict[str, FloatArray]:
+        """Return the outputs of this instant, but for what is not served."""
+        found: dict[str, FloatArray] = {}
+        if self._apparatus.movable:
+            found["switches"] = self._closed.astype(np.float64)
+        if self._apparatus.capacitors:
+            found["capacitors"] = self._apparatus.capacitor_steps()
+        if self._relays:
+            found["locked_out"] = self._relays.locked_out
+        if self._settings.indicators:
+            found["fault_seen"] = self._seen.fallen.astype(np.float64)
+        return found
+
+    # --- an instant ----------------------------------------------------------------------------------
+
+    def take(self, now_ns: int, inputs: Values) -> bool:
+        """Switch, and move taps and banks, as it is to be at this instant; return whether any part changed places."""
+        is_new = now_ns != self._now_ns
+        if is_new:
+            self._passed_s = 0.0 if self._now_ns is None else (now_ns - self._now_ns) / 1e9
+            self._now_ns, self._seen_held = now_ns, self._seen
+        closed = self._wanted(now_ns, inputs)
+        changed = np.flatnonzero(closed != self._closed)
+        names = self._apparatus.movable
+        self._apparatus.switch([names[i] for i in changed], closed[changed])
+        self._closed = closed
+        faulted = self.faults.take(now_ns, is_new) if self.faults else False
+        in_force = self._in_force(now_ns, inputs)
+        if moved := bool(changed.size) or faulted:
+            self._arrange(in_force)
+        self._rest(in_force)
+        if in_force:
+            self._operate(inputs)
+        return moved
+
+    def _wanted(self, now_ns: int, inputs: Values) -> BoolArray:
+        closed = self._apparatus.closed_in_file.copy()
+        if self._apparatus.switches:
+            closed[self._told] = inputs["switch_set"] >= 0.5
+        if self._relays:
+            closed[self._relay_at] &= ~self._relays.take(now_ns, ~closed[self._relay_at])
+        return closed
+
+    def _in_force(self, now_ns: int, inputs: Values) -> bool:
+        """Return whether commands to tap changers and banks hold: they are young enough."""
+        longest_s = self._settings.operated.local_after_s
+        return longest_s is None or now_ns / 1e9 - float(inputs["commanded_at_s"][0]) <= longest_s
+
+    def _operate(self, inputs: Values) -> None:
+        if self._apparatus.regulators:
+            self._apparatus.set_taps(np.clip(np.rint(inputs["tap_set"]), *self._limits))
+        if self._apparatus.capacitors:
+            self._apparatus.set_capacitors(np.clip(np.rint(inputs["capacitor_set"]), 0.0, self._most_steps))
+
+    def _arrange(self, in_force: bool) -> None:
+        """Find out which nodes are energised now, and leave the others without voltage."""
+        self._solver.with_controls(False)
+        self._controls_on = None
+        parts = self._solver.rearrange()
+        self.alive = np.isin(parts, np.unique(parts[self._heads]))
+        self._solver.quench(~self.alive)
+        self._rest(in_force)
+
+    def _rest(self, in_force: bool) -> None:
+        """Let those controls rest that are commanded, look at dead buses, or have no time to act."""
+        told = self._apparatus.operated_regulators() if in_force else np.zeros(len(self._regulated), np.bool_)
+        resting = told | np.array([not self.alive[nodes].all() for nodes in self._regulated], np.bool_)
+        if resting.tobytes() != self._resting:
+            self._apparatus.rest_regulators(resting)
+            self._resting = resting.tobytes()
+        if in_force != self._bank_rest:
+            self._apparatus.rest_capacitors(in_force)
+            self._bank_rest = in_force
+        controls_on = self._acting and not self.is_faulted
+        if controls_on != self._controls_on:
+            self._solver.with_controls(controls_on)
+            self._controls_on = controls_on
+
+    @property
+    def is_faulted(self) -> bool:
+        """Whether a fault draws current."""
+        return self.faults is not None and self.faults.any_on(self.alive)
+
+    def see(self, currents_a: FloatArray | None) -> None:
+        """Take what the solution of this instant has: the currents of `delivering`, A, where they are asked for."""
+        if self.faults:
+            self.faults.see(self.alive)
+        if currents_a is None:
+            return
+        at_switches = currents_a[self._element]
+        if self._relays:
+            self._relays.see(at_switches[self._relay_at])
+        if indicators := self._settings.indicators:
+            fell = at_switches > indicators.pickup_a
+            calm_s = np.where(fell | (at_switches < 1.0), 0.0, self._seen_held.calm_s + self._passed_s)
+            rises = calm_s > indicators.reset_s
+            self._seen = _Seen((self._seen_held.fallen & ~rises) | fell, calm_s)
+
+    @property
+    def needs_currents(self) -> bool:
+        return self._relays is not None or self._settings.indicators is not None
+
+
+def relayed(protection: Sequence[RelaySettings], solver: Solver) -> tuple[str, ...]:
+    """Return the switches at which relays stand. Raises PlaceError."""
+    lines = solver.lines()
+    names = [relay.switch.lower() for relay in protection]
+    problems: Problems = [
+        (("protection", i, "switch"), f"the feeder has no line {relay.switch!r}" + did_you_mean(relay.switch, lines))
+        for i, relay in enumerate(protection)
+        if relay.switch.lower() not in lines
+    ]
+    if len(set(names)) < len(names):
+        problems.append((("protection",), "a switch has two relays"))
+    if problems:
+        raise PlaceError(problems)
+    return tuple(names)
+
+
+def unserved_kw(dead: NDArray[np.bool_], nodes: NDArray[np.intp], loads_kw: FloatArray) -> float:
+    """Return what loads at dead nodes would draw. dead: (nodes,); nodes: the first of each load (n,); loads_kw (n,)."""
+    return float(loads_kw[dead[nodes]].sum())

@@ -1,0 +1,181 @@
+"""Switches, taps, banks and faults of a feeder: what is fed from where, what is dead, and what repeats."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from derloop.contract import FloatArray, Values
+from derloop.kind import Context, PlaceError, Terminal
+from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
+
+S = 10**9
+RING = """Clear
+New Circuit.ring bus1=head basekv=12.47 pu=1.02 r1=0 x1=0.5 r0=0 x0=0.5
+New Line.sw_a phases=3 bus1=head bus2=a switch=yes r1=0.001 x1=0 r0=0.001 x0=0 c1=0 c0=0 length=1
+New Line.ab phases=3 bus1=a bus2=b r1=0.4 x1=0.8 r0=0.8 x0=2 c1=0 c0=0 length=1 normamps=200
+New Line.sw_b phases=3 bus1=head bus2=d switch=yes r1=0.001 x1=0 r0=0.001 x0=0 c1=0 c0=0 length=1
+New Line.dc phases=3 bus1=d bus2=c r1=0.4 x1=0.8 r0=0.8 x0=2 c1=0 c0=0 length=1
+New Line.sw_tie phases=3 bus1=b bus2=c switch=yes r1=0.001 x1=0 r0=0.001 x0=0 c1=0 c0=0 length=1 enabled=no
+New Transformer.reg phases=3 windings=2 buses=(d e) conns=(wye wye) kvs=(12.47 12.47) kvas=(5000 5000) xhl=0.01
+New RegControl.reg transformer=reg winding=2 vreg=122 band=2 ptratio=60 ctprim=300
+New Capacitor.e phases=3 bus1=e kv=12.47 kvar=300
+New Load.b phases=3 bus1=b kv=12.47 kw=900 kvar=300 model=1 vminpu=0.7
+New Load.c phases=3 bus1=c kv=12.47 kw=600 kvar=200 model=1 vminpu=0.7
+New Load.e phases=3 bus1=e kv=12.47 kw=300 kvar=100 model=1 vminpu=0.7
+Set VoltageBases=(12.47)
+CalcVoltageBases
+"""
+ALL = {"switches": ["sw_*"], "regulators": ["*"], "capacitors": ["*"]}
+
+
+def ring(tmp_path: Path, **settings: Any) -> OpenDssFeeder:
+    (tmp_path / "ring.dss").write_text(RING)
+    read = OpenDssSettings.model_validate({"feeder": "ring.dss", "operated": {"switches": ["sw_*"]}, **settings})
+    terminals = {"pv": (Terminal("pv_0", "b", (1, 2, 3), 500.0),)}
+    start = datetime(2025, 7, 15, tzinfo=UTC)
+    context = Context("grid", tmp_path, start, S, 3600 * S, 1, terminals=terminals)
+    return OpenDssFeeder(read, context, Feeder(read, context))
+
+
+def told(a: float, b: float, tie: float, pv_kw: float = 0.0, **others: float) -> dict[str, FloatArray]:
+    more = {name: np.array([value]) for name, value in others.items()}
+    return {
+        "switch_set": np.array([a, b, tie]),
+        "pv.p_kw": np.array([pv_kw]),
+        "pv.q_kvar": np.zeros(1),
+        **more,
+    }
+
+
+def at(grid: OpenDssFeeder, values: Values, node: str) -> float:
+    return float(values["v_pu"][grid.interface.outputs["v_pu"].labels.index(node)])
+
+
+def test_what_no_source_feeds_is_dead_and_its_loads_are_not_served(tmp_path: Path) -> None:
+    grid = ring(tmp_path)
+    values = grid.step(0, told(0, 1, 0, pv_kw=200.0))
+    assert at(grid, values, "b.1") == 0.0
+    assert values["unserved_kw"][0] == pytest.approx(900.0)
+    assert values["others_kw"][0] == pytest.approx(900.0, abs=1e-3)  # c and e
+    assert values["pv.solved_kw"][0] == pytest.approx(0.0, abs=1e-9)
+    assert values["pv.undelivered_kw"][0] == pytest.approx(200.0)
+    assert values["head_kw"][0] == pytest.approx(900.0 + values["losses_kw"][0], abs=1e-5)
+
+
+def test_a_tie_that_the_file_does_not_enable_feeds_from_the_other_side(tmp_path: Path) -> None:
+    grid = ring(tmp_path, monitored=["sw_*"], accounts={})
+    apart = grid.step(0, told(1, 1, 0))
+    v_apart_pu = at(grid, apart, "b.1")
+    assert v_apart_pu > 0.97
+    over = grid.step(S, told(0, 1, 1))
+    assert over["unserved_kw"][0] == 0.0
+    assert at(grid, over, "a.1") > 0.9
+    assert at(grid, over, "b.1") < v_apart_pu
+    assert list(over["switches"]) == [0.0, 1.0, 1.0]
+    of_load_b_a = np.hypot(900, 300) / (np.sqrt(3) * 12.47 * at(grid, over, "b.1"))
+    assert over["current_a"][2] == pytest.approx(of_load_b_a, rel=1e-3)
+
+
+def test_an_instant_that_is_stepped_again_begins_with_the_switches_that_it_is_told(tmp_path: Path) -> None:
+    once, again = ring(tmp_path, operated=ALL), ring(tmp_path, operated=ALL)
+    orders = {"tap_set": 4.0, "capacitor_set": 0.0}
+    again.step(0, told(1, 1, 0, **orders))
+    once.step(0, told(1, 1, 0, **orders))
+    again.step(S, told(0, 1, 0, 300.0, tap_set=-6.0, capacitor_set=1.0))
+    expected = once.step(S, told(1, 1, 0, **orders))
+    found = again.step(S, told(1, 1, 0, **orders))
+    np.testing.assert_allclose(found["v_pu"], expected["v_pu"], atol=1e-9)
+    for port in ("taps", "capacitors", "switches"):
+        assert list(found[port]) == list(expected[port])
+
+
+def test_taps_and_banks_obey_and_stay_within_what_they_have(tmp_path: Path) -> None:
+    grid = ring(tmp_path, operated=ALL)
+    low = grid.step(0, told(1, 1, 0, tap_set=-8.0, capacitor_set=0.0))
+    assert low["taps"][0] == -8.0
+    assert low["capacitors"][0] == 0.0
+    assert at(grid, low, "e.1") == pytest.approx(0.95 * at(grid, low, "d.1"), rel=1e-3)
+    most = grid.step(S, told(1, 1, 0, tap_set=40.0, capacitor_set=7.0))
+    assert most["taps"][0] == 16.0
+    assert most["capacitors"][0] == 1.0
+
+
+def test_old_commands_leave_the_tap_changer_to_its_own_control(tmp_path: Path) -> None:
+    grid = ring(tmp_path, operated={**ALL, "local_after_s": 60.0})
+    obeyed = grid.step(0, told(1, 1, 0, tap_set=-8.0, capacitor_set=1.0, commanded_at_s=0.0))
+    assert at(grid, obeyed, "e.1") < 0.98
+    late = grid.step(61 * S, told(1, 1, 0, tap_set=-8.0, capacitor_set=1.0, commanded_at_s=0.0))
+    assert 121 / 120 <= at(grid, late, "e.1") <= 123 / 120
+    back = grid.step(62 * S, told(1, 1, 0, tap_set=-8.0, capacitor_set=1.0, commanded_at_s=62.0))
+    assert back["taps"][0] == -8.0
+
+
+def test_a_tap_changer_in_a_dead_part_stays_where_it_is(tmp_path: Path) -> None:
+    grid = ring(tmp_path)
+    before = grid.step(0, told(1, 1, 0))["taps"].copy()
+    dead = grid.step(S, told(1, 0, 0))
+    assert at(grid, dead, "e.1") == 0.0
+    assert list(dead["taps"]) == list(before)
+
+
+def test_an_arc_is_cleared_and_reclosing_succeeds(tmp_path: Path) -> None:
+    relay = {"switch": "sw_a", "pickup_a": 200.0, "time_dial": 0.2, "recloses_s": [2.0]}
+    fault = {"bus": "b", "begins_s": 1.0, "r_ohm": 0.1, "arc": True}
+    grid = ring(tmp_path, protection=[relay], faults=[fault], indicators={"pickup_a": 200.0, "reset_s": 3.0})
+    seen = [grid.step(k * S, told(1, 1, 0)) for k in range(9)]
+    assert [v["switches"][0] for v in map(dict, seen)] == [1, 1, 0, 0, 1, 1, 1, 1, 1]
+    assert seen[-1]["unserved_kw"][0] == 0.0
+    assert seen[-1]["locked_out"][0] == 0.0
+
+
+def test_a_fault_that_stays_ends_in_lock_out_and_only_its_indicator_falls(tmp_path: Path) -> None:
+    relay = {"switch": "sw_a", "pickup_a": 200.0, "time_dial": 0.2, "recloses_s": [2.0]}
+    fault = {"bus": "b", "begins_s": 1.0, "r_ohm": 0.1}
+    grid = ring(tmp_path, protection=[relay], faults=[fault], indicators={"pickup_a": 200.0})
+    states = []
+    for k in range(8):
+        values = grid.step(k * S, told(1, 1, 0))
+        states.append(values["switches"][0])
+    assert states == [1, 1, 0, 0, 1, 0, 0, 0]
+    assert values["locked_out"][0] == 1.0
+    assert list(values["fault_seen"]) == [1.0, 0.0, 0.0]
+    assert at(grid, values, "e.1") > 0.95
+
+
+def test_accounts_add_up_losses_and_time_outside_of_the_band(tmp_path: Path) -> None:
+    grid = ring(tmp_path, operated=ALL, accounts={"v_low_pu": 0.97}, monitored=["ab"], ratings_a={"ab": 20.0})
+    for k in range(3):
+        values = grid.step(k * 1800 * S, told(1, 1, 0, tap_set=-16.0, capacitor_set=0.0))
+    assert values["element_lost_kwh"].sum() == pytest.approx(values["losses_kw"][0], rel=1e-6)  # one hour
+    assert values["element_losses_kw"].sum() == pytest.approx(values["losses_kw"][0], rel=1e-9)
+    outside = dict(zip(grid.interface.outputs["outside_h"].labels, values["outside_h"], strict=True))
+    assert outside["e.1"] == pytest.approx(1.0)
+    assert outside["a.1"] == 0.0
+    assert values["overloaded_h"][0] == pytest.approx(1.0)
+    assert grid.statistics()["outside_node_h"] == pytest.approx(3.0)
+
+
+def test_what_is_not_asked_for_is_not_there(tmp_path: Path) -> None:
+    plain = ring(tmp_path, operated={})
+    ports = {*plain.interface.inputs, *plain.interface.outputs}
+    assert ports.isdisjoint({"switch_set", "switches", "current_a", "element_losses_kw", "unserved_kw"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"operated": {"switches": ["sw_x"]}}, "the feeder has no line 'sw_x'"),
+        ({"operated": {"regulators": ["rag"]}}, "no regulator 'rag'; did you mean 'reg'"),
+        ({"operated": {"capacitors": ["f*"]}}, r"no capacitor 'f\*'"),
+        ({"monitored": ["sw_a", "transformer.x"]}, "no line or transformer 'transformer.x'"),
+        ({"ratings_a": {"ab": 5.0}, "monitored": ["sw_a"]}, "fits nothing that is monitored"),
+        ({"protection": [{"switch": "swa", "pickup_a": 1.0}]}, "no line 'swa'; did you mean 'sw_a'"),
+        ({"faults": [{"bus": "z", "begins_s": 0}]}, "no bus 'z'"),
+    ],
+)
+def test_what_the_feeder_does_not_have_is_refused(tmp_path: Path, settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(PlaceError, match=why):
+        ring(tmp_path, **settings)
