@@ -70,6 +70,14 @@ class CloneEntry(Served):
 
     scan: Path = Field(description="The scan file.")
     behaves: bool = Field(default=True, description="It also has the latency and limits that were measured.")
+    speaks: Path | None = Field(
+        default=None,
+        description="The register map of a device that is not SunSpec: the copy then lets go of what it was told as "
+        "the map says, by heartbeat or watchdog.",
+    )
+    heartbeat_s: float = Field(
+        default=60.0, gt=0, le=86_400, description="How long it waits for a heartbeat, where no point of its map says."
+    )
 
 
 class ReplayEntry(Served):
@@ -97,7 +105,7 @@ def read_emulator_file(path: Path) -> EmulatorFile:
         update={
             "scenario": None if file.scenario is None else folder / file.scenario,
             "fleets": {name: _at(entry, folder) for name, entry in file.fleets.items()},
-            "clones": {name: _at(entry, folder, "scan") for name, entry in file.clones.items()},
+            "clones": {name: _at(entry, folder, "scan", "speaks") for name, entry in file.clones.items()},
             "replays": {name: _at(entry, folder, "run") for name, entry in file.replays.items()},
         }
     )
@@ -116,6 +124,6 @@ def emulator_schema() -> dict[str, Any]:
     return {"$schema": DIALECT, **EmulatorFile.model_json_schema(by_alias=True), "title": "derloop emulate"}
 
 
-def _at(entry: Served, folder: Path, path: str = "") -> Served:
-    named: Mapping[str, Any] = {path: folder / getattr(entry, path)} if path else {}
+def _at(entry: Served, folder: Path, *paths: str) -> Served:
+    named: Mapping[str, Any] = {path: folder / at for path in paths if (at := getattr(entry, path)) is not None}
     return entry.model_copy(update={"listen": located(entry.listen, folder), **named})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from hil.inverter.mapped import read_register_map
 from hil.serving.clone import clone, with_measured
 from hil.serving.device import awkward
 from hil.serving.file import CloneEntry, EmulatorFile, ReplayEntry
@@ -11,6 +12,7 @@ from hil.serving.recorded import AsRecorded, recorded
 from hil.serving.responder import Units
 from hil.serving.scan_file import read_scan
 from hil.serving.server import Line, line
+from hil.serving.watched import watching
 
 
 def standing(file: EmulatorFile) -> dict[str, Line]:
@@ -22,7 +24,10 @@ def standing(file: EmulatorFile) -> dict[str, Line]:
 def _clone(name: str, entry: CloneEntry) -> Line:
     scan = read_scan(entry.scan)
     quirks = with_measured(entry.quirks, scan.behaviour) if entry.behaves else entry.quirks
-    device = awkward(clone(name, scan), quirks)
+    hardware = clone(name, scan)
+    if entry.speaks is not None:
+        hardware = watching(hardware, read_register_map(entry.speaks), entry.heartbeat_s)
+    device = awkward(hardware, quirks)
     return line(entry.listen, {entry.unit: device}, entry.roles, takes_time=entry.takes_time)
 
 
