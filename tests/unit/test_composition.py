@@ -136,7 +136,7 @@ def test_nested_checks_are_refused_with_their_pointers_all_at_once() -> None:
     assert found[5].startswith("/checks/1/of: ")
     assert found[6:] == [
         "/checks/2/of/0: must be an object, not 3",
-        "/checks/2/window: unknown; there are: kind, name, of",
+        "/checks/2/window: unknown; did you mean 'kind'?",
         "/checks/3/of: is missing",
     ]
 
