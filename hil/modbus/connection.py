@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+from time import monotonic
 
 from hil.modbus.endpoint import Endpoint, Serial, Timing
 from hil.modbus.failures import NoAnswer, NotOpened
 from hil.modbus.framing import MBAP, Frame
 from hil.modbus.opening import open_wire
-from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, PduError, RegisterArray, Request, parse_answer, request_bytes
+from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, PduError, Request, answer_data, request_bytes
 from hil.modbus.tap import Tap
 from hil.modbus.traffic import Traffic
 from hil.modbus.turn import Turn
@@ -61,10 +62,11 @@ class Connection:
         self._pauses = self._pauses or timing.interval_s > 0.0
         self._settle_s = max(self._settle_s, timing.quiet_s)
 
-    async def ask(self, unit: int, request: Request, end_s: float, attempts: int, traffic: Traffic) -> RegisterArray:
+    async def ask(self, unit: int, request: Request, end_s: float, attempts: int, traffic: Traffic) -> bytes:
         """Make the first of `attempts` at an exchange that ends at `end_s` on the loop's clock, with its share of time.
 
-        Returns what is read or written. Raises NoAnswer, or ExceptionAnswer where the device refuses.
+        Returns the registers that are read as they came, of a write nothing. Raises NoAnswer, or ExceptionAnswer where
+        the device refuses.
         """
         if not self._turn.take_if_free():
             await self._wait_for_turn(end_s)
@@ -74,11 +76,25 @@ class Connection:
                 wire = await self._ready(end_s, attempts, traffic)
             if self._pauses:
                 await self._until_free(end_s)
-            return await self._exchange(wire, unit, request, end_s, attempts)
+            answer = self._sent(wire, unit, request, end_s, attempts)
+            try:
+                return answer_data(request, (await answer).pdu)
+            except (TimeoutError, Lost, WrongAnswer, PduError, ExceptionAnswer, asyncio.CancelledError) as failure:
+                raise self._failed(wire, failure) from None
         finally:
+            if self._pauses:
+                self._rest()
             self._turn.leave()
             if self._wire is not None and self._wire.discarded:
                 traffic.discarded += self._wire.take_discarded()
+
+    def _sent(self, wire: Wire, unit: int, request: Request, end_s: float, attempts: int) -> asyncio.Future[Frame]:
+        """Send a request; return the future of the frame that answers it."""
+        began_s = monotonic()
+        self._free_s = began_s + self._interval_s
+        self._given_s = self._share_s(end_s - began_s, attempts)
+        self._transaction = self._transaction + 1 & 0xFFFF
+        return wire.ask(Frame(unit, request_bytes(request), self._transaction), began_s + self._given_s)
 
     async def close(self) -> None:
         """Close the stream; used again, it is opened again."""
@@ -92,26 +108,12 @@ class Connection:
         except TimeoutError:
             raise NoAnswer("the connection was not free in time", again=False) from None
 
-    async def _exchange(self, wire: Wire, unit: int, request: Request, end_s: float, attempts: int) -> RegisterArray:
-        began_s = asyncio.get_running_loop().time()
-        self._given_s = self._share_s(end_s - began_s, attempts)
-        self._transaction = self._transaction + 1 & 0xFFFF
-        frame = Frame(unit, request_bytes(request), self._transaction)
-        try:
-            answer = await wire.ask(frame, began_s + self._given_s)
-            return parse_answer(request, answer.pdu)
-        except (TimeoutError, Lost, WrongAnswer, PduError, ExceptionAnswer, asyncio.CancelledError) as failure:
-            raise self._failed(wire, failure) from None
-        finally:
-            if self._pauses:
-                self._free_s = self._next_s(began_s)
-
     def _failed(self, wire: Wire, failure: BaseException) -> BaseException:
         """Return what is to be raised; see to it that what still comes is not taken for an answer."""
         if isinstance(failure, ExceptionAnswer):
             return _refused(failure)
         if not self._numbered:
-            self._missed_s = asyncio.get_running_loop().time()
+            self._missed_s = monotonic()
         if isinstance(failure, WrongAnswer | PduError):  # the stream is in step all the same
             return NoAnswer(str(failure), sent=True)
         if not isinstance(self.endpoint, Serial):
@@ -139,7 +141,7 @@ class Connection:
 
     async def _open(self, end_s: float, attempts: int) -> Wire:
         await self.close()
-        now_s = asyncio.get_running_loop().time()
+        now_s = monotonic()
         share_s = self._share_s(end_s - now_s, attempts)
         try:
             async with asyncio.timeout_at(now_s + share_s):
@@ -153,16 +155,15 @@ class Connection:
 
     async def _until_free(self, end_s: float) -> None:
         """Wait until the last request is as long ago as it must be."""
-        pause_s = self._free_s - asyncio.get_running_loop().time()
+        pause_s = self._free_s - monotonic()
         if pause_s > 0:
             await _wait(pause_s, end_s, "the least interval between two requests is not over")
 
     async def _settle(self, wire: Wire, end_s: float) -> None:
         """Wait until the line has been silent for long enough."""
-        loop = asyncio.get_running_loop()
         quiet_s = self._settle_s
         since_s = -math.inf if self._missed_s is None else self._missed_s
-        while (rest_s := max(since_s, wire.heard_s) + quiet_s - loop.time()) > 0:
+        while (rest_s := max(since_s, wire.heard_s) + quiet_s - monotonic()) > 0:
             await _wait(rest_s, end_s, f"the line was not silent for {_seconds(quiet_s)} after a missed answer")
             for _ in range(2):  # what came while this loop was busy is read first
                 await asyncio.sleep(0)
@@ -174,12 +175,10 @@ class Connection:
             return left_s / attempts
         return max((left_s - (attempts - 1) * self._settle_s) / attempts, left_s / (2 * attempts - 1))
 
-    def _next_s(self, began_s: float) -> float:
-        """Return when the next request may be sent."""
-        next_s = began_s + self._interval_s
+    def _rest(self) -> None:
+        """Let a serial line be silent before the next request."""
         if isinstance(self.endpoint, Serial):
-            return max(next_s, asyncio.get_running_loop().time() + self.endpoint.silence_s)
-        return next_s
+            self._free_s = max(self._free_s, monotonic() + self.endpoint.silence_s)
 
     def _too_short(self) -> str:
         """Say so where a serial line cannot carry the longest answer in the time."""
@@ -195,7 +194,7 @@ class Connection:
 
 async def _wait(pause_s: float, end_s: float, why: str) -> None:
     """Wait, unless that would last beyond the deadline."""
-    if asyncio.get_running_loop().time() + pause_s >= end_s:
+    if monotonic() + pause_s >= end_s:
         raise NoAnswer(why, again=False)
     await asyncio.sleep(pause_s)
 

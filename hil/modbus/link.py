@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from time import monotonic
 
 from derloop.errors import DeviceError, Rejected, Unreachable
 from hil.modbus.connection import Connection
 from hil.modbus.endpoint import Address, Timing
 from hil.modbus.failures import NoAnswer, Unacknowledged
-from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, Function, RegisterArray, Request
+from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, Function, RegisterArray, Request, registers_in
 from hil.modbus.pdu import read as read_request
 from hil.modbus.pdu import write as write_request
 from hil.modbus.tap import Tap
@@ -58,9 +59,13 @@ class Link:
 
     async def read(self, address: int, count: int, function: int = Function.READ_HOLDING) -> RegisterArray:
         """Return `count` registers from `address`: holding registers, or with function 4 input registers."""
-        registers = await self._exchange(read_request(address, count, function))
-        self.traffic.registers_read += count
-        return registers
+        return registers_in(await self.fetch(read_request(address, count, function)))
+
+    async def fetch(self, request: Request) -> bytes:
+        """Return what answers a read as it came, two bytes for each register, the high one first."""
+        data = await self._exchange(request)
+        self.traffic.registers_read += request.count
+        return data
 
     async def write(self, address: int, registers: Sequence[int], one: bool = False) -> None:
         """Write holding registers from `address`; `one`: a single register with function 6 instead of 16."""
@@ -72,37 +77,30 @@ class Link:
         if self._is_own:
             await self._connection.close()
 
-    async def _exchange(self, request: Request) -> RegisterArray:
-        loop, timing = asyncio.get_running_loop(), self.timing
-        began_s = loop.time()
+    async def _exchange(self, request: Request) -> bytes:
+        unit, timing, traffic, failures = self.address.unit, self.timing, self.traffic, list[NoAnswer]()
+        began_s = monotonic()
         end_s = began_s + timing.deadline_s
         try:
-            try:
-                return await self._connection.ask(self.address.unit, request, end_s, timing.attempts, self.traffic)
-            except NoAnswer as failure:
-                return await self._again(request, end_s, [failure])
+            for left in range(timing.attempts, 0, -1):
+                try:
+                    return await self._connection.ask(unit, request, end_s, left, traffic)
+                except NoAnswer as failure:
+                    failures.append(failure)
+                if left == 1 or not await self._pause(failures[-1], end_s):
+                    break
+                traffic.retries += 1
         except ExceptionAnswer as refusal:
             raise self._refused(request, refusal) from None
         finally:
-            self.traffic.exchanges += 1
-            self.traffic.seconds += loop.time() - began_s
-
-    async def _again(self, request: Request, end_s: float, failures: list[NoAnswer]) -> RegisterArray:
-        """Make the other attempts, after a first one that failed."""
-        for left in range(self.timing.attempts - 1, 0, -1):
-            if not await self._pause(failures[-1], end_s):
-                break
-            self.traffic.retries += 1
-            try:
-                return await self._connection.ask(self.address.unit, request, end_s, left, self.traffic)
-            except NoAnswer as failure:
-                failures.append(failure)
+            traffic.exchanges += 1
+            traffic.seconds += monotonic() - began_s
         raise self._given_up(request, failures)
 
     async def _pause(self, failure: NoAnswer, end_s: float) -> bool:
         """Wait before the next attempt; False if there should be none."""
         pause_s = self.timing.busy_pause_s if failure.busy else 0.0
-        if not failure.again or asyncio.get_running_loop().time() + pause_s >= end_s:
+        if not failure.again or monotonic() + pause_s >= end_s:
             return False
         await asyncio.sleep(pause_s)
         return True

@@ -36,6 +36,8 @@ class Function(IntEnum):
 
 
 READS = (Function.READ_HOLDING, Function.READ_INPUT)
+_READ = struct.Struct(">BHH")
+_WRITE = struct.Struct(">BHHB")
 _KNOWN = frozenset(map(int, Function))
 
 
@@ -110,10 +112,10 @@ def request_bytes(request: Request) -> bytes:
     """Return the PDU of a request."""
     function, address, count, words = request.function, request.address, request.count, request.registers
     if function in READS:
-        return struct.pack(">BHH", function, address, count)
+        return _READ.pack(function, address, count)
     if function == Function.WRITE_ONE:
-        return struct.pack(">BHH", function, address, words[0])
-    return struct.pack(f">BHHB{count}H", function, address, count, 2 * count, *words)
+        return _READ.pack(function, address, words[0])
+    return _WRITE.pack(function, address, count, 2 * count) + struct.pack(f">{count}H", *words)
 
 
 def parse_request(pdu: bytes) -> Request:
@@ -154,26 +156,42 @@ def registers_answer(function: int, registers: Sequence[int] | RegisterArray) ->
 def written_answer(request: Request) -> bytes:
     """Return the answer to a write that was done."""
     second = request.registers[0] if request.function == Function.WRITE_ONE else request.count
-    return struct.pack(">BHH", request.function, request.address, second)
+    return _READ.pack(request.function, request.address, second)
 
 
 def exception_answer(function: int, code: int) -> bytes:
     return bytes((function & 0x7F | _ERROR, code))
 
 
-def parse_answer(request: Request, pdu: bytes) -> RegisterArray:
-    """Return the registers that answer a read; of a write, those that it wrote.
+def answer_data(request: Request, pdu: bytes) -> bytes:
+    """Return the registers that answer a read as they came, high byte first; nothing for a write that was done.
 
     Raises ExceptionAnswer where the server refuses, PduError where this cannot be the answer to `request`.
     """
-    if len(pdu) == 2 and pdu[0] == request.function | _ERROR:
-        raise ExceptionAnswer(pdu[1])
-    if not pdu or pdu[0] != request.function:
-        raise PduError(f"an answer to function {pdu[0] & 0x7F if pdu else 'none'}, asked was {int(request.function)}")
-    if request.is_write:
+    function, count = request.function, request.count
+    if not pdu or pdu[0] != function:
+        raise _no_answer(function, pdu)
+    if function not in READS:
         if pdu != written_answer(request):
-            raise PduError(f"the answer to a write of other registers than {request.address}+{request.count}")
-        return np.array(request.registers, dtype=np.uint16)
-    if len(pdu) != 2 + 2 * request.count or pdu[1] != 2 * request.count:
-        raise PduError(f"{max(len(pdu) - 2, 0) / 2:g} registers came, asked were {request.count}")
-    return np.frombuffer(pdu, _BIG_ENDIAN, offset=2).astype(np.uint16)
+            raise PduError(f"the answer to a write of other registers than {request.address}+{count}")
+        return b""
+    if len(pdu) != 2 + 2 * count or pdu[1] != 2 * count:
+        raise PduError(f"{max(len(pdu) - 2, 0) / 2:g} registers came, asked were {count}")
+    return pdu[2:]
+
+
+def _no_answer(function: int, pdu: bytes) -> Exception:
+    if len(pdu) == 2 and pdu[0] == function | _ERROR:
+        return ExceptionAnswer(pdu[1])
+    return PduError(f"an answer to function {pdu[0] & 0x7F if pdu else 'none'}, asked was {int(function)}")
+
+
+def registers_in(data: bytes) -> RegisterArray:
+    """Return registers that came high byte first."""
+    return np.frombuffer(data, _BIG_ENDIAN).astype(np.uint16)
+
+
+def parse_answer(request: Request, pdu: bytes) -> RegisterArray:
+    """Return the registers that answer a read; of a write, those that it wrote. Raises what `answer_data` does."""
+    data = answer_data(request, pdu)
+    return np.array(request.registers, dtype=np.uint16) if request.is_write else registers_in(data)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from time import monotonic
 
 from hil.modbus.failures import reason
 from hil.modbus.framing import MBAP, Frame, Framing, FramingError
@@ -61,7 +62,9 @@ class Wire(asyncio.Protocol):
         if self._transport is None or self.lost is not None:
             self._fail(Lost(self.lost or "not open"))
             return answer
-        self._watch(end_s)
+        self._end_s = end_s
+        if self._timer is None or self._timer.when() > end_s:
+            self._watch()
         data = self._framing.pack(frame)
         self._transport.write(data)
         if self._tap is not None:
@@ -128,7 +131,7 @@ class Wire(asyncio.Protocol):
             self._closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        self.heard_s = self._loop.time()
+        self.heard_s = monotonic()
         held = self._splitter.held if self._tap is not None else b""
         try:
             frames = self._splitter.feed(data)
@@ -185,22 +188,20 @@ class Wire(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(failure)
 
-    def _watch(self, end_s: float) -> None:
-        """See to it that the wait ends at `end_s`.
+    def _watch(self) -> None:
+        """See to it that the wait ends in time.
 
         Most answers come long before: one timer that is set again when it is due costs less than one for each request.
         """
-        self._end_s = end_s
-        if self._timer is None or self._timer.when() > end_s:
-            self._stop_watching()
-            self._timer = self._loop.call_at(end_s, self._due)
+        self._stop_watching()
+        self._timer = self._loop.call_at(self._end_s, self._due)
 
     def _due(self) -> None:
         self._timer = None
         if not self._is_waiting():
             return
         if self._loop.time() < self._end_s:
-            self._watch(self._end_s)
+            self._watch()
         else:
             self._fail(TimeoutError())
 
