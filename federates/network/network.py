@@ -1,0 +1,131 @@
+r"""The communication between federates: what one says, the other hears later, out of order, twice, or never.
+
+A network takes over the wires that its `links` match: `batteries.p_kw -> vpp."batteries.p_kw"` becomes
+`batteries.p_kw -> network -> vpp`. `derloop check` shows them. What passes at the terminals of devices, between
+them and the feeder, is physics, and no pattern matches it.
+
+A *link* leads from one device, or one measurement, of a federate to another federate. All ports of the two that have
+the same devices travel together: `p_kw`, `soc_pu` and so on of one battery are one message, that arrives or does not.
+
+**Time.** With the step $h$ of the network, what is said at the instant $t$ arrives with the latency $l$ at
+
+$$ t + h \max(1, \lceil l / h \rceil) $$
+
+that is at the first instant at which the latency has passed, and never at the same one. So a perfect link changes
+nothing for an input that sees the value `before` anyway, such as those of controls, and costs a command one step of the
+network. Where that is too long, give the network a shorter `step_s`. Every instant the federates say what they hold, or
+every `every_s`.
+
+**What is drawn**, anew for each message, with `loss_pu` $p$ and `burst_messages` $b$ (without it $b = 1 / (1 - p)$):
+after a message that arrived the next is lost with the probability $p / ((1 - p) b)$, after a lost one it arrives with
+$1 / b$. That loses the share $p$, in runs of the mean length $b$. The latency is drawn from its distribution; on a
+`bandwidth` the time for the message itself and for those still before it comes on top.
+
+**What the receiver has** is the last message that arrived; before any has, what the source says at its start. In
+`order` "kept", a message waits for those before it. Otherwise messages overtake each other: one that was overtaken is
+thrown away ("newest"), or taken for news ("as-arrived"). With `lapses`, the receiver has `value` once what it heard is
+as old as `after_s`: the watchdog of a device that hears no commands.
+
+**Events** make links worse for a time. An outage (`loss_pu` 1) loses what is said or would arrive from its begin until
+before its end. Less than that is drawn for each message besides the link's own losses.
+
+**Ages.** Where the receiver has an input `<speaker>.age_s`, as controls have for those whom they hear, it is told how
+long ago that was said which it has: one step over a perfect link. An age that is itself carried goes on growing.
+`link_age_s` says it of every link.
+
+**Devices over Modbus.** A fleet `via: emulator` whose links to its own devices are matched (from `<fleet>.devices`, to
+`<fleet>.reached`) exchanges registers only in those steps in which a message arrives over them.
+
+What is drawn depends on the scenario's seed, the federate's name and the instant alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.kind import Context, Kind, PlaceError
+from federates.network.links import NetworkSettings
+from federates.network.receivers import Receivers
+from federates.network.routes import PLAIN, Routes, signals_of
+from federates.network.traffic import COUNTED, Traffic, slots_of
+
+LINK_AGE = "link_age_s"
+MOST_KEPT = 250_000_000
+"""Values that may be on their way at once: 2 GB."""
+
+
+class Network:
+    """N links. State: the traffic on them."""
+
+    def __init__(self, settings: NetworkSettings, context: Context) -> None:
+        self._settings, self._step_ns = settings, settings.step_ns(context)
+        routes = self._routes = Routes(settings, signals_of(context))
+        _check_size(settings, routes, self._step_ns / 1e9)
+        links = (*settings.links, PLAIN)
+        events = tuple(zip(settings.events, routes.of_events, strict=True))
+        self._traffic = Traffic(links, routes.entries, routes.link_of, events, self._step_ns, context.seed)
+        self._receivers = Receivers(links, routes, context.interfaces, {target for _, target in context.signals})
+        inputs = {signal.source: Port(signal.unit, signal.said, "before") for signal in routes.signals}
+        outputs = self._receivers.ports | {LINK_AGE: Port("s", routes.names)}
+        self._interface = Interface(self._step_ns, inputs, outputs)
+        self._now_ns: int | None = None
+
+    @property
+    def interface(self) -> Interface:
+        return self._interface
+
+    def start(self) -> Values:
+        """Return nothing yet: what federates say at their start is heard at the first step."""
+        return {name: np.zeros(port.size) for name, port in self._interface.outputs.items()}
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        """Carry what was said before `now_ns`; called again for an instant, do nothing: the inputs are the same."""
+        if self._now_ns is None:
+            self._traffic.begin(self._values(inputs))
+        elif now_ns != self._now_ns:
+            self._traffic.pass_on(now_ns // self._step_ns, self._values(inputs))
+        self._now_ns = now_ns
+        traffic = self._traffic
+        heard = self._receivers.outputs(traffic.held, traffic.age_s, traffic.arrived)
+        return heard | {LINK_AGE: traffic.age_s}
+
+    def stop(self) -> None:
+        pass
+
+    def statistics(self) -> Mapping[str, float]:
+        """Return how many messages were sent, came twice, were lost, arrived, and arrived after a later one.
+
+        Of all links, and of those for which each entry of `links` holds.
+        """
+        counts, entries = self._traffic.counts, self._routes.entries
+        of_entries = {name: np.bincount(entries, counts[name], len(self._settings.links)) for name in COUNTED}
+        each = {
+            f"{link.source} to {link.target}, {index}: {name}": float(of_entries[name][index])
+            for index, link in enumerate(self._settings.links)
+            for name in COUNTED
+        }
+        return {name: float(counts[name].sum()) for name in COUNTED} | each
+
+    def _values(self, inputs: Values) -> FloatArray:
+        """Return all that was said, one signal after the other (V,)."""
+        return np.concatenate([np.zeros(0), *(inputs[signal.source] for signal in self._routes.signals)])
+
+
+def _check_size(settings: NetworkSettings, routes: Routes, step_s: float) -> None:
+    slots = slots_of(settings.links, settings.events, step_s)
+    if slots * routes.link_of.size > MOST_KEPT:
+        longest = max(range(len(settings.links)), key=lambda index: settings.links[index].longest_s)
+        what = f"{slots} steps of {step_s:g} s on the way, of {routes.link_of.size} values each, are too much to keep"
+        raise PlaceError([(("links", longest, "latency"), f"{what}: at most {MOST_KEPT} values")])
+
+
+KIND = Kind(
+    "network",
+    "The communication between federates: latency, loss, order, bandwidth, outages",
+    NetworkSettings,
+    Network,
+    carries=True,
+)
