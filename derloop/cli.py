@@ -106,6 +106,10 @@ TrustFeeder = Annotated[
     bool,
     typer.Option("--trust-feeder", help="Give the feeder file to OpenDSS unchecked. It can run programs, write files."),
 ]
+TrustControl = Annotated[
+    bool,
+    typer.Option("--trust-control", help="Run the scenario's own controls: code beside it, processes that answer."),
+]
 
 
 @app.command(epilog="Example: derloop run scenarios/quickstart.json --set seed=7 --engine local")
@@ -116,6 +120,7 @@ def run(
     placement: Annotated[Placement | None, typer.Option(help="HELICS: in one process, or one for each.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run; a new one below runs/.")] = None,
     trust_feeder: TrustFeeder = False,
+    trust_control: TrustControl = False,
     bench: Bench = None,
     arm: Arm = None,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
@@ -133,7 +138,14 @@ def run(
     from derloop.running import run as run_scenario
 
     options = Options(
-        engine and engine.value, placement and placement.value, out, trust_feeder, report, bench, arm or ()
+        engine and engine.value,
+        placement and placement.value,
+        out,
+        trust_feeder,
+        report,
+        bench,
+        arm or (),
+        trust_control,
     )
     with _Interruption() as interruption:
         with Bar(quiet or not sys.stderr.isatty()) as bar:
@@ -194,6 +206,7 @@ def check(
     scenario: ScenarioPath,
     set_: Sets = None,
     trust_feeder: TrustFeeder = False,
+    trust_control: TrustControl = False,
     bench: Bench = None,
     arm: Arm = None,
 ) -> None:
@@ -206,7 +219,8 @@ def check(
     from derloop.scenario.assembly import assemble
     from derloop.scenario.loading import load
 
-    permissions = Options(trust_feeder=trust_feeder, bench=bench, arm=arm or ()).permissions
+    options = Options(trust_feeder=trust_feeder, trust_control=trust_control, bench=bench, arm=arm or ())
+    permissions = options.permissions
     loaded = load(scenario, set_ or [], permissions)
     show_federation(loaded, assemble(loaded, permissions))
 

@@ -102,6 +102,8 @@ class Permissions:
     """The bench file, that says what equipment there is."""
     armed: tuple[str, ...] = ()
     """Equipment of the bench that may be written to; everything else is only read."""
+    trust_control: bool = False
+    """Run a control of the user's that the scenario names: a file of code, or a process that answers."""
 
 
 NONE_GRANTED = Permissions()
@@ -110,12 +112,14 @@ NONE_GRANTED = Permissions()
 def permissions_to_json(permissions: Permissions) -> dict[str, Any]:
     """Return permissions as plain JSON values, for another process and for the run's facts."""
     bench = None if permissions.bench is None else str(permissions.bench)
-    return {"trust_feeder": permissions.trust_feeder, "bench": bench, "armed": list(permissions.armed)}
+    trusted = {"trust_feeder": permissions.trust_feeder, "trust_control": permissions.trust_control}
+    return {**trusted, "bench": bench, "armed": list(permissions.armed)}
 
 
 def permissions_from_json(said: Mapping[str, Any]) -> Permissions:
     """The inverse of `permissions_to_json`."""
-    return Permissions(said["trust_feeder"], said["bench"] and Path(said["bench"]), tuple(said["armed"]))
+    bench = said["bench"] and Path(said["bench"])
+    return Permissions(said["trust_feeder"], bench, tuple(said["armed"]), said["trust_control"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ class Context:
     """Of every federate, by its name: "battery", "ev" ..."""
     feeder: Place | None = None
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
-    """For a kind that carries: those of all federates that do not, by their names."""
+    """For a kind that carries or listens: those of all federates that do neither, by their names."""
     signals: tuple[tuple[str, str], ...] = ()
     """For a kind that carries: the wires that it may take over, each from `federate.port` to `federate.port`."""
 
@@ -161,6 +165,8 @@ class Kind:
     """For a feeder: what can be known of it before anything is solved."""
     is_der: bool = False
     """Can be realised as a model, an emulator or equipment (`via`)."""
+    listens: bool = False
+    """Reads and writes ports that its settings name: is built after the others, and knows their interfaces."""
     carries: bool = False
     """Stands between others: is built after them, and takes over the wires for which it has an input called as their
     source and an output called as their target (`derloop.scenario.wiring`)."""

@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--bench", type=Path, default=None, metavar="FILE", help="The bench file: what equipment there is.")
     group.addoption("--arm", action="append", default=[], metavar="NAME", help="Equipment that may be written to.")
+    group.addoption("--trust-control", action="store_true", help="Run the scenarios' own controls: code beside them.")
     group.addoption("--derloop-runs", type=Path, default=None, metavar="DIR", help="Keep the folders of the runs here.")
 
 
@@ -96,7 +97,10 @@ class ScenarioTest(pytest.Item):
         kept = self.config.getoption("--derloop-runs")
         out = kept / self._place() if kept else scratch / self.path.stem
         engine, bench, arm = (self.config.getoption(name) for name in ("--derloop-engine", "--bench", "--arm"))
-        return derloop.run(self.path, engine=engine, out=out, report=bool(kept), bench=bench, arm=arm)
+        trusted = self.config.getoption("--trust-control")
+        return derloop.run(
+            self.path, engine=engine, out=out, report=bool(kept), bench=bench, arm=arm, trust_control=trusted
+        )
 
     def _place(self) -> Path:
         """Return where the scenario lies below pytest's root: two of the same name have each a folder of their own."""

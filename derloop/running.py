@@ -71,15 +71,16 @@ class Options:
     """The bench file, that says what equipment there is."""
     arm: Sequence[str] = ()
     """Equipment of the bench that may be written to; everything else is only read."""
+    trust_control: bool = False
+    """Run a control of the user's that the scenario names: a file of code, or a process that answers."""
 
     @property
     def permissions(self) -> Permissions:
         """What the run may do beyond what its scenario says."""
         if self.arm and self.bench is None:
             raise DerloopError(f"there is no bench file on which {', '.join(self.arm)} could be armed")
-        return Permissions(
-            self.trust_feeder, None if self.bench is None else Path(self.bench).resolve(), tuple(self.arm)
-        )
+        bench = None if self.bench is None else Path(self.bench).resolve()
+        return Permissions(self.trust_feeder, bench, tuple(self.arm), self.trust_control)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from derloop.contract import Federate, Interface, Values
 from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean, said
 from derloop.federation import Federation, wiring_problems
 from derloop.kind import NONE_GRANTED, Context, EquipmentMissing, Permissions, Place, PlaceError, Terminal
-from derloop.scenario.carrying import among, carriers, carriers_last
+from derloop.scenario.carrying import among, carriers, carriers_last, knowing
 from derloop.scenario.models import FederateEntry, Scenario
 from derloop.scenario.wiring import wires
 from derloop.verdict import CheckEntry, CheckKind
@@ -54,8 +54,8 @@ def assemble(
         entry = scenario.federates[name]
         if only is not None and name not in only:
             federates[name] = Absent((known or {})[name])
-        elif entry.kind.carries and problems:
-            continue  # it is not known what there is to carry
+        elif name in knowing(scenario) and problems:
+            continue  # it is not known what there is
         elif (federate := _built(entry, among(scenario, contexts[name], federates), problems)) is not None:
             federates[name] = federate
     if problems:
@@ -103,7 +103,7 @@ def _lost(scenario: Scenario, contexts: Mapping[str, Context], broken: Collectio
     named = {name: _named_by(entry) for name, entry in scenario.federates.items()}
     while more := {name for name, others in named.items() if name not in lost and not lost.isdisjoint(others)}:
         lost |= more
-    return lost | {name for name, entry in scenario.federates.items() if entry.kind.place} | {*carriers(scenario)}
+    return lost | {name for name, entry in scenario.federates.items() if entry.kind.place} | {*knowing(scenario)}
 
 
 def _named_by(entry: FederateEntry) -> set[str]:

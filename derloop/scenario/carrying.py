@@ -1,4 +1,7 @@
-"""Federates that stand between others and carry what these say to each other: built last, knowing what there is."""
+"""Federates that are built knowing what there is: those that listen to others, and, last, those that carry.
+
+A federate that carries stands between others, and carries what these say to each other.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,23 @@ def carriers(scenario: Scenario) -> tuple[str, ...]:
     return tuple(name for name, entry in scenario.federates.items() if entry.kind.carries)
 
 
+def knowing(scenario: Scenario) -> tuple[str, ...]:
+    """Return the names of the federates that cannot be built without the others: those that listen or carry."""
+    return tuple(name for name, entry in scenario.federates.items() if entry.kind.listens or entry.kind.carries)
+
+
 def carriers_last(scenario: Scenario) -> list[str]:
     """Return the names of all federates in the order in which they can be built."""
-    return sorted(scenario.federates, key=carriers(scenario).__contains__)
+    kinds = {name: entry.kind for name, entry in scenario.federates.items()}
+    return sorted(kinds, key=lambda name: (kinds[name].carries, kinds[name].listens))
 
 
 def among(scenario: Scenario, context: Context, federates: Mapping[str, Federate]) -> Context:
-    """Return the context of a federate, with what the others say to each other if it carries."""
+    """Return the context of a federate, with the others' interfaces if it listens, and what they say if it carries."""
     carrying = carriers(scenario)
     if context.name not in carrying:
-        return context
+        known = {name: f.interface for name, f in federates.items() if name not in knowing(scenario)}
+        return replace(context, interfaces=known) if context.name in knowing(scenario) else context
     interfaces = {name: federate.interface for name, federate in federates.items() if name not in carrying}
     made = wires(interfaces, scenario.file.wires, scenario.file.coupling)
     sound = [wire for wire in made if not wire_problems(interfaces, wire)]
