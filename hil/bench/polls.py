@@ -16,11 +16,9 @@ from hil.bench.together import raise_first
 from hil.inverter.device import Device
 from hil.inverter.measurements import Measurements
 from hil.inverter.measuring import Measuring, rows
-from hil.sunspec.points import RegisterArray
+from hil.inverter.mirror import Answer
 
-Polled = tuple[RegisterArray, int]
-"""A device's registers, and when they were read, on the monotonic clock in ns."""
-Ask = Callable[[int], Coroutine[Any, Any, Polled]]
+Ask = Callable[[int], Coroutine[Any, Any, Answer]]
 """Commands and polls the device of an index."""
 SHARE = 0.5
 """Of a step is how long one waits for a device whose measurements may be held."""
@@ -35,10 +33,10 @@ class Polls:
         plans = [device.plan for device in devices]
         self._width = max(plan.registers for plan in plans)
         self._measuring = Measuring([device.dialect for device in devices], plans)
-        self._rows = [np.zeros(plan.registers, dtype=np.uint16) for plan in plans]
+        self._rows = [b""] * len(plans)
         self.polled_ns = np.zeros(len(plans), dtype=np.int64)
         """When each device was polled last, on the monotonic clock; 0: never."""
-        self._tasks: dict[int, asyncio.Task[Polled]] = {}
+        self._tasks: dict[int, asyncio.Task[Answer]] = {}
         self._why: dict[int, str] = {}
 
     async def ask(self, ask: Ask, step_s: float) -> None:
@@ -79,7 +77,7 @@ class Polls:
         """Return whether a device may be silent for a while: there is something to hold."""
         return isinstance(self._silences[index], Hold) and bool(self.polled_ns[index])
 
-    def _take(self, done: Mapping[int, asyncio.Task[Polled]]) -> None:
+    def _take(self, done: Mapping[int, asyncio.Task[Answer]]) -> None:
         failures = {index: error for index, task in done.items() if (error := task.exception()) is not None}
         for index, task in done.items():
             if index not in failures:

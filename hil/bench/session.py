@@ -16,11 +16,12 @@ from hil.bench.file import Bench
 from hil.bench.findings import ratings_of
 from hil.bench.fitting import refuse_misfits
 from hil.bench.lookout import Lookout
-from hil.bench.polls import Polled, Polls
+from hil.bench.polls import Polls
 from hil.bench.together import together
 from hil.inverter.commands import Commands
 from hil.inverter.dialect import RATINGS
 from hil.inverter.measurements import Measurements, Nameplates
+from hil.inverter.mirror import Answer
 from hil.safety.folder import Run, StateFolder
 from hil.safety.keeper import Keeper
 from hil.safety.keepers import Keepers
@@ -118,7 +119,7 @@ class Session:
         self._lookout.stand_watch(step_s)
         return unproven
 
-    async def _ask(self, commands: Commands, now_s: float, index: int) -> Polled:
+    async def _ask(self, commands: Commands, now_s: float, index: int) -> Answer:
         device = self.devices[index]
         await device.command(commands.order(index), now_s)
         return await device.poll()

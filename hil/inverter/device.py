@@ -16,7 +16,7 @@ from hil.inverter.guard import Guard
 from hil.inverter.language import Language, SunSpec
 from hil.inverter.lease import NO_LEASE, Lease
 from hil.inverter.measuring import poll_plan
-from hil.inverter.mirror import Mirror
+from hil.inverter.mirror import Answer, Mirror
 from hil.modbus.link import Link
 from hil.sunspec.errors import SunSpecError
 from hil.sunspec.points import RegisterArray, Value
@@ -233,11 +233,8 @@ class Device:
         with self._rejecting_misfits():
             await self._curves.adopt(model, values, _clock_s(now_s))
 
-    async def poll(self, plan: ReadPlan | None = None) -> tuple[RegisterArray, int]:
-        """Return the registers of a plan's requests (of `plan`), one after the other, and when they were answered.
-
-        The time, of the monotonic clock in ns, is that of the first answer: no register is older.
-        """
+    async def poll(self, plan: ReadPlan | None = None) -> Answer:
+        """Return the registers of a plan's requests (of `plan`), one after the other; none is older than their time."""
         return await self._mirror.poll(plan or self._plan)
 
     @contextmanager

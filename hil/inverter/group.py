@@ -20,16 +20,15 @@ from hil.inverter.dialect import RATINGS
 from hil.inverter.lease import NO_LEASE, reversion
 from hil.inverter.measurements import Measurements, Nameplates
 from hil.inverter.measuring import Measuring, Witnesses, kept_words, rows
+from hil.inverter.mirror import Answer
 from hil.modbus.endpoint import Address, Timing
 from hil.modbus.link import Link
 from hil.modbus.thread import LoopThread
 from hil.modbus.traffic import Traffic
-from hil.sunspec.points import BoolArray, RegisterArray, Value
+from hil.sunspec.points import BoolArray, Value
 
 T = TypeVar("T")
-Read = tuple[RegisterArray, int]
-"""Registers, and when the first of them were answered (`Device.poll`)."""
-NOTHING: Read = (np.empty(0, dtype=np.uint16), 0)
+NOTHING: Answer = (b"", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,9 @@ class Polled:
     """What n devices have measured, as far as they answered."""
 
     measured: Measurements
-    """NaN for a device that failed."""
+    """NaN for a device that failed, or was not asked."""
     read_ns: NDArray[np.int64]
-    """When the first of a device's registers were answered (n,), on the monotonic clock; 0 for one that failed."""
+    """When the first of a device's registers were answered (n,), on the monotonic clock; 0 where none were."""
     failures: Failures
 
 
@@ -120,26 +119,26 @@ class DeviceGroup:
 
     # commanding and measuring
 
-    def command(self, commands: Commands, now_s: float) -> None:
-        """Give every device its commands and verify that it holds them.
+    def command(self, commands: Commands, now_s: float, among: BoolArray | None = None) -> None:
+        """Give every device, or those `among` them (n,), its commands and verify that it holds them.
 
         `now_s` is the time in which the devices' reversion timers count: simulated in lock-step, else wall time.
         Returns when all have done what they were told; raises Rejected or Unreachable if one has not.
         """
-        raise_first(self.command_each(commands, now_s))
+        raise_first(self.command_each(commands, now_s, among))
 
-    def command_each(self, commands: Commands, now_s: float) -> Failures:
+    def command_each(self, commands: Commands, now_s: float, among: BoolArray | None = None) -> Failures:
         """Give every device its commands; return the errors of those that have not done what they were told."""
         orders = self._orders(commands)
-        return self._together(lambda device: device.command(orders[device.name], now_s)).failures
+        return self._together(lambda device: device.command(orders[device.name], now_s), among).failures
 
-    def poll(self) -> Measurements:
-        """Return what every device measures now."""
-        return _unless_failed(self.poll_each())
+    def poll(self, among: BoolArray | None = None) -> Measurements:
+        """Return what every device, or those `among` them (n,), measures now; NaN for the others."""
+        return _unless_failed(self.poll_each(among))
 
-    def poll_each(self) -> Polled:
+    def poll_each(self, among: BoolArray | None = None) -> Polled:
         """Return what every device measures now, when it was read, and the errors of those that did not answer."""
-        return self._decoded(self._together(lambda device: device.poll()))
+        return self._decoded(self._together(lambda device: device.poll(), among))
 
     def exchange(self, commands: Commands, now_s: float) -> Measurements:
         """Command every device and poll it, each as soon as it has done what it was told."""
@@ -149,7 +148,7 @@ class DeviceGroup:
         """Command and poll every device; nothing is measured of one that has not done what it was told."""
         orders = self._orders(commands)
 
-        async def exchange(device: Device) -> Read:
+        async def exchange(device: Device) -> Answer:
             await device.command(orders[device.name], now_s)
             return await device.poll()
 
@@ -162,20 +161,20 @@ class DeviceGroup:
                 raise ValueError(f"commands: {field.name!r} has {len(given)} values for {len(self.devices)} devices")
         return {device.name: commands.order(index) for index, device in enumerate(self.devices)}
 
-    def _decoded(self, answers: Answers[Read]) -> Polled:
+    def _decoded(self, answers: Answers[Answer]) -> Polled:
         if self._measuring is None:
             raise RuntimeError("the group is not started")
         each = [answers.results.get(name, NOTHING) for name in self.names]
         registers = rows([words for words, _ in each], self._width)
-        failures = answers.failures | self._moved(self._witnesses.contradict(registers), answers.failures)
-        failed = np.array([name in failures for name in self.names])
-        read_ns = np.where(failed, 0, np.array([at_ns for _, at_ns in each], dtype=np.int64))
+        failures = answers.failures | self._moved(self._witnesses.contradict(registers), answers)
+        silent = np.array([name in failures or name not in answers.results for name in self.names])
+        read_ns = np.where(silent, 0, np.array([at_ns for _, at_ns in each], dtype=np.int64))
         measured = self._measuring.decode(registers)
-        return Polled(measured.without(failed) if failures else measured, read_ns, failures)
+        return Polled(measured.without(silent) if silent.any() else measured, read_ns, failures)
 
-    def _moved(self, wrong: BoolArray, failures: Failures) -> Failures:
+    def _moved(self, wrong: BoolArray, answers: Answers[Answer]) -> Failures:
         names = [name for name, is_wrong in zip(self.names, wrong.tolist(), strict=True) if is_wrong]
-        return {name: Rejected(name, MOVED) for name in names if name not in failures}
+        return {name: Rejected(name, MOVED) for name in names if name in answers.results}
 
     # points by name
 
@@ -218,8 +217,9 @@ class DeviceGroup:
         raise_first(answers.failures)
         return [answers.results[name] for name in self.names]
 
-    def _together(self, work: Callable[[Device], Coroutine[Any, Any, T]]) -> Answers[T]:
-        return self._running().run(all_answers({device.name: partial(work, device) for device in self.devices}))
+    def _together(self, work: Callable[[Device], Coroutine[Any, Any, T]], among: BoolArray | None = None) -> Answers[T]:
+        devices = self.devices if among is None else [self.devices[i] for i in np.flatnonzero(among)]
+        return self._running().run(all_answers({device.name: partial(work, device) for device in devices}))
 
     def _running(self) -> LoopThread:
         if self._thread is None:

@@ -144,9 +144,8 @@ def kept_words(
     return cells
 
 
-def rows(registers: Sequence[RegisterArray], width: int) -> RegisterArray:
-    """Stack rows of registers, short ones filled with zeros that no point refers to."""
-    stacked = np.zeros((len(registers), max(width, 1)), dtype=np.uint16)
-    for row, each in zip(stacked, registers, strict=True):
-        row[: len(each)] = each
-    return stacked
+def rows(answers: Sequence[bytes], width: int) -> RegisterArray:
+    """Stack what devices answered, high bytes first; short rows are filled with zeros that no point refers to."""
+    length = 2 * max(width, 1)
+    filled = b"".join([each.ljust(length, b"\0") for each in answers])
+    return np.frombuffer(filled, ">u2").astype(np.uint16).reshape(len(answers), -1)

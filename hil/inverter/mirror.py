@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from derloop.errors import Rejected
 from hil.inverter.guard import Change, Guard, Unguarded
 from hil.modbus.link import Link
+from hil.modbus.pdu import read as read_request
 from hil.sunspec.codec import Encoded, encode
 from hil.sunspec.points import Point, RegisterArray, Value
 from hil.sunspec.reads import READ_LIMIT, WRITE_LIMIT, ReadPlan, Request, runs
 from hil.sunspec.register_map import RegisterMap
 
-MOST_PLANS = 64
+MOST_KEPT = 64
 Stage = Mapping[str, Encoded]
 """Points to be written, by name."""
+Answer = tuple[bytes, int]
+"""Registers as they came, high bytes first, and when the first of them were answered: monotonic clock, ns."""
 
 
 class Mirror:
@@ -31,7 +35,7 @@ class Mirror:
     def __init__(self, link: Link, guard: Guard | None = None) -> None:
         self.link, self.guard = link, guard or Unguarded()
         self.map = RegisterMap(0, (), ())
-        self.image: RegisterArray = np.empty(0, dtype=np.uint16)
+        self._words = array("H")
         self.read_limit, self.write_limit = READ_LIMIT, WRITE_LIMIT
         self.enables: frozenset[str] = frozenset()
         """Points that are written last, besides those whose names end with `Ena`."""
@@ -42,7 +46,11 @@ class Mirror:
         """Points that cannot be read, and to which nothing was written yet, or nothing that was acknowledged."""
         self._plans: dict[tuple[str, ...], ReadPlan] = {}
         self._batches: dict[tuple[str, ...], list[list[Point]]] = {}
-        self._places: dict[tuple[str, ...], NDArray[np.intp]] = {}
+
+    @property
+    def image(self) -> RegisterArray:
+        """The registers of the whole map, as they were last read."""
+        return np.array(self._words, dtype=np.uint16)
 
     @property
     def device(self) -> str:
@@ -51,18 +59,17 @@ class Mirror:
 
     def take(self, found: RegisterMap, image: RegisterArray) -> None:
         """Begin with what was discovered."""
-        self.map, self.image = found, image
+        self.map, self._words = found, array("H", image.tolist())
         self.readings += 1
         self._unsure.clear()
         self._unknown = {name for name, point in found.points.items() if not point.manner.readable}
         self._plans.clear()
         self._batches.clear()
-        self._places.clear()
 
     # what is known
 
     def value(self, name: str) -> Value:
-        return self.map.value(name, self.image)
+        return self.map.value(name, self._words)
 
     def values(self, names: Sequence[str]) -> dict[str, Value]:
         """Return what is held at points; None where it is not implemented, or cannot be known."""
@@ -77,7 +84,7 @@ class Mirror:
 
     def held(self, names: Iterable[str]) -> dict[str, Encoded]:
         """Return what the device holds, as that which it is to go on to hold."""
-        return {name: Encoded(self.map.registers(name, self.image), self.value(name), False) for name in names}
+        return {name: Encoded(self._registers(name), self.value(name), False) for name in names}
 
     def changed(self, wanted: Stage) -> dict[str, Encoded]:
         """Return what the device does not hold already, as far as is known."""
@@ -85,22 +92,10 @@ class Mirror:
 
     def _may_hold_other(self, name: str, wanted: Encoded) -> bool:
         is_sure = name not in self._unsure and name not in self._unknown
-        return not is_sure or self.map.registers(name, self.image) != wanted.registers
+        return not is_sure or self._registers(name) != wanted.registers
 
-    def holds(self, wanted: Stage) -> bool:
-        """Return whether `changed` would be empty; all registers are compared at once."""
-        words = [word for each in wanted.values() for word in each.registers]
-        is_sure = self._unsure.isdisjoint(wanted) and self._unknown.isdisjoint(wanted)
-        return is_sure and self.image[self._placed(tuple(wanted))].tolist() == words
-
-    def _placed(self, names: tuple[str, ...]) -> NDArray[np.intp]:
-        """Return where the registers of points are in the image; kept as the plans of reads are."""
-        if names not in self._places:
-            if len(self._places) >= MOST_PLANS:
-                self._places.clear()
-            spans = [(self.map.position(point), point.length) for point in map(self.map.__getitem__, names)]
-            self._places[names] = np.array([at + k for at, length in spans for k in range(length)], dtype=np.intp)
-        return self._places[names]
+    def _registers(self, name: str) -> tuple[int, ...]:
+        return self.map.registers(name, self._words)
 
     # reading
 
@@ -114,7 +109,7 @@ class Mirror:
         """Return the reads of some points; there are few sets of points that are read again and again."""
         key = tuple(names)
         if key not in self._plans:
-            if len(self._plans) >= MOST_PLANS:
+            if len(self._plans) >= MOST_KEPT:
                 self._plans.clear()
             self._plans[key] = ReadPlan(self.map, key, self.read_limit)
         return self._plans[key]
@@ -132,21 +127,19 @@ class Mirror:
     async def _fetch(self, request: Request) -> None:
         self.readings += 1
         at = self.map.index(request.function, request.address)
-        self.image[at : at + request.registers] = await self.link.read(*request)
+        self._words[at : at + request.registers] = _words(await self.link.fetch(read_request(*request)))
 
-    async def poll(self, plan: ReadPlan) -> tuple[RegisterArray, int]:
-        """Return the registers of a plan's requests, one after the other, and when the first of them was answered.
+    async def poll(self, plan: ReadPlan) -> Answer:
+        """Return the registers of a plan's requests, one after the other.
 
-        The time is that of the monotonic clock in ns: nothing of what is returned is older than that. (A device may
-        itself repeat what it measured earlier.)
+        Nothing of what is returned is older than the time that comes with it. (A device may itself repeat what it
+        measured earlier.)
         """
         parts, first_ns = [], 0
         for request in plan.requests:
-            parts.append(await self.link.read(*request))
+            parts.append(await self.link.fetch(read_request(*request)))
             first_ns = first_ns or time.monotonic_ns()
-        if len(parts) == 1:
-            return parts[0], first_ns
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint16), first_ns
+        return b"".join(parts), first_ns
 
     # writing
 
@@ -167,14 +160,14 @@ class Mirror:
     def _batched(self, names: tuple[str, ...]) -> list[list[Point]]:
         """Return points by the requests that write them, what enables last; kept as the plans of reads are."""
         if names not in self._batches:
-            if len(self._batches) >= MOST_PLANS:
+            if len(self._batches) >= MOST_KEPT:
                 self._batches.clear()
             together = runs((self.map[name] for name in names), self.write_limit)
             self._batches[names] = sorted(together, key=lambda batch: any(self._enables(p.name) for p in batch))
         return self._batches[names]
 
     def _change(self, point: Point, encoded: Encoded) -> Change:
-        return Change(point, encoded.registers, encoded.value, self.map.registers(point.name, self.image))
+        return Change(point, encoded.registers, encoded.value, self._registers(point.name))
 
     def _enables(self, name: str) -> bool:
         return name in self.enables or name.endswith("Ena")
@@ -193,7 +186,7 @@ class Mirror:
     def _believe(self, change: Change) -> None:
         """Take what was acknowledged for what is held: the device does not let it be read."""
         at = self.map.position(change.point)
-        self.image[at : at + change.point.length] = change.registers
+        self._words[at : at + change.point.length] = array("H", change.registers)
         self._unsure.discard(change.point.name)
         self._unknown.discard(change.point.name)
 
@@ -208,8 +201,14 @@ class Mirror:
     async def verify(self, wanted: Stage) -> None:
         """Read back what was written; `Rejected` unless the device holds it."""
         await self.read(list(wanted))
-        if self.holds(wanted):
-            return
         for name in self.changed(wanted):
             holds, was = self.value(name), "was written" if self.map[name].writable else "must not change, was"
             raise Rejected(self.device, f"{name} {was} {wanted[name].value!r} and reads {holds!r}")
+
+
+def _words(data: bytes) -> array[int]:
+    """Return registers that came high byte first."""
+    words = array("H", data)
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words

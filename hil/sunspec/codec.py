@@ -95,11 +95,15 @@ def encode(point: Point, value: float | str | None, *, exact: bool = False) -> E
     two equally near) and `rounded` says so; with `exact` that is refused.
     Raises SunSpecValueError if the value is not finite, out of range or no symbol.
     """
-    registers = _words(point, _pattern(point, value))
+    pattern = _pattern(point, value)
+    registers = _words(point, pattern)
     if value is None:
         return Encoded(registers, None, False)
-    written = decode(point, registers)
-    _refuse_beyond_limits(point, written)
+    if point.manner is SUNSPEC_MANNER and point.kind.family in _WHOLE:
+        written: Value = _decode_integer(point, pattern)
+    else:
+        written = decode(point, registers)
+        _refuse_beyond_limits(point, written)
     rounded = isinstance(value, int | float) and written != value
     if rounded and exact:
         raise SunSpecValueError(point.name, f"{value!r} is between steps, {written!r} is the nearest")
@@ -107,7 +111,10 @@ def encode(point: Point, value: float | str | None, *, exact: bool = False) -> E
 
 
 def _words(point: Point, pattern: int) -> tuple[int, ...]:
-    words: tuple[int, ...] = struct.unpack(f">{point.length}H", pattern.to_bytes(2 * point.length, "big"))
+    if point.length == 1:
+        words: tuple[int, ...] = (pattern,)
+    else:
+        words = struct.unpack(f">{point.length}H", pattern.to_bytes(2 * point.length, "big"))
     return words if point.manner is SUNSPEC_MANNER else tuple(_arranged(point, words))
 
 

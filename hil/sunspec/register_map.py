@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -103,7 +104,7 @@ class RegisterMap:
         """Return where a point begins in the image."""
         return self.index(point.manner.function, point.address)
 
-    def registers(self, name: str, image: RegisterArray) -> tuple[int, ...]:
+    def registers(self, name: str, image: RegisterArray | array[int]) -> tuple[int, ...]:
         """Return a point's registers in an image of the whole map."""
         return tuple(image[self._spans.get(name) or self._span(name)].tolist())
 
@@ -114,7 +115,7 @@ class RegisterMap:
         self._spans[name] = slice(at, at + point.length)
         return self._spans[name]
 
-    def value(self, name: str, image: RegisterArray) -> Value:
+    def value(self, name: str, image: RegisterArray | array[int]) -> Value:
         """Return a point's value in an image of the whole map."""
         return decode(self[name], self.registers(name, image))
 
