@@ -6,6 +6,9 @@ In each step
 2. the devices obey what their registers then say, with all functions of 703 to 712 (`hil.fleet.steering`),
 3. their registers show what they measure,
 4. and the measurements are read over Modbus: what the federation sees is what came over the wire.
+
+With a device that is not `reached` in a step, nothing is exchanged in it: its last measurements stay and grow older
+(`age_s`), and its own timer lets go of what it was told when the lease runs out.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from derloop.contract import Values
+import numpy as np
+
+from derloop.contract import FloatArray, Values
 from hil.fleet.counterpart import Counterpart
-from hil.fleet.model import HasStorage, InverterModel
+from hil.fleet.model import AGE, REACHED, HasStorage, InverterModel
 from hil.fleet.told import commands_of, curves_of, outputs_of
 from hil.frames.journal import Journal
 from hil.frames.layout import Peer
@@ -27,6 +32,7 @@ from hil.modbus.connection import Connection
 from hil.modbus.endpoint import Address, Timing
 from hil.modbus.link import Link
 from hil.modbus.thread import LoopThread
+from hil.sunspec.points import BoolArray
 
 LEASE_STEPS = 3
 """A command holds for so many steps unless it is renewed."""
@@ -51,6 +57,7 @@ class Lockstep:
         self._journal: Journal | None = None
         self._connections: dict[str, Connection] = {}
         self._group: DeviceGroup | None = None
+        self._told: dict[str, FloatArray] = {}
 
     def start(self) -> Values:
         """Start the servers, discover the devices, and give them their curve over Modbus."""
@@ -62,7 +69,7 @@ class Lockstep:
         self._group.start()
         self._plate = self._group.nameplates()
         self._group.command(Commands(volt_var=curves_of(self._inverters, len(self._labels))), now_s=0.0)
-        return self._measured()
+        return self._measured(np.ones(len(self._labels), dtype=bool))
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         """Exchange one step's registers; see the module."""
@@ -70,9 +77,10 @@ class Lockstep:
         if self._journal:
             self._journal.instant_ns = now_ns
         self._server.begin(now_ns)
-        self._group.command(commands_of(inputs, self._plate), now_ns / 1e9)
+        reached = inputs.get(REACHED, np.ones(len(self._labels))) > 0.5
+        self._group.command(commands_of(inputs, self._plate), now_ns / 1e9, reached)
         self._server.obey(now_ns, inputs)
-        measured = self._measured()
+        measured = self._measured(reached)
         self._server.end()
         return measured
 
@@ -100,9 +108,14 @@ class Lockstep:
             "modbus_seconds": traffic.seconds,
         }
 
-    def _measured(self) -> Values:
+    def _measured(self, reached: BoolArray) -> Values:
+        """Return what has been measured last: now, where devices are reached (n,)."""
         assert self._group
-        return outputs_of(self._group.poll(), self._plate, self._storage, self._step_s)
+        now = outputs_of(self._group.poll(reached), self._plate, self._storage, self._step_s)
+        now[AGE] = np.where(reached, 0.0, self._told[AGE] + self._step_s if self._told else 0.0)
+        held = {port: self._told.get(port, value) for port, value in now.items()} | {AGE: now[AGE]}
+        self._told = {port: np.where(reached, value, held[port]) for port, value in now.items()}
+        return self._told
 
     def _devices(self, addresses: Sequence[Address]) -> list[Device]:
         """Return the devices at their addresses; those on one line share its connection."""

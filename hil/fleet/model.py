@@ -8,11 +8,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from derloop.contract import Federate, FloatArray, Interface
+from derloop.contract import Federate, FloatArray, Interface, Port
 from derloop.kind import Context, PlaceError, Terminal
 
 TOLD = ("p_kw", "q_kvar", "soc_pu", "p_max_kw", "p_min_kw")
 """The outputs of a model that a device can tell too."""
+REACHED, AGE = "reached", "age_s"
+"""Input: whether registers are exchanged with a device in this step, 1 or 0. Output: how old its measurements are."""
 
 
 class Curve(Protocol):
@@ -119,9 +121,11 @@ def with_inverters(model: Federate) -> InverterModel:
 
 
 def told_interface(model: Interface) -> Interface:
-    """Return the ports of a model that devices in its place have too, in lock-step."""
+    """Return the ports of a model that devices in its place have too, in lock-step, and those of the wires to them."""
     told = {name: port for name, port in model.outputs.items() if name in TOLD}
-    return Interface(model.step_ns, model.inputs, told, repeatable=False, blocking=True)
+    labels = next(iter(told.values())).labels
+    inputs = {**model.inputs, REACHED: Port("1", labels, otherwise=1.0)}
+    return Interface(model.step_ns, inputs, {**told, AGE: Port("s", labels)}, repeatable=False, blocking=True)
 
 
 def nominal_voltages(terminals: tuple[Terminal, ...], context: Context) -> FloatArray:

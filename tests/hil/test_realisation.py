@@ -170,3 +170,30 @@ def test_it_cannot_repeat_a_step_and_says_so() -> None:
 def test_an_emulator_file_that_is_not_there_is_named() -> None:
     with pytest.raises(PlaceError, match="x: cannot be read: No such file"):
         emulator(battery(), BatterySettings(at=({"bus": "b"},)), TERMINALS, "x", context())  # type: ignore[arg-type]
+
+
+def test_a_device_that_is_not_reached_keeps_its_last_measurement_and_lets_go_of_its_setpoint() -> None:
+    """A lease of three steps: told last at 0 s, the first device lets go at 180 s; reached again, it is told again."""
+    fleet = emulated(battery())
+    reached = [[1, 1], [0, 1], [0, 1], [0, 1], [0, 1], [1, 1], [1, 1]]
+    fleet.start()
+    try:
+        found = []
+        for k, each in enumerate(reached):
+            asked = {"v_pu": np.ones(2), "p_set_kw": np.full(2, 40.0), "reached": np.array(each, dtype=float)}
+            before = fleet.statistics()["modbus_exchanges"]
+            values = {port: value.copy() for port, value in fleet.step(k * STEP_NS, asked).items()}
+            found.append((values, fleet.statistics()["modbus_exchanges"] - before))
+        assert [values["age_s"].tolist() for values, _ in found] == [
+            *([60.0 * k, 0.0] for k in range(5)),
+            *[[0.0, 0.0]] * 2,
+        ]
+        first, second = np.array([values["p_kw"] for values, _ in found]).T
+        assert first[:5] == pytest.approx([40.0] * 5, abs=RESOLUTION_KW)
+        assert second == pytest.approx([40.0] * 7, abs=RESOLUTION_KW)
+        soc = np.array([values["soc_pu"] for values, _ in found])
+        assert (soc[:5, 0] == soc[0, 0]).all()
+        assert soc[-1, 0] - soc[-1, 1] == pytest.approx(2 * 40.0 / 60.0 / 200.0, abs=0.002)  # two steps at rest
+        assert min(exchanges for (_, exchanges), each in zip(found, reached, strict=True) if each[0]) > found[2][1] > 0
+    finally:
+        fleet.stop()

@@ -24,15 +24,15 @@ from hil.frames.replay import Divergence
 from hil.frames.replayed import divergences_path, read_divergences, write_divergences
 
 SCENARIO = Path(__file__).parents[3] / "scenarios" / "kind_emulator.json"
-TEN_MINUTES = ["duration_s=600", "federates.vpp.service.recharge_below_kw=1500"]
-AT_ONCE = ["duration_s=3", "step_s=1", "federates.vpp.service.recharge_below_kw=1500"]
+TEN_MINUTES = ["duration_s=600", "federates.vpp.services.0.recharge_below_kw=1500"]
+AT_ONCE = ["duration_s=3", "step_s=1", "federates.vpp.services.0.recharge_below_kw=1500"]
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with an emulated storage that is told to shave a peak."""
     folder = tmp_path_factory.mktemp("runs") / "recorded"
-    result = derloop.run(SCENARIO, [*TEN_MINUTES, "federates.vpp.service.limit_kw=2050"], out=folder, report=False)
+    result = derloop.run(SCENARIO, [*TEN_MINUTES, "federates.vpp.services.0.limit_kw=2050"], out=folder, report=False)
     assert result.outcome == "completed", result.failure
     return folder
 
@@ -54,7 +54,7 @@ def test_a_fleet_in_lock_step_leaves_every_frame_beside_the_series(recorded: Pat
 def test_a_replay_is_the_recorded_run_to_the_bit_with_the_same_requests(recorded: Path, tmp_path: Path) -> None:
     replayed = again(recorded, tmp_path / "again")
     assert replayed.same
-    assert (replayed.divergences, replayed.parted, replayed.compared) == ((), (), 20)
+    assert (replayed.divergences, replayed.parted, replayed.compared) == ((), (), 21)
     assert replayed.result.folder.run["federates"]["inverter"]["via"] == f"replay:{recorded}"
     assert replayed.result.folder.run["statistics"]["inverter"]["divergences"] == 0
     assert compare(RunFolder(recorded), replayed.result.folder).same
@@ -63,7 +63,7 @@ def test_a_replay_is_the_recorded_run_to_the_bit_with_the_same_requests(recorded
 
 
 def test_a_control_that_commands_otherwise_is_named_with_what_was_recorded(recorded: Path, tmp_path: Path) -> None:
-    replayed = again(recorded, tmp_path / "again", "federates.vpp.service.limit_kw=2000")
+    replayed = again(recorded, tmp_path / "again", "federates.vpp.services.0.limit_kw=2000")
     assert not replayed.same
     first = replayed.divergences[0]
     assert (first.device, first.how) == ("inverter_0", "other values")
@@ -74,7 +74,7 @@ def test_a_control_that_commands_otherwise_is_named_with_what_was_recorded(recor
 
 
 def test_the_command_says_what_is_not_the_same(recorded: Path, tmp_path: Path) -> None:
-    other = ["--set", "federates.vpp.service.limit_kw=2000", "--out", str(tmp_path / "again")]
+    other = ["--set", "federates.vpp.services.0.limit_kw=2000", "--out", str(tmp_path / "again")]
     said = CliRunner().invoke(app, ["frames", "replay", str(recorded), *other])
     assert said.exit_code == 3
     assert "other values" in said.output
@@ -83,7 +83,7 @@ def test_the_command_says_what_is_not_the_same(recorded: Path, tmp_path: Path) -
 
 def test_a_scenario_can_name_the_run_whose_devices_it_replays(recorded: Path, tmp_path: Path) -> None:
     via = f"federates.inverter.via=replay:{recorded}"
-    limit = "federates.vpp.service.limit_kw=2050"
+    limit = "federates.vpp.services.0.limit_kw=2050"
     result = derloop.run(SCENARIO, [*TEN_MINUTES, limit, via], out=tmp_path / "by-name", report=False)
     assert compare(RunFolder(recorded), result.folder).same
 
@@ -158,7 +158,7 @@ def test_a_session_on_a_bench_is_done_again_without_the_bench(
     lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
-    overrides = [*AT_ONCE, "federates.inverter.via=bench:inverter_0", "federates.vpp.service.limit_kw=2050"]
+    overrides = [*AT_ONCE, "federates.inverter.via=bench:inverter_0", "federates.vpp.services.0.limit_kw=2050"]
     session = derloop.run(SCENARIO, overrides, out=tmp_path / "session", report=False, bench=lab, arm=("inverter_0",))
     assert session.outcome == "completed", session.failure
     before = sorted((tmp_path / "state").rglob("*"))
