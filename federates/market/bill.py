@@ -21,8 +21,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from derloop.contract import FloatArray
+from federates.market.paid import NetMetering
 from federates.market.schedule import Schedule
-from federates.market.tariff import NetMetering, Tariff, Tiers
+from federates.market.tariff import Tariff, Tiers
 from federates.market.usage import Energy, Usage, usage
 
 Group = Literal["energy", "demand", "fixed", "export"]

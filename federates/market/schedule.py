@@ -18,7 +18,8 @@ from federates.der.clock import Clock, seconds_of_day
 from federates.der.course import read_column
 from federates.der.profile import Profile
 from federates.market.hours import season_of, sort_of
-from federates.market.tariff import FeedIn, InSeason, NetBilling, RealTime, Tariff
+from federates.market.paid import FeedIn, NetBilling
+from federates.market.tariff import InSeason, RealTime, Tariff
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]

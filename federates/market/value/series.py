@@ -1,0 +1,142 @@
+"""What runs recorded, as parts of a value need it: sums over elements, energies over windows of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Discriminator, Field, Tag
+
+from derloop.contract import FloatArray
+from derloop.errors import DerloopError
+from derloop.kind import Settings
+from federates.market.billing import Billing
+
+TimeArray = NDArray[np.int64]
+NS_PER_S, NS_PER_H = 1e9, 3.6e12
+SERIES_PATTERN = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_.]*(:.+)?$"
+SeriesName = Annotated[str, Field(pattern=SERIES_PATTERN, max_length=200)]
+"""`federate.port`, the sum over its elements, or `federate.port:label`, one of them."""
+
+
+def _written(value: Any) -> str:
+    return "series" if isinstance(value, str) else "number"
+
+
+Amount = Annotated[
+    Annotated[float, Field(ge=-1e9, le=1e9), Tag("number")] | Annotated[SeriesName, Tag("series")],
+    Discriminator(_written),
+]
+"""A number, or a series of the run."""
+
+
+class Window(Settings):
+    """A time of the run."""
+
+    from_s: float = Field(default=0.0, ge=0.0, le=1e10, description="Begin, s since the start.", examples=[57600])
+    to_s: float = Field(default=1e10, gt=0.0, le=1e10, description="End, s; not part of it.", examples=[75600])
+
+
+WHOLE = (Window(),)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One quantity over a run: each value holds for a step."""
+
+    name: str
+    unit: str
+    step_ns: int
+    time_ns: TimeArray
+    """(k,)"""
+    values: FloatArray
+    """(k,)"""
+
+    def within(self, windows: Sequence[Window]) -> NDArray[np.bool_]:
+        """Return which instants (k,) lie in one of the windows."""
+        time_s = self.time_ns / NS_PER_S
+        found = np.zeros(time_s.shape, dtype=bool)
+        for window in windows:
+            found |= (time_s >= window.from_s) & (time_s < window.to_s)
+        return found
+
+    def integral_h(self, windows: Sequence[Window] = WHOLE) -> float:
+        """Return the sum of the values times hours: the energy of a power."""
+        return float(self.values[self.within(windows)].sum()) * self.step_ns / NS_PER_H
+
+    def highest(self, windows: Sequence[Window] = WHOLE) -> float:
+        inside = self.within(windows)
+        if not inside.any():
+            raise DerloopError(f"{self.name} has no value in the windows")
+        return float(self.values[inside].max())
+
+    def lowest(self, windows: Sequence[Window] = WHOLE) -> float:
+        return -Series(self.name, self.unit, self.step_ns, self.time_ns, -self.values).highest(windows)
+
+    def times(self, other: Series | float) -> Series:
+        """Return the product with a number, or with what another series holds at the same time."""
+        factor = other if isinstance(other, float | int) else other.at(self.time_ns)
+        return Series(self.name, self.unit, self.step_ns, self.time_ns, self.values * factor)
+
+    def less(self, other: Series) -> Series:
+        """Return the difference to a series with the same instants; raises DerloopError for others."""
+        if not np.array_equal(self.time_ns, other.time_ns):
+            raise DerloopError(f"{self.name} and {other.name} have different instants: the runs cannot be compared")
+        return Series(self.name, self.unit, self.step_ns, self.time_ns, self.values - other.values)
+
+    def at(self, time_ns: TimeArray) -> FloatArray:
+        """Return what it holds at some instants."""
+        row = np.clip(np.searchsorted(self.time_ns, time_ns, side="right") - 1, 0, None)
+        held: FloatArray = self.values[row]
+        return held
+
+
+class History(Protocol):
+    """What one run recorded."""
+
+    @property
+    def duration_h(self) -> float: ...
+
+    def series(self, name: str, unit: str) -> Series:
+        """Return a series, summed over its elements; raises DerloopError where there is none in that unit."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Return whether the federate of a series took part."""
+        ...
+
+    def billing(self, meter: str) -> Billing:
+        """Return the bills of a run by one of its tariffs."""
+        ...
+
+    def performance(self, signal: str, response: str) -> Mapping[int, float]:
+        """Return how well a regulation signal was followed in each hour of the run that can be scored."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The run that is valued, and the one without what is valued."""
+
+    run: History
+    base: History | None
+
+    @property
+    def other(self) -> History:
+        if self.base is None:
+            raise DerloopError("needs the run without it: --without BASE_RUN")
+        return self.base
+
+    def avoided(self, name: str, unit: str = "kW") -> Series:
+        """Return by how much a series of the other run is above that of the run."""
+        return self.other.series(name, unit).less(self.run.series(name, unit))
+
+    def amount(self, amount: float | str, unit: str) -> Series | float:
+        """Return a number, or a series of the run."""
+        return self.run.series(amount, unit) if isinstance(amount, str) else float(amount)
+
+    def energy_price(self, price: float | str, currency: str) -> Series | float:
+        return self.amount(price, f"{currency}/kWh")

@@ -1,0 +1,115 @@
+"""What the market pays for services: regulation, reserve, demand response."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from federates.market.paid import NotNegative, RegulationPrice
+from federates.market.value.part import Committing, Input, Part, Worth, held_kw_h
+from federates.market.value.series import NS_PER_S, Amount, Runs, Series, SeriesName
+
+HOUR_S = 3600.0
+
+
+class Reserve(Committing):
+    """Power that is held back for calls."""
+
+    kind: Literal["reserve"] = Field(description="Which part.", examples=["reserve"])
+    kw: Amount = Field(description="What is held, kW: a number, or a series of the run.", examples=[100.0])
+    per_kw_h: NotNegative = Field(description="Price of a kW for each hour.", examples=[0.005])
+
+    def held_kw(self, runs: Runs) -> Series | float:
+        return runs.amount(self.kw, "kW")
+
+    def worth(self, runs: Runs, currency: str) -> Worth:
+        kw_h = held_kw_h(self.held_kw(runs), self.windows, runs.run.duration_h)
+        inputs = (Input("held", kw_h, "kW h"), Input("per_kw_h", self.per_kw_h, f"{currency}/(kW h)"))
+        return Worth(kw_h * self.per_kw_h, "held x per_kw_h", inputs)
+
+
+class Regulation(Committing):
+    """Frequency regulation, settled hour by hour as PJM does (Manual 28, section 4): the capability and the mileage
+    are paid in proportion to the performance score of the hour, and nothing below the least one.
+
+    The mileage of an hour is the sum of the moves of the signal in it, kW.
+    """
+
+    kind: Literal["regulation"] = Field(description="Which part.", examples=["regulation"])
+    kw: float = Field(gt=0.0, le=1e9, description="Capability, up and down, kW.", examples=[200.0])
+    signal: SeriesName = Field(description="What is asked, kW.", examples=["vpp.signal_kw"])
+    response: SeriesName | None = Field(
+        default=None, description="What is given, kW: the score is computed.", examples=["vpp.response_kw"]
+    )
+    score_pu: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Or: the performance score of all hours.", examples=[0.9]
+    )
+    price: RegulationPrice = Field(
+        description="What is paid.", examples=[{"capability_per_kw_h": 0.02, "mileage_per_kw": 0.0005}]
+    )
+
+    @model_validator(mode="after")
+    def _has_one_score(self) -> Self:
+        if (self.response is None) == (self.score_pu is None):
+            raise ValueError("needs one of response and score_pu, and not both")
+        return self
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        return (f"the regulation by {self.signal}",)
+
+    def held_kw(self, runs: Runs) -> Series | float:  # noqa: ARG002 - of every run the same
+        return self.kw
+
+    def worth(self, runs: Runs, currency: str) -> Worth:
+        signal = runs.run.series(self.signal, "kW")
+        inside = signal.within(self.windows)
+        hour = (signal.time_ns / NS_PER_S // HOUR_S).astype(np.int64)
+        hours = np.unique(hour[inside])
+        scores = self._scores(runs, hours)
+        paid = np.where(scores >= self.price.least_score_pu, scores, 0.0)
+        moves_kw = np.abs(np.diff(signal.values, prepend=signal.values[:1])) * inside
+        mileage_kw = np.array([moves_kw[hour == h].sum() for h in hours])
+        held_h = np.array([inside[hour == h].sum() for h in hours]) * signal.step_ns / 3.6e12
+        capability = float((self.kw * held_h * paid).sum())
+        mileage = float((mileage_kw * paid).sum())
+        amount = capability * self.price.capability_per_kw_h + mileage * self.price.mileage_per_kw
+        inputs = (
+            Input("capability x score", capability, "kW h"),
+            Input("per_kw_h", self.price.capability_per_kw_h, f"{currency}/(kW h)"),
+            Input("mileage x score", mileage, "kW"),
+            Input("per_kw", self.price.mileage_per_kw, f"{currency}/kW"),
+            Input("mean score", float(scores.mean()) if scores.size else 0.0, "pu"),
+        )
+        formula = "sum over hours of score x (kw x h x per_kw_h + mileage x per_kw), if score >= least"
+        return Worth(amount, formula, inputs)
+
+    def _scores(
+        self, runs: Runs, hours: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Return the score of each hour; one that cannot be scored is not paid."""
+        if self.response is None:
+            return np.full(hours.shape, float(self.score_pu or 0.0))
+        found = runs.run.performance(self.signal, self.response)
+        return np.array([found.get(int(h), 0.0) for h in hours])
+
+
+class DemandResponse(Part):
+    """Energy that was not drawn in events, against a baseline."""
+
+    kind: Literal["demand-response"] = Field(description="Which part.", examples=["demand-response"])
+    reduced_kwh: SeriesName = Field(
+        description="Energy that has been saved in events so far, kWh.", examples=["programme.reduced_kwh"]
+    )
+    per_kwh: NotNegative = Field(description="What a kWh is paid.", examples=[0.5])
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        return (f"the reduction {self.reduced_kwh}",)
+
+    def worth(self, runs: Runs, currency: str) -> Worth:
+        kwh = float(runs.run.series(self.reduced_kwh, "kWh").values[-1])
+        inputs = (Input("reduced", kwh, "kWh"), Input("per_kwh", self.per_kwh, f"{currency}/kWh"))
+        return Worth(kwh * self.per_kwh, "reduced x per_kwh", inputs)
