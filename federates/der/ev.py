@@ -132,6 +132,11 @@ class EvSettings(VisitSettings):
         return ("p_set_kw",) if self.is_commanded else ("home_kw",) if self.mode == "v2h" else ()
 
     @property
+    def window_pu(self) -> tuple[float, float]:
+        """Between which states of charge a control may move it."""
+        return (self.reserve_soc_pu if self.discharges else 1.0), self.soc_max_pu
+
+    @property
     def discharges(self) -> bool:
         return self.mode in ("v2g", "v2h")
 

@@ -50,7 +50,7 @@ SHAVING = {
             "energy_kwh": 40,
             "mode": "commanded",
         },
-        "vpp": {"kind": "vpp", "members": ["storage"], "service": {"kind": "peak-shaving", "limit_kw": 2500}},
+        "vpp": {"kind": "vpp", "members": ["storage"], "services": [{"kind": "peak-shaving", "limit_kw": 2500}]},
     },
 }
 """Two storages in the place of a model's give all that they can: the peak is far above the limit."""

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 SCENARIO = ROOT / "scenarios" / "kind_emulator.json"
 RATED_KW = 300.0
 SHORT = (
-    *("duration_s=8", "step_s=0.5", "federates.vpp.service.limit_kw=1900"),
-    "federates.vpp.service.recharge_below_kw=1500",
+    *("duration_s=8", "step_s=0.5", "federates.vpp.services.0.limit_kw=1900"),
+    "federates.vpp.services.0.recharge_below_kw=1500",
 )
 """A peak from the first instant on: the plant commands the storage at once."""
 RESOLUTION_KW = 0.01

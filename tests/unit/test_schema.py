@@ -59,7 +59,7 @@ def test_the_schema_beside_the_scenarios_is_what_the_command_prints() -> None:
         (("federates", "batteries", "rated_kva"), 0),
         (("federates", "rooftops", "smart", "volt_var"), "category-c"),
         (("federates", "inverters", "at", 0, "buss"), "671"),
-        (("federates", "vpp", "service", "limit_kw"), -1),
+        (("federates", "vpp", "services", 0, "limit_kw"), -1),
         (("checks", 0, "kind"), "voltages"),
         (("checks", 0, "rang"), "x"),
         (("wires",), [{"from": "grid.v_pu"}]),

@@ -22,7 +22,7 @@ LABELS = {"batteries": ("b0", "b1"), "inverters": ("i0",)}
 
 
 def vpp(members: tuple[str, ...] = ("batteries", "inverters"), labels: Any = LABELS, **service: Any) -> Vpp:
-    settings = {"service": {"kind": "peak-shaving", "limit_kw": 100.0, **service}, "members": members}
+    settings = {"services": [{"kind": "peak-shaving", "limit_kw": 100.0, **service}], "members": members}
     start = datetime(2025, 7, 15, tzinfo=UTC)
     context = Context("vpp", Path(), start, MINUTE, 86400 * S, 7, labels=labels)
     return Vpp(VppSettings.model_validate(settings), context)
@@ -35,8 +35,9 @@ def measured(
     p_min_kw: Any = (-20.0, -20.0, -40.0),
     soc: Any = 0.5,
 ) -> dict[str, np.ndarray]:
-    inputs = {"grid.head_kw": np.array([head_kw])}
-    for port, values in {"p_kw": p_kw, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw, "soc_pu": soc}.items():
+    inputs = {"grid.head_kw": np.array([head_kw]), "grid.age_s": np.zeros(1)}
+    told = {"p_kw": p_kw, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw, "soc_pu": soc, "stored_kwh": -1.0, "age_s": 0.0}
+    for port, values in told.items():
         both = np.broadcast_to(np.asarray(values, float), (3,))
         inputs |= {f"batteries.{port}": both[:2], f"inverters.{port}": both[2:]}
     return inputs
@@ -103,7 +104,7 @@ def test_devices_outside_their_state_of_charge_rest() -> None:
 def test_capabilities_of_the_wrong_sign_are_none() -> None:
     """An empty battery draws its standby: what it can inject is a little below zero."""
     out = answer(vpp(margin_kw=0.0, gain=0.0), measured(110.0, p_max_kw=[-0.1, 10.0, 10.0]))
-    assert_allclose(setpoints(out), [0.0, 5.0, 5.0])
+    assert_allclose(setpoints(out), [-0.1, 5.05, 5.05])
 
 
 def head_after(control: Vpp, load_kw: list[float], does: float, most_kw: float = 60.0) -> list[float]:
@@ -197,8 +198,10 @@ def test_a_day_with_batteries_stays_under_the_limit_and_recharges() -> None:
     values, head, heads = dict(fleet.start()), 60.0, []
     for k in range(1440):
         load = 60.0 + 70.0 * np.exp(-(((k - 1140) / 90.0) ** 2))
-        inputs = {f"batteries.{port}": values[port] for port in ("p_kw", "soc_pu", "p_max_kw", "p_min_kw")}
-        asked = control.step(k * MINUTE, {"grid.head_kw": np.array([head]), **inputs})["batteries.p_set_kw"]
+        told = ("p_kw", "soc_pu", "p_max_kw", "p_min_kw", "stored_kwh")
+        inputs = {f"batteries.{port}": values[port] for port in told} | {"batteries.age_s": np.zeros(40)}
+        seen = {"grid.head_kw": np.array([head]), "grid.age_s": np.zeros(1), **inputs}
+        asked = control.step(k * MINUTE, seen)["batteries.p_set_kw"]
         values = dict(fleet.step(k * MINUTE, {"v_pu": np.ones(40), "p_set_kw": asked}))
         head = 1.02 * (load - float(values["p_kw"].sum()))
         heads.append(head)
@@ -216,11 +219,14 @@ def test_ports_are_wired_by_their_names() -> None:
         "inverters.soc_pu": ("pu", ("i0",)),
         "inverters.p_max_kw": ("kW", ("i0",)),
         "inverters.p_min_kw": ("kW", ("i0",)),
+        "inverters.stored_kwh": ("kWh", ("i0",)),
+        "inverters.age_s": ("s", ("i0",)),
     }
     assert {name: port.labels for name, port in interface.outputs.items()} == {
         "batteries.p_set_kw": ("b0", "b1"),
         "inverters.p_set_kw": ("i0",),
         "target_kw": ("vpp",),
+        "silent": ("vpp",),
         "limit_kw": ("vpp",),
         "baseline_kw": ("vpp",),
     }

@@ -206,6 +206,16 @@ class BatterySettings(Stepped):
         return self
 
     @property
+    def takes(self) -> tuple[str, ...]:
+        """Inputs that a control may drive."""
+        return ("p_set_kw",) if self.mode == "commanded" else ()
+
+    @property
+    def window_pu(self) -> tuple[float, float]:
+        """Between which states of charge a control may move it."""
+        return self.reserve_pu, self.soc_max_pu
+
+    @property
     def reserve_pu(self) -> float:
         """The state of charge below which no mode discharges."""
         return self.soc_min_pu if self.reserve_soc_pu is None else self.reserve_soc_pu

@@ -1,0 +1,49 @@
+"""Services that cannot be done together: two that decide on the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TypeVar
+
+from federates.control.vpp.service import ServiceSettings
+
+WORDS = {
+    "power": "the power of all members",
+    "recharge": "when members charge",
+    "headroom": "what is held back",
+    "sites": "the power of each site",
+    "voltage": "voltages",
+}
+HINTS = {"recharge": "; set recharges to false in one of them"}
+ALLOWED = {frozenset(("peak-shaving", "arbitrage")), frozenset(("frequency-regulation", "reserve"))}
+"""Pairs that share what they decide on: arbitrage does what a peak leaves, and headroom can be held back twice."""
+SHARED = ("power", "headroom")
+
+Found = TypeVar("Found", bound=ServiceSettings)
+
+
+def compatible(services: tuple[Found, ...]) -> tuple[Found, ...]:
+    """Return the services; raises ValueError for none, and for two that contradict each other."""
+    if not services:
+        raise ValueError("at least one service is needed")
+    for (i, one), (k, other) in combinations(enumerate(services), 2):
+        if what := _contradiction(one, other):
+            raise ValueError(f"services {i} and {k} contradict each other: both decide on {what}")
+    return services
+
+
+def _contradiction(one: ServiceSettings, other: ServiceSettings) -> str:
+    pair = frozenset((_kind(one), _kind(other)))
+    for what in _common(one.decides, other.decides):
+        if not (pair in ALLOWED and what in SHARED):
+            return WORDS[what] + HINTS.get(what, "")
+    return "the same, and there can be but one of a kind" if len(pair) == 1 else ""
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> list[str]:
+    return [what for what in one if what in other]
+
+
+def _kind(service: ServiceSettings) -> str:
+    return str(getattr(service, "kind", ""))

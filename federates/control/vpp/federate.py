@@ -1,0 +1,130 @@
+"""The virtual power plant as a federate: hears members, lets services act in order, and sends setpoints."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.kind import Context, Kind, PlaceError
+from federates.control.vpp.arbitrage import Arbitrage, Arbitrageur
+from federates.control.vpp.called import Answerer, Called
+from federates.control.vpp.dispatch import Dispatch, Hours
+from federates.control.vpp.members import Fleets, Measured, chosen
+from federates.control.vpp.peak_shaving import PeakShaver, PeakShaving
+from federates.control.vpp.regulation import Regulation, Regulator
+from federates.control.vpp.reserve import Reserve, Reserver
+from federates.control.vpp.schedule import Follower, Schedule
+from federates.control.vpp.service import Now, Service, ServiceSettings, Stand
+from federates.control.vpp.settings import VppSettings
+from federates.control.vpp.sites import SitePeakShaver, SitePeakShaving
+from federates.fleets import Problems
+
+
+class Vpp:
+    """A virtual power plant of n devices. State: that of its services, and what was asked last."""
+
+    def __init__(self, settings: VppSettings, context: Context) -> None:
+        self._settings, self._name = settings, context.name
+        names = chosen(settings.members, context)
+        self._fleets = Fleets(names, settings.preferences, settings.silent_after_s, context)
+        self._step_ns = settings.step_ns(context)
+        self._services = _services(settings, self._fleets, self._step_ns, context)
+        self._first_ns: int | None = None
+        self._now_ns: int | None = None
+        self._asked = self._held_asked = (0.0, 0.0)
+        """The sums of what was asked, without and of what was deployed: at this instant, and at the last one."""
+        self._silent = 0.0
+        self._interface = self._made_interface()
+
+    @property
+    def interface(self) -> Interface:
+        return self._interface
+
+    def start(self) -> Values:
+        return self._outputs(np.zeros(self._fleets.size))
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        if self._first_ns is None or now_ns == self._first_ns:
+            self._first_ns = now_ns  # nothing was measured yet
+            return self._outputs(np.zeros(self._fleets.size))
+        if now_ns != self._now_ns:
+            self._now_ns, self._held_asked = now_ns, self._asked
+            for service in self._services:
+                service.advance()
+        dispatch = self._dispatched(now_ns, inputs)
+        self._asked = dispatch.total_kw, float(dispatch.offset_kw.sum())
+        return self._outputs(dispatch.setpoints_kw)
+
+    def stop(self) -> None:
+        pass
+
+    def _dispatched(self, now_ns: int, inputs: Values) -> Dispatch:
+        members = self._fleets.measured(inputs)
+        self._silent = float(members.is_heard.size - members.is_heard.sum())
+        dispatch = Dispatch.at_rest(members)
+        for service in self._services:
+            now = Now(now_ns, inputs, members, self._hours(members), *self._held_asked, self._is_deaf(service, inputs))
+            dispatch = service.serve(now, dispatch)
+        return dispatch
+
+    def _hours(self, members: Measured) -> Hours | None:
+        if self._settings.shares == "proportional":
+            return None
+        return Hours(members.discharging_kwh, members.charging_kwh, self._step_ns / 3.6e12)
+
+    def _is_deaf(self, service: Service, inputs: Values) -> bool:
+        """Return whether anything that a service reads is too old."""
+        ages = [port for port in service.inputs if port.endswith(".age_s")]
+        return any(float(inputs[port].max()) > self._settings.silent_after_s for port in ages)
+
+    def _outputs(self, setpoints_kw: FloatArray) -> Values:
+        """Return what members are asked for, and what services tell."""
+        told = {"target_kw": np.array([setpoints_kw.sum()]), "silent": np.array([self._silent])}
+        for service in self._services:
+            told |= service.told()
+        return self._fleets.parted(setpoints_kw) | told
+
+    def _made_interface(self) -> Interface:
+        inputs: dict[str, Port] = {}
+        outputs = self._fleets.outputs | {"target_kw": Port("kW", (self._name,)), "silent": Port("1", (self._name,))}
+        for service in self._services:
+            inputs |= service.inputs
+            outputs |= service.outputs
+        return Interface(self._step_ns, inputs | self._fleets.inputs, outputs)
+
+
+def _services(settings: VppSettings, fleets: Fleets, step_ns: int, context: Context) -> tuple[Service, ...]:
+    """Return the services in their order; raises PlaceError with every problem of all of them."""
+    made: list[Service] = []
+    problems: Problems = []
+    for i, service in enumerate(settings.services):
+        stand = Stand(context, step_ns, fleets, ("services", i), settings.efficiency_pu)
+        try:
+            made.append(_made(service, stand))
+        except PlaceError as error:
+            problems += error.problems
+    if problems:
+        raise PlaceError(problems)
+    return tuple(made)
+
+
+def _made(service: ServiceSettings, stand: Stand) -> Service:
+    match service:
+        case PeakShaving():
+            return PeakShaver(service, stand)
+        case SitePeakShaving():
+            return SitePeakShaver(service, stand)
+        case Arbitrage():
+            return Arbitrageur(service, stand)
+        case Schedule():
+            return Follower(service, stand)
+        case Regulation():
+            return Regulator(service, stand)
+        case Reserve():
+            return Reserver(service, stand)
+        case Called():
+            return Answerer(service, stand)
+    raise TypeError(f"{type(service).__name__} is no service")
+
+
+KIND = Kind("vpp", "A virtual power plant that commands fleets", VppSettings, Vpp)

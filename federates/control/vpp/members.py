@@ -1,0 +1,260 @@
+"""Members: which fleets a virtual power plant has, what it hears of their devices, and what these may be asked for.
+
+A device that is silent, of which nothing was heard for `silent_after_s`, is asked to rest, and is part of the load:
+nothing is taken from what it last said. Of the others, nobody is asked for more than it says that it can do now: a
+battery keeps its reserve for backup, a car what it needs for its departure (p_max_kw is then negative), as their kinds
+know. What owners and the plant agreed besides (`preferences`) narrows that further. The settings of a kind tell the
+window of state of charge that its devices keep to, with `window_pu`: energy counts from its edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, StringConstraints, model_validator
+
+from derloop.contract import FloatArray, Port, Values
+from derloop.errors import did_you_mean
+from derloop.kind import Context, PlaceError, Settings
+from federates.fleets import Problems, untaken
+
+MEASURED = {"p_kw": "kW", "p_max_kw": "kW", "p_min_kw": "kW"}
+"""What every member must tell, with its unit."""
+OPTIONAL = {"soc_pu": "pu", "stored_kwh": "kWh"}
+"""What it may tell besides."""
+UNTOLD = -1.0
+SET = "p_set_kw"
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+# --- settings ----------------------------------------------------------------------------------------
+
+
+class Members(Settings):
+    """Which fleets take part: those that fit in all that is said."""
+
+    names: tuple[Pattern, ...] = Field(
+        default=("*",), min_length=1, description="Patterns of fleets' names.", examples=[["batteries", "ev_*"]]
+    )
+    kinds: tuple[Pattern, ...] = Field(
+        default=("*",), min_length=1, description="Patterns of their kinds.", examples=[["battery"]]
+    )
+    buses: tuple[Pattern, ...] = Field(
+        default=("*",),
+        min_length=1,
+        description="Patterns of the buses at which all of a fleet's devices stand.",
+        examples=[["67*"]],
+    )
+
+
+class Preferences(Settings):
+    """What was agreed with the owners of some fleets, besides what their devices keep to by themselves."""
+
+    members: tuple[Pattern, ...] = Field(
+        default=("*",), min_length=1, description="Patterns of the fleets' names.", examples=[["homes_*"]]
+    )
+    reserve_soc_pu: float = Field(
+        default=0.0, ge=0.0, le=1.0, description="State of charge below which nobody is discharged.", examples=[0.3]
+    )
+    top_soc_pu: float = Field(
+        default=1.0, ge=0.0, le=1.0, description="State of charge above which nobody is charged.", examples=[0.9]
+    )
+    share_pu: float = Field(
+        default=1.0, gt=0.0, le=1.0, description="Share of each device's power that may be used.", examples=[0.8]
+    )
+
+    @model_validator(mode="after")
+    def _is_a_window(self) -> Self:
+        if self.reserve_soc_pu >= self.top_soc_pu:
+            what = f"{self.reserve_soc_pu:g} must be less than top_soc_pu {self.top_soc_pu:g}"
+            raise ValueError(f"reserve_soc_pu {what}")
+        return self
+
+
+# --- what is heard of them ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What n devices, member after member, told last: each (n,). Powers are positive when injected."""
+
+    p_kw: FloatArray
+    """0 of silent ones."""
+    low_kw: FloatArray
+    high_kw: FloatArray
+    soc_pu: FloatArray
+    """-1 of those that have no store, or do not tell."""
+    discharging_kwh: FloatArray
+    """What could be given, at the device's terminals; 0 where it is not known."""
+    charging_kwh: FloatArray
+    """What could be taken, at the device's terminals; 0 where it is not known."""
+    rated_kw: FloatArray
+    """The larger of what could be injected and drawn now: what a plan counts on for later."""
+    discharges: NDArray[np.bool_]
+    """Who may be discharged at all."""
+    is_heard: NDArray[np.bool_]
+
+    @property
+    def charge_kw(self) -> float:
+        """What all of them could draw, as a plan counts on it."""
+        return float(self.rated_kw.sum())
+
+    @property
+    def discharge_kw(self) -> float:
+        """What all of them could inject, as a plan counts on it."""
+        return float(self.rated_kw[self.discharges].sum())
+
+
+class Fleets:
+    """The members, as ports and vectors."""
+
+    def __init__(
+        self, names: Sequence[str], preferences: Sequence[Preferences], silent_after_s: float, context: Context
+    ) -> None:
+        self.names = tuple(names)
+        self.labels = {name: context.labels[name] for name in names}
+        self.size = sum(map(len, self.labels.values()))
+        self._edges = np.cumsum([len(self.labels[name]) for name in names])[:-1]
+        self._silent_after_s = silent_after_s
+        agreed = [_agreed(name, preferences) for name in names]
+        own = [getattr(context.settings.get(name), "window_pu", (0.0, 1.0)) for name in names]
+        self._reserve_pu = self.each([max(p.reserve_soc_pu, low) for p, (low, _) in zip(agreed, own, strict=True)])
+        self._top_pu = self.each([min(p.top_soc_pu, top) for p, (_, top) in zip(agreed, own, strict=True)])
+        self._share_pu = self.each([p.share_pu for p in agreed])
+
+    @property
+    def inputs(self) -> dict[str, Port]:
+        """What is read of them; arrives as it was at the last instant, or later."""
+        ports: dict[str, Port] = {}
+        for member, labels in self.labels.items():
+            ports |= {f"{member}.{port}": Port(unit, labels, "before") for port, unit in MEASURED.items()}
+            ports |= {f"{member}.{port}": Port(unit, labels, "before", UNTOLD) for port, unit in OPTIONAL.items()}
+            ports[f"{member}.age_s"] = Port("s", labels, "before", 0.0)
+        return ports
+
+    @property
+    def outputs(self) -> dict[str, Port]:
+        return {f"{m}.{SET}": Port("kW", self.labels[m]) for m in self.names}
+
+    def each(self, of_member: Sequence[float]) -> FloatArray:
+        """Return one value of each member as one of each device (n,)."""
+        return np.repeat(np.asarray(of_member, float), [len(self.labels[name]) for name in self.names])
+
+    def gathered(self, inputs: Values, port: str) -> FloatArray:
+        """Return what all members tell on a port (n,)."""
+        return np.concatenate([inputs[f"{m}.{port}"] for m in self.names])
+
+    def parted(self, values: FloatArray, port: str = SET) -> dict[str, FloatArray]:
+        """Return values of all devices (n,) by `member.port`."""
+        return {f"{m}.{port}": v for m, v in zip(self.names, np.split(values, self._edges), strict=True)}
+
+    def measured(self, inputs: Values) -> Measured:
+        """Return what was heard, within what silence and preferences leave of it."""
+        heard = self.gathered(inputs, "age_s") <= self._silent_after_s
+        soc_pu = self.gathered(inputs, "soc_pu")
+        stores = heard & (soc_pu >= 0.0)
+        low, high = (self._share_pu * self.gathered(inputs, port) for port in ("p_min_kw", "p_max_kw"))
+        high = np.where(stores & (soc_pu <= self._reserve_pu), np.minimum(high, np.maximum(low, 0.0)), high)
+        low = np.where(stores & (soc_pu >= self._top_pu), np.maximum(low, np.minimum(high, 0.0)), low)
+        size_kwh = self._size_kwh(inputs, soc_pu, stores)
+        return Measured(
+            np.where(heard, self.gathered(inputs, "p_kw"), 0.0),
+            np.where(heard, low, 0.0),
+            np.where(heard, high, 0.0),
+            soc_pu,
+            np.maximum(soc_pu - self._reserve_pu, 0.0) * size_kwh,
+            np.maximum(self._top_pu - soc_pu, 0.0) * size_kwh,
+            np.where(heard, np.maximum(high, -low), 0.0),
+            self._reserve_pu < self._top_pu,
+            heard,
+        )
+
+    def _size_kwh(self, inputs: Values, soc_pu: FloatArray, stores: NDArray[np.bool_]) -> FloatArray:
+        """Return what each can hold (n,), 0 where that cannot be told: an empty store does not say how large it is."""
+        stored_kwh = self.gathered(inputs, "stored_kwh")
+        is_known = stores & (stored_kwh > 0.0) & (soc_pu > 0.0)
+        return np.divide(stored_kwh, soc_pu, out=np.zeros(soc_pu.shape), where=is_known)
+
+
+def _agreed(name: str, preferences: Sequence[Preferences]) -> Preferences:
+    """Return the first preferences that are for a fleet."""
+    found = (p for p in preferences if any(fnmatchcase(name, pattern) for pattern in p.members))
+    return next(found, Preferences())
+
+
+# --- who they are ------------------------------------------------------------------------------------
+
+
+def chosen(members: tuple[Pattern, ...] | Members, context: Context) -> tuple[str, ...]:
+    """Return the names of the members, in the order in which they stand; raises PlaceError for those not reachable."""
+    if isinstance(members, Members):
+        return _fitting(members, context)
+    names: list[str] = []
+    problems: Problems = []
+    for i, pattern in enumerate(members):
+        found = [name for name in _others(context) if fnmatchcase(name, pattern)]
+        if _is_pattern(pattern):
+            found = [name for name in found if not untaken(name, SET, context)]
+        if not found:
+            problems.append((("members", i), _nobody(pattern, context)))
+        problems += [(("members", i), what) for name in found if (what := untaken(name, SET, context))]
+        problems += [(("members",), "a fleet is named twice") for name in found if name in names]
+        names += found
+    if problems:
+        raise PlaceError([*dict.fromkeys(problems)])
+    return tuple(names)
+
+
+def _fitting(members: Members, context: Context) -> tuple[str, ...]:
+    """Return the fleets of some names, kinds and buses that take a setpoint."""
+    problems: Problems = []
+    left = [name for name in _others(context) if not untaken(name, SET, context)]
+    for key, told in (("names", _names), ("kinds", _kinds), ("buses", _buses)):
+        patterns = getattr(members, key)
+        for i, pattern in enumerate(patterns):
+            if not any(_fits(told(name, context), [pattern]) for name in left):
+                there = sorted({t for name in _others(context) for t in told(name, context)})
+                what = f"no fleet that takes {SET} fits {pattern!r}" + did_you_mean(pattern, there)
+                problems.append((("members", key, i), what))
+        left = [name for name in left if _fits(told(name, context), patterns)]
+    if not left and not problems:
+        problems.append((("members",), f"no fleet that takes {SET} fits in names, kinds and buses"))
+    if problems:
+        raise PlaceError(problems)
+    return tuple(left)
+
+
+def _fits(told: Sequence[str], patterns: Sequence[str]) -> bool:
+    return bool(told) and all(any(fnmatchcase(text, pattern) for pattern in patterns) for text in told)
+
+
+def _names(name: str, context: Context) -> Sequence[str]:
+    del context
+    return [name]
+
+
+def _kinds(name: str, context: Context) -> Sequence[str]:
+    return [context.kinds[name]] if name in context.kinds else []
+
+
+def _buses(name: str, context: Context) -> Sequence[str]:
+    return [terminal.bus for terminal in context.terminals.get(name, ())] or [""]
+
+
+def _others(context: Context) -> Iterator[str]:
+    return (name for name in context.labels if name != context.name)
+
+
+def _is_pattern(text: str) -> bool:
+    return bool(set("*?[") & set(text))
+
+
+def _nobody(pattern: str, context: Context) -> str:
+    if _is_pattern(pattern):
+        return f"no fleet that takes {SET} is called like {pattern!r}"
+    return f"no fleet is called {pattern!r}" + did_you_mean(pattern, [*_others(context)])

@@ -1,0 +1,199 @@
+"""Peak shaving of a feeder, or of anything that is measured: keep what it draws under a limit.
+
+At each step, from what was measured at the last instant, with the measured power positive when drawn:
+
+    load = measured + sum p               what it would draw if the members rested
+    high = the highest load of the last hold_s
+    need = high - (limit - margin) + I    to be injected, where high is above limit - margin
+    room = recharge_below - high          to be drawn, where that is positive
+
+The hold keeps a load that comes and goes with the clouds from passing the limit each time that it comes back.
+While charging the measured power stays at `recharge_below`, which is less than the limit, or below it: recharging makes
+no new peak unless the load alone rises by their difference within one step. `I` makes up for members that do other than
+asked:
+
+    I(t) = max(0, I(t-) + gain (measured - (limit - margin)))
+
+from the second step of shaving on. While all of the capability is in use it does not grow, and it is 0 when shaving
+begins. Later services must not take back what was needed, nor draw more than the limit leaves.
+
+With a `forecast` of the load, the limit may be left out: it then is the lowest level that stored energy can hold over
+the horizon (`plan.py`), planned anew at each `replan_s`. The limit of a run never falls: a peak that was, was.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from derloop.contract import Port, Values
+from federates.control.vpp.dispatch import Dispatch
+from federates.control.vpp.forecast import ForecastColumn, Horizon, HorizonSettings
+from federates.control.vpp.reading import Reading, Signal
+from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
+
+
+class PeakShaving(ServiceSettings):
+    """Keep what the feeder draws under a limit."""
+
+    kind: Literal["peak-shaving"] = Field(description="Which service.", examples=["peak-shaving"])
+    limit_kw: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1e9,
+        description="What the feeder may draw from the bulk system, kW. Without it, the lowest that stored energy can "
+        "hold by the forecast.",
+        examples=[3000.0],
+    )
+    reads: Signal = Field(
+        default="grid.head_kw",
+        description="Measurement of what the feeder draws, as federate.port.",
+        examples=["grid.head_kw"],
+    )
+    margin_kw: float | None = Field(
+        default=None, ge=0.0, description="How far below the limit to aim, kW. Without it, 1 % of it.", examples=[20.0]
+    )
+    recharges: bool = Field(
+        default=True,
+        description="Members recharge between peaks. False where another service decides on that.",
+        examples=[False],
+    )
+    recharge_below_kw: float | None = Field(
+        default=None,
+        description="Members recharge while the feeder draws less than this, and up to it, kW. "
+        "Without it, 80 % of the limit.",
+        examples=[2200.0],
+    )
+    reserve_soc_pu: float = Field(
+        default=0.0, ge=0.0, le=1.0, description="State of charge below which nobody discharges.", examples=[0.2]
+    )
+    recharge_to_soc_pu: float = Field(
+        default=1.0, ge=0.0, le=1.0, description="State of charge from which on nobody charges.", examples=[0.9]
+    )
+    gain: float = Field(
+        default=0.2,
+        ge=0.0,
+        le=1.0,
+        description="Share of an excess over the aim that is added to what is asked, in each step.",
+        examples=[0.2],
+    )
+    hold_s: float = Field(
+        default=600.0,
+        ge=0.0,
+        le=86400.0,
+        description="How long a load counts after it was measured, s: the highest one decides, as it may come back.",
+        examples=[600.0],
+    )
+    forecast: ForecastColumn | None = Field(
+        default=None,
+        description="What is drawn without the members, as expected, kW: to plan the limit.",
+        examples=[{"file": "profiles/site.csv", "column": "load_kw", "sigma_pu": 0.05}],
+    )
+    horizon: HorizonSettings = Field(
+        default=HorizonSettings(), description="How far a plan of the limit looks.", examples=[{"ahead_h": 12}]
+    )
+
+    @property
+    def decides(self) -> tuple[Decides, ...]:  # type: ignore[override]
+        return ("power", "recharge") if self.recharges else ("power",)
+
+    def aim_kw(self, limit_kw: float) -> float:
+        """Return what the feeder is made to draw at a peak, kW."""
+        return limit_kw - (0.01 * limit_kw if self.margin_kw is None else self.margin_kw)
+
+    def recharge_kw(self, limit_kw: float) -> float:
+        """Return what the feeder is made to draw at most while members recharge, kW."""
+        return 0.8 * limit_kw if self.recharge_below_kw is None else self.recharge_below_kw
+
+    @model_validator(mode="after")
+    def _has_a_limit_or_a_forecast(self) -> Self:
+        if (self.limit_kw is None) == (self.forecast is None):
+            raise ValueError("needs one of limit_kw and forecast, by which a limit is planned, and not both")
+        if self.limit_kw is None and self.recharge_below_kw is not None:
+            raise ValueError("recharge_below_kw is for a limit_kw that is given: a planned one has its own 80 %")
+        return self
+
+    @model_validator(mode="after")
+    def _recharges_below_its_aim(self) -> Self:
+        limit_kw = self.limit_kw
+        if limit_kw is not None and self.recharges and self.recharge_kw(limit_kw) > self.aim_kw(limit_kw):
+            what = f"{self.recharge_kw(limit_kw):g} is above limit_kw less margin_kw, {self.aim_kw(limit_kw):g}"
+            raise ValueError(f"recharging would make a new peak: recharge_below_kw {what}")
+        return self
+
+
+class _State(NamedTuple):
+    """What one step leaves to the next."""
+
+    loads_kw: tuple[float, ...] = ()
+    """As measured, no further back than they are held."""
+    integral_kw: float | None = None
+    """None while no shaving is needed."""
+    limit_kw: float = 0.0
+    planned_ns: int | None = None
+
+
+class PeakShaver:
+    """The service. State: the loads of late, what is added to the need, and the limit."""
+
+    def __init__(self, settings: PeakShaving, stand: Stand) -> None:
+        self._settings, self._stand = settings, stand
+        self._reading = Reading(settings.reads, "kW")
+        self._holds = 1 + int(settings.hold_s * 1e9) // stand.step_ns
+        forecast, path = settings.forecast, (*stand.path, "forecast")
+        self._horizon = None if forecast is None else Horizon(forecast, settings.horizon, path, stand)
+        self._held = self._latest = _State(limit_kw=settings.limit_kw or 0.0)
+        self.inputs = self._reading.inputs
+        self.outputs = {name: Port("kW", (stand.context.name,)) for name in ("limit_kw", "baseline_kw")}
+
+    def advance(self) -> None:
+        self._held = self._latest
+
+    def serve(self, now: Now, dispatch: Dispatch) -> Dispatch:
+        if now.is_deaf:
+            self._latest = self._held
+            return dispatch
+        measured_kw = self._reading.value(now.inputs)
+        loads_kw = (*self._held.loads_kw, measured_kw + float(now.members.p_kw.sum()))[-self._holds :]
+        limit_kw, planned_ns = self._limit(now)
+        aim_kw, load_kw = self._settings.aim_kw(limit_kw), max(loads_kw)
+        able = now.members.soc_pu > self._settings.reserve_soc_pu
+        most_kw = dispatch.toward(np.inf, able, now.hours).total_kw
+        integral_kw = self._integral_kw(load_kw, measured_kw, most_kw, aim_kw)
+        self._latest = _State(loads_kw, integral_kw, limit_kw, planned_ns)
+        if integral_kw is not None:
+            return dispatch.toward(load_kw - aim_kw + integral_kw, able, now.hours).settled()
+        return self._recharged(load_kw, limit_kw, now, dispatch).bounded(least_kw=load_kw - aim_kw)
+
+    def told(self) -> Values:
+        loads_kw = self._latest.loads_kw
+        baseline_kw = loads_kw[-1] if loads_kw else 0.0
+        return {"limit_kw": np.array([self._latest.limit_kw]), "baseline_kw": np.array([baseline_kw])}
+
+    def _recharged(self, load_kw: float, limit_kw: float, now: Now, dispatch: Dispatch) -> Dispatch:
+        room_kw = self._settings.recharge_kw(limit_kw) - load_kw
+        if not self._settings.recharges or room_kw <= 0.0:
+            return dispatch
+        able = now.members.soc_pu < self._settings.recharge_to_soc_pu
+        return dispatch.toward(min(-room_kw, dispatch.total_kw), able, now.hours)
+
+    def _integral_kw(self, load_kw: float, measured_kw: float, most_kw: float, aim_kw: float) -> float | None:
+        """Return what is added to the need, None if there is no need."""
+        held_kw = self._held.integral_kw
+        if load_kw <= aim_kw:
+            return None
+        if held_kw is None:
+            return 0.0
+        moved_kw = held_kw + self._settings.gain * (measured_kw - aim_kw)
+        is_full = load_kw - aim_kw + held_kw >= most_kw
+        return max(min(moved_kw, held_kw) if is_full else moved_kw, 0.0)
+
+    def _limit(self, now: Now) -> tuple[float, int | None]:
+        """Return the limit that holds now, and when it was planned."""
+        held = self._held
+        if self._horizon is None or not self._horizon.is_due(now.time_ns, held.planned_ns):
+            return held.limit_kw, held.planned_ns
+        planned_kw = self._horizon.lowest_peak_kw(now)
+        return max(held.limit_kw, planned_kw), now.time_ns

@@ -1,0 +1,79 @@
+"""Reserve: headroom and energy that are held back, and deployed when they are called.
+
+`up_kw` to inject more, `down_kw` to draw more, each for `lasts_h`: of the headroom, each device holds a part in
+proportion to what it has, and later services leave `up_kw lasts_h` of stored energy. In a call its share is deployed on
+top of what is asked otherwise. `lacking_kw` is the part that members did not have; `reserve_deployed_kw` what is
+deployed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from derloop.contract import Port, Values
+from federates.control.vpp.calls import Calls, called_pu
+from federates.control.vpp.dispatch import Dispatch, share
+from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
+
+
+class Reserve(ServiceSettings):
+    """Hold power back, and deploy it on call."""
+
+    decides: ClassVar[tuple[Decides, ...]] = ("headroom",)
+    kind: Literal["reserve"] = Field(description="Which service.", examples=["reserve"])
+    up_kw: float = Field(default=0.0, ge=0.0, le=1e9, description="Held to inject more, kW.", examples=[200.0])
+    down_kw: float = Field(default=0.0, ge=0.0, le=1e9, description="Held to draw more, kW.", examples=[0.0])
+    lasts_h: float = Field(
+        default=1.0, ge=0.0, le=24.0, description="For how long energy is held for it, h.", examples=[1.0]
+    )
+    up_calls: Calls = Field(
+        default=(), description="When more injection is called.", examples=[[{"begins_s": 61200, "lasts_s": 1800}]]
+    )
+    down_calls: Calls = Field(
+        default=(), description="When more drawing is called.", examples=[[{"begins_s": 43200, "lasts_s": 1800}]]
+    )
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Self:
+        if self.up_kw == self.down_kw == 0.0:
+            raise ValueError("up_kw or down_kw must be greater than 0: nothing would be held")
+        for calls, held_kw, what in ((self.up_calls, self.up_kw, "up"), (self.down_calls, self.down_kw, "down")):
+            if calls and held_kw == 0.0:
+                raise ValueError(f"{what}_calls call what is not held: {what}_kw is 0")
+        return self
+
+
+class _State(NamedTuple):
+    reserve_deployed_kw: float = 0.0
+    reserve_lacking_kw: float = 0.0
+
+
+class Reserver:
+    """The service. It remembers nothing."""
+
+    def __init__(self, settings: Reserve, stand: Stand) -> None:
+        self._settings = settings
+        self._told = _State()
+        self.inputs: dict[str, Port] = {}
+        self.outputs = {name: Port("kW", (stand.context.name,)) for name in _State._fields}
+
+    def advance(self) -> None:
+        """Nothing is remembered."""
+
+    def serve(self, now: Now, dispatch: Dispatch) -> Dispatch:
+        s = self._settings
+        able_up = now.members.discharging_kwh > 0.0
+        up_kw = share(s.up_kw, np.where(able_up, np.maximum(dispatch.high_kw - dispatch.p_kw, 0.0), 0.0))
+        down_kw = share(s.down_kw, np.maximum(dispatch.p_kw - dispatch.low_kw, 0.0))
+        deployed_kw = called_pu(s.up_calls, now.time_ns) * up_kw - called_pu(s.down_calls, now.time_ns) * down_kw
+        lacking_kw = s.up_kw + s.down_kw - float(up_kw.sum() + down_kw.sum())
+        self._told = _State(float(deployed_kw.sum()), lacking_kw)
+        kept = dispatch.kept(up_kw, down_kw, deployed_kw)
+        return replace(kept, kept_kwh=kept.kept_kwh + s.up_kw * s.lasts_h)
+
+    def told(self) -> Values:
+        return {name: np.array([value]) for name, value in self._told._asdict().items()}

@@ -1,0 +1,104 @@
+"""A virtual power plant: sets the powers of its members, so that together they do services.
+
+Members are fleets of devices that take `p_set_kw`: batteries, cars, engines, whether models, emulated or real. Powers
+of members are positive when injected; what a feeder or a site draws is positive when drawn.
+
+At each step, from what was heard of members last, with the least `low` and the most `high` that each device (n) says it
+can do, and what it must do anyway (`clip(0, low, high)`, a car that has to be ready charges):
+
+    p = clip(0, low, high)
+    for each service, in order:    p, low, high, least, most  =  what the service makes of them
+    p_set = p + deployed
+
+A service moves the sum of `p`, within `least <= sum p <= most`; what it has now, later ones may add to, and not undo.
+It can hold headroom back: `high` and `low` come nearer to each other for later services, and what is deployed of the
+headroom is added in the end. So each service takes of the capability that those before it left. Services that decide on
+the same are refused before the run. The sum is shared among devices in proportion to what is left of each, or those
+that can go on the longest go first.
+
+Peak shaving, with the load that would be drawn if members rested, `load = measured + sum p`:
+
+    need = max of load over hold_s - (limit - margin) + I        room = recharge_below - load
+
+Arbitrage follows the cheapest plan of a linear program; a schedule is followed with an integral term; regulation
+deploys `r capacity` of headroom for a signal `r`; reserve and demand response answer calls; sites are kept under limits
+of their own; voltages are supported, and kept within limits, by what the feeder's solver says that they answer
+(`sensitivity`):
+
+    v = v_measured + S (p - p_measured)         v_low <= v <= v_high
+
+Silence. What was heard of a device is used for `silent_after_s`. After that the device is asked to rest, and counts as
+part of the load, whatever it does. If what a service reads is older than that, the service asks for nothing. Members
+that hear nothing of the plant do what the network's `lapse` says, or hold their last setpoint where there is none.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag
+
+from federates.control.vpp.arbitrage import Arbitrage
+from federates.control.vpp.called import Called
+from federates.control.vpp.contradictions import compatible
+from federates.control.vpp.members import Members, Pattern, Preferences
+from federates.control.vpp.peak_shaving import PeakShaving
+from federates.control.vpp.regulation import Regulation
+from federates.control.vpp.reserve import Reserve
+from federates.control.vpp.schedule import Schedule
+from federates.control.vpp.sites import SitePeakShaving
+from federates.der import Stepped
+
+AnyService = Annotated[
+    PeakShaving | SitePeakShaving | Arbitrage | Schedule | Regulation | Reserve | Called, Field(discriminator="kind")
+]
+Services = Annotated[tuple[AnyService, ...], AfterValidator(compatible)]
+
+
+def _written(value: Any) -> str:
+    return "fitting" if isinstance(value, dict | Members) else "listed"
+
+
+Membership = Annotated[
+    Annotated[Annotated[tuple[Pattern, ...], Field(min_length=1)], Tag("listed")] | Annotated[Members, Tag("fitting")],
+    Discriminator(_written),
+]
+
+
+class VppSettings(Stepped):
+    """A virtual power plant."""
+
+    services: Services = Field(
+        description="What it does, the most important first.",
+        examples=[[{"kind": "peak-shaving", "limit_kw": 3000.0, "reads": "grid.head_kw"}]],
+    )
+    members: Membership = Field(
+        description="The fleets that it commands: patterns of names, or of names, kinds and buses.",
+        examples=[["batteries", "inverters"], {"kinds": ["battery", "ev"], "buses": ["67*"]}],
+    )
+    preferences: tuple[Preferences, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="What was agreed with owners; the first that fits a fleet holds.",
+        examples=[[{"members": ["homes_*"], "reserve_soc_pu": 0.3}]],
+    )
+    shares: Literal["proportional", "longest-first"] = Field(
+        default="proportional",
+        description="How a power is shared: in proportion to what each can do, or first by those that can go on the "
+        "longest, where they tell what they store.",
+        examples=["longest-first"],
+    )
+    efficiency_pu: float = Field(
+        default=0.95,
+        gt=0.0,
+        le=1.0,
+        description="What plans take for the efficiency of charging, and of discharging.",
+        examples=[0.95],
+    )
+    silent_after_s: float = Field(
+        default=300.0,
+        gt=0.0,
+        le=86400.0,
+        description="Age from which on what was heard is not used, s, where a network tells ages.",
+        examples=[300.0],
+    )
