@@ -17,6 +17,7 @@ from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, PlaceError, Settings, Terminal
 from federates.fleets import Problems, named
+from federates.market.filled import Filled
 from federates.market.schedule import IntArray
 
 CustomerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$", max_length=64)]
@@ -27,8 +28,7 @@ Fleets = tuple[str, ...]
 class CustomerSettings(Settings):
     """Who is billed."""
 
-    loads: Fleets = Field(
-        min_length=1,
+    loads: Filled[str] = Field(
         max_length=1000,
         description="Fleets that are there without DER, too: loads, heat pumps ... The bill without DER is theirs.",
         examples=[["homes"]],

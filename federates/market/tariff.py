@@ -22,6 +22,7 @@ from pydantic_core.core_schema import ValidationInfo
 from derloop.kind import Settings
 from derloop.validation import read_model
 from federates.der.profile import ProfileColumn
+from federates.market.filled import Filled
 from federates.market.hours import (
     ALL_YEAR,
     SORTS,
@@ -58,9 +59,8 @@ class InSeason(Settings):
     seasons: tuple[Name, ...] = Field(
         default=(), max_length=12, description="Seasons in which it holds. Without them, all.", examples=[["summer"]]
     )
-    hours: tuple[Hours, ...] = Field(
+    hours: Filled[Hours] = Field(
         default=WHOLE_DAY,
-        min_length=1,
         max_length=100,
         description="Hours in which it holds. Without them, all.",
         examples=[[{"days": "weekdays", "from_h": 16, "to_h": 21}]],
@@ -110,8 +110,7 @@ class Tiers(Settings):
         description="What up_to_kwh is for: the billing period, or each day that it has.",
         examples=["day"],
     )
-    steps: Annotated[tuple[Tier, ...], AfterValidator(_rising)] = Field(
-        min_length=1,
+    steps: Annotated[Filled[Tier], AfterValidator(_rising)] = Field(
         max_length=50,
         description="The tiers, rising.",
         examples=[[{"up_to_kwh": 10, "price_per_kwh": 0.0}, {"price_per_kwh": 0.08}]],

@@ -42,6 +42,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({**FLAT, "seasons": [{**SUMMER, "last": "02-30"}]}, "/seasons/0/last", "is no day of the year"),
     ({"tiers": {"steps": [*RISING[:1], *RISING]}}, "/tiers/steps", "tier 1 ends at 10 kWh, tier 0 at 10 kWh"),
+    ({"tiers": {"steps": []}}, "/tiers/steps", "needs one or more"),
     ({"tiers": {"steps": RISING[:1]}}, "/tiers/steps", "nothing is said of what is drawn beyond"),
     ({"tiers": {"steps": RISING[::-1]}}, "/tiers/steps", "tier 0 has no up_to_kwh, and others follow it"),
     ({**FLAT, "demand": [{"name": "peak", "per_kw": -1}]}, "/demand/0/per_kw", "greater than or equal to 0"),

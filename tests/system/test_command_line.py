@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "scenarios" / "quickstart.json"
 COMMANDS = ("run", "check", "schema", "kinds", "new", "report", "compare", "doctor")
 HEAVY = ("numpy", "helics", "pyarrow", "pydantic", "opendssdirect", "pymodbus", "plotly", "mosaik", "rich", "pandas")
-BROUGHT = ("bench", "emulate", "frames")
-"""Commands of hil."""
+BROUGHT = ("bench", "bill", "emulate", "frames", "tariff", "value")
+"""Commands of hil and of the market."""
 MOVING = ("helics", "pyarrow", "pymodbus", "plotly", "mosaik", "pandas")
 """What a run needs, and judging a scenario does not."""
 

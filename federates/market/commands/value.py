@@ -29,10 +29,10 @@ def value(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of VALUE files.")] = False,
 ) -> None:
-    """Add up what a run was worth: bills, energy, capacity, services, heat, resilience, emissions.
+    """Add up what a run was worth, part by part.
 
-    Each part with its formula and what went into it. What would count twice is refused, and sums that must be equal
-    are compared.
+    Bills, energy, losses, capacity, upgrades, services, heat, resilience, emissions: each with its formula and what went
+    into it. What would count twice is refused, and sums that must be equal are compared.
     """
     from federates.market.value.stack import value_schema
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from pydantic import Field
 
 from derloop.kind import Settings
+from federates.market.filled import Filled
 from federates.market.value.series import WHOLE, Runs, Series, Window
 
 
@@ -32,9 +33,8 @@ class Part(Settings):
     """What the parts of a stack have in common."""
 
     name: str = Field(default="", max_length=100, description="What it is called; its kind without it.")
-    windows: tuple[Window, ...] = Field(
+    windows: Filled[Window] = Field(
         default=WHOLE,
-        min_length=1,
         max_length=1000,
         description="Times that count. Without them, the whole run.",
         examples=[[{"from_s": 57600, "to_s": 75600}]],

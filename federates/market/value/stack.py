@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag
 
 from derloop.kind import Settings
+from federates.market.filled import Filled
 from federates.market.tariff import JSON_SCHEMA
 from federates.market.value.services import DemandResponse, Regulation, Reserve
 from federates.market.value.supply import AvoidedPeak, Capacity, Deferral, Energy, Losses
@@ -44,7 +45,7 @@ class Stack(Settings):
     resources: dict[str, Resource] = Field(
         default={}, max_length=1000, description="What holds power.", examples=[{"fleet": {"power_kw": 500}}]
     )
-    parts: tuple[AnyPart, ...] = Field(min_length=1, max_length=200, description="The parts.")
+    parts: Filled[AnyPart] = Field(max_length=200, description="The parts.")
 
     def called(self, i: int) -> str:
         """Return what a part is called."""

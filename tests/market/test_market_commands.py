@@ -1,0 +1,90 @@
+"""`derloop bill`, `derloop value`, `derloop tariff` on runs of the shipped scenario."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import derloop
+from derloop.cli import app
+from derloop.results.store import RunFolder
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+NOON = ['start="2025-07-15T06:00:00-07:00"', "duration_s=43200", "step_s=900", "checks=[]"]
+ROOFLESS = "federates.roofs.rated_kva=1e-6"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return two runs from 6 h to 18 h, with roofs and without."""
+    folder = tmp_path_factory.mktemp("market")
+    for name, more in (("with", []), ("without", [ROOFLESS])):
+        options: dict[str, Any] = {"engine": "local", "out": folder / name, "report": False}
+        assert derloop.run(SCENARIOS / "kind_tariff.json", [*NOON, *more], **options).outcome == "completed"
+    return folder / "with", folder / "without"
+
+
+def said(*words: object, status: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def test_bills_are_those_that_the_run_told(runs: tuple[Path, Path]) -> None:
+    made = json.loads(said("bill", runs[0], "--json"))["retail"]
+    told = RunFolder(runs[0])
+    for port in ("bill", "bill_without"):
+        last = told.read(f"retail.{port}")[1][-1]
+        assert [customer[port] for customer in made["customers"].values()] == pytest.approx(last.tolist())
+    lines = made["customers"]["634a"]["with_der"][0]["lines"]
+    assert sum(line["amount"] for line in lines) == pytest.approx(made["customers"]["634a"]["bill"])
+
+
+def test_a_run_is_billed_by_another_tariff(runs: tuple[Path, Path]) -> None:
+    tariff = SCENARIOS / "tariffs" / "example_real_time.json"
+    shown = said("bill", runs[0], "--tariff", tariff, "--customer", "634b")
+    assert "real-time prices" in shown
+    assert "example_real_time, 634b, USD" in shown
+
+
+def test_bills_of_nobody_are_refused(runs: tuple[Path, Path]) -> None:
+    assert "no tariff 'retial' with customers; did you mean 'retail'?" in said(
+        "bill", runs[0], "--of", "retial", status=2
+    )
+    refused = said("bill", runs[0], "--customer", "634", status=2)
+    assert "no customer '634'; did you mean '634" in refused
+
+
+def test_a_stack_of_two_runs_adds_up(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    price = "market.price_per_kwh"
+    parts = [
+        {"kind": "energy", "less": "grid.losses_kw", "price_per_kwh": price},
+        {"kind": "losses", "price_per_kwh": price},
+        {"kind": "emissions", "name": "<carbon>", "kg_per_kwh": 0.4, "per_kg": 0.05},
+    ]
+    stack, page = tmp_path / "stack.json", tmp_path / "page.html"
+    stack.write_text(json.dumps({"name": "roofs", "currency": "USD", "parts": parts}))
+    words = ("value", runs[0], stack, "--without", runs[1], "--page", page)
+    made = json.loads(said(*words, "--json"))
+    assert "energy and losses = price x avoided grid.head_kw" in made["reconciled"]
+    assert made["total"] == pytest.approx(sum(part["amount"] for part in made["parts"]))
+    avoided_kwh = made["parts"][0]["inputs"][0]["value"]
+    roofs = RunFolder(runs[0]).read("roofs.p_kw")[1].sum() / 4
+    assert avoided_kwh == pytest.approx(roofs, rel=0.02)  # loads depend on voltage a little
+    assert "&lt;carbon&gt;" in page.read_text()
+    assert "sum of parts" in said(*words)
+
+
+def test_runs_of_different_times_are_not_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    stack = tmp_path / "stack.json"
+    stack.write_text('{"name": "x", "currency": "USD", "parts": [{"kind": "bill", "tariff": "retail"}]}')
+    (tmp_path / "run.json").write_text("{}")
+    assert "do not have the same start and duration" in said("value", runs[0], stack, "--without", tmp_path, status=2)
+
+
+def test_tariff_files_are_checked() -> None:
+    assert "2 periods, 2 demand charges" in said("tariff", "check", SCENARIOS / "tariffs" / "example_depot_demand.json")
