@@ -66,6 +66,11 @@ class Keeper:
         return self._device.name
 
     @property
+    def is_taken(self) -> bool:
+        """Whether what the device held is recorded, and not restored yet."""
+        return self._record is not None
+
+    @property
     def warning(self) -> str:
         """What must be said before the run; empty if there is nothing."""
         if not self.is_armed or not isinstance(self._rules.lease, NoLease):

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from hil.safety.keeper import Keeper
 from hil.safety.restore import NotRestored, together
 from hil.safety.stop import EmergencyStopped, EmergencyWatch
+from hil.safety.unrestored import restoring
 
 
 def _nothing() -> None:
@@ -50,18 +51,26 @@ class Keepers:
         try:
             await watch.check()
         except EmergencyStopped as stop:
-            await self._make_safe(stop, cut_power)
-            raise
+            failures = await self._make_safe(stop.why, cut_power)
+            raise self._followed_up(stop, failures) from (failures[0] if failures else stop.__cause__)
 
-    async def _make_safe(self, stop: EmergencyStopped, cut_power: Callable[[], None]) -> None:
-        """Make every device safe; say of those that are not that they are not."""
-        safe = self._each(lambda keeper: keeper.make_safe(stop.why))
+    async def _make_safe(self, why: str, cut_power: Callable[[], None]) -> list[BaseException]:
+        """Make every device safe; return why some are not."""
+        safe = self._each(lambda keeper: keeper.make_safe(why))
         done = await asyncio.gather(asyncio.to_thread(cut_power), safe, return_exceptions=True)
-        failures = [failure for failure in done if isinstance(failure, BaseException)]
+        return [failure for failure in done if isinstance(failure, BaseException)]
+
+    def _followed_up(self, stop: EmergencyStopped, failures: Sequence[BaseException]) -> EmergencyStopped:
+        """Return the stop with what is to be done now, and who is not safe."""
+        taken = [keeper for keeper in self._keepers if keeper.is_taken]
+        if not taken:
+            return stop
+        names, how = ", ".join(keeper.name for keeper in taken), restoring(taken[0].run.bench)
+        state = "not all of these are in their safe states" if failures else "in the safe state, where it stays, is"
+        said = EmergencyStopped(stop.device, stop.why, f"{state}: {names}; once the cause is gone, {how}")
         for failure in failures:
-            stop.add_note(f"NOT SAFE: {failure}")
-        if failures:
-            raise stop from failures[0]
+            said.add_note(f"NOT SAFE: {failure}")
+        return said
 
     async def _each(self, work: Callable[[Keeper], Awaitable[None]]) -> None:
         """Do it to all to the end; raise the first failure with notes on the others."""

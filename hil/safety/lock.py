@@ -31,7 +31,7 @@ class DeviceLock:
 
     def acquire(self, run: Run) -> None:
         """Lock all places; raise Interlocked, holding none, if another run holds one or no lock can be made."""
-        holder = {"pid": os.getpid(), "run": str(run.folder), "since": datetime.now().astimezone().isoformat()}
+        holder = {"pid": os.getpid(), "run": str(run.folder.absolute()), "since": datetime.now().astimezone().isoformat()}
         try:
             for path in self._paths:
                 self._held.append(_opened(path))
@@ -40,7 +40,8 @@ class DeviceLock:
         except BlockingIOError:
             who = _holder(self._held[-1])
             self.release()
-            raise Interlocked(self._device, f"is held by {who}; two runs cannot command one device") from None
+            why = f"is held by {who}: two runs cannot command one device, so wait for that one, or end it"
+            raise Interlocked(self._device, why) from None
         except OSError as failure:
             self.release()
             raise Interlocked(self._device, f"cannot be locked: {failure}; nothing was written") from failure
@@ -90,6 +91,12 @@ def _holder(descriptor: int) -> str:
     """Return who has signed a lock file, for a message: what stands there is another user's to write."""
     try:
         said = json.loads(os.pread(descriptor, 4096, 0))
-        return f"process {int(said['pid'])} (run {str(said['run'])!r}, since {str(said['since'])!r})"
+        since = datetime.fromisoformat(said["since"])
+        return f"process {int(said['pid'])} (run {_printable(said['run'])}, since {since:%Y-%m-%d %H:%M:%S})"
     except (ValueError, TypeError, KeyError):
         return "another process"
+
+
+def _printable(text: str) -> str:
+    """Return a line of text that does nothing to a terminal."""
+    return "".join(each if each.isprintable() else "?" for each in text[:500])

@@ -17,9 +17,10 @@ from hil.sunspec.points import Value
 class EmergencyStopped(Interlocked):
     """Somebody or something has stopped the bench; its devices were set to their safe states first."""
 
-    def __init__(self, source: str, why: str) -> None:
+    def __init__(self, source: str, why: str, then: str = "") -> None:
+        """then: what is to be done now."""
         super().__init__(source, why)
-        self.args = (f"EMERGENCY STOP: {why}",)
+        self.args = (f"EMERGENCY STOP: {why}" + (f"; {then}" if then else ""),)
 
 
 class Readable(Protocol):

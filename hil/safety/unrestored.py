@@ -59,4 +59,9 @@ class Sought:
 
 def in_words(record: Record, bench: Path) -> str:
     """Return that a device was not restored, and how it can be."""
-    return f"was not restored: {record}; `derloop bench safe {shlex.quote(str(bench))}` does that"
+    return f"was not restored: {record}; {restoring(bench)}"
+
+
+def restoring(bench: Path) -> str:
+    """Return what brings the devices of a bench back to what they held, for messages."""
+    return f"`derloop bench safe {shlex.quote(str(bench))}` restores what was found"

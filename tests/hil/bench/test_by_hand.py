@@ -124,7 +124,7 @@ def test_check_tells_what_a_dead_run_has_not_restored_and_how_to(lab: Path, tmp_
     said = bench("check", lab)
     assert said.exit_code == 3
     assert "was not restored: device 'inv-1'" in said.output
-    assert f"`derloop bench safe {lab}` does that" in " ".join(said.output.split())
+    assert f"`derloop bench safe {lab}` restores what was found" in " ".join(said.output.split())
     assert bench("safe", lab).exit_code == 0
     assert bench("check", lab).exit_code == 0
 

@@ -114,7 +114,7 @@ def test_curves_are_the_old_ones_again(kept: Keep, holds: Holds) -> None:
 def test_a_second_run_finds_the_device_held(kept: Keep) -> None:
     first, second = kept(), kept(run="second")
     first.take()
-    with pytest.raises(Interlocked, match=r"held by process \d+ \(run '.*first'"):
+    with pytest.raises(Interlocked, match=r"held by process \d+ \(run /.*/first, since"):
         second.take()
     first.let_go()
     second.take()

@@ -50,7 +50,7 @@ def test_a_second_run_is_told_who_holds_the_device(tmp_path: Path) -> None:
     other = holder("tcp-a", tmp_path)
     try:
         with pytest.raises(
-            Interlocked, match=rf"inv-1.*held by process {other.pid} \(run '/runs/first', since '20\d\d-"
+            Interlocked, match=rf"inv-1.*held by process {other.pid} \(run /runs/first, since 20\d\d-\d\d-"
         ):
             DeviceLock("inv-1", ["tcp-a"], [tmp_path]).acquire(run("second"))
     finally:
@@ -145,3 +145,10 @@ def test_the_state_folder_is_where_the_environment_says() -> None:
     assert StateFolder.of_user({}).state == Path.home() / ".local/state/derloop"
     assert StateFolder.of_user({}).locks[0] == Path.home() / ".local/state/derloop/locks"
     assert len(StateFolder.of_user({}).locks) > 1
+
+
+def test_what_another_user_has_signed_with_does_nothing_to_the_terminal(tmp_path: Path) -> None:
+    held = DeviceLock("inv-1", ["tcp-a"], [tmp_path])
+    held.acquire(Run(Path("/runs/\x1b[31mred"), Path("/lab/bench.json")))
+    with held, pytest.raises(Interlocked, match=r"\(run /runs/\?\[31mred, since"):
+        DeviceLock("inv-1", ["tcp-a"], [tmp_path]).acquire(run("second"))

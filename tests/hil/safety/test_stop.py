@@ -56,7 +56,8 @@ def test_nothing_stops_a_bench_on_which_nothing_happens(kept: Keep, tmp_path: Pa
 def test_a_file_stops_the_bench_and_its_devices_stay_safe(kept: Keep, tmp_path: Path, holds: Holds) -> None:
     device = commanded(kept)
     (tmp_path / "STOP").symlink_to("nowhere")
-    with pytest.raises(EmergencyStopped, match=r"EMERGENCY STOP: the file .*STOP is there"):
+    then = r"in the safe state, where it stays, is: inv-1; once the cause is gone, `derloop bench safe .*bench\.json` res"
+    with pytest.raises(EmergencyStopped, match=rf"^EMERGENCY STOP: the file .*STOP is there; {then}"):
         look(device, EmergencyStop(file=Path("STOP")), tmp_path)
     assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 1, 20]
     with pytest.raises(Interlocked, match="put into its safe state, and stays there"):
@@ -129,6 +130,7 @@ def test_an_input_that_cannot_be_read_stops_the_bench_and_who_is_not_safe_is_nam
     with pytest.raises(EmergencyStopped, match=r"the watched input inv-1 701\.W cannot be read") as stopped:
         look(device, EmergencyStop(inputs=(watched,)), tmp_path)
     assert any(note.startswith("NOT SAFE: device 'inv-1'") for note in stopped.value.__notes__)
+    assert "not all of these are in their safe states: inv-1" in str(stopped.value)
 
 
 def test_a_fleet_that_had_not_met_the_stop_yet_is_left_safe_and_not_restored(
