@@ -19,6 +19,12 @@ to be like the days of the events.
 All that is told at `t` is of the step that ends then. The reduction is `baseline - metered`; its energy in events is
 `reduced_kwh`. What is drawn beyond the baseline after an event, until midnight, is `rebound_kwh`. Where a day has had
 no event yet, the baseline is what is metered.
+
+Silence. A device is silent when what was heard of it is older than `silent_after_s` (`<member>.age_s`, which a network
+tells). From the day's first event on, s silent devices of n are taken to draw s/n of the baseline: no reduction is
+credited that nobody has measured, and no rebound charged. Before, what was heard last counts. `silent` says how many
+there are. Members are asked all the same; whether they hear it is up to the network, and what they do if not, to its
+`lapses`.
 """
 
 from __future__ import annotations
@@ -42,7 +48,14 @@ from federates.fleets import Path, Problems, unknown, untaken
 AT_REST: Mapping[str, float] = {"shift_k": 0.0, "curtail_pu": 0.0, "allow": 1.0}
 """What is sent outside of events, and so the inputs of members that can be driven."""
 UNITS = {"shift_k": "K", "curtail_pu": "pu", "allow": "1"}
-_TOLD = {"metered_kw": "kW", "baseline_kw": "kW", "reduction_kw": "kW", "reduced_kwh": "kWh", "rebound_kwh": "kWh"}
+_TOLD = {
+    "metered_kw": "kW",
+    "baseline_kw": "kW",
+    "reduction_kw": "kW",
+    "reduced_kwh": "kWh",
+    "rebound_kwh": "kWh",
+    "silent": "1",
+}
 
 
 # --- settings ----------------------------------------------------------------------------------------
@@ -103,6 +116,13 @@ class DemandResponseSettings(Stepped):
     most_adjustment_pu: float = Field(
         default=0.2, ge=0.0, lt=1.0, description="Most adjustment on the day, up or down, pu.", examples=[0.2]
     )
+    silent_after_s: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=DAY_S,
+        description="Age of what was heard of a device, from which on it is silent, s. Without it, two steps.",
+        examples=[900.0],
+    )
     history: dict[str, History] = Field(
         default={},
         description="What members drew on days before the run, by their names.",
@@ -151,6 +171,7 @@ class DemandResponse:
         self._meter, self._instants = Meter(self._calendar, m), Instants()
         self._metered_kw, self._reduction_kw = np.zeros(m), np.zeros(m)
         self._reduced_kwh, self._rebound_kwh = np.zeros(m), np.zeros(m)
+        self._silent, self._silent_after_s = np.zeros(m), settings.silent_after_s or 2 * self._step_ns / NS_PER_S
         self._baseline_kw: FloatArray | None = None
 
     @property
@@ -162,8 +183,7 @@ class DemandResponse:
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         if passed_ns := self._instants.passed_ns(now_ns):
-            self._metered_kw = np.array([inputs[f"{member}.p_kw"].sum() for member in self._members])
-            self._account(now_ns - passed_ns, now_ns)
+            self._account(now_ns - passed_ns, now_ns, inputs)
         return self._outputs(now_ns)
 
     def stop(self) -> None:
@@ -175,10 +195,11 @@ class DemandResponse:
         each = {f"{m}_{what}": float(v[i]) for what, v in counted.items() for i, m in enumerate(self._members)}
         return {**each, **{what: float(v.sum()) for what, v in counted.items()}}
 
-    def _account(self, from_ns: int, until_ns: int) -> None:
+    def _account(self, from_ns: int, until_ns: int, inputs: Values) -> None:
         """Measure the step that has just passed against the baseline, then meter it."""
         if self._is_on(from_ns) and self._baseline_kw is None:
             self._baseline_kw = self._adjusted(from_ns)
+        self._read(from_ns, inputs)
         self._reduction_kw = np.zeros(len(self._members))
         if self._baseline_kw is not None:
             self._reduction_kw = self._baseline_kw[:, self._calendar.interval(from_ns)] - self._metered_kw
@@ -190,6 +211,18 @@ class DemandResponse:
         self._meter.add(self._metered_kw, from_ns, until_ns)
         if self._calendar.day(until_ns) > self._calendar.day(from_ns):
             self._baseline_kw = None
+
+    def _read(self, from_ns: int, inputs: Values) -> None:
+        """Read what each member drew (m,): silent devices their share of the baseline, or what was heard last."""
+        each_kw = [inputs[f"{member}.p_kw"] for member in self._members]
+        are_silent = [inputs[f"{member}.age_s"] > self._silent_after_s for member in self._members]
+        self._silent = np.array([float(are.sum()) for are in are_silent])
+        if self._baseline_kw is None:
+            self._metered_kw = np.array([p_kw.sum() for p_kw in each_kw])
+            return
+        heard_kw = np.array([p_kw.sum(where=~are) for p_kw, are in zip(each_kw, are_silent, strict=True)])
+        shares = np.array([are.mean() for are in are_silent])
+        self._metered_kw = heard_kw + shares * self._baseline_kw[:, self._calendar.interval(from_ns)]
 
     def _is_on(self, now_ns: int) -> bool:
         return any(_ns(event.begins_s) <= now_ns < _ns(event.ends_s) for event in self._events)
@@ -211,7 +244,7 @@ class DemandResponse:
             size = self._interface.outputs[f"{member}.{asked.port}"].size
             outputs[f"{member}.{asked.port}"] = np.full(size, asked.value if is_on else AT_REST[asked.port])
         told = self._metered_kw, self._metered_kw + self._reduction_kw, self._reduction_kw
-        return outputs | dict(zip(_TOLD, (*told, self._reduced_kwh, self._rebound_kwh), strict=True))
+        return outputs | dict(zip(_TOLD, (*told, self._reduced_kwh, self._rebound_kwh, self._silent), strict=True))
 
 
 def _ns(time_s: float) -> int:
@@ -221,6 +254,7 @@ def _ns(time_s: float) -> int:
 def _interface(settings: DemandResponseSettings, context: Context, step_ns: int) -> Interface:
     labels = {member: context.labels[member] for member in settings.members}
     inputs = {f"{member}.p_kw": Port("kW", labels[member], "before") for member in labels}
+    inputs |= {f"{member}.age_s": Port("s", labels[member], "before", otherwise=0.0) for member in labels}
     outputs = {"event": Port("1", (context.name,))}
     for member, asked in settings.members.items():
         outputs[f"{member}.{asked.port}"] = Port(UNITS[asked.port], labels[member])

@@ -134,7 +134,7 @@ def test_second_step_for_an_instant_starts_from_the_last_instant() -> None:
     once, twice = programme(), programme()
     rng = np.random.default_rng(1)
     for k in range(15 * 24):
-        inputs = {"homes.p_kw": rng.uniform(0.0, 9.0, 2)}
+        inputs = {"homes.p_kw": rng.uniform(0.0, 9.0, 2), "homes.age_s": np.array([0.0, 7200.0 * (k % 3)])}
         twice.step(k * HOUR, inputs)
         a, b = once.step(k * HOUR, inputs), twice.step(k * HOUR, inputs)
         assert {p: v.tolist() for p, v in a.items()} == {p: v.tolist() for p, v in b.items()}
@@ -189,3 +189,32 @@ def test_impossible_settings_are_refused(wrong: dict[str, Any], why: str) -> Non
 def test_event_after_the_end_of_the_run_asks_for_nothing() -> None:
     out = metered(programme(days=2), usual(2))
     assert out["event"].max() == 0.0
+
+
+def test_no_reduction_is_credited_of_devices_that_are_silent() -> None:
+    """Two homes draw 5 kW each, and 2 kW each from 15 h to 17 h; of the second nothing is heard from 16 h on.
+
+    Its age is then more than two steps an hour later: what ends at 17 h is credited for the first home alone.
+    """
+    one = programme()
+    assert one.start()["silent"].tolist() == [0.0]
+    reductions, silent = [], []
+    for k in range(15 * 24):
+        hour = k - THIRD_TUESDAY * 24
+        inputs = {port: np.zeros(p.size) for port, p in one.interface.inputs.items()}
+        inputs["homes.p_kw"] = np.array([2.0, 2.0] if 16 <= hour <= 17 else [5.0, 5.0])
+        inputs["homes.age_s"] = np.array([3600.0, 3600.0 if hour < 17 else 7201.0])
+        out = one.step(k * HOUR, inputs)
+        reductions.append(float(out["reduction_kw"][0]))
+        silent.append(float(out["silent"][0]))
+    event = THIRD_TUESDAY * 24 + 15
+    assert reductions[event + 1 : event + 4] == [6.0, 3.0, 0.0]
+    assert silent[event + 1 : event + 4] == [0.0, 1.0, 1.0]
+
+
+def test_before_an_event_what_was_heard_last_of_silent_devices_is_metered() -> None:
+    one = programme()
+    one.start()
+    inputs = {"homes.p_kw": np.array([5.0, 4.0]), "homes.age_s": np.array([0.0, 90000.0])}
+    one.step(0, inputs)
+    assert one.step(HOUR, inputs)["metered_kw"].tolist() == [9.0]
