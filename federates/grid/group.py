@@ -81,6 +81,10 @@ class Group:
         return Balance("power", (self.p_port,), leaves, partner=self.name, resolution=resolution)
 
     @property
+    def buses(self) -> tuple[str, ...]:
+        return tuple(t.bus for t in self._terminals)
+
+    @property
     def driven(self) -> tuple[str, ...]:
         """The loads of the feeder file that its devices are."""
         return tuple(t.element for t in self._terminals if t.element)

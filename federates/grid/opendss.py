@@ -333,6 +333,15 @@ class OpenDssFeeder:
             values |= self._accounts.outcome()
         return values
 
+    def loads_at(self, powers: Values) -> Iterator[tuple[str, float]]:
+        """Yield bus and kW of each load: as `powers`, inputs, say, or as the file does where nobody drives it."""
+        nodes, loads_kw = self._undriven
+        for node, kw in zip(nodes, loads_kw, strict=True):
+            yield self._solver.nodes[node].rpartition(".")[0], float(kw)
+        for group in self._drives:
+            if not group.injects:
+                yield from zip(group.buses, powers[group.p_port].tolist(), strict=True)
+
     def _unserved_kw(self, dead: NDArray[np.bool_]) -> float:
         """Return what loads would draw where nothing is energised."""
         driven_kw = sum(float(group.given_kw(dead).sum()) for group in self._drives if not group.injects)

@@ -107,7 +107,7 @@ class Switchgear:
     @property
     def outputs(self) -> dict[str, Port]:
         a = self._apparatus
-        ports = {"unserved_kw": Port("kW", ("feeder",))}
+        ports = {"unserved_kw": Port("kW", ("feeder",)), "measured_at_s": Port("s", ("feeder",))}
         if a.movable:
             ports["switches"] = Port("1", a.movable)
         if a.capacitors:
@@ -120,7 +120,7 @@ class Switchgear:
 
     def outcome(self) -> dict[str, FloatArray]:
         """Return the outputs of this instant, but for what is not served."""
-        found: dict[str, FloatArray] = {}
+        found = {"measured_at_s": np.array([(self._now_ns or 0) / 1e9])}
         if self._apparatus.movable:
             found["switches"] = self._closed.astype(np.float64)
         if self._apparatus.capacitors:

@@ -1,0 +1,5 @@
+"""Distribution management."""
+
+from federates.control.adms.adms import KIND
+
+__all__ = ["KIND"]

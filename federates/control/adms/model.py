@@ -1,0 +1,132 @@
+"""The feeder as its control has it: the same file in an engine of its own, solved for what might be done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derloop.contract import FloatArray, Values
+from derloop.kind import Context, PlaceError
+from federates.grid.apparatus import Apparatus, matching
+from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
+from federates.grid.solver import SolverError
+
+BoolArray = NDArray[np.bool_]
+
+
+class Commands(NamedTuple):
+    """How a feeder is set: operated switches (1 closed), taps of all tap changers, steps of operated banks."""
+
+    switches: FloatArray
+    taps: FloatArray
+    capacitors: FloatArray
+
+
+class Outcome(NamedTuple):
+    """What a power flow says of commands."""
+
+    head_kw: float
+    losses_kw: float
+    unserved_kw: float
+    v_pu: FloatArray
+    loading_pu: FloatArray
+
+
+class GridModel:
+    """The feeder with devices and loads as they were measured last. State: these powers."""
+
+    def __init__(self, context: Context) -> None:
+        """Raises PlaceError where the scenario has no feeder of kind opendss, or one in which nothing is operated."""
+        self.name, settings = _feeder_of(context)
+        there = context.feeder.solver.regulators() if isinstance(context.feeder, Feeder) else ()
+        movable = {"local_after_s": None, "regulators": ("*",) if there else ()}
+        own = settings.model_copy(
+            update={
+                "operated": settings.operated.model_copy(update=movable),
+                "regulators": "locked",
+                **{"faults": (), "protection": (), "indicators": None, "accounts": None, "island": None},
+                "sane_v_pu": (0.0, 100.0),
+                "tolerance": max(settings.tolerance, 1e-6),
+            }
+        )
+        injecting = {name: units for name, units in context.terminals.items() if not (units and units[0].forms)}
+        place = replace(context, name=self.name, terminals=injecting, feeder=None)
+        self.feeder = Feeder(own, place)
+        self.grid = OpenDssFeeder(own, place, self.feeder)
+        self.settings = settings
+        operated = matching(settings.operated.regulators, self.apparatus.regulators, "regulator", ())[0]
+        self.regulators = np.isin(self.apparatus.regulators, operated)
+        """Which of all tap changers (regulators,) are operated."""
+        ports = self.grid.interface
+        self.powers = tuple(port for port in ports.inputs if port.endswith((".p_kw", ".q_kvar")))
+        self.nodes = ports.outputs["v_pu"].labels
+        self.monitored = ports.outputs["loading_pu"].labels if "loading_pu" in ports.outputs else ()
+        self._measured: dict[str, FloatArray] = {port: np.zeros(ports.inputs[port].size) for port in self.powers}
+        self._calls = 0
+
+    @property
+    def apparatus(self) -> Apparatus:
+        return self.feeder.apparatus
+
+    @property
+    def seen_switches(self) -> tuple[str, ...]:
+        """The switches of which the feeder tells: those that are operated, and then those at which relays stand."""
+        operated = self.apparatus.switches
+        relayed = [relay.switch.lower() for relay in self.settings.protection]
+        return (*operated, *(name for name in relayed if name not in operated))
+
+    def in_file(self) -> Commands:
+        """Return what the feeder file has."""
+        a = self.apparatus
+        return Commands(a.closed_in_file[: len(a.switches)].astype(float), a.taps(), a.capacitor_steps())
+
+    def measure(self, inputs: Values) -> None:
+        """Take what devices and loads were measured to give or draw."""
+        self._measured = {port: np.array(inputs[port]) for port in self.powers}
+
+    def solved(self, commands: Commands) -> Outcome | None:
+        """Return what would be with these commands; None where the power flow has no solution."""
+        told = {"switch_set": commands.switches, "tap_set": commands.taps, "capacitor_set": commands.capacitors}
+        wanted = {port: value for port, value in told.items() if port in self.grid.interface.inputs}
+        self._calls += 1
+        try:
+            found = self.grid.step(self._calls, {**self._measured, **wanted})
+        except SolverError:
+            return None
+        loading_pu = found.get("loading_pu", np.zeros(0))
+        unserved_kw = float(found["unserved_kw"][0]) if "unserved_kw" in found else 0.0
+        v_pu = np.array(found["v_pu"])
+        return Outcome(float(found["head_kw"][0]), float(found["losses_kw"][0]), unserved_kw, v_pu, loading_pu)
+
+    def watched(self, ignore: Sequence[str]) -> BoolArray:
+        """Return which nodes (nodes,), "671.2", fit none of these globs, nor their buses."""
+        return np.array([not _fits(node, ignore) for node in self.nodes], np.bool_)
+
+    def loads_kw(self) -> Mapping[str, float]:
+        """Return what is drawn at each bus, as measured, or as the file has it where nobody drives it."""
+        drawn: dict[str, float] = {}
+        for bus, kw in self.grid.loads_at(self._measured):
+            drawn[bus] = drawn.get(bus, 0.0) + kw
+        return drawn
+
+
+def _fits(node: str, globs: Sequence[str]) -> bool:
+    names = node, node.rpartition(".")[0]
+    return any(fnmatchcase(name, glob.lower()) for name in names for glob in globs)
+
+
+def _feeder_of(context: Context) -> tuple[str, OpenDssSettings]:
+    """Return the name and the settings of the scenario's feeder."""
+    for name, settings in context.settings.items():
+        if isinstance(settings, OpenDssSettings):
+            operated = settings.operated
+            if not (operated.switches or operated.regulators or operated.capacitors or settings.monitored):
+                what = f"nothing could be told to {name!r}, nor heard of it: see its settings operated and monitored"
+                raise PlaceError([((), what)])
+            return name, settings
+    raise PlaceError([((), "there is no feeder of kind 'opendss' to manage")])

@@ -1,0 +1,92 @@
+"""Volt-var optimisation: taps and banks for the least energy or the least losses, with all voltages in their band.
+
+The cost is what the head draws, or the losses, in kW; the violation is the sum over all energised nodes of how far the
+voltage lies outside of the band, pu, and of how far loadings lie above 1. The least violation counts first. Costs come
+from a power flow with the loads that were measured last.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derloop.contract import FloatArray
+from federates.control.adms.model import Commands, GridModel, Outcome
+from federates.control.adms.monitoring import DEAD_PU
+from federates.control.adms.search import Point, Score, Search
+from federates.control.adms.settings import VoltVarSettings
+
+UNSOLVED = Score(1e9, 1e9)
+
+
+class Found(NamedTuple):
+    """What a search found, and what was there before: kW as in the objective."""
+
+    commands: Commands
+    cost_kw: float
+    before_kw: float
+    violation: float
+    """What is left of it: 0 where all limits can be kept."""
+    solutions: int
+
+
+class VoltVar:
+    """The search, for one feeder."""
+
+    def __init__(self, settings: VoltVarSettings, model: GridModel) -> None:
+        self._settings, self._model = settings, model
+        self._watched = model.watched(settings.ignore)
+        low, high = model.apparatus.limit_taps()
+        self._low, self._high = np.maximum(low, settings.taps[0]), np.minimum(high, settings.taps[1])
+        self._most_steps = model.apparatus.most_steps()
+        self._taps = len(low)
+
+    def search(self, now: Commands, v_low_pu: float | None = None) -> Found:
+        """Return the best settings near `now`. v_low_pu: another lower limit of voltages than the settings'."""
+        low_pu, high_pu = self._settings.v_pu
+        margin_pu = self._settings.margin_pu
+        band = (low_pu if v_low_pu is None else v_low_pu) + margin_pu, high_pu - margin_pu
+
+        def score(point: Point) -> Score:
+            outcome = self._model.solved(self._told(now, point))
+            return UNSOLVED if outcome is None else self._scored(outcome, band)
+
+        least, most = self._bounds(now)
+        search = Search(score, least, most, self._settings.most_solutions)
+        start = _point(now.taps, now.capacitors)
+        before = score(start)
+        best, found = search.best(start, [np.flatnonzero(self._model.regulators).tolist()])
+        stays = found.violation >= before.violation - 1e-9 and (
+            before.cost - found.cost < self._settings.least_gain_pu * abs(before.cost)
+        )
+        commands, scored = (now, before) if stays else (self._told(now, best), found)
+        return Found(commands, scored.cost, before.cost, scored.violation, len(search.tried))
+
+    def _bounds(self, now: Commands) -> tuple[Point, Point]:
+        """Return the least and the most of taps and steps; tap changers that are not operated stay where they are."""
+        free = self._model.regulators
+        least = _point(np.where(free, self._low, now.taps), np.zeros(self._most_steps.size))
+        return least, _point(np.where(free, self._high, now.taps), self._most_steps)
+
+    def _told(self, now: Commands, point: Point) -> Commands:
+        values = np.array(point, dtype=np.float64)
+        return Commands(now.switches, values[: self._taps], values[self._taps :])
+
+    def _scored(self, outcome: Outcome, band: tuple[float, float]) -> Score:
+        cost = outcome.head_kw if self._settings.objective == "energy" else outcome.losses_kw
+        return Score(outside_pu(outcome, band, self._watched), cost)
+
+
+def outside_pu(
+    outcome: Outcome, band: tuple[float, float], watched: NDArray[np.bool_], loading_pu: float = 1.0
+) -> float:
+    """Return the sum of how far voltages of watched (nodes,) and loadings pass their limits, pu."""
+    v_pu: FloatArray = outcome.v_pu[watched & (outcome.v_pu > DEAD_PU)]
+    off = np.maximum(band[0] - v_pu, 0.0) + np.maximum(v_pu - band[1], 0.0)
+    return float(off.sum() + np.maximum(outcome.loading_pu - loading_pu, 0.0).sum())
+
+
+def _point(taps: FloatArray, steps: FloatArray) -> Point:
+    return tuple(int(x) for x in (*taps, *steps))
