@@ -18,7 +18,7 @@ from hil.bench.fitting import refuse_misfits
 from hil.bench.lookout import Lookout
 from hil.bench.polls import Polls
 from hil.bench.together import together
-from hil.inverter.commands import Commands
+from hil.inverter.commands import Commands, Order
 from hil.inverter.dialect import RATINGS
 from hil.inverter.measurements import Measurements, Nameplates
 from hil.inverter.mirror import Answer
@@ -110,7 +110,7 @@ class Session:
         self._exchanging = asyncio.current_task()
         await self._lookout.stand_down()
         await self._look()
-        await self._polls.ask(partial(self._ask, commands, now_s), step_s)
+        await self._polls.ask(partial(self._ask, commands.orders(len(self.devices)), now_s), step_s)
         self._told = self._told.after(commands, self.plate)
         self._proof.command(now_s, *self._told.held)
         measured = self._polls.measured()
@@ -119,9 +119,9 @@ class Session:
         self._lookout.stand_watch(step_s)
         return unproven
 
-    async def _ask(self, commands: Commands, now_s: float, index: int) -> Answer:
+    async def _ask(self, orders: Sequence[Order], now_s: float, index: int) -> Answer:
         device = self.devices[index]
-        await device.command(commands.order(index), now_s)
+        await device.command(orders[index], now_s)
         return await device.poll()
 
     def measured(self) -> Measurements:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from hil.sunspec.points import FloatArray
 
@@ -52,11 +54,11 @@ class Commands:
     volt_var: Sequence[VoltVarCurve | None] | None = None
     """n curves: 705."""
 
-    def order(self, index: int) -> Order:
-        """Return what one device is to do."""
-        limit, p, q = (_element(array, index) for array in (self.limit_fraction, self.p_w, self.q_var))
-        curve = None if self.volt_var is None else self.volt_var[index]
-        return Order(limit, p, q, curve, volt_var_off=self.volt_var is not None and curve is None)
+    def orders(self, n: int) -> list[Order]:
+        """Return what each of n devices is to do. Raises ValueError where a field is for another number of them."""
+        columns = [_column(field.name, getattr(self, field.name), n) for field in fields(self)]
+        off = [self.volt_var is not None and curve is None for curve in columns[-1]]
+        return list(map(Order, *columns, off))
 
 
 class Order(NamedTuple):
@@ -69,5 +71,9 @@ class Order(NamedTuple):
     volt_var_off: bool = False
 
 
-def _element(array: FloatArray | None, index: int) -> float | None:
-    return None if array is None else float(array[index])
+def _column(name: str, given: FloatArray | Sequence[VoltVarCurve | None] | None, n: int) -> list[Any]:
+    if given is None:
+        return [None] * n
+    if len(given) != n:
+        raise ValueError(f"commands: {name!r} has {len(given)} values for {n} devices")
+    return given.tolist() if isinstance(given, np.ndarray) else list(given)

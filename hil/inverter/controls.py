@@ -181,6 +181,8 @@ class Controls:
     def _refuse_coarse(
         self, meaning: Meaning, function: Function, values: Mapping[str, Encoded], setpoint: float
     ) -> None:
+        if not any(each.rounded for each in values.values()):
+            return
         possible = function.setpoint({name: each.value for name, each in values.items()})
         allowed = self._rounding_pct / 100 * self._reference(meaning, setpoint)
         if possible is None or abs(possible - setpoint) <= allowed:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 
 from derloop.errors import DeviceError, Rejected
 from hil.inverter.commands import Order
@@ -147,7 +147,7 @@ class Device:
 
     async def command(self, order: Order, now_s: float) -> None:
         """Make the device do what is ordered; `now_s` is the time in which its leases count."""
-        with self._rejecting_misfits():
+        with _Rejecting(self.name):
             await self._notice_changes(now_s)
             writing = self._controls.writing(order, now_s)
             if writing.wanted or writing.arming:
@@ -222,7 +222,7 @@ class Device:
 
         Not given, `now_s` is the monotonic clock's.
         """
-        with self._rejecting_misfits():
+        with _Rejecting(self.name):
             await self._mirror.put(values, _clock_s(now_s))
 
     async def adopt(self, model: str, values: Mapping[str, float | str], now_s: float | None = None) -> None:
@@ -230,20 +230,29 @@ class Device:
 
         values: points of the curve by their path in it: "RspTms", "Pt.0.V", "MustTrip.Pt.1.Tms" ...
         """
-        with self._rejecting_misfits():
+        with _Rejecting(self.name):
             await self._curves.adopt(model, values, _clock_s(now_s))
 
     async def poll(self, plan: ReadPlan | None = None) -> Answer:
         """Return the registers of a plan's requests (of `plan`), one after the other; none is older than their time."""
         return await self._mirror.poll(plan or self._plan)
 
-    @contextmanager
-    def _rejecting_misfits(self) -> Iterator[None]:
-        """Turn what does not fit the device's map into `Rejected`."""
-        try:
-            yield
-        except SunSpecError as misfit:
-            raise Rejected(self.name, str(misfit)) from misfit
+
+class _Rejecting:
+    """Turns what does not fit a device's map into `Rejected`."""
+
+    __slots__ = ("_device",)
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, SunSpecError):
+            raise Rejected(self._device, str(error)) from error
 
 
 def _clock_s(now_s: float | None) -> float:

@@ -155,11 +155,7 @@ class DeviceGroup:
         return self._decoded(self._together(exchange))
 
     def _orders(self, commands: Commands) -> dict[str, Order]:
-        for field in fields(commands):
-            given = getattr(commands, field.name)
-            if given is not None and len(given) != len(self.devices):
-                raise ValueError(f"commands: {field.name!r} has {len(given)} values for {len(self.devices)} devices")
-        return {device.name: commands.order(index) for index, device in enumerate(self.devices)}
+        return dict(zip(self.names, commands.orders(len(self.devices)), strict=True))
 
     def _decoded(self, answers: Answers[Answer]) -> Polled:
         if self._measuring is None:

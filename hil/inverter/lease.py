@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import KeysView
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +62,6 @@ class Renewals:
         self._asserted_s.pop(what, None)
 
     @property
-    def active(self) -> tuple[str, ...]:
+    def active(self) -> KeysView[str]:
         """What has been asserted and not given up."""
-        return tuple(self._asserted_s)
+        return self._asserted_s.keys()

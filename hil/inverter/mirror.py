@@ -174,14 +174,14 @@ class Mirror:
 
     async def _write_one(self, changes: Sequence[Change], now_s: float) -> None:
         first, words = changes[0].point, [word for change in changes for word in change.registers]
+        hidden = [change for change in changes if not change.point.manner.readable]
         self.readings += 1
-        self._unsure.update(change.point.name for change in changes)
-        self._unknown.update(change.point.name for change in changes if not change.point.manner.readable)
+        self._unsure.update([change.point.name for change in changes])
+        self._unknown.update([change.point.name for change in hidden])
         await self.link.write(first.address, words, first.manner.writes_one)
         self.guard.written(changes, now_s)
-        for change in changes:
-            if not change.point.manner.readable:
-                self._believe(change)
+        for change in hidden:
+            self._believe(change)
 
     def _believe(self, change: Change) -> None:
         """Take what was acknowledged for what is held: the device does not let it be read."""

@@ -102,7 +102,7 @@ def read(address: int, count: int, function: int = Function.READ_HOLDING) -> Req
 
 def write(address: int, registers: Sequence[int], *, one: bool = False) -> Request:
     """`one`: with function 6, which some devices want for a single register."""
-    words = tuple(int(word) for word in registers)
+    words = tuple(map(int, registers))
     return Request(
         Function.WRITE_ONE if one and len(words) == 1 else Function.WRITE_SEVERAL, address, len(words), words
     )

@@ -15,6 +15,7 @@ from hil.sunspec.points import NO_PATTERN, SUNSPEC_MANNER, Point, RegisterArray,
 
 _Number = TypeVar("_Number", float, Fraction)
 _WHOLE = frozenset({"integer", "enum", "bitfield"})
+_NUMBERS = (int, float)
 _FLOAT_FORMAT = {2: ">f", 4: ">d"}
 
 
@@ -104,7 +105,7 @@ def encode(point: Point, value: float | str | None, *, exact: bool = False) -> E
     else:
         written = decode(point, registers)
         _refuse_beyond_limits(point, written)
-    rounded = isinstance(value, int | float) and written != value
+    rounded = isinstance(value, _NUMBERS) and written != value
     if rounded and exact:
         raise SunSpecValueError(point.name, f"{value!r} is between steps, {written!r} is the nearest")
     return Encoded(registers, written, rounded)
@@ -127,6 +128,8 @@ def _refuse_beyond_limits(point: Point, written: Value) -> None:
 def _pattern(point: Point, value: float | str | None) -> int:
     """Return the unsigned pattern for a value, refusing what does not fit."""
     family = point.kind.family
+    if family in _WHOLE and isinstance(value, _NUMBERS):
+        return _integer_pattern(point, value)
     if value is None and point.absent == NO_PATTERN:
         raise SunSpecValueError(point.name, "no value says that it is not implemented")
     if value is None or family == "pad":
@@ -137,11 +140,7 @@ def _pattern(point: Point, value: float | str | None) -> int:
         return _address_pattern(point, value)
     if isinstance(value, str):
         value = _code(point, value)
-    if not math.isfinite(value):
-        raise SunSpecValueError(point.name, f"{value!r} is not finite")
-    if family == "float":
-        return _float_pattern(point, value)
-    return _integer_pattern(point, value)
+    return _float_pattern(point, value) if family == "float" else _integer_pattern(point, value)
 
 
 def _code(point: Point, symbol: str) -> int:
@@ -169,7 +168,13 @@ def _address_pattern(point: Point, value: float | str) -> int:
     return int(digits, 16)
 
 
+def _refuse_infinite(point: Point, value: float) -> None:
+    if not math.isfinite(value):
+        raise SunSpecValueError(point.name, f"{value!r} is not finite")
+
+
 def _float_pattern(point: Point, value: float) -> int:
+    _refuse_infinite(point, value)
     try:
         return int.from_bytes(struct.pack(_FLOAT_FORMAT[point.length], _relaxed(point, value)), "big")
     except OverflowError:
@@ -178,6 +183,7 @@ def _float_pattern(point: Point, value: float) -> int:
 
 def _integer_pattern(point: Point, value: float) -> int:
     kind, exponent = point.kind, point.exponent
+    _refuse_infinite(point, value)
     if exponent is None:
         raise SunSpecValueError(point.name, f"the device does not implement its scale factor {point.scale!r}")
     raw = _steps(point, value, exponent)
