@@ -35,10 +35,12 @@ def compatible(services: tuple[Found, ...]) -> tuple[Found, ...]:
 
 def _contradiction(one: ServiceSettings, other: ServiceSettings) -> str:
     pair = frozenset((_kind(one), _kind(other)))
+    if len(pair) == 1:
+        return "the same, and there can be but one of a kind"
     for what in _common(one.decides, other.decides):
         if not (pair in ALLOWED and what in SHARED):
             return WORDS[what] + HINTS.get(what, "")
-    return "the same, and there can be but one of a kind" if len(pair) == 1 else ""
+    return ""
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> list[str]:

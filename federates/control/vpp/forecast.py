@@ -11,6 +11,7 @@ seed and the plan's time alone. With `sigma_pu` 0 the forecast is perfect.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -113,11 +114,12 @@ class Horizon:
         edges = np.append(np.arange(now_ns, max(end_ns, now_ns + 1), step_ns), max(end_ns, now_ns + 1))
         return (edges[:-1] + edges[1:]) // 2, np.diff(edges) / 3.6e12
 
-    def lowest_peak_kw(self, now: Now) -> float:
-        """Return the lowest level that can be held from now on, as far as is known."""
+    def lowest_peak_kw(self, now: Now, charging: bool) -> float:
+        """Return the lowest level that can be held from now on, as far as is known, with or without charging."""
         middles, hours = self.intervals(now.time_ns)
         load_kw = self.forecast.over(middles, now.time_ns)
-        return lowest_peak(store_of(now, self._stand.efficiency_pu), hours, load_kw)[0]
+        store = store_of(now, self._stand.efficiency_pu)
+        return lowest_peak(store if charging else replace(store, charge_kw=0.0), hours, load_kw)[0]
 
 
 def store_of(now: Now, efficiency_pu: float, kept_kwh: float = 0.0, kept_kw: float = 0.0) -> Store:

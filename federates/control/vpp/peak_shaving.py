@@ -195,5 +195,5 @@ class PeakShaver:
         held = self._held
         if self._horizon is None or not self._horizon.is_due(now.time_ns, held.planned_ns):
             return held.limit_kw, held.planned_ns
-        planned_kw = self._horizon.lowest_peak_kw(now)
+        planned_kw = self._horizon.lowest_peak_kw(now, self._settings.recharges)
         return max(held.limit_kw, planned_kw), now.time_ns

@@ -1,0 +1,209 @@
+"""The services of a virtual power plant: small cases with a known optimum, alone and stacked."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from plants import Batteries, context, plant, run, written
+from pydantic import ValidationError
+
+from derloop.kind import PlaceError
+
+REST = [0.0] * 8
+
+
+def test_peak_shaving_by_forecast_holds_the_lowest_level_that_the_energy_can_hold(tmp_path: Path) -> None:
+    """10, 30, 50, 40, 10 kW after an hour of rest, 30 kWh stored: (50 - L) + (40 - L) = 30, so L is 30 kW."""
+    load = [10.0, 10.0, 30.0, 50.0, 40.0, 10.0]
+    forecast = written(tmp_path, "load.csv", 3600.0, load)
+    shaving = {"kind": "peak-shaving", "forecast": forecast, "recharges": False, "hold_s": 0, "gain": 0, "margin_kw": 0}
+    horizon = {"ahead_h": 6, "interval_s": 3600, "replan_s": 86400}
+    control = plant([{**shaving, "horizon": horizon}], context({"b": 2}, tmp_path, 6), efficiency_pu=1.0)
+    told = run(control, Batteries([40.0, 40.0], [20.0, 40.0]), load)
+    assert told["limit_kw"][-1, 0] == pytest.approx(30.0)
+    # what was measured is an hour old: the peak's first hour passes as it was foreseen for the hour before
+    assert_allclose(told["target_kw"][:, 0], [0.0, 0.0, 0.0, 0.0, 20.0, 10.0], atol=1e-6)
+
+
+def test_arbitrage_by_plan_earns_what_the_best_plan_earns(tmp_path: Path) -> None:
+    """Two unlike batteries, 6 kW and 12 kWh in all, empty, without losses. Cheapest after the first hour, at rest:
+    1 and 2, dearest 9 and 8: 6 kW bought twice and sold twice earns 6 (9 + 8 - 1 - 2) = 84."""
+    price = [5.0, 1.0, 2.0, 5.0, 9.0, 8.0, 5.0, 5.0]
+    arbitrage = {"kind": "arbitrage", "price": written(tmp_path, "price.csv", 3600.0, price), "worth_per_kwh": 0}
+    arbitrage["horizon"] = {"ahead_h": 8, "interval_s": 3600, "replan_s": 3600}
+    where = context({"b": 2}, tmp_path, 8)
+    control = plant([arbitrage], where, efficiency_pu=1.0, shares="longest-first")
+    told = run(control, Batteries([2.0, 4.0], [4.0, 8.0], [0.01, 0.01]), REST)
+    earned = float((told["p_kw"].sum(axis=1) * np.array(price)).sum())
+    assert earned == pytest.approx(84.0, abs=0.12 * 9)  # and what was in store before
+    assert_allclose(told["p_kw"].sum(axis=1)[[1, 2, 4]], [-6.0, -5.88, 6.0], atol=0.01)
+
+
+def test_arbitrage_by_rule_follows_the_price_that_is_told(tmp_path: Path) -> None:
+    price = written(tmp_path, "price.csv", 3600.0, [1.0] * 8)
+    rule = {"kind": "arbitrage", "method": "rule-based", "charge_below": 2.0, "discharge_above": 6.0}
+    control = plant([{**rule, "price": price, "reads": "retail.price_per_kwh"}], context({"b": 1}, tmp_path, 8))
+    told = run(
+        control,
+        Batteries([4.0], [100.0]),
+        REST,
+        retail__price_per_kwh=[4.0, 1.0, 4.0, 9.0, 9.0, 4.0, 4.0, 4.0],
+        retail__age_s=[0, 0, 0, 0, 4000.0, 0, 0, 0],
+    )
+    # in the fifth hour nothing was heard of the price: the file's, 1.0, holds
+    assert told["b.p_set_kw"][:, 0].tolist() == [0.0, -4.0, 0.0, 4.0, -4.0, 0.0, 0.0, 0.0]
+
+
+def test_a_schedule_is_followed_in_spite_of_members_that_give_less(tmp_path: Path) -> None:
+    power = written(tmp_path, "plan.csv", 3600.0, [10.0] * 40)
+    control = plant([{"kind": "schedule", "power": power}], context({"b": 2}, tmp_path, 40))
+    batteries = Batteries([20.0, 20.0], [1e4, 1e4])
+    given = []
+    for k in range(40):
+        asked = control.step(k * 3600 * 10**9, batteries.told())["b.p_set_kw"]
+        batteries.hold(0.8 * asked)
+        given.append(float(batteries.p_kw.sum()))
+    assert given[1] == pytest.approx(8.0)
+    assert given[-1] == pytest.approx(10.0, abs=0.01)
+
+
+def test_regulation_moves_members_around_the_schedule_that_they_follow(tmp_path: Path) -> None:
+    """Base 5 kW, signal 1, -1 and 0.5 of 10 kW: 15, -5 and 10 kW; told of the step before as response."""
+    signal = written(tmp_path, "signal.csv", 3600.0, [0.0, 1.0, -1.0, 0.5, 0.0, 0.0])
+    power = written(tmp_path, "plan.csv", 3600.0, [5.0] * 6)
+    regulation = {"kind": "frequency-regulation", "capacity_kw": 10, "signal": signal, "centre_soc_pu": None}
+    where = context({"b": 2}, tmp_path, 6)
+    control = plant([regulation, {"kind": "schedule", "power": power}], where)
+    told = run(control, Batteries([10.0, 30.0], [1e4, 1e4]), [0.0] * 6)
+    assert_allclose(told["p_kw"].sum(axis=1), [0.0, 15.0, -5.0, 10.0, 5.0, 5.0])
+    assert_allclose(told["signal_kw"][1:, 0], [10.0, -10.0, 5.0, 0.0, 0.0])
+    assert_allclose(told["response_kw"][2:, 0], [10.0, -10.0, 5.0, 0.0])
+    assert_allclose(told["lacking_kw"][1:], 0.0)
+
+
+def test_regulation_says_what_it_lacks_and_leads_stores_to_their_centre(tmp_path: Path) -> None:
+    signal = written(tmp_path, "signal.csv", 3600.0, [0.0] * 6)
+    regulation = {"kind": "frequency-regulation", "capacity_kw": 10, "signal": signal, "lean_pu": 0.1}
+    control = plant([regulation], context({"b": 1}, tmp_path, 6))
+    told = run(control, Batteries([6.0], [100.0], 0.75), [0.0] * 6)
+    assert told["p_kw"][1, 0] == pytest.approx(0.5)  # half of 0.1 x 10 kW, as 0.25 is half of 0.5
+    assert told["lacking_kw"][1, 0] == pytest.approx(10.0 - 5.5)  # 6 kW less the lean, upwards
+
+
+def test_reserve_is_kept_from_other_services_and_deployed_on_call(tmp_path: Path) -> None:
+    """10 kW, of which 4 are held for an hour: arbitrage sells 6 kW, a call in hour 3 makes it 10 kW."""
+    price = written(tmp_path, "price.csv", 3600.0, [9.0] * 8)
+    reserve = {"kind": "reserve", "up_kw": 4, "lasts_h": 1, "up_calls": [{"begins_s": 3 * 3600, "lasts_s": 3600}]}
+    selling = {"kind": "arbitrage", "price": price, "method": "rule-based", "charge_below": 1, "discharge_above": 5}
+    control = plant([reserve, selling], context({"b": 1}, tmp_path, 8))
+    told = run(control, Batteries([10.0], [60.0]), REST)
+    # of 30 kWh, 6, 6, 10 and 4 leave the 4 kWh that are held: nothing more is sold
+    assert told["p_kw"][:, 0].tolist() == [0.0, 6.0, 6.0, 10.0, 4.0, 0.0, 0.0, 0.0]
+    assert told["reserve_deployed_kw"][:, 0].tolist() == [0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_a_call_is_answered_and_paid_for_what_was_given(tmp_path: Path) -> None:
+    """8 kW for 3 h, 20 kWh stored: 8, 8 and 4 kW. 20 kWh at 0.5, less 4 kWh that lacked at 0.25, is 9."""
+    called = {"kind": "demand-response", "offered_kw": 8, "calls": [{"begins_s": 2 * 3600, "lasts_s": 3 * 3600}]}
+    called |= {"incentive_per_kwh": 0.5, "penalty_per_kwh": 0.25}
+    told = run(plant([called], context({"b": 1}, tmp_path, 8)), Batteries([10.0], [40.0]), REST)
+    assert told["p_kw"][:, 0].tolist() == [0.0, 0.0, 8.0, 8.0, 4.0, 0.0, 0.0, 0.0]
+    assert told["delivered_kwh"][-1, 0] == pytest.approx(20.0)
+    assert told["paid"][-1, 0] == pytest.approx(9.0)
+
+
+def test_members_charge_before_a_call_if_they_prepare(tmp_path: Path) -> None:
+    called = {"kind": "demand-response", "offered_kw": 8, "calls": [{"begins_s": 4 * 3600, "lasts_s": 3600}]}
+    told = run(
+        plant([{**called, "incentive_per_kwh": 1, "prepares_h": 2}], context({"b": 1}, tmp_path, 8)),
+        Batteries([10.0], [40.0], 0.25),
+        REST,
+    )
+    assert told["p_kw"][:, 0].tolist() == [0.0, 0.0, -10.0, -10.0, 8.0, 0.0, 0.0, 0.0]
+
+
+def test_each_site_is_kept_under_its_own_limit(tmp_path: Path) -> None:
+    """Limits 50 and 20 kW; loads 60 and 10 kW, then 40 and 30 kW; no margin."""
+    sites = {"kind": "site-peak-shaving", "member": "b", "draws": ["shops.p_kw"], "limit_kw": [50, 20], "margin_pu": 0}
+    control = plant([{**sites, "recharge_below_pu": 0.75}], context({"b": 2}, tmp_path, 8), members=["b"])
+    batteries = Batteries([20.0, 20.0], [1e3, 1e3])
+    batteries_asked = []
+    for k, load in enumerate([[0.0, 0.0], [60.0, 10.0], [40.0, 30.0]]):
+        asked = control.step(k * 3600 * 10**9, {"shops.p_kw": np.array(load), **batteries.told()})["b.p_set_kw"]
+        batteries_asked.append(asked.tolist())
+    assert batteries_asked[1] == [10.0, -5.0]  # recharges up to 15 kW
+    assert batteries_asked[2] == [0.0, 10.0]
+
+
+def test_peak_shaving_goes_before_arbitrage_and_takes_back_nothing(tmp_path: Path) -> None:
+    """Energy is cheap, so arbitrage charges with all it has, 20 kW; but what the feeder may draw leaves 5 kW."""
+    price = written(tmp_path, "price.csv", 3600.0, [1.0] * 8)
+    shaving = {"kind": "peak-shaving", "limit_kw": 100, "recharges": False, "margin_kw": 0, "gain": 0, "hold_s": 0}
+    buying = {"kind": "arbitrage", "price": price, "method": "rule-based", "charge_below": 5, "discharge_above": 9}
+    control = plant([shaving, buying], context({"b": 1}, tmp_path, 8))
+    told = run(control, Batteries([20.0], [1e3]), [50.0, 50.0, 95.0, 95.0, 110.0, 110.0, 50.0, 50.0])
+    assert told["p_kw"][:, 0].tolist() == [0.0, -20.0, -20.0, -5.0, -5.0, 10.0, 10.0, -20.0]
+
+
+@pytest.mark.parametrize(
+    ("pair", "why"),
+    [
+        (("peak-shaving", "arbitrage"), "when members charge; set recharges to false"),
+        (("schedule", "arbitrage"), "the power of all members"),
+        (("schedule", "peak-shaving"), "the power of all members"),
+        (("reserve", "reserve"), "one of a kind"),
+    ],
+)
+def test_services_that_contradict_each_other_are_refused(pair: tuple[str, str], why: str, tmp_path: Path) -> None:
+    column = written(tmp_path, "x.csv", 3600.0, [0.0] * 24)
+    known: dict[str, dict[str, Any]] = {
+        "peak-shaving": {"limit_kw": 100},
+        "arbitrage": {"price": column},
+        "schedule": {"power": column},
+        "reserve": {"up_kw": 1},
+    }
+    with pytest.raises(ValidationError, match=f"services 0 and 1 contradict each other: both decide on .*{why}"):
+        plant([{"kind": kind, **known[kind]} for kind in pair], context({"b": 1}, tmp_path))
+
+
+def test_a_horizon_longer_than_the_prices_is_refused(tmp_path: Path) -> None:
+    price = written(tmp_path, "price.csv", 3600.0, [1.0] * 24)
+    with pytest.raises(PlaceError, match="looks 25 h ahead is longer than the forecast") as e:
+        plant([{"kind": "arbitrage", "price": price, "horizon": {"ahead_h": 25}}], context({"b": 1}, tmp_path))
+    assert e.value.problems[0][0] == ("services", 0, "horizon", "ahead_h")
+
+
+def test_a_service_that_would_do_nothing_is_refused(tmp_path: Path) -> None:
+    where = context({"b": 1}, tmp_path)
+    calls = [{"begins_s": 0, "lasts_s": 60}]
+    for service, why in (
+        ({"kind": "reserve"}, "nothing would be held"),
+        ({"kind": "reserve", "down_kw": 1, "up_calls": calls}, "up_calls call what is not held"),
+        (
+            {"kind": "demand-response", "offered_kw": 1, "calls": calls, "incentive_per_kwh": 0.1, "cost_per_kwh": 0.2},
+            "no call would be answered",
+        ),
+        ({"kind": "peak-shaving"}, "needs one of limit_kw and forecast"),
+    ):
+        with pytest.raises(ValidationError, match=why):
+            plant([service], where)
+
+
+def test_errors_of_a_forecast_are_those_that_were_asked_for_and_the_same_in_every_run(tmp_path: Path) -> None:
+    """sigma 0.2 of a level of 10, a day ahead: a standard deviation of 2 after 24 h, and of 1 after 6 h."""
+    from federates.control.vpp.forecast import Forecast, ForecastColumn
+    from federates.control.vpp.members import Fleets
+    from federates.control.vpp.service import Stand
+
+    where = context({"b": 1}, tmp_path, 24 * 60)
+    column = ForecastColumn(**written(tmp_path, "load.csv", 3600.0, [10.0] * 24 * 60), sigma_pu=0.2)
+    forecast = Forecast(column, (), Stand(where, where.step_ns, Fleets(["b"], [], 300.0, where), ()))
+    made = np.arange(0, 30 * 24) * 3600 * 10**9
+    leads = np.arange(1, 25) * 3600 * 10**9
+    errors = np.array([forecast.over(now + leads, int(now)) for now in made]) - 10.0
+    assert errors[:, 23].std() == pytest.approx(2.0, rel=0.1)
+    assert errors[:, 5].std() == pytest.approx(1.0, rel=0.1)
+    assert abs(errors[:, 23].mean()) < 0.25
+    assert_allclose(forecast.over(leads, 0), forecast.over(leads, 0), rtol=0)
