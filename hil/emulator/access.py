@@ -42,7 +42,7 @@ class Access:
 
     def refusal(self, device: int, written: Sequence[Written]) -> Refusal | None:
         """Return why these points may not be written, if they may not."""
-        if not all(self._is_writable(device, each.point) for each in written):
+        if not all(self._is_writable(device, each) for each in written):
             return Refusal.ADDRESS
         if not all(self._is_allowed(device, each.point, each.value) for each in written):
             return Refusal.VALUE
@@ -50,10 +50,10 @@ class Access:
             return Refusal.VALUE
         return None
 
-    def _is_writable(self, device: int, point: Point) -> bool:
-        if not point.writable or self._registers.holds(device, point.name) is None:
+    def _is_writable(self, device: int, written: Written) -> bool:
+        if not written.point.writable or written.was is None:
             return False
-        model, _, path = point.name.partition(".")
+        model, _, path = written.point.name.partition(".")
         adoption = ADOPTIONS.get(model)
         if adoption is None or not path.startswith(adoption.group + "."):
             return True

@@ -51,6 +51,8 @@ class Adoptions:
 
     def is_busy(self, device: int, names: Iterable[str]) -> bool:
         """Return whether one of these points asks for a curve of a model that is just adopting one."""
+        if not self._pending:
+            return False
         models = [model for model, _, path in (n.partition(".") for n in names) if _asks(model, path)]
         return any((device, model) in self._pending for model in models)
 

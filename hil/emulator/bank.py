@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from hil.emulator.alarms import Alarms
 from hil.emulator.controller import Controller
 from hil.emulator.delayed import Delayed
 from hil.emulator.linked import followers
-from hil.emulator.links import commanded, refresh
+from hil.emulator.links import commanded, links_in, refresh
 from hil.emulator.measured import Measured
 from hil.emulator.old_curves import followed
 from hil.emulator.profile import Profile
@@ -66,6 +67,7 @@ class RegisterBank:
         self._alarms = Alarms(self._registers)
         self._measured = Measured(self._registers, profiles)
         self._settings = SettingsReader(self.held)
+        self._links = [links_in(device) for device in self.held]
         self._known: tuple[int, Settings] | None = None
         """The settings of a version."""
         self._lock = threading.RLock()
@@ -224,4 +226,4 @@ class RegisterBank:
     def _refresh(self, devices: Sequence[int] | set[int] | range) -> None:
         for device in devices:
             old_curves.refresh(self._registers, device)
-            refresh(self._registers, device, lambda old, device=device: self._delayed.is_pending(device, old))  # type: ignore[misc]
+            refresh(self._registers, device, self._links[device], partial(self._delayed.is_pending, device))

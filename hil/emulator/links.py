@@ -8,11 +8,12 @@ while injecting active power; positive under-excited. Its percentages of vars ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from hil.emulator.registers import Registers
 from hil.sunspec.points import Value
+from hil.sunspec.register_map import RegisterMap
 
 _MOST_UINT16: Final = 65534.0
 _NONE, _OF_W_MAX, _OF_VAR_MAX = 0.0, 1.0, 2.0
@@ -97,9 +98,14 @@ def _vars_commanded(registers: Registers, device: int) -> dict[str, float]:
     return {"704.VarSetMod": _VAR_MODES[mode], "704.VarSetPct": registers.number(device, _VAR_PERCENT[mode]) or 0.0}
 
 
-def shown(registers: Registers, device: int) -> Iterator[tuple[str, float]]:
+def links_in(device: RegisterMap) -> tuple[Link, ...]:
+    """Return the links of a device that has both points."""
+    return tuple(link for link in LINKS if link.old in device and link.new in device)
+
+
+def shown(registers: Registers, device: int, links: Sequence[Link]) -> Iterator[tuple[str, float]]:
     """Yield what the old points of a device that are views of new ones have to show."""
-    for link in LINKS:
+    for link in links:
         if registers.holds_point(device, link.old) and (value := registers.number(device, link.new)) is not None:
             yield link.old, _code(link, value)
     if registers.holds_point(device, _POWER_FACTOR):
@@ -121,9 +127,12 @@ def _shown_reactive(registers: Registers, device: int) -> Iterator[tuple[str, fl
         yield _VAR_PERCENT[mode], registers.number(device, "704.VarSetPct") or 0.0
 
 
-def refresh(registers: Registers, device: int, is_pending: Callable[[str], bool]) -> None:
-    """Show in the old points of a device what the new ones say, but where a command is still on its way."""
-    for name, value in list(shown(registers, device)):
+def refresh(registers: Registers, device: int, links: Sequence[Link], is_pending: Callable[[str], bool]) -> None:
+    """Show in the old points of a device what the new ones say, but where a command is still on its way.
+
+    links: those that the device has (`links_in`).
+    """
+    for name, value in list(shown(registers, device, links)):
         if not is_pending(name) and registers.number(device, name) != value:
             registers.put(device, name, value)
 

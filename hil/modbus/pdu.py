@@ -118,6 +118,7 @@ def request_bytes(request: Request) -> bytes:
     return _WRITE.pack(function, address, count, 2 * count) + struct.pack(f">{count}H", *words)
 
 
+@lru_cache(maxsize=4096)
 def parse_request(pdu: bytes) -> Request:
     """Return what a PDU asks.
 

@@ -47,6 +47,8 @@ def decode(point: Point, registers: Sequence[int] | RegisterArray) -> Value:
 
 
 def _joined(registers: Sequence[int] | RegisterArray) -> int:
+    if len(registers) == 1:
+        return int(registers[0])
     pattern = 0
     for word in registers:
         pattern = pattern << 16 | int(word)
@@ -58,7 +60,7 @@ def _decode_integer(point: Point, pattern: int) -> float | None:
     hidden = kind.family == "bitfield" and pattern > kind.high
     if pattern == point.absent or hidden or point.exponent is None:
         return None
-    raw = pattern - (1 << bits) if kind.signed and pattern >> bits - 1 else pattern
+    raw = pattern - (1 << bits) if kind.low < 0 and pattern >> bits - 1 else pattern
     return _stretched(point, int(raw * 10**point.exponent) if point.exponent >= 0 else raw / 10**-point.exponent)
 
 

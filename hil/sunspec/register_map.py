@@ -61,9 +61,11 @@ class RegisterMap:
         return name in self.points
 
     def __getitem__(self, name: str) -> Point:
-        if name not in self.points:
-            raise SunSpecMapError(f"the device has no point {name!r}{did_you_mean(name, tuple(self.points))}")
-        return self.points[name]
+        try:
+            return self.points[name]
+        except KeyError:
+            hint = did_you_mean(name, tuple(self.points))
+            raise SunSpecMapError(f"the device has no point {name!r}{hint}") from None
 
     def block(self, model_id: int) -> ModelBlock:
         """Return the first block of a model."""
