@@ -5,15 +5,17 @@ A package offers a `Kind` under the entry-point group `derloop.kinds`; `derloop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from derloop.contract import Federate, Interface
+from derloop.contract import Federate, FloatArray, Interface
 
 
 class Settings(BaseModel):
@@ -89,6 +91,30 @@ class Place(Protocol):
 
         Seen with all loads in place, as the feeder file has them.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """How a feeder answers the powers that are injected at the places of n devices, to first order."""
+
+    place: NDArray[np.intp]
+    """Which place each device stands at (n,)."""
+    nodes: tuple[str, ...]
+    v_pu_per_kw: FloatArray
+    """(nodes, places)"""
+    elements: tuple[str, ...]
+    """Lines and transformers whose loading the feeder tells, in that order."""
+    loading_pu_per_kw: FloatArray
+    """(elements, places)"""
+
+
+@runtime_checkable
+class Sensitive(Protocol):
+    """What a place may know besides."""
+
+    def sensitivity(self, terminals: Sequence[Terminal]) -> Sensitivity:
+        """Return how the feeder answers devices at these terminals."""
         ...
 
 

@@ -19,8 +19,9 @@ from pydantic import Field
 
 from derloop.contract import Balance, FloatArray, Interface, Jacobian, Port, Values
 from derloop.errors import did_you_mean
-from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Terminal
+from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Sensitivity, Terminal
 from federates.grid.accounts import Accounts, AccountSettings
+from federates.grid.answering import answers
 from federates.grid.apparatus import Apparatus, Pattern
 from federates.grid.crossing import behind
 from federates.grid.feeder_file import feeder_problems
@@ -90,6 +91,7 @@ class Feeder:
         self.apparatus = Apparatus(self.solver, settings.operated, relayed(settings.protection, self.solver))
         self._buses, self._loads = self.solver.buses(), self.solver.loads()
         self._impedances_ohm: Mapping[str, complex] = {}
+        self._settings = settings
 
     @property
     def buses(self) -> Mapping[str, Bus]:
@@ -104,6 +106,11 @@ class Feeder:
         if not self._impedances_ohm:
             self._impedances_ohm = Solver(self.path).source_impedances_ohm()  # in an engine of its own: it solves
         return self._impedances_ohm[bus]
+
+    def sensitivity(self, terminals: Sequence[Terminal]) -> Sensitivity:
+        """Return how all nodes, and what is monitored, answer devices at these terminals: see `answering`."""
+        s = self._settings
+        return answers(self.path, terminals, s.monitored, s.ratings_a)
 
     def behind(self, switch: str) -> frozenset[str]:
         """Return the buses that a switch, when it is open, cuts off from the head: see `island`."""
