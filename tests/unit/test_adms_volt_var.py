@@ -97,7 +97,7 @@ def _compare(feeder: str, operated: dict[str, Any], plain: dict[str, Any]) -> No
 
 
 def test_with_only_impossible_limits_the_least_violation_is_found() -> None:
-    """890 of IEEE 34 is at 0.917 pu in the published solution: no tap brings it above 0.985 with all else below 1.05."""
+    """890 of IEEE 34 is at 0.917 pu as published: no tap brings it above 0.985 with all else below 1.05."""
     model = model_of("ieee34", operated={"regulators": ["*"]})
     settings = VoltVarSettings.model_validate({"v_pu": (0.985, 1.05), "most_solutions": 150})
     start = model.in_file()

@@ -52,7 +52,7 @@ class Adms:
         self._model = model = GridModel(context)
         _refuse(settings, model, context)
         self._volt_var = VoltVar(settings.volt_var, model) if settings.volt_var else None
-        self._restoration = Restoration(settings.restoration, model) if settings.restoration else None
+        self._restoration = Restoration(settings.restoration, model, self._volt_var) if settings.restoration else None
         self._watched = model.watched(settings.monitoring.ignore)
         self._sections = self._restoration.sections.names if self._restoration else ()
         self._interface = _interface(settings, context, model, self._sections)
@@ -158,9 +158,11 @@ class Adms:
         told = state.commands.switches
         if ((self._heard(inputs, "switches")[: told.size] > 0.5) & (told < 0.5)).any():
             return state
-        plan, solved = self._restoration.best(self._now(state, inputs), {*state.faulted})
-        state = state._replace(isolating=False, counted=_more(state.counted, solutions=solved))
-        return state if plan is None else self._switched(state, plan.closed.astype(np.float64))
+        solved = self._model.solutions
+        found = self._restoration.best(self._now(state, inputs), {*state.faulted})
+        counted = _more(state.counted, solutions=self._model.solutions - solved)
+        state = self._switched(state._replace(isolating=False, counted=counted), found.switches)
+        return state._replace(commands=found if self._volt_var else found._replace(taps=state.commands.taps))
 
     def _switched(self, state: _State, told: FloatArray) -> _State:
         moved = int((told != state.commands.switches).sum())

@@ -74,6 +74,11 @@ class GridModel:
         return self.feeder.apparatus
 
     @property
+    def solutions(self) -> int:
+        """How many power flows it has been asked for."""
+        return self._calls
+
+    @property
     def seen_switches(self) -> tuple[str, ...]:
         """The switches of which the feeder tells: those that are operated, and then those at which relays stand."""
         operated = self.apparatus.switches

@@ -20,11 +20,15 @@ from derloop.contract import FloatArray
 from federates.control.adms.model import Commands, GridModel
 from federates.control.adms.sections import Sections, sections
 from federates.control.adms.settings import RestorationSettings
-from federates.control.adms.volt_var import outside_pu
+from federates.control.adms.volt_var import VoltVar, outside_pu
 
 BoolArray = NDArray[np.bool_]
 MOST_PLANS = 200_000
 """Settings of switches that are looked at, without a power flow."""
+
+
+TAPS_TRIED = 60
+"""Power flows in which taps and banks are sought for one plan that keeps loadings, but not voltages."""
 
 
 class Plan(NamedTuple):
@@ -47,8 +51,9 @@ def sections_of(model: GridModel) -> Sections:
 class Restoration:
     """The search, for one feeder."""
 
-    def __init__(self, settings: RestorationSettings, model: GridModel) -> None:
-        self._settings, self._model = settings, model
+    def __init__(self, settings: RestorationSettings, model: GridModel, volt_var: VoltVar | None = None) -> None:
+        """volt_var: what sets taps and banks for a plan, where these are operated."""
+        self._settings, self._model, self._volt_var = settings, model, volt_var
         self.sections = sections_of(model)
         self._watched = model.watched(())
 
@@ -59,16 +64,18 @@ class Restoration:
         opened[around] = 0.0
         return opened
 
-    def best(self, now: Commands, faulted: set[int]) -> tuple[Plan | None, int]:
-        """Return the best plan from isolated switches, None where nothing can be won; and how much was solved."""
+    def best(self, now: Commands, faulted: set[int]) -> Commands:
+        """Return the best settings from those with isolated switches: the same where nothing can be won."""
         loads_kw = np.zeros(len(self.sections.names))
         for bus, kw in self._model.loads_kw().items():
             loads_kw[self.sections.of_bus[bus]] += kw
         plans = sorted(self._plans(now.switches > 0.5, faulted, loads_kw), key=lambda p: (-p.served_kw, p.operations))
-        for tried, plan in enumerate(plans[: self._settings.most_solutions], start=1):
-            if plan.operations == 0 or self._keeps(plan, now):
-                return plan if plan.operations else None, tried
-        return None, min(len(plans), self._settings.most_solutions)
+        for plan in plans[: self._settings.most_solutions]:
+            if plan.operations == 0:
+                break
+            if (kept := self._kept(now._replace(switches=plan.closed.astype(np.float64)))) is not None:
+                return kept
+        return now
 
     def _plans(self, closed: BoolArray, faulted: set[int], loads_kw: FloatArray) -> Iterator[Plan]:
         free = [i for i, ends in enumerate(self.sections.ends) if faulted.isdisjoint(ends)]
@@ -84,8 +91,14 @@ class Restoration:
                 if max(fed) <= 1:
                     yield Plan(then, round(float(loads_kw[np.array(fed) == 1].sum()), 6), operations)
 
-    def _keeps(self, plan: Plan, now: Commands) -> bool:
-        outcome = self._model.solved(now._replace(switches=plan.closed.astype(np.float64)))
-        if outcome is None:
-            return False
-        return outside_pu(outcome, self._settings.v_pu, self._watched, self._settings.loading_pu) <= 0.0
+    def _kept(self, commands: Commands) -> Commands | None:
+        """Return these commands, with other taps if that helps, where they keep all limits; None where they do not."""
+        outcome = self._model.solved(commands)
+        if outcome is None or (outcome.loading_pu > self._settings.loading_pu).any():
+            return None
+        if outside_pu(outcome, self._settings.v_pu, self._watched, self._settings.loading_pu) <= 0.0:
+            return commands
+        if self._volt_var is None:
+            return None
+        found = self._volt_var.within(commands, self._settings.v_pu, TAPS_TRIED)
+        return found.commands if found.violation <= 0.0 else None

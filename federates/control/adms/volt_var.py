@@ -48,13 +48,17 @@ class VoltVar:
         low_pu, high_pu = self._settings.v_pu
         margin_pu = self._settings.margin_pu
         band = (low_pu if v_low_pu is None else v_low_pu) + margin_pu, high_pu - margin_pu
+        return self.within(now, band, self._settings.most_solutions)
+
+    def within(self, now: Commands, band: tuple[float, float], most_solutions: int) -> Found:
+        """Return the best settings near `now` with voltages within a band, pu, and no margin."""
 
         def score(point: Point) -> Score:
             outcome = self._model.solved(self._told(now, point))
             return UNSOLVED if outcome is None else self._scored(outcome, band)
 
         least, most = self._bounds(now)
-        search = Search(score, least, most, self._settings.most_solutions)
+        search = Search(score, least, most, most_solutions)
         start = _point(now.taps, now.capacitors)
         before = score(start)
         best, found = search.best(start, [np.flatnonzero(self._model.regulators).tolist()])

@@ -1,0 +1,162 @@
+"""Fault location, isolation and restoration: sections by hand, and IEEE 123 with its switches and ties."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from derloop.contract import FloatArray
+from derloop.kind import Context, PlaceError
+from federates.control.adms.adms import Adms
+from federates.control.adms.sections import Sections, sections
+from federates.control.adms.settings import AdmsSettings
+from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+S = 10**9
+STEP_S = 10
+LOADS_KW = {"61": 550.0, "160": 1105.0, "25": 760.0, "135": 755.0, "197": 320.0}
+"""Of the sections of IEEE 123, each by its first bus in the file: sums of the published spot loads."""
+RELAYS = [
+    {"switch": "sw_rg1_149", "pickup_a": 1200, "time_dial": 2},
+    {"switch": "sw_13_152", "pickup_a": 800, "time_dial": 1, "recloses_s": [15]},
+    {"switch": "sw_18_135", "pickup_a": 800, "time_dial": 1, "recloses_s": [15]},
+    {"switch": "sw_60_160", "pickup_a": 700, "time_dial": 0.5, "recloses_s": [15]},
+    {"switch": "sw_97_197", "pickup_a": 500, "time_dial": 0.3, "recloses_s": [15]},
+]
+GRID = {
+    "feeder": "feeders/ieee123/ieee123.dss",
+    "operated": {"switches": ["sw_*"], "regulators": ["*"], "capacitors": ["*"]},
+    "monitored": ["line.*"],
+    "ratings_a": {"sw_*": 800, "149_1": 800, "1_7": 800, "7_8": 800, "8_13": 800, "*": 530},
+    "indicators": {"pickup_a": 1000},
+    "protection": RELAYS,
+}
+VOLT_VAR = {"v_pu": (0.92, 1.055), "most_solutions": 40, "every_s": 86400}
+ADMS = {"restoration": {"after_s": 30}, "volt_var": VOLT_VAR}
+
+
+class Managed:
+    """A feeder and its distribution management, stepped as wired: what is measured arrives an instant later."""
+
+    def __init__(self, fault: str, adms: dict[str, Any] = ADMS, **grid: Any) -> None:
+        settings = OpenDssSettings.model_validate({**GRID, "faults": [{"bus": fault, "begins_s": 60}], **grid})
+        start = datetime(2025, 7, 15, tzinfo=UTC)
+        context = Context("adms", SCENARIOS, start, STEP_S * S, 3600 * S, 1, settings={"grid": settings})
+        at_grid = replace(context, name="grid")
+        feeder = Feeder(settings, at_grid)
+        self.grid = OpenDssFeeder(settings, at_grid, feeder)
+        self.adms = Adms(AdmsSettings.model_validate(adms), replace(context, feeder=feeder))
+        self.measured = {name: np.array(value) for name, value in self.grid.start().items()}
+        self.told: dict[str, FloatArray] = dict(self.adms.start())
+
+    def until(self, end_s: int, lost: tuple[int, int] = (0, 0)) -> dict[str, FloatArray]:
+        """Step to an instant; nothing is heard of the feeder between the two of `lost`."""
+        heard = self.measured
+        for now_s in range(0, end_s + 1, STEP_S):
+            heard = heard if lost[0] <= now_s < lost[1] else self.measured
+            inputs = {port: heard[port.removeprefix("grid.")] for port in self.adms.interface.inputs}
+            self.told = dict(self.adms.step(now_s * S, inputs))
+            told = {port.removeprefix("grid."): value for port, value in self.told.items()}
+            found = self.grid.step(now_s * S, {port: told[port] for port in self.grid.interface.inputs})
+            self.measured = {name: np.array(value) for name, value in found.items()}
+        return self.measured
+
+    def closed(self) -> set[str]:
+        labels = self.grid.interface.outputs["switches"].labels
+        return {name for name, state in zip(labels, self.measured["switches"], strict=True) if state}
+
+
+def within_limits(values: dict[str, FloatArray]) -> bool:
+    v_pu = values["v_pu"][values["v_pu"] > 0.0]
+    return bool(v_pu.min() >= 0.917 and v_pu.max() <= 1.058 and values["loading_pu"].max() <= 1.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "section", "opened", "tied"),
+    [
+        ("54", "61", {"sw_13_152", "sw_60_160", "sw_xf1_610"}, {"sw_151_300"}),
+        ("76", "160", {"sw_60_160", "sw_97_197"}, {"sw_151_300"}),
+        ("105", "197", {"sw_97_197"}, set()),
+        ("42", "135", {"sw_18_135"}, set()),
+    ],
+)
+def test_all_healthy_sections_are_served_again(fault: str, section: str, opened: set[str], tied: set[str]) -> None:
+    managed = Managed(fault)
+    values = managed.until(220)
+    normal = {"sw_13_152", "sw_18_135", "sw_60_160", "sw_xf1_610", "sw_97_197", "sw_rg1_149"}
+    assert managed.closed() == (normal - opened) | tied
+    assert values["unserved_kw"][0] == pytest.approx(LOADS_KW[section])
+    assert within_limits(values)
+    labels = managed.adms.interface.outputs["faulted"].labels
+    assert [labels[i] for i in np.flatnonzero(managed.told["faulted"])] == [section]
+
+
+def test_behind_a_fault_next_to_the_head_everything_is_fed_by_another_source() -> None:
+    managed = Managed("18", feeder="feeders/ieee123/ieee123_two_sources.dss")
+    values = managed.until(220)
+    assert "sw_rg1_149" not in managed.closed()
+    assert values["unserved_kw"][0] == pytest.approx(LOADS_KW["25"])
+    assert within_limits(values)
+
+
+def test_a_loading_limit_leaves_dark_what_would_overload_the_tie() -> None:
+    """Behind the fault at 54 there are 1425 kW: at 40 % of 800 A the switch 18-135 carries only part of them."""
+    managed = Managed("54", adms={"restoration": {"after_s": 30, "loading_pu": 0.6}, "volt_var": VOLT_VAR})
+    values = managed.until(220)
+    assert LOADS_KW["61"] < values["unserved_kw"][0] < 550 + 1425
+    assert values["loading_pu"].max() <= 0.6 + 0.25  # the head itself is at 0.78 before
+
+
+def test_nothing_is_switched_on_what_was_heard_too_long_ago() -> None:
+    """Telemetry is lost from 80 s on, before the lock-out is heard: nobody opens and nobody closes."""
+    silent = Managed("54")
+    values = silent.until(290, lost=(80, 300))
+    assert silent.told["alarms"][4] == 1.0
+    assert "sw_151_300" not in silent.closed()
+    assert values["unserved_kw"][0] == pytest.approx(1975.0)
+
+
+def test_it_restores_late_when_telemetry_comes_back() -> None:
+    late = Managed("54")
+    values = late.until(420, lost=(80, 300))
+    assert late.told["alarms"][4] == 0.0
+    assert values["unserved_kw"][0] == pytest.approx(550.0)
+
+
+def test_restoration_needs_relays_and_indicators() -> None:
+    with pytest.raises(PlaceError, match="needs protection of 'grid'"):
+        Managed("54", protection=[])
+
+
+# --- sections by hand --------------------------------------------------------------------------------
+
+
+def chain() -> Sections:
+    """a - b - c in a row by switches 0 and 1, d beside c by 2, and switch 3 a tie from d to a; a is fed."""
+    return sections(["a", "a2", "b", "c", "d"], [("a", "a2")], [("a2", "b"), ("b", "c"), ("c", "d"), ("d", "a")], ["a"])
+
+
+def test_buses_that_are_joined_without_a_switch_are_a_section() -> None:
+    found = chain()
+    assert found.names == ("a", "b", "c", "d")
+    assert found.ends == ((0, 1), (1, 2), (2, 3), (3, 0))
+
+
+def test_a_fault_is_where_its_current_went_in_and_not_out() -> None:
+    found, normal = chain(), [True, True, True, False]
+    assert found.faulted(normal, [True, True, False, False]) == {2}
+    assert found.faulted(normal, [True, False, False, False]) == {1}
+    assert found.faulted(normal, [False] * 4) == set()
+
+
+def test_rings_and_what_is_fed_twice_are_no_tree() -> None:
+    found = chain()
+    assert found.fed([True, True, True, False]) == [1, 1, 1, 1]
+    assert found.fed([True, False, True, True]) == [1, 1, 1, 1]
+    assert found.fed([True, False, False, False]) == [1, 1, 0, 0]
+    assert max(found.fed([True] * 4)) == 2
+    assert max(replace(found, sources=frozenset({0, 3})).fed([True, True, True, False])) == 2
