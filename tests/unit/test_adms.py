@@ -100,7 +100,7 @@ def test_a_control_that_hears_nothing_holds_and_then_its_feeder_goes_back_to_loc
     assert managed.told["alarms"][4] == 1.0
     assert managed.v_b_pu == pytest.approx(set_by_control)
     managed.run(6, deaf=True)
-    assert managed.v_b_pu > 1.0
+    assert managed.v_b_pu > set_by_control + 0.03
     managed.run(2)
     assert managed.told["alarms"][4] == 0.0
     assert managed.v_b_pu == pytest.approx(set_by_control, abs=0.007)
@@ -113,7 +113,7 @@ def test_a_feeder_that_hears_no_commands_goes_back_to_local_control(tmp_path: Pa
     managed.run(4, dumb=True)
     assert managed.v_b_pu == pytest.approx(set_by_control)
     managed.run(4, dumb=True)
-    assert managed.v_b_pu > 1.0
+    assert managed.v_b_pu > set_by_control + 0.03
 
 
 def test_without_volt_var_taps_are_left_to_local_control(tmp_path: Path) -> None:
