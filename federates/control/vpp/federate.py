@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from derloop.contract import FloatArray, Interface, Port, Values
@@ -9,6 +11,7 @@ from derloop.kind import Context, Kind, PlaceError
 from federates.control.vpp.arbitrage import Arbitrage, Arbitrageur
 from federates.control.vpp.called import Answerer, Called
 from federates.control.vpp.dispatch import Dispatch, Hours
+from federates.control.vpp.grid import Grid, Room, asked_of
 from federates.control.vpp.members import Fleets, Measured, chosen
 from federates.control.vpp.peak_shaving import PeakShaver, PeakShaving
 from federates.control.vpp.regulation import Regulation, Regulator
@@ -17,6 +20,7 @@ from federates.control.vpp.schedule import Follower, Schedule
 from federates.control.vpp.service import Now, Service, ServiceSettings, Stand
 from federates.control.vpp.settings import VppSettings
 from federates.control.vpp.sites import SitePeakShaver, SitePeakShaving
+from federates.control.vpp.voltage_support import VoltageSupport, VoltageSupporter
 from federates.fleets import Problems
 
 
@@ -29,11 +33,14 @@ class Vpp:
         self._fleets = Fleets(names, settings.preferences, settings.silent_after_s, context)
         self._step_ns = settings.step_ns(context)
         self._services = _services(settings, self._fleets, self._step_ns, context)
+        limits = settings.constraints
+        self._grid = None if limits is None else asked_of(limits, self._fleets, context, ("constraints",))
         self._first_ns: int | None = None
         self._now_ns: int | None = None
         self._asked = self._held_asked = (0.0, 0.0)
         """The sums of what was asked, without and of what was deployed: at this instant, and at the last one."""
-        self._silent = 0.0
+        self._told = 0.0, 0.0
+        """How many devices are silent, and how much was cut."""
         self._interface = self._made_interface()
 
     @property
@@ -51,35 +58,51 @@ class Vpp:
             self._now_ns, self._held_asked = now_ns, self._asked
             for service in self._services:
                 service.advance()
-        dispatch = self._dispatched(now_ns, inputs)
+        members = self._fleets.measured(inputs)
+        dispatch = self._dispatched(now_ns, inputs, members)
         self._asked = dispatch.total_kw, float(dispatch.offset_kw.sum())
-        return self._outputs(dispatch.setpoints_kw)
+        self._told = float((~members.is_heard).sum()), 0.0
+        if self._grid is None:
+            return self._outputs(dispatch.setpoints_kw)
+        return self._outputs(self._constrained_kw(dispatch, inputs, members, self._grid))
 
     def stop(self) -> None:
         pass
 
-    def _dispatched(self, now_ns: int, inputs: Values) -> Dispatch:
-        members = self._fleets.measured(inputs)
-        self._silent = float(members.is_heard.size - members.is_heard.sum())
+    def _dispatched(self, now_ns: int, inputs: Values, members: Measured) -> Dispatch:
         dispatch = Dispatch.at_rest(members)
         for service in self._services:
-            now = Now(now_ns, inputs, members, self._hours(members), *self._held_asked, self._is_deaf(service, inputs))
+            is_deaf = self._is_deaf(service.inputs, inputs)
+            now = Now(now_ns, inputs, members, self._hours(members), *self._held_asked, is_deaf)
             dispatch = service.serve(now, dispatch)
         return dispatch
+
+    def _constrained_kw(self, dispatch: Dispatch, inputs: Values, members: Measured, grid: Grid) -> FloatArray:
+        """Return the setpoints (n,), cut down to rest as far as the feeder's limits ask for it."""
+        asked_kw, rest_kw = dispatch.setpoints_kw, Dispatch.at_rest(members).p_kw
+        if self._is_deaf(grid.inputs, inputs):
+            cut_kw = rest_kw
+        else:
+            room = Room(np.minimum(asked_kw, rest_kw), np.maximum(asked_kw, rest_kw))
+            cut_kw = grid.kept(asked_kw, room, inputs, members)
+        self._told = self._told[0], float(np.abs(asked_kw - cut_kw).sum())
+        return cut_kw
 
     def _hours(self, members: Measured) -> Hours | None:
         if self._settings.shares == "proportional":
             return None
         return Hours(members.discharging_kwh, members.charging_kwh, self._step_ns / 3.6e12)
 
-    def _is_deaf(self, service: Service, inputs: Values) -> bool:
-        """Return whether anything that a service reads is too old."""
-        ages = [port for port in service.inputs if port.endswith(".age_s")]
+    def _is_deaf(self, reads: Mapping[str, Port], inputs: Values) -> bool:
+        """Return whether anything that is read is too old."""
+        ages = [port for port in reads if port.endswith(".age_s")]
         return any(float(inputs[port].max()) > self._settings.silent_after_s for port in ages)
 
     def _outputs(self, setpoints_kw: FloatArray) -> Values:
         """Return what members are asked for, and what services tell."""
-        told = {"target_kw": np.array([setpoints_kw.sum()]), "silent": np.array([self._silent])}
+        told = {"target_kw": np.array([setpoints_kw.sum()]), "silent": np.array(self._told[:1])}
+        if self._grid is not None:
+            told["cut_kw"] = np.array(self._told[1:])
         for service in self._services:
             told |= service.told()
         return self._fleets.parted(setpoints_kw) | told
@@ -87,6 +110,9 @@ class Vpp:
     def _made_interface(self) -> Interface:
         inputs: dict[str, Port] = {}
         outputs = self._fleets.outputs | {"target_kw": Port("kW", (self._name,)), "silent": Port("1", (self._name,))}
+        if self._grid is not None:
+            inputs |= self._grid.inputs
+            outputs["cut_kw"] = Port("kW", (self._name,))
         for service in self._services:
             inputs |= service.inputs
             outputs |= service.outputs
@@ -124,6 +150,8 @@ def _made(service: ServiceSettings, stand: Stand) -> Service:
             return Reserver(service, stand)
         case Called():
             return Answerer(service, stand)
+        case VoltageSupport():
+            return VoltageSupporter(service, stand)
     raise TypeError(f"{type(service).__name__} is no service")
 
 

@@ -159,7 +159,8 @@ class PeakShaver:
         loads_kw = (*self._held.loads_kw, measured_kw + float(now.members.p_kw.sum()))[-self._holds :]
         limit_kw, planned_ns = self._limit(now)
         aim_kw, load_kw = self._settings.aim_kw(limit_kw), max(loads_kw)
-        able = now.members.soc_pu > self._settings.reserve_soc_pu
+        soc_pu = now.members.soc_pu
+        able = (soc_pu < 0.0) | (soc_pu > self._settings.reserve_soc_pu)
         most_kw = dispatch.toward(np.inf, able, now.hours).total_kw
         integral_kw = self._integral_kw(load_kw, measured_kw, most_kw, aim_kw)
         self._latest = _State(loads_kw, integral_kw, limit_kw, planned_ns)

@@ -28,8 +28,9 @@ of their own; voltages are supported, and kept within limits, by what the feeder
     v = v_measured + S (p - p_measured)         v_low <= v <= v_high
 
 Silence. What was heard of a device is used for `silent_after_s`. After that the device is asked to rest, and counts as
-part of the load, whatever it does. If what a service reads is older than that, the service asks for nothing. Members
-that hear nothing of the plant do what the network's `lapse` says, or hold their last setpoint where there is none.
+part of the load, whatever it does. If what a service reads is older than that, the service asks for nothing; if what
+`constraints` read of the feeder is, all members rest. Members that hear nothing of the plant do what the network's
+`lapse` says, or hold their last setpoint where there is none.
 """
 
 from __future__ import annotations
@@ -41,16 +42,19 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 from federates.control.vpp.arbitrage import Arbitrage
 from federates.control.vpp.called import Called
 from federates.control.vpp.contradictions import compatible
+from federates.control.vpp.grid import FeederLimits
 from federates.control.vpp.members import Members, Pattern, Preferences
 from federates.control.vpp.peak_shaving import PeakShaving
 from federates.control.vpp.regulation import Regulation
 from federates.control.vpp.reserve import Reserve
 from federates.control.vpp.schedule import Schedule
 from federates.control.vpp.sites import SitePeakShaving
+from federates.control.vpp.voltage_support import VoltageSupport
 from federates.der import Stepped
 
 AnyService = Annotated[
-    PeakShaving | SitePeakShaving | Arbitrage | Schedule | Regulation | Reserve | Called, Field(discriminator="kind")
+    PeakShaving | SitePeakShaving | Arbitrage | Schedule | Regulation | Reserve | Called | VoltageSupport,
+    Field(discriminator="kind"),
 ]
 Services = Annotated[tuple[AnyService, ...], AfterValidator(compatible)]
 
@@ -75,6 +79,11 @@ class VppSettings(Stepped):
     members: Membership = Field(
         description="The fleets that it commands: patterns of names, or of names, kinds and buses.",
         examples=[["batteries", "inverters"], {"kinds": ["battery", "ev"], "buses": ["67*"]}],
+    )
+    constraints: FeederLimits | None = Field(
+        default=None,
+        description="Limits of the feeder: what services ask for is cut, down to rest, where it would break them.",
+        examples=[{"v_low_pu": 0.95, "v_high_pu": 1.05}],
     )
     preferences: tuple[Preferences, ...] = Field(
         default=(),
