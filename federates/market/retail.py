@@ -6,8 +6,9 @@ are equal.
 
     price(t) = period(t) + real_time(t) + tier(kWh drawn so far in the billing period)
 
-With `customers`, each of them is metered: `load_kw` is what its loads draw, `der_kw` what its DERs inject. A power that
-is told at `t` holds until the next step, so the energies and the bill told at `t` are those at the end of that step:
+With `customers`, each of them is metered: `load_kw` is what its loads draw, `der_kw` what its DERs inject, and `net_kw`,
+positive when drawn, what is left. A power that is told at `t` holds until the next step, so the energies and the bill
+told at `t` are those at the end of that step:
 
     load(t + h) = load(t) + load_kw(t) h          net = load - der, within each metering interval
     imported = sum of max(net, 0)                 exported = sum of max(-net, 0)
@@ -128,7 +129,7 @@ class Retail:
         ports = {name: Port(f"{money}/kWh", one) for name in ("price_per_kwh", "export_price_per_kwh")}
         if self.tariff.real_time is not None:
             ports["market_per_kwh"] = Port(f"{money}/kWh", one)
-        units = {"load_kw": "kW", "der_kw": "kW", "imported_kwh": "kWh", "exported_kwh": "kWh"}
+        units = {"load_kw": "kW", "der_kw": "kW", "net_kw": "kW", "imported_kwh": "kWh", "exported_kwh": "kWh"}
         units |= {"bill": money, "bill_without": money}
         return ports | ({name: Port(unit, labels) for name, unit in units.items()} if labels else {})
 
@@ -143,7 +144,8 @@ class Retail:
         prices = self._prices(now_ns)
         if self._customers is None:
             return prices
-        return {**prices, "load_kw": load_kw, "der_kw": der_kw, **self._accounts(self._latest)}
+        powers = {"load_kw": load_kw, "der_kw": der_kw, "net_kw": load_kw - der_kw}
+        return {**prices, **powers, **self._accounts(self._latest)}
 
     def _accounts(self, account: Account) -> dict[str, FloatArray]:
         n = account.paid.size // 2

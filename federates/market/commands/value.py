@@ -31,8 +31,8 @@ def value(
 ) -> None:
     """Add up what a run was worth, part by part.
 
-    Bills, energy, losses, capacity, upgrades, services, heat, resilience, emissions: each with its formula and what went
-    into it. What would count twice is refused, and sums that must be equal are compared.
+    Bills, energy, losses, capacity, upgrades, services, heat, resilience, emissions: each with its formula and what
+    went into it. What would count twice is refused, and sums that must be equal are compared.
     """
     from federates.market.value.stack import value_schema
 
