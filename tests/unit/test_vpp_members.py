@@ -83,7 +83,7 @@ def test_members_that_cannot_be_reached_are_refused(members: Any, path: Any, why
 def test_no_stack_of_services_asks_for_more_than_members_can_or_owners_allow(
     soc: list[float], head_kw: float, signal: float, shares: str
 ) -> None:
-    """Regulation, reserve, peak shaving and a call, all at once; half of the power, and states of charge of 0.3 to 0.8."""
+    """Regulation, reserve, peak shaving and a call at once; half of the power, states of charge of 0.3 to 0.8."""
     folder = Path(__file__).parents[2] / "scenarios"
     column = {"file": "profiles/prices_july.csv", "column": "per_kwh", "scale": signal / 2.0}
     stack = [
@@ -130,7 +130,7 @@ def test_a_car_leaves_with_what_it_needs_though_the_plant_wants_to_take_it() -> 
 
 
 def test_silent_devices_are_asked_to_rest_and_others_do_their_part() -> None:
-    """Need 30 kW, 10 kW each; the first was heard 10 minutes ago, when it injected 10 kW: nothing is taken from that."""
+    """Need 30 kW, 10 each; the first was heard 10 minutes ago, when it injected 10 kW: nothing is taken from that."""
     control = plant([SHAVING], context({"b": 4}))
     batteries = Batteries([10.0] * 4, [1e3] * 4)
     batteries.p_kw = np.array([10.0, 0.0, 0.0, 0.0])
@@ -185,7 +185,7 @@ def guarded(services: Any, v_pu: list[float], loading_pu: float, folder: Path, a
 
 
 def test_what_is_asked_for_is_cut_where_it_would_break_a_voltage_limit(tmp_path: Path) -> None:
-    """40 kW, 20 each. At 1.03 pu the second may rise by 0.02: 10 kW. At the first, 20 kW raise 0.02, which is allowed."""
+    """40 kW, 20 each. At 1.03 pu the second may rise by 0.02: 10 kW. 20 kW raise the first by 0.02: allowed."""
     schedule = {"kind": "schedule", "power": written(tmp_path, "plan.csv", 3600.0, [40.0] * 24)}
     limits = {"v_low_pu": 0.95, "v_high_pu": 1.05}
     out = guarded([schedule], [1.02, 1.03], 0.0, tmp_path, constraints=limits)

@@ -4,7 +4,8 @@
     p_i = -min(recharge_below_i - load_i, what it could draw)    where that is positive, if `recharges`
 
 with the load of its site as it was measured last, without the device itself, positive when drawn. Later services may
-inject more at a site whose peak is shaved, and may not draw it over its limit.
+inject more at a site whose peak is shaved, and may not draw it over its limit. Told is what each site drew when it was
+measured, the device included: `site_net_kw`, and `site_net_pu` of its limit.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ class SitePeakShaver:
         self._at = slice(first, first + len(labels))
         self._limit_kw = np.broadcast_to(np.asarray(settings.limit_kw, float), (len(labels),))
         self.inputs = {signal: Port("kW", labels, "before") for signal in (*settings.draws, *settings.injects)}
-        self.outputs = {"site_load_kw": Port("kW", labels), "site_limit_kw": Port("kW", labels)}
-        self._load_kw: FloatArray = np.zeros(len(labels))
+        self.outputs = {"site_net_kw": Port("kW", labels), "site_net_pu": Port("pu", labels)}
+        self._net_kw: FloatArray = np.zeros(len(labels))
 
     def advance(self) -> None:
         """Nothing is remembered."""
@@ -86,20 +87,21 @@ class SitePeakShaver:
             return dispatch
         s = self._settings
         load_kw = np.sum([now.inputs[signal] for signal in s.draws], axis=0)
-        self._load_kw = load_kw - np.sum([now.inputs[signal] for signal in s.injects], axis=0)
+        load_kw = load_kw - np.sum([now.inputs[signal] for signal in s.injects], axis=0)
+        self._net_kw = load_kw - now.members.p_kw[self._at]
         floor_kw = np.full(dispatch.p_kw.shape, -np.inf)
-        floor_kw[self._at] = self._load_kw - (1.0 - s.margin_pu) * self._limit_kw
+        floor_kw[self._at] = load_kw - (1.0 - s.margin_pu) * self._limit_kw
         low_kw = np.clip(floor_kw, dispatch.low_kw, dispatch.high_kw)
         wanted_kw = np.maximum(dispatch.p_kw, low_kw)
         if s.recharges:
-            wanted_kw[self._at] = np.minimum(wanted_kw[self._at], self._recharged_kw(wanted_kw[self._at]))
+            wanted_kw[self._at] = np.minimum(wanted_kw[self._at], self._recharged_kw(load_kw, wanted_kw[self._at]))
         return replace(dispatch, low_kw=low_kw).moved(wanted_kw - dispatch.p_kw)
 
     def told(self) -> Values:
-        return {"site_load_kw": self._load_kw, "site_limit_kw": self._limit_kw}
+        return {"site_net_kw": self._net_kw, "site_net_pu": self._net_kw / self._limit_kw}
 
-    def _recharged_kw(self, wanted_kw: FloatArray) -> FloatArray:
-        room_kw = self._settings.recharge_below_pu * self._limit_kw - self._load_kw
+    def _recharged_kw(self, load_kw: FloatArray, wanted_kw: FloatArray) -> FloatArray:
+        room_kw = self._settings.recharge_below_pu * self._limit_kw - load_kw
         return np.where(room_kw > 0.0, -room_kw, wanted_kw)
 
 
