@@ -16,7 +16,7 @@ from derloop.contract import Federate
 from derloop.errors import ScenarioError, did_you_mean
 from derloop.kind import Context, PlaceError, Settings, Terminal
 from hil.fleet.emulated import EmulatedFleet
-from hil.fleet.model import nominal_voltages, with_inverters
+from hil.fleet.model import InverterModel, nominal_voltages, with_inverters
 
 if TYPE_CHECKING:
     from hil.fleet.served import OpenFleet
@@ -32,6 +32,7 @@ def emulator(
     """
     del settings
     entry = _entry(argument, context, others_too=False)
+    _refuse_misfits(with_inverters(model), terminals, argument, entry, context)
     return EmulatedFleet(with_inverters(model), terminals, context, entry)
 
 
@@ -46,7 +47,22 @@ def served(
 
     del settings
     entry = _entry(argument, context, others_too=True)
+    _refuse_misfits(with_inverters(model), terminals, argument, entry, context)
     return OpenFleet(with_inverters(model), terminals, nominal_voltages(terminals, context), entry)
+
+
+def _refuse_misfits(
+    model: InverterModel, terminals: tuple[Terminal, ...], argument: str, entry: FleetEntry, context: Context
+) -> None:
+    """Raise PlaceError for scale factors that devices are to have, and that fit none of their models."""
+    profiles = entry.profiles_for([terminal.label for terminal in terminals])
+    if not any(profile.scale_factors for profile in profiles):
+        return
+    from hil.fleet.registered import RegisteredFleet
+
+    fleet = RegisteredFleet(model, terminals, nominal_voltages(terminals, context), profiles)
+    if misfits := fleet.misfits():
+        raise PlaceError([(("via",), f"{argument}/fleets/{context.name}/profile: {each}") for each in misfits])
 
 
 def _entry(argument: str, context: Context, *, others_too: bool) -> FleetEntry:

@@ -12,16 +12,18 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationError
 
+from derloop import document
 from derloop.errors import DerloopError, Problem, ScenarioError, did_you_mean
 from derloop.kind import Settings
-from derloop.validation import read_model
-from hil.bench.instruments import instrument_problems
+from derloop.validation import listed, read_model
+from hil.bench.instruments import instrument_problems, unknown_instruments
 from hil.instruments.file import InstrumentEntry
 from hil.inverter.device import Identity
 from hil.modbus.endpoint import Address, Endpoint, Timing, Unit, located
 from hil.phil.settings import PowerSettings
+from hil.safety.place import spelt
 from hil.safety.rules import EmergencyStop, SafetyRules
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -148,12 +150,49 @@ def counted(name: str) -> list[int | str]:
 
 def read_bench(path: Path) -> Bench:
     """Return the bench in a file; raise ScenarioError, which names the file, with everything that is wrong in it."""
-    bench = Bench(path.resolve(), read_model(BenchFile, path))
-    wired = {name: device.power for name, device in bench.file.devices.items() if device.power}
-    instruments = instrument_problems(bench.file.instruments, wired, bench.path.parent)
-    if problems := [*_twins(bench), *_watched(bench), *_languages(bench), *instruments]:
-        raise ScenarioError(problems, str(path))
+    problems: list[Problem] = []
+    broken: set[str] = set()
+    try:
+        file = read_model(BenchFile, path)
+    except ScenarioError as wrong:
+        problems += wrong.problems
+        data = document.readable(document.read(path))
+        file, broken = _what_is_right(data, problems)
+        problems += unknown_instruments(data)
+    bench = Bench(path.resolve(), file)
+    problems += [*_twins(bench), *_watched(bench, broken), *_languages(bench), *_instruments(bench, broken)]
+    if problems:
+        raise ScenarioError(listed(problems), str(path))
     return bench
+
+
+def _what_is_right(data: Mapping[str, Any], problems: Sequence[Problem]) -> tuple[BenchFile, set[str]]:
+    """Return the entries of a bench file with which nothing is wrong by itself, and the names of the others."""
+    right: dict[str, Any] = {"name": "bench"}
+    broken: set[str] = set()
+    for section in ("devices", "instruments"):
+        entries = data[section] if isinstance(data.get(section), Mapping) else {}
+        wrong = {name for name in entries if _is_wrong(f"/{section}/{name}", problems)}
+        right[section] = {name: entry for name, entry in entries.items() if name not in wrong}
+        broken |= wrong
+    if "emergency_stop" in data and not _is_wrong("/emergency_stop", problems):
+        right["emergency_stop"] = data["emergency_stop"]
+    try:
+        return BenchFile.model_validate(right), broken
+    except ValidationError:
+        return BenchFile(name="bench"), broken
+
+
+def _is_wrong(pointer: str, problems: Sequence[Problem]) -> bool:
+    return any(each.pointer == pointer or each.pointer.startswith(f"{pointer}/") for each in problems)
+
+
+def _instruments(bench: Bench, broken: set[str]) -> Iterator[Problem]:
+    """Yield what is wrong between instruments and devices, but for those that name what is wrong by itself."""
+    powers = {name: device.power for name, device in bench.file.devices.items()}
+    known = bench.file.instruments.keys()
+    wired = {name: power for name, power in powers.items() if power and (not broken or power.instruments <= known)}
+    return instrument_problems(bench.file.instruments, wired, bench.path.parent)
 
 
 def _languages(bench: Bench) -> Iterator[Problem]:
@@ -170,17 +209,17 @@ def _languages(bench: Bench) -> Iterator[Problem]:
 
 def _twins(bench: Bench) -> Iterator[Problem]:
     """Yield the devices that are where another one is: they are one, and would be commanded twice."""
-    seen: dict[tuple[str, int], str] = {}
+    seen: dict[str, str] = {}
     for name in bench.names:
         address = bench.address(name)
-        other = seen.setdefault((str(address.endpoint), address.unit), name)
+        other = seen.setdefault(spelt(address), name)
         if other != name:
             yield Problem(f"/devices/{name}/unit", f"{address} is device {other!r} already")
 
 
-def _watched(bench: Bench) -> Iterator[Problem]:
+def _watched(bench: Bench, broken: set[str]) -> Iterator[Problem]:
     for index, watched in enumerate(bench.file.emergency_stop.inputs):
-        if watched.device not in bench.names:
+        if watched.device not in bench.names and watched.device not in broken:
             where = f"/emergency_stop/inputs/{index}/device"
             yield Problem(where, f"no device {watched.device!r}{bench.hint(watched.device)}")
 

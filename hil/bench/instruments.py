@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from derloop.errors import Problem, ScenarioError, did_you_mean
 from hil.instruments.command_map import Measured, Quantity, read_command_map
@@ -33,6 +33,31 @@ def instrument_problems(entries: Entries, wired: Mapping[str, PowerSettings], fo
         yield from _shared_phases(name, power, owners)
 
 
+def unknown_instruments(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield which instruments devices name that are not there, in a bench file of which something else is wrong.
+
+    data: as it stands in the file.
+    """
+    there, devices = tuple(_object(data, "instruments")), _object(data, "devices")
+    for name in devices:
+        power = _object(_object(devices, name), "power")
+        named = {"ac_source": power.get("ac_source"), "meter": power.get("meter")}
+        named["dc/source"] = _object(power, "dc").get("source")
+        for key, instrument in named.items():
+            if isinstance(instrument, str) and instrument not in there:
+                yield _no_instrument(f"/devices/{name}/power/{key}", instrument, there)
+
+
+def _object(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the object at a key; an empty one where there is none."""
+    found = data.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _no_instrument(pointer: str, name: str, there: Sequence[str]) -> Problem:
+    return Problem(pointer, f"no instrument {name!r}{did_you_mean(name, there)}")
+
+
 def _map_problems(pointer: str, entry: InstrumentEntry, folder: Path) -> Iterator[Problem]:
     try:
         link = _link(folder, "", entry)
@@ -58,8 +83,7 @@ def _wiring_problems(pointer: str, entries: Entries, power: PowerSettings) -> It
         if name is None:
             continue
         if entry is None:
-            hint = did_you_mean(name, tuple(entries))
-            yield Problem(f"{pointer}/{key}", f"no instrument {name!r}{hint}")
+            yield _no_instrument(f"{pointer}/{key}", name, tuple(entries))
         elif entry.kind != kind:
             yield Problem(f"{pointer}/{key}", f"{name!r} is of kind {entry.kind}, not {kind}")
         elif key == "ac_source" and (lacking := set(power.phases) - set(entry.phases)):

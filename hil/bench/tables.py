@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import wrap
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +25,8 @@ from hil.inverter.dialect import Quantity
 from hil.sunspec.wording import value_text
 
 LABEL = 10
+ENDS = Text("Ctrl-C ends it.", "dim")
+"""The last line of what changes in its place is short: where the terminal shows ^C, no line more must begin."""
 STATES = dict(enumerate(("off", "sleeping", "starting", "running", "throttled", "stopping", "FAULT", "standby")))
 """701 InvSt."""
 MEASURED: tuple[tuple[str, tuple[Quantity, str]], ...] = (
@@ -114,19 +116,19 @@ def watching(bench: Bench) -> Iterator[Callable[[list[Seen]], None]]:
         yield lambda seen: out.print(_watched(bench, seen))
         return
     with Live(console=out, auto_refresh=False) as live:
-        yield lambda seen: live.update(_watched(bench, seen), refresh=True)
+        yield lambda seen: live.update(Group(_watched(bench, seen), ENDS), refresh=True)
 
 
-def _watched(bench: Bench, seen: Sequence[Seen]) -> Table:
+def _watched(bench: Bench, seen: Sequence[Seen]) -> Group:
+    """Return what devices measure as a table, and below it in whole lines why some do not answer."""
     table = Table(box=None, pad_edge=False, header_style="bold", title=f"bench {bench.file.name}", title_justify="left")
     for heading in ("device", *(heading for heading, _ in MEASURED), "age"):
         table.add_column(heading, justify="left" if heading == "device" else "right")
-    table.add_column("")
     for each in seen:
         cells = [_quantity(each, cell) for _, cell in MEASURED]
         age = "never" if each.read_ns is None else f"{each.age_s:.1f} s"
-        table.add_row(each.device, *cells, age, Text(each.problem, "bold red"), style="dim" if each.problem else "")
-    return table
+        table.add_row(each.device, *cells, age, style="dim" if each.problem else "")
+    return Group(table, *(Text(f"{each.device}: {each.problem}", "bold red") for each in seen if each.problem))
 
 
 def _quantity(seen: Seen, cell: tuple[Quantity, str]) -> str:

@@ -41,10 +41,10 @@ class Emulation:
     def __init__(self, path: Path, wishes: Wishes, show: Show) -> None:
         """Read everything. show: called once, with every device, when all can be reached. Raises ScenarioError."""
         self._file, self._for_s, self._show = _read(path), wishes.for_s, show
-        self._standing = standing(self._file)
+        self._standing = standing(self._file, str(path))
         self._server = Server([*self._standing.values()])
         scenario = self._file.scenario
-        self._opened = None if scenario is None else opened(self._file, scenario, wishes)
+        self._opened = None if scenario is None else opened(self._file, scenario, wishes, str(path))
         self._fleets = self._opened.fleets if self._opened else {}
         self._shown_s: float | None = None
         if not self._fleets and not self._standing:

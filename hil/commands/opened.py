@@ -35,16 +35,16 @@ class Opened(NamedTuple):
     fleets: dict[str, OpenFleet]
 
 
-def opened(file: EmulatorFile, path: Path, wishes: Wishes) -> Opened:
+def opened(file: EmulatorFile, path: Path, wishes: Wishes, source: str) -> Opened:
     """Return the scenario at `path` with the fleets of `file`, or all that have inverters, open to others.
 
-    Raises ScenarioError for what is wrong in it, or in the fleets that the file names.
+    Raises ScenarioError for what is wrong in it, or in the fleets that the file, called `source`, names.
     """
     overrides = [*file.set, *wishes.overrides]
     if load(path, overrides, wishes.permissions).file.step_s > wishes.step_s:
         overrides.append(f"step_s={wishes.step_s!r}")
     able = _able(path, overrides, wishes.permissions)
-    _refuse_unable(file, able)
+    _refuse_unable(file, able, source)
     overrides += [f'federates.{name}.via="served"' for name in file.fleets or able]
     scenario = load(path, overrides, wishes.permissions)
     federation = assemble(scenario, wishes.permissions)
@@ -63,11 +63,11 @@ def _able(path: Path, overrides: Sequence[str], permissions: Permissions) -> lis
     return [name for name in ders if isinstance(federates[name], HasInverters)]
 
 
-def _refuse_unable(file: EmulatorFile, able: Sequence[str]) -> None:
+def _refuse_unable(file: EmulatorFile, able: Sequence[str], source: str) -> None:
     problems = [
         Problem(f"/fleets/{name}", f"no fleet of the scenario that has inverters{did_you_mean(name, able)}")
         for name in file.fleets
         if name not in able
     ]
     if problems:
-        raise ScenarioError(problems, "emulator file")
+        raise ScenarioError(problems, source)

@@ -9,12 +9,15 @@ import numpy as np
 from derloop.contract import FloatArray, Values
 from derloop.kind import Terminal
 from hil.emulator.bank import RegisterBank
+from hil.emulator.device import equip
+from hil.emulator.initial import function_models
 from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
 from hil.emulator.settings import Settings
 from hil.fleet.model import HasStorage, InverterModel
 from hil.fleet.steering import Steering, equipped_bank, settings_of
 from hil.inverter.measurements import Measurements
+from hil.sunspec.errors import SunSpecError
 
 RUNNING, STANDBY = 3.0, 7.0
 """701 InvSt."""
@@ -42,6 +45,18 @@ class RegisteredFleet:
         """The registers, once started."""
         assert self._bank
         return self._bank
+
+    def misfits(self) -> list[str]:
+        """Return which scale factors of their profiles do not fit the devices. Can be told before the start."""
+        settings, found = settings_of(self.model.inverters), []
+        for index, profile in enumerate(self._profiles):
+            if not profile.scale_factors:
+                continue
+            try:
+                equip(self._ratings(index), function_models(self._ratings(index), settings, index), profile)
+            except SunSpecError as misfit:
+                found.append(f"{self.terminals[index].label}: {misfit}")
+        return found
 
     def start(self) -> Values:
         """Start the model, fill the registers with the scenario's settings, and let them show what it gives."""

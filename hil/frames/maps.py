@@ -56,6 +56,11 @@ class Points:
         readable = (point for point in known.points.values() if _tells_something(point))
         self._points = sorted(readable, key=lambda point: point.address)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What they are called."""
+        return frozenset(point.name for point in self._points)
+
     def within(self, address: int, words: Sequence[int] | RegisterArray) -> list[tuple[Point, Value]]:
         """Return the points that lie wholly in these registers, and their values."""
         from hil.sunspec.codec import decode

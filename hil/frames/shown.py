@@ -15,7 +15,7 @@ from hil.frames.capture import export
 from hil.frames.evidence import Evidence
 from hil.frames.exchanges import events
 from hil.frames.listing import Chosen, Tally, lines
-from hil.frames.maps import maps_of
+from hil.frames.maps import Points, maps_of
 
 MOST_SHOWN = 20
 
@@ -31,6 +31,7 @@ def show(run: Path, chosen: Chosen) -> None:
     maps = maps_of(events(evidence.entries()))
     if not all(fnmatch.filter([peer.device for peer in maps], pattern) for pattern in chosen.devices):
         _refuse_nobody(chosen.devices, sorted({event.peer.device for event in events(evidence.entries())}))
+    _refuse_no_point(chosen.points, [points for points in maps.values() if points is not None])
     for line in lines(events(evidence.entries()), maps, chosen, tally):
         out.print(line)
     out.print(Text(str(tally), "bold"))
@@ -42,6 +43,15 @@ def _refuse_nobody(patterns: Sequence[str], devices: Sequence[str]) -> None:
     for pattern in patterns:
         if devices and not fnmatch.filter(devices, pattern):
             raise DerloopError(f"--device {pattern}: there are no frames of it{did_you_mean(pattern, devices)}")
+
+
+def _refuse_no_point(patterns: Sequence[str], maps: Sequence[Points]) -> None:
+    """Raise DerloopError for a pattern that no point has, of the devices whose points are known."""
+    names = sorted({name for points in maps for name in points.names})
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            hint = did_you_mean(pattern, names) if names else "; no map of a device was read in this run"
+            raise DerloopError(f"--point {pattern}: no device of this run has such a point{hint}")
 
 
 def export_to(run: Path, path: Path) -> None:

@@ -69,3 +69,8 @@ class PowerSettings(Settings):
     unstable_because: Reason | None = Field(
         default=None, description="Energise even so; why is said before the run, and recorded."
     )
+
+    @property
+    def instruments(self) -> frozenset[str]:
+        """The names of the instruments between which the device stands."""
+        return frozenset(filter(None, (self.ac_source, self.meter, self.dc.source if self.dc else None)))

@@ -31,7 +31,8 @@ class DeviceLock:
 
     def acquire(self, run: Run) -> None:
         """Lock all places; raise Interlocked, holding none, if another run holds one or no lock can be made."""
-        holder = {"pid": os.getpid(), "run": str(run.folder.absolute()), "since": datetime.now().astimezone().isoformat()}
+        since = datetime.now().astimezone().isoformat()
+        holder = {"pid": os.getpid(), "run": str(run.folder.absolute()), "since": since}
         try:
             for path in self._paths:
                 self._held.append(_opened(path))

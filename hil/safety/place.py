@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from derloop.errors import Unreachable
@@ -21,6 +22,20 @@ def places(device: str, address: Address) -> tuple[str, ...]:
     if isinstance(endpoint, Serial):
         return (_safe(f"serial{Path(endpoint.path).resolve()}-unit-{address.unit}"),)
     return tuple(_safe(f"tcp-{host}-{endpoint.port}-unit-{address.unit}") for host in _hosts(device, endpoint.host))
+
+
+def spelt(address: Address) -> str:
+    """Return a name that two addresses share where one can tell, without asking anybody, that they are one place.
+
+    "localhost" is 127.0.0.1, and what carries the frames (TCP, TLS, RTU over TCP) makes no other place.
+    """
+    endpoint = address.endpoint
+    if isinstance(endpoint, Serial):
+        return f"serial {Path(endpoint.path).resolve()} unit {address.unit}"
+    host = endpoint.host.lower().rstrip(".")
+    with suppress(ValueError):  # a name, which only a name server could tell more of
+        host = _canonical("127.0.0.1" if host == "localhost" else host)
+    return f"{host} {endpoint.port} unit {address.unit}"
 
 
 def _hosts(device: str, host: str) -> list[str]:

@@ -24,7 +24,9 @@ from hil.sunspec.codec import decode, encode
 
 def watching(hardware: Hardware, language: Mapped, heartbeat_s: float) -> Hardware:
     """Return a device that lets go as its map says. Raises ScenarioError where it lacks registers of the map."""
-    if lacking := [name for name in _depended_on(language) if not _can_read(hardware.registers, language, name)]:
+    if lacking := [
+        name for name in dict.fromkeys(_depended_on(language)) if not _can_read(hardware.registers, language, name)
+    ]:
         what = f"the registers of {', '.join(lacking)} were not scanned"
         raise ScenarioError([Problem("/speaks", f"{language.name!r} does not fit {hardware.name}: {what}")], "clone")
     return replace(hardware, registers=Watched(hardware.registers, language, heartbeat_s), points=language.map.points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -170,6 +171,19 @@ def test_it_cannot_repeat_a_step_and_says_so() -> None:
 def test_an_emulator_file_that_is_not_there_is_named() -> None:
     with pytest.raises(PlaceError, match="x: cannot be read: No such file"):
         emulator(battery(), BatterySettings(at=({"bus": "b"},)), TERMINALS, "x", context())  # type: ignore[arg-type]
+
+
+def test_a_scale_factor_that_a_device_does_not_have_is_refused_before_the_run(tmp_path: Path) -> None:
+    """The second array has no storage, so no model 713."""
+    fine, wrong = {"scale_factors": {"702.W_SF": 2}}, {"scale_factors": {"713.WH_SF": 1}}
+    fleet = {"profile": fine, "profile_of": {"inv_1": wrong}}
+    (tmp_path / "devices.json").write_text(json.dumps({"fleets": {"inv": fleet}}))
+    here = replace(context(), folder=tmp_path)
+    with pytest.raises(PlaceError) as refused:
+        emulator(pv(), BatterySettings(at=({"bus": "b"},)), TERMINALS, "devices.json", here)  # type: ignore[arg-type]
+    ((path, what),) = refused.value.problems
+    assert path == ("via",)
+    assert what.startswith("devices.json/fleets/inv/profile: inv_1: scale factor '713.WH_SF': the device has no such")
 
 
 def test_a_device_that_is_not_reached_keeps_its_last_measurement_and_lets_go_of_its_setpoint() -> None:

@@ -43,6 +43,42 @@ def test_two_names_for_one_device_are_refused(tmp_path: Path) -> None:
     assert found == {"/devices/inv-2/unit": "192.0.2.7:502 unit 1 is device 'inv-1' already"}
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"transport": "tcp", "host": "127.0.0.1"},
+        {"transport": "tcp", "host": "LOCALHOST."},
+        {"transport": "tcp", "host": "0.0.0.0"},
+        {"transport": "rtu-over-tcp", "host": "localhost", "port": 502},
+    ],
+)
+def test_one_device_is_recognised_however_its_address_is_spelt(tmp_path: Path, other: dict[str, Any]) -> None:
+    here = {"endpoint": {"transport": "tcp", "host": "localhost"}}
+    found = problems(tmp_path, devices={"inv-1": here, "inv-2": {"endpoint": other}})
+    assert found.keys() == {"/devices/inv-2/unit"}
+    assert "is device 'inv-1' already" in found["/devices/inv-2/unit"]
+
+
+def test_what_does_not_fit_together_is_told_beside_what_is_wrong_by_itself(tmp_path: Path) -> None:
+    power = {"ac_source": "grd", "nominal_v": 230}
+    devices = {
+        "inv-1": {**DEVICE, "power": power},
+        "inv-2": {**DEVICE, "unti": 2, "power": power},
+        "inv-3": {**DEVICE, "unit": 3, "power": {**power, "ac_source": "other"}},
+    }
+    watched = [{"device": name, "point": "701.Alrm", "stop_when": "above", "value": 0} for name in ("inv-2", "inv-9")]
+    instruments = {
+        "grid": {"kind": "ac-source", "at": {"transport": "tcp", "port": 5025}, "commands": "none.json"},
+        "other": {"kind": "ac-sauce"},
+    }
+    found = problems(tmp_path, devices=devices, instruments=instruments, emergency_stop={"inputs": watched})
+    assert found["/devices/inv-1/power/ac_source"] == "no instrument 'grd'; did you mean 'grid'?"
+    assert found["/devices/inv-2/power/ac_source"] == "no instrument 'grd'; did you mean 'grid'?"
+    assert found["/devices/inv-2/unti"] == "unknown; did you mean 'unit'?"
+    assert found["/emergency_stop/inputs/1/device"].startswith("no device 'inv-9'")
+    assert not any(pointer.startswith(("/devices/inv-3", "/emergency_stop/inputs/0")) for pointer in found)
+
+
 def test_an_input_that_stops_everything_is_one_of_the_bench(tmp_path: Path) -> None:
     watched = {"device": "inv-11", "point": "701.Alrm", "stop_when": "above", "value": 0}
     found = problems(tmp_path, emergency_stop={"inputs": [watched]})

@@ -89,6 +89,13 @@ def test_points_times_and_troubles_can_be_asked_for(session: Session) -> None:
     assert listed(session.folder, "--from", "1801").output.startswith("0 exchanges with 0 devices")
 
 
+def test_a_point_that_no_device_has_is_told_with_what_may_be_meant(session: Session) -> None:
+    said = listed(session.folder, "--point", "702.WMaxRgt")
+    assert said.exit_code == 2
+    assert "--point 702.WMaxRgt: no device of this run has such a point; did you mean '702.WMaxRtg'?" in said.output
+    assert listed(session.folder, "--point", "702.*").exit_code == 0
+
+
 def test_a_device_that_there_are_no_frames_of_is_told_with_those_that_there_are(tmp_path: Path) -> None:
     path = tmp_path / "x.frames"
     with Journal(path) as journal:

@@ -56,9 +56,10 @@ def test_nothing_stops_a_bench_on_which_nothing_happens(kept: Keep, tmp_path: Pa
 def test_a_file_stops_the_bench_and_its_devices_stay_safe(kept: Keep, tmp_path: Path, holds: Holds) -> None:
     device = commanded(kept)
     (tmp_path / "STOP").symlink_to("nowhere")
-    then = r"in the safe state, where it stays, is: inv-1; once the cause is gone, `derloop bench safe .*bench\.json` res"
-    with pytest.raises(EmergencyStopped, match=rf"^EMERGENCY STOP: the file .*STOP is there; {then}"):
+    with pytest.raises(EmergencyStopped, match=r"^EMERGENCY STOP: the file .*STOP is there; ") as stopped:
         look(device, EmergencyStop(file=Path("STOP")), tmp_path)
+    then = f"once the cause is gone, `derloop bench safe {tmp_path / 'bench.json'}` restores what was found"
+    assert str(stopped.value).endswith(f"in the safe state, where it stays, is: inv-1; {then}")
     assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 1, 20]
     with pytest.raises(Interlocked, match="put into its safe state, and stays there"):
         device.command(p_w=5000.0)

@@ -13,6 +13,7 @@ from sunspec2.modbus.modbus import ModbusClientException
 
 from derloop.errors import ScenarioError
 from hil.emulator.bank import RegisterBank
+from hil.inverter.mapped import shipped_maps
 from hil.inverter.measurements import Measurements
 from hil.modbus.endpoint import Tcp
 from hil.modbus.pdu import read, request_bytes, write
@@ -148,3 +149,27 @@ def test_registers_that_are_no_sunspec_map_are_no_copy_of_one(scan: dict[str, An
     broken = {**scan, "registers": [{"address": 40000, "words": "00010002"}]}
     with pytest.raises(ScenarioError, match="no SunSpec map"):
         clone("copy", ScanFile.model_validate(broken))
+
+
+def test_what_is_wrong_with_a_copy_is_told_with_the_file_and_the_place_in_it(
+    scan: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "scan.json").write_text(json.dumps(scan))
+    quirks = {"not_implemented": ["701.WW"]}
+    file = EmulatorFile.model_validate({"clones": {"copy": {"scan": tmp_path / "scan.json", "quirks": quirks}}})
+    with pytest.raises(ScenarioError, match=r"has no point '701.WW'; did you mean '701.W'") as refused:
+        standing(file, "devices.json")
+    assert refused.value.source == "devices.json"
+    assert refused.value.problems[0].pointer.startswith("/clones/copy/quirks/not_implemented")
+
+
+def test_a_map_whose_registers_were_not_scanned_watches_nothing(scan: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "scan.json").write_text(json.dumps(scan))
+    entry = {"scan": tmp_path / "scan.json", "speaks": shipped_maps()["example_battery_inverter"]}
+    with pytest.raises(
+        ScenarioError, match=r"/clones/copy/speaks: 'example battery inverter' does not fit copy"
+    ) as said:
+        standing(EmulatorFile.model_validate({"clones": {"copy": entry}}), "devices.json")
+    assert "the registers of power_setpoint, mode, reactive_setpoint, heartbeat, heartbeat_timeout were" in str(
+        said.value
+    )
