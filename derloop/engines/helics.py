@@ -42,12 +42,18 @@ class Transport:
 
 
 class Broker:
-    """A broker of our own, for `count` federates."""
+    """A broker of our own, for `count` federates.
 
-    def __init__(self, count: int, core_type: str = "inproc", options: str = "") -> None:
+    is_paced: the federation waits for the clock on the wall. The broker then grants every time itself: where each
+    federate works out its own, those that have asked send each other the same requests for as long as one of them is
+    not done, and a wait costs a core and more.
+    """
+
+    def __init__(self, count: int, core_type: str = "inproc", options: str = "", is_paced: bool = False) -> None:
         self.name = f"derloop-{uuid4().hex}"
+        how = f"-f {count} {_QUIET} {options}" + (" --globaltime" if is_paced else "")
         try:
-            self._broker = helics.helicsCreateBroker(core_type, self.name, f"-f {count} {_QUIET} {options}")
+            self._broker = helics.helicsCreateBroker(core_type, self.name, how)
         except helics.HelicsException as error:
             raise EngineError(f"HELICS could not start its broker: {error}") from error
         if not helics.helicsBrokerIsConnected(self._broker):
@@ -304,7 +310,7 @@ def run(steppers: list[Stepper], until_ns: int) -> None:
     """Step the units until `until_ns` in this process, on a broker of their own that has no socket."""
     for stepper in steppers:
         stepper.start()
-    broker = Broker(len(steppers))
+    broker = Broker(len(steppers), is_paced=any(stepper.is_paced for stepper in steppers))
     try:
         join(steppers, until_ns, Transport(core_options=f"--broker={broker.name}"))
     finally:
