@@ -41,11 +41,12 @@ def judge_balances(
 ) -> tuple[Verdict, ...]:
     """Return a verdict for each balance that a federate declares and of which enough was recorded to judge it."""
     ends = {wire.target: wire for wire in wires}
+    there = {signal.name for signal in recorded.select("*")}  # a process that ended early left none
     verdicts: list[Verdict] = []
     for name, interface in interfaces.items():
         for balance in interface.balances:
             books = _Books(name, interface, balance, ends, recorded)
-            if verdict := books.judged():
+            if books.signals <= there and (verdict := books.judged()):
                 verdicts.append(verdict)
     return tuple(verdicts)
 
@@ -142,6 +143,11 @@ class _Books:
         self._elements = 1 if balance.whole else widest
         self._step_h = interface.step_ns / HOUR_NS
         self._unit = ports[balance.powers[0]].unit
+
+    @property
+    def signals(self) -> set[str]:
+        """The names of what it is judged by."""
+        return {str(source.signal) for source in self._sources.values()}
 
     @property
     def _name(self) -> str:

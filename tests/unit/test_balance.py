@@ -279,3 +279,11 @@ def test_a_looser_solver_is_judged_to_three_times_its_tolerance(tmp_path: Path) 
     (balance,) = (v for v in result.verdicts if v.kind == "balance")
     assert balance.outcome == "PASS"
     assert balance.limit == pytest.approx(3e-5)
+
+
+def test_a_balance_is_not_judged_where_a_partner_has_left_nothing(tmp_path: Path) -> None:
+    """As after a run of several processes, one of which ended before it recorded anything."""
+    balance = Balance("power", ("p_kw",), ("other.used_kw",), partner="other")
+    interfaces = {"tanks": tanks(balance), "other": Interface(HOUR, {}, {"used_kw": Port("kW", ("a", "b"))})}
+    wire = Wire(Ref("other", "used_kw"), Ref("tanks", "other.used_kw"), "direct", "")
+    assert judged(tmp_path, {"tanks": interfaces["tanks"]}, {"tanks": {"p_kw": np.zeros((3, 2))}}, wire) == ()
