@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from billing import schedule, tariff
+from billing import FLAT, schedule, tariff
 
 from derloop.errors import DerloopError, ScenarioError
 from derloop.validation import typed_model
 from federates.market.billing import Billing, Metered, Unreconciled, make_billing
+from federates.market.tariff import Tariff
 from federates.market.value.part import Worth
 from federates.market.value.series import Runs, Series
 from federates.market.value.stack import Stack
@@ -31,6 +32,8 @@ class Told:
     bills: dict[str, Billing] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
     duration_h: float = 4.0
+    paid: dict[str, Any] = field(default_factory=dict)
+    """What its tariff says of services."""
 
     def series(self, name: str, unit: str) -> Series:
         if name not in self.values:
@@ -41,6 +44,9 @@ class Told:
 
     def has(self, name: str) -> bool:
         return name in self.values
+
+    def tariff(self, name: str) -> Tariff:
+        return self.bills[name].tariff if name in self.bills else tariff(**FLAT, **self.paid)
 
     def billing(self, meter: str) -> Billing:
         return self.bills[meter]
@@ -183,6 +189,15 @@ def test_savings_on_bills_can_be_against_the_other_run() -> None:
 def test_bills_in_another_currency_are_refused() -> None:
     found = refused({"kind": "bill", "tariff": "retail"}, run=billed([1] * 4, [0] * 4, "EUR"))
     assert "is in EUR, the stack in USD" in found["/parts/0"]
+
+
+def test_services_can_be_paid_by_a_tariff_of_the_run() -> None:
+    # 7 kWh x 0.5; 40 kW x 4 h x 0.02 x 0.5
+    paying = replace(RUN, paid={"demand_response": {"per_kwh": 0.5}, "regulation": {"capability_per_kw_h": 0.02}})
+    reduced = {"kind": "demand-response", "reduced_kwh": "dr.reduced_kwh", "tariff": "market"}
+    regulated = {**{k: v for k, v in REGULATION.items() if k != "price"}, "tariff": "market", "score_pu": 0.5}
+    assert total(reduced, regulated, run=paying).amount == pytest.approx(3.5 + 1.6)
+    assert refused(reduced)["/parts/0"] == "the tariff does not say what demand response is paid"
 
 
 # --- nothing twice -----------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from derloop.contract import FloatArray
 from derloop.errors import DerloopError, did_you_mean
 from derloop.results.store import RunFolder
 from federates.market.billing import Billing
-from federates.market.commands.runs import billing_of
+from federates.market.commands.runs import billing_of, kept_tariff
+from federates.market.tariff import Tariff
 from federates.market.value.series import Series
 
 SAMPLE_S, HOUR_S = 10, 3600
@@ -46,6 +47,9 @@ class RunHistory:
         if not time_ns.size:
             raise DerloopError(f"{self._folder.path}: {port} has no values")
         return Series(name, unit, signal.step_ns, time_ns, _picked(values, label, signal.labels, port))
+
+    def tariff(self, name: str) -> Tariff:
+        return kept_tariff(self._folder, name)
 
     def billing(self, meter: str) -> Billing:
         if meter not in self._bills:

@@ -29,13 +29,21 @@ def billing_of(run: RunFolder, meter: str, tariff: Path | None = None) -> Billin
     """
     if meter not in meters(run):
         raise DerloopError(f"{run.path}: no tariff {meter!r} with customers" + did_you_mean(meter, meters(run)))
-    of = read_tariff(tariff or run.path / KEPT / f"{meter}.json")
+    of = read_tariff(tariff) if tariff else kept_tariff(run, meter)
     found = _metered(run, meter)
     schedule = _schedule(run, of, found, meter if tariff is None else None)
     billing = make_billing(of, schedule, found)
     if tariff is None:
         billing.reconcile(*(run.read(f"{meter}.{port}")[1][-1] for port in ("bill", "bill_without")))
     return billing
+
+
+def kept_tariff(run: RunFolder, name: str) -> Tariff:
+    """Return the tariff that a federate of the run had; raises DerloopError where there is no such federate."""
+    tariffs = [federate for federate, kind in _federates(run) if kind == "tariff"]
+    if name not in tariffs:
+        raise DerloopError(f"{run.path}: no tariff {name!r}" + did_you_mean(name, tariffs))
+    return read_tariff(run.path / KEPT / f"{name}.json")
 
 
 def _federates(run: RunFolder) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from derloop.contract import FloatArray
 from derloop.errors import DerloopError
 from derloop.kind import Settings
 from federates.market.billing import Billing
+from federates.market.tariff import Tariff
 
 TimeArray = NDArray[np.int64]
 NS_PER_S, NS_PER_H = 1e9, 3.6e12
@@ -108,6 +109,10 @@ class History(Protocol):
         """Return whether the federate of a series took part."""
         ...
 
+    def tariff(self, name: str) -> Tariff:
+        """Return one of the run's tariffs, by its federate."""
+        ...
+
     def billing(self, meter: str) -> Billing:
         """Return the bills of a run by one of its tariffs."""
         ...
@@ -137,6 +142,13 @@ class Runs:
     def amount(self, amount: float | str, unit: str) -> Series | float:
         """Return a number, or a series of the run."""
         return self.run.series(amount, unit) if isinstance(amount, str) else float(amount)
+
+    def tariff(self, name: str, currency: str) -> Tariff:
+        """Return one of the run's tariffs, which has the stack's money."""
+        tariff = self.run.tariff(name)
+        if tariff.currency != currency:
+            raise DerloopError(f"tariff {tariff.name!r} is in {tariff.currency}, the stack in {currency}")
+        return tariff
 
     def energy_price(self, price: float | str, currency: str) -> Series | float:
         return self.amount(price, f"{currency}/kWh")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from federates.market.paid import NotNegative, RegulationPrice
+from derloop.contract import FloatArray
+from derloop.errors import DerloopError
+from federates.market.paid import DemandResponsePrice, NotNegative, RegulationPrice
+from federates.market.schedule import IntArray
 from federates.market.value.part import Committing, Input, Part, Worth, held_kw_h
 from federates.market.value.series import NS_PER_S, Amount, Runs, Series, SeriesName
 
 HOUR_S = 3600.0
+FROM_TARIFF = "Or: the run's federate of kind tariff that says what is paid."
+TariffName = Annotated[str, Field(min_length=1, max_length=64)]
+PriceOf = TypeVar("PriceOf", DemandResponsePrice, RegulationPrice)
 
 
 class Reserve(Committing):
@@ -46,14 +52,15 @@ class Regulation(Committing):
     score_pu: float | None = Field(
         default=None, ge=0.0, le=1.0, description="Or: the performance score of all hours.", examples=[0.9]
     )
-    price: RegulationPrice = Field(
-        description="What is paid.", examples=[{"capability_per_kw_h": 0.02, "mileage_per_kw": 0.0005}]
+    price: RegulationPrice | None = Field(
+        default=None, description="What is paid.", examples=[{"capability_per_kw_h": 0.02, "mileage_per_kw": 0.0005}]
     )
+    tariff: TariffName | None = Field(default=None, description=FROM_TARIFF, examples=["market"])
 
     @model_validator(mode="after")
-    def _has_one_score(self) -> Self:
-        if (self.response is None) == (self.score_pu is None):
-            raise ValueError("needs one of response and score_pu, and not both")
+    def _has_one_score_and_one_price(self) -> Self:
+        _one_of("response", self.response, "score_pu", self.score_pu)
+        _one_of("price", self.price, "tariff", self.tariff)
         return self
 
     @property
@@ -69,26 +76,30 @@ class Regulation(Committing):
         hour = (signal.time_ns / NS_PER_S // HOUR_S).astype(np.int64)
         hours = np.unique(hour[inside])
         scores = self._scores(runs, hours)
-        paid = np.where(scores >= self.price.least_score_pu, scores, 0.0)
+        price = self._price(runs, currency)
+        paid = np.where(scores >= price.least_score_pu, scores, 0.0)
         moves_kw = np.abs(np.diff(signal.values, prepend=signal.values[:1])) * inside
         mileage_kw = np.array([moves_kw[hour == h].sum() for h in hours])
         held_h = np.array([inside[hour == h].sum() for h in hours]) * signal.step_ns / 3.6e12
         capability = float((self.kw * held_h * paid).sum())
         mileage = float((mileage_kw * paid).sum())
-        amount = capability * self.price.capability_per_kw_h + mileage * self.price.mileage_per_kw
+        amount = capability * price.capability_per_kw_h + mileage * price.mileage_per_kw
         inputs = (
             Input("capability x score", capability, "kW h"),
-            Input("per_kw_h", self.price.capability_per_kw_h, f"{currency}/(kW h)"),
+            Input("per_kw_h", price.capability_per_kw_h, f"{currency}/(kW h)"),
             Input("mileage x score", mileage, "kW"),
-            Input("per_kw", self.price.mileage_per_kw, f"{currency}/kW"),
+            Input("per_kw", price.mileage_per_kw, f"{currency}/kW"),
             Input("mean score", float(scores.mean()) if scores.size else 0.0, "pu"),
         )
         formula = "sum over hours of score x (kw x h x per_kw_h + mileage x per_kw), if score >= least"
         return Worth(amount, formula, inputs)
 
-    def _scores(
-        self, runs: Runs, hours: np.ndarray[tuple[int], np.dtype[np.int64]]
-    ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _price(self, runs: Runs, currency: str) -> RegulationPrice:
+        if self.price is not None:
+            return self.price
+        return of_tariff(runs.tariff(str(self.tariff), currency).regulation, "regulation")
+
+    def _scores(self, runs: Runs, hours: IntArray) -> FloatArray:
         """Return the score of each hour; one that cannot be scored is not paid."""
         if self.response is None:
             return np.full(hours.shape, float(self.score_pu or 0.0))
@@ -103,7 +114,13 @@ class DemandResponse(Part):
     reduced_kwh: SeriesName = Field(
         description="Energy that has been saved in events so far, kWh.", examples=["programme.reduced_kwh"]
     )
-    per_kwh: NotNegative = Field(description="What a kWh is paid.", examples=[0.5])
+    per_kwh: NotNegative | None = Field(default=None, description="What a kWh is paid.", examples=[0.5])
+    tariff: TariffName | None = Field(default=None, description=FROM_TARIFF, examples=["market"])
+
+    @model_validator(mode="after")
+    def _has_one_price(self) -> Self:
+        _one_of("per_kwh", self.per_kwh, "tariff", self.tariff)
+        return self
 
     @property
     def claims(self) -> tuple[str, ...]:
@@ -111,5 +128,23 @@ class DemandResponse(Part):
 
     def worth(self, runs: Runs, currency: str) -> Worth:
         kwh = float(runs.run.series(self.reduced_kwh, "kWh").values[-1])
-        inputs = (Input("reduced", kwh, "kWh"), Input("per_kwh", self.per_kwh, f"{currency}/kWh"))
-        return Worth(kwh * self.per_kwh, "reduced x per_kwh", inputs)
+        per_kwh = self._per_kwh(runs, currency)
+        inputs = (Input("reduced", kwh, "kWh"), Input("per_kwh", per_kwh, f"{currency}/kWh"))
+        return Worth(kwh * per_kwh, "reduced x per_kwh", inputs)
+
+    def _per_kwh(self, runs: Runs, currency: str) -> float:
+        if self.per_kwh is not None:
+            return self.per_kwh
+        return of_tariff(runs.tariff(str(self.tariff), currency).demand_response, "demand response").per_kwh
+
+
+def of_tariff(price: PriceOf | None, service: str) -> PriceOf:
+    """Return what a tariff pays for a service; raises DerloopError where it says nothing of it."""
+    if price is None:
+        raise DerloopError(f"the tariff does not say what {service} is paid")
+    return price
+
+
+def _one_of(one: str, value: object, other: str, other_value: object) -> None:
+    if (value is None) == (other_value is None):
+        raise ValueError(f"needs one of {one} and {other}, and not both")

@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from derloop.errors import DerloopError
 from federates.market.paid import NotNegative
 from federates.market.value.part import Input, Part, Worth
 from federates.market.value.series import Amount, Runs, SeriesName
@@ -30,9 +29,8 @@ class BillSavings(Part):
         return (f"the bills by {self.tariff}",)
 
     def worth(self, runs: Runs, currency: str) -> Worth:
+        runs.tariff(self.tariff, currency)
         bills = runs.run.billing(self.tariff)
-        if bills.tariff.currency != currency:
-            raise DerloopError(f"tariff {bills.tariff.name!r} is in {bills.tariff.currency}, the stack in {currency}")
         now = float(bills.total.sum())
         if self.against == "loads-alone":
             saved, before = bills.saved_by_group(), float(bills.total_without.sum())
