@@ -98,16 +98,15 @@ class Network:
     def statistics(self) -> Mapping[str, float]:
         """Return how many messages were sent, came twice, were lost, arrived, and arrived after a later one.
 
-        Of all links, and of those for which each entry of `links` holds.
+        Of all links; and of those for which each entry of `links` holds, where there are several, what is not 0.
         """
-        counts, entries = self._traffic.counts, self._routes.entries
-        of_entries = {name: np.bincount(entries, counts[name], len(self._settings.links)) for name in COUNTED}
-        each = {
-            f"{link.source} to {link.target}, {index}: {name}": float(of_entries[name][index])
-            for index, link in enumerate(self._settings.links)
-            for name in COUNTED
-        }
-        return {name: float(counts[name].sum()) for name in COUNTED} | each
+        counts, links = self._traffic.counts, self._settings.links
+        found = {name: float(counts[name].sum()) for name in COUNTED}
+        for index, link in enumerate(links if len(links) > 1 else ()):
+            mine = self._routes.entries == index
+            of_entry = {name: float(counts[name][mine].sum()) for name in COUNTED}
+            found |= {f"{link.source} to {link.target}, {index}: {name}": n for name, n in of_entry.items() if n}
+        return found
 
     def _values(self, inputs: Values) -> FloatArray:
         """Return all that was said, one signal after the other (V,)."""
