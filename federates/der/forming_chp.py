@@ -79,6 +79,9 @@ class FormingChpSettings(Forming, HeatSettings, Stepped):
     efficiency: Efficiency = Field(
         default=Efficiency(), description="Part-load efficiencies.", examples=[{"load_pu": [0.5, 1.0]}]
     )
+    p_droop_pu: float = Field(
+        default=0.04, gt=0.0, le=0.1, description="Fall of the frequency at rated power, pu.", examples=[0.04]
+    )
     min_load_pu: float = Field(
         default=0.5, gt=0.0, le=1.0, description="Least P_0 beside the head, pu of the rating.", examples=[0.5]
     )

@@ -407,8 +407,11 @@ class Solver:
 
     def rearrange(self) -> NDArray[np.intp]:
         """Take the switching in; return the number of the connected part (nodes,) in which each node now is."""
-        with suppress(SolverError):  # only the matrix that it built is needed; what cannot be solved shows later
+        try:
             self.solve()
+        except SolverError:  # the matrix that it built is needed; what cannot be solved shows later
+            with suppress(Exception):  # a guess: loads as admittances
+                self._dss.Solution.SolveDirect()
         order = self._node_order()
         where = np.array([order[name] for name in self._order], dtype=np.intp)
         self._where = None if (where == np.arange(where.size)).all() else where

@@ -10,9 +10,9 @@ lost. `mode` says in which state the microgrid is:
 - 1 preparing a planned island: `P_0` moves by what crosses the switch until that is less than `zero_pu`; then the
   switch opens. Where sources cannot make up for it, groups are shed.
 - 2 islanded: `P_0` is shared so that the frequency comes to nominal: their sum is the power of all sources, and what
-  groups that go or come now change of it. As stores fill to `top_soc_pu` the frequency is led up by `surplus_hz`, so
-  that generation with frequency droop holds back. Engines run at `power_pu` while less than `soc_below_pu` is stored, up
-  to `soc_above_pu`; and while loads are off, or sources are weak.
+  groups that go or come now change of it. As stores fill to `top_soc_pu` the frequency is led up by `surplus_hz`:
+  generation with frequency droop then holds back. Engines run at `power_pu` while less than `soc_below_pu` is stored,
+  up to `soc_above_pu`, or to have groups back; and where stores alone could not carry it all.
 - 3 dead: all groups are taken off, sources rest, which clears trips; after `after_s` those that can are told to run at
   `v_0`, and the groups come back by priority. With the grid there the switch closes onto the dead island instead.
 - 4 synchronising: the frequency is led to the grid's and `slip_hz`, `v_0` by the difference of voltage. The switch

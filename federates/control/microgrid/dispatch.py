@@ -8,29 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
-from federates.control.microgrid.settings import Economics, EngineRules, MicrogridSettings
+from federates.control.microgrid.settings import EngineRules, MicrogridSettings
 
 BoolArray = NDArray[np.bool_]
 REACH = 0.8
-"""Of what an engine can give more at once: so much it is asked for, the rest is for what nobody foresaw."""
+"""Of what a source can give: so much it is asked for, the rest is for what nobody foresaw."""
 
 
-class Sources(NamedTuple):
-    """What m sources told last: stores first, then engines; each (m,). Powers are positive when injected."""
-
-    p_kw: FloatArray
-    f_hz: FloatArray
-    v_pu: FloatArray
-    least_kw: FloatArray
-    most_kw: FloatArray
-    trip_cause: FloatArray
-    forms: FloatArray
-    soc_pu: FloatArray
-    """1 for engines."""
-    heat_pu: FloatArray
-    """Level of the heat store; 1 for inverters."""
-    p_heat_kw: FloatArray
-    """Power that heat asks for; 0 for inverters."""
+LOSSES = 0.9
+"""So that a store with losses does not go below its reserve."""
 
 
 class Rated(NamedTuple):
@@ -42,37 +28,84 @@ class Rated(NamedTuple):
     is_store: BoolArray
 
 
-def beside_grid(
-    settings: MicrogridSettings, rated: Rated, sources: Sources, price: float, reserve_pu: float, most_kw: float
-) -> FloatArray:
+class Sources(NamedTuple):
+    """What m sources told last: stores first, then engines; each (m,). Powers are positive when injected."""
+
+    p_kw: FloatArray
+    q_kvar: FloatArray
+    f_hz: FloatArray
+    v_pu: FloatArray
+    least_kw: FloatArray
+    most_kw: FloatArray
+    trip_cause: FloatArray
+    forms: FloatArray
+    soc_pu: FloatArray
+    """1 for engines."""
+    stored_kwh: FloatArray
+    """Of stores; of engines what their heat stores hold."""
+    heat_pu: FloatArray
+    """Level of the heat store; 1 for inverters."""
+    p_heat_kw: FloatArray
+    """Power that heat asks for; 0 for inverters."""
+
+    def able_kw(self, rated: Rated) -> FloatArray:
+        """Return what each (m,) can give beside its reactive power."""
+        room_kw = np.sqrt(np.maximum(rated.kva**2 - self.q_kvar**2, 0.0))
+        found: FloatArray = np.minimum(self.most_kw, room_kw)
+        return found
+
+
+class Offer(NamedTuple):
+    """What there is to decide by, beside the grid."""
+
+    price: float
+    """Of a kWh; not a number where none is told."""
+    reserve_pu: float
+    """State of charge that is kept."""
+    most_kw: float
+    """What all sources together may give."""
+    step_h: float
+
+
+def stores_beside_grid(settings: MicrogridSettings, rated: Rated, sources: Sources, offer: Offer) -> FloatArray:
     """Return P_0 (m,) of stores, and 0 for engines.
 
-    reserve_pu: what is kept. most_kw: what all sources together may give without export.
+    Towards the reserve, or its top, a store goes no faster than comes there within the step, so that it rests there;
+    what it gives until now, since it told its state of charge, is taken into account.
     """
-    money, top_pu = settings.economics, settings.top_soc_pu
-    charges = (sources.soc_pu < reserve_pu) | ((price <= money.charge_below) & (sources.soc_pu < top_pu))
-    discharges = (price >= money.discharge_above) & (sources.soc_pu > reserve_pu)
-    wanted_kw = np.where(charges, -1.0, np.where(discharges, 1.0, 0.0)) * money.power_pu * rated.kva
+    money, soc_pu = settings.economics, sources.soc_pu
+    kwh = np.where(soc_pu > 0.0, sources.stored_kwh / np.maximum(soc_pu, 1e-9), np.inf)
+    will_be_pu = soc_pu - sources.p_kw * offer.step_h / kwh
+    to_reserve_kw = LOSSES * (will_be_pu - offer.reserve_pu) * kwh / offer.step_h
+    power_kw = money.power_pu * rated.kva
+    to_top_kw = np.minimum((will_be_pu - settings.top_soc_pu) * kwh / offer.step_h, 0.0)
+    cheap = offer.price <= money.charge_below
+    wanted_kw = np.where(cheap, np.maximum(to_top_kw, -power_kw), np.minimum(np.maximum(to_reserve_kw, -power_kw), 0.0))
+    dear = (offer.price >= money.discharge_above) & (to_reserve_kw > 0.0)
+    wanted_kw = np.where(dear, np.minimum(to_reserve_kw, power_kw), wanted_kw)
     within_kw = np.where(rated.is_store, np.clip(wanted_kw, sources.least_kw, sources.most_kw), 0.0)
-    return within_kw if money.exports else _capped(within_kw, most_kw)
+    return _capped(within_kw, offer.most_kw)
 
 
 def _capped(p_kw: FloatArray, most_kw: float) -> FloatArray:
     """Return powers (m,) whose positive ones together are no more than `most_kw`."""
     giving = np.maximum(p_kw, 0.0)
-    total = float(giving.sum())
-    return p_kw if total <= most_kw else np.where(p_kw > 0.0, giving * (max(most_kw, 0.0) / total), p_kw)
+    total, most_kw = float(giving.sum()), max(most_kw, 0.0)
+    return p_kw if total <= most_kw else np.where(p_kw > 0.0, giving * (most_kw / total), p_kw)
 
 
 def engines_beside_grid(
-    money: Economics, rules: EngineRules, rated: Rated, sources: Sources, price: float, ran: BoolArray
+    settings: MicrogridSettings, rated: Rated, sources: Sources, offer: Offer, ran: BoolArray
 ) -> tuple[BoolArray, FloatArray]:
     """Return which sources run as engines (m,), and their P_0 (m,). ran: at the last instant (m,)."""
+    rules = settings.engine
     level_pu = np.where(ran, rules.heat_above_pu, rules.heat_below_pu)
     for_heat = (rules.heat_below_pu > 0.0) & (sources.heat_pu < level_pu)
-    for_money = np.full(ran.shape, price >= money.run_above)
-    p_kw = np.where(for_money, rules.power_pu * rated.kva, np.minimum(sources.p_heat_kw, rated.kva))
-    return (for_heat | for_money) & ~rated.is_store, p_kw
+    for_money = np.full(ran.shape, offer.price >= settings.economics.run_above)
+    most_kw = rules.power_pu * rated.kva
+    runs = (for_heat | for_money) & ~rated.is_store
+    p_kw = np.where(for_money, most_kw, np.minimum(sources.p_heat_kw, most_kw))
+    return runs, _capped(np.where(runs, p_kw, 0.0), offer.most_kw)
 
 
 def engines_in_island(rules: EngineRules, rated: Rated, soc_pu: float, weak: bool, ran: BoolArray) -> BoolArray:
@@ -94,7 +127,8 @@ def island(
     total_kw = float(sources.p_kw.sum()) + moved_kw
     stores, engines = runs & rated.is_store, runs & ~rated.is_store & (sources.forms >= 0.5)
     takes_kw = -float(np.maximum(sources.least_kw, -rated.kva)[stores].sum())
-    able_kw = np.minimum(rules.power_pu * rated.kva, sources.p_kw + REACH * (sources.most_kw - sources.p_kw))
+    reach_kw = sources.p_kw + REACH * (sources.able_kw(rated) - sources.p_kw)
+    able_kw = np.maximum(np.minimum(rules.power_pu * rated.kva, reach_kw), 0.0)
     engines_kw = np.where(engines, able_kw, 0.0)
     most_kw = max(total_kw + max(takes_kw, 0.0), 0.0)
     engines_kw = engines_kw * min(1.0, most_kw / max(float(engines_kw.sum()), 1e-9))
@@ -110,5 +144,6 @@ def to_zero(rated: Rated, sources: Sources, switch_kw: float, runs: BoolArray) -
     able = np.where(runs & rated.is_store, rated.kva, 0.0)
     able = able if able.any() else np.where(runs, rated.kva, 0.0)
     moved_kw = switch_kw * able / max(float(able.sum()), 1e-9)
-    low_kw, high_kw = np.maximum(sources.least_kw, -rated.kva), np.minimum(sources.most_kw, rated.kva)
-    return np.clip(sources.p_kw + moved_kw, np.minimum(low_kw, high_kw), high_kw)
+    high_kw = REACH * sources.able_kw(rated)
+    low_kw = np.minimum(np.maximum(sources.least_kw, -REACH * rated.kva), high_kw)
+    return np.clip(sources.p_kw + moved_kw, low_kw, high_kw)

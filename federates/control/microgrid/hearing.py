@@ -16,10 +16,10 @@ from federates.control.microgrid.synchronism import Difference
 BoolArray = NDArray[np.bool_]
 LIVE_PU = 0.5
 """A side of the switch with more is live."""
-_OF_FEEDER = {"p_kw": "kW", "f_hz": "Hz", "v_pu": "pu"}
+_OF_FEEDER = {"p_kw": "kW", "q_kvar": "kvar", "f_hz": "Hz", "v_pu": "pu"}
 _OF_SOURCE = {"p_least_kw": "kW", "p_most_kw": "kW", "trip_cause": "1", "forms": "1"}
-_OF_STORE = {"soc_pu": "pu"}
-_OF_ENGINE = {"stored_pu": "pu", "p_heat_kw": "kW"}
+_OF_STORE = {"soc_pu": "pu", "stored_kwh": "kWh"}
+_OF_ENGINE = {"stored_pu": "pu", "stored_kwh": "kWh", "p_heat_kw": "kW"}
 _OF_SWITCH = {
     "switch": Port("1", ("closed",), "before"),
     "switch_kw": Port("kW", ("switch",), "before"),
@@ -119,9 +119,10 @@ class Hearing:
         ]
         own = [np.concatenate([inputs[f"{name}.{port}"] for name in self._sources]) for port in _OF_SOURCE]
         stores = [*self._of(s.storage, "soc_pu", inputs), *self._ones(s.engines)]
+        stored_kwh = self._of(self._settings.formers, "stored_kwh", inputs)
         heat = [*self._ones(s.storage), *self._of(s.engines, "stored_pu", inputs)]
         for_heat = [*(0.0 * ones for ones in self._ones(s.storage)), *self._of(s.engines, "p_heat_kw", inputs)]
-        return Sources(*of_feeder, *own, *map(np.concatenate, (stores, heat, for_heat)))
+        return Sources(*of_feeder, *own, *map(np.concatenate, (stores, stored_kwh, heat, for_heat)))
 
     def _of(self, names: tuple[str, ...], port: str, inputs: Values) -> list[FloatArray]:
         return [inputs[f"{name}.{port}"] for name in names]

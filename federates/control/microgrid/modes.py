@@ -47,6 +47,8 @@ class State(NamedTuple):
     v_set_pu: FloatArray
     closed: bool
     sync: bool
+    failed_s: float = -np.inf
+    """When it last collapsed: what was planned before is off."""
 
 
 class Groups(NamedTuple):
@@ -107,9 +109,9 @@ class Judgement:
         return held if mode is held.mode else held._replace(mode=mode, since_s=now_s)
 
     def _mode(self, held: State, seen: Seen, now_s: float) -> Mode:
-        planned = any(window.holds(now_s) for window in self._settings.planned)
+        planned = self._planned(held, now_s, 0.0)
         if seen.closed and seen.grid_live:
-            return Mode.PREPARING if self._prepares(now_s) else Mode.CONNECTED
+            return Mode.PREPARING if self._planned(held, now_s, self._settings.prepare_s) else Mode.CONNECTED
         if not seen.island_live:
             starting = held.mode is Mode.ISLANDED and held.runs.any() and self._waits(held, now_s)
             return Mode.ISLANDED if starting else Mode.DEAD
@@ -124,27 +126,30 @@ class Judgement:
         nobody = not held.served.on[self._can_go].any()
         return nobody and now_s - held.since_s < self._settings.black_start.within_s
 
-    def _prepares(self, now_s: float) -> bool:
-        ahead_s = self._settings.prepare_s
-        return any(w.begins_s - ahead_s <= now_s < w.begins_s + w.lasts_s for w in self._settings.planned)
+    def _planned(self, held: State, now_s: float, ahead_s: float) -> bool:
+        """Return whether it is, or is in less than `ahead_s`, an island by intention; not once that has failed."""
+        windows = [w for w in self._settings.planned if w.begins_s - ahead_s <= now_s < w.begins_s + w.lasts_s]
+        return any(window.begins_s > held.failed_s for window in windows)
 
     def _connected(self, state: State, seen: Seen, now_s: float) -> Orders:
         s, rated, sources = self._settings, self._rated, seen.sources
         warned = [w.reserve_soc_pu for w in s.warnings if w.holds(now_s)]
-        most_kw = seen.switch_kw + float(sources.p_kw.sum())
-        p_kw = dispatch.beside_grid(s, rated, sources, seen.price, max([s.reserve_soc_pu, *warned]), most_kw)
-        engines, engine_kw = dispatch.engines_beside_grid(s.economics, s.engine, rated, sources, seen.price, state.runs)
+        drawn_kw = np.inf if s.economics.exports else max(seen.switch_kw + float(sources.p_kw.sum()), 0.0)
+        offer = dispatch.Offer(seen.price, max([s.reserve_soc_pu, *warned]), drawn_kw, self._step_s / 3600.0)
+        engines, engine_kw = dispatch.engines_beside_grid(s, rated, sources, offer, state.runs)
+        left = offer._replace(most_kw=drawn_kw - float(engine_kw.sum()))
+        p_kw = dispatch.stores_beside_grid(s, rated, sources, left)
         runs = self._cleared(rated.is_store | engines, state, sources)
         strong = Strength(1.0, self._f_nominal_hz, 0.0, np.inf, np.inf)
         served = self._priorities.restored(state.served, self._demand_kw(seen), strong, now_s)
         v_pu = np.where(sources.v_pu > 0.0, sources.v_pu, seen.grid_pu)
         state = state._replace(closed=True, sync=False, served=served, runs=runs, v_set_pu=self._led(v_pu))
-        return Orders(state, np.where(engines, engine_kw, p_kw))
+        return Orders(state, p_kw + engine_kw)
 
     def _preparing(self, state: State, seen: Seen, now_s: float) -> Orders:
         """Lead the power at the switch to zero, and open it when it is there; for want of power, shed."""
         s, rated, sources = self._settings, self._rated, seen.sources
-        begun = any(window.holds(now_s) for window in s.planned)
+        begun = self._planned(state, now_s, 0.0)
         p_kw = dispatch.to_zero(rated, sources, seen.switch_kw, state.runs)
         is_zero = abs(seen.switch_kw) <= s.zero_pu * float(rated.kva.sum())
         served = state.served
@@ -163,7 +168,8 @@ class Judgement:
         if seen.island_live:
             served = self._priorities.rationed(served, strength, now_s)
             served = self._priorities.restored(served, self._demand_kw(seen), strength, now_s)
-        weak = strength.given_kw > s.shedding.most_pu * strength.can_kw or not served.on.all()
+        wanted = not served.on.all() and strength.soc_pu < s.engine.soc_above_pu
+        weak = self._leans_on_engines(sources, state.runs) or wanted
         engines = dispatch.engines_in_island(s.engine, rated, self.stored_pu(seen.sources), weak, state.runs)
         runs = self._cleared(rated.is_store | engines, state, sources) & ~self._empty(state, sources)
         full_pu = (self.stored_pu(seen.sources) - s.top_soc_pu + FULL_BAND_PU) / FULL_BAND_PU
@@ -179,7 +185,7 @@ class Judgement:
         s, nobody = self._settings, np.zeros(self._rated.kva.shape)
         none_on = np.zeros(len(s.loads), np.bool_)
         served = self._priorities.only(none_on, state.served, now_s)
-        state = state._replace(served=served, closed=False, sync=False, v_set_pu=self._rated.v_set_pu)
+        state = state._replace(served=served, closed=False, sync=False, v_set_pu=self._rated.v_set_pu, failed_s=now_s)
         if seen.grid_live and now_s - state.grid_since_s >= s.reconnection.after_s:
             return Orders(state._replace(closed=True, runs=nobody > 0.0), nobody)
         if now_s - state.since_s < s.black_start.after_s or state.runs.any():
@@ -219,10 +225,15 @@ class Judgement:
         """Return how the island stands, with who is in service of those that were told to run (m,)."""
         sources, rated = seen.sources, self._rated
         serves = runs & (sources.forms >= 0.5) & (sources.trip_cause == 0.0)
-        can_kw = float(np.minimum(sources.most_kw, rated.kva)[serves].sum())
+        can_kw = float(sources.able_kw(rated)[serves].sum())
         could_kw = can_kw + float(rated.kva[~serves & ~rated.is_store].sum())
         stored_pu, f_hz, given_kw = self.stored_pu(sources), float(sources.f_hz.max()), float(sources.p_kw.sum())
         return Strength(stored_pu, f_hz, given_kw, can_kw, could_kw)
+
+    def _leans_on_engines(self, sources: dispatch.Sources, runs: BoolArray) -> bool:
+        """Return whether stores that run (m,) could not carry, with room to spare, what all sources carry now."""
+        carried_kva = float(np.hypot(sources.p_kw.sum(), sources.q_kvar.sum()))
+        return carried_kva > self._settings.shedding.most_pu * float(self._rated.kva[runs & self._rated.is_store].sum())
 
     def stored_pu(self, sources: dispatch.Sources) -> float:
         """Return the state of charge of all stores, by their ratings; 1 where there is none."""
