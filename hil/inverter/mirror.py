@@ -6,6 +6,7 @@ import sys
 import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,10 +16,9 @@ from hil.modbus.link import Link
 from hil.modbus.pdu import read as read_request
 from hil.sunspec.codec import Encoded, encode
 from hil.sunspec.points import Point, RegisterArray, Value
-from hil.sunspec.reads import READ_LIMIT, WRITE_LIMIT, ReadPlan, Request, runs
+from hil.sunspec.reads import READ_LIMIT, WRITE_LIMIT, ReadPlan, Request, read_plan, runs
 from hil.sunspec.register_map import RegisterMap
 
-MOST_KEPT = 64
 Stage = Mapping[str, Encoded]
 """Points to be written, by name."""
 Answer = tuple[bytes, int]
@@ -44,8 +44,6 @@ class Mirror:
         self._unsure: set[str] = set()
         self._unknown: set[str] = set()
         """Points that cannot be read, and to which nothing was written yet, or nothing that was acknowledged."""
-        self._plans: dict[tuple[str, ...], ReadPlan] = {}
-        self._batches: dict[tuple[str, ...], list[list[Point]]] = {}
 
     @property
     def image(self) -> RegisterArray:
@@ -63,8 +61,6 @@ class Mirror:
         self.readings += 1
         self._unsure.clear()
         self._unknown = {name for name, point in found.points.items() if not point.manner.readable}
-        self._plans.clear()
-        self._batches.clear()
 
     # what is known
 
@@ -101,32 +97,24 @@ class Mirror:
 
     async def read(self, names: Sequence[str]) -> None:
         """Read points, in the fewest requests."""
-        for request in self._plan(names).requests:
-            await self._fetch(request)
+        plan = read_plan(self.map, tuple(names), self.read_limit)
+        for request, at in zip(plan.requests, plan.places, strict=True):
+            await self._fetch(request, at)
         self._unsure.difference_update(names)
-
-    def _plan(self, names: Sequence[str]) -> ReadPlan:
-        """Return the reads of some points; there are few sets of points that are read again and again."""
-        key = tuple(names)
-        if key not in self._plans:
-            if len(self._plans) >= MOST_KEPT:
-                self._plans.clear()
-            self._plans[key] = ReadPlan(self.map, key, self.read_limit)
-        return self._plans[key]
 
     async def read_all(self) -> None:
         """Read every register that may be read."""
         for run in (run for run in self.map.runs if self._is_readable(run.function, run.start)):
             for start in range(run.start, run.end, self.read_limit):
-                await self._fetch(Request(start, min(self.read_limit, run.end - start), run.function))
+                request = Request(start, min(self.read_limit, run.end - start), run.function)
+                await self._fetch(request, self.map.index(run.function, start))
 
     def _is_readable(self, function: int, address: int) -> bool:
         here = (p for p in self.map.points.values() if p.manner.function == function and p.address == address)
         return all(point.manner.readable for point in here)
 
-    async def _fetch(self, request: Request) -> None:
+    async def _fetch(self, request: Request, at: int) -> None:
         self.readings += 1
-        at = self.map.index(request.function, request.address)
         self._words[at : at + request.registers] = _words(await self.link.fetch(read_request(*request)))
 
     async def poll(self, plan: ReadPlan) -> Answer:
@@ -155,22 +143,11 @@ class Mirror:
             await self._write_one(changes, now_s)
 
     def _requests(self, stage: Stage) -> list[list[Change]]:
-        return [[self._change(point, stage[point.name]) for point in batch] for batch in self._batched(tuple(stage))]
-
-    def _batched(self, names: tuple[str, ...]) -> list[list[Point]]:
-        """Return points by the requests that write them, what enables last; kept as the plans of reads are."""
-        if names not in self._batches:
-            if len(self._batches) >= MOST_KEPT:
-                self._batches.clear()
-            together = runs((self.map[name] for name in names), self.write_limit)
-            self._batches[names] = sorted(together, key=lambda batch: any(self._enables(p.name) for p in batch))
-        return self._batches[names]
+        batches = _batches(self.map, tuple(stage), self.enables, self.write_limit) if stage else ()
+        return [[self._change(point, stage[point.name]) for point in batch] for batch in batches]
 
     def _change(self, point: Point, encoded: Encoded) -> Change:
         return Change(point, encoded.registers, encoded.value, self._registers(point.name))
-
-    def _enables(self, name: str) -> bool:
-        return name in self.enables or name.endswith("Ena")
 
     async def _write_one(self, changes: Sequence[Change], now_s: float) -> None:
         first, words = changes[0].point, [word for change in changes for word in change.registers]
@@ -204,6 +181,18 @@ class Mirror:
         for name in self.changed(wanted):
             holds, was = self.value(name), "was written" if self.map[name].writable else "must not change, was"
             raise Rejected(self.device, f"{name} {was} {wanted[name].value!r} and reads {holds!r}")
+
+
+@lru_cache(maxsize=4096)
+def _batches(
+    device: RegisterMap, names: tuple[str, ...], enables: frozenset[str], limit: int
+) -> tuple[Sequence[Point], ...]:
+    """Return points by the requests that write them, what enables last; devices of a kind share them."""
+
+    def enabling(batch: Sequence[Point]) -> bool:
+        return any(point.name in enables or point.name.endswith("Ena") for point in batch)
+
+    return tuple(sorted(runs((device[name] for name in names), limit), key=enabling))
 
 
 def _words(data: bytes) -> array[int]:

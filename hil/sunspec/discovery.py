@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,17 @@ import numpy as np
 from derloop.errors import Rejected
 from hil.sunspec.codec import decode
 from hil.sunspec.errors import SunSpecMapError
-from hil.sunspec.layout import ModelBlock, definition, group_counts, layout_entries, point_of, points_of
-from hil.sunspec.points import Point, RegisterArray, Value
+from hil.sunspec.layout import (
+    Layout,
+    ModelBlock,
+    definition,
+    group_counts,
+    layout_entries,
+    layout_of,
+    point_of,
+    points_of,
+)
+from hil.sunspec.points import RegisterArray, Value
 from hil.sunspec.reads import READ_LIMIT, Request
 from hil.sunspec.register_map import ADDRESSES, BASE_ADDRESSES, END_MODEL, SUNS, RegisterMap
 
@@ -35,8 +44,14 @@ def walk(limit: int = READ_LIMIT) -> Walk:
         words.extend((yield from _read_model(block, limit)))
         blocks.append(block)
     image = np.array(words, dtype=np.uint16)
-    points = [point for block in blocks for point in _compile_found(block, image, base)]
-    return RegisterMap(base, blocks, points), image
+    layouts = [_found_layout(block, image, base) for block in blocks]
+    return _register_map(base, tuple(blocks), tuple(each for each in layouts if each is not None)), image
+
+
+@lru_cache(maxsize=256)
+def _register_map(base: int, blocks: tuple[ModelBlock, ...], layouts: tuple[Layout, ...]) -> RegisterMap:
+    """Devices of a kind share their map: a fleet that is polled finds it in the processor's cache."""
+    return RegisterMap(base, blocks, (point for layout in layouts for point in points_of(layout)))
 
 
 def discover(read: Callable[[int, int], RegisterArray]) -> tuple[RegisterMap, RegisterArray]:
@@ -100,14 +115,14 @@ def _read_run(address: int, count: int, limit: int) -> Reading:
     return np.concatenate(parts).astype(np.uint16)
 
 
-def _compile_found(block: ModelBlock, image: RegisterArray, base: int) -> list[Point]:
-    """Return the points of a block as its own counts and scale factors say; none for an unknown model."""
+def _found_layout(block: ModelBlock, image: RegisterArray, base: int) -> Layout | None:
+    """Return the layout of a block as its own counts and scale factors say; None for an unknown model."""
     try:
         definition(block.model_id)
     except SunSpecMapError:
-        return []
+        return None
     values = _layout_values(block, {}, image, base)
-    return points_of(block, _layout_values(block, group_counts(block, values), image, base))
+    return layout_of(block, _layout_values(block, group_counts(block, values), image, base))
 
 
 def _layout_values(block: ModelBlock, counts: Mapping[str, int], image: RegisterArray, base: int) -> dict[str, Value]:

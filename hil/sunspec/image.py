@@ -10,7 +10,16 @@ import numpy as np
 from derloop.errors import did_you_mean
 from hil.sunspec.codec import encode
 from hil.sunspec.errors import SunSpecMapError
-from hil.sunspec.layout import Entry, ModelBlock, count_points, definition, lay_out, points_of, repeat_counter
+from hil.sunspec.layout import (
+    Entry,
+    ModelBlock,
+    count_points,
+    definition,
+    lay_out,
+    layout_of,
+    points_of,
+    repeat_counter,
+)
 from hil.sunspec.points import Point, RegisterArray
 from hil.sunspec.register_map import BASE_ADDRESSES, END_MODEL, SUNS, RegisterMap
 
@@ -55,8 +64,8 @@ def build_image(
 
 def _build(model_id: int, tree: Mapping[str, Any], address: int) -> Built:
     block, values = _describe(model_id, tree, address)
-    points = points_of(block, values)
-    return Built(block, tuple(points), tuple(_fill(points, values)))
+    points = points_of(layout_of(block, values))
+    return Built(block, points, tuple(_fill(points, values)))
 
 
 def _describe(model_id: int, tree: Mapping[str, Any], address: int) -> tuple[ModelBlock, dict[str, Any]]:

@@ -83,16 +83,23 @@ class ModelBlock:
     """Registers, with the two of ID and L."""
 
 
-def points_of(block: ModelBlock, values: Mapping[str, Any]) -> list[Point]:
-    """Return the points of a block, within its length; `values` holds its counts and scale factors."""
+class Layout(NamedTuple):
+    """A block, and what its layout depends on."""
+
+    block: ModelBlock
+    values: frozenset[tuple[str, Any]]
+    """Counts and scale factors, by path."""
+
+
+def layout_of(block: ModelBlock, values: Mapping[str, Any]) -> Layout:
     names = layout_names(block.model_id)
-    return list(_points_of(block, frozenset((p, v) for p, v in values.items() if p.rpartition(".")[2] in names)))
+    return Layout(block, frozenset((p, v) for p, v in values.items() if p.rpartition(".")[2] in names))
 
 
 @lru_cache(maxsize=2048)
-def _points_of(block: ModelBlock, layout_values: frozenset[tuple[str, Any]]) -> tuple[Point, ...]:
-    """Devices of a kind share their points: laying a model out takes milliseconds."""
-    values = dict(layout_values)
+def points_of(layout: Layout) -> tuple[Point, ...]:
+    """Return the points of a block, within its length; devices of a kind share them: this takes milliseconds."""
+    block, values = layout.block, dict(layout.values)
     entries = lay_out(definition(block.model_id), group_counts(block, values))
     fitting = (entry for entry in entries if entry.offset + entry.length <= block.length)
     return tuple(point_of(block, entry, values) for entry in fitting)

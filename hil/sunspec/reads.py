@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -37,6 +38,8 @@ class ReadPlan:
         found = (device.points.get(name) for name in names)
         self.points: tuple[Point | None, ...] = tuple(p if p is not None and p.manner.readable else None for p in found)
         self.requests: tuple[Request, ...] = tuple(_cover(device, [p for p in self.points if p is not None], limit))
+        self.places = tuple(device.index(request.function, request.address) for request in self.requests)
+        """Where the registers of each request begin in the device's image."""
         self.registers = sum(request.registers for request in self.requests)
 
     def find(self, name: str) -> tuple[Point, int] | tuple[None, None]:
@@ -55,6 +58,12 @@ class ReadPlan:
                 return before + point.address - at
             before += registers
         raise AssertionError(point)
+
+
+@lru_cache(maxsize=4096)
+def read_plan(device: RegisterMap, names: tuple[str, ...], limit: int) -> ReadPlan:
+    """Return the plan for some points; there are few sets of points that are read again and again."""
+    return ReadPlan(device, names, limit)
 
 
 def _cover(device: RegisterMap, points: Sequence[Point], limit: int) -> Iterator[Request]:
