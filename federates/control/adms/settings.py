@@ -15,9 +15,9 @@ by descent in steps of one, of one in all tap changers, and of one in each of tw
 Where limits cannot be kept, the sum by which they are passed is least. With `objective` energy it is conservation
 voltage reduction: loads draw less at less voltage, as their models have it.
 
-Peak. While the head draws more than `limit_kw`, one measure after the other is taken: the lower limit of voltages is
-`v_low_pu` instead, then `members` are asked as in demand response. Each stays until the head has drawn less than
-`release_kw` for `hold_s`.
+Peak. While the head draws more than `limit_kw`, one measure after the other is taken: taps and banks are sought for the
+least power with `v_low_pu` as the lower limit of voltages, then `members` are asked as in demand response. Each stays
+until the head has drawn less than `release_kw` for `hold_s`.
 
 Restoration. When a relay has locked out, and `after_s` later, the fault is where it was seen to go in and not out
 (indicators); every switch around that section opens, and once they are told to be open the best setting of the others
@@ -42,6 +42,7 @@ from federates.der import Stepped
 
 Glob = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Band = tuple[float, float]
+Objective = Literal["energy", "losses"]
 
 
 def _must_rise(name: str, band: Band) -> None:
@@ -69,7 +70,7 @@ class MonitoringSettings(Settings):
 class VoltVarSettings(Settings):
     """What taps, banks and inverters are set for."""
 
-    objective: Literal["energy", "losses"] = Field(
+    objective: Objective = Field(
         default="energy",
         description="energy: the least that the head draws (conservation voltage reduction). losses: the least losses.",
     )

@@ -16,7 +16,7 @@ from derloop.contract import FloatArray
 from federates.control.adms.model import Commands, GridModel, Outcome
 from federates.control.adms.monitoring import DEAD_PU
 from federates.control.adms.search import Point, Score, Search
-from federates.control.adms.settings import VoltVarSettings
+from federates.control.adms.settings import Objective, VoltVarSettings
 
 UNSOLVED = Score(1e9, 1e9)
 
@@ -44,18 +44,21 @@ class VoltVar:
         self._taps = len(low)
 
     def search(self, now: Commands, v_low_pu: float | None = None) -> Found:
-        """Return the best settings near `now`. v_low_pu: another lower limit of voltages than the settings'."""
+        """Return the best settings near `now`. v_low_pu: against a peak, for the least power down to this voltage."""
         low_pu, high_pu = self._settings.v_pu
         margin_pu = self._settings.margin_pu
         band = (low_pu if v_low_pu is None else v_low_pu) + margin_pu, high_pu - margin_pu
-        return self.within(now, band, self._settings.most_solutions)
+        objective = self._settings.objective if v_low_pu is None else "energy"
+        return self.within(now, band, self._settings.most_solutions, objective)
 
-    def within(self, now: Commands, band: tuple[float, float], most_solutions: int) -> Found:
+    def within(
+        self, now: Commands, band: tuple[float, float], most_solutions: int, objective: Objective = "losses"
+    ) -> Found:
         """Return the best settings near `now` with voltages within a band, pu, and no margin."""
 
         def score(point: Point) -> Score:
             outcome = self._model.solved(self._told(now, point))
-            return UNSOLVED if outcome is None else self._scored(outcome, band)
+            return UNSOLVED if outcome is None else self._scored(outcome, band, objective)
 
         least, most = self._bounds(now)
         search = Search(score, least, most, most_solutions)
@@ -78,8 +81,8 @@ class VoltVar:
         values = np.array(point, dtype=np.float64)
         return Commands(now.switches, values[: self._taps], values[self._taps :])
 
-    def _scored(self, outcome: Outcome, band: tuple[float, float]) -> Score:
-        cost = outcome.head_kw if self._settings.objective == "energy" else outcome.losses_kw
+    def _scored(self, outcome: Outcome, band: tuple[float, float], objective: Objective) -> Score:
+        cost = outcome.head_kw if objective == "energy" else outcome.losses_kw
         return Score(outside_pu(outcome, band, self._watched), cost)
 
 
