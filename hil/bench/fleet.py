@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hil.frames.journal import Journal
     from hil.modbus.tap import Tap
     from hil.modbus.thread import LoopThread
-    from hil.safety.key import KeyStop
+    from hil.safety.key import RunKey
 
 T = TypeVar("T")
 RATED_DIFFERS = 0.01
@@ -60,7 +60,7 @@ class BenchFleet:
         self._journal: Journal | None = None
         self._thread: LoopThread | None = None
         self._session: Session | None = None
-        self._key: KeyStop | None = None
+        self._key: RunKey | None = None
 
     @property
     def interface(self) -> Interface:
@@ -132,13 +132,13 @@ class BenchFleet:
         from hil.frames.journal import Journal, journal_path
         from hil.modbus.thread import LoopThread
         from hil.safety.folder import Run
-        from hil.safety.key import KeyStop
+        from hil.safety.key import RunKey
 
         if self._folder is not None:
             self._journal = Journal(journal_path(self._folder, self._federate))
         self._thread = LoopThread(f"bench {self._federate}")
         run = Run(self._folder or Path.cwd(), self._bench.path, self._bench.addresses)
-        self._key = KeyStop() if self._bench.file.emergency_stop.key else None
+        self._key = RunKey() if self._bench.file.emergency_stop.key else None
         if self._key:
             self._key.open()
         self._session = Session(self._bench, self._names, self._armed, run, self._tap, self._key, self._cut_power)

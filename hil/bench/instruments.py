@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _MUST_SET: dict[str, tuple[Quantity, ...]] = {"ac-source": ("v_ln_v", "f_hz", "output"), "dc-source": ("output",)}
 _MUST_READ: dict[str, tuple[Measured, ...]] = {"meter": ("p_w", "q_var")}
 
+SUNSPEC = "sunspec"
+"""What stands for the commands of an instrument that describes itself."""
 
 Entries = Mapping[str, InstrumentEntry]
 """The instruments of a bench file, by name."""
@@ -123,6 +125,10 @@ def instruments_of(entries: Entries, wired: Sequence[PowerSettings], folder: Pat
 
 def _link(folder: Path, name: str, entry: InstrumentEntry) -> Instrument:
     """Return what speaks to an instrument, not yet connected. Raises ScenarioError for a map that cannot be used."""
+    if isinstance(entry.at, ModbusAt) and entry.commands == SUNSPEC:
+        from hil.instruments.sunspec_meter import SunSpecMeter
+
+        return SunSpecMeter(name, entry, folder)
     if isinstance(entry.at, ModbusAt):
         from hil.instruments.modbus import ModbusInstrument
         from hil.inverter.mapped import read_register_map

@@ -25,7 +25,7 @@ from hil.inverter.mirror import Answer
 from hil.safety.folder import Run, StateFolder
 from hil.safety.keeper import Keeper
 from hil.safety.keepers import Keepers
-from hil.safety.key import KeyStop
+from hil.safety.key import Pressed
 from hil.safety.proof import ElectricalProof, Unproven, raise_aborting
 from hil.safety.stop import EmergencyStopped, EmergencyWatch
 
@@ -43,7 +43,7 @@ class Session:
         armed: Collection[str],
         run: Run,
         tap: TapOf = no_tap,
-        key: KeyStop | None = None,
+        key: Pressed | None = None,
         cut_power: Callable[[], None] = lambda: None,
     ) -> None:
         """cut_power: called at once, from another thread, when something stops the bench."""

@@ -62,12 +62,18 @@ def check(bench: BenchPath, names: Names = None) -> None:
 def scan(
     places: Annotated[
         list[str],
-        typer.Argument(metavar="PLACE...", help="HOST, HOST:PORT, rtu:HOST:PORT, or a serial port's path."),
+        typer.Argument(metavar="PLACE...", help="HOST, HOST:PORT, rtu:HOST:PORT, tls:HOST, or a serial port's path."),
     ],
     units: Annotated[str, typer.Option(metavar="NUMBERS", help="Unit numbers to ask: 1-10,20.")] = "1",
     ports: Annotated[str, typer.Option(metavar="NUMBERS", help="TCP ports of hosts that name none.")] = "502",
     baud: Annotated[int, typer.Option(help="Of serial ports.")] = 9600,
     parity: Annotated[Parity, typer.Option(help="Of serial ports.")] = Parity.none,
+    certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="TLS: our certificate.")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="TLS: our private key.")] = None,
+    authority: Annotated[Path | None, typer.Option(metavar="PEM", help="TLS: who signs their certificates.")] = None,
+    server_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="TLS: in their certificates, where it is not the host's.")
+    ] = None,
     deadline: Annotated[float, typer.Option(metavar="SECONDS", help="How long a unit may take to answer.")] = 1.0,
     pause: Annotated[float, typer.Option(metavar="SECONDS", help="Between two requests.")] = 0.05,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a draft of a bench file.")] = None,
@@ -84,14 +90,15 @@ def scan(
     One unit is asked after the other. Exit status: 0 something answers, 3 nothing does.
     """
     from hil.bench.draft import named, refuse_written, write_files
-    from hil.bench.places import PORTS, REGISTERS, UNITS, endpoints, numbers
+    from hil.bench.places import PORTS, REGISTERS, UNITS, Papers, endpoints, numbers
     from hil.bench.scan import scan as look
     from hil.bench.scan import spans_of
     from hil.bench.tables import show_found
     from hil.modbus.endpoint import Timing
 
     refuse_written(out)
-    asked = endpoints(places, numbers(ports, PORTS, "--ports"), baud, parity.value)
+    papers = Papers(certificate, key, authority, server_name)
+    asked = endpoints(places, numbers(ports, PORTS, "--ports"), baud, parity.value, papers)
     spans = spans_of([numbers(each, REGISTERS, "--span") for each in span or ()]) if registers else None
     timing = Timing(deadline_s=deadline, attempts=1, interval_s=pause)
     devices = named(look(asked, numbers(units, UNITS, "--units"), timing, show_found, spans))

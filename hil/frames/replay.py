@@ -72,6 +72,13 @@ class ReplayResponder:
         self._from, self._until = 0, len(self._exchanges)
         self._last = 0
         """Which exchange was given last."""
+        self.is_over = False
+        """Whether more was asked at the last instant than the recording, used up, holds of it."""
+
+    @property
+    def last_ns(self) -> int:
+        """The last instant that was recorded; `BEFORE_NS` if there was none after the start."""
+        return self._instants[-1] if self._instants else BEFORE_NS
 
     def begin(self, instant_ns: int | None) -> None:
         """Take what comes from now on as asked at this instant; None: before the first."""
@@ -108,6 +115,7 @@ class ReplayResponder:
         return None
 
     def _answer_otherwise(self, pdu: bytes) -> bytes | None:
+        self.is_over |= self._until == len(self._used) and all(self._used[self._from :])
         if (same := self._nearest(self._by_request.get(pdu, ()))) is not None:
             self._note("other time", _text(pdu))
             return self._given(same)

@@ -2,7 +2,8 @@
 
 At the same instants the same requests get the same answers: what the federation sees is what it saw then, without the
 devices. Where what is asked parts from what was asked then, the run goes on as far as the recording can answer, and the
-divergences are kept beside the frames: `frames/<federate>.divergences.jsonl`.
+divergences are kept beside the frames: `frames/<federate>.divergences.jsonl`. The run ends
+where the recording does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from derloop.contract import Interface, Values
-from derloop.errors import Rejected, did_you_mean
+from derloop.errors import DeviceError, Rejected, did_you_mean
 from derloop.kind import Context, PlaceError, Settings, Terminal
 from hil.fleet.model import InverterModel, told_interface, with_inverters
 
@@ -77,7 +78,12 @@ class ReplayedFleet:
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         assert self._lockstep
-        return self._lockstep.step(now_ns, inputs)
+        assert self._devices
+        try:
+            return self._lockstep.step(now_ns, inputs)
+        except DeviceError as failure:
+            self._devices.refuse_over(failure)
+            raise
 
     def stop(self) -> None:
         if self._lockstep:
@@ -101,6 +107,7 @@ class Recorded:
         from hil.frames.exchanges import exchanges
         from hil.frames.replay import responders
 
+        self._journal = journal
         found = responders(exchanges(Evidence(journal).entries()))
         for label in labels:
             if label not in found:
@@ -134,14 +141,27 @@ class Recorded:
         self._server.start()
 
     def begin(self, now_ns: int) -> None:
+        """Take what is asked next as of this instant. Raises Rejected for one after the recording's end."""
         for device in self._devices:
+            if now_ns > device.last_ns:
+                raise Rejected(device.device, self._ends(device))
             device.begin(now_ns)
 
     def obey(self, now_ns: int, inputs: Values) -> None:
         """What they measured then is in the journal."""
 
     def end(self) -> None:
-        """Their time is that of the journal."""
+        """Their time is that of the journal. Raises Rejected where it broke off in the midst of this instant."""
+        self.refuse_over()
+
+    def refuse_over(self, cause: DeviceError | None = None) -> None:
+        """Raise Rejected, because of `cause`, where the recording of a device broke off in the midst of this instant."""
+        for device in self._devices:
+            if device.is_over:
+                raise Rejected(device.device, self._ends(device)) from cause
+
+    def _ends(self, device: ReplayResponder) -> str:
+        return f"its recording ends at {max(device.last_ns, 0) / 1e9:.12g} s, and so does the run ({self._journal})"
 
     def stop(self) -> None:
         if self._server:

@@ -68,7 +68,8 @@ class InstrumentSettings(Settings):
     at: Annotated[TcpSocket | SerialPort | ModbusAt, Field(discriminator="transport")]
     commands: str = Field(
         description="SCPI: a shipped command map (scpi-99-ac-source ...), or the file of one. Modbus: the file of a "
-        "register map whose points are named as quantities: v_ln_v_1, output, p_w_1 ..."
+        "register map whose points are named as quantities: v_ln_v_1, output, p_w_1 ...; or sunspec, for a meter of "
+        "models 201 to 204, 211 to 214."
     )
     identity: str = Field(default="", max_length=200, description="What its answer to *IDN? must contain.")
     deadline_s: float = Field(default=2.0, gt=0, le=60, description="For each command and its answer.")

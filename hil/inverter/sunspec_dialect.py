@@ -1,5 +1,7 @@
 """The dialect of a SunSpec device: models 701 to 715 where it has them, else 101 to 126 and 802, function by function.
 
+A device that is no inverter is measured by its meter: 201 to 204, 211 to 214.
+
 Active power is positive when it leaves the device, reactive power when it is injected (quadrants 1 and 4 are
 injecting: SunSpec inverter control models, settings VArMaxQ1 to VArMaxQ4).
 """
@@ -46,6 +48,24 @@ _MEASURED: Final[Mapping[Quantity, tuple[Source, ...]]] = {
 """Where each quantity is, the best first. 101 St counts from 1 what 701 InvSt counts from 0; the bits 0 to 15 of Evt1
 are those of Alrm."""
 
+_METERS: Final = ("203", "202", "204", "201", "213", "212", "214", "211")
+"""Wye, split phase, delta, one phase; integers, then floating point numbers."""
+
+
+def _metered(*points: str, factor: float = 1.0) -> tuple[Source, ...]:
+    return tuple(Source(tuple(f"{model}.{point}" for point in points), factor) for model in _METERS)
+
+
+_METERED: Final[Mapping[Quantity, tuple[Source, ...]]] = {
+    "p_w": _metered("W", factor=-1.0),
+    "q_var": _metered("VAR", factor=-1.0),
+    "v_ln_v": _metered("PhV"),
+    "v_ll_v": _metered("PPV"),
+    "f_hz": _metered("Hz"),
+}
+"""Where each quantity of a meter is, which counts as positive what is drawn from the grid (its import). A device that
+is an inverter too is not measured by its meter: that may stand elsewhere."""
+
 _NAMEPLATE: Final[Mapping[Rating, tuple[Source, ...]]] = {
     "p_max_w": (Source(("702.WMax",)), Source(("121.WMax",)), Source(("120.WRtg",))),
     "s_max_va": (Source(("702.VAMax",)), Source(("121.VAMax",)), Source(("120.VARtg",))),
@@ -72,7 +92,9 @@ _IDENTITY: Final[Mapping[IdentityPart, str]] = {
 def sunspec_dialect(device: RegisterMap, image: RegisterArray) -> Dialect:
     """Return which points mean what, from what a device implements when it is discovered."""
     found = _Found(device, image)
-    measured = {quantity: found.best(sources) for quantity, sources in _MEASURED.items()}
+    is_inverter = any(f"{model}.W" in device for model in ("701", *_OLD_INVERTERS))
+    where = _MEASURED if is_inverter else {**_MEASURED, **_METERED}
+    measured = {quantity: found.best(sources) for quantity, sources in where.items()}
     nameplate = {rating: found.best(sources) for rating, sources in _NAMEPLATE.items()}
     plate = {rating: source.value(found.held(source.points)) for rating, source in nameplate.items()}
     functions = {meaning: build(found, plate) for meaning, build in _FUNCTIONS.items()}

@@ -8,9 +8,19 @@ import sys
 import termios
 import tty
 from contextlib import suppress
-from typing import Any, Self
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Protocol, Self
 
 STOPS = "qQ "
+
+
+class Pressed(Protocol):
+    """Notices a key that stops."""
+
+    def pressed(self) -> str:
+        """Return the key, or empty. Does not wait."""
+        ...
 
 
 class KeyStop:
@@ -55,6 +65,61 @@ class KeyStop:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@dataclass
+class _Shared:
+    """What all users of a terminal have of it."""
+
+    stop: KeyStop
+    users: int = 0
+    pressed: str = ""
+
+
+class RunKey:
+    """The key that stops a run, for each of its fleets: what one has noticed, all know.
+
+    A terminal can be taken once only: the first user takes it, and the last leaves it as it was.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """descriptor: as of `KeyStop`."""
+        self._descriptor = _standard_input() if descriptor is None else descriptor
+        self._shared: _Shared | None = None
+
+    def open(self) -> None:
+        """Take keys from the terminal, if there is one, and nobody does yet."""
+        if self._descriptor is None or self._shared is not None:
+            return
+        with _SHARING:
+            self._shared = _TAKEN.setdefault(self._descriptor, _Shared(KeyStop(self._descriptor)))
+            if not self._shared.users:
+                self._shared.stop.open()
+            self._shared.users += 1
+
+    def pressed(self) -> str:
+        """Return the key that stops, if it was pressed since the first user took the terminal, or empty."""
+        if self._shared is None:
+            return ""
+        with _SHARING:
+            self._shared.pressed = self._shared.pressed or self._shared.stop.pressed()
+            return self._shared.pressed
+
+    def close(self) -> None:
+        """Leave the terminal as it was, unless another one uses it; once or more often."""
+        shared, self._shared = self._shared, None
+        if shared is None or self._descriptor is None:
+            return
+        with _SHARING:
+            shared.users -= 1
+            if not shared.users:
+                del _TAKEN[self._descriptor]
+                shared.stop.close()
+
+
+_SHARING = Lock()
+_TAKEN: dict[int, _Shared] = {}
+"""By descriptor. A terminal is the process's, and so is who takes it."""
 
 
 def _standard_input() -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from derloop.errors import DeviceError, Interlocked
-from hil.safety.key import KeyStop
+from hil.safety.key import Pressed
 from hil.safety.rules import EmergencyStop, WatchedInput
 from hil.sunspec.points import Value
 
@@ -31,7 +31,7 @@ class EmergencyWatch:
     """Looks at everything that may stop the bench. What cannot be looked at stops it too."""
 
     def __init__(
-        self, rules: EmergencyStop, folder: Path, devices: Mapping[str, Readable], key: KeyStop | None = None
+        self, rules: EmergencyStop, folder: Path, devices: Mapping[str, Readable], key: Pressed | None = None
     ) -> None:
         """folder: where the bench file is. devices: at least those whose inputs are watched, by name."""
         self._rules, self._devices, self._key = rules, devices, key

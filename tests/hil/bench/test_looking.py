@@ -8,14 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from certificates import Authority
 from typer.testing import CliRunner, Result
 
 from derloop.cli import app
 from hil.bench.file import read_bench
 from hil.bench.findings import find
+from hil.emulator.bank import RegisterBank
 from hil.emulator.server import EmulatorServer
 from hil.inverter.device import Identity
 from hil.inverter.measurements import Measurements
+from hil.modbus.endpoint import Tls
+from hil.serving.file import FleetEntry
+from hil.serving.fleet import BankServer
 
 Entries = dict[str, Any]
 NOBODY = {"transport": "tcp", "host": "127.0.0.1", "port": 1}
@@ -145,6 +150,22 @@ def test_a_scan_keeps_every_register_for_an_emulator(tmp_path: Path, emulator: E
     assert kept["behaviour"]["connections"] == 2
 
 
+def test_a_scan_over_tls_drafts_a_bench_file_with_its_certificates(tmp_path: Path, bank: RegisterBank) -> None:
+    authority = Authority(tmp_path)
+    theirs, ours = authority.sign("device"), authority.sign("client")
+    listen = Tls(port=0, certificate=theirs.certificate, key=theirs.key, authority=theirs.authority)
+    words = ["--certificate", ours.certificate, "--key", ours.key, "--authority", ours.authority, "--pause", "0"]
+    (tmp_path / "drafts").mkdir()
+    out = tmp_path / "drafts" / "lab.json"
+    with BankServer(bank, entry=FleetEntry(listen=listen)) as server:
+        at = server.addresses[0].endpoint
+        assert "TLS needs --certificate, --key and --authority" in bench("scan", at).output
+        said = bench("scan", at, *words, "--out", out)
+        assert said.exit_code == 0, said.output
+        assert said.output.count("SunSpec") == 1
+        assert bench("check", out).exit_code == 0
+
+
 def test_a_scan_that_finds_nothing_ends_with_3(tmp_path: Path) -> None:
     assert bench("scan", "127.0.0.1:1", "--out", tmp_path / "x.json").exit_code == 3
     assert not (tmp_path / "x.json").exists()
@@ -153,7 +174,7 @@ def test_a_scan_that_finds_nothing_ends_with_3(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["lab:port"], "is no HOST, HOST:PORT, rtu:HOST:PORT or path of a serial port"),
+        (["lab:port"], "is no HOST, HOST:PORT, rtu:HOST:PORT, tls:HOST:PORT or path of a serial port"),
         (["rtu:lab"], "RTU over TCP has no usual port"),
         (["lab", "--units", "9-3"], "must be numbers and ranges from 0 to 255"),
         (["lab", "--ports", "0"], "must be numbers and ranges from 1 to 65535"),

@@ -19,12 +19,13 @@ from derloop.results.store import RunFolder
 from hil.commands.replaying import Replayed, replay_run
 from hil.frames.evidence import Evidence
 from hil.frames.exchanges import exchanges
-from hil.frames.journal import journal_path
+from hil.frames.journal import Journal, journal_path
 from hil.frames.replay import Divergence
 from hil.frames.replayed import divergences_path, read_divergences, write_divergences
 
 SCENARIO = Path(__file__).parents[3] / "scenarios" / "kind_emulator.json"
 TEN_MINUTES = ["duration_s=600", "federates.vpp.services.0.recharge_below_kw=1500"]
+LIMIT = "federates.vpp.services.0.limit_kw=2050"
 AT_ONCE = ["duration_s=3", "step_s=1", "federates.vpp.services.0.recharge_below_kw=1500"]
 
 
@@ -32,7 +33,7 @@ AT_ONCE = ["duration_s=3", "step_s=1", "federates.vpp.services.0.recharge_below_
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with an emulated storage that is told to shave a peak."""
     folder = tmp_path_factory.mktemp("runs") / "recorded"
-    result = derloop.run(SCENARIO, [*TEN_MINUTES, "federates.vpp.services.0.limit_kw=2050"], out=folder, report=False)
+    result = derloop.run(SCENARIO, [*TEN_MINUTES, LIMIT], out=folder, report=False)
     assert result.outcome == "completed", result.failure
     return folder
 
@@ -114,6 +115,30 @@ def test_a_device_that_the_journal_does_not_know_fails_the_run_by_name(recorded:
     )
     assert result.status == 3
     assert "device 'inverter_0': is not among the devices of" in result.failure
+
+
+def test_a_replay_ends_by_name_where_its_recording_does(recorded: Path, tmp_path: Path) -> None:
+    longer = ["duration_s=900", TEN_MINUTES[1], LIMIT, f"federates.inverter.via=replay:{recorded}"]
+    result = derloop.run(SCENARIO, longer, out=tmp_path / "longer", report=False)
+    assert result.status == 3
+    assert "'inverter' at 600 s: device 'inverter_0': its recording ends at 540 s" in result.failure
+
+
+def test_a_replay_of_a_run_that_was_killed_ends_by_name_at_its_last_whole_instant(
+    recorded: Path, tmp_path: Path
+) -> None:
+    """Of its last instant the commands alone are in the journal."""
+    killed, entries = tmp_path / "killed", [*Evidence(recorded).entries()]
+    last_ns = 300 * 10**9
+    end = next(i for i, each in enumerate(entries) if each.instant_ns == last_ns) + 2
+    with Journal(journal_path(killed, "inverter")) as journal:
+        for each in entries[:end]:
+            journal.instant_ns = each.instant_ns
+            journal.tap(each.peer)(each.direction, each.data)
+    overrides = [*TEN_MINUTES, LIMIT, f"federates.inverter.via=replay:{killed}"]
+    result = derloop.run(SCENARIO, overrides, out=tmp_path / "again", report=False)
+    assert result.status == 3
+    assert "'inverter' at 300 s: device 'inverter_0': its recording ends at 300 s" in result.failure
 
 
 def test_a_run_that_cannot_be_done_again_is_named(recorded: Path, tmp_path: Path) -> None:

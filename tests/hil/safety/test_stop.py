@@ -179,6 +179,42 @@ def test_a_key_stops_the_bench_and_the_terminal_is_as_it_was(typed: bytes, key: 
     os.close(theirs)
 
 
+FOR_TWO_FLEETS = """
+import fcntl, termios, time
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from hil.safety.key import RunKey
+before = termios.tcgetattr(0)
+one, other = RunKey(), RunKey()
+one.open()
+other.open()
+print("ready", flush=True)
+end_s = time.monotonic() + 10.0
+while not (key := one.pressed()) and time.monotonic() < end_s:
+    time.sleep(0.01)
+both = key, other.pressed()
+one.close()
+is_taken = termios.tcgetattr(0) != before
+other.close()
+again = RunKey()
+again.open()
+print(both, is_taken, repr(again.pressed()))
+again.close()
+print(termios.tcgetattr(0) == before)
+"""
+
+
+def test_one_press_stops_every_fleet_and_the_last_one_leaves_the_terminal_as_it_was() -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", FOR_TWO_FLEETS]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        os.write(ours, b"q")
+        assert process.stdout.read().decode().splitlines() == ["('q', 'q') True ''", "True"]
+    os.close(ours)
+    os.close(theirs)
+
+
 def test_without_a_terminal_no_key_is_waited_for(kept: Keep, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"q")

@@ -1,0 +1,97 @@
+"""A SunSpec meter (models 201 to 204, 211 to 214) as the power meter of a bench: what it shows for all its phases.
+
+What flows from the device into the source is positive, as everywhere; meters count what is drawn as positive, and are
+turned round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from derloop.errors import Rejected, Unreachable
+from hil.instruments.command_map import Measured, Quantity
+from hil.instruments.file import InstrumentSettings, ModbusAt
+from hil.inverter.dialect import QUANTITIES, Dialect
+from hil.inverter.sunspec_dialect import sunspec_dialect
+from hil.modbus.endpoint import Address, Timing, located
+from hil.sunspec.codec import decode
+from hil.sunspec.discovery import discover
+from hil.sunspec.errors import SunSpecMapError
+from hil.sunspec.points import Value
+from hil.sunspec.register_map import RegisterMap
+
+if TYPE_CHECKING:
+    from hil.modbus.blocking import ModbusConnection
+
+
+class SunSpecMeter:
+    """One meter, opened by `open` and closed by `close`; not for several threads at once."""
+
+    def __init__(self, name: str, settings: InstrumentSettings, folder: Path) -> None:
+        assert isinstance(settings.at, ModbusAt)
+        self.name, self.identity = name, ""
+        self._timing = Timing(deadline_s=settings.deadline_s)
+        self._address = Address(located(settings.at.endpoint, folder), settings.at.unit)
+        self._connection: ModbusConnection | None = None
+        self._map, self._dialect = RegisterMap(0, (), ()), Dialect()
+
+    def open(self) -> None:
+        """Connect and discover. Raises Unreachable, or Rejected for what is no SunSpec meter."""
+        from hil.modbus.blocking import ModbusConnection
+
+        self._connection = ModbusConnection(self.name, self._address, self._timing)
+        try:
+            self._discover(self._connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def _discover(self, connection: ModbusConnection) -> None:
+        try:
+            self._map, image = discover(connection.read)
+        except SunSpecMapError as failure:
+            raise Rejected(self.name, f"{self._address}: {failure}") from failure
+        self._dialect = sunspec_dialect(self._map, image)
+        if lacking := [each for each in ("p_w", "q_var") if not self._is_measured(each)]:
+            raise Rejected(self.name, f"{self._address}: measures no {' and no '.join(lacking)}; it is no meter")
+        said = (self._map.value(point, image) for point in self._dialect.identity.values())
+        self.identity = " ".join(str(text) for text in said if text) or "a SunSpec meter"
+
+    def close(self) -> None:
+        """Close the connection; once or more often."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def can_set(self, quantity: Quantity) -> bool:  # noqa: ARG002 - an instrument's
+        """Nothing of a meter can be set."""
+        return False
+
+    def can_read(self, measured: Measured) -> bool:
+        """Return whether it is measured; before the meter is opened, whether meters do."""
+        return self._is_measured(measured) if self.identity else measured in QUANTITIES
+
+    def set(self, quantity: Quantity, value: float, phases: Sequence[int] = (1,)) -> None:  # noqa: ARG002
+        """Raise Rejected."""
+        raise Rejected(self.name, f"is a meter: {quantity} cannot be set")
+
+    def read(self, measured: Measured, phases: Sequence[int] = (1,)) -> list[float]:  # noqa: ARG002
+        """Return what is measured, once for all phases. Raises Rejected where the meter says nothing."""
+        source = self._dialect.measured[measured]  # type: ignore[index] # `can_read` says which there are
+        value = source.value({name: self._value(name) for name in source.points if name in self._map})
+        if math.isnan(value):
+            raise Rejected(self.name, f"{', '.join(source.points)}: nothing is measured")
+        return [value]
+
+    def _is_measured(self, measured: str) -> bool:
+        source = {str(quantity): each for quantity, each in self._dialect.measured.items()}.get(measured)
+        return source is not None and any(name in self._map for name in source.points)
+
+    def _value(self, name: str) -> Value:
+        if self._connection is None:
+            raise Unreachable(self.name, f"{self._address}: the connection is closed")
+        point = self._map[name]
+        return decode(point, self._connection.read(point.address, point.length))
