@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from typer.testing import CliRunner
 import derloop
 from derloop.cli import app
 from derloop.results.store import RunFolder
+from federates.market.billing import Billing, Metered, make_billing
+from federates.market.schedule import Schedule
+from federates.market.tariff import Tariff
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 NOON = ['start="2025-07-15T06:00:00-07:00"', "duration_s=43200", "step_s=900", "checks=[]"]
@@ -77,6 +81,16 @@ def test_a_stack_of_two_runs_adds_up(runs: tuple[Path, Path], tmp_path: Path) ->
     assert avoided_kwh == pytest.approx(roofs, rel=0.02)  # loads depend on voltage a little
     assert "&lt;carbon&gt;" in page.read_text()
     assert "sum of parts" in said(*words)
+
+
+def test_bills_that_are_not_what_the_run_told_fail_with_a_status_of_their_own(
+    runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dearer(tariff: Tariff, schedule: Schedule, of: Metered) -> Billing:
+        return make_billing(tariff, schedule, replace(of, load_kw=of.load_kw * 1.001))
+
+    monkeypatch.setattr("federates.market.commands.runs.make_billing", dearer)
+    assert "bills and what the run told of them do not add up" in said("bill", runs[0], status=3)
 
 
 def test_runs_of_different_times_are_not_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from federates.market.commands.failing import loudly
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 
 
@@ -35,7 +37,8 @@ def bill(
     names = [of] if of else meters(folder)
     if not names:
         raise DerloopError(f"{run}: no federate of kind tariff has customers")
-    billings = {name: billing_of(folder, name, tariff) for name in names}
+    with loudly():
+        billings = {name: billing_of(folder, name, tariff) for name in names}
     if as_json:
         typer.echo(bills_json(billings))
     else:

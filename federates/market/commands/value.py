@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from federates.market.commands.failing import loudly
+
 if TYPE_CHECKING:
     from federates.market.commands.history import RunHistory
 
@@ -54,7 +56,9 @@ def _add_up(run: Path, stack: Path, without: Path | None, page: Path | None, as_
 
     wanted = read_model(Stack, stack)
     refuse_double_counting(wanted, str(stack))
-    total = add_up(wanted, Runs(*_histories(run, without)), str(stack))
+    history, base = _histories(run, without)
+    with loudly():
+        total = add_up(wanted, Runs(history, base), str(stack))
     if as_json:
         typer.echo(total_json(total))
     else:
