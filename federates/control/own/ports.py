@@ -56,6 +56,8 @@ class OwnPorts(Stepped):
 class Site:
     """What a control of the user's may know of where it stands."""
 
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
     labels: Mapping[str, tuple[str, ...]]
     """Of each port that it reads or writes."""
     units: Mapping[str, str]
@@ -78,7 +80,7 @@ class Ports:
         both = {**self.reads, **self.writes}
         labels = {name: port.labels for name, port in both.items()}
         units = {name: port.unit for name, port in both.items()}
-        return Site(labels, units, step_ns / 1e9, context.start, context.seed)
+        return Site(tuple(self.reads), tuple(self.writes), labels, units, step_ns / 1e9, context.start, context.seed)
 
     def at_first(self) -> dict[str, FloatArray]:
         """Return what is set before the control was asked."""
