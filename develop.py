@@ -19,6 +19,8 @@ ENVIRONMENT = ROOT / ".venv"
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 STAMP = ENVIRONMENT / "derloop-installed"
 LEAST = (3, 11)
+TOOLS = ("tox>=4.20", "tox-uv>=1.20")
+"""What runs the tests. With uv an environment of tox is there in seconds."""
 
 
 def main(words: list[str]) -> int:
@@ -50,7 +52,7 @@ def _set_up() -> str:
     if not (BIN / "python").exists() and (problem := _create()):
         return problem
     pip = [BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if subprocess.run([*pip, "--editable", f"{ROOT}[test]", "tox>=4.20"], cwd=ROOT, check=False).returncode:
+    if subprocess.run([*pip, "--editable", f"{ROOT}[test]", *TOOLS], cwd=ROOT, check=False).returncode:
         return "pip could not install derloop; see above"
     STAMP.write_text(wanted)
     return ""
