@@ -68,7 +68,7 @@ def _create() -> str:
 
 def _fingerprint() -> str:
     project = (ROOT / "pyproject.toml").read_bytes()
-    return hashlib.sha256(project + sys.version.encode() + str(ROOT).encode()).hexdigest()
+    return hashlib.sha256(project + repr(TOOLS).encode() + sys.version.encode() + str(ROOT).encode()).hexdigest()
 
 
 if __name__ == "__main__":
