@@ -67,7 +67,7 @@ GROUPS = (
 )
 RULES = SheddingRules(most_pu=0.9, every_s=300.0, rest_s=900.0, cold_load_pu=0.5, band_soc_pu=0.1)
 DEMAND_KW = np.array([100.0, 80.0, 60.0])
-STRONG = Strength(soc_pu=0.9, f_hz=60.0, given_kw=100.0, can_kw=500.0, could_kw=500.0)
+STRONG = Strength(soc_pu=0.9, f_hz=60.0, given_kw=100.0, can_kw=500.0, could_kw=500.0, carried_kva=0.0, rated_kva=1e9)
 
 
 def priorities() -> Priorities:
@@ -99,6 +99,14 @@ def test_group_comes_back_by_priority_with_its_margin_for_cold_load() -> None:
     assert rank.restored(off, DEMAND_KW, STRONG._replace(given_kw=331.0), 0.0).on.tolist() == [True, False, False]
 
 
+def test_group_comes_back_with_its_reactive_power() -> None:
+    """120 kW at 0.85 are 141.2 kVA: 308.8 of 0.9 * 500 kVA may be carried."""
+    rank, off = priorities(), Served(np.array([True, False, False]))
+    near = STRONG._replace(rated_kva=500.0, carried_kva=308.8)
+    assert rank.restored(off, DEMAND_KW, near, 0.0).on[1]
+    assert not rank.restored(off, DEMAND_KW, near._replace(carried_kva=309.0), 0.0).on[1]
+
+
 def test_group_comes_back_above_its_band_only() -> None:
     rank, off = priorities(), Served(np.array([True, False, True]))
     assert not rank.restored(off, DEMAND_KW, STRONG._replace(soc_pu=0.49), 0.0).on[1]
@@ -127,7 +135,9 @@ def test_what_cannot_be_taken_off_stays() -> None:
     ("rated_kva", "hz", "v_pu", "deg"),
     [(500.0, 0.3, 0.10, 20.0), (501.0, 0.2, 0.05, 15.0), (1500.0, 0.2, 0.05, 15.0), (1501.0, 0.1, 0.03, 10.0)],
 )
-def test_limits_of_synchronism_follow_the_aggregate_rating(rated_kva: float, hz: float, v_pu: float, deg: float) -> None:
+def test_limits_of_synchronism_follow_the_aggregate_rating(
+    rated_kva: float, hz: float, v_pu: float, deg: float
+) -> None:
     most = limits(rated_kva)
     assert most == (hz, v_pu, deg)
     still = Difference(0.0, 0.0, 0.0)

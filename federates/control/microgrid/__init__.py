@@ -21,7 +21,10 @@ lost. `mode` says in which state the microgrid is:
 Shedding (`shedding.py`). A group is off while the state of charge is below its `shed_below_soc_pu`, and comes back
 `band_soc_pu` above. The next group by priority goes, in each step, while the frequency is below `below_hz` or sources
 give more than `most_pu` of what they could. The next one comes back, `every_s` after the last and `rest_s` after any
-went, if `demand (1 + cold_load_pu)` is no more than what sources can give besides.
+went, if `demand (1 + cold_load_pu)`, and that over `pf` in kVA, is no more than what sources can carry besides.
+
+Capacitors that it operates are out from when the island is dead, or its sources take more reactive power than a fifth
+of their rating, until it is beside the grid again.
 
 Counted (`indices.py`): energy not served, of critical loads apart, and SAIDI, SAIFI, CAIDI, ASAI and MAIFI as
 IEEE 1366-2022 defines them.

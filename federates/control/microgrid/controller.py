@@ -81,7 +81,7 @@ class Microgrid:
     def _outputs(self, orders: Orders) -> Values:
         state, account = orders.state, self._account
         told = orders.p_set_kw, state.v_set_pu, state.runs.astype(float)
-        found = self._hearing.said(state.closed, told, state.served.on)
+        found = self._hearing.said(state.closed, told, state.served.on, state.banks_in)
         own = dict(zip(TOLD, (state.mode, self._soc_pu, state.sync, self._silent), strict=True))
         short_kwh = account.unserved_kwh
         counted = indices(account, self._customers, self._run_s)

@@ -48,6 +48,11 @@ class Sources(NamedTuple):
     p_heat_kw: FloatArray
     """Power that heat asks for; 0 for inverters."""
 
+    @property
+    def carried_kva(self) -> float:
+        """What all of them carry together."""
+        return float(np.hypot(self.p_kw.sum(), self.q_kvar.sum()))
+
     def able_kw(self, rated: Rated) -> FloatArray:
         """Return what each (m,) can give beside its reactive power."""
         room_kw = np.sqrt(np.maximum(rated.kva**2 - self.q_kvar**2, 0.0))

@@ -87,6 +87,8 @@ class Hearing:
         ports = {f"{self._settings.feeder}.closed": Port("1", ("switch",))}
         for name, labels in self._sources.items():
             ports |= {f"{name}.{port}": Port(unit, labels) for port, unit in SET.items()}
+        if banks := self._settings.capacitors:
+            ports[f"{self._settings.feeder}.capacitor_set"] = Port("1", banks)
         able = zip(self._loads.items(), self.can_go, strict=True)
         return ports | {f"{name}.connected": Port("1", labels) for (name, labels), can_go in able if can_go}
 
@@ -131,7 +133,7 @@ class Hearing:
         return [np.ones(len(self._sources[name])) for name in names]
 
     def said(
-        self, closed: bool, told: tuple[FloatArray, FloatArray, FloatArray], on: BoolArray
+        self, closed: bool, told: tuple[FloatArray, FloatArray, FloatArray], on: BoolArray, banks_in: bool
     ) -> dict[str, FloatArray]:
         """Return the outputs. told: P_0, v_0 and run of each source (m,). on: groups (g,)."""
         found = {f"{self._settings.feeder}.closed": np.array([float(closed)])}
@@ -141,6 +143,8 @@ class Hearing:
         for (name, labels), can_go, is_on in zip(self._loads.items(), self.can_go, on, strict=True):
             if can_go:
                 found[f"{name}.connected"] = np.full(len(labels), float(is_on))
+        if banks := self._settings.capacitors:
+            found[f"{self._settings.feeder}.capacitor_set"] = np.full(len(banks), float(banks_in))
         return found
 
 

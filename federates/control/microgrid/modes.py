@@ -17,6 +17,8 @@ from federates.control.microgrid.shedding import Priorities, Served, Strength
 from federates.control.microgrid.synchronism import limits, passes
 
 BoolArray = NDArray[np.bool_]
+LIGHT_PU = 0.2
+"""Of their rating: sources of an island that take more reactive power have too many capacitors there."""
 V_BAND_PU = 0.1
 """How far v_0 is led from that of the settings."""
 FULL_BAND_PU = 0.05
@@ -47,6 +49,8 @@ class State(NamedTuple):
     v_set_pu: FloatArray
     closed: bool
     sync: bool
+    banks_in: bool = True
+    """Whether capacitors are in."""
     failed_s: float = -np.inf
     """When it last collapsed: what was planned before is off."""
 
@@ -140,10 +144,11 @@ class Judgement:
         left = offer._replace(most_kw=drawn_kw - float(engine_kw.sum()))
         p_kw = dispatch.stores_beside_grid(s, rated, sources, left)
         runs = self._cleared(rated.is_store | engines, state, sources)
-        strong = Strength(1.0, self._f_nominal_hz, 0.0, np.inf, np.inf)
+        strong = Strength(1.0, self._f_nominal_hz, 0.0, np.inf, np.inf, 0.0, np.inf)
         served = self._priorities.restored(state.served, self._demand_kw(seen), strong, now_s)
         v_pu = np.where(sources.v_pu > 0.0, sources.v_pu, seen.grid_pu)
-        state = state._replace(closed=True, sync=False, served=served, runs=runs, v_set_pu=self._led(v_pu))
+        v_set_pu = self._led(v_pu)
+        state = state._replace(closed=True, sync=False, served=served, runs=runs, v_set_pu=v_set_pu, banks_in=True)
         return Orders(state, p_kw + engine_kw)
 
     def _preparing(self, state: State, seen: Seen, now_s: float) -> Orders:
@@ -154,7 +159,7 @@ class Judgement:
         is_zero = abs(seen.switch_kw) <= s.zero_pu * float(rated.kva.sum())
         served = state.served
         if begun and not is_zero and abs(float(p_kw.sum() - sources.p_kw.sum()) - seen.switch_kw) > 1e-6:
-            weak = Strength(1.0, 0.0, 0.0, np.inf, np.inf)
+            weak = Strength(1.0, 0.0, 0.0, np.inf, np.inf, 0.0, np.inf)
             served = self._priorities.rationed(served, weak, now_s)
         runs = self._cleared(np.ones_like(state.runs), state, sources)
         v_pu = np.where(sources.v_pu > 0.0, sources.v_pu, seen.grid_pu)
@@ -177,7 +182,9 @@ class Judgement:
         moved_kw = float(self._demand_kw(seen) @ (served.on.astype(float) - state.served.on))
         off_hz = raised_hz if off_hz is None else off_hz
         p_kw = dispatch.island(s.engine, rated, sources, runs, off_hz, moved_kw)
-        state = state._replace(closed=False, sync=False, served=served, runs=runs)
+        light = float(sources.q_kvar.sum()) < -LIGHT_PU * float(rated.kva[state.runs].sum())
+        banks_in = state.banks_in and not light
+        state = state._replace(closed=False, sync=False, served=served, runs=runs, banks_in=banks_in)
         return Orders(state, p_kw)
 
     def _dead(self, state: State, seen: Seen, now_s: float) -> Orders:
@@ -185,7 +192,8 @@ class Judgement:
         s, nobody = self._settings, np.zeros(self._rated.kva.shape)
         none_on = np.zeros(len(s.loads), np.bool_)
         served = self._priorities.only(none_on, state.served, now_s)
-        state = state._replace(served=served, closed=False, sync=False, v_set_pu=self._rated.v_set_pu, failed_s=now_s)
+        state = state._replace(served=served, closed=False, sync=False, banks_in=False, failed_s=now_s)
+        state = state._replace(v_set_pu=self._rated.v_set_pu)
         if seen.grid_live and now_s - state.grid_since_s >= s.reconnection.after_s:
             return Orders(state._replace(closed=True, runs=nobody > 0.0), nobody)
         if now_s - state.since_s < s.black_start.after_s or state.runs.any():
@@ -228,12 +236,13 @@ class Judgement:
         can_kw = float(sources.able_kw(rated)[serves].sum())
         could_kw = can_kw + float(rated.kva[~serves & ~rated.is_store].sum())
         stored_pu, f_hz, given_kw = self.stored_pu(sources), float(sources.f_hz.max()), float(sources.p_kw.sum())
-        return Strength(stored_pu, f_hz, given_kw, can_kw, could_kw)
+        rated_kva = float(rated.kva[serves].sum())
+        return Strength(stored_pu, f_hz, given_kw, can_kw, could_kw, sources.carried_kva, rated_kva)
 
     def _leans_on_engines(self, sources: dispatch.Sources, runs: BoolArray) -> bool:
         """Return whether stores that run (m,) could not carry, with room to spare, what all sources carry now."""
-        carried_kva = float(np.hypot(sources.p_kw.sum(), sources.q_kvar.sum()))
-        return carried_kva > self._settings.shedding.most_pu * float(self._rated.kva[runs & self._rated.is_store].sum())
+        stores_kva = float(self._rated.kva[runs & self._rated.is_store].sum())
+        return sources.carried_kva > self._settings.shedding.most_pu * stores_kva
 
     def stored_pu(self, sources: dispatch.Sources) -> float:
         """Return the state of charge of all stores, by their ratings; 1 where there is none."""

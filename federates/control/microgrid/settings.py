@@ -113,6 +113,10 @@ class SheddingRules(Settings):
         default=0.9, gt=0.0, le=1.0, description="Most that sources give, pu of what they can, before a group "
         "goes, and with one that comes back.", examples=[0.9],
     )  # fmt: skip
+    pf: float = Field(
+        default=0.85, gt=0.0, le=1.0, description="Power factor of a group that comes back, taken for it.",
+        examples=[0.85],
+    )  # fmt: skip
     band_soc_pu: float = Field(
         default=0.1,
         ge=0.0,
@@ -191,6 +195,13 @@ class MicrogridSettings(Stepped):
     )
     loads: tuple[LoadGroup, ...] = Field(
         min_length=1, max_length=200, description="Who is served.", examples=[[{"fleet": "hospital", "priority": 1}]]
+    )
+    capacitors: tuple[str, ...] = Field(
+        default=(),
+        max_length=100,
+        description="The banks of one step that the feeder's operated.capacitors lists, in its order: out where the "
+        "island is dead, or too light for them.",
+        examples=[["675"]],
     )
     planned: tuple[Window, ...] = Field(
         default=(), max_length=1000, description="When it is an island by intention.",

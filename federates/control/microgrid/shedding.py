@@ -26,6 +26,9 @@ class Strength(NamedTuple):
     """What they can give now."""
     could_kw: float
     """What they could, once engines that stand are started."""
+    carried_kva: float
+    """What they carry, and what those in service are rated for: the next."""
+    rated_kva: float
 
 
 class Served(NamedTuple):
@@ -69,11 +72,16 @@ class Priorities:
         if not off.any() or now_s < served.last_on_s + rules.every_s or now_s < served.last_off_s + rules.rest_s:
             return served
         first = off & (self._priority == self._priority[off].min())
-        room_kw = rules.most_pu * strength.can_kw - strength.given_kw
         enough = strength.soc_pu >= self._threshold_pu[first].max() + _band(self._threshold_pu[first], rules)
-        if not enough or float(demand_kw[first].sum()) * (1.0 + rules.cold_load_pu) > room_kw:
+        if not enough or not self._has_room(float(demand_kw[first].sum()), strength):
             return served
         return Served(served.on | first, served.last_off_s, now_s)
+
+    def _has_room(self, demand_kw: float, strength: Strength) -> bool:
+        """Return whether sources could carry a group besides, cold as it is."""
+        rules, p_kw = self._rules, demand_kw * (1.0 + self._rules.cold_load_pu)
+        has_power = p_kw <= rules.most_pu * strength.can_kw - strength.given_kw
+        return has_power and p_kw / rules.pf <= rules.most_pu * strength.rated_kva - strength.carried_kva
 
 
 def _band(thresholds_pu: FloatArray, rules: SheddingRules) -> float:
