@@ -125,6 +125,8 @@ class CheckKind:
     """The signals it needs, each with the path of the setting that names it: ((("signal",), "grid.v_pu"),)."""
     placed: Callable[[Any, Path], Any] = as_written
     """From its settings and the scenario's folder to settings that name what is there; raises `PlaceError`."""
+    fails_for_good: bool = True
+    """What has failed in a part of a run has failed in all of it. Not so where more time could mend it: a sum ..."""
 
 
 @dataclass(frozen=True, slots=True)

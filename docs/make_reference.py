@@ -181,11 +181,16 @@ def _laid_out(value: Any, indent: str = "", most: int = 96) -> str:
 
 def _checks() -> Iterator[str]:
     yield CHECKS_HEAD
+    said: set[str] = set()
     for name in plugins.names(plugins.CHECKS):
         kind = plugins.check_kind(name)
         schema = kind.settings.model_json_schema(by_alias=True)
         yield f"## {name}\n"
         yield _sentence(kind.summary) + "\n"
+        body = cleandoc(sys.modules[kind.settings.__module__].__doc__ or "").partition("\n")[2].strip()
+        if body and body not in said:  # of several that are one, the first has it
+            said.add(body)
+            yield body + "\n"
         yield from _settings(schema, schema.get("$defs", {}))
         yield from _parts(schema.get("$defs", {}), schema.get("$defs", {}))
 

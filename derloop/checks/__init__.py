@@ -27,8 +27,8 @@ def judge_all(
     """Return a verdict for each check, in this order.
 
     A check that raises a DerloopError is INCONCLUSIVE, with the error's text. `cut_short` says why the run ended
-    before its time, if it did: what had not failed until then is INCONCLUSIVE. So is what rests on signals that are
-    in doubt within its window, unless it had failed before. Of a check of checks this is asked of each one in it.
+    before its time, if it did: what had not failed for good until then is INCONCLUSIVE. So is what rests on signals
+    that are in doubt within its window, unless it had failed before. Of a check of checks this is asked of each in it.
     """
     return tuple(_cut(_judged(check, recorded, cut_short, doubts), cut_short) for check in checks)
 
@@ -36,7 +36,7 @@ def judge_all(
 def _judged(check: CheckEntry, recorded: Recorded, cut_short: str, doubts: Sequence[Doubt]) -> Verdict:
     if isinstance(check.kind, Composition):
         return replace(check.kind.combine(judge_all(check.parts, recorded, cut_short, doubts)), check=check.name)
-    verdict = _cut(_alone(check.name, check.kind, check.settings, recorded), cut_short)
+    verdict = _cut(_alone(check.name, check.kind, check.settings, recorded), cut_short, check.kind.fails_for_good)
     patterns = [pattern for _, pattern in check.kind.signals(check.settings)]
     return _doubted(verdict, [d for d in doubts if _rests_on(patterns, d) and _is_within(check.settings, d)])
 
@@ -76,7 +76,8 @@ def _alone(name: str, kind: CheckKind, settings: Settings, recorded: Recorded) -
         return Verdict(name, kind.name, "INCONCLUSIVE", str(error))
 
 
-def _cut(verdict: Verdict, cut_short: str) -> Verdict:
-    if not cut_short or verdict.outcome != "PASS":
+def _cut(verdict: Verdict, cut_short: str, fails_for_good: bool = True) -> Verdict:
+    is_known = verdict.outcome == "INCONCLUSIVE" or (verdict.outcome == "FAIL" and fails_for_good)
+    if not cut_short or is_known:
         return verdict
     return replace(verdict, outcome="INCONCLUSIVE", text=f"{cut_short}; until then: {verdict.text}")

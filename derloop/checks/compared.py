@@ -183,4 +183,5 @@ KIND = CheckKind(
     judge=judge,
     signals=lambda settings: ((("signal",), settings.signal),),
     placed=placed,
+    fails_for_good=False,
 )

@@ -47,4 +47,5 @@ KIND = CheckKind(
     settings=EndsWithin,
     judge=judge,
     signals=lambda settings: ((("signal",), settings.signal),),
+    fails_for_good=False,
 )

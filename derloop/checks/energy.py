@@ -72,4 +72,5 @@ KIND = CheckKind(
     settings=Energy,
     judge=judge,
     signals=lambda settings: ((("signal",), settings.signal),),
+    fails_for_good=False,
 )

@@ -57,11 +57,19 @@ def judge(settings: NeverBoth, recorded: Recorded) -> Verdict:
     both = settings.first.of(held(first, time_ns)) & settings.second.of(held(second, time_ns))
     lasts_s = both.sum(axis=0) * step_ns / NS
     element = int(lasts_s.argmax())
-    when_ns = int(time_ns[both[:, element].argmax()]) if lasts_s[element] else None
+    when_ns = _when_ns(both[:, element], time_ns, settings.settle_s * NS / step_ns)
     found = Measured(float(lasts_s[element]), "s", first.where(element), when_ns)
     text = f"both {settings.first} and {settings.second} for {found.value:g} s in all"
-    text += "" if when_ns is None else f", {found.where}, from {clock(when_ns)} on"
+    text += "" if when_ns is None else f", {found.where}, at {clock(when_ns)}"
     return at_most(KIND.name, found, settings.settle_s, text)
+
+
+def _when_ns(both: BoolArray, time_ns: NDArray[np.int64], allowed: float) -> int | None:
+    """Return the instant with which more are both than `allowed`; else the first one of them, if there is any."""
+    count = np.cumsum(both)
+    if not count[-1]:
+        return None
+    return int(time_ns[(count > allowed).argmax() if count[-1] > allowed else both.argmax()])
 
 
 def _paired(first: Series, second: Series) -> tuple[Series, Series]:

@@ -156,4 +156,5 @@ KIND = CheckKind(
     settings=PjmScore,
     judge=judge,
     signals=_signals,
+    fails_for_good=False,
 )

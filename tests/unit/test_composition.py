@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from judged import NS, Memory
 
-from derloop.checks import judge_all, stays_within
+from derloop.checks import energy, judge_all, stays_within
 from derloop.checks.composition import ALL_OF, ANY_OF, NONE_OF, Several
 from derloop.errors import ScenarioError
 from derloop.scenario.assembly import assemble
@@ -145,3 +145,11 @@ def test_a_nested_signal_that_nobody_gives_is_refused() -> None:
     within = {"kind": "stays-within", "signal": "gas.f_hx", "max": 1}
     (found,) = problems_of({"kind": "all-of", "of": [{"kind": "none-of", "of": [within]}]})
     assert found.startswith("/checks/0/of/0/of/0/signal: no signal 'gas.f_hx'; did you mean 'gas.f_hz'?")
+
+
+def test_what_more_time_could_mend_has_not_failed_in_a_run_that_was_cut_short() -> None:
+    few = energy.Energy(signal="a.x", min_kwh=1)
+    many = energy.Energy(signal="a.x", max_kwh=0.001)
+    checks = [CheckEntry("few", energy.KIND, few), CheckEntry("many", energy.KIND, many)]
+    assert [v.outcome for v in judge_all(checks, RECORDED)] == [F, F]
+    assert [v.outcome for v in judge_all(checks, RECORDED, "the run failed")] == [U, U]
