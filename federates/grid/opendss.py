@@ -83,7 +83,7 @@ class Feeder:
     """What is known of a feeder before anything is solved; and the solver that has read it."""
 
     def __init__(self, settings: OpenDssSettings, context: Context) -> None:
-        self.path = _feeder_path(settings.feeder, context)
+        self.path = feeder_path(settings.feeder, context)
         try:
             self.solver = Solver(self.path)
         except SolverError as error:
@@ -117,7 +117,7 @@ class Feeder:
         return behind(self.solver.branches(), self.solver.head_bus(), switch)
 
 
-def _feeder_path(feeder: str, context: Context) -> Path:
+def feeder_path(feeder: str, context: Context) -> Path:
     """Return the feeder's path when it may be given to OpenDSS; raise PlaceError with every reason why not."""
     try:
         path = (context.folder / feeder).resolve()

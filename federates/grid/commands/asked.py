@@ -1,0 +1,51 @@
+"""What a command is asked about: a feeder's file, or the feeder of a scenario."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from derloop import document
+from derloop.errors import Problem, ScenarioError
+from derloop.kind import Context, Permissions, PlaceError
+from federates.grid.opendss import OpenDssSettings, feeder_path
+
+Regulators = Literal["active", "locked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A feeder's file that may be given to OpenDSS, and what the scenario says of it."""
+
+    feeder: Path
+    regulators: Regulators
+    ratings_a: tuple[tuple[str, float], ...]
+
+
+def question_of(file: Path, trust: bool, regulators: str | None) -> Asked:
+    """Return which feeder `file` means; regulators: in the place of the scenario's. Raises ScenarioError."""
+    settings = _of_scenario(file) if file.suffix == ".json" else OpenDssSettings.model_validate({"feeder": file.name})
+    context = Context("grid", file.parent, datetime(2000, 1, 1, tzinfo=UTC), 1, 1, 0, Permissions(trust_feeder=trust))
+    try:
+        path = feeder_path(settings.feeder, context)
+    except PlaceError as error:
+        raise ScenarioError([Problem("", what) for _, what in error.problems], str(file)) from error
+    chosen: Regulators = "locked" if (regulators or settings.regulators) == "locked" else "active"
+    return Asked(path, chosen, tuple(settings.ratings_a.items()))
+
+
+def _of_scenario(file: Path) -> OpenDssSettings:
+    federates = document.read(file).get("federates")
+    for name, entry in federates.items() if isinstance(federates, dict) else ():
+        if isinstance(entry, dict) and entry.get("kind") == "opendss":
+            said = {key: value for key, value in entry.items() if key in OpenDssSettings.model_fields}
+            try:
+                return OpenDssSettings.model_validate(said)
+            except ValidationError as error:
+                found = [Problem(document.pointer(("federates", name, *e["loc"])), e["msg"]) for e in error.errors()]
+                raise ScenarioError(found, str(file)) from error
+    raise ScenarioError([Problem("/federates", "no federate is of kind 'opendss'")], str(file))

@@ -1,0 +1,128 @@
+"""Hosting capacity: how much generation a feeder takes until a voltage or a loading passes its limit.
+
+One sweep adds units of equal size, each at the place of a load that is drawn at random, until the first limit is
+passed; its capacity is what stood before. Many sweeps, each with a seed of its own, give the spread: with another order
+of places the same feeder takes more or less. Loads stand at a share of what the file has, as at noon in spring.
+Nodes and lines that pass their limit without any generation are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from math import sqrt
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from derloop.contract import FloatArray
+from federates.grid.monitored import Monitored
+from federates.grid.solver import Setpoints, Solver, SolverError
+
+Limit = Literal["voltage", "loading", "solution", "none"]
+SQRT3 = sqrt(3.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a feeder."""
+
+    feeder: Path
+    """Checked before, or trusted."""
+    seed: int
+    unit_kw: float
+    step_kw: float
+    """Generation that is added between two power flows."""
+    most_kw: float
+    load_pu: float
+    pf: float
+    """Power factor of the units, which absorb reactive power if it is less than 1."""
+    v_high_pu: float
+    loading_pu: float
+    regulators: Literal["active", "locked"]
+    ratings_a: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What one sweep found."""
+
+    sweep: int
+    kw: float
+    limit: Limit
+    where: str
+    value_pu: float
+    """Of the voltage or the loading that passed its limit."""
+
+
+def hosting_capacity(question: Question, sweeps: int, jobs: int) -> list[Capacity]:
+    """Return the capacities, in the order of the sweeps: the same with any number of processes. Raises SolverError."""
+    if jobs == 1:
+        return [_swept(question, sweep) for sweep in range(sweeps)]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(_swept, [question] * sweeps, range(sweeps), chunksize=max(1, sweeps // (4 * jobs))))
+
+
+def _swept(question: Question, sweep: int) -> Capacity:
+    return _Sweep(question, sweep).capacity()
+
+
+class _Sweep:
+    """One feeder that is filled."""
+
+    def __init__(self, question: Question, sweep: int) -> None:
+        self._question, self._sweep = question, sweep
+        solver = self._solver = Solver(question.feeder)
+        buses, self._loads = solver.buses(), list(solver.loads().values())
+        for i, load in enumerate(self._loads):
+            kv = buses[load.bus].kv_ln * (1.0 if len(load.phases) == 1 else SQRT3)
+            solver.add_injection(f"unit_{i}", load.bus, load.phases, kv)
+        solver.dss.Solution.LoadMult(question.load_pu)
+        solver.prepare(question.regulators == "active", 1e-6, 100)
+        self._units: Setpoints = solver.injections([f"unit_{i}" for i in range(len(self._loads))])
+        self._bases_v = 1000 * np.array([buses[node.rpartition(".")[0]].kv_ln for node in solver.nodes])
+        self._lines = Monitored(("*",), dict(question.ratings_a), solver)
+
+    def capacity(self) -> Capacity:
+        q = self._question
+        drawn = np.random.default_rng([q.seed, self._sweep])
+        v_pu, loading_pu = self._measured()
+        open_v, open_lines = v_pu <= q.v_high_pu, loading_pu <= q.loading_pu
+        added_kw = np.zeros(len(self._loads))
+        reached_kw, units = 0.0, max(1, round(q.step_kw / q.unit_kw))
+        while reached_kw < q.most_kw:
+            np.add.at(added_kw, drawn.integers(len(self._loads), size=units), q.unit_kw)
+            try:
+                v_pu, loading_pu = self._with(added_kw)
+            except SolverError:
+                return Capacity(self._sweep, reached_kw, "solution", "", 0.0)
+            worst_v = int(np.where(open_v, v_pu, 0.0).argmax())
+            worst_line = int(np.where(open_lines, loading_pu, 0.0).argmax())
+            if open_v[worst_v] and v_pu[worst_v] > q.v_high_pu:
+                return Capacity(self._sweep, reached_kw, "voltage", self._solver.nodes[worst_v], float(v_pu[worst_v]))
+            if open_lines[worst_line] and loading_pu[worst_line] > q.loading_pu:
+                name = self._lines.names[worst_line]
+                return Capacity(self._sweep, reached_kw, "loading", name, float(loading_pu[worst_line]))
+            reached_kw += units * q.unit_kw
+        return Capacity(self._sweep, reached_kw, "none", "", 0.0)
+
+    def _with(self, added_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
+        self._units.p_kw[:] = added_kw
+        self._units.q_kvar[:] = -added_kw * sqrt(1.0 / self._question.pf**2 - 1.0)
+        self._units.write()
+        self._solver.solve()
+        return self._measured()
+
+    def _measured(self) -> tuple[FloatArray, FloatArray]:
+        v_pu = np.abs(self._solver.voltages()) / self._bases_v
+        return v_pu, self._lines.measured(self._solver.most_currents_a())["loading_pu"]
+
+
+def quantiles_kw(found: Sequence[Capacity]) -> dict[str, float]:
+    """Return the least, the 5 % and 50 % quantiles, and the most of the capacities, kW."""
+    kw = np.array([capacity.kw for capacity in found])
+    least, low, median, most = np.quantile(kw, [0.0, 0.05, 0.5, 1.0])
+    return {"least_kw": float(least), "q05_kw": float(low), "median_kw": float(median), "most_kw": float(most)}

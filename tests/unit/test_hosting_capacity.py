@@ -1,0 +1,72 @@
+"""Hosting capacity: by hand on two buses, seeded, and the same in any number of processes."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from federates.grid.commands.hosting_capacity import app
+from federates.grid.hosting import Question, hosting_capacity, quantiles_kw
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+TWO_BUSES = """Clear
+New Circuit.two bus1=a basekv=12.47 pu=1.0 r1=0 x1=0.00001 r0=0 x0=0.00001
+New Line.ab phases=3 bus1=a bus2=b r1=1 x1=0 r0=1 x0=0 c1=0 c0=0 length=1 normamps=1000
+New Load.b phases=3 bus1=b kv=12.47 kw=100 kvar=0
+Set VoltageBases=(12.47)
+CalcVoltageBases
+"""
+
+
+def question(tmp_path: Path) -> Question:
+    (tmp_path / "two.dss").write_text(TWO_BUSES)
+    return Question(tmp_path / "two.dss", 1, 40.0, 40.0, 20_000.0, 0.0, 1.0, 1.05, 1.0, "active")
+
+
+def test_a_voltage_limit_is_found_where_the_formula_has_it(tmp_path: Path) -> None:
+    """P = V2 (V2 - V1) / R = 12.47^2 1.05 0.05 / 1 ohm = 8.1638 MW at 1.05 pu; steps are of 40 kW."""
+    found = hosting_capacity(question(tmp_path), 1, 1)[0]
+    assert found.kw == pytest.approx(8160.0, abs=40.0)
+    assert found.limit == "voltage"
+    assert found.where.startswith("b.")
+    assert found.value_pu == pytest.approx(1.05, abs=1e-4)
+
+
+def test_a_loading_limit_is_found_where_the_formula_has_it(tmp_path: Path) -> None:
+    """300 A at 1.027 pu and 12.47 kV are sqrt(3) 12.47 300 1.0415 = 6.75 MW: V2 = V1 + sqrt(3) I R = 1.0417 pu."""
+    found = hosting_capacity(replace(question(tmp_path), ratings_a=(("ab", 300.0),)), 1, 1)[0]
+    assert found.kw == pytest.approx(3**0.5 * 12.47 * 300 * (1 + 3**0.5 * 0.3 / 12.47), abs=45.0)
+    assert (found.limit, found.where) == ("loading", "line.ab")
+
+
+def test_loads_and_the_end_of_a_sweep_count(tmp_path: Path) -> None:
+    plain = hosting_capacity(question(tmp_path), 1, 1)[0]
+    loaded = hosting_capacity(replace(question(tmp_path), load_pu=1.0), 1, 1)[0]
+    assert loaded.kw - plain.kw == pytest.approx(100.0, abs=41.0)
+    ended = hosting_capacity(replace(question(tmp_path), most_kw=480.0), 1, 1)[0]
+    assert (ended.kw, ended.limit) == (480.0, "none")
+
+
+def test_it_is_the_same_in_any_number_of_processes() -> None:
+    ieee13 = SCENARIOS / "feeders/ieee13/ieee13.dss"
+    asked = Question(ieee13, 7, 100.0, 100.0, 5000.0, 0.3, 1.0, 1.05, 1.0, "locked")
+    alone = hosting_capacity(asked, 4, 1)
+    assert hosting_capacity(asked, 4, 2) == alone
+    assert len({capacity.kw for capacity in alone} | {capacity.where for capacity in alone}) > 1
+    assert hosting_capacity(replace(asked, seed=8), 4, 1) != alone
+    assert quantiles_kw(alone)["least_kw"] <= quantiles_kw(alone)["median_kw"] <= quantiles_kw(alone)["most_kw"]
+
+
+def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    question(tmp_path)
+    scenario = {"federates": {"grid": {"kind": "opendss", "feeder": "two.dss", "ratings_a": {"ab": 300.0}}}}
+    (tmp_path / "s.json").write_text(json.dumps(scenario))
+    words = [str(tmp_path / "s.json"), "--sweeps", "2", "--load-pu", "0", "--json", str(tmp_path / "found.json")]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "loading at line.ab" in done.output
+    said = json.loads((tmp_path / "found.json").read_text())
+    assert [sweep["limit"] for sweep in said["sweeps"]] == ["loading", "loading"]
+    assert said["median_kw"] == pytest.approx(6750.0, abs=60.0)
