@@ -141,7 +141,10 @@ class BenchFleet:
         self._key = RunKey() if self._bench.file.emergency_stop.key else None
         if self._key:
             self._key.open()
-        self._session = Session(self._bench, self._names, self._armed, run, self._tap, self._key, self._cut_power)
+        smart = self._model.inverters
+        self._session = Session(
+            self._bench, self._names, self._armed, run, self._tap, self._key, self._cut_power, smart
+        )
         return self._session
 
     def _tap(self, names: Sequence[str]) -> Tap | None:

@@ -14,7 +14,7 @@ from derloop.contract import Federate
 from derloop.errors import DerloopError, ScenarioError
 from derloop.kind import Context, EquipmentMissing, PlaceError, Settings, Terminal
 from hil.emulator.functions import FUNCTIONS
-from hil.fleet.model import Functions, HasInverters
+from hil.fleet.model import GIVEN, HasInverters, InverterModel
 
 if TYPE_CHECKING:
     from hil.bench.file import Bench
@@ -44,7 +44,7 @@ def bench(
     read = _read(context.permissions.bench, argument)
     names = _devices(read, argument, terminals)
     problems = [*_arming(read, context.permissions.armed), *_misfits(read, names, terminals, context)]
-    if problems := [*problems, *_left_out(model.inverters)]:
+    if problems := [*problems, *_left_out(model)]:
         raise PlaceError([(("via",), problem) for problem in problems])
     return BenchFleet(model, read, names, terminals, context)
 
@@ -103,13 +103,14 @@ def _misfits(bench: Bench, names: Sequence[str], terminals: Sequence[Terminal], 
     return problems
 
 
-def _left_out(inverters: Functions) -> list[str]:
+def _left_out(model: InverterModel) -> list[str]:
     """Return that the scenario asks for functions which equipment is not given: they would be missing unsaid."""
-    asked = [each.name for each in FUNCTIONS if inverters.has(each.name)]
+    given = [each for each in GIVEN if each != "active_power_limit" or "p_limit_kw" not in model.interface.inputs]
+    asked = [each.name for each in FUNCTIONS if model.inverters.has(each.name) and each.name not in given]
     if not asked:
         return []
-    what = f"the scenario sets {', '.join(asked)} ('smart'); of its functions equipment is given volt_var alone"
-    return [f"{what}: set them at the device, and leave them out here"]
+    what = f"the scenario sets {', '.join(asked)} ('smart'); equipment is given {', '.join(['volt_var', *given])}"
+    return [f"{what}: set the others at the device, and leave them out here"]
 
 
 def _is_close(one: float, other: float) -> bool:

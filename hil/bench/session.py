@@ -17,11 +17,14 @@ from hil.bench.findings import ratings_of
 from hil.bench.fitting import refuse_misfits
 from hil.bench.lookout import Lookout
 from hil.bench.polls import Polls
+from hil.bench.smart import standing_of
 from hil.bench.together import together
+from hil.fleet.model import Functions
 from hil.inverter.commands import Commands, Order
 from hil.inverter.dialect import RATINGS
 from hil.inverter.measurements import Measurements, Nameplates
 from hil.inverter.mirror import Answer
+from hil.inverter.standing import StandingFunctions
 from hil.safety.folder import Run, StateFolder
 from hil.safety.keeper import Keeper
 from hil.safety.keepers import Keepers
@@ -45,8 +48,12 @@ class Session:
         tap: TapOf = no_tap,
         key: Pressed | None = None,
         cut_power: Callable[[], None] = lambda: None,
+        smart: Functions | None = None,
     ) -> None:
-        """cut_power: called at once, from another thread, when something stops the bench."""
+        """cut_power: called at once, from another thread, when something stops the bench.
+
+        smart: the functions that the armed devices are given, and keep until the session ends.
+        """
         self.names, self._bench, self._armed, self._run = tuple(names), bench, armed, run
         stop = bench.file.emergency_stop
         every = dict.fromkeys([*names, *(watched.device for watched in stop.inputs)])
@@ -56,6 +63,8 @@ class Session:
         self._watch = EmergencyWatch(stop, bench.path.parent, self._reached, key)
         self._keepers, self._cut_power = Keepers(()), cut_power
         self._lookout = Lookout(self._look)
+        self._smart = smart
+        self._standing: dict[str, StandingFunctions] = {}
         self._polls: Polls | None = None
         self._exchanging: asyncio.Task[object] | None = None
         self._proof = ElectricalProof(names, [bench.device(name).safety.proof for name in names])
@@ -87,12 +96,14 @@ class Session:
 
     def _kept(self) -> Iterator[Keeper]:
         folder = StateFolder.of_user()
-        for name, device in zip(self.names, self.devices, strict=True):
-            entry = self._bench.device(name)
+        for index, (name, device) in enumerate(zip(self.names, self.devices, strict=True)):
+            rules = self._bench.device(name).safety
             if name in self._armed:
-                refuse_misfits(entry, device)
-            device.guard = keeper = Keeper(device, entry.safety, self._armed, folder, self._run)
-            yield keeper
+                refuse_misfits(self._bench.device(name), device)
+            standing = [] if self._smart is None else standing_of(self._smart, index, device)
+            yield Keeper(device, rules, self._armed, folder, self._run, [each.prefix for each in standing])
+            if standing:
+                self._standing[name] = StandingFunctions(device, standing, device.lease, rules.safe_state.points)
 
     def _nameplates(self) -> Nameplates:
         """Return what the devices said of themselves when they were discovered."""
@@ -122,6 +133,8 @@ class Session:
     async def _ask(self, orders: Sequence[Order], now_s: float, index: int) -> Answer:
         device = self.devices[index]
         await device.command(orders[index], now_s)
+        if device.name in self._standing:
+            await self._standing[device.name].keep(now_s)
         return await device.poll()
 
     def measured(self) -> Measurements:

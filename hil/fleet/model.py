@@ -16,6 +16,9 @@ TOLD = ("p_kw", "q_kvar", "soc_pu", "p_max_kw", "p_min_kw")
 REACHED, AGE = "reached", "age_s"
 """Input: whether registers are exchanged with a device in this step, 1 or 0. Output: how old its measurements are."""
 
+GIVEN = ("constant_pf", "constant_q", "active_power_limit", "volt_watt", "frequency_droop", "watt_var")
+"""The functions of a scenario's `smart` that equipment is given, beside the volt-var curve."""
+
 
 class Curve(Protocol):
     @property

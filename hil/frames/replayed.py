@@ -155,7 +155,7 @@ class Recorded:
         self.refuse_over()
 
     def refuse_over(self, cause: DeviceError | None = None) -> None:
-        """Raise Rejected, because of `cause`, where the recording of a device broke off in the midst of this instant."""
+        """Raise Rejected, because of `cause`, where a recording broke off in the midst of this instant."""
         for device in self._devices:
             if device.is_over:
                 raise Rejected(device.device, self._ends(device)) from cause

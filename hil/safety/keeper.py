@@ -46,11 +46,20 @@ class Keeper:
     command; `let_go` at the end, however it came.
     """
 
-    def __init__(self, device: Kept, rules: SafetyRules, armed: Collection[str], folder: StateFolder, run: Run) -> None:
+    def __init__(
+        self,
+        device: Kept,
+        rules: SafetyRules,
+        armed: Collection[str],
+        folder: StateFolder,
+        run: Run,
+        given: Collection[str] = (),
+    ) -> None:
+        """given: how the names of points begin that the run writes beside those of commands (`Standing.prefix`)."""
         self._device, self._rules, self._folder, self.run = device, rules, folder, run
         device.guard = self
         self.is_armed = device.name in armed
-        self._limits = LimitCheck(device, rules.limits)
+        self._limits = LimitCheck(device, rules.limits, given)
         self._lease = LeaseCheck(device, rules.lease, rules.safe_state)
         self._records = Records(folder.records)
         self._record: Record | None = None

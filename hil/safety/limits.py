@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -22,8 +22,9 @@ HAIR = 1e-9
 class LimitCheck:
     """Holds the commands of one device against its limits, as its registers will say them."""
 
-    def __init__(self, device: Device, limits: Limits) -> None:
-        self._device, self._limits = device, limits
+    def __init__(self, device: Device, limits: Limits, given: Collection[str] = ()) -> None:
+        """given: how the names of points begin that are written beside those of commands."""
+        self._device, self._limits, self._given = device, limits, tuple(given)
         self._written: dict[str, tuple[float, float]] = {}
         """Last acknowledged value, and when, of every point and every amount."""
         self._asked: dict[str, float] = {}
@@ -40,7 +41,7 @@ class LimitCheck:
     def may_write(self, name: str) -> bool:
         """Return whether a point may be written at all. The device must be discovered."""
         if self._limits.may_write is None:
-            return name in self._commanded
+            return name in self._commanded or name.startswith(self._given)
         return any(fnmatchcase(name, pattern) for pattern in self._limits.may_write)
 
     def problems(self, changes: Sequence[Change], now_s: float) -> Iterator[str]:

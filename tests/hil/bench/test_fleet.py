@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from emulated import equipped
 from fleets import S, context, stepped
 from obeying import Physics, obeying
 
@@ -357,10 +358,87 @@ def test_what_does_not_fit_the_scenario_is_wrong(write_bench: Any) -> None:
 def test_functions_that_equipment_is_not_given_are_told(write_bench: Any) -> None:
     entry = {"endpoint": {"transport": "tcp"}}
     path = write_bench({"bat-1": entry, "bat-2": {**entry, "unit": 2}})
-    with pytest.raises(
-        PlaceError, match=r"the scenario sets volt_watt \('smart'\); of its functions equipment is given"
-    ):
-        realised(path, armed=(), smart={"volt_watt": {}})
+    with pytest.raises(PlaceError, match=r"the scenario sets enter_service \('smart'\); equipment is given volt_var"):
+        realised(path, armed=(), smart={"volt_watt": {}, "enter_service": {}})
+
+
+SMART: dict[str, Any] = {
+    "volt_watt": {"v1_pu": 1.055, "v2_pu": 1.09, "p2_pu": 0.3, "response_s": 8},
+    "frequency_droop": {"db_over_hz": 0.03, "k_over": 0.04},
+    "watt_var": {"p2_pu": 0.6, "q3_pu": -0.3},
+}
+HELD = {
+    **{"706.Ena": 1, "706.Crv.0.Pt.0.V": 105.5, "706.Crv.0.Pt.1.V": 109, "706.Crv.0.Pt.1.W": 30, "706.Crv.0.RspTms": 8},
+    **{"711.Ena": 1, "711.Ctl.0.DbOf": 0.03, "711.Ctl.0.KOf": 0.04},
+    **{"712.Ena": 1, "712.Crv.0.Pt.4.W": 60, "712.Crv.0.Pt.5.Var": -30},
+    **{"706.RvrtTms": 1, "711.RvrtTms": 1, "712.RvrtTms": 1, "706.RvrtCrv": 0},
+}
+
+
+def of_first(bank: RegisterBank, names: Any) -> dict[str, Any]:
+    return {name: bank.maps[0].value(name, bank.image(0)) for name in names}
+
+
+def test_functions_of_a_scenario_are_given_to_equipment_verified_renewed_and_taken_back(
+    fleet: Fleets, bank: RegisterBank
+) -> None:
+    before = of_first(bank, HELD)
+    assert (before["706.Ena"], before["706.Crv.0.Pt.0.V"]) == (0, 106)
+    made = fleet({"safety": {"lease": {"kind": "reversion", "seconds": 1}}}, smart=SMART)
+    made.start()
+    assert of_first(bank, HELD) == pytest.approx(HELD)
+    for _ in range(4):
+        time.sleep(0.4)
+        steps(made, 1, p_set_kw=1.0)
+    assert of_first(bank, HELD) == pytest.approx(HELD), "more time has passed than the lease lasts"
+    made.stop()
+    assert of_first(bank, HELD) == before
+
+
+def test_functions_end_with_the_run_that_gave_them_and_stay_where_the_safe_state_has_them(
+    fleet: Fleets, bank: RegisterBank
+) -> None:
+    safety = {"lease": {"kind": "reversion", "seconds": 1}, "safe_state": {"points": {"706.Ena": 1}}}
+    made = fleet({"safety": safety}, smart={name: SMART[name] for name in ("volt_watt", "frequency_droop")})
+    made.start()
+    assert of_first(bank, ("706.Ena", "706.RvrtTms", "711.Ena")) == {"706.Ena": 1, "706.RvrtTms": 0, "711.Ena": 1}
+    time.sleep(1.5)
+    assert of_first(bank, ("706.Ena", "711.Ena")) == {"706.Ena": 1, "711.Ena": 0}
+
+
+def test_a_power_factor_a_reactive_power_and_a_limit_are_given_too(fleet: Fleets, bank: RegisterBank) -> None:
+    made = fleet(smart={"constant_pf": {"pf": 0.95}, "active_power_limit": {"p_max_pu": 0.7}})
+    made.start()
+    held = of_first(bank, ("704.PFWInjEna", "704.PFWInj.PF", "704.PFWInj.Ext", "704.PFWAbsEna", "704.WMaxLimPct"))
+    assert [*held.values()] == [1, 0.95, 1, 1, 70]
+    made.stop()
+    made = fleet(smart={"constant_q": {"q_pu": -0.2}})
+    made.start()
+    held = of_first(bank, ("704.PFWInjEna", "704.WMaxLimPctEna", "704.VarSetEna", "704.VarSetMod", "704.VarSet"))
+    assert [*held.values()] == [0, 0, 1, 4, -20e3]
+
+
+def test_a_function_that_a_device_does_not_have_is_named_before_anything_is_written(
+    fleet: Fleets, bank: RegisterBank, tmp_path: Path
+) -> None:
+    old = equipped(
+        [Ratings("bat_1", 100e3, 100e3, 44e3, 44e3, 2400.0, 3, p_max_charge_w=100e3, energy_wh=200e3)] * 2,
+        models="legacy",
+    )
+    with obeying(old), EmulatorServer(old) as server:
+        entries = {
+            name: {"endpoint": at.endpoint.model_dump(mode="json")}
+            for name, at in zip(BOTH, server.addresses, strict=True)
+        }
+        (tmp_path / "old.json").write_text(json.dumps({"name": "old", "devices": entries}))
+        made = realised(tmp_path / "old.json", smart={"volt_watt": {}})
+        before = old.image(0)
+        try:
+            with pytest.raises(Rejected, match=r"not have what the scenario's 'smart' sets: volt_watt \(706.Ena\)"):
+                made.start()
+        finally:
+            made.stop()
+        assert (old.image(0)[:400] == before[:400]).mean() > 0.9
 
 
 def test_a_wrong_bench_file_is_told_with_its_own_pointers(tmp_path: Path) -> None:

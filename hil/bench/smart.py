@@ -1,0 +1,80 @@
+"""The functions that a scenario's `smart` sets, as what equipment is given: points of models 704, 706, 711 and 712.
+
+Where each number stands is in `hil.emulator.functions`, as for emulated devices. Numbers in pu are of rated kW and
+rated kVA; a device whose 702 WMax or VAMax is set lower is given as much more of it. Trips, ride-through and entering
+service stay as they are set at the device: they protect it and the grid, and are no business of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from hil.emulator.functions import FUNCTIONS, Function, Place
+from hil.fleet.model import GIVEN, Functions
+from hil.inverter.device import Device
+from hil.inverter.standing import GROUPS, Standing
+
+_REFERENCES: Final[dict[str, dict[str, float | str]]] = {
+    "706": {"ActPt": 2.0, "DeptRef": "W_MAX_PCT"},
+    "711": {},
+    "712": {"ActPt": 6.0, "DeptRef": "VA_MAX_PCT"},
+}
+"""How many points curves have, and what their percentages are of."""
+Number = Callable[[str], float]
+"""A number of a function, by name."""
+
+
+def standing_of(inverters: Functions, index: int, device: Device) -> list[Standing]:
+    """Return what the device in the place `index` of a fleet is given, once it is discovered."""
+    asked = [function for function in FUNCTIONS if function.name in GIVEN and inverters.has(function.name)]
+    return [each for function in asked for each in _standing(function, inverters, index, device)]
+
+
+def _standing(function: Function, inverters: Functions, index: int, device: Device) -> Iterator[Standing]:
+    numbers = {name: float(values[index]) for name, values in inverters.numbers(function.name).items()}
+    name = function.name
+    if name == "constant_pf":
+        yield from _power_factors(function, numbers, device)
+    elif name == "constant_q":
+        values = {"704.VarSetMod": 4.0, "704.VarSet": numbers["q_pu"] * _rating(device, "702.VAMaxRtg", "702.VAMax")}
+        yield Standing(name, "704.VarSetEna", values)
+    elif name == "active_power_limit":
+        share = 100.0 * numbers["p_max_pu"] * _of_set(device, "W")
+        yield Standing(name, "704.WMaxLimPctEna", {"704.WMaxLimPct": min(max(share, 0.0), 100.0)})
+    else:
+        yield _curve(function, numbers, device)
+
+
+def _power_factors(function: Function, numbers: dict[str, float], device: Device) -> Iterator[Standing]:
+    """Yield the power factor for injecting, and for what can absorb, the same for absorbing."""
+    values = {place.point: _number(place, numbers, device) for place in function.places}
+    for side in ("PFWInj", "PFWAbs"):
+        enable = f"704.{side}Ena"
+        if side == "PFWInj" or (enable in device.map and device.map.value(enable, device.image) is not None):
+            yield Standing("constant_pf", enable, {p.replace("PFWInj", side): value for p, value in values.items()})
+
+
+def _curve(function: Function, numbers: dict[str, float], device: Device) -> Standing:
+    assert function.enable
+    model = function.enable.partition(".")[0]
+    start = f"{model}.{GROUPS[model]}.0."
+    points = {place.point.removeprefix(start): _number(place, numbers, device) for place in function.places}
+    return Standing(function.name, function.enable, curve={**_REFERENCES[model], **points})
+
+
+def _number(place: Place, numbers: dict[str, float], device: Device) -> float:
+    share = {"": 1.0, "w_max": _of_set(device, "W"), "dept": _of_set(device, "VA")}[place.reference]
+    return place.factor * numbers[place.number] * share + place.offset
+
+
+def _of_set(device: Device, what: str) -> float:
+    """Return the rating of active ("W") or apparent ("VA") power, in units of what it is set to."""
+    rated, given = _rating(device, f"702.{what}MaxRtg"), _rating(device, f"702.{what}Max")
+    return rated / given if rated and given else 1.0
+
+
+def _rating(device: Device, *names: str) -> float:
+    """Return the first of these ratings that the device says; 0 if it says none."""
+    held = (device.map.value(name, device.image) for name in names if name in device.map)
+    return next((value for value in held if isinstance(value, int | float) and value > 0), 0.0)
