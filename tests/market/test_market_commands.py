@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import derloop
 from derloop.cli import app
+from derloop.results.signals import Signal
 from derloop.results.store import RunFolder
 from federates.market.billing import Billing, Metered, make_billing
+from federates.market.commands.history import RunHistory
 from federates.market.schedule import Schedule
 from federates.market.tariff import Tariff
 
@@ -102,3 +105,26 @@ def test_runs_of_different_times_are_not_compared(runs: tuple[Path, Path], tmp_p
 
 def test_tariff_files_are_checked() -> None:
     assert "2 periods, 2 demand charges" in said("tariff", "check", SCENARIOS / "tariffs" / "example_depot_demand.json")
+
+
+class _Followed:
+    """The folder of a run of an hour and ten minutes in which a signal is followed 10 s late."""
+
+    run: dict[str, Any] = {"duration_s": 4200.0}  # noqa: RUF012 - never written
+    path = Path()
+
+    def signal(self, name: str) -> Signal:
+        federate, _, port = name.partition(".")
+        return Signal(federate, port, "kW", ("vpp",), 10 * 10**9)
+
+    def read(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        at_s = np.arange(0, 4200, 10)
+        late_s = 10.0 if name == "vpp.response_kw" else 0.0
+        return at_s * 10**9, 100.0 * np.sin((at_s - late_s) / 90.0)[:, None]
+
+
+def test_regulation_is_scored_hour_by_hour() -> None:
+    history = RunHistory(cast(RunFolder, _Followed()))
+    found = history.performance("vpp.signal_kw", "vpp.response_kw")
+    assert found.keys() == {0}  # ten minutes are too few for a score
+    assert found[0] == pytest.approx(1.0, abs=1e-6)

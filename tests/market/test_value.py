@@ -61,18 +61,24 @@ def told(**ports: list[float]) -> dict[str, tuple[str, list[float]]]:
     return {name.replace("_", ".", 1): ("kW", values) for name, values in ports.items()}
 
 
-BASE = Told(told(grid_head_kw=[100, 100, 300, 200], grid_losses_kw=[4, 4, 20, 10], mg_unserved_kw=[0, 50, 50, 0]))
+BASE = Told(
+    told(grid_head_kw=[100, 100, 300, 200], grid_losses_kw=[4, 4, 20, 10])
+    | {"mg.unserved_kwh": ("kWh", [0, 50, 100, 100])}
+)
 RUN = Told(
     told(
         grid_head_kw=[150, 120, 210, 190],
         grid_losses_kw=[6, 5, 11, 9],
-        mg_unserved_kw=[0, 10, 0, 0],
         chp_used_kw=[90, 90, 90, 90],
         chp_fuel_kw=[150, 150, 150, 50],
         fleet_p_max_kw=[80, 60, 70, 90],
         vpp_signal_kw=[40, -20, 0, 40],
     )
-    | {"market.price_per_kwh": ("USD/kWh", [0.05, 0.1, 0.4, 0.2]), "dr.reduced_kwh": ("kWh", [0, 3, 7, 7])},
+    | {
+        "market.price_per_kwh": ("USD/kWh", [0.05, 0.1, 0.4, 0.2]),
+        "dr.reduced_kwh": ("kWh", [0, 3, 7, 7]),
+        "mg.unserved_kwh": ("kWh", [0, 10, 10, 10]),
+    },
     scores={0: 0.9, 1: 0.8, 2: 0.3},
 )
 
@@ -107,7 +113,7 @@ REGULATION = {
 PEAK = {"kind": "avoided-peak", "asset": "transmission", "per_kw": 4}
 DEFERRAL = {"kind": "deferral", "asset": "substation", "rating_kw": 250, "cost": 876_000, "discount_pu": 0.05}
 HEAT = {"kind": "heat", "heat": "chp.used_kw", "fuel": "chp.fuel_kw", "boiler_efficiency_pu": 0.9, "fuel_per_kwh": 0.05}
-RESILIENCE = {"kind": "resilience", "unserved": "mg.unserved_kw", "value_per_kwh": 20}
+RESILIENCE = {"kind": "resilience", "unserved_kwh": "mg.unserved_kwh", "value_per_kwh": 20}
 EMISSIONS = {"kind": "emissions", "kg_per_kwh": 0.5, "per_kg": 0.1}
 
 BY_HAND: list[tuple[str, dict[str, Any], float]] = [
@@ -135,6 +141,8 @@ BY_HAND: list[tuple[str, dict[str, Any], float]] = [
     # (360 / 0.9 - 500) x 0.05
     ("heat", HEAT, -5.0),
     ("resilience", RESILIENCE, (100 - 10) * 20),
+    ("resilience in the third hour", {**RESILIENCE, "windows": [{"from_s": 7200, "to_s": 10800}]}, (50 - 0) * 20),
+    ("resilience against a number", {**RESILIENCE, "without_kwh": 60}, (60 - 10) * 20),
     # 30 kWh x 0.5 x 0.1
     ("emissions", EMISSIONS, 1.5),
     # less 500 kWh of fuel x 0.2 x 0.1, none of which burns in the other run
@@ -275,7 +283,7 @@ def test_parts_that_need_the_other_run_say_so() -> None:
 
 
 def test_a_series_that_is_not_there_is_named() -> None:
-    assert "no signal 'mg.unservd_kw'" in refused({**RESILIENCE, "unserved": "mg.unservd_kw"})["/parts/0"]
+    assert "no signal 'mg.unservd_kwh'" in refused({**RESILIENCE, "unserved_kwh": "mg.unservd_kwh"})["/parts/0"]
 
 
 def test_settings_that_do_not_fit_are_refused_with_a_pointer() -> None:

@@ -68,6 +68,10 @@ class Series:
         """Return the sum of the values times hours: the energy of a power."""
         return float(self.values[self.within(windows)].sum()) * self.step_ns / NS_PER_H
 
+    def gained(self, windows: Sequence[Window] = WHOLE) -> float:
+        """Return by how much a count that begins with 0 grows within the windows."""
+        return float(np.diff(self.values, prepend=0.0)[self.within(windows)].sum())
+
     def highest(self, windows: Sequence[Window] = WHOLE) -> float:
         inside = self.within(windows)
         if not inside.any():

@@ -127,7 +127,7 @@ class DemandResponse(Part):
         return (f"the reduction {self.reduced_kwh}",)
 
     def worth(self, runs: Runs, currency: str) -> Worth:
-        kwh = float(runs.run.series(self.reduced_kwh, "kWh").values[-1])
+        kwh = runs.run.series(self.reduced_kwh, "kWh").gained(self.windows)
         per_kwh = self._per_kwh(runs, currency)
         inputs = (Input("reduced", kwh, "kWh"), Input("per_kwh", per_kwh, f"{currency}/kWh"))
         return Worth(kwh * per_kwh, "reduced x per_kwh", inputs)

@@ -75,16 +75,27 @@ class Resilience(Part):
     """Energy that is served in an outage, at the value of lost load."""
 
     kind: Literal["resilience"] = Field(description="Which part.", examples=["resilience"])
-    unserved: SeriesName = Field(description="What is not served, kW.", examples=["microgrid.unserved_kw"])
+    unserved_kwh: SeriesName = Field(
+        description="What was not served so far, kWh.", examples=["microgrid.critical_unserved_kwh"]
+    )
+    without_kwh: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1e12,
+        description="What would not be served without what is valued, kWh. Without it, as in the other run.",
+        examples=[1200.0],
+    )
     value_per_kwh: NotNegative = Field(description="Value of lost load.", examples=[20.0])
 
     @property
     def claims(self) -> tuple[str, ...]:
-        return (f"what is not served, {self.unserved}",)
+        return (f"what is not served, {self.unserved_kwh}",)
 
     def worth(self, runs: Runs, currency: str) -> Worth:
-        before_kwh = runs.other.series(self.unserved, "kW").integral_h(self.windows)
-        now_kwh = runs.run.series(self.unserved, "kW").integral_h(self.windows)
+        before_kwh = self.without_kwh
+        if before_kwh is None:
+            before_kwh = runs.other.series(self.unserved_kwh, "kWh").gained(self.windows)
+        now_kwh = runs.run.series(self.unserved_kwh, "kWh").gained(self.windows)
         inputs = (
             Input("unserved_without", before_kwh, "kWh"),
             Input("unserved", now_kwh, "kWh"),
