@@ -16,7 +16,7 @@ from hil.inverter.guard import Guard
 from hil.inverter.language import Language, SunSpec
 from hil.inverter.lease import NO_LEASE, Lease
 from hil.inverter.measuring import poll_plan
-from hil.inverter.mirror import Answer, Mirror
+from hil.inverter.mirror import Answer, Mirror, NotHeld
 from hil.modbus.link import Link
 from hil.sunspec.errors import SunSpecError
 from hil.sunspec.points import RegisterArray, Value
@@ -151,22 +151,22 @@ class Device:
             await self._notice_changes(now_s)
             writing = self._controls.writing(order, now_s)
             if writing.wanted or writing.arming:
-                await self._mirror.write([writing.arming, writing.setting], now_s)
-                await self._verify(writing, now_s)
+                await self._write(writing, now_s)
             self._controls.done(writing, now_s)
             if order.volt_var_off or order.volt_var is not None:
                 await self._command_volt_var(order, now_s)
             if self._curves.is_due(now_s):
                 await self._curves.renew(now_s)
 
-    async def _verify(self, writing: Writing, now_s: float) -> None:
-        """Read back what was written; what the device does not hold as it should, is switched off again.
+    async def _write(self, writing: Writing, now_s: float) -> None:
+        """Write, and read it back; what the device does not hold as it should, is switched off again.
 
         A device that restarts between being armed and being commanded would go on without a lease.
         """
         try:
-            await self._mirror.verify(writing.wanted)
-        except Rejected as refusal:
+            await self._mirror.write([writing.arming, writing.setting], now_s, list(writing.wanted))
+            self._mirror.refuse_other(writing.wanted)
+        except NotHeld as refusal:
             try:
                 await self._mirror.write([self._controls.releasing(writing)], now_s)
             except DeviceError as error:

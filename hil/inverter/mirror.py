@@ -13,16 +13,22 @@ import numpy as np
 from derloop.errors import Rejected
 from hil.inverter.guard import Change, Guard, Unguarded
 from hil.modbus.link import Link
+from hil.modbus.pdu import Request
 from hil.modbus.pdu import read as read_request
+from hil.modbus.pdu import write as write_request
 from hil.sunspec.codec import Encoded, encode
 from hil.sunspec.points import Point, RegisterArray, Value
-from hil.sunspec.reads import READ_LIMIT, WRITE_LIMIT, ReadPlan, Request, read_plan, runs
+from hil.sunspec.reads import READ_LIMIT, WRITE_LIMIT, ReadPlan, read_plan, runs
 from hil.sunspec.register_map import RegisterMap
 
 Stage = Mapping[str, Encoded]
 """Points to be written, by name."""
 Answer = tuple[bytes, int]
 """Registers as they came, high bytes first, and when the first of them were answered: monotonic clock, ns."""
+
+
+class NotHeld(Rejected):
+    """The device acknowledged what was written, and holds something else, or does not let it be read back."""
 
 
 class Mirror:
@@ -97,25 +103,7 @@ class Mirror:
 
     async def read(self, names: Sequence[str]) -> None:
         """Read points, in the fewest requests."""
-        plan = read_plan(self.map, tuple(names), self.read_limit)
-        for request, at in zip(plan.requests, plan.places, strict=True):
-            await self._fetch(request, at)
-        self._unsure.difference_update(names)
-
-    async def read_all(self) -> None:
-        """Read every register that may be read."""
-        for run in (run for run in self.map.runs if self._is_readable(run.function, run.start)):
-            for start in range(run.start, run.end, self.read_limit):
-                request = Request(start, min(self.read_limit, run.end - start), run.function)
-                await self._fetch(request, self.map.index(run.function, start))
-
-    def _is_readable(self, function: int, address: int) -> bool:
-        here = (p for p in self.map.points.values() if p.manner.function == function and p.address == address)
-        return all(point.manner.readable for point in here)
-
-    async def _fetch(self, request: Request, at: int) -> None:
-        self.readings += 1
-        self._words[at : at + request.registers] = _words(await self.link.fetch(read_request(*request)))
+        await self._exchange([], names, 0.0)
 
     async def poll(self, plan: ReadPlan) -> Answer:
         """Return the registers of a plan's requests, one after the other.
@@ -123,24 +111,42 @@ class Mirror:
         Nothing of what is returned is older than the time that comes with it. (A device may itself repeat what it
         measured earlier.)
         """
-        parts, first_ns = [], 0
-        for request in plan.requests:
-            parts.append(await self.link.fetch(read_request(*request)))
-            first_ns = first_ns or time.monotonic_ns()
-        return b"".join(parts), first_ns
+        asked, answers = _asked(plan), list[bytes]()
+        await self.link.exchange(asked[:1], answers)
+        first_ns = time.monotonic_ns()
+        await self.link.exchange(asked[1:], answers)
+        return b"".join(answers), first_ns
 
     # writing
 
-    async def write(self, stages: Sequence[Stage], now_s: float) -> None:
+    async def write(self, stages: Sequence[Stage], now_s: float, then: Sequence[str] = ()) -> None:
         """Ask the guard about everything, then write one stage after the other; neighbours share a request.
 
-        Within a stage what makes the device obey goes last. Raises Interlocked before anything has been written.
+        Within a stage what makes the device obey goes last. Each request is made when the one before is acknowledged,
+        and after them points are read. Raises Interlocked before anything has been written.
         """
-        requests = [changes for stage in stages for changes in self._requests(stage)]
-        if requests:
-            self.guard.permit([change for changes in requests for change in changes], now_s)
-        for changes in requests:
-            await self._write_one(changes, now_s)
+        writes = [changes for stage in stages for changes in self._requests(stage)]
+        if writes:
+            self.guard.permit([change for changes in writes for change in changes], now_s)
+        await self._exchange(writes, then, now_s)
+
+    async def _exchange(self, writes: Sequence[Sequence[Change]], names: Sequence[str], now_s: float) -> None:
+        """Make writes, then read points in the fewest requests. What is not acknowledged counts as unknown."""
+        plan, answers = read_plan(self.map, tuple(names), self.read_limit), list[bytes]()
+        requests = [*map(_written, writes), *_asked(plan)]
+        self.readings += len(requests)
+        for changes in writes:
+            self._doubt(changes)
+        try:
+            await self.link.exchange(requests, answers)
+        except Rejected as refusal:
+            raise NotHeld(refusal.device, refusal.why) if 0 < len(writes) <= len(answers) else refusal from None
+        finally:
+            for changes in writes[: len(answers)]:
+                self._acknowledged(changes, now_s)
+            for at, data in zip(plan.places, answers[len(writes) :], strict=False):
+                self._words[at : at + len(data) // 2] = _words(data)
+        self._unsure.difference_update(names)
 
     def _requests(self, stage: Stage) -> list[list[Change]]:
         batches = _batches(self.map, tuple(stage), self.enables, self.write_limit) if stage else ()
@@ -149,16 +155,15 @@ class Mirror:
     def _change(self, point: Point, encoded: Encoded) -> Change:
         return Change(point, encoded.registers, encoded.value, self._registers(point.name))
 
-    async def _write_one(self, changes: Sequence[Change], now_s: float) -> None:
-        first, words = changes[0].point, [word for change in changes for word in change.registers]
-        hidden = [change for change in changes if not change.point.manner.readable]
-        self.readings += 1
+    def _doubt(self, changes: Sequence[Change]) -> None:
         self._unsure.update([change.point.name for change in changes])
-        self._unknown.update([change.point.name for change in hidden])
-        await self.link.write(first.address, words, first.manner.writes_one)
+        self._unknown.update([change.point.name for change in changes if not change.point.manner.readable])
+
+    def _acknowledged(self, changes: Sequence[Change], now_s: float) -> None:
         self.guard.written(changes, now_s)
-        for change in hidden:
-            self._believe(change)
+        for change in changes:
+            if not change.point.manner.readable:
+                self._believe(change)
 
     def _believe(self, change: Change) -> None:
         """Take what was acknowledged for what is held: the device does not let it be read."""
@@ -172,15 +177,19 @@ class Mirror:
         wanted = self.encode(values)
         await self.read(list(wanted))
         if changed := self.changed(wanted):
-            await self.write([changed], now_s)
-            await self.verify(wanted)
+            await self.write([changed], now_s, list(wanted))
+            self.refuse_other(wanted)
 
     async def verify(self, wanted: Stage) -> None:
-        """Read back what was written; `Rejected` unless the device holds it."""
+        """Read back what was written; raise NotHeld unless the device holds it."""
         await self.read(list(wanted))
+        self.refuse_other(wanted)
+
+    def refuse_other(self, wanted: Stage) -> None:
+        """Raise NotHeld if the device, as it was read last, holds something else."""
         for name in self.changed(wanted):
             holds, was = self.value(name), "was written" if self.map[name].writable else "must not change, was"
-            raise Rejected(self.device, f"{name} {was} {wanted[name].value!r} and reads {holds!r}")
+            raise NotHeld(self.device, f"{name} {was} {wanted[name].value!r} and reads {holds!r}")
 
 
 @lru_cache(maxsize=4096)
@@ -193,6 +202,17 @@ def _batches(
         return any(point.name in enables or point.name.endswith("Ena") for point in batch)
 
     return tuple(sorted(runs((device[name] for name in names), limit), key=enabling))
+
+
+def _written(changes: Sequence[Change]) -> Request:
+    first = changes[0].point
+    return write_request(
+        first.address, [word for each in changes for word in each.registers], one=first.manner.writes_one
+    )
+
+
+def _asked(plan: ReadPlan) -> list[Request]:
+    return [read_request(*request) for request in plan.requests]
 
 
 def _words(data: bytes) -> array[int]:

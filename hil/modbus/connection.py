@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 
 from hil.modbus.endpoint import Endpoint, Serial, Timing
@@ -22,9 +24,38 @@ from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, PduError, Request, an
 from hil.modbus.tap import Tap
 from hil.modbus.traffic import Traffic
 from hil.modbus.turn import Turn
-from hil.modbus.wire import Lost, Wire, WrongAnswer
+from hil.modbus.wire import Asked, Lost, Wire, WrongAnswer
 
 _TRY_AGAIN = (ExceptionCode.ACKNOWLEDGE, ExceptionCode.BUSY)
+
+
+class Asking:
+    """Requests to one unit, each to be made when the one before is answered."""
+
+    def __init__(
+        self, unit: int, requests: Sequence[Request], timing: Timing, traffic: Traffic, answers: list[bytes]
+    ) -> None:
+        """answers: is given what was read, as it came; of writes nothing."""
+        self.unit, self.traffic, self.answers = unit, traffic, answers
+        self._timing, self._rest = timing, iter(requests)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self.request: Request | None = next(self._rest, None)
+        """Which is to be made; None: no further one."""
+        self.attempts = self._timing.attempts
+        """How many are left to it."""
+        self.end_s = monotonic() + self._timing.deadline_s
+        """When its exchange ends."""
+        self.failures: list[NoAnswer] = []
+        """Of its attempts."""
+
+    def take(self, pdu: bytes) -> None:
+        """Take what answers the request, and turn to the next one. Raises PduError or ExceptionAnswer."""
+        assert self.request
+        self.answers.append(answer_data(self.request, pdu))
+        self.traffic.carried(self.request)
+        self._go_on()
 
 
 class Connection:
@@ -52,6 +83,11 @@ class Connection:
         """How long the last exchange was given."""
 
     @property
+    def goes_on(self) -> bool:
+        """Whether a request may follow an answer at once: it has a number, and there need be no pause."""
+        return self._numbered and not self._pauses
+
+    @property
     def connected(self) -> bool:
         """False before the first exchange, and once the stream is known to be lost."""
         return self._wire is not None and self._wire.lost is None
@@ -62,23 +98,22 @@ class Connection:
         self._pauses = self._pauses or timing.interval_s > 0.0
         self._settle_s = max(self._settle_s, timing.quiet_s)
 
-    async def ask(self, unit: int, request: Request, end_s: float, attempts: int, traffic: Traffic) -> bytes:
-        """Make the first of `attempts` at an exchange that ends at `end_s` on the loop's clock, with its share of time.
+    async def ask(self, asking: Asking) -> None:
+        """Make an attempt at an exchange, with its share of the time, and then at those that follow it.
 
-        Returns the registers that are read as they came, of a write nothing. Raises NoAnswer, or ExceptionAnswer where
-        the device refuses.
+        What comes is added to the answers. Raises NoAnswer, or ExceptionAnswer where the device refuses.
         """
         if not self._turn.take_if_free():
-            await self._wait_for_turn(end_s)
+            await self._wait_for_turn(asking.end_s)
         try:
             wire = self._wire
             if wire is None or not wire.clean or self._missed_s is not None:
-                wire = await self._ready(end_s, attempts, traffic)
+                wire = await self._ready(asking)
             if self._pauses:
-                await self._until_free(end_s)
-            answer = self._sent(wire, unit, request, end_s, attempts)
+                await self._until_free(asking.end_s)
+            answered = wire.ask(self._next(asking), partial(self._answered, asking))
             try:
-                return answer_data(request, (await answer).pdu)
+                await answered
             except (TimeoutError, Lost, WrongAnswer, PduError, ExceptionAnswer, asyncio.CancelledError) as failure:
                 raise self._failed(wire, failure) from None
         finally:
@@ -86,15 +121,20 @@ class Connection:
                 self._rest()
             self._turn.leave()
             if self._wire is not None and self._wire.discarded:
-                traffic.discarded += self._wire.take_discarded()
+                asking.traffic.discarded += self._wire.take_discarded()
 
-    def _sent(self, wire: Wire, unit: int, request: Request, end_s: float, attempts: int) -> asyncio.Future[Frame]:
-        """Send a request; return the future of the frame that answers it."""
+    def _next(self, asking: Asking) -> Asked:
+        """Return the request that is to be made as it goes out, and until when this attempt at it lasts."""
+        assert asking.request
         began_s = monotonic()
         self._free_s = began_s + self._interval_s
-        self._given_s = self._share_s(end_s - began_s, attempts)
+        self._given_s = self._share_s(asking.end_s - began_s, asking.attempts)
         self._transaction = self._transaction + 1 & 0xFFFF
-        return wire.ask(Frame(unit, request_bytes(request), self._transaction), began_s + self._given_s)
+        return Frame(asking.unit, request_bytes(asking.request), self._transaction), began_s + self._given_s
+
+    def _answered(self, asking: Asking, answer: Frame) -> Asked | None:
+        asking.take(answer.pdu)
+        return self._next(asking) if asking.request else None
 
     async def close(self) -> None:
         """Close the stream; used again, it is opened again."""
@@ -124,18 +164,18 @@ class Connection:
             return NoAnswer(str(failure), sent=True, again=not wire.closed_here)
         return failure
 
-    async def _ready(self, end_s: float, attempts: int, traffic: Traffic) -> Wire:
+    async def _ready(self, asking: Asking) -> Wire:
         """Return a stream on which nothing of an earlier request can come any more."""
         wire = self._wire
         if wire is not None:
             if self._numbered and wire.held:
                 wire.abort("part of a frame came that nobody had asked for")
-            traffic.discarded += wire.take_discarded()
+            asking.traffic.discarded += wire.take_discarded()
         if wire is None or wire.lost is not None:
-            wire = await self._open(end_s, attempts)
-            traffic.connects += 1
+            wire = await self._open(asking.end_s, asking.attempts)
+            asking.traffic.connects += 1
         if not self._numbered and (self._missed_s is not None or not wire.clean):
-            await self._settle(wire, end_s)
+            await self._settle(wire, asking.end_s)
         wire.drop_held()
         return wire
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from derloop.errors import DeviceError, Rejected, Unreachable
-from hil.modbus.connection import Connection
+from hil.modbus.connection import Asking, Connection
 from hil.modbus.endpoint import Address, Timing
 from hil.modbus.failures import NoAnswer, Unacknowledged
 from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, Function, RegisterArray, Request, registers_in
@@ -59,43 +59,50 @@ class Link:
 
     async def read(self, address: int, count: int, function: int = Function.READ_HOLDING) -> RegisterArray:
         """Return `count` registers from `address`: holding registers, or with function 4 input registers."""
-        return registers_in(await self.fetch(read_request(address, count, function)))
-
-    async def fetch(self, request: Request) -> bytes:
-        """Return what answers a read as it came, two bytes for each register, the high one first."""
-        data = await self._exchange(request)
-        self.traffic.registers_read += request.count
-        return data
+        answers: list[bytes] = []
+        await self.exchange([read_request(address, count, function)], answers)
+        return registers_in(answers[0])
 
     async def write(self, address: int, registers: Sequence[int], one: bool = False) -> None:
         """Write holding registers from `address`; `one`: a single register with function 6 instead of 16."""
-        await self._exchange(write_request(address, registers, one=one))
-        self.traffic.registers_written += len(registers)
+        await self.exchange([write_request(address, registers, one=one)], [])
+
+    async def exchange(self, requests: Sequence[Request], answers: list[bytes]) -> None:
+        """Make exchanges, each within its deadline once the one before is done.
+
+        `answers` is given, for each that is done, what was read as it came, high bytes first, and nothing for writes.
+        It tells how far this came when it raises.
+        """
+        at_once = self._is_own and self._connection.goes_on
+        for group in [requests] if at_once else [[request] for request in requests]:
+            await self._make(Asking(self.address.unit, group, self.timing, self.traffic, answers))
 
     async def close(self) -> None:
         """Close the connection, unless it is shared; used again, it is opened again."""
         if self._is_own:
             await self._connection.close()
 
-    async def _exchange(self, request: Request) -> bytes:
-        unit, timing, traffic, failures = self.address.unit, self.timing, self.traffic, list[NoAnswer]()
+    async def _make(self, asking: Asking) -> None:
         began_s = monotonic()
-        end_s = began_s + timing.deadline_s
         try:
-            for left in range(timing.attempts, 0, -1):
-                try:
-                    return await self._connection.ask(unit, request, end_s, left, traffic)
-                except NoAnswer as failure:
-                    failures.append(failure)
-                if left == 1 or not await self._pause(failures[-1], end_s):
-                    break
-                traffic.retries += 1
+            while asking.request:
+                await self._attempt(asking)
         except ExceptionAnswer as refusal:
-            raise self._refused(request, refusal) from None
+            raise self._refused(asking, refusal) from None
         finally:
-            traffic.exchanges += 1
-            traffic.seconds += monotonic() - began_s
-        raise self._given_up(request, failures)
+            self.traffic.exchanges += asking.request is not None
+            self.traffic.seconds += monotonic() - began_s
+
+    async def _attempt(self, asking: Asking) -> None:
+        """Make what is to be made; wait after a failure. Raises Unreachable after the last attempt."""
+        try:
+            await self._connection.ask(asking)
+        except NoAnswer as failure:
+            asking.failures.append(failure)
+            asking.attempts -= 1
+            if not asking.attempts or not await self._pause(failure, asking.end_s):
+                raise self._given_up(asking) from None
+            self.traffic.retries += 1
 
     async def _pause(self, failure: NoAnswer, end_s: float) -> bool:
         """Wait before the next attempt; False if there should be none."""
@@ -105,13 +112,14 @@ class Link:
         await asyncio.sleep(pause_s)
         return True
 
-    def _given_up(self, request: Request, failures: Sequence[NoAnswer]) -> Unreachable:
+    def _given_up(self, asking: Asking) -> Unreachable:
+        request, failures = asking.request, asking.failures
         reasons = "; then ".join(dict.fromkeys(map(str, failures)))
         why = f"{self.address}: {request}: {reasons}"
-        if request.is_write and any(failure.sent for failure in failures):
+        if request and request.is_write and any(failure.sent for failure in failures):
             return Unacknowledged(self.device, f"{why}; it may have been done")
         return Unreachable(self.device, why)
 
-    def _refused(self, request: Request, refusal: ExceptionAnswer) -> DeviceError:
+    def _refused(self, asking: Asking, refusal: ExceptionAnswer) -> DeviceError:
         kind: type[DeviceError] = Unreachable if refusal.code in _NOBODY_THERE else Rejected
-        return kind(self.device, f"{self.address}: {request}: {refusal}")
+        return kind(self.device, f"{self.address}: {asking.request}: {refusal}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hil.modbus.pdu import Request
+
 
 @dataclass(slots=True)
 class Traffic:
@@ -18,3 +20,11 @@ class Traffic:
     registers_read: int = 0
     registers_written: int = 0
     seconds: float = 0.0
+
+    def carried(self, request: Request) -> None:
+        """Count an exchange that was made."""
+        self.exchanges += 1
+        if request.is_write:
+            self.registers_written += request.count
+        else:
+            self.registers_read += request.count

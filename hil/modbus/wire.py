@@ -10,6 +10,7 @@ from time import monotonic
 
 from hil.modbus.failures import reason
 from hil.modbus.framing import MBAP, Frame, Framing, FramingError
+from hil.modbus.pdu import ExceptionAnswer, PduError
 from hil.modbus.tap import Tap
 
 CLOSING_S = 0.5
@@ -25,8 +26,19 @@ class Lost(Exception):
     """The stream has ended; the message says why."""
 
 
+Asked = tuple[Frame, float]
+"""A frame, and until when its answer is waited for, on the loop's clock."""
+Then = Callable[[Frame], Asked | None]
+"""Takes an answer and returns what is asked next; None: nothing. Raises PduError or ExceptionAnswer."""
+
+
+def _nothing_more(answer: Frame) -> Asked | None:
+    del answer
+    return None
+
+
 class Wire(asyncio.Protocol):
-    """Sends a frame and waits for the one that answers it; whatever else comes is discarded and counted.
+    """Sends frames, each when the one before is answered; whatever else comes is discarded and counted.
 
     With MBAP an answer belongs to its request by the transaction's number. A serial line has none: there the unit must
     be the one that was asked.
@@ -39,7 +51,8 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._asked = Frame(0, b"")
-        self._answer: asyncio.Future[Frame] | None = None
+        self._then: Then = _nothing_more
+        self._answer: asyncio.Future[None] | None = None
         self._end_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -52,24 +65,26 @@ class Wire(asyncio.Protocol):
         """Bytes have come that nobody was waiting for."""
         self._answered = False
 
-    def ask(self, frame: Frame, end_s: float) -> asyncio.Future[Frame]:
-        """Send a frame and return the future of the one that answers it.
+    def ask(self, first: Asked, then: Then) -> asyncio.Future[None]:
+        """Send a frame and, once it is answered, what `then` says; return the future of the end.
 
-        Its exceptions: TimeoutError at `end_s` on the loop's clock, WrongAnswer, Lost.
+        Its exceptions: TimeoutError where an answer has not come in time, WrongAnswer, Lost, and what `then` raises.
         """
-        answer: asyncio.Future[Frame] = self._loop.create_future()
-        self._asked, self._answer = frame, answer
+        self._answer, self._then = self._loop.create_future(), then
+        self._send(first)
+        return self._answer
+
+    def _send(self, asked: Asked) -> None:
+        self._asked, self._end_s = asked
         if self._transport is None or self.lost is not None:
             self._fail(Lost(self.lost or "not open"))
-            return answer
-        self._end_s = end_s
-        if self._timer is None or self._timer.when() > end_s:
+            return
+        if self._timer is None or self._timer.when() > self._end_s:
             self._watch()
-        data = self._framing.pack(frame)
+        data = self._framing.pack(self._asked)
         self._transport.write(data)
         if self._tap is not None:
             self._tap("sent", data)
-        return answer
 
     @property
     def held(self) -> bytes:
@@ -153,9 +168,20 @@ class Wire(asyncio.Protocol):
         if self._tap is not None:
             self._tap("received", self._framing.pack(frame))
         if frame.unit == self._asked.unit:
-            answer.set_result(frame)
+            self._go_on(answer, frame)
         else:
             self._fail(WrongAnswer(f"unit {frame.unit} answered"))
+
+    def _go_on(self, answer: asyncio.Future[None], frame: Frame) -> None:
+        try:
+            following = self._then(frame)
+        except (PduError, ExceptionAnswer) as wrong:
+            answer.set_exception(wrong)
+            return
+        if following is None:
+            answer.set_result(None)
+        else:
+            self._send(following)
 
     def _answers(self, frame: Frame) -> bool:
         if self._framing is MBAP:
