@@ -109,9 +109,9 @@ class Traffic:
 
     def _post(self, index: int, arrives: Instants, is_off: Mask) -> None:
         links = np.flatnonzero(is_off)
-        slots = arrives[links] % len(self._coming)
-        self._coming[slots, links] = index
-        self._copies[slots, links] += 1
+        places = arrives[links] % len(self._coming) * is_off.size + links
+        self._coming.reshape(-1)[places] = index
+        self._copies.reshape(-1)[places] += 1
 
     def _deliver(self, index: int) -> None:
         slot = index % len(self._coming)
@@ -123,10 +123,15 @@ class Traffic:
         self.counts["late"] += np.where(self.arrived & (coming < self._stamp), copies, 0)
         is_news = self.arrived & ((coming > self._stamp) | self._takes_all)
         self._stamp = np.where(is_news, coming, self._stamp)
-        values = np.flatnonzero(is_news[self._link_of])
-        self.held[values] = self._said[self._stamp[self._link_of[values]] % len(self._said), values]
+        self._take(is_news)
         coming.fill(NONE)
         copies.fill(0)
+
+    def _take(self, is_news: Mask) -> None:
+        """Let receivers have what was said when the messages were read that are news to them."""
+        values = np.flatnonzero(is_news.take(self._link_of))
+        rows = (self._stamp % len(self._said)).take(self._link_of[values])
+        self.held[values] = self._said.reshape(-1).take(rows * self.held.size + values)
 
 
 def ceiling(time_s: float | FloatArray, step_s: float) -> Instants:
