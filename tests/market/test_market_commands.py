@@ -71,7 +71,7 @@ def test_a_stack_of_two_runs_adds_up(runs: tuple[Path, Path], tmp_path: Path) ->
     parts = [
         {"kind": "energy", "less": "grid.losses_kw", "price_per_kwh": price},
         {"kind": "losses", "price_per_kwh": price},
-        {"kind": "emissions", "name": "<carbon>", "kg_per_kwh": 0.4, "per_kg": 0.05},
+        {"kind": "emissions", "name": "<carbon> [/b]", "kg_per_kwh": 0.4, "per_kg": 0.05},
     ]
     stack, page = tmp_path / "stack.json", tmp_path / "page.html"
     stack.write_text(json.dumps({"name": "roofs", "currency": "USD", "parts": parts}))
@@ -83,7 +83,9 @@ def test_a_stack_of_two_runs_adds_up(runs: tuple[Path, Path], tmp_path: Path) ->
     roofs = RunFolder(runs[0]).read("roofs.p_kw")[1].sum() / 4
     assert avoided_kwh == pytest.approx(roofs, rel=0.02)  # loads depend on voltage a little
     assert "&lt;carbon&gt;" in page.read_text()
-    assert "sum of parts" in said(*words)
+    shown = said(*words)
+    assert "sum of parts" in shown
+    assert "<carbon> [/b]" in shown
 
 
 def test_bills_that_are_not_what_the_run_told_fail_with_a_status_of_their_own(

@@ -112,7 +112,13 @@ REGULATION = {
 }
 PEAK = {"kind": "avoided-peak", "asset": "transmission", "per_kw": 4}
 DEFERRAL = {"kind": "deferral", "asset": "substation", "rating_kw": 250, "cost": 876_000, "discount_pu": 0.05}
-HEAT = {"kind": "heat", "heat": "chp.used_kw", "fuel": "chp.fuel_kw", "boiler_efficiency_pu": 0.9, "fuel_per_kwh": 0.05}
+HEAT = {
+    "kind": "heat",
+    "heat": "chp.used_kw",
+    "fuel": ["chp.fuel_kw"],
+    "boiler_efficiency_pu": 0.9,
+    "fuel_per_kwh": 0.05,
+}
 RESILIENCE = {"kind": "resilience", "unserved_kwh": "mg.unserved_kwh", "value_per_kwh": 20}
 EMISSIONS = {"kind": "emissions", "kg_per_kwh": 0.5, "per_kg": 0.1}
 
@@ -146,7 +152,7 @@ BY_HAND: list[tuple[str, dict[str, Any], float]] = [
     # 30 kWh x 0.5 x 0.1
     ("emissions", EMISSIONS, 1.5),
     # less 500 kWh of fuel x 0.2 x 0.1, none of which burns in the other run
-    ("emissions of fuel", {**EMISSIONS, "fuel": "chp.fuel_kw", "fuel_kg_per_kwh": 0.2}, 1.5 - 10.0),
+    ("emissions of fuel", {**EMISSIONS, "fuel": ["chp.fuel_kw"], "fuel_kg_per_kwh": 0.2}, 1.5 - 10.0),
 ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from derloop.console import console
@@ -43,7 +44,7 @@ def _lines(name: str, billing: Billing, at: slice, customer: str | None) -> Tabl
         for line, without in zip(one.lines, other.lines, strict=True):
             shown = (x.amount if x.group == "fixed" else x.quantity for x in (line, without))
             if any(np.any(values[at]) for values in shown):
-                table.add_row(one.period, line.name, *_cells(line, at), *_cells(without, at))
+                table.add_row(one.period, escape(line.name), *_cells(line, at), *_cells(without, at))
         table.add_row(one.period, "total", "", _money(one.total[at]), "", _money(other.total[at]), style="bold")
     return table
 

@@ -6,6 +6,7 @@ import json
 from html import escape
 from pathlib import Path
 
+from rich.markup import escape as plain
 from rich.table import Table
 
 from derloop.console import console
@@ -26,11 +27,12 @@ vertical-align:top;border-bottom:1px solid #ccc}}td.n{{text-align:right;white-sp
 
 def show_total(total: Total) -> None:
     """Print each part with its formula and inputs, and the total."""
-    table = Table(title=f"{total.name}, {total.currency}", title_justify="left", show_lines=True)
+    table = Table(title=plain(f"{total.name}, {total.currency}"), title_justify="left", show_lines=True)
     for head in ("part", "amount", "formula", "inputs"):
         table.add_column(head, justify="right" if head == "amount" else "left")
     for name, _, worth in total.parts:
-        table.add_row(name, _money(worth.amount), worth.formula, "\n".join(map(_said, worth.inputs)))
+        said = "\n".join(map(_said, worth.inputs))
+        table.add_row(*map(plain, (name, _money(worth.amount), worth.formula, said)))
     table.add_row("total", _money(total.amount), "sum of parts", "", style="bold")
     console().print(table)
     console().print("found equal: " + "; ".join(total.reconciled), markup=False)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from federates.market.filled import Filled
 from federates.market.paid import NotNegative
 from federates.market.value.part import Input, Part, Worth
 from federates.market.value.series import Amount, Runs, SeriesName
@@ -48,7 +49,10 @@ class Heat(Part):
 
     kind: Literal["heat"] = Field(description="Which part.", examples=["heat"])
     heat: SeriesName = Field(description="Heat that is used, kW.", examples=["chp.used_kw"])
-    fuel: SeriesName = Field(description="Fuel that is burnt, kW.", examples=["chp.fuel_kw"])
+    fuel: Filled[SeriesName] = Field(
+        description="Fuel that is burnt, kW, also in the plant's own boiler.",
+        examples=[["chp.fuel_kw", "chp.boiler_fuel_kw"]],
+    )
     boiler_efficiency_pu: float = Field(
         default=0.9, gt=0.0, le=1.1, description="Of the boiler that would make the heat.", examples=[0.9]
     )
@@ -56,11 +60,11 @@ class Heat(Part):
 
     @property
     def claims(self) -> tuple[str, ...]:
-        return (f"the heat {self.heat}", f"the fuel {self.fuel}")
+        return (f"the heat {self.heat}", *(f"the fuel {name}" for name in self.fuel))
 
     def worth(self, runs: Runs, currency: str) -> Worth:
         heat_kwh = runs.run.series(self.heat, "kW").integral_h(self.windows)
-        fuel_kwh = runs.run.series(self.fuel, "kW").integral_h(self.windows)
+        fuel_kwh = sum(runs.run.series(name, "kW").integral_h(self.windows) for name in self.fuel)
         inputs = (
             Input("heat", heat_kwh, "kWh"),
             Input("boiler_efficiency", self.boiler_efficiency_pu, "pu"),
@@ -113,7 +117,9 @@ class Emissions(Part):
     kg_per_kwh: Amount = Field(
         description="Emissions of a kWh, kg of CO2: a number, or a series of the run in kg/kWh.", examples=[0.4]
     )
-    fuel: SeriesName | None = Field(default=None, description="Fuel burnt here, kW.", examples=["chp.fuel_kw"])
+    fuel: tuple[SeriesName, ...] = Field(
+        default=(), max_length=100, description="Fuel burnt here, kW.", examples=[["chp.fuel_kw"]]
+    )
     fuel_kg_per_kwh: NotNegative = Field(
         default=0.202,
         description="Emissions of a kWh of fuel, kg; natural gas without it.",
@@ -140,9 +146,6 @@ class Emissions(Part):
 
     def _more_fuel_kwh(self, runs: Runs) -> float:
         """Return how much more fuel is burnt than in the other run, which may have nothing that burns it."""
-        if self.fuel is None:
-            return 0.0
-        here_kwh = runs.run.series(self.fuel, "kW").integral_h(self.windows)
-        if not runs.other.has(self.fuel):
-            return here_kwh
-        return here_kwh - runs.other.series(self.fuel, "kW").integral_h(self.windows)
+        here_kwh = sum(runs.run.series(name, "kW").integral_h(self.windows) for name in self.fuel)
+        there = [name for name in self.fuel if runs.other.has(name)]
+        return here_kwh - sum(runs.other.series(name, "kW").integral_h(self.windows) for name in there)
