@@ -117,3 +117,31 @@ def test_source_outside_of_the_island_is_refused_with_its_pointer() -> None:
 def test_microgrid_without_a_source_is_refused_with_its_pointer() -> None:
     found = refused({"federates.microgrid.storage": [], "federates.microgrid.engines": []})
     assert "it needs a grid-forming source" in found["/federates/microgrid"]
+
+
+def test_island_whose_control_hears_nothing_keeps_what_is_critical_and_shares_by_droop(tmp_path: Path) -> None:
+    """Over a network that is silent from 1 h 40 min on; ten minutes later nothing that was heard is acted on.
+
+    P_0 is 0, and the least load of the engine half of 300 kW: 1 % of 60 Hz at 1000 kVA, and 4 % at 300 kVA, from there.
+    """
+    silence = {"begins_s": 6000, "lasts_s": 1e5, "to": "microgrid"}
+    links = [{"to": "microgrid"}, {"from": "microgrid"}]
+    result = run(
+        tmp_path,
+        {
+            "duration_s": 9000,
+            "federates.network": {"kind": "network", "step_s": 60, "links": links, "events": [silence]},
+            "federates.microgrid.silent_after_s": 600,
+        },
+    )
+    silent = column(result, "microgrid.silent")
+    first = int(np.flatnonzero(silent)[0])
+    assert (silent[first:] == 1.0).all()
+    assert 600.0 <= first * 300.0 - 6000.0 <= 1200.0
+    off_hz = 60.0 - column(result, "grid.storage.f_hz")[first + 2 :]
+    assert column(result, "grid.storage.p_kw")[first + 2 :] == pytest.approx(off_hz / 0.0006, rel=1e-4)
+    assert column(result, "grid.engine.p_kw")[first + 2 :] == pytest.approx(150.0 + off_hz / 0.008, rel=1e-4)
+    assert (column(result, "grid.shops.solved_kw")[first + 1 :] == 0.0).all()
+    assert column(result, "grid.clinic.solved_kw").min() == pytest.approx(232.0, rel=0.02)
+    assert column(result, "grid.switch")[first:].max() == 0.0
+    assert column(result, "storage.trip_cause").max() == 0.0
