@@ -44,7 +44,7 @@ CASES: dict[str, dict[str, Any]] = {
                 "latency": {"kind": "exponential", "mean_s": 1.0, "most_s": 9.0},
                 **{"loss_pu": 0.1, "burst_messages": 5.0, "duplicate_pu": 0.05, "order": "as-arrived"},
                 "bandwidth": {"bits_per_s": 1e6, "message_bytes": 200.0, "buffer_s": 0.5},
-                "lapses": {"after_s": 20.0, "value": 0.0},
+                "lease": {"after_s": 20.0, "value": 0.0},
             }
         ],
         "events": [{"begins_s": 0.0, "lasts_s": 1e6, "loss_pu": 0.2, "delay_s": 0.5}],

@@ -24,7 +24,7 @@ Silence. A device is silent when what was heard of it is older than `silent_afte
 tells). From the day's first event on, s silent devices of n are taken to draw s/n of the baseline: no reduction is
 credited that nobody has measured, and no rebound charged. Before, what was heard last counts. `silent` says how many
 there are. Members are asked all the same; whether they hear it is up to the network, and what they do if not, to its
-`lapses`.
+`lease`.
 """
 
 from __future__ import annotations

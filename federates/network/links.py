@@ -50,10 +50,10 @@ class Bandwidth(Settings):
         return 8.0 * self.message_bytes / self.bits_per_s
 
 
-class Lapse(Settings):
-    """What a receiver does that has heard nothing for long: a watchdog, a lease."""
+class Lease(Settings):
+    """What ends at the receiver what it was told, when it hears nothing for long: a watchdog."""
 
-    after_s: float = Field(gt=0.0, le=LONGEST_S, description="Age at which what was heard lapses, s.", examples=[300.0])
+    after_s: float = Field(gt=0.0, le=LONGEST_S, description="Age at which what was heard ends, s.", examples=[300.0])
     value: float = Field(description="What the receiver has from then on, in its own unit.", examples=[0.0])
 
 
@@ -92,8 +92,8 @@ class Link(Ends):
     bandwidth: Bandwidth | None = Field(
         default=None, description="What the line carries.", examples=[{"bits_per_s": 9600, "message_bytes": 120}]
     )
-    lapses: Lapse | None = Field(
-        default=None, description="What the receiver does unheard.", examples=[{"after_s": 300.0, "value": 0.0}]
+    lease: Lease | None = Field(
+        default=None, description="What ends what was heard.", examples=[{"after_s": 300.0, "value": 0.0}]
     )
 
     @model_validator(mode="after")

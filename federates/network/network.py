@@ -23,7 +23,7 @@ $1 / b$. That loses the share $p$, in runs of the mean length $b$. The latency i
 
 **What the receiver has** is the last message that arrived; before any has, what the source says at its start. In
 `order` "kept", a message waits for those before it. Otherwise messages overtake each other: one that was overtaken is
-thrown away ("newest"), or taken for news ("as-arrived"). With `lapses`, the receiver has `value` once what it heard is
+thrown away ("newest"), or taken for news ("as-arrived"). With a `lease`, the receiver has `value` once what it heard is
 as old as `after_s`: the watchdog of a device that hears no commands.
 
 **Events** make links worse for a time. An outage (`loss_pu` 1) loses what is said or would arrive from its begin until

@@ -1,4 +1,4 @@
-"""What receivers have of what has arrived: the values, unless they have lapsed, and how old they are."""
+"""What receivers have of what has arrived: the values, unless their lease has ended, and how old they are."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Receivers:
         self, links: Sequence[Link], routes: Routes, interfaces: Mapping[str, Interface], wired: Collection[str]
     ) -> None:
         """wired: inputs, as `federate.port`, that are told something also without a network."""
-        after_s = np.array([np.inf if link.lapses is None else link.lapses.after_s for link in links])
-        value = np.array([0.0 if link.lapses is None else link.lapses.value for link in links])
+        after_s = np.array([np.inf if link.lease is None else link.lease.after_s for link in links])
+        value = np.array([0.0 if link.lease is None else link.lease.value for link in links])
         entries = routes.entries[routes.link_of]
-        self._lapses_s, self._lapsed, self._link_of = after_s[entries], value[entries], routes.link_of
-        self._may_lapse = bool(np.isfinite(self._lapses_s).any())
+        self._lease_s, self._let_go, self._link_of = after_s[entries], value[entries], routes.link_of
+        self._are_leases = bool(np.isfinite(self._lease_s).any())
         edges = np.cumsum([0, *(len(signal.said) for signal in routes.signals)])
         self._parts = {s.target: slice(a, b) for s, a, b in zip(routes.signals, edges, edges[1:], strict=False)}
         self._grows = [self._parts[s.target] for s in routes.signals if _is_age(s.source)]
@@ -47,8 +47,8 @@ class Receivers:
         has = held.copy()
         for part in self._grows:
             has[part] += age_s[self._link_of[part]]
-        if self._may_lapse:
-            return np.where(age_s[self._link_of] >= self._lapses_s, self._lapsed, has)
+        if self._are_leases:
+            return np.where(age_s[self._link_of] >= self._lease_s, self._let_go, has)
         return has
 
 

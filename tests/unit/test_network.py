@@ -294,8 +294,8 @@ def test_an_age_is_told_of_values_that_are_late() -> None:
     assert ages.tolist() == [10.0, 20.0, 30.0, 40.0] + [40.0] * 6
 
 
-def test_what_is_not_renewed_lapses_at_the_receiver() -> None:
-    links = [{"from": "control", "to": "cells", "lapses": {"after_s": 50.0, "value": 0.5}}]
+def test_the_lease_of_what_is_not_renewed_ends_at_the_receiver() -> None:
+    links = [{"from": "control", "to": "cells", "lease": {"after_s": 50.0, "value": 0.5}}]
     scene = Scene(links=links, events=[{"begins_s": 100, "lasts_s": 100}])
     found = scene.heard(25)["cells.p_set_kw"][:, 0]
     assert found[10:13].tolist() == [80.0] * 3

@@ -30,7 +30,7 @@ of their own; voltages are supported, and kept within limits, by what the feeder
 Silence. What was heard of a device is used for `silent_after_s`. After that the device is asked to rest, and counts as
 part of the load, whatever it does. If what a service reads is older than that, the service asks for nothing; if what
 `constraints` read of the feeder is, all members rest. Members that hear nothing of the plant do what the network's
-`lapse` says, or hold their last setpoint where there is none.
+`lease` says, or hold their last setpoint where there is none.
 """
 
 from __future__ import annotations
