@@ -57,6 +57,7 @@ class Batteries:
         self.stored_kwh = np.asarray(soc, float) * self.energy_kwh
         self.efficiency, self.step_h = efficiency, step_h
         self.p_kw = np.zeros(self.power_kw.size)
+        self._told = self._now()
 
     @property
     def most_kw(self) -> FloatArray:
@@ -67,13 +68,18 @@ class Batteries:
         return -np.minimum(self.power_kw, (self.energy_kwh - self.stored_kwh) / self.efficiency / self.step_h)
 
     def told(self, age_s: float | FloatArray = 0.0) -> dict[str, FloatArray]:
-        values = {"p_kw": self.p_kw, "p_max_kw": self.most_kw, "p_min_kw": self.least_kw}
-        values |= {"soc_pu": self.stored_kwh / self.energy_kwh, "stored_kwh": self.stored_kwh}
+        """Return what they told at the last instant: what was stored then, and the power that holds since."""
         ages = np.broadcast_to(np.asarray(age_s, float), self.p_kw.shape)
-        return {f"b.{port}": value.copy() for port, value in (values | {"age_s": ages}).items()}
+        values = {**self._told, "p_kw": self.p_kw, "age_s": ages}
+        return {f"b.{port}": value.copy() for port, value in values.items()}
+
+    def _now(self) -> dict[str, FloatArray]:
+        values = {"p_max_kw": self.most_kw, "p_min_kw": self.least_kw}
+        return values | {"soc_pu": self.stored_kwh / self.energy_kwh, "stored_kwh": self.stored_kwh}
 
     def hold(self, asked_kw: FloatArray) -> None:
         """Do what is asked for one step."""
+        self._told = self._now()
         self.p_kw = np.clip(asked_kw, self.least_kw, self.most_kw)
         inside = np.where(self.p_kw > 0.0, self.p_kw / self.efficiency, self.p_kw * self.efficiency)
         self.stored_kwh = self.stored_kwh - inside * self.step_h

@@ -99,8 +99,8 @@ def test_reserve_is_kept_from_other_services_and_deployed_on_call(tmp_path: Path
     selling = {"kind": "arbitrage", "price": price, "method": "rule-based", "charge_below": 1, "discharge_above": 5}
     control = plant([reserve, selling], context({"b": 1}, tmp_path, 8))
     told = run(control, Batteries([10.0], [60.0]), REST)
-    # of 30 kWh, 6, 6, 10 and 4 leave the 4 kWh that are held: nothing more is sold
-    assert told["p_kw"][:, 0].tolist() == [0.0, 6.0, 6.0, 10.0, 4.0, 0.0, 0.0, 0.0]
+    # of 30 kWh, 2 are left after the fifth hour, less than the 4 that are held: nothing more is sold
+    assert told["p_kw"][:, 0].tolist() == [0.0, 6.0, 6.0, 10.0, 6.0, 0.0, 0.0, 0.0]
     assert told["reserve_deployed_kw"][:, 0].tolist() == [0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0]
 
 

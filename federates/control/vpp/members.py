@@ -4,7 +4,8 @@ A device that is silent, of which nothing was heard for `silent_after_s`, is ask
 nothing is taken from what it last said. Of the others, nobody is asked for more than it says that it can do now: a
 battery keeps its reserve for backup, a car what it needs for its departure (p_max_kw is then negative), as their kinds
 know. What owners and the plant agreed besides (`preferences`) narrows that further. The settings of a kind tell the
-window of state of charge that its devices keep to, with `window_pu`: energy counts from its edges.
+window of state of charge that its devices keep to, with `window_pu`: energy counts from its edges. What was heard is
+from the last instant, and older by its age; the power that was heard has taken its energy since then.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ MEASURED = {"p_kw": "kW", "p_max_kw": "kW", "p_min_kw": "kW"}
 OPTIONAL = {"soc_pu": "pu", "stored_kwh": "kWh"}
 """What it may tell besides."""
 UNTOLD = -1.0
+LEAST_PU = 1e-6
+"""State of charge below which it cannot be told what a store holds."""
 SET = "p_set_kw"
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
@@ -126,6 +129,7 @@ class Fleets:
         self._reserve_pu = self.each([max(p.reserve_soc_pu, low) for p, (low, _) in zip(agreed, own, strict=True)])
         self._top_pu = self.each([min(p.top_soc_pu, top) for p, (_, top) in zip(agreed, own, strict=True)])
         self._share_pu = self.each([p.share_pu for p in agreed])
+        self._step_s = self.each([_step_s(name, context) for name in names])
 
     @property
     def inputs(self) -> dict[str, Port]:
@@ -162,13 +166,16 @@ class Fleets:
         high = np.where(stores & (soc_pu <= self._reserve_pu), np.minimum(high, np.maximum(low, 0.0)), high)
         low = np.where(stores & (soc_pu >= self._top_pu), np.maximum(low, np.minimum(high, 0.0)), low)
         size_kwh = self._size_kwh(inputs, soc_pu, stores)
+        p_kw = np.where(heard, self.gathered(inputs, "p_kw"), 0.0)
+        since_kwh = p_kw * (self._step_s + self.gathered(inputs, "age_s")) / 3600.0
+        now_pu = np.clip(soc_pu - _over(since_kwh, size_kwh), 0.0, 1.0)
         return Measured(
-            np.where(heard, self.gathered(inputs, "p_kw"), 0.0),
+            p_kw,
             np.where(heard, low, 0.0),
             np.where(heard, high, 0.0),
             soc_pu,
-            np.maximum(soc_pu - self._reserve_pu, 0.0) * size_kwh,
-            np.maximum(self._top_pu - soc_pu, 0.0) * size_kwh,
+            np.maximum(now_pu - self._reserve_pu, 0.0) * size_kwh,
+            np.maximum(self._top_pu - now_pu, 0.0) * size_kwh,
             np.where(heard, np.maximum(high, -low), 0.0),
             self._reserve_pu < self._top_pu,
             heard,
@@ -177,8 +184,19 @@ class Fleets:
     def _size_kwh(self, inputs: Values, soc_pu: FloatArray, stores: NDArray[np.bool_]) -> FloatArray:
         """Return what each can hold (n,), 0 where that cannot be told: an empty store does not say how large it is."""
         stored_kwh = self.gathered(inputs, "stored_kwh")
-        is_known = stores & (stored_kwh > 0.0) & (soc_pu > 0.0)
-        return np.divide(stored_kwh, soc_pu, out=np.zeros(soc_pu.shape), where=is_known)
+        is_known = stores & (stored_kwh > 0.0) & (soc_pu > LEAST_PU)
+        return _over(np.where(is_known, stored_kwh, 0.0), np.where(is_known, soc_pu, 1.0))
+
+
+def _over(values: FloatArray, by: FloatArray) -> FloatArray:
+    """Return values (n,) over others, 0 where these are not positive."""
+    return np.divide(values, by, out=np.zeros(values.shape), where=by > 0.0)
+
+
+def _step_s(name: str, context: Context) -> float:
+    """Return the time from one step of a fleet to the next."""
+    own: float | None = getattr(context.settings.get(name), "step_s", None)
+    return context.step_ns / 1e9 if own is None else own
 
 
 def _agreed(name: str, preferences: Sequence[Preferences]) -> Preferences:

@@ -3,8 +3,8 @@
 For k intervals of `h` hours, with charging `c`, discharging `d`, both at the terminals, and stored energy `E`,
 
     E(i+1) = E(i) + eta c(i) h(i) - d(i) h(i) / eta        0 <= E <= E_most
-    minimise  sum price(i) (c(i) - d(i)) h(i) + wear d(i) h(i) - worth E(k) eta  +  penalty sum excess(i)
-    load(i) + c(i) - d(i) <= limit + excess(i)             where a limit is given
+    minimise  sum price(i) (c(i) - d(i)) h(i) + wear d(i) h(i) - worth E(k) eta  +  penalty excess
+    load(i) + c(i) - d(i) <= limit + excess                where a limit is given
 
 Charging and discharging at once wastes energy and so is never best, unless a price is negative: in such intervals a
 whole number u(i) decides, c <= C u and d <= D (1 - u).
@@ -23,7 +23,10 @@ from derloop.contract import FloatArray
 from federates.control.vpp.linear_program import LinearProgram
 
 PENALTY = 1e4
-"""Of each kWh above a limit: more than any price."""
+"""Of each kW above a limit: more than any price."""
+
+LEAST = 1e-6
+"""Of each kWh that is moved: of plans that are equally good, one is taken that moves least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +66,14 @@ class Limit:
 def cheapest(store: Store, hours: FloatArray, market: Market, limit: Limit | None = None) -> FloatArray:
     """Return the powers (k,) of the cheapest plan for intervals of `hours` (k,), kW, positive when injected."""
     k = hours.size
-    lp = _program(store, hours, extra=2 * k)
-    lp.cost[:k] = market.price * hours
-    lp.cost[k : 2 * k] = (market.wear - market.price) * hours
+    lp = _program(store, hours, extra=1 + k)
+    lp.cost[:k] = (market.price + LEAST) * hours
+    lp.cost[k : 2 * k] = (market.wear + LEAST - market.price) * hours
     lp.cost[3 * k - 1] = -market.worth * store.efficiency_pu
-    lp.cost[3 * k : 4 * k] = PENALTY * hours
+    lp.cost[3 * k] = PENALTY
     if limit is not None:
         for i in range(k):
-            lp.row([i, k + i, 3 * k + i], [1.0, -1.0, -1.0], -np.inf, limit.limit_kw - float(limit.load_kw[i]))
+            lp.row([i, k + i, 3 * k], [1.0, -1.0, -1.0], -np.inf, limit.limit_kw - float(limit.load_kw[i]))
     _decide(lp, store, np.flatnonzero(market.price < 0.0), k)
     x = lp.solved()
     return x[k : 2 * k] - x[:k]
@@ -81,7 +84,7 @@ def lowest_peak(store: Store, hours: FloatArray, load_kw: FloatArray) -> tuple[f
     k = hours.size
     lp = _program(store, hours, extra=1)
     lp.cost[3 * k] = 1.0
-    lp.cost[k : 2 * k] = 1e-9 * hours  # of all plans for that level, one that does no more than it must
+    lp.cost[: 2 * k] = LEAST * np.concatenate([hours, hours])
     lp.low[3 * k] = -np.inf
     for i in range(k):
         lp.row([i, k + i, 3 * k], [1.0, -1.0, -1.0], -np.inf, -float(load_kw[i]))
@@ -103,13 +106,14 @@ def _program(store: Store, hours: FloatArray, extra: int) -> LinearProgram:
 
 
 def _decide(lp: LinearProgram, store: Store, intervals: np.ndarray[tuple[int], np.dtype[np.intp]], k: int) -> None:
-    """Let whole numbers decide between charging and discharging in some intervals; their columns are 4 k and on.
+    """Let whole numbers decide between charging and discharging in some intervals; their columns are the last k.
 
-    Column 4 k is there for each interval, and bound to 0 where it decides nothing.
+    There is one for each interval, bound to 0 where it decides nothing.
     """
-    lp.high[4 * k :] = 0.0
+    first = 3 * k + 1
+    lp.high[first:] = 0.0
     for i in map(int, intervals):
-        lp.high[4 * k + i] = 1.0
-        lp.row([i, 4 * k + i], [1.0, -store.charge_kw], -np.inf, 0.0)
-        lp.row([k + i, 4 * k + i], [1.0, store.discharge_kw], -np.inf, store.discharge_kw)
-    lp.whole = tuple(4 * k + int(i) for i in intervals)
+        lp.high[first + i] = 1.0
+        lp.row([i, first + i], [1.0, -store.charge_kw], -np.inf, 0.0)
+        lp.row([k + i, first + i], [1.0, store.discharge_kw], -np.inf, store.discharge_kw)
+    lp.whole = tuple(first + int(i) for i in intervals)
