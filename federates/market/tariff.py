@@ -250,9 +250,11 @@ def _misplaced(periods: Sequence[Period], data: dict[str, Any]) -> Iterator[str]
     if not periods or "seasons" not in data:
         return
     for season in [season.name for season in data["seasons"]] or [ALL_YEAR]:
-        for sort in SORTS:
-            where = f" on {sort}" + (f" in {season}" if season != ALL_YEAR else "")
-            yield from (what + where for what in spans_that_fail([*_spans(periods, season, sort)]))
+        where = f" in {season}" if season != ALL_YEAR else ""
+        found = {sort: [*spans_that_fail([*_spans(periods, season, sort)])] for sort in SORTS}
+        for what in dict.fromkeys(what for problems in found.values() for what in problems):
+            on = [sort for sort, problems in found.items() if what in problems]
+            yield what + (f" on {on[0]}" if len(on) < len(SORTS) else "") + where
 
 
 def _spans(periods: Sequence[Period], season: str, sort: Days) -> Iterator[Span]:
