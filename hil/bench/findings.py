@@ -15,6 +15,9 @@ from hil.bench.traces import traces_of
 from hil.inverter.device import Device, Identity
 from hil.inverter.dialect import Rating
 from hil.modbus.thread import LoopThread
+from hil.safety.controls import commanded, is_momentary
+from hil.safety.former import former
+from hil.safety.restore import is_curve
 
 RATED_DIFFERS = 0.01
 """How far a nameplate may be from what is expected, as a fraction."""
@@ -34,6 +37,8 @@ class Finding:
     commands: tuple[str, ...] = ()
     """What it can be told."""
     lease: str = ""
+    left: str = ""
+    """What of it is not left as it was found, since nobody can read it; empty if all is."""
     held_by: str = ""
     """Which run commands it now; empty if none does."""
 
@@ -79,6 +84,7 @@ async def _found(bench: Bench, name: str, device: Device) -> Finding:
         rated=ratings_of(device),
         commands=(*device.dialect.functions, *(["volt_var"] if device.dialect.volt_var else [])),
         lease=_lease(entry),
+        left=_left(entry, device),
         held_by=traces.held_by,
     )
 
@@ -124,6 +130,17 @@ def _input_problems(bench: Bench, device: Device) -> list[str]:
     lacking = [name for name in dict.fromkeys(watched) if name not in device.map]
     points = tuple(device.map.points)
     return [f"has no point {name!r}, at which emergency_stop looks{did_you_mean(name, points)}" for name in lacking]
+
+
+def _left(entry: DeviceEntry, device: Device) -> str:
+    """Return how points are left that commands write, and whose values cannot be read before."""
+    names = [n for n in sorted(commanded(device)) if n in device.map and not (is_curve(n) or is_momentary(device, n))]
+    points = {name: device.map[name] for name in names if device.map[name].writable}
+    held = {n: device.map.value(n, device.image) if p.manner.readable else None for n, p in points.items()}
+    found = former(device, held, entry.safety.safe_state.points)
+    instead = [name for name in found.points if held[name] is None]
+    said = {"off, or in the safe state": instead, "as written last": found.stay, "unwritten": sorted(found.lost)}
+    return "; ".join(f"{how}: {', '.join(names)}" for how, names in said.items() if names)
 
 
 def _lease(entry: DeviceEntry) -> str:

@@ -32,6 +32,8 @@ def lines_of(finding: Finding) -> Iterator[Line]:
         yield "rated", _rated(finding)
         yield "commands", ", ".join(TOLD[each] for each in finding.commands) or "none: it can be measured only"
         yield "lease", finding.lease
+    if finding.left:
+        yield "is left", f"{finding.left} (what they hold cannot be read)"
     if finding.held_by:
         yield "held by", finding.held_by
     for problem in finding.problems:

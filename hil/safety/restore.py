@@ -54,7 +54,7 @@ class OnlyTarget:
         """Raise Interlocked for anything else than what the points are to hold."""
         after = Outcome(self._device, changes)
         for name in (change.point.name for change in changes):
-            is_step = _is_curve(name) or is_momentary(self._device, name)
+            is_step = is_curve(name) or is_momentary(self._device, name)
             if not is_step and after(name) != self._target.get(name):
                 why = f"{name} = {after(name)!r} is no part of the state to which it is being brought"
                 raise Interlocked(self._device.name, f"nothing was written: {why}")
@@ -157,7 +157,7 @@ async def _adopt(device: Writable, target: Target) -> None:
         curve = {name.removeprefix(start): target[name] for name in active if name.startswith(start)}
         await device.adopt(model, curve)
     if models:
-        await _write(device, target, [name for name in target if _is_curve(name) and not _active(name)])
+        await _write(device, target, [name for name in target if is_curve(name) and not _active(name)])
 
 
 def _actives(model: str) -> tuple[str, str]:
@@ -169,5 +169,5 @@ def _active(name: str) -> bool:
     return name.startswith(_actives(name.partition(".")[0]))
 
 
-def _is_curve(name: str) -> bool:
+def is_curve(name: str) -> bool:
     return ".Crv." in name or ".Ctl." in name

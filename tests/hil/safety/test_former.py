@@ -12,6 +12,8 @@ from kept import state_in
 from registers_only import RegistersOnly, served, string_inverter
 
 from derloop.errors import Interlocked
+from hil.bench.file import read_bench
+from hil.bench.findings import find
 from hil.inverter.commands import Order
 from hil.inverter.device import Device
 from hil.inverter.lease import NO_LEASE
@@ -169,3 +171,15 @@ def test_what_nothing_ends_and_nobody_can_read_is_not_written_unless_it_is_said_
     assert registers.holding[201] == 30
     bench.let_go(keeper)
     assert registers.holding[201] == 5
+
+
+def test_check_tells_how_points_are_left_that_nobody_can_read(address: Address, tmp_path: Path) -> None:
+    file = only_written("power_limit", "remote_control", "watchdog_s")
+    (tmp_path / "map.json").write_text(file.model_dump_json(exclude_defaults=True), encoding="utf-8")
+    endpoint = address.endpoint.model_dump(mode="json")
+    lease = {"kind": "none", "because": "registers burn nothing"}
+    entry = {"endpoint": endpoint, "speaks": "map.json", "safety": {"lease": lease}}
+    path = tmp_path / "lab.json"
+    path.write_text(json.dumps({"name": "lab", "devices": {"inv-1": entry}}), encoding="utf-8")
+    (found,) = find(read_bench(path), ["inv-1"])
+    assert found.left == "off, or in the safe state: power_limit, remote_control; as written last: watchdog_s"
