@@ -40,6 +40,7 @@ from federates.der.cell import Cell
 from federates.der.inverter import Inverters, Smart
 from federates.der.placement import At, Size, Spot, draw, place
 from federates.der.plane import Plane, Planes
+from federates.der.smart.settings import REACTIVE
 from federates.der.sunlight import Sunlight, light_ports
 
 ETA_REFERENCE = 0.9637
@@ -138,9 +139,19 @@ class PvSettings(Stepped):
     curtailable: bool = Field(
         default=False, description="Whether the fleet takes a limit of active power, p_limit_kw.", examples=[True]
     )
+    q_commanded: bool = Field(
+        default=False,
+        description="Whether the fleet takes a constant reactive power, q_set_pu, in the place of a reactive function.",
+        examples=[True],
+    )
     smart: Smart = Field(
         default=Smart(), description="Smart-inverter functions.", examples=[{"volt_var": "category-b"}]
     )
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Inputs that a control may drive."""
+        return ("p_limit_kw",) * self.curtailable + ("q_set_pu",) * self.q_commanded
 
     @model_validator(mode="after")
     def _fits_its_light(self) -> PvSettings:
@@ -153,6 +164,8 @@ class PvSettings(Stepped):
             raise ValueError("ambient_c is only without plane: with it the air's temperature is an input")
         if self.cell is not None and "noct_c" in self.model_fields_set:
             raise ValueError("noct_c is only without cell, which says itself how warm cells get")
+        if self.q_commanded and (own_q := [name for name in REACTIVE if getattr(self.smart, name) is not None]):
+            raise ValueError(f"q_commanded takes the place of smart.{own_q[0]}: one of them")
         if self.plane is None and self.cell is not None:
             raise ValueError("cell needs plane: without it neither air nor wind is known")
         return self
@@ -175,6 +188,8 @@ class PvFleet:
         inputs = self.inverters.ports(labels) | self._light.inputs
         if settings.curtailable:
             inputs["p_limit_kw"] = Port("kW", labels)
+        if settings.q_commanded:
+            inputs["q_set_pu"] = Port("pu", labels)
         outputs = {"p_kw": Port("kW", labels), "q_kvar": Port("kvar", labels), "p_available_kw": Port("kW", labels)}
         self._interface = Interface(settings.step_ns(context), inputs, {**outputs, **self._light.outputs})
 
@@ -192,6 +207,8 @@ class PvFleet:
         wanted = np.minimum(available, self.inverters.p_most_kw)
         limit_kw = inputs["p_limit_kw"] if self._settings.curtailable else None
         seen = self.inverters.seen(inputs)
+        if self._settings.q_commanded:
+            self.inverters.adjust("constant_q", q_pu=np.clip(inputs["q_set_pu"], -1.0, 1.0))
         p_kw, q_kvar = self.inverters.step(now_ns, seen, wanted, (self._nothing_kw, wanted), limit_kw)
         return {"p_kw": p_kw, "q_kvar": q_kvar, "p_available_kw": available, **light.shown}
 

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from derloop.contract import FloatArray
-from derloop.kind import Context
+from derloop.kind import Context, Terminal
 from federates.control.adms.model import Commands, GridModel
 from federates.control.adms.search import Point, Score, Search
 from federates.control.adms.settings import VoltVarSettings
 from federates.control.adms.volt_var import VoltVar, outside_pu
+from federates.der.pv import PvFleet, PvSettings
 from federates.grid.opendss import Feeder, OpenDssSettings
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -51,7 +53,7 @@ def brute_force(model: GridModel, settings: VoltVarSettings, start: Commands) ->
     for chosen in product(*taps_of, *([(0, 1)] * start.capacitors.size)):
         taps = start.taps.copy()
         taps[free] = chosen[: free.size]
-        outcome = model.solved(Commands(start.switches, taps, np.array(chosen[free.size :], dtype=float)))
+        outcome = model.solved(Commands(start.switches, taps, np.array(chosen[free.size :], dtype=float), start.q_pu))
         assert outcome
         tried.append((outside_pu(outcome, band, watched), outcome.head_kw, outcome.losses_kw))
     return Tried(*np.array(tried).T)
@@ -135,3 +137,47 @@ def test_two_that_only_help_together_are_found() -> None:
         return Score(abs(x + y), float(abs(x - 4)))
 
     assert Search(valley, (-9, -9), (9, 9), 1000).best((0, 0), [[0, 1]])[0] == (4, -4)
+
+
+def test_the_reactive_power_of_inverters_is_set_for_the_least_losses() -> None:
+    """One PV system at a weak end of IEEE 34, at noon: its reactive power is the only thing that can be set."""
+    rooftop = Terminal("pv_0", "848", (1, 2, 3), 600.0)
+    grid = OpenDssSettings.model_validate({"feeder": "feeders/ieee34/ieee34.dss", "monitored": ["800_802"]})
+    context = Context("adms", SCENARIOS, datetime(2025, 7, 15, tzinfo=UTC), 60 * S, 3600 * S, 1)
+    pv = PvSettings.model_validate({"at": {"count": 1, "on": "loads"}, "rated_kva": 600, "q_commanded": True})
+    context = replace(context, settings={"grid": grid, "pv": pv}, terminals={"pv": (rooftop,)})
+    model = GridModel(replace(context, feeder=Feeder(grid, replace(context, name="grid"))), ["pv"])
+    model.measure({"pv.p_kw": np.array([300.0]), "pv.q_kvar": np.array([0.0])})
+    plain = {"objective": "losses", "v_pu": (0.8, 1.2), "inverters": ["pv"], "least_gain_pu": 0.0}
+    settings = VoltVarSettings.model_validate(plain)
+    found = VoltVar(settings, model).search(model.in_file())
+    losses_kw = []
+    for q in np.arange(-4, 5) * 0.11:
+        outcome = model.solved(model.in_file()._replace(q_pu=np.array([q])))
+        assert outcome
+        losses_kw.append(outcome.losses_kw)
+    assert found.cost_kw == pytest.approx(min(losses_kw), rel=1e-6)
+    assert found.commands.q_pu[0] == pytest.approx((int(np.argmin(losses_kw)) - 4) * 0.11)
+    assert found.cost_kw < losses_kw[4]
+
+
+def test_a_commanded_fleet_gives_the_reactive_power_that_it_is_told() -> None:
+    context = Context("pv", SCENARIOS, datetime(2025, 7, 15, tzinfo=UTC), 60 * S, 3600 * S, 1)
+    context = replace(context, terminals={"pv": (Terminal("pv_0", "671", (1, 2, 3), 10.0),)})
+    settings = PvSettings.model_validate({"at": {"count": 1, "on": "loads"}, "rated_kva": 10, "q_commanded": True})
+    fleet = PvFleet(settings, context)
+    light = {"v_pu": np.ones(1), "irradiance_wm2": np.array([500.0])}
+    assert fleet.step(0, {**light, "q_set_pu": np.array([-0.3])})["q_kvar"][0] == pytest.approx(-3.0)
+    assert fleet.step(60 * S, {**light, "q_set_pu": np.array([0.2])})["q_kvar"][0] == pytest.approx(2.0)
+
+
+def test_a_fleet_with_a_reactive_function_of_its_own_cannot_be_commanded() -> None:
+    with pytest.raises(ValidationError, match=r"takes the place of smart\.volt_var"):
+        PvSettings.model_validate(
+            {
+                "at": {"count": 1, "on": "loads"},
+                "rated_kva": 10,
+                "q_commanded": True,
+                "smart": {"volt_var": "category-b"},
+            }
+        )

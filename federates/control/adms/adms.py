@@ -17,7 +17,7 @@ from federates.control.adms.restoration import Restoration
 from federates.control.adms.settings import AdmsSettings
 from federates.control.adms.volt_var import VoltVar
 from federates.control.demand_response import AT_REST, UNITS
-from federates.fleets import Problems, unknown, untaken
+from federates.fleets import Problems, named, unknown, untaken
 from federates.grid.switchgear import NEVER_S
 
 ALARMS = ("low_voltage", "high_voltage", "outage", "overload", "stale", "fault")
@@ -49,7 +49,8 @@ class Adms:
 
     def __init__(self, settings: AdmsSettings, context: Context) -> None:
         self._settings = settings
-        self._model = model = GridModel(context)
+        self._fleets = settings.volt_var.inverters if settings.volt_var else ()
+        self._model = model = GridModel(context, self._fleets)
         _refuse(settings, model, context)
         self._volt_var = VoltVar(settings.volt_var, model) if settings.volt_var else None
         self._restoration = Restoration(settings.restoration, model, self._volt_var) if settings.restoration else None
@@ -173,7 +174,7 @@ class Adms:
         """Return how the feeder is set: switches as told, taps and banks as measured."""
         taps = self._heard(inputs, "taps") if state.commands.taps.size else state.commands.taps
         banks = self._heard(inputs, "capacitors") if state.commands.capacitors.size else state.commands.capacitors
-        return Commands(state.commands.switches, np.array(taps), np.array(banks))
+        return state.commands._replace(taps=np.array(taps), capacitors=np.array(banks))
 
     def _optimising(self, state: _State, now_s: float, inputs: Values) -> _State:
         settings = self._settings.volt_var
@@ -201,6 +202,8 @@ class Adms:
         }
         mine = {f"{model.name}.{port}": value for port, value in of_grid.items()}
         found = {port: value for port, value in mine.items() if port in self._interface.outputs} | self._asked(state)
+        for fleet, q_pu in zip(self._fleets, told.q_pu, strict=True):
+            found[f"{fleet}.q_set_pu"] = np.full(self._interface.outputs[f"{fleet}.q_set_pu"].size, q_pu)
         counts = state.alarms.counts.tolist()
         found["alarms"] = np.array([*counts, float(state.is_stale), float(len(state.faulted))])
         for name, part in zip(ALARMS[:2], state.alarms[:2], strict=True):
@@ -259,6 +262,8 @@ def _told(settings: AdmsSettings, context: Context, model: GridModel, sections: 
     ports = {f"{model.name}.{name}": Port("1", labels) for name, labels in commands.items() if labels}
     if model.settings.operated.local_after_s is not None:
         ports[f"{model.name}.commanded_at_s"] = Port("s", ("commands",))
+    for fleet in settings.volt_var.inverters if settings.volt_var else ():
+        ports[f"{fleet}.q_set_pu"] = Port("pu", context.labels[fleet])
     ports["alarms"] = Port("1", ALARMS)
     ports |= {name: Port("1", model.nodes) for name in ALARMS[:2]}
     if model.monitored:
@@ -278,8 +283,13 @@ def _refuse(settings: AdmsSettings, model: GridModel, context: Context) -> None:
     """Raise PlaceError with what could not be done with this feeder."""
     problems: Problems = []
     operated = model.settings.operated
-    if settings.volt_var and not (operated.regulators or operated.capacitors):
+    fleets = settings.volt_var.inverters if settings.volt_var else ()
+    if settings.volt_var and not (operated.regulators or operated.capacitors or fleets):
         problems.append((("volt_var",), f"{model.name!r} has neither regulators nor capacitors among what is operated"))
+    problems += named(fleets, ("volt_var", "inverters"), context)
+    for i, fleet in enumerate(fleets):
+        if what := untaken(fleet, "q_set_pu", context):
+            problems.append((("volt_var", "inverters", i), what))
     if not settings.volt_var and (operated.regulators or operated.capacitors) and operated.local_after_s is None:
         what = f"regulators or capacitors of {model.name!r} are operated: they need volt_var, or local_after_s"
         problems.append((("volt_var",), what))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray, Values
 from derloop.kind import Context, PlaceError
+from federates.der.smart.settings import Smart
 from federates.grid.apparatus import Apparatus, matching
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
 from federates.grid.solver import SolverError
@@ -25,6 +26,40 @@ class Commands(NamedTuple):
     switches: FloatArray
     taps: FloatArray
     capacitors: FloatArray
+    q_pu: FloatArray
+    """Reactive power of each fleet of inverters that is commanded, pu of its rating."""
+
+
+class _Fleet(NamedTuple):
+    """Inverters that are commanded as one."""
+
+    name: str
+    rated_kva: FloatArray
+    full_above_pu: float
+    """Active power, pu, below which the reactive capability falls in proportion."""
+    q_band_pu: tuple[float, float]
+    """What it may absorb and inject."""
+
+    @classmethod
+    def of(cls, name: str, context: Context) -> _Fleet:
+        rated_kva = np.array([unit.rated_kva for unit in context.terminals[name]])
+        settings = context.settings[name]
+        smart = getattr(settings, "smart", Smart())
+        band_pu = -smart.q_absorbed_max_pu, smart.q_injected_max_pu
+        return cls(name, rated_kva, getattr(settings, "q_full_above_p_pu", 0.0), band_pu)
+
+    @property
+    def port(self) -> str:
+        return f"{self.name}.q_kvar"
+
+    def q_kvar(self, q_pu: float, measured: Values) -> FloatArray:
+        """Return what each would give (n,) beside the active power that was measured."""
+        p_kw = np.abs(measured[f"{self.name}.p_kw"])
+        share = np.minimum(p_kw / (self.full_above_pu * self.rated_kva), 1.0) if self.full_above_pu > 0.0 else 1.0
+        room_kvar = np.sqrt(np.maximum(self.rated_kva**2 - p_kw**2, 0.0))
+        q_kvar: FloatArray = np.clip(q_pu * self.rated_kva, -room_kvar, room_kvar)
+        most, least = (limit_pu * share * self.rated_kva for limit_pu in self.q_band_pu[::-1])
+        return np.clip(q_kvar, least, most)
 
 
 class Outcome(NamedTuple):
@@ -40,7 +75,7 @@ class Outcome(NamedTuple):
 class GridModel:
     """The feeder with devices and loads as they were measured last. State: these powers."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, inverters: Sequence[str] = ()) -> None:
         """Raises PlaceError where the scenario has no feeder of kind opendss, or one in which nothing is operated."""
         self.name, settings = _feeder_of(context)
         there = context.feeder.solver.regulators() if isinstance(context.feeder, Feeder) else ()
@@ -66,6 +101,7 @@ class GridModel:
         self.powers = tuple(port for port in ports.inputs if port.endswith((".p_kw", ".q_kvar")))
         self.nodes = ports.outputs["v_pu"].labels
         self.monitored = ports.outputs["loading_pu"].labels if "loading_pu" in ports.outputs else ()
+        self._fleets = [_Fleet.of(name, context) for name in inverters if name in context.terminals]
         self._measured: dict[str, FloatArray] = {port: np.zeros(ports.inputs[port].size) for port in self.powers}
         self._calls = 0
 
@@ -88,7 +124,8 @@ class GridModel:
     def in_file(self) -> Commands:
         """Return what the feeder file has."""
         a = self.apparatus
-        return Commands(a.closed_in_file[: len(a.switches)].astype(float), a.taps(), a.capacitor_steps())
+        closed = a.closed_in_file[: len(a.switches)].astype(float)
+        return Commands(closed, a.taps(), a.capacitor_steps(), np.zeros(len(self._fleets)))
 
     def measure(self, inputs: Values) -> None:
         """Take what devices and loads were measured to give or draw."""
@@ -98,6 +135,9 @@ class GridModel:
         """Return what would be with these commands; None where the power flow has no solution."""
         told = {"switch_set": commands.switches, "tap_set": commands.taps, "capacitor_set": commands.capacitors}
         wanted = {port: value for port, value in told.items() if port in self.grid.interface.inputs}
+        wanted |= {
+            fleet.port: fleet.q_kvar(q, self._measured) for fleet, q in zip(self._fleets, commands.q_pu, strict=True)
+        }
         self._calls += 1
         try:
             found = self.grid.step(self._calls, {**self._measured, **wanted})

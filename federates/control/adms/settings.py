@@ -6,10 +6,11 @@ in an engine of its own, in which it tries what it might do.
 Monitoring. A voltage outside of the limits `v_pu`, or a loading above `loading_pu`, raises an alarm; it ends when the
 value is `v_back_pu`, or `loading_back_pu`, inside again. What has no voltage is an outage.
 
-Volt-var optimisation. Every `every_s`, and after switching, taps `t` and steps of banks `c` are sought with
+Volt-var optimisation. Every `every_s`, and after switching, taps `t`, steps of banks `c` and the reactive powers `q` of
+fleets of inverters are sought with
 
-    min over t, c  of  P_head(t, c)   or of   losses(t, c)
-    subject to         v_low + margin <= v(t, c) <= v_high - margin,   loading(t, c) <= 1
+    min over t, c, q  of  P_head   or of   losses
+    subject to            v_low + margin <= v <= v_high - margin,   loading <= 1
 
 by descent in steps of one, of one in all tap changers, and of one in each of two, with a power flow for each setting.
 Where limits cannot be kept, the sum by which they are passed is least. With `objective` energy it is conservation
@@ -25,8 +26,8 @@ is told: the one that serves the most load with the fewest operations, keeps the
 loadings in their limits.
 
 Hears nothing. The feeder dates what it tells (`measured_at_s`). Where that is older than `stale_after_s` nothing is
-decided: switches, taps and banks stay as they were told, members are asked for nothing, and the date of the commands
-(`commanded_at_s`) stands still, so that tap changers and banks go back to local control when the feeder's
+decided: switches, taps, banks and inverters stay as they were told, members are asked for nothing, and the date of the
+commands (`commanded_at_s`) stands still, so that tap changers and banks go back to local control when the feeder's
 `local_after_s` is over. That also happens when commands do not arrive.
 """
 
@@ -80,6 +81,19 @@ class VoltVarSettings(Settings):
     )
     every_s: float = Field(default=900.0, gt=0.0, le=86400.0, description="From one search to the next, s.")
     taps: tuple[int, int] = Field(default=(-16, 16), description="Lowest and highest tap that is tried.")
+    inverters: tuple[str, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Fleets whose reactive power is set, each as one (`q_commanded` of kind pv).",
+        examples=[["rooftops"]],
+    )
+    q_most_pu: float = Field(
+        default=0.44,
+        gt=0.0,
+        le=1.0,
+        description="Most reactive power of inverters, injected or absorbed, pu of rated kVA.",
+    )
+    q_step_pu: float = Field(default=0.11, ge=0.01, le=1.0, description="One step of it, pu of rated kVA.")
     least_gain_pu: float = Field(
         default=0.001, ge=0.0, le=0.5, description="Settings stay where less than this share would be gained."
     )

@@ -41,7 +41,8 @@ class VoltVar:
         low, high = model.apparatus.limit_taps()
         self._low, self._high = np.maximum(low, settings.taps[0]), np.minimum(high, settings.taps[1])
         self._most_steps = model.apparatus.most_steps()
-        self._taps = len(low)
+        self._taps, self._banks = len(low), len(self._most_steps)
+        self._most_q = round(settings.q_most_pu / settings.q_step_pu)
 
     def search(self, now: Commands, v_low_pu: float | None = None) -> Found:
         """Return the best settings near `now`. v_low_pu: against a peak, for the least power down to this voltage."""
@@ -62,7 +63,7 @@ class VoltVar:
 
         least, most = self._bounds(now)
         search = Search(score, least, most, most_solutions)
-        start = _point(now.taps, now.capacitors)
+        start = _point(now.taps, now.capacitors, np.rint(now.q_pu / self._settings.q_step_pu))
         before = score(start)
         best, found = search.best(start, [np.flatnonzero(self._model.regulators).tolist()])
         stays = found.violation >= before.violation - 1e-9 and (
@@ -74,12 +75,13 @@ class VoltVar:
     def _bounds(self, now: Commands) -> tuple[Point, Point]:
         """Return the least and the most of taps and steps; tap changers that are not operated stay where they are."""
         free = self._model.regulators
-        least = _point(np.where(free, self._low, now.taps), np.zeros(self._most_steps.size))
-        return least, _point(np.where(free, self._high, now.taps), self._most_steps)
+        most_q = np.full(now.q_pu.size, float(self._most_q))
+        least = _point(np.where(free, self._low, now.taps), np.zeros(self._banks), -most_q)
+        return least, _point(np.where(free, self._high, now.taps), self._most_steps, most_q)
 
     def _told(self, now: Commands, point: Point) -> Commands:
-        values = np.array(point, dtype=np.float64)
-        return Commands(now.switches, values[: self._taps], values[self._taps :])
+        taps, banks, q = np.split(np.array(point, dtype=np.float64), [self._taps, self._taps + self._banks])
+        return Commands(now.switches, taps, banks, q * self._settings.q_step_pu)
 
     def _scored(self, outcome: Outcome, band: tuple[float, float], objective: Objective) -> Score:
         cost = outcome.head_kw if objective == "energy" else outcome.losses_kw
@@ -95,5 +97,5 @@ def outside_pu(
     return float(off.sum() + np.maximum(outcome.loading_pu - loading_pu, 0.0).sum())
 
 
-def _point(taps: FloatArray, steps: FloatArray) -> Point:
-    return tuple(int(x) for x in (*taps, *steps))
+def _point(taps: FloatArray, steps: FloatArray, q: FloatArray) -> Point:
+    return tuple(int(x) for x in (*taps, *steps, *q))
