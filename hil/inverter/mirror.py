@@ -90,14 +90,11 @@ class Mirror:
 
     def changed(self, wanted: Stage) -> dict[str, Encoded]:
         """Return what the device does not hold already, as far as is known."""
-        return {name: each for name, each in wanted.items() if self._may_hold_other(name, each)}
-
-    def _may_hold_other(self, name: str, wanted: Encoded) -> bool:
-        is_sure = name not in self._unsure and name not in self._unknown
-        return not is_sure or self._registers(name) != wanted.registers
+        doubtful, words, span = self._unsure | self._unknown, self._words, self.map.span
+        return {n: each for n, each in wanted.items() if n in doubtful or tuple(words[span(n)]) != each.registers}
 
     def _registers(self, name: str) -> tuple[int, ...]:
-        return self.map.registers(name, self._words)
+        return tuple(self._words[self.map.span(name)])
 
     # reading
 
@@ -111,10 +108,11 @@ class Mirror:
         Nothing of what is returned is older than the time that comes with it. (A device may itself repeat what it
         measured earlier.)
         """
-        asked, answers = _asked(plan), list[bytes]()
-        await self.link.exchange(asked[:1], answers)
-        first_ns = time.monotonic_ns()
-        await self.link.exchange(asked[1:], answers)
+        answers: list[bytes] = []
+        first_ns = 0
+        for request in _asked(plan):
+            await self.link.exchange((request,), answers)
+            first_ns = first_ns or time.monotonic_ns()
         return b"".join(answers), first_ns
 
     # writing
@@ -211,8 +209,9 @@ def _written(changes: Sequence[Change]) -> Request:
     )
 
 
-def _asked(plan: ReadPlan) -> list[Request]:
-    return [read_request(*request) for request in plan.requests]
+@lru_cache(maxsize=4096)
+def _asked(plan: ReadPlan) -> tuple[Request, ...]:
+    return tuple(read_request(*request) for request in plan.requests)
 
 
 def _words(data: bytes) -> array[int]:

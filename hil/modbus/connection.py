@@ -32,6 +32,8 @@ _TRY_AGAIN = (ExceptionCode.ACKNOWLEDGE, ExceptionCode.BUSY)
 class Asking:
     """Requests to one unit, each to be made when the one before is answered."""
 
+    __slots__ = ("_rest", "_timing", "answers", "attempts", "end_s", "failures", "request", "traffic", "unit")
+
     def __init__(
         self, unit: int, requests: Sequence[Request], timing: Timing, traffic: Traffic, answers: list[bytes]
     ) -> None:

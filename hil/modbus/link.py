@@ -73,8 +73,8 @@ class Link:
         `answers` is given, for each that is done, what was read as it came, high bytes first, and nothing for writes.
         It tells how far this came when it raises.
         """
-        at_once = self._is_own and self._connection.goes_on
-        for group in [requests] if at_once else [[request] for request in requests]:
+        at_once = len(requests) == 1 or (self._is_own and self._connection.goes_on)
+        for group in (requests,) if at_once else [(request,) for request in requests]:
             await self._make(Asking(self.address.unit, group, self.timing, self.traffic, answers))
 
     async def close(self) -> None:

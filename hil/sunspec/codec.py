@@ -61,13 +61,12 @@ def _decode_integer(point: Point, pattern: int) -> float | None:
     if pattern == point.absent or hidden or point.exponent is None:
         return None
     raw = pattern - (1 << bits) if kind.low < 0 and pattern >> bits - 1 else pattern
-    return _stretched(point, int(raw * 10**point.exponent) if point.exponent >= 0 else raw / 10**-point.exponent)
+    scaled = int(raw * 10**point.exponent) if point.exponent >= 0 else raw / 10**-point.exponent
+    return scaled if point.manner is SUNSPEC_MANNER else _stretched(point, scaled)
 
 
 def _stretched(point: Point, value: float) -> float:
     """Return what a number means with the point's factor and offset."""
-    if point.manner is SUNSPEC_MANNER:
-        return value
     factor, offset = point.manner.factor, point.manner.offset
     return value if factor == 1 and offset == 0 else float(Fraction(value) * factor + offset)
 

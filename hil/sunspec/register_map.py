@@ -108,14 +108,15 @@ class RegisterMap:
 
     def registers(self, name: str, image: RegisterArray | array[int]) -> tuple[int, ...]:
         """Return a point's registers in an image of the whole map."""
-        return tuple(image[self._spans.get(name) or self._span(name)].tolist())
+        return tuple(image[self.span(name)].tolist())
 
-    def _span(self, name: str) -> slice:
+    def span(self, name: str) -> slice:
         """Return, and keep, where a point is in the image: it is asked for again and again."""
+        if (found := self._spans.get(name)) is not None:
+            return found
         point = self[name]
         at = self.position(point)
-        self._spans[name] = slice(at, at + point.length)
-        return self._spans[name]
+        return self._spans.setdefault(name, slice(at, at + point.length))
 
     def value(self, name: str, image: RegisterArray | array[int]) -> Value:
         """Return a point's value in an image of the whole map."""
