@@ -34,7 +34,8 @@ long ago that was said which it has: one step over a perfect link. An age that i
 `link_age_s` says it of every link.
 
 **Devices over Modbus.** A fleet `via: emulator` whose links to its own devices are matched (from `<fleet>.devices`, to
-`<fleet>.reached`) exchanges registers only in those steps in which a message arrives over them.
+`<fleet>.reached`) exchanges registers only in those steps in which a message arrives over them. In others it has
+nothing to say of a device, and nothing is sent.
 
 What is drawn depends on the scenario's seed, the federate's name and the instant alone.
 """
@@ -66,7 +67,8 @@ class Network:
         _check_size(settings, routes, self._step_ns / 1e9)
         links = (*settings.links, PLAIN)
         events = tuple(zip(settings.events, routes.of_events, strict=True))
-        self._traffic = Traffic(links, routes.entries, routes.link_of, events, self._step_ns, context.seed)
+        ways = routes.entries, routes.link_of, routes.through
+        self._traffic = Traffic(links, *ways, events, self._step_ns, context.seed)
         self._receivers = Receivers(links, routes, context.interfaces, {target for _, target in context.signals})
         inputs = {signal.source: Port(signal.unit, signal.said, "before") for signal in routes.signals}
         outputs = self._receivers.ports | {LINK_AGE: Port("s", routes.names)}

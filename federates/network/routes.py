@@ -144,6 +144,17 @@ class Routes:
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.intp)
 
     @cached_property
+    def through(self) -> Indices:
+        """The link of the exchanges over which a fleet knows what it says of a device; -1 where it just knows (N,)."""
+        exchanges = {(c.signals[0].speaker, c.signals[0].said): c for c in self.channels if c.signals[0].is_exchange}
+        found = np.full(self.count, -1, dtype=np.intp)
+        for channel in self.channels:
+            exchange = exchanges.get((channel.signals[0].speaker, channel.signals[0].said))
+            if exchange is not None and exchange is not channel:
+                found[channel.links] = np.arange(exchange.links.start, exchange.links.stop)
+        return found
+
+    @cached_property
     def of_events(self) -> tuple[Indices, ...]:
         """The links that each event concerns."""
         return tuple(

@@ -38,12 +38,16 @@ class Traffic:
         links: Sequence[Link],
         entries: Indices,
         link_of: Indices,
+        through: Indices,
         events: Sequence[tuple[NetworkEvent, Indices]],
         step_ns: int,
         seed: int,
     ) -> None:
-        """entries: which of `links` holds for each link (N,). link_of: over which link each value goes (V,)."""
-        count, self._link_of = entries.size, link_of
+        """entries: which of `links` holds for each link (N,). link_of: over which link each value goes (V,).
+
+        through: nothing is sent over a link (N,) unless something arrived over that one; -1: it always is.
+        """
+        count, self._link_of, self._through = entries.size, link_of, through
         self._step_ns, self._step_s, self._seed = step_ns, step_ns / 1e9, seed
         self._members = [(link, np.flatnonzero(entries == index)) for index, link in enumerate(links)]
         self._every = np.array([max(1, ceiling(link.every_s or 0.0, self._step_s)) for link in links])[entries]
@@ -84,7 +88,7 @@ class Traffic:
 
     def _send(self, index: int) -> None:
         rng, said_ns = self._rng(index), (index - 1) * self._step_ns
-        is_sent = (index - 1) % self._every == 0
+        is_sent = ((index - 1) % self._every == 0) & (self.arrived[self._through] | (self._through < 0))
         takes_s, is_refused = self._lines.pass_through(is_sent)
         is_hit, delay_s = self._events.of(said_ns, rng)
         is_lost = is_sent & (self._losses.of(is_sent, rng) | is_refused | is_hit)

@@ -34,8 +34,8 @@ class BehindModbus:
     def begin(self, now_ns: int) -> None:
         self._now_s = now_ns / 1e9
 
-    def obey(self, now_ns: int, inputs: Values) -> None:
-        self._fleet.step(now_ns, inputs)
+    def obey(self, now_ns: int, inputs: Values) -> Values:
+        return self._fleet.step(now_ns, inputs)
 
     def end(self) -> None:
         self._fleet.bank.advance(self._step_s)

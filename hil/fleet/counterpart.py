@@ -26,8 +26,8 @@ class Counterpart(Protocol):
         """An instant begins: commands come next."""
         ...
 
-    def obey(self, now_ns: int, inputs: Values) -> None:
-        """Commands have come: measure what there is to be measured at this instant."""
+    def obey(self, now_ns: int, inputs: Values) -> Values:
+        """Commands have come: measure what there is to be measured, and return what devices do, as far as is known."""
         ...
 
     def end(self) -> None:

@@ -8,7 +8,8 @@ In each step
 4. and the measurements are read over Modbus: what the federation sees is what came over the wire.
 
 With a device that is not `reached` in a step, nothing is exchanged in it: its last measurements stay and grow older
-(`age_s`), and its own timer lets go of what it was told when the lease runs out.
+(`age_s`), and its own timer lets go of what it was told when the lease runs out. Its powers alone, which the feeder
+has too, are what it does, where that is known.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from derloop.contract import FloatArray, Values
 from hil.fleet.counterpart import Counterpart
-from hil.fleet.model import AGE, REACHED, HasStorage, InverterModel
+from hil.fleet.model import AGE, POWERS, REACHED, HasStorage, InverterModel
 from hil.fleet.told import commands_of, curves_of, outputs_of
 from hil.frames.journal import Journal
 from hil.frames.layout import Peer
@@ -69,7 +70,7 @@ class Lockstep:
         self._group.start()
         self._plate = self._group.nameplates()
         self._group.command(Commands(volt_var=curves_of(self._inverters, len(self._labels))), now_s=0.0)
-        return self._measured(np.ones(len(self._labels), dtype=bool))
+        return self._measured(np.ones(len(self._labels), dtype=bool), {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         """Exchange one step's registers; see the module."""
@@ -79,8 +80,8 @@ class Lockstep:
         self._server.begin(now_ns)
         reached = inputs.get(REACHED, np.ones(len(self._labels))) > 0.5
         self._group.command(commands_of(inputs, self._plate), now_ns / 1e9, reached)
-        self._server.obey(now_ns, inputs)
-        measured = self._measured(reached)
+        done = self._server.obey(now_ns, inputs)
+        measured = self._measured(reached, done)
         self._server.end()
         return measured
 
@@ -108,12 +109,12 @@ class Lockstep:
             "modbus_seconds": traffic.seconds,
         }
 
-    def _measured(self, reached: BoolArray) -> Values:
-        """Return what has been measured last: now, where devices are reached (n,)."""
+    def _measured(self, reached: BoolArray, done: Values) -> Values:
+        """Return what has been measured last: now, where devices are reached (n,). done: what they do."""
         assert self._group
         now = outputs_of(self._group.poll(reached), self._plate, self._storage, self._step_s)
         now[AGE] = np.where(reached, 0.0, self._told[AGE] + self._step_s if self._told else 0.0)
-        held = {port: self._told.get(port, value) for port, value in now.items()} | {AGE: now[AGE]}
+        held = {**now, **self._told, AGE: now[AGE]} | {port: done[port] for port in POWERS if port in done}
         self._told = {port: np.where(reached, value, held[port]) for port, value in now.items()}
         return self._told
 

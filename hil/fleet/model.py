@@ -13,6 +13,7 @@ from derloop.kind import Context, PlaceError, Terminal
 
 TOLD = ("p_kw", "q_kvar", "soc_pu", "p_max_kw", "p_min_kw")
 """The outputs of a model that a device can tell too."""
+POWERS = ("p_kw", "q_kvar")
 REACHED, AGE = "reached", "age_s"
 """Input: whether registers are exchanged with a device in this step, 1 or 0. Output: how old its measurements are."""
 

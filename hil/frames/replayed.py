@@ -147,8 +147,10 @@ class Recorded:
                 raise Rejected(device.device, self._ends(device))
             device.begin(now_ns)
 
-    def obey(self, now_ns: int, inputs: Values) -> None:
-        """What they measured then is in the journal."""
+    def obey(self, now_ns: int, inputs: Values) -> Values:
+        """Return nothing: what they measured then is in the journal, and what they did beside that is not known."""
+        del now_ns, inputs
+        return {}
 
     def end(self) -> None:
         """Their time is that of the journal. Raises Rejected where it broke off in the midst of this instant."""
