@@ -80,10 +80,10 @@ def serve_inverters(n: int) -> None:
 
     from hil.emulator.bank import RegisterBank
     from hil.emulator.nameplate import Ratings
-    from hil.emulator.server import EmulatorServer
+    from hil.serving.fleet import BankServer
 
     bank = RegisterBank([described(Ratings(f"pv_{k}", 10e3, 11e3, 4840.0, 4840.0, 240.0)) for k in range(n)])
-    with EmulatorServer(bank) as server:
+    with BankServer(bank) as server:
         print(json.dumps([address.endpoint.port for address in server.addresses]), flush=True)
         sys.stdin.read()
 

@@ -16,6 +16,7 @@ from derloop.errors import FederateError
 
 if TYPE_CHECKING:
     from hil.commands.emulation import Found, Show
+    from hil.commands.opened import Wishes
 
 FAILED = 3
 """Exit status: the scenario around the devices failed."""
@@ -59,19 +60,28 @@ def emulate(
     Ends with the scenario, after --for, or with Ctrl-C.
     """
     if schema:
-        from hil.serving.file import emulator_schema
-
-        typer.echo(json.dumps(emulator_schema(), indent=1))
-        return
-    from derloop.kind import Permissions
-
-    if file is None:
+        _print_schema()
+    elif file is None:
         raise typer.BadParameter("a scenario or an emulator file is needed", param_hint="FILE")
-    from hil.commands.emulation import Emulation
-    from hil.commands.opened import Wishes
+    else:
+        from derloop.kind import Permissions
+        from hil.commands.opened import Wishes
 
-    wishes = Wishes(tuple(set_ or ()), step_s, for_s, Permissions(trust_feeder=trust_feeder))
-    emulation = Emulation(file, wishes, _shown(_show_lines if as_json else _show_table, bench))
+        wishes = Wishes(tuple(set_ or ()), step_s, for_s, Permissions(trust_feeder=trust_feeder))
+        _serve(file, wishes, _shown(_show_lines if as_json else _show_table, bench))
+
+
+def _print_schema() -> None:
+    from hil.serving.file import emulator_schema
+
+    typer.echo(json.dumps(emulator_schema(), indent=1))
+
+
+def _serve(file: Path, wishes: Wishes, show: Show) -> None:
+    """Serve until it is over; exit with `FAILED` where the scenario around the devices fails."""
+    from hil.commands.emulation import Emulation
+
+    emulation = Emulation(file, wishes, show)
     with _ended_by_sigterm():
         try:
             emulation.run()

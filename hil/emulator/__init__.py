@@ -3,7 +3,7 @@
 `RegisterBank` is what the devices hold and how they answer: access, ranges, curve adoption, reversion timers.
 It knows no physics and no clock: timers move when told to (`advance`), so identical runs give identical
 registers.
-`EmulatorServer` puts every device of a bank on a TCP port of its own.
+`hil.serving.fleet.BankServer` puts every device of a bank on the wire.
 
 Power is positive when injected into the grid, active and reactive.
 """

@@ -11,19 +11,15 @@ from typing import Final, TypeVar
 import numpy as np
 
 from hil.emulator import old_curves
-from hil.emulator.access import Access, Refusal
-from hil.emulator.adoption import Adoptions, Allows, is_valid_curve
-from hil.emulator.alarms import Alarms
-from hil.emulator.controller import Controller
-from hil.emulator.delayed import Delayed
+from hil.emulator.access import Refusal
+from hil.emulator.adoption import Allows, is_valid_curve
+from hil.emulator.behaviour import Behaviour, Nature
 from hil.emulator.linked import followers
 from hil.emulator.links import commanded, links_in, refresh
-from hil.emulator.measured import Measured
 from hil.emulator.old_curves import followed
 from hil.emulator.profile import Profile
 from hil.emulator.registers import Registers, Written
 from hil.emulator.settings import Settings, SettingsReader
-from hil.emulator.timers import Timers
 from hil.inverter.measurements import Measurements
 from hil.sunspec.image import Description
 from hil.sunspec.points import RegisterArray, Value
@@ -56,16 +52,10 @@ class RegisterBank:
         """What can be read and written of each device."""
         self.held = self._registers.maps
         """All that each device holds: `decoded` gives images of these."""
-        profiles = profiles or [Profile()] * len(descriptions)
         self.allows: Allows = lambda *_: True
         """Whether a device can do what is written. Asked with the bank's lock held, and what is refused is undone."""
-        self._access = Access(self._registers, f_nominal_hz)
-        self._adoptions = Adoptions(self._registers, adoption_readings, lambda *asked: self.allows(*asked))
-        self._timers = Timers(self._registers, self._adoptions)
-        self._delayed = Delayed(self._registers, seed)
-        self._controller = Controller(self._registers, profiles)
-        self._alarms = Alarms(self._registers)
-        self._measured = Measured(self._registers, profiles)
+        nature = Nature(adoption_readings, f_nominal_hz, profiles, seed)
+        self._does = Behaviour.of(self._registers, nature, lambda *asked: self.allows(*asked))
         self._settings = SettingsReader(self.held)
         self._links = [links_in(device) for device in self.held]
         self._known: tuple[int, Settings] | None = None
@@ -83,12 +73,12 @@ class RegisterBank:
         """Hold measurements (n,) until the next ones. Raises SunSpecValueError if a value does not fit its register."""
         with self._lock:
             settings = self.settings()
-            measured = replace(measured, alarms=self._alarms.update(measured, settings.in_service))
-            self._measured.show(self._stopped(measured))
+            measured = replace(measured, alarms=self._does.alarms.update(measured, settings.in_service))
+            self._does.measured.show(self._stopped(measured))
 
     def _stopped(self, measured: Measurements) -> Measurements:
         """Return measurements whose states say what 715 OpCtl has told the devices."""
-        operation = self._controller.operation()
+        operation = self._does.controller.operation()
         state = np.where(operation == 0, _OFF, np.where(operation == 2, _STANDBY, measured.state))
         return replace(measured, state=state)
 
@@ -97,7 +87,7 @@ class RegisterBank:
         with self._lock:
             if self._known is None or self._known[0] != self.version:
                 found = self._settings.read(self._registers.images)
-                found = replace(found, in_service=found.in_service & self._controller.may_serve)
+                found = replace(found, in_service=found.in_service & self._does.controller.may_serve)
                 self._known = (self.version, found)
             return self._known[1]
 
@@ -119,15 +109,17 @@ class RegisterBank:
     def advance(self, dt_s: float) -> None:
         """Let time pass (rounded to nanoseconds): adopt what is pending, count reversion times, revert."""
         with self._lock:
-            adopted = self._adoptions.finish()
-            self._measured.advance(dt_s)
-            moved = self._delayed.advance(dt_s)
-            reverted = self._timers.advance(dt_s)
-            reverted += [(each, self._timers.revert_setpoints(each)) for each in self._controller.advance(dt_s)]
+            adopted = self._does.adoptions.finish()
+            self._does.measured.advance(dt_s)
+            moved = self._does.delayed.advance(dt_s)
+            reverted = self._does.timers.advance(dt_s)
+            reverted += [
+                (each, self._does.timers.revert_setpoints(each)) for each in self._does.controller.advance(dt_s)
+            ]
             for device, names in moved:
-                self._timers.start(device, names)
+                self._does.timers.start(device, names)
             for device, names in reverted:
-                self._delayed.cancel(device, names)
+                self._does.delayed.cancel(device, names)
             self._refresh(adopted | {device for device, _ in moved + reverted})
 
     def image(self, device: int) -> RegisterArray:
@@ -138,18 +130,18 @@ class RegisterBank:
     def set_local(self, device: int, local: bool) -> None:
         """Put a device under local control (715 LocRemCtl), as somebody at its panel does: its wire may only read."""
         with self._lock:
-            self._controller.set_local(device, local)
+            self._does.controller.set_local(device, local)
 
     def restart(self, device: int) -> None:
         """Let a device hold again what it began with, as after a loss of power without a memory."""
         with self._lock:
             names = set(self.held[device].points)
-            self._adoptions.forget(device)
-            self._delayed.cancel(device, names)
+            self._does.adoptions.forget(device)
+            self._does.delayed.cancel(device, names)
             self._registers.restore(device, self._first[device])
-            self._timers.start(device, names)
-            self._controller.forget(device)
-            self._alarms.forget(device)
+            self._does.timers.start(device, names)
+            self._does.controller.forget(device)
+            self._does.alarms.forget(device)
 
     # what the wire sees
 
@@ -159,7 +151,7 @@ class RegisterBank:
             words = self._registers.words(device, address, count)
             if words is None:
                 return Refusal.ADDRESS
-            if self._adoptions.count_reading(device, address, count):
+            if self._does.adoptions.count_reading(device, address, count):
                 self._refresh([device])
                 return self._registers.words(device, address, count) or []
             return words
@@ -174,10 +166,10 @@ class RegisterBank:
             return self._refusal(device, changed) or self._put(device, address, registers, changed)
 
     def _refusal(self, device: int, changed: Sequence[Written]) -> Refusal | None:
-        refusal = self._access.refusal(device, changed)
-        if refusal is None and self._controller.is_local(device):
+        refusal = self._does.access.refusal(device, changed)
+        if refusal is None and self._does.controller.is_local(device):
             return Refusal.LOCAL
-        if refusal is None and self._adoptions.is_busy(device, (each.point.name for each in changed)):
+        if refusal is None and self._does.adoptions.is_busy(device, (each.point.name for each in changed)):
             return Refusal.BUSY
         return refusal
 
@@ -190,10 +182,10 @@ class RegisterBank:
         if not self._is_valid(device, names) or not self.allows(device, names):
             self._registers.restore(device, before)
             return Refusal.VALUE
-        self._delayed.begin(device, names, before)
-        self._adoptions.begin(device, values)
-        self._timers.start(device, names)
-        self._controller.hear(device, changed)
+        self._does.delayed.begin(device, names, before)
+        self._does.adoptions.begin(device, values)
+        self._does.timers.start(device, names)
+        self._does.controller.hear(device, changed)
         self._reset_alarms(device, values)
         self._refresh([device])
         return None
@@ -218,7 +210,7 @@ class RegisterBank:
         asked = [name for name in _ALARM_RESETS if values.get(name) == 1]
         if not asked:
             return
-        self._alarms.reset(device)
+        self._does.alarms.reset(device)
         for name in _ALARM_RESETS:
             if self._registers.holds_point(device, name):
                 self._registers.put(device, name, 0.0)
@@ -226,4 +218,4 @@ class RegisterBank:
     def _refresh(self, devices: Sequence[int] | set[int] | range) -> None:
         for device in devices:
             old_curves.refresh(self._registers, device)
-            refresh(self._registers, device, self._links[device], partial(self._delayed.is_pending, device))
+            refresh(self._registers, device, self._links[device], partial(self._does.delayed.is_pending, device))

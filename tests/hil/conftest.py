@@ -12,9 +12,9 @@ from emulated import described
 
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
-from hil.emulator.server import EmulatorServer
 from hil.modbus.endpoint import Address, Tcp
 from hil.modbus.thread import LoopThread
+from hil.serving.fleet import BankServer
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -47,8 +47,8 @@ def bank(ratings: tuple[Ratings, ...]) -> RegisterBank:
 
 
 @pytest.fixture
-def emulator(bank: RegisterBank) -> Iterator[EmulatorServer]:
-    with EmulatorServer(bank) as server:
+def emulator(bank: RegisterBank) -> Iterator[BankServer]:
+    with BankServer(bank) as server:
         yield server
 
 

@@ -18,8 +18,10 @@ from sunspec2.modbus.modbus import ModbusClientException
 from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings, scale_for
-from hil.emulator.server import EmulatorServer
 from hil.inverter.measurements import Measurements
+from hil.modbus.endpoint import Tcp
+from hil.serving.file import FleetEntry
+from hil.serving.fleet import BankServer
 from hil.serving.listener import CannotListen
 from hil.sunspec.codec import encode
 from hil.sunspec.errors import SunSpecValueError
@@ -39,7 +41,7 @@ def _value(bank: RegisterBank, device: int, name: str) -> object:
 
 
 @pytest.fixture
-def independent(emulator: EmulatorServer) -> Iterator[SunSpecModbusClientDeviceTCP]:
+def independent(emulator: BankServer) -> Iterator[SunSpecModbusClientDeviceTCP]:
     """pysunspec2's own client: another implementation of everything from the socket to the model."""
     client = SunSpecModbusClientDeviceTCP(ipaddr="127.0.0.1", ipport=emulator.addresses[0].endpoint.port, timeout=10)
     try:
@@ -59,9 +61,9 @@ def test_an_independent_client_finds_every_model(independent: SunSpecModbusClien
 
 
 def test_an_independent_client_reads_measurements(
-    emulator: EmulatorServer, independent: SunSpecModbusClientDeviceTCP
+    emulator: BankServer, independent: SunSpecModbusClientDeviceTCP
 ) -> None:
-    emulator.set_measurements(
+    emulator.bank.set_measurements(
         Measurements.of(np.array([7500.0, 0.0]), np.array([-1200.0, 0.0]), np.array([240.5, 120.0]), f_hz=59.95)
     )
     measured = independent.DERMeasureAC[0]
@@ -73,16 +75,16 @@ def test_an_independent_client_reads_measurements(
 
 
 def test_an_independent_client_limits_active_power(
-    emulator: EmulatorServer, independent: SunSpecModbusClientDeviceTCP
+    emulator: BankServer, independent: SunSpecModbusClientDeviceTCP
 ) -> None:
     controls = independent.DERCtlAC[0]
     controls.WMaxLimPct.cvalue, controls.WMaxLimPctEna.value = 66.5, 1
     controls.write()
-    assert emulator.settings().limit_fraction.tolist() == [0.665, 1.0]
+    assert emulator.bank.settings().limit_fraction.tolist() == [0.665, 1.0]
 
 
 def test_an_independent_client_has_a_curve_adopted(
-    emulator: EmulatorServer, independent: SunSpecModbusClientDeviceTCP
+    emulator: BankServer, independent: SunSpecModbusClientDeviceTCP
 ) -> None:
     volt_var = independent.DERVoltVar[0]
     curve = volt_var.Crv[1]
@@ -98,7 +100,7 @@ def test_an_independent_client_has_a_curve_adopted(
     assert results == [0, 1, 1]
     volt_var.Ena.value = 1
     volt_var.write()
-    settings = emulator.settings()
+    settings = emulator.bank.settings()
     assert settings.volt_var_on.tolist() == [True, False]
     assert settings.volt_var_v_pu[0].tolist() == [0.9, 0.97, 1.03, 1.1, 1.1, 1.1, 1.1, 1.1]
     assert settings.volt_var_q_var[0] == pytest.approx([3300.0, 0.0, 0.0, -3300.0] + [-3300.0] * 4)
@@ -262,7 +264,7 @@ def test_scale_factors_use_a_register_fully(most: float, exponent: int) -> None:
     assert scale_for(most) == exponent
 
 
-def test_ports_are_free_ones_on_the_loopback_interface_only(emulator: EmulatorServer) -> None:
+def test_ports_are_free_ones_on_the_loopback_interface_only(emulator: BankServer) -> None:
     listening = [c for c in psutil.Process().net_connections(kind="tcp") if c.status == psutil.CONN_LISTEN]
     ports = {each.endpoint.port for each in emulator.addresses}
     assert {c.laddr.ip for c in listening if c.laddr.port in ports} == {"127.0.0.1"}
@@ -270,7 +272,7 @@ def test_ports_are_free_ones_on_the_loopback_interface_only(emulator: EmulatorSe
 
 
 def test_stopping_twice_or_before_starting_is_harmless(bank: RegisterBank) -> None:
-    server = EmulatorServer(bank)
+    server = BankServer(bank)
     server.stop()
     server.start()
     server.stop()
@@ -278,7 +280,7 @@ def test_stopping_twice_or_before_starting_is_harmless(bank: RegisterBank) -> No
 
 
 def test_a_server_that_cannot_listen_leaves_nothing_open(bank: RegisterBank) -> None:
-    server = EmulatorServer(bank, host="192.0.2.1")
+    server = BankServer(bank, entry=FleetEntry(listen=Tcp(host="192.0.2.1", port=0)))
     with pytest.raises(CannotListen, match=r"cannot listen at 192\.0\.2\.1:0: Cannot assign requested address"):
         server.start()
 
@@ -289,7 +291,7 @@ def test_batteries_have_storage_and_others_do_not(ratings: tuple[Ratings, ...]) 
 
 def test_connections_that_are_just_being_accepted_are_closed_with_the_others(bank: RegisterBank) -> None:
     for _ in range(20):
-        with EmulatorServer(bank) as server, contextlib.ExitStack() as stack:
+        with BankServer(bank) as server, contextlib.ExitStack() as stack:
             for address in server.addresses * 3:
                 stack.enter_context(socket.create_connection((address.endpoint.host, address.endpoint.port)))
             server.stop()
@@ -297,7 +299,7 @@ def test_connections_that_are_just_being_accepted_are_closed_with_the_others(ban
             assert established == []
 
 
-def _ports(server: EmulatorServer) -> set[int]:
+def _ports(server: BankServer) -> set[int]:
     return {address.endpoint.port for address in server.addresses}
 
 
@@ -314,7 +316,7 @@ def test_a_block_may_pass_over_points_that_stay_not_implemented(bank: RegisterBa
 
 
 @pytest.mark.parametrize("function", [1, 2, 4, 5, 15, 22])
-def test_functions_that_sunspec_does_not_use_are_refused(emulator: EmulatorServer, function: int) -> None:
+def test_functions_that_sunspec_does_not_use_are_refused(emulator: BankServer, function: int) -> None:
     before = emulator.bank.image(0)
     bodies = {5: b"\x9c\x40\xff\x00", 15: b"\x9c\x40\x00\x08\x01\xff", 22: b"\x9c\x40\x00\x00\x00\x00"}
     body = bytes([1, function]) + bodies.get(function, b"\x9c\x40\x00\x08")

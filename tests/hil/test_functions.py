@@ -510,7 +510,7 @@ def test_whatever_is_written_is_obeyed_or_refused_and_is_never_an_error(writes: 
 
 def _write_somewhere(bank: RegisterBank, point: Point, word: int) -> None:
     """Write a value from a little under the range of the point to a little over it."""
-    low, high = bank._access._ranges.of(0, point.name)
+    low, high = bank._does.access._ranges.of(0, point.name)
     if not np.isfinite([low, high]).all():
         low, high = 0.0, 10.0
     with contextlib.suppress(SunSpecValueError):

@@ -15,12 +15,12 @@ from hil.emulator import adoption
 from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
-from hil.emulator.server import EmulatorServer
 from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.group import DeviceGroup
 from hil.inverter.measurements import Measurements
 from hil.modbus.endpoint import Address
 from hil.modbus.thread import LoopThread
+from hil.serving.fleet import BankServer
 from hil.sunspec.image import Description
 
 CURVE = VoltVarCurve((0.9, 0.98, 1.02, 1.1), (0.3, 0.0, 0.0, -0.3), response_s=10.0)
@@ -47,12 +47,12 @@ def bank(ratings: tuple[Ratings, ...]) -> _Recording:
     return _Recording([described(each) for each in ratings])
 
 
-def _devices(emulator: EmulatorServer) -> dict[str, Address]:
+def _devices(emulator: BankServer) -> dict[str, Address]:
     return dict(zip(("pv_1", "bat_1"), emulator.addresses, strict=True))
 
 
 @pytest.fixture
-def group(emulator: EmulatorServer) -> Iterator[DeviceGroup]:
+def group(emulator: BankServer) -> Iterator[DeviceGroup]:
     with DeviceGroup(_devices(emulator), deadline_s=20.0) as opened:
         yield opened
 
@@ -113,7 +113,7 @@ def test_setpoints_in_percent_serve_devices_without_absolute_ones() -> None:
     absolute = ("WSet", "VarSet")
     description[704] = {k: v for k, v in description[704].items() if k not in absolute}
     bank = RegisterBank([description])
-    with EmulatorServer(bank) as server, DeviceGroup({"x": server.addresses[0]}, deadline_s=20.0) as group:
+    with BankServer(bank) as server, DeviceGroup({"x": server.addresses[0]}, deadline_s=20.0) as group:
         group.command(Commands(p_w=np.array([-1250.0]), q_var=np.array([-500.0])), now_s=0.0)
         assert bank.settings().p_w.tolist() == [-1250.0]
         assert bank.settings().q_var.tolist() == [-500.0]
@@ -137,9 +137,7 @@ def test_only_changes_are_written(bank: _Recording, group: DeviceGroup) -> None:
     assert len(bank.writes) == 1
 
 
-def test_the_reversion_timer_is_armed_before_the_function_is_enabled(
-    bank: _Recording, emulator: EmulatorServer
-) -> None:
+def test_the_reversion_timer_is_armed_before_the_function_is_enabled(bank: _Recording, emulator: BankServer) -> None:
     with DeviceGroup(_devices(emulator), lease_s=60, deadline_s=20.0) as group:
         group.command(_limit(0.4, NAN), now_s=0.0)
     assert [names for _, names in bank.writes] == [
@@ -148,9 +146,7 @@ def test_the_reversion_timer_is_armed_before_the_function_is_enabled(
     ]
 
 
-def test_a_lease_is_renewed_at_half_its_time_and_ends_when_it_is_not(
-    bank: _Recording, emulator: EmulatorServer
-) -> None:
+def test_a_lease_is_renewed_at_half_its_time_and_ends_when_it_is_not(bank: _Recording, emulator: BankServer) -> None:
     with DeviceGroup(_devices(emulator), lease_s=60, deadline_s=20.0) as group:
         written = []
         for now_s in range(0, 100, 10):
@@ -163,7 +159,7 @@ def test_a_lease_is_renewed_at_half_its_time_and_ends_when_it_is_not(
     assert bank.settings().limit_fraction[0] == 1.0
 
 
-def test_a_command_that_outlived_its_lease_is_given_again_in_full(bank: RegisterBank, emulator: EmulatorServer) -> None:
+def test_a_command_that_outlived_its_lease_is_given_again_in_full(bank: RegisterBank, emulator: BankServer) -> None:
     with DeviceGroup(_devices(emulator), lease_s=60, deadline_s=20.0) as group:
         group.command(_limit(0.4, NAN), now_s=0.0)
         bank.advance(3600.0)
@@ -227,19 +223,19 @@ def test_every_failing_device_is_told_of(group: DeviceGroup) -> None:
 
 def test_a_device_without_a_function_rejects_commands_for_it() -> None:
     bank = RegisterBank([{1: {"Mn": "x"}, 701: {"W_SF": 0}, 705: {"NPt": 2, "NCrv": 1, "V_SF": 0}}])
-    with EmulatorServer(bank) as server, DeviceGroup({"x": server.addresses[0]}, deadline_s=20.0) as group:
+    with BankServer(bank) as server, DeviceGroup({"x": server.addresses[0]}, deadline_s=20.0) as group:
         group.command(_limit(NAN), now_s=0.0)
         with pytest.raises(Rejected, match="takes no limit_fraction; it takes volt_var"):
             group.command(_limit(0.5), now_s=0.0)
 
 
-def test_a_unit_that_is_not_there_is_unreachable_at_the_start(emulator: EmulatorServer) -> None:
+def test_a_unit_that_is_not_there_is_unreachable_at_the_start(emulator: BankServer) -> None:
     address = emulator.addresses[0]
     with pytest.raises(Unreachable, match="unit 7"):
         DeviceGroup({"x": Address(address.endpoint, unit=7)}, deadline_s=20.0).start()
 
 
-def test_a_device_that_goes_away_is_unreachable_by_name(emulator: EmulatorServer, group: DeviceGroup) -> None:
+def test_a_device_that_goes_away_is_unreachable_by_name(emulator: BankServer, group: DeviceGroup) -> None:
     group.poll()
     emulator.stop()
     with pytest.raises(Unreachable, match="Connection refused") as failure:
@@ -250,7 +246,7 @@ def test_a_device_that_goes_away_is_unreachable_by_name(emulator: EmulatorServer
 def test_group_and_emulator_can_share_a_thread(bank: RegisterBank) -> None:
     before = threading.active_count()
     thread = LoopThread("shared")
-    server = EmulatorServer(bank, thread=thread)
+    server = BankServer(bank, thread=thread)
     server.start()
     group = DeviceGroup(_devices(server), deadline_s=20.0, thread=thread)
     group.start()
@@ -264,7 +260,7 @@ def test_group_and_emulator_can_share_a_thread(bank: RegisterBank) -> None:
 
 def test_after_a_lost_connection_the_settings_are_read_again(bank: _Recording) -> None:
     thread = LoopThread("shared")
-    with EmulatorServer(bank, thread=thread) as server, DeviceGroup(_devices(server), thread=thread) as group:
+    with BankServer(bank, thread=thread) as server, DeviceGroup(_devices(server), thread=thread) as group:
         group.command(_limit(0.4, 0.3), now_s=0.0)
         bank.write(0, bank.maps[0]["704.WMaxLimPctEna"].address, [0])
         thread.run(group.devices[0].link.close())
@@ -284,17 +280,17 @@ def _lock_step(steps: int) -> list[bytes]:
     bank = RegisterBank([described(Ratings(f"pv_{i}", 10e3, 11e3, 4840.0, 4840.0, 240.0)) for i in range(3)])
     registers = []
     with (
-        EmulatorServer(bank) as server,
+        BankServer(bank) as server,
         DeviceGroup({f"pv_{i}": a for i, a in enumerate(server.addresses)}, lease_s=3, deadline_s=20.0) as group,
     ):
         v_v = np.array([240.0, 241.0, 242.0])
         for step in range(steps):
             group.command(Commands(limit_fraction=np.clip((260.0 - v_v) / 20.0, 0.0, 1.0)), now_s=step)
-            settings = server.settings()
+            settings = server.bank.settings()
             p_w = settings.limit_fraction * settings.p_max_w
-            server.set_measurements(Measurements.of(p_w, 0.1 * p_w, 235.0 + p_w / 700.0, f_hz=60.0))
+            server.bank.set_measurements(Measurements.of(p_w, 0.1 * p_w, 235.0 + p_w / 700.0, f_hz=60.0))
             v_v = group.poll().v_ln_v
-            server.advance(1.0)
+            server.bank.advance(1.0)
             registers.append(b"".join(bank.image(i).tobytes() for i in range(3)))
     return registers
 
@@ -318,7 +314,7 @@ def test_a_hundred_devices_fit_one_process() -> None:
     ratings = [Ratings(f"pv_{i}", 1e3 * (i + 1), 1.1e3 * (i + 1), 440.0 * (i + 1), 440.0, 240.0) for i in range(100)]
     bank = RegisterBank([described(each) for each in ratings])
     with (
-        EmulatorServer(bank) as server,
+        BankServer(bank) as server,
         DeviceGroup({f"pv_{i}": a for i, a in enumerate(server.addresses)}, deadline_s=60.0) as group,
     ):
         p_w = np.linspace(500.0, 50e3, 100)

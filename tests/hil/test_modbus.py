@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from derloop.errors import Rejected, Unreachable
-from hil.emulator.server import EmulatorServer
 from hil.modbus.blocking import ModbusConnection
 from hil.modbus.endpoint import Address, Tcp, Timing
 from hil.modbus.thread import LoopThread
+from hil.serving.fleet import BankServer
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Peer = Callable[[Handler], Address]
@@ -53,7 +53,7 @@ def connect() -> Iterator[Callable[..., ModbusConnection]]:
 Connect = Callable[..., ModbusConnection]
 
 
-def test_registers_are_read_and_counted(emulator: EmulatorServer, connect: Connect) -> None:
+def test_registers_are_read_and_counted(emulator: BankServer, connect: Connect) -> None:
     connection = connect(emulator.addresses[0])
     assert connection.read(40000, 2).tolist() == [0x5375, 0x6E53]
     assert connection.traffic.registers_read == 2
@@ -61,7 +61,7 @@ def test_registers_are_read_and_counted(emulator: EmulatorServer, connect: Conne
     assert connection.traffic.seconds > 0.0
 
 
-def test_registers_are_written_and_counted(emulator: EmulatorServer, connect: Connect) -> None:
+def test_registers_are_written_and_counted(emulator: BankServer, connect: Connect) -> None:
     connection = connect(emulator.addresses[0])
     limit = emulator.bank.maps[0]["704.WMaxLimPct"].address
     connection.write(limit, [5000])
@@ -201,13 +201,13 @@ def test_exceptions_are_errors_of_the_device(code: int, error: type, peer: Peer,
         connect(peer(refuse)).read(0, 1)
 
 
-def test_another_unit_does_not_answer(emulator: EmulatorServer, connect: Connect) -> None:
+def test_another_unit_does_not_answer(emulator: BankServer, connect: Connect) -> None:
     address = emulator.addresses[0]
     with pytest.raises(Unreachable, match=r"unit 9: .*gateway no"):
         connect(Address(address.endpoint, unit=9)).read(40000, 2)
 
 
-def test_closing_twice_is_closing_once_and_closed_is_closed(emulator: EmulatorServer) -> None:
+def test_closing_twice_is_closing_once_and_closed_is_closed(emulator: BankServer) -> None:
     connection = ModbusConnection("inv-1", emulator.addresses[0])
     connection.read(40000, 2)
     connection.close()

@@ -16,9 +16,9 @@ from federates.der.inverter import Inverters, Smart
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
-from hil.emulator.server import EmulatorServer
 from hil.fleet.steering import Steering, equipped_bank, settings_of
 from hil.modbus.endpoint import Address
+from hil.serving.fleet import BankServer
 
 BATTERY = Ratings("bat_1", 5e3, 5.5e3, 2420.0, 2000.0, 240.0, 3, p_max_charge_w=4e3, energy_wh=20e3)
 INVERTER = Ratings("pv_1", 10e3, 11e3, 4840.0, 4840.0, 240.0)
@@ -73,7 +73,7 @@ def served(ratings: Ratings, **profile: Any) -> Iterator[Served]:
     settings = settings_of(inverters)
     bank = equipped_bank([ratings], settings, [Profile.model_validate(profile)])
     Steering(inverters, bank, settings, takes_setpoint=ratings.p_max_charge_w is not None)
-    with EmulatorServer(bank) as server, connected(server.addresses[0]) as client:
+    with BankServer(bank) as server, connected(server.addresses[0]) as client:
         yield Served(bank, server.addresses[0], client)
 
 

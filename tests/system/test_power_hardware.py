@@ -15,10 +15,10 @@ from emulated import described
 import derloop
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
-from hil.emulator.server import EmulatorServer
 from hil.instruments.command_map import read_command_map
 from hil.instruments.emulated import EmulatedInstrument
 from hil.inverter.measurements import Measurements
+from hil.serving.fleet import BankServer
 
 R_OHM = 5.76
 """The lab's device is a resistor that draws 10 kW at 240 V; ten times as large it draws 100 kW of the feeder."""
@@ -41,7 +41,7 @@ class Rig:
         self.ac = stack.enter_context(EmulatedInstrument(_map("scpi-99-ac-source"), self.measure))
         self.meter = stack.enter_context(EmulatedInstrument(_map("scpi-99-power-meter"), self.measure))
         bank = RegisterBank([described(Ratings("res", 10e3, 10e3, 4.4e3, 4.4e3, 240.0, 1, 10e3, 20e3))])
-        self.modbus = stack.enter_context(EmulatorServer(bank))
+        self.modbus = stack.enter_context(BankServer(bank))
         none = np.zeros(1)
         bank.set_measurements(Measurements.of(none, none, none + 240.0, soc_pct=50.0))
 

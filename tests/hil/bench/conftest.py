@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hil.emulator.server import EmulatorServer
+from hil.serving.fleet import BankServer
 
 WriteBench = Callable[..., Path]
 
@@ -33,7 +33,7 @@ def write_bench(tmp_path: Path) -> WriteBench:
 
 
 @pytest.fixture
-def entries(emulator: EmulatorServer) -> dict[str, Any]:
+def entries(emulator: BankServer) -> dict[str, Any]:
     """The entries of a bench file of the two emulated devices."""
     names = ("inv-1", "bat-1")
     return {

@@ -14,11 +14,11 @@ from derloop.cli import app
 from hil.bench.file import read_bench
 from hil.bench.session import Session
 from hil.emulator.bank import RegisterBank
-from hil.emulator.server import EmulatorServer
 from hil.inverter.commands import Commands
 from hil.modbus.thread import LoopThread
 from hil.safety.folder import Run
 from hil.safety.record import Records
+from hil.serving.fleet import BankServer
 
 Entries = dict[str, Any]
 
@@ -130,7 +130,7 @@ def test_check_tells_what_a_dead_run_has_not_restored_and_how_to(lab: Path, tmp_
 
 
 def test_check_tells_what_was_not_restored_of_a_device_that_does_not_answer(
-    lab: Path, emulator: EmulatorServer, tmp_path: Path
+    lab: Path, emulator: BankServer, tmp_path: Path
 ) -> None:
     abandon(lab, Run(tmp_path / "run", lab))
     end_the_run(tmp_path)
@@ -141,13 +141,13 @@ def test_check_tells_what_was_not_restored_of_a_device_that_does_not_answer(
 
 
 def test_a_device_that_has_moved_is_recognised_by_its_serial_number(
-    lab: Path, write_bench: Any, bank: RegisterBank, emulator: EmulatorServer, entries: Entries, tmp_path: Path
+    lab: Path, write_bench: Any, bank: RegisterBank, emulator: BankServer, entries: Entries, tmp_path: Path
 ) -> None:
     """The device has another address and another name in another file, and only says who it is."""
     abandon(lab, Run(tmp_path / "run", lab))
     end_the_run(tmp_path)
     emulator.stop()
-    with EmulatorServer(bank) as elsewhere:
+    with BankServer(bank) as elsewhere:
         at = {"endpoint": elsewhere.addresses[0].endpoint.model_dump(mode="json")}
         other = {"endpoint": elsewhere.addresses[1].endpoint.model_dump(mode="json")}
         moved = tmp_path / "moved.json"
@@ -164,13 +164,13 @@ def test_a_device_that_has_moved_is_recognised_by_its_serial_number(
 
 
 def test_a_record_of_another_device_with_the_same_serial_number_is_not_taken(
-    write_bench: Any, entries: Entries, bank: RegisterBank, emulator: EmulatorServer, tmp_path: Path
+    write_bench: Any, entries: Entries, bank: RegisterBank, emulator: BankServer, tmp_path: Path
 ) -> None:
     """Two that say the same of themselves stand in one bench, so the record is of the one at its address."""
     lab = write_bench({"inv-1": entries["inv-1"]})
     abandon(lab, Run(tmp_path / "run", lab))
     end_the_run(tmp_path)
-    with EmulatorServer(bank) as twin:
+    with BankServer(bank) as twin:
         at = {"endpoint": twin.addresses[0].endpoint.model_dump(mode="json")}
         both = write_bench({"inv-1": entries["inv-1"], "twin": at})
         assert "twin  ok" in bench("check", both).output
@@ -201,9 +201,7 @@ def abandon(lab: Path, run: Run) -> None:
     thread.close()
 
 
-def test_what_cannot_be_verified_is_not_called_safe(
-    write_bench: Any, entries: Entries, emulator: EmulatorServer
-) -> None:
+def test_what_cannot_be_verified_is_not_called_safe(write_bench: Any, entries: Entries, emulator: BankServer) -> None:
     entry = {**entries["inv-1"], "timing": {"deadline_s": 0.3}, "safety": {"restore_s": 0.2}}
     path = write_bench({"inv-1": entry})
     emulator.stop()

@@ -23,10 +23,10 @@ from hil.bench.fleet import BenchFleet
 from hil.bench.realisation import bench
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
-from hil.emulator.server import EmulatorServer
 from hil.frames.evidence import Evidence
 from hil.modbus.endpoint import Tcp
 from hil.safety.stop import EmergencyStopped
+from hil.serving.fleet import BankServer
 from hil.serving.responder import BankResponder, Units
 from hil.serving.server import Line, Server
 
@@ -51,7 +51,7 @@ def living(bank: RegisterBank) -> Iterator[Physics]:
 
 
 @pytest.fixture
-def batteries(emulator: EmulatorServer, living: Physics) -> dict[str, Any]:
+def batteries(emulator: BankServer, living: Physics) -> dict[str, Any]:
     """Entries of a bench file."""
     return {
         name: {"endpoint": address.endpoint.model_dump(mode="json"), "timing": {"deadline_s": 0.5}}
@@ -192,7 +192,7 @@ def test_a_lease_is_renewed_while_the_fleet_is_stepped(fleet: Fleets, bank: Regi
 
 
 def test_measurements_of_a_silent_device_are_held_and_grow_old_and_then_the_run_ends(
-    fleet: Fleets, emulator: EmulatorServer
+    fleet: Fleets, emulator: BankServer
 ) -> None:
     made = fleet({"silence": {"policy": "hold", "max_age_s": 0.8}, "safety": {"restore_s": 0.2}}, armed=())
     made.start()
@@ -220,7 +220,7 @@ def monitored() -> dict[str, np.ndarray]:
     return {"v_pu": np.ones(2)}
 
 
-def test_without_a_policy_a_silent_device_ends_the_run(fleet: Fleets, emulator: EmulatorServer) -> None:
+def test_without_a_policy_a_silent_device_ends_the_run(fleet: Fleets, emulator: BankServer) -> None:
     made = fleet(armed=())
     made.start()
     emulator.stop()
@@ -425,7 +425,7 @@ def test_a_function_that_a_device_does_not_have_is_named_before_anything_is_writ
         [Ratings("bat_1", 100e3, 100e3, 44e3, 44e3, 2400.0, 3, p_max_charge_w=100e3, energy_wh=200e3)] * 2,
         models="legacy",
     )
-    with obeying(old), EmulatorServer(old) as server:
+    with obeying(old), BankServer(old) as server:
         entries = {
             name: {"endpoint": at.endpoint.model_dump(mode="json")}
             for name, at in zip(BOTH, server.addresses, strict=True)

@@ -15,7 +15,6 @@ from derloop.cli import app
 from hil.bench.file import read_bench
 from hil.bench.findings import find
 from hil.emulator.bank import RegisterBank
-from hil.emulator.server import EmulatorServer
 from hil.inverter.device import Identity
 from hil.inverter.measurements import Measurements
 from hil.modbus.endpoint import Tls
@@ -91,10 +90,10 @@ def test_points_that_an_emergency_stop_looks_at_and_a_device_lacks_are_told(writ
 
 
 def test_points_are_read_by_name_and_pattern_with_their_units(
-    write_bench: Any, entries: Entries, emulator: EmulatorServer
+    write_bench: Any, entries: Entries, emulator: BankServer
 ) -> None:
     p_w, q_var, v_v = np.array([1234.0, -500.0]), np.zeros(2), np.array([240.0, 120.0])
-    emulator.set_measurements(Measurements.of(p_w, q_var, v_v, soc_pct=np.array([np.nan, 55.0])))
+    emulator.bank.set_measurements(Measurements.of(p_w, q_var, v_v, soc_pct=np.array([np.nan, 55.0])))
     path = write_bench(entries)
     said = bench("read", path, "bat-1", "701.W", "713.SoC", "702.W*ChaRteMaxRtg")
     rows = [line.split() for line in said.output.splitlines()]
@@ -116,7 +115,7 @@ def test_nothing_is_read_from_another_device_than_expected(write_bench: Any, ent
     assert "is another device than the bench file expects: serial is 'pv_1', not '17'" in said.output
 
 
-def test_a_scan_writes_a_bench_file_that_checks_without_a_problem(tmp_path: Path, emulator: EmulatorServer) -> None:
+def test_a_scan_writes_a_bench_file_that_checks_without_a_problem(tmp_path: Path, emulator: BankServer) -> None:
     places = [str(address.endpoint) for address in emulator.addresses]
     out = tmp_path / "draft.json"
     said = bench("scan", *places, "127.0.0.1:1", "--units", "1-2", "--pause", "0", "--out", out)
@@ -138,7 +137,7 @@ def test_a_scan_does_not_write_over_a_bench_file(write_bench: Any, entries: Entr
     assert path.read_text() == before
 
 
-def test_a_scan_keeps_every_register_for_an_emulator(tmp_path: Path, emulator: EmulatorServer) -> None:
+def test_a_scan_keeps_every_register_for_an_emulator(tmp_path: Path, emulator: BankServer) -> None:
     bench("scan", emulator.addresses[1].endpoint, "--pause", "0", "--registers", tmp_path)
     kept = json.loads((tmp_path / "bat-1.scan.json").read_text())
     (run,) = kept["registers"]

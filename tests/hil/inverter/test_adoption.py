@@ -13,10 +13,10 @@ from hil.emulator import adoption
 from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
-from hil.emulator.server import EmulatorServer
 from hil.inverter import curves
 from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.group import DeviceGroup
+from hil.serving.fleet import BankServer
 
 CURVE = VoltVarCurve((0.9, 0.98, 1.02, 1.1), (0.3, 0.0, 0.0, -0.3), response_s=10.0)
 FOLLOW = Commands(volt_var=[CURVE])
@@ -44,7 +44,7 @@ def _bank(readings: int) -> _Says:
 
 @contextmanager
 def _commanded(bank: RegisterBank) -> Iterator[DeviceGroup]:
-    with EmulatorServer(bank) as server, DeviceGroup({"pv_1": server.addresses[0]}, deadline_s=20.0) as group:
+    with BankServer(bank) as server, DeviceGroup({"pv_1": server.addresses[0]}, deadline_s=20.0) as group:
         yield group
 
 

@@ -14,7 +14,6 @@ from registers_only import battery_inverter, served, string_inverter
 from derloop.errors import Rejected, Unreachable
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
-from hil.emulator.server import EmulatorServer
 from hil.inverter.commands import Commands
 from hil.inverter.device import Device
 from hil.inverter.group import DeviceGroup
@@ -24,6 +23,7 @@ from hil.modbus.connection import Connection
 from hil.modbus.endpoint import Address, Tcp, Timing
 from hil.modbus.link import Link
 from hil.modbus.thread import LoopThread
+from hil.serving.fleet import BankServer
 from hil.serving.responder import BankResponder, Units
 from hil.serving.server import Line, Server
 
@@ -39,12 +39,12 @@ def bank() -> RegisterBank:
 
 
 @pytest.fixture
-def server(bank: RegisterBank) -> Iterator[EmulatorServer]:
-    with EmulatorServer(bank) as serving:
+def server(bank: RegisterBank) -> Iterator[BankServer]:
+    with BankServer(bank) as serving:
         yield serving
 
 
-def _devices(server: EmulatorServer) -> list[Device]:
+def _devices(server: BankServer) -> list[Device]:
     return [Device(Link(f"pv_{i}", address, SOON)) for i, address in enumerate(server.addresses)]
 
 
@@ -53,7 +53,7 @@ def _forget(bank: RegisterBank, device: int, point: str) -> None:
     bank._registers.put(device, point, 64_000)
 
 
-def test_one_device_that_fails_does_not_take_the_others_along(bank: RegisterBank, server: EmulatorServer) -> None:
+def test_one_device_that_fails_does_not_take_the_others_along(bank: RegisterBank, server: BankServer) -> None:
     with DeviceGroup.of(_devices(server)) as group:
         failures = group.command_each(Commands(limit_fraction=np.array([0.4, 1.2, 0.6])), now_s=0.0)
         assert list(failures) == ["pv_1"]
@@ -65,7 +65,7 @@ def test_one_device_that_fails_does_not_take_the_others_along(bank: RegisterBank
     assert list(polled.failures) == ["pv_1"]
 
 
-def test_a_device_that_is_gone_is_named_and_measures_nothing(server: EmulatorServer) -> None:
+def test_a_device_that_is_gone_is_named_and_measures_nothing(server: BankServer) -> None:
     lost = battery_inverter()
     with served(lost) as address:
         language = read_register_map(shipped_maps()["example_battery_inverter"])
@@ -79,7 +79,7 @@ def test_a_device_that_is_gone_is_named_and_measures_nothing(server: EmulatorSer
     assert np.isnan(polled.measured.state[3])
 
 
-def test_devices_of_different_languages_stand_in_one_vector(server: EmulatorServer) -> None:
+def test_devices_of_different_languages_stand_in_one_vector(server: BankServer) -> None:
     maps = shipped_maps()
     with served(string_inverter()) as string, served(battery_inverter()) as battery:
         mixed = [
@@ -96,7 +96,7 @@ def test_devices_of_different_languages_stand_in_one_vector(server: EmulatorServ
     assert measured.soc_pct[4] == 55.5
 
 
-def test_what_is_measured_says_when_it_was_read(server: EmulatorServer) -> None:
+def test_what_is_measured_says_when_it_was_read(server: BankServer) -> None:
     with DeviceGroup.of(_devices(server)) as group:
         before = time.monotonic_ns()
         polled = group.poll_each()
@@ -104,7 +104,7 @@ def test_what_is_measured_says_when_it_was_read(server: EmulatorServer) -> None:
     assert ((before < polled.read_ns) & (polled.read_ns < after)).all()
 
 
-def test_registers_that_mean_something_else_now_are_no_measurement(bank: RegisterBank, server: EmulatorServer) -> None:
+def test_registers_that_mean_something_else_now_are_no_measurement(bank: RegisterBank, server: BankServer) -> None:
     with DeviceGroup.of(_devices(server)) as group:
         _forget(bank, 1, "701.ID")
         polled = group.poll_each()
@@ -115,7 +115,7 @@ def test_registers_that_mean_something_else_now_are_no_measurement(bank: Registe
 
 
 def test_after_a_reconnection_a_device_with_another_map_is_not_written_to(
-    bank: RegisterBank, server: EmulatorServer
+    bank: RegisterBank, server: BankServer
 ) -> None:
     thread = LoopThread("test")
     with DeviceGroup.of(_devices(server), thread) as group:

@@ -13,7 +13,6 @@ from emulated import equipped
 from derloop.errors import Interlocked, Rejected
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
-from hil.emulator.server import EmulatorServer
 from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.device import Device
 from hil.inverter.group import DeviceGroup
@@ -21,6 +20,7 @@ from hil.inverter.guard import Change
 from hil.inverter.lease import NO_LEASE, Lease, reversion
 from hil.modbus.endpoint import Timing
 from hil.modbus.link import Link
+from hil.serving.fleet import BankServer
 
 NAN = math.nan
 CURVE = VoltVarCurve((0.9, 0.98, 1.02, 1.1), (0.3, 0.0, 0.0, -0.3), response_s=10.0)
@@ -53,12 +53,12 @@ def bank() -> RegisterBank:
 
 
 @pytest.fixture
-def server(bank: RegisterBank) -> Iterator[EmulatorServer]:
-    with EmulatorServer(bank) as serving:
+def server(bank: RegisterBank) -> Iterator[BankServer]:
+    with BankServer(bank) as serving:
         yield serving
 
 
-def _group(server: EmulatorServer, notary: Notary, lease: Lease = NO_LEASE, **how: object) -> DeviceGroup:
+def _group(server: BankServer, notary: Notary, lease: Lease = NO_LEASE, **how: object) -> DeviceGroup:
     link = Link("bat_1", server.addresses[0], Timing(deadline_s=20.0))
     return DeviceGroup.of([Device(link, lease, guard=notary, **how)])  # type: ignore[arg-type]
 
@@ -66,7 +66,7 @@ def _group(server: EmulatorServer, notary: Notary, lease: Lease = NO_LEASE, **ho
 ALL = Commands(limit_fraction=np.array([0.5]), p_w=np.array([1000.0]), q_var=np.array([-300.0]))
 
 
-def test_a_whole_command_is_asked_about_once_arming_first_and_enabling_last(server: EmulatorServer) -> None:
+def test_a_whole_command_is_asked_about_once_arming_first_and_enabling_last(server: BankServer) -> None:
     notary = Notary()
     with _group(server, notary, reversion(60)) as group:
         group.command(ALL, now_s=0.0)
@@ -78,7 +78,7 @@ def test_a_whole_command_is_asked_about_once_arming_first_and_enabling_last(serv
     assert [name for names in notary.told for name in names] == asked
 
 
-def test_a_refused_command_writes_nothing_at_all(bank: RegisterBank, server: EmulatorServer) -> None:
+def test_a_refused_command_writes_nothing_at_all(bank: RegisterBank, server: BankServer) -> None:
     notary = Notary()
     notary.refused = frozenset({"704.VarSet"})
     before = bank.image(0)
@@ -88,7 +88,7 @@ def test_a_refused_command_writes_nothing_at_all(bank: RegisterBank, server: Emu
     assert notary.told == []
 
 
-def test_a_change_says_what_was_and_what_will_be(server: EmulatorServer) -> None:
+def test_a_change_says_what_was_and_what_will_be(server: BankServer) -> None:
     notary = Notary()
     with _group(server, notary) as group:
         group.command(Commands(p_w=np.array([-1234.4])), now_s=0.0)
@@ -97,7 +97,7 @@ def test_a_change_says_what_was_and_what_will_be(server: EmulatorServer) -> None
     assert change.registers == (0xFFFF, 0x10000 - 1234)
 
 
-def test_points_by_name_and_curves_pass_the_guard_too(bank: RegisterBank, server: EmulatorServer) -> None:
+def test_points_by_name_and_curves_pass_the_guard_too(bank: RegisterBank, server: BankServer) -> None:
     notary = Notary()
     with _group(server, notary) as group:
         group.write("bat_1", {"703.ESDlyTms": 60})
@@ -109,7 +109,7 @@ def test_points_by_name_and_curves_pass_the_guard_too(bank: RegisterBank, server
     assert not bank.settings().volt_var_on.any()
 
 
-def test_nothing_is_asked_where_nothing_changes(server: EmulatorServer) -> None:
+def test_nothing_is_asked_where_nothing_changes(server: BankServer) -> None:
     notary = Notary()
     with _group(server, notary) as group:
         for now_s in range(5):
@@ -126,7 +126,7 @@ class _Stumbles(Notary):
             raise Rejected("bat_1", "stumbled")
 
 
-def test_what_was_written_and_not_read_back_counts_as_unknown(bank: RegisterBank, server: EmulatorServer) -> None:
+def test_what_was_written_and_not_read_back_counts_as_unknown(bank: RegisterBank, server: BankServer) -> None:
     notary = _Stumbles()
     with _group(server, notary) as group:
         group.command(Commands(limit_fraction=np.array([1.0])), now_s=0.0)
@@ -137,7 +137,7 @@ def test_what_was_written_and_not_read_back_counts_as_unknown(bank: RegisterBank
     assert bank.settings().limit_fraction.tolist() == [1.0]
 
 
-def test_a_device_that_forgot_unseen_is_told_again_within_30_s(bank: RegisterBank, server: EmulatorServer) -> None:
+def test_a_device_that_forgot_unseen_is_told_again_within_30_s(bank: RegisterBank, server: BankServer) -> None:
     with _group(server, Notary()) as group:
         group.command(Commands(limit_fraction=np.array([0.4])), now_s=0.0)
         bank.write(0, bank.maps[0]["704.WMaxLimPctEna"].address, [0])
@@ -148,7 +148,7 @@ def test_a_device_that_forgot_unseen_is_told_again_within_30_s(bank: RegisterBan
         assert group.devices[0].lapses == 1
 
 
-def test_what_a_lapsed_lease_leaves_behind_is_the_safe_state(bank: RegisterBank, server: EmulatorServer) -> None:
+def test_what_a_lapsed_lease_leaves_behind_is_the_safe_state(bank: RegisterBank, server: BankServer) -> None:
     safe = {"704.WMaxLimPct": 20.0, "704.WMaxLimPctEna": 1.0}
     with _group(server, Notary(), reversion(60), safe=safe) as group:
         group.command(Commands(limit_fraction=np.array([0.9])), now_s=0.0)
@@ -157,7 +157,7 @@ def test_what_a_lapsed_lease_leaves_behind_is_the_safe_state(bank: RegisterBank,
     assert bank.settings().limit_fraction.tolist() == [0.2]
 
 
-def test_a_snapshot_holds_every_point_that_commands_may_write(server: EmulatorServer) -> None:
+def test_a_snapshot_holds_every_point_that_commands_may_write(server: BankServer) -> None:
     notary = Notary()
     with _group(server, notary, reversion(60)) as group:
         device = group.devices[0]

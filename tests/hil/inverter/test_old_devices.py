@@ -13,7 +13,6 @@ from emulated import equipped
 from derloop.errors import Rejected
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
-from hil.emulator.server import EmulatorServer
 from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.device import Device
 from hil.inverter.group import DeviceGroup
@@ -21,6 +20,7 @@ from hil.inverter.lease import NO_LEASE, Lease, heartbeat, reversion
 from hil.inverter.measurements import Measurements
 from hil.modbus.endpoint import Timing
 from hil.modbus.link import Link
+from hil.serving.fleet import BankServer
 from hil.sunspec.image import Description
 from hil.sunspec.layout import definition
 
@@ -29,7 +29,7 @@ PV = Ratings("pv_1", 10e3, 11e3, 4840.0, 4840.0, 240.0)
 BATTERY = Ratings("bat_1", 5e3, 5.5e3, 2420.0, 2000.0, 120.0, 1, p_max_charge_w=4e3, energy_wh=20e3)
 
 
-def _group(server: EmulatorServer, lease: Lease = NO_LEASE, rounding_pct: float = 0.5) -> DeviceGroup:
+def _group(server: BankServer, lease: Lease = NO_LEASE, rounding_pct: float = 0.5) -> DeviceGroup:
     timing = Timing(deadline_s=20.0)
     links = [Link(f"old_{index}", address, timing) for index, address in enumerate(server.addresses)]
     return DeviceGroup.of([Device(link, lease, rounding_pct=rounding_pct) for link in links])
@@ -42,7 +42,7 @@ def bank(request: pytest.FixtureRequest) -> RegisterBank:
 
 @pytest.fixture
 def group(bank: RegisterBank) -> Iterator[DeviceGroup]:
-    with EmulatorServer(bank) as server, _group(server) as opened:
+    with BankServer(bank) as server, _group(server) as opened:
         yield opened
 
 
@@ -89,7 +89,7 @@ def test_a_limit_and_a_reactive_power_go_through_model_123(bank: RegisterBank, g
 @pytest.mark.parametrize(("p_w", "pair"), [(1500.0, (30.0, -37.5)), (-1000.0, (-20.0, 25.0)), (0.0, (0.0, 0.0))])
 def test_a_power_of_a_storage_is_where_its_two_limits_meet(p_w: float, pair: tuple[float, float]) -> None:
     bank = equipped([BATTERY], models="legacy")
-    with EmulatorServer(bank) as server, _group(server) as group:
+    with BankServer(bank) as server, _group(server) as group:
         group.command(Commands(p_w=np.array([p_w])), now_s=0.0)
         names = ("124.OutWRte", "124.InWRte", "124.StorCtl_Mod")
         assert tuple(group.read(*names)[0].values()) == (*pair, 3)
@@ -102,12 +102,12 @@ def test_an_inverter_without_a_storage_takes_no_power_and_says_what_it_takes() -
         equipped([PV], models="legacy"),
         pytest.raises(Rejected, match="takes no p_w; it takes limit_fraction"),
     )
-    with EmulatorServer(bank) as server, _group(server) as group, refusal:
+    with BankServer(bank) as server, _group(server) as group, refusal:
         group.command(Commands(p_w=np.array([100.0])), now_s=0.0)
 
 
 def test_the_timers_of_old_models_are_leases_too(bank: RegisterBank) -> None:
-    with EmulatorServer(bank) as server, _group(server, reversion(60)) as group:
+    with BankServer(bank) as server, _group(server, reversion(60)) as group:
         for now_s in (0.0, 20.0, 40.0):
             group.command(Commands(limit_fraction=np.array([0.4, 0.4])), now_s)
             bank.advance(20.0)
@@ -118,7 +118,7 @@ def test_the_timers_of_old_models_are_leases_too(bank: RegisterBank) -> None:
 
 def test_a_heartbeat_holds_a_command_and_its_end_lets_go() -> None:
     bank = equipped([PV], heartbeat_timeout_s=30.0)
-    with EmulatorServer(bank) as server, _group(server, heartbeat(30)) as group:
+    with BankServer(bank) as server, _group(server, heartbeat(30)) as group:
         for now_s in range(0, 60, 10):
             group.command(Commands(limit_fraction=np.array([0.4])), now_s)
             bank.advance(10.0)
@@ -138,7 +138,7 @@ def test_each_function_is_served_by_the_model_that_is_there() -> None:
         704: {"VarSetEna": 0, "VarSetMod": 4, "VarSet": 0, "VarSet_SF": 0},
         123: {"WMaxLimPct": 100, "WMaxLim_Ena": 0, "WMaxLimPct_SF": 0},
     }
-    with EmulatorServer(RegisterBank([old])) as server, _group(server) as group:
+    with BankServer(RegisterBank([old])) as server, _group(server) as group:
         functions = group.devices[0].dialect.functions
         assert {meaning: each.terms[0].point for meaning, each in functions.items()} == {
             "limit_fraction": "123.WMaxLimPct",
@@ -151,7 +151,7 @@ def test_each_function_is_served_by_the_model_that_is_there() -> None:
 
 def test_a_coarse_step_is_refused_when_it_matters_and_told_when_it_does_not() -> None:
     bank = equipped([PV], models="legacy", scale_factors={"123.WMaxLimPct_SF": 0})
-    with EmulatorServer(bank) as server:
+    with BankServer(bank) as server:
         with _group(server) as group:
             group.command(Commands(limit_fraction=np.array([0.663])), now_s=0.0)
             assert group.devices[0].applied["123.WMaxLimPct"] == 66.0
@@ -169,7 +169,7 @@ PLACES = [f"126.curve.{{}}.{name}{i}" for i in range(1, 5) for name in ("V", "VA
 
 def test_a_volt_var_curve_of_model_126_is_converted_verified_and_written_once() -> None:
     bank = equipped([PV], models="legacy")
-    with EmulatorServer(bank) as server, _group(server) as group:
+    with BankServer(bank) as server, _group(server) as group:
         group.command(Commands(volt_var=[CURVE]), now_s=0.0)
         names = [place.format(1) for place in PLACES]
         held = group.read(*names, "126.ModEna", "126.ActCrv", "126.curve.1.DeptRef", "126.curve.1.RmpTms")[0]
@@ -188,7 +188,7 @@ def test_a_volt_var_curve_of_model_126_is_converted_verified_and_written_once() 
 def test_another_curve_goes_to_another_place_while_the_first_is_followed() -> None:
     bank = equipped([PV], models="legacy")
     other = VoltVarCurve((0.92, 0.99, 1.01, 1.08), (0.2, 0.0, 0.0, -0.2), response_s=10.0)
-    with EmulatorServer(bank) as server, _group(server) as group:
+    with BankServer(bank) as server, _group(server) as group:
         active = []
         for now_s, curve in enumerate((CURVE, other, CURVE)):
             group.command(Commands(volt_var=[curve]), now_s)
@@ -201,7 +201,7 @@ def test_a_curve_whose_steps_are_too_coarse_is_refused() -> None:
     bank = equipped([PV], models="legacy", scale_factors={"126.V_SF": 0})
     fine = VoltVarCurve((0.9, 0.984, 1.02, 1.1), CURVE.q_pu)
     refusal = pytest.raises(Rejected, match=r"126\.curve\.0\.V2 98\.4 was asked, 98 is the nearest")
-    with EmulatorServer(bank) as server, _group(server) as group, refusal:
+    with BankServer(bank) as server, _group(server) as group, refusal:
         group.command(Commands(volt_var=[fine]), now_s=0.0)
     assert not bank.settings().volt_var_on.any()
 
@@ -229,7 +229,7 @@ def test_a_scale_factor_that_changes_while_it_runs_scales_the_same_answer() -> N
     """As SolarEdge and Fronius do; pysunspec2 once kept the old one (sunspec/pysunspec2 issue 42)."""
     bank = equipped([PV, BATTERY], models="legacy")
     bank.set_measurements(Measurements.of(np.array([7650.0, 2340.0]), np.zeros(2), np.array([240.0, 120.0])))
-    with EmulatorServer(bank) as server, _group(server) as group:
+    with BankServer(bank) as server, _group(server) as group:
         assert group.poll().p_w.tolist() == [7650.0, 2340.0]
         before = group.devices[0].map.value("103.W_SF", group.devices[0].image)
         assert isinstance(before, int)
@@ -240,7 +240,7 @@ def test_a_scale_factor_that_changes_while_it_runs_scales_the_same_answer() -> N
 
 
 def test_a_command_that_another_scale_factor_would_multiply_is_rejected_and_taken_back(bank: RegisterBank) -> None:
-    with EmulatorServer(bank) as server, _group(server) as group:
+    with BankServer(bank) as server, _group(server) as group:
         scale = group.devices[0].map["123.WMaxLimPct_SF"]
         bank._registers.put(0, scale.name, -1)
         with pytest.raises(Rejected, match=r"123\.WMaxLimPct_SF must not change, was -2 and reads -1"):

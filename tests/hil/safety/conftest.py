@@ -9,9 +9,9 @@ import pytest
 from kept import KeptDevice, keep
 
 from hil.emulator.bank import RegisterBank
-from hil.emulator.server import EmulatorServer
 from hil.modbus.thread import LoopThread
 from hil.safety.rules import SafetyRules
+from hil.serving.fleet import BankServer
 from hil.sunspec.points import Value
 
 Keep = Callable[..., KeptDevice]
@@ -25,7 +25,7 @@ def thread() -> Iterator[LoopThread]:
 
 
 @pytest.fixture
-def kept(emulator: EmulatorServer, tmp_path: Path, thread: LoopThread) -> Iterator[Keep]:
+def kept(emulator: BankServer, tmp_path: Path, thread: LoopThread) -> Iterator[Keep]:
     """Make a device that is kept by given rules: `kept(SafetyRules(...), armed=...)`."""
     made: list[KeptDevice] = []
 

@@ -7,9 +7,9 @@ import os
 import socket
 import struct
 
-from hil.emulator.server import EmulatorServer
 from hil.modbus.endpoint import Timing
 from hil.modbus.link import Link
+from hil.serving.fleet import BankServer
 
 
 def linger(descriptor: int) -> tuple[int, int]:
@@ -19,7 +19,7 @@ def linger(descriptor: int) -> tuple[int, int]:
         return on, seconds
 
 
-def test_the_kernel_forgets_what_a_killed_run_has_not_sent(emulator: EmulatorServer) -> None:
+def test_the_kernel_forgets_what_a_killed_run_has_not_sent(emulator: BankServer) -> None:
     """Seen on the socket: the loopback has no cable to pull; `tests/system/test_bench_kills.py` has one."""
 
     async def main() -> tuple[int, int]:

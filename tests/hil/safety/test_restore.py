@@ -15,11 +15,11 @@ from derloop.errors import Interlocked
 from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
-from hil.emulator.server import EmulatorServer
 from hil.modbus.endpoint import Tcp
 from hil.modbus.thread import LoopThread
 from hil.safety.restore import NotRestored, OnlyTarget
 from hil.safety.rules import SafeState, SafetyRules
+from hil.serving.fleet import BankServer
 from hil.serving.responder import BankResponder, Units
 from hil.serving.server import Line, Server
 from hil.sunspec.points import Value
@@ -33,7 +33,7 @@ def at(port: int, bank: RegisterBank, thread: LoopThread | None = None) -> Serve
     return Server([Line(Tcp(port=port), Units({1: BankResponder(bank, 0)}))], thread)
 
 
-def port_of(emulator: EmulatorServer) -> int:
+def port_of(emulator: BankServer) -> int:
     endpoint = emulator.addresses[0].endpoint
     assert isinstance(endpoint, Tcp)
     return endpoint.port
@@ -44,7 +44,7 @@ def leave(device: KeptDevice) -> str:
     return device.thread.run(device.keeper.leave_safe())
 
 
-def test_restoring_waits_for_a_link_that_comes_back(kept: Keep, emulator: EmulatorServer, bank: RegisterBank) -> None:
+def test_restoring_waits_for_a_link_that_comes_back(kept: Keep, emulator: BankServer, bank: RegisterBank) -> None:
     device, port = kept(SafetyRules(restore_s=20.0)), port_of(emulator)
     device.take()
     device.command(p_w=1000.0)
@@ -67,7 +67,7 @@ def test_restoring_waits_for_a_link_that_comes_back(kept: Keep, emulator: Emulat
     assert device.records == []
 
 
-def test_a_device_that_stays_away_is_not_restored_and_that_is_said(kept: Keep, emulator: EmulatorServer) -> None:
+def test_a_device_that_stays_away_is_not_restored_and_that_is_said(kept: Keep, emulator: BankServer) -> None:
     device = kept(SafetyRules(restore_s=0.4))
     device.take()
     device.command(p_w=1000.0)
@@ -112,7 +112,7 @@ def test_without_a_record_a_device_is_put_into_its_safe_state(kept: Keep, holds:
 
 
 def test_another_device_behind_the_address_is_not_written_to(
-    kept: Keep, emulator: EmulatorServer, tmp_path: Path, thread: LoopThread
+    kept: Keep, emulator: BankServer, tmp_path: Path, thread: LoopThread
 ) -> None:
     dead, port = kept(), port_of(emulator)
     dead.take()
@@ -131,7 +131,7 @@ def test_another_device_behind_the_address_is_not_written_to(
 
 
 def test_a_device_that_is_swapped_during_the_run_is_not_written_to(
-    kept: Keep, emulator: EmulatorServer, bank: RegisterBank
+    kept: Keep, emulator: BankServer, bank: RegisterBank
 ) -> None:
     device, port = kept(SafetyRules(restore_s=2.0)), port_of(emulator)
     device.take()
@@ -147,13 +147,13 @@ def test_a_device_that_is_swapped_during_the_run_is_not_written_to(
 
 
 def test_a_device_that_comes_back_at_another_address_is_restored_there(
-    kept: Keep, emulator: EmulatorServer, bank: RegisterBank, tmp_path: Path, thread: LoopThread
+    kept: Keep, emulator: BankServer, bank: RegisterBank, tmp_path: Path, thread: LoopThread
 ) -> None:
     dead = kept()
     dead.take()
     dead.command(p_w=1000.0)
     dead.die()
-    with EmulatorServer(bank) as moved:
+    with BankServer(bank) as moved:
         device = keep(moved.addresses[0], tmp_path, thread, run="second")
         with pytest.raises(Interlocked, match="was not restored"):
             device.take()

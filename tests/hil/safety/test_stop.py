@@ -17,7 +17,6 @@ from derloop.errors import Interlocked
 from hil.bench.file import Bench, BenchFile, DeviceEntry
 from hil.bench.session import Session
 from hil.emulator.bank import RegisterBank
-from hil.emulator.server import EmulatorServer
 from hil.inverter.commands import Commands
 from hil.inverter.measurements import Measurements
 from hil.modbus.thread import LoopThread
@@ -26,6 +25,7 @@ from hil.safety.keepers import Keepers
 from hil.safety.key import KeyStop
 from hil.safety.rules import EmergencyStop, SafeState, SafetyRules, WatchedInput
 from hil.safety.stop import EmergencyStopped, EmergencyWatch
+from hil.serving.fleet import BankServer
 from hil.sunspec.points import Value
 
 Keep = Callable[..., KeptDevice]
@@ -121,7 +121,7 @@ def test_an_input_that_says_nothing_stops_the_bench(kept: Keep, tmp_path: Path, 
 
 
 def test_an_input_that_cannot_be_read_stops_the_bench_and_who_is_not_safe_is_named(
-    kept: Keep, emulator: EmulatorServer, tmp_path: Path
+    kept: Keep, emulator: BankServer, tmp_path: Path
 ) -> None:
     device = kept(SAFE.model_copy(update={"restore_s": 0.5}), deadline_s=0.3)
     device.take()
@@ -135,7 +135,7 @@ def test_an_input_that_cannot_be_read_stops_the_bench_and_who_is_not_safe_is_nam
 
 
 def test_a_fleet_that_had_not_met_the_stop_yet_is_left_safe_and_not_restored(
-    emulator: EmulatorServer, tmp_path: Path, thread: LoopThread, holds: Holds, monkeypatch: pytest.MonkeyPatch
+    emulator: BankServer, tmp_path: Path, thread: LoopThread, holds: Holds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run ends with the first fleet that meets it, and stops the others."""
     monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
