@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,24 @@ def test_parameters_that_are_missing_are_told_with_the_line_that_wants_them(tmp_
 def test_no_cache_is_left_beside_the_file(tmp_path: Path) -> None:
     run(written(tmp_path), overrides=("duration_s=120",))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["feeder.dss", "run", "shave.py", "study.json"]
+
+
+def test_a_control_that_hears_nothing_knows_how_old_its_values_are_and_can_rest(tmp_path: Path) -> None:
+    code = """
+class Shave:
+    def __init__(self, parameters, site):
+        pass
+
+    def step(self, now_s, measured):
+        assert measured["grid.age_s"].shape == (1,)
+        is_heard = measured["batteries.age_s"] <= 120
+        return {"batteries.p_set_kw": 4.0 * is_heard}
+"""
+    path = written(tmp_path, code, reads=["grid.head_kw", "p_kw", "age_s", "grid.age_s"])
+    outage = {"from": "batteries", "begins_s": 600, "lasts_s": 600, "loss_pu": 1}
+    network = json.dumps({"kind": "network", "links": [{"to": "own"}], "events": [outage]})
+    assert set(run(path, "plain", ("duration_s=300",))["own.batteries.p_set_kw"][1:].ravel()) == {4.0}
+    set_kw = run(path, "silent", (f"federates.network={network}",))["own.batteries.p_set_kw"]
+    assert set_kw[1:10].min() == 4.0
+    assert set_kw[14:20].max() == 0.0  # 120 s after the last that was heard, until something is heard again
+    assert set_kw[23:].min() == 4.0

@@ -17,7 +17,7 @@ drawn.
 
 What the network between it and its members delays or loses, what the checks measure, what a run leaves: all is as for
 the controls that derloop brings. What it does when it hears nothing is its own affair: it then sees the last values
-that came.
+that came, and with `age_s` among its `reads` how old they are.
 
 The file is code, and runs with the rights of whoever starts the run. So it must lie in the scenario's folder, and the
 run must be allowed to use it: `--trust-control`. Whatever it raises ends the run, with the line of the file. It runs in

@@ -33,8 +33,9 @@ class OwnPorts(Stepped):
         min_length=1,
         max_length=1000,
         description="What is measured: outputs by federate.port, patterns allowed, or a port of each member. "
-        "Seen is the last value before an instant.",
-        examples=[["grid.head_kw", "soc_pu"]],
+        "Seen is the last value before an instant. `age_s` is how old what was heard of a federate is, for each of its "
+        "devices: 0 where nothing between them delays it.",
+        examples=[["grid.head_kw", "soc_pu", "age_s"]],
     )
     writes: tuple[Pattern, ...] = Field(
         min_length=1,
@@ -121,7 +122,7 @@ def resolved(settings: OwnPorts, context: Context) -> Ports:
     problems: Problems = named(settings.members, ("members",), context)
     outputs = {f"{n}.{p}": port for n, i in context.interfaces.items() for p, port in i.outputs.items()}
     inputs = {f"{n}.{p}": port for n, i in context.interfaces.items() for p, port in i.inputs.items()}
-    reads = dict(_found("reads", settings.reads, settings.members, outputs, problems))
+    reads = dict(_found("reads", settings.reads, settings.members, _ages(context) | outputs, problems))
     writes = dict(_found("writes", settings.writes, settings.members, inputs, problems))
     initial = dict.fromkeys(writes, 0.0)
     for pattern, value in settings.initial.items():
@@ -133,10 +134,16 @@ def resolved(settings: OwnPorts, context: Context) -> Ports:
     if problems:
         raise PlaceError(problems)
     return Ports(
-        {name: Port(port.unit, port.labels, "before") for name, port in reads.items()},
+        {name: Port(port.unit, port.labels, "before", port.otherwise) for name, port in reads.items()},
         {name: Port(port.unit, port.labels) for name, port in writes.items()},
         initial,
     )
+
+
+def _ages(context: Context) -> dict[str, Port]:
+    """Return inputs that only what stands between federates gives, such as a network: how old is what was heard."""
+    names = {name: context.labels.get(name) or (name,) for name in context.interfaces}
+    return {f"{name}.age_s": Port("s", labels, "before", otherwise=0.0) for name, labels in names.items()}
 
 
 def _found(
