@@ -25,8 +25,9 @@ from federates.grid.answering import answers
 from federates.grid.apparatus import Apparatus, Pattern
 from federates.grid.crossing import behind
 from federates.grid.feeder_file import feeder_problems
+from federates.grid.formers import Formers
 from federates.grid.group import Group
-from federates.grid.island import Formers, Island, IslandSettings, Limits
+from federates.grid.island import Island, IslandSettings, Limits
 from federates.grid.monitored import Monitored
 from federates.grid.sensitivity import Devices, factored
 from federates.grid.solver import Solver, SolverError
