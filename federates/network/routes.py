@@ -216,7 +216,7 @@ def _channels(settings: NetworkSettings, carried: Sequence[tuple[Signal, Indices
 def _unmatched(settings: NetworkSettings, signals: Sequence[Signal], carried: Sequence[Signal]) -> Problems:
     """Return which patterns match nothing, and what is near."""
     problems: Problems = []
-    for key, entries, among in (("links", settings.links, signals), ("events", settings.events, carried)):
+    for key, entries, among in (("links", settings.links, signals), ("events", settings.events, carried or signals)):
         for index, ends in enumerate(entries):
             if not any(signal.matched(ends).any() for signal in among):
                 part, what = _nothing(ends, among)

@@ -289,6 +289,19 @@ def test_an_age_is_one_step_over_a_perfect_link_and_grows_unheard() -> None:
     assert ages[10:22].tolist() == [*range(20, 130, 10), 10.0]
 
 
+def test_an_age_that_is_carried_goes_on_growing() -> None:
+    """Meters that say how old their measurements are, 5 s each: over a link of 40 s they are 45 s old when heard."""
+    ports = {"p_kw": Port("kW", ("m",)), "age_s": Port("s", ("m",))}
+    heard = {"meters.p_kw": Port("kW", ("m",), "before"), "meters.age_s": Port("s", ("m",), "before", 0.0)}
+    interfaces = {"meters": Interface(10 * S, {}, ports), "control": Interface(10 * S, heard, {})}
+    signals = tuple((f"meters.{port}", f"control.meters.{port}") for port in ports)
+    settings = NetworkSettings.model_validate({"links": [{"latency": constant(40.0)}]})
+    network = Network(settings, context(10 * S, interfaces=interfaces, signals=signals))
+    inputs = {"meters.p_kw": np.ones(1), "meters.age_s": np.array([5.0])}
+    ages = [float(network.step(k * 10 * S, inputs)["control.meters.age_s"][0]) for k in range(8)]
+    assert ages == [15.0, 25.0, 35.0, 45.0, 45.0, 45.0, 45.0, 45.0]
+
+
 def test_an_age_is_told_of_values_that_are_late() -> None:
     ages = Scene(links=[link(latency=constant(40.0))]).heard(10)["control.cells.age_s"][:, 0]
     assert ages.tolist() == [10.0, 20.0, 30.0, 40.0] + [40.0] * 6
