@@ -3,7 +3,8 @@
     python benchmarks/modbus.py [--devices 1 10 100 300] [--cycles 60] [--reads 2000]
 
 All servers are in a process of their own, on loopback, a port for each device. Best and median are wall time, `cpu` is
-the time of the client's processor; they follow the load of the machine, so compare rows of one run.
+the time of the client's processor, `server` that of the servers'; they follow the load of the machine: compare rows of
+one run.
 
 - **one read**: 100 holding registers over one connection, one after the other, from a server that does nothing else.
 - **one cycle**: each device is written 10 registers, these are read back, and 100 registers polled; all devices at the
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import socket
@@ -27,6 +29,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -45,9 +48,12 @@ class Cost(NamedTuple):
     best_s: float
     median_s: float
     cpu_s: float
+    server_s: float = math.nan
+    """Of the servers' processor."""
 
 
 Cycle = Callable[[], Awaitable[None]]
+Timed = Callable[[Cycle], Awaitable[Cost]]
 
 
 # The servers' process
@@ -89,28 +95,35 @@ def serve_inverters(n: int) -> None:
 
 
 @contextmanager
-def servers(kind: str, n: int) -> Iterator[list[int]]:
-    """Yield the ports of n servers in another process."""
+def servers(kind: str, n: int) -> Iterator[tuple[list[int], int]]:
+    """Yield the ports of n servers in another process, and its id."""
     command = [sys.executable, __file__, "--serve", kind, "--devices", str(n)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield json.loads(process.stdout.readline())
+        yield json.loads(process.stdout.readline()), process.pid
         process.communicate("")
 
 
 # Timing
 
 
-async def timed(work: Cycle, count: int) -> Cost:
+def processor_s(pid: int | None) -> float:
+    """Return the processor's time of all threads of a process; NaN where the system does not tell."""
+    told = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(path.read_text().split()[0]) for path in told) / 1e9 or math.nan
+
+
+async def timed(work: Cycle, count: int, server: int | None = None) -> Cost:
     """Run `work` so often, after a tenth of that for warming up."""
     for _ in range(max(1, count // 10)):
         await work()
-    walls, cpu_s = [], time.process_time()
+    walls, cpu_s, server_s = [], time.process_time(), processor_s(server)
     for _ in range(count):
         began = time.perf_counter()
         await work()
         walls.append(time.perf_counter() - began)
-    return Cost(min(walls), median(walls), (time.process_time() - cpu_s) / count)
+    spent_s = time.process_time() - cpu_s, processor_s(server) - server_s
+    return Cost(min(walls), median(walls), *(each / count for each in spent_s))
 
 
 def at_once(work: Callable[[], object]) -> Cycle:
@@ -218,7 +231,7 @@ class _Bare(asyncio.Protocol):
         self._transport.close()
 
 
-async def bare_cycle(ports: Sequence[int], cycles: int) -> Cost:
+async def bare_cycle(ports: Sequence[int], timing: Timed) -> Cost:
     loop = asyncio.get_running_loop()
     all_ = [(await loop.create_connection(_Bare, "127.0.0.1", port))[1] for port in ports]
     write = struct.pack(f">HHHBBHHB{WRITTEN}H", 1, 0, 7 + 2 * WRITTEN, 1, 16, 0, WRITTEN, 2 * WRITTEN, *range(WRITTEN))
@@ -228,10 +241,10 @@ async def bare_cycle(ports: Sequence[int], cycles: int) -> Cost:
         await client.ask(struct.pack(">HHHBBHH", 2, 0, 6, 1, 3, 0, WRITTEN), 9 + 2 * WRITTEN)
         await client.ask(struct.pack(">HHHBBHH", 3, 0, 6, 1, 3, 0, READ), 9 + 2 * READ)
 
-    return await _cycles(all_, each, cycles)
+    return await _cycles(all_, each, timing)
 
 
-async def pymodbus_cycle(ports: Sequence[int], cycles: int) -> Cost:
+async def pymodbus_cycle(ports: Sequence[int], timing: Timed) -> Cost:
     clients = [await _pymodbus_client(port) for port in ports]
 
     async def each(client: Any) -> None:
@@ -239,10 +252,10 @@ async def pymodbus_cycle(ports: Sequence[int], cycles: int) -> Cost:
         await client.read_holding_registers(0, count=WRITTEN)
         await client.read_holding_registers(0, count=READ)
 
-    return await _cycles(clients, each, cycles)
+    return await _cycles(clients, each, timing)
 
 
-async def derloop_cycle(ports: Sequence[int], cycles: int) -> Cost:
+async def derloop_cycle(ports: Sequence[int], timing: Timed) -> Cost:
     words = list(range(WRITTEN))
 
     async def each(link: Any) -> None:
@@ -250,14 +263,14 @@ async def derloop_cycle(ports: Sequence[int], cycles: int) -> Cost:
         await link.read(0, WRITTEN)
         await link.read(0, READ)
 
-    return await _cycles([_link(port) for port in ports], each, cycles)
+    return await _cycles([_link(port) for port in ports], each, timing)
 
 
-async def _cycles(clients: Sequence[Any], each: Callable[[Any], Coroutine[Any, Any, None]], cycles: int) -> Cost:
+async def _cycles(clients: Sequence[Any], each: Callable[[Any], Coroutine[Any, Any, None]], timing: Timed) -> Cost:
     async def cycle() -> None:
         await asyncio.gather(*(each(client) for client in clients))
 
-    cost = await timed(cycle, cycles)
+    cost = await timing(cycle)
     for client in clients:
         closing = client.close()
         if closing is not None:
@@ -265,7 +278,7 @@ async def _cycles(clients: Sequence[Any], each: Callable[[Any], Coroutine[Any, A
     return cost
 
 
-async def sunspec_cycle(ports: Sequence[int], cycles: int) -> Cost:
+async def sunspec_cycle(ports: Sequence[int], timing: Timed) -> Cost:
     import numpy as np
 
     from hil.inverter.commands import Commands
@@ -280,7 +293,7 @@ async def sunspec_cycle(ports: Sequence[int], cycles: int) -> Cost:
             k = next(asked)
             group.exchange(Commands(limit_fraction=np.full(len(ports), 0.5 + k % 50 / 100)), now_s=float(k))
 
-        return await timed(at_once(exchange), cycles)
+        return await timing(at_once(exchange))
 
 
 READS = {
@@ -296,32 +309,30 @@ CYCLES = {"bare": bare_cycle, "pymodbus, async": pymodbus_cycle, "derloop, Link"
 def one_read(reads: int) -> dict[str, Cost]:
     print(f"\none read of {READ} registers, us" + " " * 15 + "best   median      cpu")
     costs = {}
-    with servers("registers", 1) as (port,):
+    with servers("registers", 1) as ([port], _):
         for name, read in READS.items():
             costs[name] = asyncio.run(read(port, reads))
-            print(f"  {name:<38}" + "".join(f"{1e6 * each:9.0f}" for each in costs[name]))
+            print(f"  {name:<38}" + "".join(f"{1e6 * each:9.0f}" for each in costs[name][:3]))
     return costs
 
 
 def one_cycle(devices: Sequence[int], cycles: int) -> dict[str, dict[int, Cost]]:
-    print("\none cycle, ms: best (median) cpu" + "".join(f"{n:>22}" for n in devices))
+    print("\none cycle, ms: best (median) cpu/server" + "".join(f"{n:>28}" for n in devices))
     costs: dict[str, dict[int, Cost]] = {}
-    with servers("registers", max(devices)) as ports:
-        for name, cycle in CYCLES.items():
-            costs[name] = _row(name, {n: asyncio.run(cycle(ports[:n], _count(cycles, n))) for n in devices})
-    with servers("inverters", max(devices)) as ports:
-        name = "derloop, DeviceGroup, SunSpec"
-        costs[name] = _row(name, {n: asyncio.run(sunspec_cycle(ports[:n], _count(cycles, n))) for n in devices})
+    for kind, rows in (("registers", CYCLES), ("inverters", {"derloop, DeviceGroup, SunSpec": sunspec_cycle})):
+        with servers(kind, max(devices)) as (ports, pid):
+            for name, cycle in rows.items():
+                each = {n: partial(timed, count=max(cycles, cycles * 10 // n), server=pid) for n in devices}
+                costs[name] = _row(name, {n: asyncio.run(cycle(ports[:n], timing)) for n, timing in each.items()})
     return costs
 
 
-def _count(cycles: int, n: int) -> int:
-    return max(cycles, cycles * 10 // n)
-
-
 def _row(name: str, costs: dict[int, Cost]) -> dict[int, Cost]:
-    cells = (f"{1e3 * c.best_s:.2f} ({1e3 * c.median_s:.2f}) {1e3 * c.cpu_s:.2f}" for c in costs.values())
-    print(f"  {name:<30}" + "".join(f"{cell:>22}" for cell in cells))
+    cells = (
+        f"{1e3 * c.best_s:.2f} ({1e3 * c.median_s:.2f}) {1e3 * c.cpu_s:.2f}/{1e3 * c.server_s:.2f}"
+        for c in costs.values()
+    )
+    print(f"  {name:<36}" + "".join(f"{cell:>28}" for cell in cells))
     return costs
 
 
