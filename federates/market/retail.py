@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.errors import ScenarioError
 from derloop.kind import Context, Kind, PlaceError
 from federates.der import Stepped
@@ -85,7 +85,8 @@ class Retail:
         self._now_ns: int | None = None
         self._held = self._latest = self._counter.empty
         inputs = self._customers.ports if self._customers else {}
-        self._interface = Interface(self._step_ns, inputs, self._ports(labels))
+        balances = (_energy(len(labels)),) if labels else ()
+        self._interface = Interface(self._step_ns, inputs, self._ports(labels), balances=balances)
 
     @property
     def interface(self) -> Interface:
@@ -152,6 +153,12 @@ class Retail:
         energy, owed = self._counter.energy(account), self._counter.owed(account)[0]
         energies = {"imported_kwh": energy.imported_kwh[:n], "exported_kwh": energy.exported_kwh[:n]}
         return {**energies, "bill": owed[:n], "bill_without": owed[n:]}
+
+
+def _energy(customers: int) -> Balance:
+    """Return what meters conserve: what they let through is what they counted, in one direction and the other."""
+    stored, backwards = ("imported_kwh", "exported_kwh"), (-1.0,) * customers
+    return Balance("energy", ("net_kw",), stored=stored, passed=("net_kw",), times={"exported_kwh": backwards})
 
 
 def tariff_of(file: str, context: Context) -> Tariff:

@@ -57,7 +57,8 @@ def metered(load_kwh: FloatArray, der_kwh: FloatArray, is_gross: bool) -> Energy
     meter of its own.
     """
     if is_gross:
-        return Energy(np.maximum(load_kwh + np.maximum(-der_kwh, 0.0), 0.0), np.maximum(der_kwh, 0.0))
+        used, generated_kwh = metered(load_kwh, np.minimum(der_kwh, 0.0), False), np.maximum(der_kwh, 0.0)
+        return Energy(used.imported_kwh, used.exported_kwh + generated_kwh)
     net_kwh = load_kwh - der_kwh
     return Energy(np.maximum(net_kwh, 0.0), np.maximum(-net_kwh, 0.0))
 

@@ -111,3 +111,12 @@ def test_customers_do_not_bear_on_each_other() -> None:
     together = bills(of, schedule(of, 48, MIDNIGHT), metered(net, np.zeros(net.shape), False))
     for i in range(3):
         assert float(sum(b.total[i] for b in together)) == pytest.approx(total(billed(of, net[:, i].tolist())))
+
+
+@pytest.mark.parametrize("is_gross", [False, True])
+def test_what_is_drawn_less_what_is_injected_is_what_meters_let_through(is_gross: bool) -> None:
+    rng = np.random.default_rng(5)
+    load_kwh, der_kwh = rng.uniform(-5, 30, (48, 3)), rng.uniform(-10, 40, (48, 3))
+    found = metered(load_kwh, der_kwh, is_gross)
+    assert min(found.imported_kwh.min(), found.exported_kwh.min()) >= 0.0
+    np.testing.assert_allclose(found.imported_kwh - found.exported_kwh, load_kwh - der_kwh, atol=1e-12)
