@@ -22,7 +22,7 @@ from pydantic import Field
 from derloop.checks.bounds import Measured, at_least, at_most
 from derloop.checks.characteristic import Characteristic, extremes
 from derloop.checks.elements import held, in_order, read_one
-from derloop.checks.window import NS, NothingToJudge, Series, Windowed, clock
+from derloop.checks.window import NS, NothingToJudge, Series, Windowed, clock, percent
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -135,7 +135,9 @@ def _verdict(settings: FollowsCurve, found: _Judged, y: Series, at: tuple[int, i
     measured = Measured(value, "pu", y.where(at[1]), int(y.time_ns[at[0]]))
     band = f"{low:.4g} to {high:.4g} pu" if np.isfinite([low, high]).all() else _one_sided(low, high)
     place = f"{value:.4g} pu at {found.x[at]:.5g} {x.unit}, {measured.where}, {clock(int(y.time_ns[at[0]]))}"
-    text = f"{100 * outside:.4g} % of the values leave their band; nearest or worst: {place}, allowed {band}"
+    within = "all values are within their band; nearest to its edge"
+    text = f"{percent(outside)} of the values leave their band; worst" if outside else within
+    text += f": {place}, allowed {band}"
     source = f"{settings.curve.source}; {BANDS}"
     if value - high >= low - value:
         return at_most(KIND.name, measured, high, text, source)
