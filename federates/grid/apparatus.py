@@ -16,7 +16,7 @@ from pydantic import Field, StringConstraints
 
 from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
-from derloop.kind import PlaceError, Settings
+from derloop.kind import Settings
 from federates.fleets import Path, Problems
 from federates.grid.solver import Solver
 
@@ -71,18 +71,15 @@ class Apparatus:
     """Switches, tap changers and capacitor banks of a feeder that are operated."""
 
     def __init__(self, solver: Solver, settings: OperatedSettings, relayed: Sequence[str] = ()) -> None:
-        """relayed: lower-case names of further lines that are switches, because something opens them.
-
-        Raises PlaceError.
-        """
+        """relayed: lower-case names of further lines that are switches, because something opens them."""
         self._solver, self._dss = solver, solver.dss
         at: Path = ("operated",)
         self.switches, problems = matching(settings.switches, solver.lines(), "line", (*at, "switches"))
         regulators, missing = matching(settings.regulators, solver.regulators(), "regulator", (*at, "regulators"))
         banks = self._dss.Capacitors.AllNames() if self._dss.Capacitors.Count() else []
         self.capacitors, lost = matching(settings.capacitors, banks, "capacitor", (*at, "capacitors"))
-        if problems := [*problems, *missing, *lost]:
-            raise PlaceError(problems)
+        self.problems = [*problems, *missing, *lost]
+        """What is named and is not there."""
         self.regulators = regulators
         self._numbers = [[n.lower() for n in solver.regulators()].index(name) for name in regulators]
         self.movable = (*self.switches, *(name for name in relayed if name not in self.switches))

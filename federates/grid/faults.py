@@ -6,7 +6,7 @@ A fault of a line is one at the bus at its end. It lasts until the end that is s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from derloop.errors import did_you_mean
-from derloop.kind import Bus, PlaceError, Settings
+from derloop.kind import Bus, Settings
 from federates.fleets import Problems
 from federates.grid.solver import Solver
 
@@ -37,10 +37,8 @@ class FaultSettings(Settings):
 class Faults:
     """The faults of a feeder. State: which arcs have gone out."""
 
-    def __init__(self, faults: Sequence[FaultSettings], buses: dict[str, Bus], solver: Solver) -> None:
-        """Add them, not yet there. Raises PlaceError."""
-        if problems := _misplaced(faults, buses):
-            raise PlaceError(problems)
+    def __init__(self, faults: Sequence[FaultSettings], solver: Solver) -> None:
+        """Add them, not yet there."""
         self._solver = solver
         self._begins_s = np.array([fault.begins_s for fault in faults])
         self._ends_s = np.array([np.inf if f.lasts_s is None else f.begins_s + f.lasts_s for f in faults])
@@ -79,7 +77,8 @@ class Faults:
         self._latest = self._held | (self._are_on & self._are_arcs & ~alive[self._at()])
 
 
-def _misplaced(faults: Sequence[FaultSettings], buses: dict[str, Bus]) -> Problems:
+def misplaced(faults: Sequence[FaultSettings], buses: Mapping[str, Bus]) -> Problems:
+    """Return which faults are where the feeder has nothing."""
     problems: Problems = []
     for i, fault in enumerate(faults):
         bus = buses.get(fault.bus.lower())

@@ -24,6 +24,7 @@ from federates.grid.accounts import Accounts, AccountSettings
 from federates.grid.answering import answers
 from federates.grid.apparatus import Apparatus, Pattern
 from federates.grid.crossing import behind
+from federates.grid.faults import misplaced
 from federates.grid.feeder_file import feeder_problems
 from federates.grid.formers import Formers
 from federates.grid.group import Group
@@ -89,8 +90,11 @@ class Feeder:
             self.solver = Solver(self.path)
         except SolverError as error:
             raise PlaceError([(("feeder",), f"OpenDSS refuses {settings.feeder}: {error}")]) from error
-        self.apparatus = Apparatus(self.solver, settings.operated, relayed(settings.protection, self.solver))
+        relays, problems = relayed(settings.protection, self.solver)
+        self.apparatus = Apparatus(self.solver, settings.operated, relays)
         self._buses, self._loads = self.solver.buses(), self.solver.loads()
+        if problems := [*problems, *self.apparatus.problems, *misplaced(settings.faults, self._buses)]:
+            raise PlaceError(problems)
         self._impedances_ohm: Mapping[str, complex] = {}
         self._settings = settings
 
@@ -411,7 +415,7 @@ def _gear(settings: OpenDssSettings, feeder: Feeder) -> Switchgear | None:
     if not gear.is_any:
         return None
     acting = settings.regulators == "active"
-    return Switchgear(gear, feeder.apparatus, feeder.solver, dict(feeder.buses), acting)
+    return Switchgear(gear, feeder.apparatus, feeder.solver, acting)
 
 
 def _undriven(feeder: Feeder, groups: Sequence[Group], nodes: Sequence[str]) -> tuple[NDArray[np.intp], FloatArray]:

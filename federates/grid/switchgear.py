@@ -16,7 +16,7 @@ from pydantic import Field
 
 from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
-from derloop.kind import Bus, PlaceError, Settings
+from derloop.kind import Settings
 from federates.fleets import Problems
 from federates.grid.apparatus import Apparatus, BoolArray, OperatedSettings
 from federates.grid.faults import Faults, FaultSettings
@@ -59,12 +59,10 @@ class _Seen(NamedTuple):
 class Switchgear:
     """The switchgear of a feeder. State: what is closed, what is energised, and that of relays and faults."""
 
-    def __init__(
-        self, settings: SwitchgearSettings, apparatus: Apparatus, solver: Solver, buses: dict[str, Bus], acting: bool
-    ) -> None:
-        """acting: whether the feeder's own tap changers and banks act. Raises PlaceError. The solver is prepared."""
+    def __init__(self, settings: SwitchgearSettings, apparatus: Apparatus, solver: Solver, acting: bool) -> None:
+        """acting: whether the feeder's own tap changers and banks act."""
         self._settings, self._apparatus, self._solver, self._acting = settings, apparatus, solver, acting
-        self.faults = Faults(settings.faults, buses, solver) if settings.faults else None
+        self.faults = Faults(settings.faults, solver) if settings.faults else None
         self._relays = Relays(settings.protection) if settings.protection else None
         names = apparatus.movable
         self._relay_at = np.array([names.index(s) for s in (self._relays.switches if self._relays else ())], np.intp)
@@ -221,8 +219,8 @@ class Switchgear:
         return self._relays is not None or self._settings.indicators is not None
 
 
-def relayed(protection: Sequence[RelaySettings], solver: Solver) -> tuple[str, ...]:
-    """Return the switches at which relays stand. Raises PlaceError."""
+def relayed(protection: Sequence[RelaySettings], solver: Solver) -> tuple[tuple[str, ...], Problems]:
+    """Return the switches at which relays stand, and what is wrong with them."""
     lines = solver.lines()
     names = [relay.switch.lower() for relay in protection]
     problems: Problems = [
@@ -232,9 +230,7 @@ def relayed(protection: Sequence[RelaySettings], solver: Solver) -> tuple[str, .
     ]
     if len(set(names)) < len(names):
         problems.append((("protection",), "a switch has two relays"))
-    if problems:
-        raise PlaceError(problems)
-    return tuple(names)
+    return tuple(name for name in dict.fromkeys(names) if name in lines), problems
 
 
 def unserved_kw(dead: NDArray[np.bool_], nodes: NDArray[np.intp], loads_kw: FloatArray) -> float:
