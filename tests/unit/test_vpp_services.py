@@ -23,8 +23,8 @@ def test_peak_shaving_by_forecast_holds_the_lowest_level_that_the_energy_can_hol
     control = plant([{**shaving, "horizon": horizon}], context({"b": 2}, tmp_path, 6), efficiency_pu=1.0)
     told = run(control, Batteries([40.0, 40.0], [20.0, 40.0]), load)
     assert told["limit_kw"][-1, 0] == pytest.approx(30.0)
-    # what was measured is an hour old: the peak's first hour passes as it was foreseen for the hour before
-    assert_allclose(told["target_kw"][:, 0], [0.0, 0.0, 0.0, 0.0, 20.0, 10.0], atol=1e-6)
+    assert_allclose(told["target_kw"][:, 0], [0.0, 0.0, 0.0, 20.0, 10.0, 0.0], atol=1e-6)
+    assert told["head_kw"].max() == pytest.approx(30.0)
 
 
 def test_arbitrage_by_plan_earns_what_the_best_plan_earns(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ class Fleets:
         self._reserve_pu = self.each([max(p.reserve_soc_pu, low) for p, (low, _) in zip(agreed, own, strict=True)])
         self._top_pu = self.each([min(p.top_soc_pu, top) for p, (_, top) in zip(agreed, own, strict=True)])
         self._share_pu = self.each([p.share_pu for p in agreed])
+        self._told_kwh = np.zeros(self.size)
         self._step_s = self.each([_step_s(name, context) for name in names])
 
     @property
@@ -182,10 +183,11 @@ class Fleets:
         )
 
     def _size_kwh(self, inputs: Values, soc_pu: FloatArray, stores: NDArray[np.bool_]) -> FloatArray:
-        """Return what each can hold (n,), 0 where that cannot be told: an empty store does not say how large it is."""
+        """Return what each can hold (n,): as it told last, for an empty store does not say how large it is."""
         stored_kwh = self.gathered(inputs, "stored_kwh")
-        is_known = stores & (stored_kwh > 0.0) & (soc_pu > LEAST_PU)
-        return _over(np.where(is_known, stored_kwh, 0.0), np.where(is_known, soc_pu, 1.0))
+        tells = stores & (stored_kwh > 0.0) & (soc_pu > LEAST_PU)
+        self._told_kwh = np.where(tells, _over(stored_kwh, np.where(tells, soc_pu, 1.0)), self._told_kwh)
+        return np.where(stores, self._told_kwh, 0.0)
 
 
 def _over(values: FloatArray, by: FloatArray) -> FloatArray:

@@ -17,8 +17,10 @@ asked:
 from the second step of shaving on. While all of the capability is in use it does not grow, and it is 0 when shaving
 begins. Later services must not take back what was needed, nor draw more than the limit leaves.
 
-With a `forecast` of the load, the limit may be left out: it then is the lowest level that stored energy can hold over
-the horizon (`plan.py`), planned anew at each `replan_s`. The limit of a run never falls: a peak that was, was.
+With a `forecast` of the load in place of a limit, the limit is the lowest level that stored energy can hold over the
+horizon (`plan.py`), planned anew at each `replan_s`. The limit of a run never falls: a peak that was, was. What counts
+is then the forecast for now, made a step ago, and how far it was off: `high = forecast + max(load - forecast)`, over
+the last `hold_s`.
 """
 
 from __future__ import annotations
@@ -127,8 +129,9 @@ class PeakShaving(ServiceSettings):
 class _State(NamedTuple):
     """What one step leaves to the next."""
 
-    loads_kw: tuple[float, ...] = ()
-    """As measured, no further back than they are held."""
+    off_kw: tuple[float, ...] = ()
+    """Loads as measured, less their forecasts, no further back than they are held."""
+    baseline_kw: float = 0.0
     integral_kw: float | None = None
     """None while no shaving is needed."""
     limit_kw: float = 0.0
@@ -156,22 +159,29 @@ class PeakShaver:
             self._latest = self._held
             return dispatch
         measured_kw = self._reading.value(now.inputs)
-        loads_kw = (*self._held.loads_kw, measured_kw + float(now.members.p_kw.sum()))[-self._holds :]
+        baseline_kw = measured_kw + float(now.members.p_kw.sum())
+        off_kw = (*self._held.off_kw, baseline_kw - self._expected_kw(now.time_ns - self._stand.step_ns))
+        off_kw = off_kw[-self._holds :]
         limit_kw, planned_ns = self._limit(now)
-        aim_kw, load_kw = self._settings.aim_kw(limit_kw), max(loads_kw)
+        aim_kw, load_kw = self._settings.aim_kw(limit_kw), self._expected_kw(now.time_ns) + max(off_kw)
         soc_pu = now.members.soc_pu
         able = (soc_pu < 0.0) | (soc_pu > self._settings.reserve_soc_pu)
         most_kw = dispatch.toward(np.inf, able, now.hours).total_kw
         integral_kw = self._integral_kw(load_kw, measured_kw, most_kw, aim_kw)
-        self._latest = _State(loads_kw, integral_kw, limit_kw, planned_ns)
+        self._latest = _State(off_kw, baseline_kw, integral_kw, limit_kw, planned_ns)
         if integral_kw is not None:
             return dispatch.toward(load_kw - aim_kw + integral_kw, able, now.hours).settled()
         return self._recharged(load_kw, limit_kw, now, dispatch).bounded(least_kw=load_kw - aim_kw)
 
     def told(self) -> Values:
-        loads_kw = self._latest.loads_kw
-        baseline_kw = loads_kw[-1] if loads_kw else 0.0
-        return {"limit_kw": np.array([self._latest.limit_kw]), "baseline_kw": np.array([baseline_kw])}
+        return {"limit_kw": np.array([self._latest.limit_kw]), "baseline_kw": np.array([self._latest.baseline_kw])}
+
+    def _expected_kw(self, at_ns: int) -> float:
+        """Return what was expected a step before for an instant; 0 without a forecast."""
+        if self._horizon is None:
+            return 0.0
+        made_ns = max(at_ns - self._stand.step_ns, 0)
+        return float(self._horizon.forecast.over(np.array([at_ns]), made_ns)[0])
 
     def _recharged(self, load_kw: float, limit_kw: float, now: Now, dispatch: Dispatch) -> Dispatch:
         room_kw = self._settings.recharge_kw(limit_kw) - load_kw
