@@ -171,9 +171,9 @@ def _reduction(settings: Compared, pair: _Pair) -> float:
     less = pair.theirs - pair.ours
     if settings.difference is not None:
         less = -abs(less)
-    if pair.theirs == 0:
-        return 0.0 if less == 0 else float(np.copysign(np.inf, less))
-    return less / abs(pair.theirs)
+    if pair.theirs == 0 and less != 0:
+        raise NothingToJudge(f"{pair.where}: {settings.measure} is 0 in the other run, and there is no share of that")
+    return less / abs(pair.theirs) if less else 0.0
 
 
 KIND = CheckKind(

@@ -32,9 +32,8 @@ def judge(settings: DoesNotHunt, recorded: Recorded) -> Verdict:
     """Return whether no element reverses more often than allowed. Raises: NothingToJudge."""
     found = max((_worst(series, settings) for series in read_elements(recorded, settings)), key=lambda m: m.value)
     over = f"within {settings.window_s:g} s, by more than {settings.amplitude:g}"
-    text = (
-        f"{found.value:g} reversals {over}, {found.where}, until {clock(found.when_ns or 0)}; {settings.most} allowed"
-    )
+    place = f", {found.where}, until {clock(found.when_ns or 0)}" if found.value else ""
+    text = f"{found.value:g} reversals {over}{place}; {settings.most} allowed"
     return at_most(KIND.name, found, settings.most, text)
 
 

@@ -123,3 +123,10 @@ def test_a_run_to_compare_with_that_is_not_there_is_refused_with_the_pointer_als
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     assert "needs either reduction or difference" in refusal(compared.KIND, {"signal": "a.x", "against": "b"})
+
+
+def test_there_is_no_share_of_nothing(folder: Path) -> None:
+    run(folder / "still", 0.0)
+    this = run(folder / "now")
+    assert beside(folder, this, against="still", reduction=0.1).outcome == "INCONCLUSIVE"
+    assert beside(folder, run(folder / "again", 0.0), against="still", difference=0).outcome == "PASS"
