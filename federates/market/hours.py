@@ -67,10 +67,6 @@ class Hours(Settings):
         """Return whether it has hours on this sort of day."""
         return self.days in ("all", sort)
 
-    def has(self, sort: Days, hour: float) -> bool:
-        """Return whether an hour of such a day is in it."""
-        return self.on(sort) and self.from_h <= hour < self.to_h
-
 
 class Span(NamedTuple):
     """Hours of one sort of day in one season, and whose they are."""

@@ -66,11 +66,8 @@ class InSeason(Settings):
         examples=[[{"days": "weekdays", "from_h": 16, "to_h": 21}]],
     )
 
-    def holds(self, season: str, sort: Days, hour: float) -> bool:
-        """Return whether it holds at an hour of such a day in a season."""
-        return self.in_season(season) and any(hours.has(sort, hour) for hours in self.hours)
-
     def in_season(self, season: str) -> bool:
+        """Return whether it holds in a season, at some hours."""
         return not self.seasons or season in self.seasons
 
 

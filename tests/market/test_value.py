@@ -294,8 +294,9 @@ def test_a_series_that_is_not_there_is_named() -> None:
 
 def test_settings_that_do_not_fit_are_refused_with_a_pointer() -> None:
     with pytest.raises(ScenarioError) as error:
-        stack({"kind": "enrgy"}, REGULATION)
-    assert [p.pointer for p in error.value.problems] == ["/parts/0/kind", "/parts/1"]
+        stack({"kind": "enrgy"}, REGULATION, {**RESERVE, "windows": [{"from_s": 7200, "to_s": 3600}]})
+    pointers = [p.pointer for p in error.value.problems]
+    assert pointers == ["/parts/0/kind", "/parts/1", "/parts/2/windows/0/from_s"]
 
 
 # --- sums --------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -44,21 +44,6 @@ class Part(Settings):
     def claims(self) -> tuple[str, ...]:
         """What it counts; no two parts of a stack may count the same."""
         return ()
-
-
-class Valued(Protocol):
-    """What every part can tell."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def claims(self) -> tuple[str, ...]: ...
-
-    def worth(self, runs: Runs, currency: str) -> Worth:
-        """Return what it is worth. Raises DerloopError for what the runs do not have."""
-        ...
 
 
 class Committing(Part):

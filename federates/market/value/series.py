@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from derloop.contract import FloatArray
 from derloop.errors import DerloopError
@@ -39,6 +39,12 @@ class Window(Settings):
 
     from_s: float = Field(default=0.0, ge=0.0, le=1e10, description="Begin, s since the start.", examples=[57600])
     to_s: float = Field(default=1e10, gt=0.0, le=1e10, description="End, s; not part of it.", examples=[75600])
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.from_s >= self.to_s:
+            raise ValueError(f"from_s {self.from_s:g} is not before to_s {self.to_s:g}")
+        return self
 
 
 WHOLE = (Window(),)
