@@ -228,12 +228,16 @@ class MicrogridSettings(Stepped):
     economics: Economics = Field(
         default=Economics(), description="What is done for money.", examples=[{"reads": "retail.price_per_kwh"}]
     )
-    engine: EngineRules = Field(default=EngineRules(), description="When engines run.", examples=[{"power_pu": 0.8}])
+    engine: EngineRules = Field(
+        default=EngineRules(),
+        description="When engines run beside the grid, and in an island.",
+        examples=[{"power_pu": 0.8}],
+    )
     shedding: SheddingRules = Field(
         default=SheddingRules(), description="When loads are taken off.", examples=[{"below_hz": 59.4}]
     )
     black_start: BlackStart = Field(
-        default=BlackStart(), description="How a dead island is started.", examples=[{"after_s": 120}]
+        default=BlackStart(), description="How it is started when it is dead.", examples=[{"after_s": 120}]
     )
     reconnection: Reconnection = Field(
         default=Reconnection(), description="How it goes back to the grid.", examples=[{"after_s": 300}]
