@@ -86,7 +86,7 @@ class Link(Ends):
         default=None,
         gt=0.0,
         le=LONGEST_S,
-        description="Time between messages, s. Without it, the network's step.",
+        description="Time between messages, s, rounded up to steps of the network. Without it, one step.",
         examples=[60.0],
     )
     bandwidth: Bandwidth | None = Field(

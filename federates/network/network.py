@@ -55,7 +55,7 @@ from federates.network.traffic import COUNTED, Traffic, slots_of
 
 LINK_AGE = "link_age_s"
 MOST_KEPT = 250_000_000
-"""Values that may be on their way at once: 2 GB."""
+"""Numbers of what is on its way: 2 GB. For each step, the values that were said, and two for each link."""
 
 
 class Network:
@@ -116,11 +116,11 @@ class Network:
 
 
 def _check_size(settings: NetworkSettings, routes: Routes, step_s: float) -> None:
-    slots = slots_of(settings.links, settings.events, step_s)
-    if slots * routes.link_of.size > MOST_KEPT:
+    slots, each = slots_of(settings.links, settings.events, step_s), routes.link_of.size + 2 * routes.count
+    if slots * each > MOST_KEPT:
         longest = max(range(len(settings.links)), key=lambda index: settings.links[index].longest_s)
-        what = f"{slots} steps of {step_s:g} s on the way, of {routes.link_of.size} values each, are too much to keep"
-        raise PlaceError([(("links", longest, "latency"), f"{what}: at most {MOST_KEPT} values")])
+        what = f"{slots} steps of {step_s:g} s on the way, with {each} numbers each, are too much to keep"
+        raise PlaceError([(("links", longest, "latency"), f"{what}: at most {MOST_KEPT}")])
 
 
 KIND = Kind(
