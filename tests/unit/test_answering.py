@@ -1,0 +1,48 @@
+"""How a feeder says that its voltages and loadings answer powers, beside what it does when they come."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from derloop.kind import Terminal
+from federates.grid.answering import answers
+from federates.grid.monitored import Monitored
+from federates.grid.solver import Solver
+
+FEEDER = Path(__file__).parents[2] / "scenarios/feeders/ieee13/ieee13.dss"
+PLACES = [
+    Terminal("a", "675", (1, 2, 3), 300.0),
+    Terminal("b", "671", (1,), 50.0),
+    Terminal("c", "675", (1, 2, 3), 9.0),
+]
+MONITORED = ("632_671", "transformer.xfm_1")
+
+
+def solved(a_kw: float, b_kw: float) -> tuple[np.ndarray, np.ndarray]:
+    """Voltages of all nodes, V, and loadings, with these powers at the two places."""
+    solver = Solver(FEEDER)
+    solver.add_injection("a", "675", (1, 2, 3), 4.16)
+    solver.add_injection("b", "671", (1,), 4.16 / 3**0.5)
+    solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
+    powers = solver.injections(["a", "b"])
+    powers.p_kw[:] = a_kw, b_kw
+    powers.write()
+    solver.solve()
+    loading = Monitored(MONITORED, {}, solver).measured(solver.most_currents_a())["loading_pu"]
+    return np.abs(solver.voltages()), loading
+
+
+def test_what_is_foreseen_comes_to_some_per_cent() -> None:
+    told = answers(FEEDER, PLACES, MONITORED, {})
+    assert told.place.tolist() == [0, 1, 0]
+    assert told.elements == ("transformer.xfm_1", "line.632_671")
+    (v_rest, l_rest), (v, loading) = solved(0.0, 0.0), solved(300.0, 50.0)
+    nodes = [told.nodes.index(node) for node in ("675.1", "675.2", "675.3", "671.1")]
+    change_pu = ((v - v_rest) / (4160.0 / 3**0.5))[nodes]
+    foreseen_pu = (told.v_pu_per_kw @ np.array([300.0, 50.0]))[nodes]
+    assert foreseen_pu == pytest.approx(change_pu, rel=0.05, abs=1e-5)
+    assert abs(change_pu).max() > 0.005
+    line = told.loading_pu_per_kw[1] @ np.array([300.0, 50.0])
+    assert line == pytest.approx((loading - l_rest)[1], rel=0.05)
+    assert line < -0.1
