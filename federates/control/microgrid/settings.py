@@ -33,7 +33,7 @@ class LoadGroup(Settings):
     )
 
 
-class Window(Settings):
+class Spell(Settings):
     """A time."""
 
     begins_s: float = Field(ge=0.0, le=1e10, description="Begin, s since the scenario's start.", examples=[36000.0])
@@ -43,7 +43,7 @@ class Window(Settings):
         return self.begins_s <= now_s < self.begins_s + self.lasts_s
 
 
-class StormWarning(Window):
+class StormWarning(Spell):
     """A time in which more is kept for an outage: a storm is on its way."""
 
     reserve_soc_pu: float = Field(ge=0.0, le=1.0, description="State of charge to be kept, pu.", examples=[0.95])
@@ -203,7 +203,7 @@ class MicrogridSettings(Stepped):
         "island is dead, or too light for them.",
         examples=[["675"]],
     )
-    planned: tuple[Window, ...] = Field(
+    planned: tuple[Spell, ...] = Field(
         default=(), max_length=1000, description="When it is an island by intention.",
         examples=[[{"begins_s": 36000, "lasts_s": 7200}]],
     )  # fmt: skip

@@ -14,7 +14,7 @@ from federates.control.vpp.dispatch import Dispatch, Hours
 from federates.control.vpp.grid import Grid, Room, asked_of
 from federates.control.vpp.members import Fleets, Measured, chosen
 from federates.control.vpp.peak_shaving import PeakShaver, PeakShaving
-from federates.control.vpp.regulation import Regulation, Regulator
+from federates.control.vpp.regulation import RegulationSignal, Regulator
 from federates.control.vpp.reserve import Reserve, Reserver
 from federates.control.vpp.schedule import Follower, Schedule
 from federates.control.vpp.service import Now, Service, ServiceSettings, Stand
@@ -144,7 +144,7 @@ def _made(service: ServiceSettings, stand: Stand) -> Service:
             return Arbitrageur(service, stand)
         case Schedule():
             return Follower(service, stand)
-        case Regulation():
+        case RegulationSignal():
             return Regulator(service, stand)
         case Reserve():
             return Reserver(service, stand)

@@ -29,7 +29,7 @@ from federates.control.vpp.forecast import Forecast, ForecastColumn
 from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
 
 
-class Regulation(ServiceSettings):
+class RegulationSignal(ServiceSettings):
     """Follow a regulation signal."""
 
     decides: ClassVar[tuple[Decides, ...]] = ("headroom",)
@@ -54,7 +54,7 @@ class _State(NamedTuple):
 class Regulator:
     """The service. It remembers nothing."""
 
-    def __init__(self, settings: Regulation, stand: Stand) -> None:
+    def __init__(self, settings: RegulationSignal, stand: Stand) -> None:
         self._settings = settings
         self._signal = Forecast(settings.signal, (*stand.path, "signal"), stand)
         _check_signal(self._signal, stand)

@@ -45,7 +45,7 @@ from federates.control.vpp.contradictions import compatible
 from federates.control.vpp.grid import FeederLimits
 from federates.control.vpp.members import Members, Pattern, Preferences
 from federates.control.vpp.peak_shaving import PeakShaving
-from federates.control.vpp.regulation import Regulation
+from federates.control.vpp.regulation import RegulationSignal
 from federates.control.vpp.reserve import Reserve
 from federates.control.vpp.schedule import Schedule
 from federates.control.vpp.sites import SitePeakShaving
@@ -53,7 +53,7 @@ from federates.control.vpp.voltage_support import VoltageSupport
 from federates.der import Stepped
 
 AnyService = Annotated[
-    PeakShaving | SitePeakShaving | Arbitrage | Schedule | Regulation | Reserve | Called | VoltageSupport,
+    PeakShaving | SitePeakShaving | Arbitrage | Schedule | RegulationSignal | Reserve | Called | VoltageSupport,
     Field(discriminator="kind"),
 ]
 Services = Annotated[tuple[AnyService, ...], AfterValidator(compatible)]
