@@ -42,18 +42,12 @@ class Transport:
 
 
 class Broker:
-    """A broker of our own, for `count` federates.
+    """A broker of our own, for `count` federates."""
 
-    is_paced: the federation waits for the clock on the wall. The broker then grants every time itself: where each
-    federate works out its own, those that have asked send each other the same requests for as long as one of them is
-    not done, and a wait costs a core and more.
-    """
-
-    def __init__(self, count: int, core_type: str = "inproc", options: str = "", is_paced: bool = False) -> None:
+    def __init__(self, count: int, core_type: str = "inproc", options: str = "") -> None:
         self.name = f"derloop-{uuid4().hex}"
-        how = f"-f {count} {_QUIET} {options}" + (" --globaltime" if is_paced else "")
         try:
-            self._broker = helics.helicsCreateBroker(core_type, self.name, how)
+            self._broker = helics.helicsCreateBroker(core_type, self.name, f"-f {count} {_QUIET} {options}")
         except helics.HelicsException as error:
             raise EngineError(f"HELICS could not start its broker: {error}") from error
         if not helics.helicsBrokerIsConnected(self._broker):
@@ -146,6 +140,7 @@ class _Cell:
     def __init__(self, stepper: Stepper, run: Federates, core: str) -> None:
         self._stepper, self._run = stepper, run
         self._phase_ns = (stepper.unit.rank + 1) * PHASE_NS
+        self._last_phase_ns = (stepper.last_rank + 2) * PHASE_NS
         self._now_ns = -1
         self.has_left = False
         self._error = ffi.new("HelicsError *", lib.helicsErrorInitialize())
@@ -278,14 +273,35 @@ class _ThreadCell(_Cell):
             self._check()
             at_s = 0.0
             while (ask_s := self._granted(at_s)) < self._end_s:
-                at_s = lib.helicsFederateRequestTime(self._federate, ask_s, self._error)
-                if not self._run.aborted.is_set():
-                    self._check()
+                self._rest(round(at_s * 1e9))
+                at_s = self._request(ask_s)
         except DerloopError as error:
             self._run.abort(error)
         finally:
             lib.helicsFederateDisconnect(self._federate, self._error)
             self._leave()
+
+    def _request(self, ask_s: float) -> float:
+        at_s: float = lib.helicsFederateRequestTime(self._federate, ask_s, self._error)
+        if not self._run.aborted.is_set():
+            self._check()
+        return at_s
+
+    def _rest(self, at_ns: int) -> None:
+        """Wait for the unit's next instant on the wall with the others, beat by beat, after each with no request open.
+
+        HELICS's federates that have asked for time repeat it to each other for as long as one that was granted its time
+        is not done: a wait of all units but one would cost a core and more. So all ask for a last phase of each
+        instant, in which nothing is done, and wait there.
+        """
+        beat_ns = self._stepper.beat_ns
+        if not self._stepper.is_paced or at_ns == 0 or beat_ns <= self._last_phase_ns:
+            return
+        for instant_ns in range(at_ns // beat_ns * beat_ns, self._now_ns, beat_ns):
+            if self._run.aborted.is_set():
+                return
+            self._request((instant_ns + self._last_phase_ns) / 1e9)
+            self._stepper.wait(instant_ns + beat_ns)
 
     def free(self) -> None:
         self._thread.join()
@@ -310,7 +326,7 @@ def run(steppers: list[Stepper], until_ns: int) -> None:
     """Step the units until `until_ns` in this process, on a broker of their own that has no socket."""
     for stepper in steppers:
         stepper.start()
-    broker = Broker(len(steppers), is_paced=any(stepper.is_paced for stepper in steppers))
+    broker = Broker(len(steppers))
     try:
         join(steppers, until_ns, Transport(core_options=f"--broker={broker.name}"))
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from threading import Event
 from time import monotonic
@@ -179,6 +180,8 @@ class Stepper:
         self.unit, self._observe, self.cancelled = unit, observe, cancelled
         self.readers = readers_of(federation, unit)
         self.last_rank = len(federation.units) - 1
+        self.beat_ns = math.gcd(*(other.step_ns for other in federation.units))
+        """From one instant of the federation to the next at which any unit may be stepped."""
         self.progress = Progress()
         self.has_started = self.is_busy = False
         self.inbox, self.outbox = Inbox(federation, unit), Outbox(federation, unit)
@@ -205,10 +208,14 @@ class Stepper:
         finally:
             self.is_busy = False
 
-    def step(self, now_ns: int) -> None:
-        """Step the unit on what the inbox holds; its outputs are then in the outbox and observed."""
+    def wait(self, now_ns: int) -> None:
+        """Return when `now_ns` is due on the wall, in a paced run; at once when the run is cancelled."""
         if self._turns:
             self._turns.wait(now_ns, self.cancelled)
+
+    def step(self, now_ns: int) -> None:
+        """Step the unit on what the inbox holds; its outputs are then in the outbox and observed."""
+        self.wait(now_ns)
         self._begin()
         try:
             inputs = self.inbox.read(now_ns)
