@@ -79,9 +79,9 @@ def within_limits(values: dict[str, FloatArray]) -> bool:
     ("fault", "section", "opened", "tied"),
     [
         ("54", "61", {"sw_13_152", "sw_60_160", "sw_xf1_610"}, {"sw_151_300"}),
-        ("76", "160", {"sw_60_160", "sw_97_197"}, {"sw_151_300"}),
-        ("105", "197", {"sw_97_197"}, set()),
-        ("42", "135", {"sw_18_135"}, set()),
+        pytest.param("76", "160", {"sw_60_160", "sw_97_197"}, {"sw_151_300"}, marks=pytest.mark.long),
+        pytest.param("105", "197", {"sw_97_197"}, set(), marks=pytest.mark.long),
+        pytest.param("42", "135", {"sw_18_135"}, set(), marks=pytest.mark.long),
     ],
 )
 def test_all_healthy_sections_are_served_again(fault: str, section: str, opened: set[str], tied: set[str]) -> None:
@@ -103,18 +103,18 @@ def test_behind_a_fault_next_to_the_head_everything_is_fed_by_another_source() -
     assert within_limits(values)
 
 
-def test_a_loading_limit_leaves_dark_what_would_overload_the_tie() -> None:
-    """Behind the fault at 54 there are 1425 kW: at 40 % of 800 A the switch 18-135 carries only part of them."""
+def test_what_would_overload_the_way_round_stays_dark() -> None:
+    """Up to 60 % of the ratings the way round carries the section 197, but not the 1105 kW of 160 besides."""
     managed = Managed("54", adms={"restoration": {"after_s": 30, "loading_pu": 0.6}, "volt_var": VOLT_VAR})
-    values = managed.until(220)
-    assert LOADS_KW["61"] < values["unserved_kw"][0] < 550 + 1425
-    assert values["loading_pu"].max() <= 0.6 + 0.25  # the head itself is at 0.78 before
+    values = managed.until(180)
+    assert values["unserved_kw"][0] == pytest.approx(LOADS_KW["61"] + LOADS_KW["160"])
+    assert values["loading_pu"].max() <= 0.6
 
 
 def test_nothing_is_switched_on_what_was_heard_too_long_ago() -> None:
     """Telemetry is lost from 80 s on, before the lock-out is heard: nobody opens and nobody closes."""
     silent = Managed("54")
-    values = silent.until(290, lost=(80, 300))
+    values = silent.until(220, lost=(80, 300))
     assert silent.told["alarms"][4] == 1.0
     assert "sw_151_300" not in silent.closed()
     assert values["unserved_kw"][0] == pytest.approx(1975.0)
@@ -122,7 +122,7 @@ def test_nothing_is_switched_on_what_was_heard_too_long_ago() -> None:
 
 def test_it_restores_late_when_telemetry_comes_back() -> None:
     late = Managed("54")
-    values = late.until(420, lost=(80, 300))
+    values = late.until(260, lost=(80, 160))
     assert late.told["alarms"][4] == 0.0
     assert values["unserved_kw"][0] == pytest.approx(550.0)
 

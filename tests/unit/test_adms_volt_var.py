@@ -60,8 +60,8 @@ def brute_force(model: GridModel, settings: VoltVarSettings, start: Commands) ->
 
 
 CASES = [
-    ("ieee34", {"regulators": ["rg10a", "rg11a"], "capacitors": ["*"]}, {"taps": (4, 14), "v_pu": (0.92, 1.05)}),
-    ("ieee123", {"regulators": ["rg1", "rg4a"], "capacitors": ["83", "88a"]}, {"taps": (-4, 8)}),
+    ("ieee34", {"regulators": ["rg10a", "rg11a"], "capacitors": ["*"]}, {"taps": (5, 13), "v_pu": (0.92, 1.05)}),
+    ("ieee123", {"regulators": ["rg1", "rg4a"], "capacitors": ["83", "88a"]}, {"taps": (-2, 8)}),
 ]
 LONG = [
     ("ieee34", {"regulators": ["rg10?"], "capacitors": ["*"]}, {"taps": (0, 13), "v_pu": (0.92, 1.05)}),
