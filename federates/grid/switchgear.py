@@ -39,10 +39,15 @@ class IndicatorSettings(Settings):
 class SwitchgearSettings(Settings):
     """The parts of a feeder's settings that are about what may change."""
 
-    operated: OperatedSettings = OperatedSettings()
-    protection: tuple[RelaySettings, ...] = ()
-    indicators: IndicatorSettings | None = None
-    faults: tuple[FaultSettings, ...] = ()
+    operated: OperatedSettings = Field(
+        default=OperatedSettings(),
+        description="Which switches, regulators and banks inputs move: names of the feeder file.",
+    )
+    protection: tuple[RelaySettings, ...] = Field(
+        default=(), description="Relays that open switches where there is a fault."
+    )
+    indicators: IndicatorSettings | None = Field(default=None, description="Fault passage indicators at the switches.")
+    faults: tuple[FaultSettings, ...] = Field(default=(), description="Faults in the feeder, and when they come.")
 
     @property
     def is_any(self) -> bool:
