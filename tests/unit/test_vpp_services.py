@@ -44,7 +44,10 @@ def test_arbitrage_by_plan_earns_what_the_best_plan_earns(tmp_path: Path) -> Non
 def test_arbitrage_by_rule_follows_the_price_that_is_told(tmp_path: Path) -> None:
     price = written(tmp_path, "price.csv", 3600.0, [1.0] * 8)
     rule = {"kind": "arbitrage", "method": "rule-based", "charge_below": 2.0, "discharge_above": 6.0}
-    control = plant([{**rule, "price": price, "reads": "retail.price_per_kwh"}], context({"b": 1}, tmp_path, 8))
+    control = plant(
+        [{**rule, "price": price, "reads": "retail.price_per_kwh", "currency": "EUR"}], context({"b": 1}, tmp_path, 8)
+    )
+    assert control.interface.inputs["retail.price_per_kwh"].unit == "EUR/kWh"
     told = run(
         control,
         Batteries([4.0], [100.0]),

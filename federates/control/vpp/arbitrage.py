@@ -53,6 +53,7 @@ class Arbitrage(ServiceSettings):
         description="The price that holds, as federate.port; without it, the file's.",
         examples=["retail.price_per_kwh"],
     )
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="Of the prices.", examples=["EUR"])
     charge_below: float | None = Field(
         default=None, ge=-1e4, le=1e4, description="Rule: charge below this price.", examples=[0.12]
     )
@@ -102,18 +103,19 @@ class Arbitrageur:
         self._price = Forecast(settings.price, (*stand.path, "price"), stand)
         limit, path = settings.keeps_under, (*stand.path, "keeps_under", "forecast")
         self._load = None if limit is None else Forecast(limit.forecast, path, stand)
-        self._reading = None if settings.reads is None else Reading(settings.reads, "per kWh")
+        unit = f"{settings.currency}/kWh"
+        self._reading = None if settings.reads is None else Reading(settings.reads, unit)
         self._held = self._latest = _State()
         self._price_now = 0.0
         self.inputs = {} if self._reading is None else self._reading.inputs
         labels = (stand.context.name,)
-        self.outputs = {"price_per_kwh": Port("per kWh", labels), "planned_kw": Port("kW", labels)}
+        self.outputs = {"price_per_kwh": Port(unit, labels), "planned_kw": Port("kW", labels)}
 
     def advance(self) -> None:
         self._held = self._latest
 
     def serve(self, now: Now, dispatch: Dispatch) -> Dispatch:
-        self._price_now = self._price.now(now.time_ns)
+        self._price_now = self._price.now(now.time_ns)  # of the file, where none is heard
         if self._reading is not None and not now.is_deaf:
             self._price_now = self._reading.value(now.inputs)
         planned_kw = self._ruled_kw() if self._horizon is None else self._planned_kw(now, dispatch)
