@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+import derloop
 from derloop.contract import FloatArray
 from derloop.kind import Context, PlaceError
 from federates.control.adms import monitoring
@@ -222,3 +223,18 @@ def test_what_cannot_be_managed_is_refused(tmp_path: Path, adms: Any, grid: Any,
 def test_settings_that_contradict_themselves_are_refused(settings: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         AdmsSettings.model_validate(settings)
+
+
+@pytest.mark.long
+def test_an_outage_of_the_network_is_seen_by_the_date_of_what_is_heard(tmp_path: Path) -> None:
+    """Nothing is heard from 1 h to 3 h; three steps of 300 s later it is stale, and 1800 s later taps are local."""
+    links = '"links": [{"to": "adms"}, {"from": "adms"}], "events": [{"begins_s": 3600, "lasts_s": 7200, "to": "adms"}]'
+    network = 'federates.network={"kind": "network", "step_s": 300, ' + links + "}"
+    scenario = Path(__file__).parents[2] / "scenarios/kind_adms.json"
+    run = derloop.run(scenario, [network, "duration_s=14400"], engine="local", out=tmp_path / "run", report=False)
+    time_ns, alarms = run.folder.read("adms.alarms")
+    stale_min = time_ns[alarms[:, 4] > 0.0] / (60 * S)
+    assert (stale_min.min(), stale_min.max()) == (pytest.approx(75, abs=10), pytest.approx(180, abs=10))
+    time_ns, taps = run.folder.read("grid.taps")
+    held, local = (taps[np.searchsorted(time_ns, minutes * 60 * S)] for minutes in (85, 110))
+    assert list(held) != list(local)
