@@ -9,8 +9,6 @@ model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -18,21 +16,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from derloop.contract import Balance, FloatArray, Interface, Jacobian, Port, Values
-from derloop.errors import did_you_mean
-from derloop.kind import Bus, Context, FeederLoad, Kind, PlaceError, Sensitivity, Terminal
+from derloop.kind import Context, Kind, PlaceError, Terminal
 from federates.grid.accounts import Accounts, AccountSettings
-from federates.grid.answering import answers
-from federates.grid.apparatus import Apparatus, Pattern
-from federates.grid.crossing import behind
-from federates.grid.faults import misplaced
-from federates.grid.feeder_file import feeder_problems
+from federates.grid.apparatus import Pattern
 from federates.grid.formers import Formers
 from federates.grid.group import Group
 from federates.grid.island import Island, IslandSettings, Limits
 from federates.grid.monitored import Monitored
+from federates.grid.place import Feeder, check_terminals
 from federates.grid.sensitivity import Devices, factored
 from federates.grid.solver import Solver, SolverError
-from federates.grid.switchgear import Switchgear, SwitchgearSettings, relayed, unserved_kw
+from federates.grid.switchgear import Switchgear, SwitchgearSettings, unserved_kw
 
 
 class OpenDssSettings(SwitchgearSettings):
@@ -79,76 +73,6 @@ class OpenDssSettings(SwitchgearSettings):
         None, description="Counts losses and violations by element.", examples=[{"v_low_pu": 0.95}]
     )
     step_s: float | None = Field(None, ge=0.001, le=86400, description="Its own step; the scenario's without it.")
-
-
-class Feeder:
-    """What is known of a feeder before anything is solved; and the solver that has read it."""
-
-    def __init__(self, settings: OpenDssSettings, context: Context) -> None:
-        self.path = feeder_path(settings.feeder, context)
-        try:
-            self.solver = Solver(self.path)
-        except SolverError as error:
-            raise PlaceError([(("feeder",), f"OpenDSS refuses {settings.feeder}: {error}")]) from error
-        relays, problems = relayed(settings.protection, self.solver)
-        self.apparatus = Apparatus(self.solver, settings.operated, relays)
-        self._buses, self._loads = self.solver.buses(), self.solver.loads()
-        if problems := [*problems, *self.apparatus.problems, *misplaced(settings.faults, self._buses)]:
-            raise PlaceError(problems)
-        self._impedances_ohm: Mapping[str, complex] = {}
-        self._settings = settings
-
-    @property
-    def buses(self) -> Mapping[str, Bus]:
-        return self._buses
-
-    @property
-    def loads(self) -> Mapping[str, FeederLoad]:
-        return self._loads
-
-    def source_impedance_ohm(self, bus: str) -> complex:
-        """Return the short-circuit impedance of a bus, of positive sequence where it has three phases."""
-        if not self._impedances_ohm:
-            self._impedances_ohm = Solver(self.path).source_impedances_ohm()  # in an engine of its own: it solves
-        return self._impedances_ohm[bus]
-
-    def sensitivity(self, terminals: Sequence[Terminal]) -> Sensitivity:
-        """Return how all nodes, and what is monitored, answer devices at these terminals: see `answering`."""
-        s = self._settings
-        return answers(self.path, terminals, s.monitored, s.ratings_a)
-
-    def behind(self, switch: str) -> frozenset[str]:
-        """Return the buses that a switch, when it is open, cuts off from the head: see `island`."""
-        return behind(self.solver.branches(), self.solver.head_bus(), switch)
-
-
-def feeder_path(feeder: str, context: Context) -> Path:
-    """Return the feeder's path when it may be given to OpenDSS; raise PlaceError with every reason why not."""
-    try:
-        path = (context.folder / feeder).resolve()
-        is_file = path.is_file()
-    except ValueError as error:
-        raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: it holds a null character")]) from error
-    except OSError as error:
-        raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: {error}")]) from error
-    except RuntimeError:  # a ring of links, before Python 3.13
-        is_file = False
-    if not is_file and (context.folder / feeder).is_symlink():
-        raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: it is a link that leads to no file")])
-    if '"' in str(path):  # no quoting of OpenDSS's holds one
-        raise PlaceError([(("feeder",), f"a path with a quotation mark cannot be given to OpenDSS: {path}")])
-    if context.permissions.trust_feeder:
-        if not is_file:
-            raise PlaceError([(("feeder",), f"no file {feeder!r} in {context.folder}")])
-        return path
-    if not path.is_relative_to(context.folder.resolve()):
-        raise PlaceError([(("feeder",), f"{feeder!r} leaves the scenario's folder; --trust-feeder allows it")])
-    if not is_file:
-        there = [str(p.relative_to(context.folder)) for p in sorted(context.folder.glob("**/*.dss"))[:50]]
-        raise PlaceError([(("feeder",), f"no file {feeder!r}" + did_you_mean(feeder, there))])
-    if problems := feeder_problems(path, context.folder.resolve()):
-        raise PlaceError([(("feeder",), str(problem)) for problem in problems])
-    return path
 
 
 class OpenDssFeeder:
@@ -438,44 +362,9 @@ def _others(solver: Solver, groups: Sequence[Group]) -> NDArray[np.intp]:
     return np.setdiff1d(np.arange(len(solver.elements)), np.concatenate(known))
 
 
-def _check_terminals(context: Context, feeder: Feeder) -> None:
-    """Refuse devices at places that the feeder does not have, of any kind, and loads that are driven twice."""
-    problems = [
-        f"{name}: {terminal.label!r} is at {terminal.bus}.{'.'.join(map(str, terminal.phases))}, which {problem}"
-        for name, terminals in context.terminals.items()
-        for terminal in terminals
-        if (problem := _misplaced(terminal, feeder))
-    ]
-    problems += _driven_twice(context)
-    if problems:
-        raise PlaceError([((), problem) for problem in problems])
-
-
-def _misplaced(terminal: Terminal, feeder: Feeder) -> str:
-    """Return why a terminal has no place in the feeder; empty where it has one."""
-    bus = feeder.buses.get(terminal.bus)
-    if bus is None:
-        return "the feeder does not have" + did_you_mean(terminal.bus, [*feeder.buses])
-    if not terminal.phases or not set(terminal.phases) <= set(bus.phases):
-        return f"is not all there: the bus has {', '.join(map(str, bus.phases))}"
-    if terminal.element and terminal.element not in feeder.loads:
-        return f"has no load {terminal.element!r}" + did_you_mean(terminal.element, [*feeder.loads])
-    return ""
-
-
-def _driven_twice(context: Context) -> list[str]:
-    driven = sorted((t.element, name) for name, terminals in context.terminals.items() for t in terminals if t.element)
-    drivers = {element: [name for _, name in found] for element, found in groupby(driven, key=lambda pair: pair[0])}
-    return [
-        f"load {element!r} is driven more than once, by {' and '.join(names)}"
-        for element, names in drivers.items()
-        if len(names) > 1
-    ]
-
-
 def _build(settings: OpenDssSettings, context: Context) -> OpenDssFeeder:
     feeder = context.feeder if isinstance(context.feeder, Feeder) else Feeder(settings, context)
-    _check_terminals(context, feeder)
+    check_terminals(context, feeder)
     try:
         return OpenDssFeeder(settings, context, feeder)
     except SolverError as error:

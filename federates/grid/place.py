@@ -1,0 +1,126 @@
+"""The feeder as it is known before anything is solved: its file, judged and read, and where devices may meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from derloop.errors import did_you_mean
+from derloop.kind import Bus, Context, FeederLoad, PlaceError, Sensitivity, Terminal
+from federates.grid.answering import answers
+from federates.grid.apparatus import Apparatus
+from federates.grid.crossing import behind
+from federates.grid.faults import misplaced
+from federates.grid.feeder_file import feeder_problems
+from federates.grid.solver import Solver, SolverError
+from federates.grid.switchgear import relayed
+
+if TYPE_CHECKING:
+    from federates.grid.opendss import OpenDssSettings
+
+
+class Feeder:
+    """What is known of a feeder before anything is solved; and the solver that has read it."""
+
+    def __init__(self, settings: OpenDssSettings, context: Context) -> None:
+        self.path = feeder_path(settings.feeder, context)
+        try:
+            self.solver = Solver(self.path)
+        except SolverError as error:
+            raise PlaceError([(("feeder",), f"OpenDSS refuses {settings.feeder}: {error}")]) from error
+        relays, problems = relayed(settings.protection, self.solver)
+        self.apparatus = Apparatus(self.solver, settings.operated, relays)
+        self._buses, self._loads = self.solver.buses(), self.solver.loads()
+        if problems := [*problems, *self.apparatus.problems, *misplaced(settings.faults, self._buses)]:
+            raise PlaceError(problems)
+        self._impedances_ohm: Mapping[str, complex] = {}
+        self._settings = settings
+
+    @property
+    def buses(self) -> Mapping[str, Bus]:
+        return self._buses
+
+    @property
+    def loads(self) -> Mapping[str, FeederLoad]:
+        return self._loads
+
+    def source_impedance_ohm(self, bus: str) -> complex:
+        """Return the short-circuit impedance of a bus, of positive sequence where it has three phases."""
+        if not self._impedances_ohm:
+            self._impedances_ohm = Solver(self.path).source_impedances_ohm()  # in an engine of its own: it solves
+        return self._impedances_ohm[bus]
+
+    def sensitivity(self, terminals: Sequence[Terminal]) -> Sensitivity:
+        """Return how all nodes, and what is monitored, answer devices at these terminals: see `answering`."""
+        s = self._settings
+        return answers(self.path, terminals, s.monitored, s.ratings_a)
+
+    def behind(self, switch: str) -> frozenset[str]:
+        """Return the buses that a switch, when it is open, cuts off from the head: see `island`."""
+        return behind(self.solver.branches(), self.solver.head_bus(), switch)
+
+
+def feeder_path(feeder: str, context: Context) -> Path:
+    """Return the feeder's path when it may be given to OpenDSS; raise PlaceError with every reason why not."""
+    try:
+        path = (context.folder / feeder).resolve()
+        is_file = path.is_file()
+    except ValueError as error:
+        raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: it holds a null character")]) from error
+    except OSError as error:
+        raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: {error}")]) from error
+    except RuntimeError:  # a ring of links, before Python 3.13
+        is_file = False
+    if not is_file and (context.folder / feeder).is_symlink():
+        raise PlaceError([(("feeder",), f"{feeder!r} cannot be opened: it is a link that leads to no file")])
+    if '"' in str(path):  # no quoting of OpenDSS's holds one
+        raise PlaceError([(("feeder",), f"a path with a quotation mark cannot be given to OpenDSS: {path}")])
+    if context.permissions.trust_feeder:
+        if not is_file:
+            raise PlaceError([(("feeder",), f"no file {feeder!r} in {context.folder}")])
+        return path
+    if not path.is_relative_to(context.folder.resolve()):
+        raise PlaceError([(("feeder",), f"{feeder!r} leaves the scenario's folder; --trust-feeder allows it")])
+    if not is_file:
+        there = [str(p.relative_to(context.folder)) for p in sorted(context.folder.glob("**/*.dss"))[:50]]
+        raise PlaceError([(("feeder",), f"no file {feeder!r}" + did_you_mean(feeder, there))])
+    if problems := feeder_problems(path, context.folder.resolve()):
+        raise PlaceError([(("feeder",), str(problem)) for problem in problems])
+    return path
+
+
+def check_terminals(context: Context, feeder: Feeder) -> None:
+    """Refuse devices at places that the feeder does not have, of any kind, and loads that are driven twice."""
+    problems = [
+        f"{name}: {terminal.label!r} is at {terminal.bus}.{'.'.join(map(str, terminal.phases))}, which {problem}"
+        for name, terminals in context.terminals.items()
+        for terminal in terminals
+        if (problem := _misplaced(terminal, feeder))
+    ]
+    problems += _driven_twice(context)
+    if problems:
+        raise PlaceError([((), problem) for problem in problems])
+
+
+def _misplaced(terminal: Terminal, feeder: Feeder) -> str:
+    """Return why a terminal has no place in the feeder; empty where it has one."""
+    bus = feeder.buses.get(terminal.bus)
+    if bus is None:
+        return "the feeder does not have" + did_you_mean(terminal.bus, [*feeder.buses])
+    if not terminal.phases or not set(terminal.phases) <= set(bus.phases):
+        return f"is not all there: the bus has {', '.join(map(str, bus.phases))}"
+    if terminal.element and terminal.element not in feeder.loads:
+        return f"has no load {terminal.element!r}" + did_you_mean(terminal.element, [*feeder.loads])
+    return ""
+
+
+def _driven_twice(context: Context) -> list[str]:
+    driven = sorted((t.element, name) for name, terminals in context.terminals.items() for t in terminals if t.element)
+    drivers = {element: [name for _, name in found] for element, found in groupby(driven, key=lambda pair: pair[0])}
+    return [
+        f"load {element!r} is driven more than once, by {' and '.join(names)}"
+        for element, names in drivers.items()
+        if len(names) > 1
+    ]
