@@ -66,6 +66,7 @@ def test_a_process_over_helics_controls_as_the_same_class_does(tmp_path: Path) -
     assert result["own.batteries.p_set_kw"] == pytest.approx(reference["own.batteries.p_set_kw"], abs=1e-9)
 
 
+@pytest.mark.long
 def test_one_that_leaves_ends_the_run_in_its_name(tmp_path: Path) -> None:
     port = free_port()
     with outside(port, "3"):
@@ -74,6 +75,7 @@ def test_one_that_leaves_ends_the_run_in_its_name(tmp_path: Path) -> None:
     assert "has answered nothing; has it left?" in why
 
 
+@pytest.mark.long
 def test_one_that_says_no_more_ends_the_run_at_its_deadline(tmp_path: Path) -> None:
     port = free_port()
     with outside(port, "3", "hang"):

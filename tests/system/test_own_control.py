@@ -54,7 +54,7 @@ def test_what_it_leaves_out_stays_and_initial_holds_before_its_first_answer(tmp_
     assert result["own.batteries.p_set_kw"][:, 1].tolist() == [-1, -1, 3, 3, 3]
 
 
-@pytest.mark.parametrize("placement", ["together", "apart"])
+@pytest.mark.parametrize("placement", ["together", pytest.param("apart", marks=pytest.mark.long)])
 def test_results_are_equal_to_the_bit_under_helics_and_in_processes(tmp_path: Path, placement: str) -> None:
     path = written(tmp_path)
     reference = run(path, overrides=("duration_s=600",))
@@ -149,7 +149,7 @@ class Shave:
     outage = {"from": "batteries", "begins_s": 600, "lasts_s": 600, "loss_pu": 1}
     network = json.dumps({"kind": "network", "links": [{"to": "own"}], "events": [outage]})
     assert set(run(path, "plain", ("duration_s=300",))["own.batteries.p_set_kw"][1:].ravel()) == {4.0}
-    set_kw = run(path, "silent", (f"federates.network={network}",))["own.batteries.p_set_kw"]
+    set_kw = run(path, "silent", (f"federates.network={network}", "duration_s=1800"))["own.batteries.p_set_kw"]
     assert set_kw[1:10].min() == 4.0
     assert set_kw[14:20].max() == 0.0  # 120 s after the last that was heard, until something is heard again
     assert set_kw[23:].min() == 4.0
