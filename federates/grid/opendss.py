@@ -5,10 +5,10 @@ Every device that meets the feeder is wired to it by name: the feeder's input `p
 the feeder file give the powers that these draw (positive: drawn) at nominal voltage, and the load keeps its own voltage
 model.
 
-What is `operated` others may switch: lines that are switches, tap changers, banks. Relays (`protection`) open switches on
-`faults`, between two steps and in effect at the next, by the curves of IEEE C37.112 or IEC 60255-151. What no source feeds
-is dead: its voltages are 0, its loads are `unserved_kw`, and tap changers that look at it rest. Currents, loading, losses
-and hours outside of limits are told by element where they are asked for (`monitored`, `accounts`).
+What is `operated` others may switch: lines that are switches, tap changers, banks. Relays (`protection`) open switches
+on `faults`, between two steps and in effect at the next, by the curves of IEEE C37.112 or IEC 60255-151. What no source
+feeds is dead: voltages are 0, loads are `unserved_kw`, and tap changers that look at it rest. Currents, loading,
+losses and hours outside of limits are told by element where they are asked for (`monitored`, `accounts`).
 """
 
 from __future__ import annotations
