@@ -15,7 +15,8 @@ DEFAULTED = ("coupling", "deadlines", "pacing")
 def override(data: dict[str, Any], settings: Sequence[str]) -> list[Problem]:
     """Apply `path=value` settings in place and return what is wrong with them.
 
-    The path is dotted from the top, or a JSON pointer; the value is JSON, and anything else is taken as a string.
+    The path is dotted from the top, or a JSON pointer; the value is JSON, and anything else is taken as a string. A
+    federate that is set to null is taken out.
     """
     return [problem for setting in settings if (problem := _override_one(data, setting))]
 
@@ -26,7 +27,10 @@ def _override_one(data: dict[str, Any], setting: str) -> Problem | None:
         what = f"--set {document.shown(setting)}: must be path=value, as in --set federates.battery.energy_kwh=13.5"
         return Problem("", what)
     try:
-        return _assign(data, _parts(path), _value(text), path)
+        parts, value = _parts(path), _value(text)
+        if value is None and len(parts) == 2 and parts[0] == "federates":
+            return _take_out(data.get("federates"), parts[1], path)
+        return _assign(data, parts, value, path)
     except ScenarioError as error:
         return Problem(error.problems[0].pointer, f"--set {path}: {error.problems[0].what}")
 
@@ -45,6 +49,14 @@ def _value(text: str) -> Any:
     if problems := list(document.absurd(value, ())):
         raise ScenarioError(problems)
     return value
+
+
+def _take_out(federates: Any, name: str, path: str) -> Problem | None:
+    if isinstance(federates, dict) and name in federates:
+        del federates[name]
+        return None
+    possible = [*federates] if isinstance(federates, dict) else []
+    return Problem("/federates", f"--set {path}: no federate {name!r}" + did_you_mean(name, possible))
 
 
 def _assign(data: Any, parts: list[str], value: Any, path: str) -> Problem | None:

@@ -180,3 +180,10 @@ def test_set_can_mend_what_is_wrong_and_is_judged_itself() -> None:
 
 def test_every_wrong_set_is_told_at_once() -> None:
     assert len(override({}, ["a", "b.c=1", "d.e=1"])) == 3
+
+
+def test_a_federate_that_is_set_to_null_is_taken_out() -> None:
+    data = {"federates": {"vpp": {"kind": "vpp"}, "grid": {"kind": "opendss"}}}
+    assert override(data, ["federates.vpp=null"]) == []
+    assert data == {"federates": {"grid": {"kind": "opendss"}}}
+    assert refused(data, "federates.girt=null") == "/federates: --set federates.girt: no federate 'girt'; there are: grid"

@@ -93,7 +93,7 @@ def test_a_port_that_only_looks_like_a_federates_is_not_wired() -> None:
 
 
 def carrier(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Interface:
-    return interface({name: "before" for name in inputs}, outputs)
+    return interface(dict.fromkeys(inputs, "before"), outputs)
 
 
 def test_what_carries_takes_the_place_of_the_wire_that_ended_there() -> None:
