@@ -186,4 +186,6 @@ def test_a_federate_that_is_set_to_null_is_taken_out() -> None:
     data = {"federates": {"vpp": {"kind": "vpp"}, "grid": {"kind": "opendss"}}}
     assert override(data, ["federates.vpp=null"]) == []
     assert data == {"federates": {"grid": {"kind": "opendss"}}}
-    assert refused(data, "federates.girt=null") == "/federates: --set federates.girt: no federate 'girt'; there are: grid"
+    assert (
+        refused(data, "federates.girt=null") == "/federates: --set federates.girt: no federate 'girt'; there are: grid"
+    )
