@@ -68,7 +68,8 @@ def replay_run(
     every = [*facts.get("overrides", ()), *overrides, *replaced]
     with _standing(recorded, on_bench, facts) as (bench, devices):
         armed = tuple(facts.get("armed", ())) if bench else ()
-        options = Options(out=out, trust_feeder=bool(facts.get("trust_feeder")), bench=bench, arm=armed, report=False)
+        feeder, control = bool(facts.get("trust_feeder")), bool(facts.get("trust_control"))
+        options = Options(out=out, trust_feeder=feeder, trust_control=control, bench=bench, arm=armed, report=False)
         result = run(_scenario(facts), every, options, show)
     found = [each for name in lockstep for each in read_divergences(divergences_path(result.folder.path, name))]
     for device in devices:

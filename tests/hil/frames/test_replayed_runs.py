@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import own_site
 import pytest
 from typer.testing import CliRunner
 
@@ -195,3 +196,11 @@ def test_a_session_on_a_bench_is_done_again_without_the_bench(
     assert sorted((tmp_path / "state").rglob("*")) == before  # a replay wears no register
     ours, theirs = (exchanges(Evidence(run).entries()) for run in (tmp_path / "again", tmp_path / "session"))
     assert [(e.request, e.answer) for e in ours] == [(e.request, e.answer) for e in theirs]
+
+
+def test_a_run_with_a_control_of_the_users_is_replayed_with_it(tmp_path: Path) -> None:
+    path = own_site.written(tmp_path)
+    overrides = ("duration_s=300", "federates.batteries.via=emulator")
+    first = own_site.run(path, overrides=overrides)
+    assert first.outcome == "completed", first.failure
+    assert again(first.folder.path, tmp_path / "again").same
