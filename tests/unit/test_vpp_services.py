@@ -134,10 +134,22 @@ def test_each_site_is_kept_under_its_own_limit(tmp_path: Path) -> None:
     batteries = Batteries([20.0, 20.0], [1e3, 1e3])
     batteries_asked = []
     for k, load in enumerate([[0.0, 0.0], [60.0, 10.0], [40.0, 30.0]]):
-        asked = control.step(k * 3600 * 10**9, {"shops.p_kw": np.array(load), **batteries.told()})["b.p_set_kw"]
+        heard = {"shops.p_kw": np.array(load), "shops.age_s": np.zeros(2)}
+        asked = control.step(k * 3600 * 10**9, {**heard, **batteries.told()})["b.p_set_kw"]
         batteries_asked.append(asked.tolist())
     assert batteries_asked[1] == [10.0, -5.0]  # recharges up to 15 kW
     assert batteries_asked[2] == [0.0, 10.0]
+
+
+def test_sites_of_which_nothing_is_heard_are_asked_for_nothing(tmp_path: Path) -> None:
+    sites = {"kind": "site-peak-shaving", "member": "b", "draws": ["shops.p_kw"], "limit_kw": 50}
+    control = plant([sites], context({"b": 2}, tmp_path, 8), members=["b"])
+    asked = []
+    for k, age_s in enumerate([0.0, 0.0, 301.0]):
+        heard = {"shops.p_kw": np.array([60.0, 60.0]), "shops.age_s": np.array([0.0, age_s])}
+        told = control.step(k * 3600 * 10**9, {**heard, **Batteries([20.0, 20.0], [1e3, 1e3]).told()})
+        asked.append(told["b.p_set_kw"].tolist())
+    assert asked == [[0.0, 0.0], [11.0, 11.0], [0.0, 0.0]]  # aims at 49 kW
 
 
 def test_peak_shaving_goes_before_arbitrage_and_takes_back_nothing(tmp_path: Path) -> None:

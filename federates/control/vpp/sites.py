@@ -75,7 +75,9 @@ class SitePeakShaver:
         first = sum(len(fleets.labels[name]) for name in fleets.names[: fleets.names.index(settings.member)])
         self._at = slice(first, first + len(labels))
         self._limit_kw = np.broadcast_to(np.asarray(settings.limit_kw, float), (len(labels),))
-        self.inputs = {signal: Port("kW", labels, "before") for signal in (*settings.draws, *settings.injects)}
+        signals = (*settings.draws, *settings.injects)
+        self.inputs = {signal: Port("kW", labels, "before") for signal in signals}
+        self.inputs |= {f"{signal.partition('.')[0]}.age_s": Port("s", labels, "before", 0.0) for signal in signals}
         self.outputs = {"site_net_kw": Port("kW", labels), "site_net_pu": Port("pu", labels)}
         self._net_kw: FloatArray = np.zeros(len(labels))
 
