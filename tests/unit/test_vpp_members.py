@@ -126,6 +126,17 @@ def test_a_car_leaves_with_what_it_needs_though_the_plant_wants_to_take_it() -> 
     assert cars.statistics()["shortfall_kwh"] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_energy_that_a_member_gave_since_it_was_heard_is_taken_off_once() -> None:
+    """10 of 20 kWh an hour ago, and 4 kW since: 6 are left, whether a network tells that age or nothing stands between.
+
+    Two hours over a network leave 2 kWh.
+    """
+    control, batteries = plant([SHAVING], context({"b": 1}), silent_after_s=1e4), Batteries([10.0], [20.0])
+    batteries.p_kw = np.array([4.0])
+    left_kwh = [control._fleets.measured(batteries.told(age_s)).discharging_kwh for age_s in (0.0, 3600.0, 7200.0)]
+    assert_allclose(np.concatenate(left_kwh), [6.0, 6.0, 2.0])
+
+
 # --- silence -----------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,8 @@ nothing is taken from what it last said. Of the others, nobody is asked for more
 battery keeps its reserve for backup, a car what it needs for its departure (p_max_kw is then negative), as their kinds
 know. What owners and the plant agreed besides (`preferences`) narrows that further. The settings of a kind tell the
 window of state of charge that its devices keep to, with `window_pu`: energy counts from its edges. What was heard is
-from the last instant, and older by its age; the power that was heard has taken its energy since then.
+from the last instant, or as old as its age says, which over a perfect link is that same step; the power that was heard
+has taken its energy since then.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ class Fleets:
         low = np.where(stores & (soc_pu >= self._top_pu), np.maximum(low, np.minimum(high, 0.0)), low)
         size_kwh = self._size_kwh(inputs, soc_pu, stores)
         p_kw = np.where(heard, self.gathered(inputs, "p_kw"), 0.0)
-        since_kwh = p_kw * (self._step_s + self.gathered(inputs, "age_s")) / 3600.0
+        since_kwh = p_kw * np.maximum(self._step_s, self.gathered(inputs, "age_s")) / 3600.0
         now_pu = np.clip(soc_pu - _over(since_kwh, size_kwh), 0.0, 1.0)
         return Measured(
             p_kw,
