@@ -12,6 +12,8 @@ from federates.network.latency import LONGEST_S, Constant, Latency
 
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\S+$")]
 Order = Literal["kept", "newest", "as-arrived"]
+LAST_S = 4e9
+"""127 years: as nanoseconds, two of them still fit in 64 bits."""
 
 
 class Ends(Settings):
@@ -127,10 +129,10 @@ class Link(Ends):
 class NetworkEvent(Ends):
     """A time in which links are worse."""
 
-    begins_s: float = Field(ge=0.0, le=1e10, description="Begin, s since the scenario's start.", examples=[50400.0])
-    lasts_s: float = Field(gt=0.0, le=1e10, description="How long, s.", examples=[1200.0])
+    begins_s: float = Field(ge=0.0, le=LAST_S, description="Begin, s since the scenario's start.", examples=[50400.0])
+    lasts_s: float = Field(gt=0.0, le=LAST_S, description="How long, s.", examples=[1200.0])
     repeats_s: float | None = Field(
-        default=None, gt=0.0, le=1e10, description="Again each time so much has passed, s.", examples=[86400.0]
+        default=None, gt=0.0, le=LAST_S, description="Again each time so much has passed, s.", examples=[86400.0]
     )
     loss_pu: float = Field(
         default=1.0, ge=0.0, le=1.0, description="Share of messages lost in it. 1: an outage.", examples=[0.5]

@@ -269,6 +269,11 @@ def test_an_outage_comes_again() -> None:
     assert held == [5, 6, 7, 8, 15, 16, 17, 18, 25, 26, 27, 28]
 
 
+def test_an_outage_may_last_for_as_long_as_any_run() -> None:
+    found = told(12, [link()], events=[{"begins_s": 50, "lasts_s": 4e9}, {"begins_s": 4e9, "lasts_s": 4e9}])[:, 0]
+    assert found[5:].tolist() == [30.0] * 7
+
+
 def test_an_event_may_delay_and_lose_a_share() -> None:
     found = told(20, [link()], events=[{"begins_s": 100, "lasts_s": 10, "loss_pu": 0.0, "delay_s": 30.0}])[:, 0]
     assert found[11:15].tolist() == [90.0, 90.0, 120.0, 130.0]  # that of 110 s waits for that of 100 s
