@@ -83,6 +83,12 @@ def test_beside_the_grid_the_store_is_led_to_its_reserve_and_rests_there() -> No
     assert of.said("grid.closed") == of.said("battery.run") == 1.0
 
 
+def test_empty_store_without_a_reserve_rests() -> None:
+    of = Control(reserve_soc_pu=0.0)
+    of.hears(LIVE, battery__soc_pu=0.0, battery__stored_kwh=0.0)
+    assert of.said("battery.p_set_kw") == 0.0
+
+
 def test_warning_raises_the_reserve() -> None:
     of = Control(warnings=[{"begins_s": 60, "lasts_s": 600, "reserve_soc_pu": 0.9}])
     assert of.hears(LIVE)["battery.p_set_kw"][0] == pytest.approx(0.0, abs=1e-9)
@@ -200,6 +206,14 @@ def test_planned_island_for_which_power_lacks_sheds_first() -> None:
     of.hears(LIVE)
     of.hears(LIVE, battery__p_most_kw=50.0)
     assert [of.said(p) for p in ("wards.connected", "depot.connected", "grid.closed")] == [1.0, 0.0, 1.0]
+
+
+def test_planned_island_that_gives_too_much_sheds_nobody() -> None:
+    """The island gives 80 kW to the grid, and the store is full: to take loads off would make it more."""
+    of = Control(planned=[{"begins_s": 60, "lasts_s": 600}], prepare_s=0)
+    of.hears(LIVE)
+    of.hears(LIVE, grid__switch_kw=-80.0, battery__p_least_kw=0.0)
+    assert [of.said(p) for p in ("wards.connected", "depot.connected", "grid.closed")] == [1.0, 1.0, 1.0]
 
 
 # --- when it hears nothing ---------------------------------------------------------------------------

@@ -17,6 +17,8 @@ REACH = 0.8
 
 LOSSES = 0.9
 """So that a store with losses does not go below its reserve."""
+UNKNOWN_KWH = 1e12
+"""Size of a store that is empty, and so does not say how large it is."""
 
 
 class Rated(NamedTuple):
@@ -79,7 +81,7 @@ def stores_beside_grid(settings: MicrogridSettings, rated: Rated, sources: Sourc
     what it gives until now, since it told its state of charge, is taken into account.
     """
     money, soc_pu = settings.economics, sources.soc_pu
-    kwh = np.where(soc_pu > 0.0, sources.stored_kwh / np.maximum(soc_pu, 1e-9), np.inf)
+    kwh = np.where(soc_pu > 0.0, sources.stored_kwh / np.maximum(soc_pu, 1e-9), UNKNOWN_KWH)
     will_be_pu = soc_pu - sources.p_kw * offer.step_h / kwh
     to_reserve_kw = LOSSES * (will_be_pu - offer.reserve_pu) * kwh / offer.step_h
     power_kw = money.power_pu * rated.kva

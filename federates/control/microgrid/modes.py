@@ -158,7 +158,8 @@ class Judgement:
         p_kw = dispatch.to_zero(rated, sources, seen.switch_kw, state.runs)
         is_zero = abs(seen.switch_kw) <= s.zero_pu * float(rated.kva.sum())
         served = state.served
-        if begun and not is_zero and abs(float(p_kw.sum() - sources.p_kw.sum()) - seen.switch_kw) > 1e-6:
+        lacks = seen.switch_kw - float(p_kw.sum() - sources.p_kw.sum()) > 1e-6
+        if begun and not is_zero and lacks:
             weak = Strength(1.0, 0.0, 0.0, np.inf, np.inf, 0.0, np.inf)
             served = self._priorities.rationed(served, weak, now_s)
         runs = self._cleared(np.ones_like(state.runs), state, sources)
