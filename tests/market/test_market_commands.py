@@ -125,6 +125,14 @@ class _Followed:
         return at_s * 10**9, 100.0 * np.sin((at_s - late_s) / 90.0)[:, None]
 
 
+def test_hour_of_which_twenty_minutes_were_recorded_is_scored_as_by_the_check() -> None:
+    class Short(_Followed):
+        run: dict[str, Any] = {"duration_s": 1200.0}  # noqa: RUF012 - never written
+
+    found = RunHistory(cast(RunFolder, Short())).performance("vpp.signal_kw", "vpp.response_kw")
+    assert found[0] == pytest.approx(1.0, abs=1e-6)
+
+
 def test_regulation_is_scored_hour_by_hour() -> None:
     history = RunHistory(cast(RunFolder, _Followed()))
     found = history.performance("vpp.signal_kw", "vpp.response_kw")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from derloop.checks.pjm_score import scores
+from derloop.checks.pjm_score import LEAST, SAMPLE_NS, scores
 from derloop.contract import FloatArray
 from derloop.errors import DerloopError, did_you_mean
 from derloop.results.store import RunFolder
@@ -15,9 +15,7 @@ from federates.market.commands.runs import billing_of, kept_tariff
 from federates.market.tariff import Tariff
 from federates.market.value.series import Series
 
-SAMPLE_S, HOUR_S = 10, 3600
-LEAST_SAMPLES = 120
-"""Of an hour that is scored: 20 minutes."""
+HOUR_S = 3600
 
 
 class RunHistory:
@@ -61,8 +59,8 @@ class RunHistory:
         found: dict[int, float] = {}
         for hour in range(int(np.ceil(self.duration_h))):
             end_s = min((hour + 1) * HOUR_S, round(self.duration_h * HOUR_S))
-            at = np.arange(hour * HOUR_S, end_s, SAMPLE_S) * 10**9
-            if at.size > LEAST_SAMPLES and np.any(asked.at(at)):
+            at = np.arange(hour * HOUR_S * 10**9, end_s * 10**9, SAMPLE_NS)
+            if at.size >= LEAST and np.any(asked.at(at)):
                 found[hour] = scores(asked.at(at), given.at(at)).performance
         return found
 
