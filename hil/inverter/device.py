@@ -16,7 +16,7 @@ from hil.inverter.guard import Guard
 from hil.inverter.language import Language, SunSpec
 from hil.inverter.lease import NO_LEASE, Lease
 from hil.inverter.measuring import poll_plan
-from hil.inverter.mirror import Answer, Mirror, NotHeld
+from hil.inverter.mirror import Answer, Mirror, NotHeld, Polling
 from hil.modbus.link import Link
 from hil.sunspec.errors import SunSpecError
 from hil.sunspec.points import RegisterArray, Value
@@ -147,24 +147,36 @@ class Device:
 
     async def command(self, order: Order, now_s: float) -> None:
         """Make the device do what is ordered; `now_s` is the time in which its leases count."""
+        await self._command(order, now_s, None)
+
+    async def exchange(self, order: Order, now_s: float) -> Answer:
+        """Make the device do what is ordered, and poll it once it holds that: in the same go, where it can be."""
+        has_curves = order.volt_var_off or order.volt_var is not None or self._curves.is_due(now_s)
+        polling = Polling(self._plan)
+        await self._command(order, now_s, None if has_curves else polling)
+        return polling.answer() if polling.is_made else await self.poll()
+
+    async def _command(self, order: Order, now_s: float, polling: Polling | None) -> None:
         with _Rejecting(self.name):
-            await self._notice_changes(now_s)
+            checked = self._controls.to_check(now_s)
+            if checked or self._was_lost:
+                await self._notice_changes(checked)
             writing = self._controls.writing(order, now_s)
             if writing.wanted or writing.arming:
-                await self._write(writing, now_s)
+                await self._write(writing, now_s, polling)
             self._controls.done(writing, now_s)
             if order.volt_var_off or order.volt_var is not None:
                 await self._command_volt_var(order, now_s)
             if self._curves.is_due(now_s):
                 await self._curves.renew(now_s)
 
-    async def _write(self, writing: Writing, now_s: float) -> None:
+    async def _write(self, writing: Writing, now_s: float, polling: Polling | None) -> None:
         """Write, and read it back; what the device does not hold as it should, is switched off again.
 
         A device that restarts between being armed and being commanded would go on without a lease.
         """
         try:
-            await self._mirror.write([writing.arming, writing.setting], now_s, list(writing.wanted))
+            await self._mirror.write([writing.arming, writing.setting], now_s, list(writing.wanted), polling)
             self._mirror.refuse_other(writing.wanted)
         except NotHeld as refusal:
             try:
@@ -182,15 +194,17 @@ class Device:
         elif model is not None:
             await self._curves.stop_following(model, now_s)
 
-    async def _notice_changes(self, now_s: float) -> None:
+    @property
+    def _was_lost(self) -> bool:
+        """Whether the connection has been lost since what the device holds was read."""
+        return self._opened != self.link.opened or not self.link.connected
+
+    async def _notice_changes(self, names: Sequence[str]) -> None:
         """Read again what the device was told: after a lost connection it may have restarted, and so it may unseen."""
-        names = self._controls.to_check(now_s)
-        if self._opened != self.link.opened or not self.link.connected:
+        if self._was_lost:
             names = self.controls
             await self._refuse_another_map()
             self._opened = self.link.opened
-        if not names:
-            return
         before = self._mirror.values(names)
         await self._mirror.read(names)
         self.lapses += self._mirror.values(names) != before

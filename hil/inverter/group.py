@@ -147,12 +147,7 @@ class DeviceGroup:
     def exchange_each(self, commands: Commands, now_s: float) -> Polled:
         """Command and poll every device; nothing is measured of one that has not done what it was told."""
         orders = self._orders(commands)
-
-        async def exchange(device: Device) -> Answer:
-            await device.command(orders[device.name], now_s)
-            return await device.poll()
-
-        return self._decoded(self._together(exchange))
+        return self._decoded(self._together(lambda device: device.exchange(orders[device.name], now_s)))
 
     def _orders(self, commands: Commands) -> dict[str, Order]:
         return dict(zip(self.names, commands.orders(len(self.devices)), strict=True))

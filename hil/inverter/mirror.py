@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 
-from derloop.errors import Rejected
+from derloop.errors import DeviceError, Rejected
 from hil.inverter.guard import Change, Guard, Unguarded
 from hil.modbus.link import Link
 from hil.modbus.pdu import Request
@@ -25,6 +24,38 @@ Stage = Mapping[str, Encoded]
 """Points to be written, by name."""
 Answer = tuple[bytes, int]
 """Registers as they came, high bytes first, and when the first of them were answered: monotonic clock, ns."""
+
+
+class Polling:
+    """A poll that is made in the same go as a command, once what that wrote has been read back.
+
+    Where it fails, the command is done all the same.
+    """
+
+    __slots__ = ("_outcome", "plan")
+
+    def __init__(self, plan: ReadPlan) -> None:
+        self.plan = plan
+        self._outcome: Answer | DeviceError | None = None
+
+    @property
+    def is_made(self) -> bool:
+        """False where the command had nothing to write: there was no go."""
+        return self._outcome is not None
+
+    def came(self, answers: Sequence[bytes], heard_s: Sequence[float]) -> None:
+        """Take what answered the requests, and when each of them was answered, on the monotonic clock."""
+        self._outcome = b"".join(answers), int(1e9 * heard_s[0]) if heard_s else 0
+
+    def failed(self, failure: DeviceError) -> None:
+        self._outcome = failure
+
+    def answer(self) -> Answer:
+        """Return what came of it, or raise what ended it."""
+        assert self._outcome is not None
+        if isinstance(self._outcome, DeviceError):
+            raise self._outcome
+        return self._outcome
 
 
 class NotHeld(Rejected):
@@ -108,41 +139,49 @@ class Mirror:
         Nothing of what is returned is older than the time that comes with it. (A device may itself repeat what it
         measured earlier.)
         """
-        answers: list[bytes] = []
-        first_ns = 0
-        for request in _asked(plan):
-            await self.link.exchange((request,), answers)
-            first_ns = first_ns or time.monotonic_ns()
-        return b"".join(answers), first_ns
+        polling, answers, heard_s = Polling(plan), list[bytes](), list[float]()
+        await self.link.exchange(_asked(plan), answers, heard_s)
+        polling.came(answers, heard_s)
+        return polling.answer()
 
     # writing
 
-    async def write(self, stages: Sequence[Stage], now_s: float, then: Sequence[str] = ()) -> None:
+    async def write(
+        self, stages: Sequence[Stage], now_s: float, then: Sequence[str] = (), polling: Polling | None = None
+    ) -> None:
         """Ask the guard about everything, then write one stage after the other; neighbours share a request.
 
-        Within a stage what makes the device obey goes last. Each request is made when the one before is acknowledged,
-        and after them points are read. Raises Interlocked before anything has been written.
+        Within a stage what makes the device obey goes last. Each request is made when the one before is acknowledged;
+        after them points are read, and what is measured is polled. Raises Interlocked before anything has been written.
         """
         writes = [changes for stage in stages for changes in self._requests(stage)]
         if writes:
             self.guard.permit([change for changes in writes for change in changes], now_s)
-        await self._exchange(writes, then, now_s)
+        await self._exchange(writes, then, now_s, polling)
 
-    async def _exchange(self, writes: Sequence[Sequence[Change]], names: Sequence[str], now_s: float) -> None:
+    async def _exchange(
+        self, writes: Sequence[Sequence[Change]], names: Sequence[str], now_s: float, polling: Polling | None = None
+    ) -> None:
         """Make writes, then read points in the fewest requests. What is not acknowledged counts as unknown."""
-        plan, answers = read_plan(self.map, tuple(names), self.read_limit), list[bytes]()
+        plan, answers, heard_s = read_plan(self.map, tuple(names), self.read_limit), list[bytes](), list[float]()
         requests = [*map(_written, writes), *_asked(plan)]
-        self.readings += len(requests)
+        own = len(requests)
+        self.readings += own
         for changes in writes:
             self._doubt(changes)
         try:
-            await self.link.exchange(requests, answers)
-        except Rejected as refusal:
-            raise NotHeld(refusal.device, refusal.why) if 0 < len(writes) <= len(answers) else refusal from None
+            await self.link.exchange([*requests, *_asked(polling.plan)] if polling else requests, answers, heard_s)
+        except DeviceError as failure:
+            if polling is None or len(answers) < own:
+                raise _as_it_stands(failure, len(writes), len(answers)) from None
+            polling.failed(failure)
+        else:
+            if polling is not None:
+                polling.came(answers[own:], heard_s[own:])
         finally:
             for changes in writes[: len(answers)]:
                 self._acknowledged(changes, now_s)
-            for at, data in zip(plan.places, answers[len(writes) :], strict=False):
+            for at, data in zip(plan.places, answers[len(writes) : own], strict=False):
                 self._words[at : at + len(data) // 2] = _words(data)
         self._unsure.difference_update(names)
 
@@ -188,6 +227,12 @@ class Mirror:
         for name in self.changed(wanted):
             holds, was = self.value(name), "was written" if self.map[name].writable else "must not change, was"
             raise NotHeld(self.device, f"{name} {was} {wanted[name].value!r} and reads {holds!r}")
+
+
+def _as_it_stands(failure: DeviceError, writes: int, answers: int) -> DeviceError:
+    """Return a failure as one of reading back, where it is a refusal of that."""
+    is_unheld = isinstance(failure, Rejected) and 0 < writes <= answers
+    return NotHeld(failure.device, failure.why) if is_unheld else failure
 
 
 @lru_cache(maxsize=4096)

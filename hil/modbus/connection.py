@@ -32,32 +32,50 @@ _TRY_AGAIN = (ExceptionCode.ACKNOWLEDGE, ExceptionCode.BUSY)
 class Asking:
     """Requests to one unit, each to be made when the one before is answered."""
 
-    __slots__ = ("_rest", "_timing", "answers", "attempts", "end_s", "failures", "request", "traffic", "unit")
+    __slots__ = (
+        "_answers",
+        "_heard_s",
+        "_rest",
+        "_timing",
+        "attempts",
+        "end_s",
+        "failures",
+        "request",
+        "traffic",
+        "unit",
+    )
 
     def __init__(
-        self, unit: int, requests: Sequence[Request], timing: Timing, traffic: Traffic, answers: list[bytes]
+        self,
+        unit: int,
+        requests: Sequence[Request],
+        timing: Timing,
+        traffic: Traffic,
+        answers: list[bytes],
+        heard_s: list[float],
     ) -> None:
-        """answers: is given what was read, as it came; of writes nothing."""
-        self.unit, self.traffic, self.answers = unit, traffic, answers
+        """answers: is given what was read, as it came; of writes nothing. heard_s: is given when each answer came."""
+        self.unit, self.traffic, self._answers, self._heard_s = unit, traffic, answers, heard_s
         self._timing, self._rest = timing, iter(requests)
-        self._go_on()
+        self._go_on(monotonic())
 
-    def _go_on(self) -> None:
+    def _go_on(self, now_s: float) -> None:
         self.request: Request | None = next(self._rest, None)
         """Which is to be made; None: no further one."""
         self.attempts = self._timing.attempts
         """How many are left to it."""
-        self.end_s = monotonic() + self._timing.deadline_s
+        self.end_s = now_s + self._timing.deadline_s
         """When its exchange ends."""
         self.failures: list[NoAnswer] = []
         """Of its attempts."""
 
-    def take(self, pdu: bytes) -> None:
+    def take(self, pdu: bytes, heard_s: float) -> None:
         """Take what answers the request, and turn to the next one. Raises PduError or ExceptionAnswer."""
         assert self.request
-        self.answers.append(answer_data(self.request, pdu))
+        self._answers.append(answer_data(self.request, pdu))
+        self._heard_s.append(heard_s)
         self.traffic.carried(self.request)
-        self._go_on()
+        self._go_on(heard_s)
 
 
 class Connection:
@@ -113,7 +131,7 @@ class Connection:
                 wire = await self._ready(asking)
             if self._pauses:
                 await self._until_free(asking.end_s)
-            answered = wire.ask(self._next(asking), partial(self._answered, asking))
+            answered = wire.ask(self._next(asking, monotonic()), partial(self._answered, asking))
             try:
                 await answered
             except (TimeoutError, Lost, WrongAnswer, PduError, ExceptionAnswer, asyncio.CancelledError) as failure:
@@ -125,18 +143,17 @@ class Connection:
             if self._wire is not None and self._wire.discarded:
                 asking.traffic.discarded += self._wire.take_discarded()
 
-    def _next(self, asking: Asking) -> Asked:
+    def _next(self, asking: Asking, now_s: float) -> Asked:
         """Return the request that is to be made as it goes out, and until when this attempt at it lasts."""
         assert asking.request
-        began_s = monotonic()
-        self._free_s = began_s + self._interval_s
-        self._given_s = self._share_s(asking.end_s - began_s, asking.attempts)
+        self._free_s = now_s + self._interval_s
+        self._given_s = self._share_s(asking.end_s - now_s, asking.attempts)
         self._transaction = self._transaction + 1 & 0xFFFF
-        return Frame(asking.unit, request_bytes(asking.request), self._transaction), began_s + self._given_s
+        return Frame(asking.unit, request_bytes(asking.request), self._transaction), now_s + self._given_s
 
-    def _answered(self, asking: Asking, answer: Frame) -> Asked | None:
-        asking.take(answer.pdu)
-        return self._next(asking) if asking.request else None
+    def _answered(self, asking: Asking, answer: Frame, heard_s: float) -> Asked | None:
+        asking.take(answer.pdu, heard_s)
+        return self._next(asking, heard_s) if asking.request else None
 
     async def close(self) -> None:
         """Close the stream; used again, it is opened again."""

@@ -67,15 +67,18 @@ class Link:
         """Write holding registers from `address`; `one`: a single register with function 6 instead of 16."""
         await self.exchange([write_request(address, registers, one=one)], [])
 
-    async def exchange(self, requests: Sequence[Request], answers: list[bytes]) -> None:
+    async def exchange(
+        self, requests: Sequence[Request], answers: list[bytes], heard_s: list[float] | None = None
+    ) -> None:
         """Make exchanges, each within its deadline once the one before is done.
 
-        `answers` is given, for each that is done, what was read as it came, high bytes first, and nothing for writes.
-        It tells how far this came when it raises.
+        `answers` is given, for each that is done, what was read as it came, high bytes first, and nothing for writes;
+        `heard_s` when that came, on the monotonic clock. They tell how far this came when it raises.
         """
+        times_s = [] if heard_s is None else heard_s
         at_once = len(requests) == 1 or (self._is_own and self._connection.goes_on)
         for group in (requests,) if at_once else [(request,) for request in requests]:
-            await self._make(Asking(self.address.unit, group, self.timing, self.traffic, answers))
+            await self._make(Asking(self.address.unit, group, self.timing, self.traffic, answers, times_s))
 
     async def close(self) -> None:
         """Close the connection, unless it is shared; used again, it is opened again."""

@@ -28,12 +28,12 @@ class Lost(Exception):
 
 Asked = tuple[Frame, float]
 """A frame, and until when its answer is waited for, on the loop's clock."""
-Then = Callable[[Frame], Asked | None]
-"""Takes an answer and returns what is asked next; None: nothing. Raises PduError or ExceptionAnswer."""
+Then = Callable[[Frame, float], Asked | None]
+"""Takes an answer, and when it came; returns what is asked next, None: nothing. Raises PduError or ExceptionAnswer."""
 
 
-def _nothing_more(answer: Frame) -> Asked | None:
-    del answer
+def _nothing_more(answer: Frame, heard_s: float) -> Asked | None:
+    del answer, heard_s
     return None
 
 
@@ -174,7 +174,7 @@ class Wire(asyncio.Protocol):
 
     def _go_on(self, answer: asyncio.Future[None], frame: Frame) -> None:
         try:
-            following = self._then(frame)
+            following = self._then(frame, self.heard_s)
         except (PduError, ExceptionAnswer) as wrong:
             answer.set_exception(wrong)
             return

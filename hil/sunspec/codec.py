@@ -15,6 +15,8 @@ from hil.sunspec.points import NO_PATTERN, SUNSPEC_MANNER, Point, RegisterArray,
 
 _Number = TypeVar("_Number", float, Fraction)
 _WHOLE = frozenset({"integer", "enum", "bitfield"})
+_SURE_BELOW, _SURE_WITHIN = 2.0**40, 0.499
+"""A product below 2**40 is off by less than 2**-12, so what is this near to a whole number is nearest to it."""
 _NUMBERS = (int, float)
 _FLOAT_FORMAT = {2: ">f", 4: ">d"}
 
@@ -205,8 +207,12 @@ def _relaxed(point: Point, value: _Number) -> _Number:
 
 
 def _steps(point: Point, value: float, exponent: int) -> int:
-    """Return how many steps of 10**exponent are nearest to a value, exactly."""
+    """Return how many steps of 10**exponent are nearest to a value, exactly: also where it is all but between two."""
     if point.manner is SUNSPEC_MANNER and exponent <= 0:
+        near = value * 10**-exponent
+        whole = round(near)
+        if abs(near) < _SURE_BELOW and abs(near - whole) < _SURE_WITHIN:
+            return whole
         numerator, denominator = value.as_integer_ratio()
         return _nearest(numerator * int(10**-exponent), denominator)
     return round(_relaxed(point, Fraction(value)) / Fraction(10) ** exponent)
