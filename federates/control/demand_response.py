@@ -30,7 +30,6 @@ there are. Members are asked all the same; whether they hear it is up to the net
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Literal, Self
 
 import numpy as np
@@ -44,6 +43,7 @@ from federates.der import Stepped
 from federates.der.clock import Clock, seconds_of_day
 from federates.der.instants import Instants
 from federates.fleets import Path, Problems, unknown, untaken
+from federates.spells import Spell, check_in_turn
 
 AT_REST: Mapping[str, float] = {"shift_k": 0.0, "curtail_pu": 0.0, "allow": 1.0}
 """What is sent outside of events, and so the inputs of members that can be driven."""
@@ -61,15 +61,10 @@ _TOLD = {
 # --- settings ----------------------------------------------------------------------------------------
 
 
-class DemandResponseEvent(Settings):
+class DemandResponseEvent(Spell):
     """A time in which members are asked to draw less."""
 
-    begins_s: float = Field(ge=0.0, le=1e10, description="Begin, s since the scenario's start.", examples=[54000.0])
     lasts_s: float = Field(gt=0.0, le=DAY_S, description="How long, s.", examples=[7200.0])
-
-    @property
-    def ends_s(self) -> float:
-        return self.begins_s + self.lasts_s
 
 
 class Asked(Settings):
@@ -137,10 +132,7 @@ class DemandResponseSettings(Stepped):
 
     @model_validator(mode="after")
     def _has_events_in_order(self) -> Self:
-        for before, after in pairwise(self.events):
-            if after.begins_s < before.ends_s:
-                what = f"one begins at {after.begins_s:g} s, before the one ahead of it ends at {before.ends_s:g} s"
-                raise ValueError(f"events must follow each other: {what}")
+        check_in_turn(self.events, "events")
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,6 @@ chapter 2: constant rates of failure and repair).
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -15,20 +14,10 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray
 from derloop.kind import Settings
+from federates.spells import Spell, check_in_turn
 
 HOUR_S, YEAR_S = 3600.0, 8760.0 * 3600.0
 MOST_DRAWN = 10_000
-
-
-class Outage(Settings):
-    """A time without the bulk system."""
-
-    begins_s: float = Field(ge=0.0, le=1e10, description="Begin, s since the scenario's start.", examples=[7200.0])
-    lasts_s: float = Field(gt=0.0, le=1e8, description="How long, s.", examples=[43200.0])
-
-    @property
-    def ends_s(self) -> float:
-        return self.begins_s + self.lasts_s
 
 
 class OutageRate(Settings):
@@ -41,7 +30,7 @@ class OutageRate(Settings):
 class OutageSettings(Settings):
     """When the bulk system is away: both together are allowed."""
 
-    events: tuple[Outage, ...] = Field(
+    events: tuple[Spell, ...] = Field(
         default=(), max_length=10_000, description="Listed, one after the other.",
         examples=[[{"begins_s": 7200, "lasts_s": 43200}]],
     )  # fmt: skip
@@ -51,10 +40,7 @@ class OutageSettings(Settings):
 
     @model_validator(mode="after")
     def _are_in_order(self) -> Self:
-        for before, after in pairwise(self.events):
-            if after.begins_s < before.ends_s:
-                what = f"one begins at {after.begins_s:g} s, before the one ahead of it ends at {before.ends_s:g} s"
-                raise ValueError(f"outages must follow each other: {what}")
+        check_in_turn(self.events, "outages")
         return self
 
     @model_validator(mode="after")

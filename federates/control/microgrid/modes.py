@@ -132,7 +132,7 @@ class Judgement:
 
     def _planned(self, held: State, now_s: float, ahead_s: float) -> bool:
         """Return whether it is, or is in less than `ahead_s`, an island by intention; not once that has failed."""
-        windows = [w for w in self._settings.planned if w.begins_s - ahead_s <= now_s < w.begins_s + w.lasts_s]
+        windows = [w for w in self._settings.planned if w.begins_s - ahead_s <= now_s < w.ends_s]
         return any(window.begins_s > held.failed_s for window in windows)
 
     def _connected(self, state: State, seen: Seen, now_s: float) -> Orders:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from derloop.kind import Settings
 from federates.der import Stepped
+from federates.spells import Spell, check_in_turn
 
 LONGEST_S = 1e7
 
@@ -31,16 +31,6 @@ class LoadGroup(Settings):
         description="In an island it is taken off while less than this is stored. Without it, for want of power only.",
         examples=[0.5],
     )
-
-
-class Spell(Settings):
-    """A time."""
-
-    begins_s: float = Field(ge=0.0, le=1e10, description="Begin, s since the scenario's start.", examples=[36000.0])
-    lasts_s: float = Field(gt=0.0, le=LONGEST_S, description="How long, s.", examples=[7200.0])
-
-    def holds(self, now_s: float) -> bool:
-        return self.begins_s <= now_s < self.begins_s + self.lasts_s
 
 
 class StormWarning(Spell):
@@ -278,11 +268,7 @@ class MicrogridSettings(Stepped):
 
     @model_validator(mode="after")
     def _is_planned_in_order(self) -> Self:
-        for before, after in pairwise(self.planned):
-            if after.begins_s < before.begins_s + before.lasts_s:
-                raise ValueError(
-                    f"planned islands must follow each other: one begins at {after.begins_s:g} s, too early"
-                )
+        check_in_turn(self.planned, "planned islands")
         return self
 
 

@@ -1,0 +1,34 @@
+"""Times of a run that a scenario lists: calls, events, outages, planned islands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from pydantic import Field
+
+from derloop.kind import Settings
+
+LONGEST_S = 1e8
+
+
+class Spell(Settings):
+    """A time: its begin is part of it, its end is not."""
+
+    begins_s: float = Field(ge=0.0, le=1e10, description="Begin, s since the scenario's start.", examples=[54000.0])
+    lasts_s: float = Field(gt=0.0, le=LONGEST_S, description="How long, s.", examples=[7200.0])
+
+    @property
+    def ends_s(self) -> float:
+        return self.begins_s + self.lasts_s
+
+    def holds(self, now_s: float) -> bool:
+        return self.begins_s <= now_s < self.ends_s
+
+
+def check_in_turn(spells: Sequence[Spell], called: str) -> None:
+    """Raise ValueError where one begins before the one ahead of it ends. called: what they are, in the plural."""
+    for before, after in pairwise(spells):
+        if after.begins_s < before.ends_s:
+            what = f"one begins at {after.begins_s:g} s, before the one ahead of it ends at {before.ends_s:g} s"
+            raise ValueError(f"{called} must follow each other: {what}")
