@@ -107,6 +107,21 @@ def test_reserve_is_kept_from_other_services_and_deployed_on_call(tmp_path: Path
     assert told["reserve_deployed_kw"][:, 0].tolist() == [0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0]
 
 
+def test_an_engine_holds_reserve_and_goes_on_the_longest(tmp_path: Path) -> None:
+    """The first tells no state of charge. Both hold 4 kW; a need of 8 kW takes what it has left, 6 kW, first."""
+    shaving = {"kind": "peak-shaving", "limit_kw": 100, "margin_kw": 0, "gain": 0, "hold_s": 0, "recharges": False}
+    services = [{"kind": "reserve", "up_kw": 8, "lasts_h": 1}, shaving]
+    control = plant(services, context({"b": 2}, tmp_path, 8), shares="longest-first")
+    members = Batteries([10.0, 10.0], [20.0, 20.0]).told()
+    members["b.soc_pu"][0] = members["b.stored_kwh"][0] = -1.0
+    told = [
+        control.step(k * 3600 * 10**9, {"grid.head_kw": np.array([108.0]), "grid.age_s": np.zeros(1), **members})
+        for k in range(2)
+    ][-1]
+    assert told["reserve_lacking_kw"].tolist() == [0.0]
+    assert told["b.p_set_kw"].tolist() == pytest.approx([6.0, 2.0])
+
+
 def test_a_call_is_answered_and_paid_for_what_was_given(tmp_path: Path) -> None:
     """8 kW for 3 h, 20 kWh stored: 8, 8 and 4 kW. 20 kWh at 0.5, less 4 kWh that lacked at 0.25, is 9."""
     called = {"kind": "demand-response", "offered_kw": 8, "calls": [{"begins_s": 2 * 3600, "lasts_s": 3 * 3600}]}

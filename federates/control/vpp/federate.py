@@ -23,6 +23,9 @@ from federates.control.vpp.sites import SitePeakShaver, SitePeakShaving
 from federates.control.vpp.voltage_support import VoltageSupport, VoltageSupporter
 from federates.fleets import Problems
 
+WITHOUT_END_H = 1e4
+"""For how long a device can go on that has no store, or does not tell: longer than any store."""
+
 
 class Vpp:
     """A virtual power plant of n devices. State: that of its services, and what was asked last."""
@@ -91,7 +94,9 @@ class Vpp:
     def _hours(self, members: Measured) -> Hours | None:
         if self._settings.shares == "proportional":
             return None
-        return Hours(members.discharging_kwh, members.charging_kwh, self._step_ns / 3.6e12)
+        without_end_kwh = np.where(members.soc_pu < 0.0, WITHOUT_END_H * members.rated_kw, 0.0)
+        given_kwh, taken_kwh = members.discharging_kwh + without_end_kwh, members.charging_kwh + without_end_kwh
+        return Hours(given_kwh, taken_kwh, self._step_ns / 3.6e12)
 
     def _is_deaf(self, reads: Mapping[str, Port], inputs: Values) -> bool:
         """Return whether anything that is read is too old."""

@@ -106,11 +106,6 @@ class Grid:
             values = values + self._effect @ self._at_places(moved)
         return p_kw
 
-    def worst_pu(self, inputs: Values) -> float:
-        """Return how far the worst value was outside of its limits when it was measured, 0 where none was."""
-        values = self._measured(inputs)
-        return max(float(np.maximum(values - self._high, self._low - values).max()), 0.0)
-
     def _measured(self, inputs: Values) -> FloatArray:
         v_pu, *loading_pu = (inputs[port] for port in self._ports)
         return np.concatenate([v_pu[self._nodes], *loading_pu])

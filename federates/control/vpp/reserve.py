@@ -1,9 +1,9 @@
 """Reserve: headroom and energy that are held back, and deployed when they are called.
 
 `up_kw` to inject more, `down_kw` to draw more, each for `lasts_h`: of the headroom, each device holds a part in
-proportion to what it has, and later services leave `up_kw lasts_h` of stored energy. In a call its share is deployed on
-top of what is asked otherwise. `lacking_kw` is the part that members did not have; `reserve_deployed_kw` what is
-deployed.
+proportion to what it has, and later services leave `up_kw lasts_h` of stored energy, but for what devices without a
+store hold. In a call its share is deployed on top of what is asked otherwise. `lacking_kw` is the part that members did
+not have; `reserve_deployed_kw` what is deployed.
 """
 
 from __future__ import annotations
@@ -66,14 +66,16 @@ class Reserver:
 
     def serve(self, now: Now, dispatch: Dispatch) -> Dispatch:
         s = self._settings
-        able_up = now.members.discharging_kwh > 0.0
+        stores = now.members.soc_pu >= 0.0
+        able_up = ~stores | (now.members.discharging_kwh > 0.0)
         up_kw = share(s.up_kw, np.where(able_up, np.maximum(dispatch.high_kw - dispatch.p_kw, 0.0), 0.0))
         down_kw = share(s.down_kw, np.maximum(dispatch.p_kw - dispatch.low_kw, 0.0))
         deployed_kw = called_pu(s.up_calls, now.time_ns) * up_kw - called_pu(s.down_calls, now.time_ns) * down_kw
         lacking_kw = s.up_kw + s.down_kw - float(up_kw.sum() + down_kw.sum())
         self._told = _State(float(deployed_kw.sum()), lacking_kw)
         kept = dispatch.kept(up_kw, down_kw, deployed_kw)
-        return replace(kept, kept_kwh=kept.kept_kwh + s.up_kw * s.lasts_h)
+        of_stores_kw = s.up_kw - float(up_kw[~stores].sum())
+        return replace(kept, kept_kwh=kept.kept_kwh + of_stores_kw * s.lasts_h)
 
     def told(self) -> Values:
         return {name: np.array([value]) for name, value in self._told._asdict().items()}

@@ -94,7 +94,7 @@ class VppSettings(Stepped):
     shares: Literal["proportional", "longest-first"] = Field(
         default="proportional",
         description="How a power is shared: in proportion to what each can do, or first by those that can go on the "
-        "longest, where they tell what they store.",
+        "longest: those without a store, then by what each stores.",
         examples=["longest-first"],
     )
     efficiency_pu: float = Field(
