@@ -1,4 +1,7 @@
-"""Characteristics Y(X) that a check can hold a device to: points, or the defaults of IEEE 1547-2018 by category."""
+"""Characteristics Y(X) that a check can hold a device to: points, or the defaults of IEEE 1547-2018 by category.
+
+The values are those of EPRI OpenDER 2.2.0. Numbers of tables and clauses are from memory, and say so in each verdict.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from derloop.kind import Settings
 Category = Literal["category-a", "category-b"]
 Point = Annotated[tuple[float, float], Field(description="[x, y]")]
 
+TO_BE_CONFIRMED = "(number to be confirmed)"
+"""Of a table or clause that was cited without the standard's text at hand."""
 VOLT_VAR: dict[str, tuple[tuple[float, float], ...]] = {
     "category-a": ((0.90, 0.25), (1.0, 0.0), (1.0, 0.0), (1.10, -0.25)),
     "category-b": ((0.92, 0.44), (0.98, 0.0), (1.02, 0.0), (1.08, -0.44)),
@@ -78,10 +83,11 @@ class Characteristic(Settings):
     @property
     def source(self) -> str:
         if self.volt_var:
-            return f"IEEE 1547-2018, table 8, {self.volt_var.replace('-', ' ').replace(' b', ' B').replace(' a', ' A')}"
+            category = {"category-a": "category A", "category-b": "category B"}[self.volt_var]
+            return f"IEEE 1547-2018, table 8 {TO_BE_CONFIRMED}, {category}"
         if self.volt_watt:
-            return "IEEE 1547-2018, table 10"
-        return "IEEE 1547-2018, 6.5.2.7" if self.frequency_droop else "scenario"
+            return f"IEEE 1547-2018, table 10 {TO_BE_CONFIRMED}"
+        return f"IEEE 1547-2018, 6.5.2.7 {TO_BE_CONFIRMED}" if self.frequency_droop else "scenario"
 
     @property
     def corners(self) -> FloatArray:

@@ -6,13 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
+from derloop.checks.characteristic import TO_BE_CONFIRMED
 from derloop.checks.stays_within import Band, Sustained, judge_band
 from derloop.checks.window import read_in
 from derloop.verdict import CheckKind, Recorded, Verdict
 
 RANGES = {
-    "ieee1547-continuous": (58.8, 61.2, "IEEE 1547-2018, 6.5.2, continuous operation"),
-    "ieee1547-mandatory": (57.0, 61.8, "IEEE 1547-2018, 6.5.2, mandatory operation"),
+    "ieee1547-continuous": (58.8, 61.2, f"IEEE 1547-2018, 6.5.2 {TO_BE_CONFIRMED}, continuous operation"),
+    "ieee1547-mandatory": (57.0, 61.8, f"IEEE 1547-2018, 6.5.2 {TO_BE_CONFIRMED}, mandatory operation"),
 }
 """Least, largest, source; Hz on a grid of 60 Hz."""
 

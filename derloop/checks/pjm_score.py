@@ -12,7 +12,8 @@ As PJM Manual 12, section 4.5.6, has them, on samples every 10 s:
   `correlation = 1 - |slope of the signal - slope of the response|`, of lines fitted to both, in pu of the mean signal
   for each 5 minutes. Each score is between 0 and 1 and averaged over the samples.
 
-- precision: `1 - mean(|response - signal|) / mean(|signal|)`, at least 0; both means are of the hour.
+- precision: `1 - mean(|response - signal|) / mean(|signal|)`, at least 0, with the signal of `latency_s` before; both
+  means are of the hour.
 
 The performance score is the mean of the three. It is given for each hour of the window of which at least 20 minutes
 were recorded, and the worst one is judged. PJM asks for 0.75 to qualify. (How the manual treats `latency_s` and slopes

@@ -43,7 +43,7 @@ def test_a_curve_that_is_left_names_who_when_and_by_what_standard() -> None:
     recorded.add("pv.q", "kvar", 60, [[0, 0], [0, 0]], ("pv_1", "pv_2"))
     found = verdict(follows_curve.KIND, recorded, x="grid.v_pu", y="pv.q", curve=VOLT_VAR, rated=5)
     assert (found.outcome, found.where, found.when_ns) == ("FAIL", "pv.q at 'pv_2'", 60 * NS)
-    assert found.source == "IEEE 1547-2018, table 8, category B; bands by IEEE 1547.1-2020"
+    assert found.source == "IEEE 1547-2018, table 8 (number to be confirmed), category B; bands by IEEE 1547.1-2020"
     # at 1.08 the curve has -0.44; 1.5 % below, at 1.065, -0.33
     assert (found.measured, found.limit) == (0.0, pytest.approx(-0.33 + 0.075))
 

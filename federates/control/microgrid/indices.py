@@ -7,9 +7,10 @@ For load `i` with `N_i` customers, out from time to time, with the demand that i
     SAIFI               sum N_i (sustained interruptions of i) / sum N_i                  for each customer
     CAIDI = SAIDI / SAIFI      ASAI = 1 - SAIDI / T      MAIFI = sum N_i (momentary ones of i) / sum N_i
 
-A sustained interruption lasts more than 5 minutes (IEEE 1366, 3.25); a momentary one does not, and is not in SAIDI. One
-that has begun counts from its sixth minute on, with all of its time. Time is known to a step; all causes count, planned
-ones and major events too. A load is out while it is taken off, or draws nothing of what it asks for.
+A sustained interruption lasts more than 5 minutes (IEEE 1366, clause to be confirmed); a momentary one does not, and is
+not in SAIDI. One that has begun counts from its sixth minute on, with all of its time. Time is known to a step; all
+causes count, planned ones and major events too. A load is out while it is taken off, or draws nothing of what it asks
+for.
 """
 
 from __future__ import annotations

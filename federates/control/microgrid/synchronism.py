@@ -1,4 +1,4 @@
-"""Whether an island may be connected to the grid: IEEE 1547-2018, clause 4.10.4, table 5.
+"""Whether an island may be connected to the grid: IEEE 1547-2018, clause 4.10.4, table 5 (numbers to be confirmed).
 
 | aggregate rating | difference of frequency | of voltage | of phase angle |
 |---|---|---|---|
