@@ -148,14 +148,14 @@ class FormingChp:
 
     def start(self) -> Values:
         """Before the first step, engines stand."""
-        return self._outputs(0, self._told, float(self._settings.f_nominal_hz))
+        return self._outputs(0, self._told, np.full(self._rated_kw.shape, float(self._settings.f_nominal_hz)))
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         """Return the lines that hold at this instant, and what was burnt until now."""
         passed_ns = self._instants.passed_ns(now_ns)
         if passed_ns:
             self._pass(now_ns - passed_ns, inputs, passed_ns)
-        return self._outputs(now_ns, Told.of(self._settings, self._rated_kw, inputs), float(inputs["f_hz"][0]))
+        return self._outputs(now_ns, Told.of(self._settings, self._rated_kw, inputs), inputs["f_hz"])
 
     def stop(self) -> None:
         pass
@@ -193,11 +193,11 @@ class FormingChp:
         ramp_kw = s.ramp_pu_per_min * self._step_s / 60.0 * self._rated_kw
         return np.where(self._told.run >= 0.5, np.clip(wanted_kw, was_kw - ramp_kw, was_kw + ramp_kw), 0.0)
 
-    def _outputs(self, now_ns: int, told: Told, f_hz: float) -> Values:
+    def _outputs(self, now_ns: int, told: Told, f_hz: FloatArray) -> Values:
         s, state, running = self._settings, self._state, self._running
         self._told = told
         waited = np.maximum(state.told_s, 0.0) + 1e-9 >= s.start_s
-        has_voltage = f_hz > 0.0 or s.black_start
+        has_voltage = (f_hz > 0.0) | s.black_start
         ready = (waited & (state.tank_kwh > 0.0) & (has_voltage | (state.p_kw > 0.0))).astype(float)
         reach = self._reach()
         set_kw = np.minimum(self._set_kw(told.p_set_kw), reach.most_kw)
@@ -213,7 +213,7 @@ class FormingChp:
             **{"starts": state.starts, "fuel_kwh": state.burnt_kwh},
             "tank_pu": np.ones(state.p_kw.shape) if s.tank_kwh is None else state.tank_kwh / s.tank_kwh,
             "cost": state.starts * s.start_cost + state.burnt_kwh * s.fuel_price_per_kwh,
-            **frequencies(self._others, f_hz),
+            **frequencies(self._others, float(f_hz[0])),
         }
 
     def _reach(self) -> Reach:
