@@ -253,7 +253,7 @@ def check_limits(run: Mapping[str, Any], verdicts: list[Mapping[str, Any]]) -> l
     """
     judged = {str(v.get("check")): v for v in verdicts}
     found = {
-        name: limits for check in _checks(run) if (limits := _set_limits(check, judged)) for name in [_name(check)]
+        name: limits for check in checks_of(run) if (limits := _set_limits(check, judged)) for name in [_name(check)]
     }
     unset = [limit for name, verdict in judged.items() if name not in found for limit in _limit_of(verdict)]
     return [limit for limits in found.values() for limit in limits] + unset
@@ -271,7 +271,8 @@ def _set_limits(check: Mapping[str, Any], judged: Mapping[str, Mapping[str, Any]
     return [(str(signal), f"{name}: {number(v)}", float(v)) for v in values if v is not None and is_number(v)]
 
 
-def _checks(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def checks_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the checks of `run.json`, or those of its scenario, with kind and settings."""
     scenario = run.get("scenario")
     listed = run.get("checks") or (scenario.get("checks") if isinstance(scenario, Mapping) else None)
     return [c for c in listed if isinstance(c, Mapping)] if isinstance(listed, list) else []

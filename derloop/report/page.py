@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from derloop.contract import FloatArray
 from derloop.report.every_signal import EverySignal, every_signal
 from derloop.report.figures import Charted, Figure, SignalOfRun, check_limits, figures
+from derloop.report.judged import judged_figures
 from derloop.report.pace import kept_time, pace_figures
 from derloop.report.sheet import rendered, write_whole
 from derloop.report.traces import TimeArray, Times
@@ -43,7 +44,7 @@ def page(run: Run) -> str:
     facts, verdicts = run.run, [v for v in run.verdicts if isinstance(v, dict)]
     calendar = Calendar(_start(facts))
     charted = _charted(run, facts, verdicts, calendar)
-    drawn, every = [*figures(charted), *pace_figures(charted)], every_signal(charted)
+    drawn, every = [*figures(charted), *judged_figures(charted, facts), *pace_figures(charted)], every_signal(charted)
     return rendered(
         "template.html.j2",
         _data(calendar, charted.times, drawn, every),

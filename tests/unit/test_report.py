@@ -322,3 +322,29 @@ def test_nested_settings_become_dotted_lines() -> None:
     found = flat({"at": {"count": 40, "on": "loads"}, "ignore": [], "smart": {}, "v": list(range(50))})
     assert found[:4] == [("at.count", "40"), ("at.on", "loads"), ("ignore", "[]"), ("smart", "{}")]
     assert found[4][1].endswith("7, … (50 in all)")
+
+
+def test_what_a_check_holds_within_limits_is_charted_beside_them_for_as_long_as_they_hold() -> None:
+    run = feeder()
+    run.add("vpp", "site_net_pu", "pu", np.full((120, 2), 0.9), ("a", "b"))
+    sites = {"signal": "vpp.site_*", "min": None, "max": 1.0, "from_s": 60.0, "to_s": 600.0}
+    stored = {"signal": "bat.soc_pu", "min": 0.2, "max": None, "from_s": 0.0, "to_s": None}
+    run.run["checks"] = [
+        {"name": "sites", "kind": "stays-within", "settings": sites},
+        {"name": "both", "kind": "all-of", "settings": {"of": [{"kind": "stays-within", "settings": stored}]}},
+    ]
+    sheet = data(page(run))
+    drawn = {f["title"]: f["traces"] for f in sheet["figures"]}
+    assert [t["name"] for t in drawn["vpp.site_net_pu"]] == ["a", "b", "sites: 1"]
+    limit = drawn["vpp.site_net_pu"][-1]
+    assert (limit["y"], sheet["times"][limit["x"]]) == ([1.0, 1.0], {"from": 60.0, "step": 540.0, "count": 2})
+    assert [t["y"] for t in drawn["bat.soc_pu"] if t["name"] == "stays-within: 0.2"] == [[0.2, 0.2]]
+
+
+def test_a_sum_that_is_judged_is_charted_as_a_sum() -> None:
+    run = feeder()
+    settings = {"signal": "bat.p_kw", "of": "sum", "max": 3.5, "from_s": 0.0, "to_s": None}
+    run.run["checks"] = [{"name": "all", "kind": "stays-within", "settings": settings}]
+    [given, limit] = figure(run, "bat.p_kw")["traces"]
+    assert set(given["y"]) == {3.0}
+    assert limit["y"] == [3.5, 3.5]
