@@ -56,6 +56,8 @@ class Capacity:
     where: str
     value_pu: float
     """Of the voltage or the loading that passed its limit."""
+    passed_before: int = 0
+    """Nodes and elements that pass their limit without any generation: they are not asked."""
 
 
 def hosting_capacity(question: Question, sweeps: int, jobs: int) -> list[Capacity]:
@@ -92,22 +94,24 @@ class _Sweep:
         v_pu, loading_pu = self._measured()
         open_v, open_lines = v_pu <= q.v_high_pu, loading_pu <= q.loading_pu
         added_kw = np.zeros(len(self._loads))
-        reached_kw, units = 0.0, max(1, round(q.step_kw / q.unit_kw))
-        while reached_kw < q.most_kw:
+        before = int((~open_v).sum() + (~open_lines).sum())
+        reached_kw, step = 0.0, max(1, round(q.step_kw / q.unit_kw))
+        while units := min(step, int((q.most_kw - reached_kw) / q.unit_kw + 1e-9)):
             np.add.at(added_kw, drawn.integers(len(self._loads), size=units), q.unit_kw)
             try:
                 v_pu, loading_pu = self._with(added_kw)
             except SolverError:
-                return Capacity(self._sweep, reached_kw, "solution", "", 0.0)
+                return Capacity(self._sweep, reached_kw, "solution", "", 0.0, before)
             worst_v = int(np.where(open_v, v_pu, 0.0).argmax())
             worst_line = int(np.where(open_lines, loading_pu, 0.0).argmax())
             if open_v[worst_v] and v_pu[worst_v] > q.v_high_pu:
-                return Capacity(self._sweep, reached_kw, "voltage", self._solver.nodes[worst_v], float(v_pu[worst_v]))
+                node = self._solver.nodes[worst_v]
+                return Capacity(self._sweep, reached_kw, "voltage", node, float(v_pu[worst_v]), before)
             if open_lines[worst_line] and loading_pu[worst_line] > q.loading_pu:
                 name = self._lines.names[worst_line]
-                return Capacity(self._sweep, reached_kw, "loading", name, float(loading_pu[worst_line]))
+                return Capacity(self._sweep, reached_kw, "loading", name, float(loading_pu[worst_line]), before)
             reached_kw += units * q.unit_kw
-        return Capacity(self._sweep, reached_kw, "none", "", 0.0)
+        return Capacity(self._sweep, reached_kw, "none", "", 0.0, before)
 
     def _with(self, added_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
         self._units.p_kw[:] = added_kw

@@ -70,3 +70,20 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     said = json.loads((tmp_path / "found.json").read_text())
     assert [sweep["limit"] for sweep in said["sweeps"]] == ["loading", "loading"]
     assert said["median_kw"] == pytest.approx(6750.0, abs=60.0)
+
+
+def test_what_passes_a_limit_without_generation_is_counted_and_told(tmp_path: Path) -> None:
+    """The source's 1.0 pu is above 0.95 at all six nodes, so no voltage is asked."""
+    asked = replace(question(tmp_path), v_high_pu=0.95, most_kw=480.0)
+    assert [(c.limit, c.passed_before) for c in hosting_capacity(asked, 1, 1)] == [("none", 6)]
+    words = [str(asked.feeder), "--sweeps", "1", "--v-high-pu", "0.95", "--most-kw", "100"]
+    told = CliRunner().invoke(app, words, catch_exceptions=False).output
+    assert "6 nodes and elements pass a limit without any generation, and were not asked" in told
+    assert "median                       100.0 kW" in told  # not a step beyond where sweeps end
+
+
+def test_a_folder_that_is_not_there_is_refused_before_the_sweeps(tmp_path: Path) -> None:
+    words = [str(question(tmp_path).feeder), "--sweeps", "100000", "--json", str(tmp_path / "no" / "found.json")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "there is no folder" in done.output

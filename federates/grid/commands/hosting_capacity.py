@@ -56,6 +56,10 @@ def hosting_capacity(
     from federates.grid.commands.asked import question_of
     from federates.grid.hosting import Question, hosting_capacity
 
+    if out and not out.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder '{out.parent}'", param_hint="--json")
+    if most_kw < unit_kw:
+        raise typer.BadParameter(f"{most_kw:g} is less than one unit of {unit_kw:g} kW", param_hint="--most-kw")
     place = question_of(feeder, trust_feeder, regulators.value if regulators else None)
     question = Question(
         place.feeder,
@@ -94,6 +98,8 @@ def _table(question: Question, found: list[Capacity]) -> str:
     lines += [f"  {text:<22}{kw[name]:>12,.1f} kW" for name, text in names.items()]
     limits = Counter((capacity.limit, capacity.where) for capacity in found)
     lines += [f"  {_ended(limit, where):<40}{n:>6} sweeps" for (limit, where), n in limits.most_common(8)]
+    if before := found[0].passed_before:
+        lines += [f"  {before} nodes and elements pass a limit without any generation, and were not asked"]
     return "\n".join(lines)
 
 
