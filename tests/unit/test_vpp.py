@@ -260,3 +260,10 @@ def test_the_baseline_is_what_the_feeder_would_have_drawn_at_the_last_instant() 
     control, seen = vpp(), measured(130.0, p_kw=[5.0, 10.0, 5.0])
     assert control.step(0, seen)["baseline_kw"].tolist() == [0.0]
     assert control.step(MINUTE, seen)["baseline_kw"].tolist() == [150.0]
+
+
+def test_limit_and_load_of_something_other_than_the_feeder_are_told_as_its_own() -> None:
+    """What has the plant's own name as its label is drawn beside the feeder's head, and told as its peak."""
+    outputs = vpp(reads="depot.net_kw").interface.outputs
+    assert outputs["baseline_kw"].labels == outputs["limit_kw"].labels == ("depot.net_kw",)
+    assert vpp().interface.outputs["baseline_kw"].labels == ("vpp",)

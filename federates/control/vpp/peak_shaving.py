@@ -149,7 +149,8 @@ class PeakShaver:
         self._horizon = None if forecast is None else Horizon(forecast, settings.horizon, path, stand)
         self._held = self._latest = _State(limit_kw=settings.limit_kw or 0.0)
         self.inputs = self._reading.inputs
-        self.outputs = {name: Port("kW", (stand.context.name,)) for name in ("limit_kw", "baseline_kw")}
+        of = stand.context.name if settings.reads.endswith(".head_kw") else settings.reads
+        self.outputs = {name: Port("kW", (of,)) for name in ("limit_kw", "baseline_kw")}
 
     def advance(self) -> None:
         self._held = self._latest
