@@ -340,11 +340,10 @@ def _formers(
 
 def _gear(settings: OpenDssSettings, feeder: Feeder) -> Switchgear | None:
     """Return what may change in the feeder, its faults added; None where nothing may."""
-    gear = SwitchgearSettings(**{name: getattr(settings, name) for name in SwitchgearSettings.model_fields})
-    if not gear.is_any:
+    if not settings.can_change:
         return None
     acting = settings.regulators == "active"
-    return Switchgear(gear, feeder.apparatus, feeder.solver, acting)
+    return Switchgear(settings, feeder.apparatus, feeder.solver, acting)
 
 
 def _undriven(feeder: Feeder, groups: Sequence[Group], nodes: Sequence[str]) -> tuple[NDArray[np.intp], FloatArray]:

@@ -50,8 +50,10 @@ class SwitchgearSettings(Settings):
     faults: tuple[FaultSettings, ...] = Field(default=(), description="Faults in the feeder, and when they come.")
 
     @property
-    def is_any(self) -> bool:
-        return self != SwitchgearSettings()
+    def can_change(self) -> bool:
+        """Whether anything may: without, there is no switchgear, and nothing of it is told."""
+        unchanging = SwitchgearSettings()
+        return any(getattr(self, name) != getattr(unchanging, name) for name in SwitchgearSettings.model_fields)
 
 
 class _Seen(NamedTuple):

@@ -13,7 +13,7 @@ import derloop
 from derloop.contract import FloatArray
 from derloop.kind import Context, PlaceError
 from federates.control.adms import monitoring
-from federates.control.adms.adms import Adms
+from federates.control.adms.adms import ALARMS, Adms
 from federates.control.adms.peak import PeakState, next_level
 from federates.control.adms.settings import AdmsSettings, MonitoringSettings, PeakSettings
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
@@ -63,7 +63,8 @@ class Managed:
         """Step on. deaf: the control hears nothing new; dumb: what it tells does not arrive."""
         for _ in range(steps):
             self._heard = self._heard if deaf else self.measured
-            inputs = {port: self._heard[port.removeprefix("grid.")] for port in self.adms.interface.inputs}
+            heard = {"age_s": np.zeros(1), **self._heard}
+            inputs = {port: heard[port.removeprefix("grid.")] for port in self.adms.interface.inputs}
             self.told = self._kept(self.adms.step(self._now_s * S, inputs))
             self._arrived = self._arrived if dumb else self.told
             arrived = {port: self._arrived[f"grid.{port}"] for port in self.grid.interface.inputs}
@@ -238,3 +239,14 @@ def test_an_outage_of_the_network_is_seen_by_the_date_of_what_is_heard(tmp_path:
     time_ns, taps = run.folder.read("grid.taps")
     held, local = (taps[np.searchsorted(time_ns, minutes * 60 * S)] for minutes in (85, 110))
     assert list(held) != list(local)
+
+
+def test_a_feeder_in_which_nothing_is_operated_is_stale_when_a_network_says_so(tmp_path: Path) -> None:
+    """It does not date what it tells; three steps of 60 s are allowed."""
+    managed = Managed(tmp_path, {}, operated={})
+    heard = {f"grid.{port}": value for port, value in managed.measured.items()}
+    stale = []
+    for k, age_s in enumerate([60.0, 180.0, 181.0]):
+        told = managed.adms.step(k * STEP_S * S, {**heard, "grid.age_s": np.array([age_s])})
+        stale.append(float(told["alarms"][ALARMS.index("stale")]))
+    assert stale == [0.0, 0.0, 1.0]

@@ -57,6 +57,7 @@ class Adms:
         self._watched = model.watched(settings.monitoring.ignore)
         self._sections = self._restoration.sections.names if self._restoration else ()
         self._interface = _interface(settings, context, model, self._sections)
+        self._is_dated = model.settings.can_change
         longest_ns = max(self._interface.step_ns, model.grid.interface.step_ns)
         self._stale_s = settings.stale_after_s or 3 * longest_ns / 1e9
         self._relays = tuple(relay.switch.lower() for relay in model.settings.protection)
@@ -110,8 +111,9 @@ class Adms:
         return state._replace(dated_s=now_s if state.searched_s > NEVER_S else NEVER_S)
 
     def _measured_s(self, now_s: float, inputs: Values) -> float:
-        port = f"{self._model.name}.measured_at_s"
-        return float(inputs[port][0]) if port in inputs else now_s
+        if self._is_dated:
+            return float(self._heard(inputs, "measured_at_s")[0])
+        return now_s - float(self._heard(inputs, "age_s")[0])
 
     def _heard(self, inputs: Values, port: str) -> FloatArray:
         return inputs[f"{self._model.name}.{port}"]
@@ -237,7 +239,8 @@ def _more(
 
 def _interface(settings: AdmsSettings, context: Context, model: GridModel, sections: tuple[str, ...]) -> Interface:
     measured = model.grid.interface
-    heard = ["v_pu", "head_kw", "loading_pu", "switches", "taps", "capacitors", "measured_at_s"]
+    heard = ["v_pu", "head_kw", "loading_pu", "switches", "taps", "capacitors"]
+    heard += ["measured_at_s"] if model.settings.can_change else []
     ports = {name: measured.outputs[name] for name in heard if name in measured.outputs}
     if settings.restoration:
         ports["locked_out"] = Port("1", tuple(relay.switch.lower() for relay in model.settings.protection))
@@ -246,6 +249,8 @@ def _interface(settings: AdmsSettings, context: Context, model: GridModel, secti
     else:
         ports.pop("switches", None)
     inputs = {f"{model.name}.{name}": Port(p.unit, p.labels, "before") for name, p in ports.items()}
+    if not model.settings.can_change:
+        inputs[f"{model.name}.age_s"] = Port("s", (model.name,), "before", 0.0)
     for name in model.powers:
         port = measured.inputs[name]
         inputs[name] = Port(port.unit, port.labels, "before")
