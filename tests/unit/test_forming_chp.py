@@ -73,6 +73,13 @@ def test_engine_without_black_start_waits_for_voltage() -> None:
     assert [o["forms"][0] for o in run(engine(), dead, dead)] == [0.0, 1.0]
 
 
+def test_each_engine_waits_for_the_voltage_where_it_stands() -> None:
+    of = engine(black_start=False, at=UNIT * 2)
+    for k in range(3):
+        out = stepped(of, k * MINUTE, run=1.0, f_hz=np.array([0.0, 60.0]), v_set_pu=1.0)
+    assert out["forms"].tolist() == [0.0, 1.0]
+
+
 def test_empty_tank_ends_it() -> None:
     """5 kWh of fuel are 1.2 min of 250 kW."""
     out = run(engine(tank_kwh=5.0), {}, {}, {"p_kw": 100.0}, {"p_kw": 100.0})
