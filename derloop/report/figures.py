@@ -80,7 +80,7 @@ class Charted:
 
     def colour(self, federate: str) -> str:
         """Return the colour that the fleet has in every chart."""
-        fleets = list(dict.fromkeys(s.federate for s in self.ending("p_kw", "q_kvar")))
+        fleets = list(dict.fromkeys(s.federate for s in self.ending("p_kw", "q_kvar", "given_kw")))
         return COLOURS[fleets.index(federate) % len(COLOURS)] if federate in fleets else "grey"
 
     def limits_of(self, signal: SignalOfRun) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ def _heads(run: Charted) -> Iterator[Figure]:
         time_ns, head = run.total(signal)
         if not head.size:
             continue
-        lines = [*_bounds(run), traces.line(run.times, signal.name, time_ns, head, "blue", width=2.2)]
+        lines = [*bounds(run), traces.line(run.times, signal.name, time_ns, head, "blue", width=2.2)]
         note = "Drawn from the bulk system: positive into the feeder."
         if any("baseline" in t["name"] for t in lines):
             note += " Dotted: what it would have been without control, as the control estimates it."
@@ -111,13 +111,14 @@ def _heads(run: Charted) -> Iterator[Figure]:
         yield Figure(f"head-{signal.federate}", "Feeder head power", note, "kW", lines, run.limits_of(signal), peak)
 
 
-def _bounds(run: Charted) -> Iterator[Trace]:
+def bounds(run: Charted, of: str | None = None) -> Iterator[Trace]:
+    """Yield what controls keep a power below, and estimate that it were without them: the feeder's, or that of `of`."""
     looks: dict[str, dict[str, Any]] = {
         "baseline_kw": {"colour": "grey", "dash": "dot"},
         "limit_kw": {"colour": "orange", "dash": "dash", "stepped": True},
     }
     for port, look in looks.items():
-        for signal in (s for s in run.ending(port) if s.is_of_all):
+        for signal in (s for s in run.ending(port) if (s.is_of_all if of is None else s.labels == (of,))):
             time_ns, values = run.total(signal)
             known = 1 if port == "baseline_kw" else 0  # a control that has measured nothing yet has no baseline
             yield traces.line(run.times, signal.name, time_ns[known:], values[known:], **look)
@@ -162,9 +163,18 @@ def _totals(run: Charted, port: str, title: str, unit: str) -> Iterator[Figure]:
         dash = "dot" if drawn else "solid"
         lines.append(traces.line(run.times, name, time_ns, total, run.colour(signal.federate), dash=dash))
         lines += _available(run, signal.federate) if port == "p_kw" else []
+    lines += _forming(run, port)
     note = "Sum of each fleet: positive when injected; what loads draw is dotted and positive when drawn."
     if lines:
         yield Figure(f"fleets-{port}", title, note, unit, lines)
+
+
+def _forming(run: Charted, port: str) -> Iterator[Trace]:
+    """What sources that hold an island give: the feeder tells it, as it follows from what the island draws."""
+    for feeder in _feeders(run):
+        for signal in (s for s in run.ending(*(f"{fleet}.{port}" for fleet in run.federates)) if s.federate == feeder):
+            name = signal.port.removesuffix(f".{port}")
+            yield traces.line(run.times, name, *run.total(signal), run.colour(name))
 
 
 def _available(run: Charted, fleet: str) -> list[Trace]:

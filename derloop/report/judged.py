@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from derloop.report import traces
-from derloop.report.figures import Charted, Figure, SignalOfRun, checks_of
+from derloop.report.figures import Charted, Figure, SignalOfRun, bounds, checks_of
 from derloop.report.traces import COLOURS, TimeArray, Trace
 from derloop.report.wording import is_number, number
 
@@ -62,7 +62,7 @@ def _figure(run: Charted, signal: SignalOfRun, asked: list[Asked]) -> Figure | N
     if not values.size:
         return None
     is_of_sum = all(a.is_of_sum for a in limits)
-    lines = _lines(run, signal, is_of_sum) + [_limit(run, limit, time_ns) for limit in limits]
+    lines = [*bounds(run, signal.name), *_lines(run, signal, is_of_sum), *(_limit(run, a, time_ns) for a in limits)]
     what = "Sum over all elements" if is_of_sum and len(signal.labels) > 1 else "What checks judge"
     return Figure(f"judged-{signal.name}", signal.name, f"{what}, and their limits (dashed).", signal.unit, lines)
 

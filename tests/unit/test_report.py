@@ -348,3 +348,21 @@ def test_a_sum_that_is_judged_is_charted_as_a_sum() -> None:
     [given, limit] = figure(run, "bat.p_kw")["traces"]
     assert set(given["y"]) == {3.0}
     assert limit["y"] == [3.5, 3.5]
+
+
+def test_a_site_that_is_judged_is_charted_with_what_its_control_keeps_it_below() -> None:
+    run = feeder()
+    run.add("depot", "net_kw", "kW", np.full(120, 220.0)).add(
+        "vpp", "baseline_kw", "kW", np.ones(120), ("depot.net_kw",)
+    )
+    run.run["checks"] = [{"kind": "stays-within", "settings": {"signal": "depot.net_kw", "max": 230.0}}]
+    names = [t["name"] for t in figure(run, "depot.net_kw")["traces"]]
+    assert names == ["vpp.baseline_kw", "e1", "stays-within: 230"]
+    assert "vpp.baseline_kw" not in [t["name"] for t in figure(run, "Feeder head power")["traces"]]
+
+
+def test_sources_that_hold_an_island_are_among_the_fleets() -> None:
+    run = feeder()
+    run.run["federates"]["former"] = {"kind": "grid-forming"}
+    run.add("grid", "former.p_kw", "kW", np.full(120, 7.0))
+    assert "former" in [t["name"] for t in figure(run, "Active power by fleet")["traces"]]
