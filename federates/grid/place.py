@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Context, FeederLoad, PlaceError, Sensitivity, Terminal
@@ -14,11 +13,9 @@ from federates.grid.apparatus import Apparatus
 from federates.grid.crossing import behind
 from federates.grid.faults import misplaced
 from federates.grid.feeder_file import feeder_problems
+from federates.grid.settings import OpenDssSettings
 from federates.grid.solver import Solver, SolverError
 from federates.grid.switchgear import relayed
-
-if TYPE_CHECKING:
-    from federates.grid.opendss import OpenDssSettings
 
 
 class Feeder:

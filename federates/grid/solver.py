@@ -1,4 +1,4 @@
-"""One OpenDSS engine of our own, its fast calls bound: the only module that imports opendssdirect.
+"""One OpenDSS engine of our own, its fast calls bound.
 
 - Each `Solver` has its own context; nothing of the process's default engine is touched, nor the working directory.
 - Setpoints go in as arrays, with the flag that spares the rebuild of Y; voltages are read through a view of the
@@ -7,12 +7,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 from derloop.kind import Bus, Connection, FeederLoad
+from federates.grid.engine import new_context
 
 AVOID_FULL_RECALC = 2
 """DSS C-API `SetterFlags_AvoidFullRecalc`."""
@@ -31,57 +28,6 @@ COUPLED = 1e-9
 
 class SolverError(Exception):
     """OpenDSS refused, or did not find a solution."""
-
-
-@contextmanager
-def _without_pandas() -> Iterator[None]:
-    """Spare half a second: opendssdirect imports pandas wherever it is installed, and we use none of it."""
-    if "pandas" in sys.modules:
-        yield
-        return
-    sys.modules["pandas"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules["pandas"]
-
-
-_environment: Any = None
-"""What the engine takes for the process's environment for as long as the process lives."""
-
-
-@contextmanager
-def _steady_environment() -> Iterator[None]:
-    """Have the engine's runtime library keep a copy of the environment that stays.
-
-    It remembers where `environ` lies when it is loaded, and looks there again in each thread that uses it first. Who
-    sets a variable meanwhile (pytest does in every test) moves `environ` and frees what was there: it then crashed.
-    """
-    global _environment
-    if sys.platform != "linux" or _environment is not None:
-        yield
-        return
-    entries = [key + b"=" + value for key, value in os.environb.items()]
-    _environment = (ctypes.c_char_p * (len(entries) + 1))(*entries, None)
-    environ = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "environ")
-    ours, environ.value = environ.value, ctypes.addressof(_environment)
-    try:
-        yield
-    finally:
-        environ.value = ours
-
-
-def engine() -> Any:
-    """Return the module `opendssdirect`. Whoever needs it imports it here."""
-    with _without_pandas(), _steady_environment():
-        return importlib.import_module("opendssdirect")
-
-
-def _new_context() -> Any:
-    dss = engine().dss.NewContext()
-    for allow in ("AllowEditor", "AllowForms", "AllowChangeDir", "AllowDOScmd"):
-        getattr(dss.Basic, allow)(False)
-    return dss
 
 
 class Pairs:
@@ -144,7 +90,7 @@ class Solver:
     """A feeder in OpenDSS."""
 
     def __init__(self, feeder: Path) -> None:
-        self._dss = _new_context()
+        self._dss = new_context()
         self._run("Clear")
         self._run(f'Redirect "{feeder}"')
         if not self._dss.Basic.NumCircuits():

@@ -16,7 +16,7 @@ from coupled import FUNCTIONS, Q_MAX, VOLT_WATT, Fixed, converged, feeder_at, pa
 
 from derloop.contract import FloatArray
 from derloop.kind import Terminal
-from federates.grid.solver import engine
+from federates.grid.engine import engine
 
 FEEDERS = Path(__file__).parents[2] / "scenarios" / "feeders"
 CASES = [("ieee13", 10, 250.0), ("ieee34", 20, 25.0), ("ieee123", 40, 40.0)]

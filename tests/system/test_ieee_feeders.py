@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from federates.grid.solver import engine as loaded
+from federates.grid.engine import engine as loaded
 
 dss = loaded().dss
 """As derloop loads it: a plain import crashes threads once somebody has set a variable."""

@@ -12,8 +12,8 @@ import derloop
 from derloop.kind import Context, PlaceError, Terminal
 from federates.der.grid_forming import GridForming, GridFormingSettings, terminals
 from federates.grid.balance import Balance, NoBalance
+from federates.grid.engine import engine
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
-from federates.grid.solver import engine
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 S = 10**9

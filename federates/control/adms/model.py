@@ -14,8 +14,9 @@ from derloop.contract import FloatArray, Values
 from derloop.kind import Context, PlaceError
 from federates.der.smart.settings import Smart
 from federates.grid.apparatus import Apparatus, matching
-from federates.grid.opendss import OpenDssFeeder, OpenDssSettings
+from federates.grid.opendss import OpenDssFeeder
 from federates.grid.place import Feeder
+from federates.grid.settings import OpenDssSettings
 from federates.grid.solver import SolverError
 
 BoolArray = NDArray[np.bool_]

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from derloop import document
 from derloop.errors import Problem, ScenarioError
 from derloop.kind import Context, Permissions, PlaceError
-from federates.grid.opendss import OpenDssSettings
 from federates.grid.place import feeder_path
+from federates.grid.settings import OpenDssSettings
 
 Regulators = Literal["active", "locked"]
 

@@ -1,0 +1,63 @@
+"""The OpenDSS engine: the only module that imports opendssdirect, and how it is made safe to import."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def _without_pandas() -> Iterator[None]:
+    """Spare half a second: opendssdirect imports pandas wherever it is installed, and we use none of it."""
+    if "pandas" in sys.modules:
+        yield
+        return
+    sys.modules["pandas"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["pandas"]
+
+
+_environment: Any = None
+"""What the engine takes for the process's environment for as long as the process lives."""
+
+
+@contextmanager
+def _steady_environment() -> Iterator[None]:
+    """Have the engine's runtime library keep a copy of the environment that stays.
+
+    It remembers where `environ` lies when it is loaded, and looks there again in each thread that uses it first. Who
+    sets a variable meanwhile (pytest does in every test) moves `environ` and frees what was there: it then crashed.
+    """
+    global _environment
+    if sys.platform != "linux" or _environment is not None:
+        yield
+        return
+    entries = [key + b"=" + value for key, value in os.environb.items()]
+    _environment = (ctypes.c_char_p * (len(entries) + 1))(*entries, None)
+    environ = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "environ")
+    ours, environ.value = environ.value, ctypes.addressof(_environment)
+    try:
+        yield
+    finally:
+        environ.value = ours
+
+
+def engine() -> Any:
+    """Return the module `opendssdirect`. Whoever needs it imports it here."""
+    with _without_pandas(), _steady_environment():
+        return importlib.import_module("opendssdirect")
+
+
+def new_context() -> Any:
+    """Return an engine of its own, that opens nothing and runs nothing."""
+    dss = engine().dss.NewContext()
+    for allow in ("AllowEditor", "AllowForms", "AllowChangeDir", "AllowDOScmd"):
+        getattr(dss.Basic, allow)(False)
+    return dss
