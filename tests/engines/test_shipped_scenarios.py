@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,24 +15,23 @@ from derloop.results.store import RunFolder
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 SHIPPED = sorted(p.stem for p in SCENARIOS.glob("*.json") if p.name != "scenario.schema.json")
-SHORT = "duration_s=7200"
+SHORT_S = 7200
 """Two hours show what a day would; the whole days run in the golden tests."""
 
 
+Reference = Callable[[str], RunFolder]
+
+
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
-    made: dict[str, RunFolder] = {}
-    for name in SHIPPED:
-        out = tmp_path_factory.mktemp("local") / name
-        made[name] = run(name, out, "local", "together")
-    return made
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    return cache(lambda name: run(name, tmp_path_factory.mktemp("local") / name, "local", "together"))
 
 
 def run(name: str, out: Path, engine: str, placement: str) -> RunFolder:
-    duration = [SHORT] if name not in ("kind_sky", "kind_opendss", "kind_frequency", "battery_utility") else []
-    result = derloop.run(
-        SCENARIOS / f"{name}.json", duration, engine=engine, placement=placement, out=out, report=False
-    )
+    path = SCENARIOS / f"{name}.json"
+    is_long = json.loads(path.read_text("utf-8"))["duration_s"] > SHORT_S
+    shorter = [f"duration_s={SHORT_S}"] if is_long else []
+    result = derloop.run(path, shorter, engine=engine, placement=placement, out=out, report=False)
     assert result.outcome == "completed", result.failure
     return result.folder
 
@@ -42,15 +44,13 @@ def test_scenarios_are_shipped() -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("engine", ["helics", "mosaik"])
-def test_engines_agree_to_the_bit(name: str, engine: str, reference: dict[str, RunFolder], tmp_path: Path) -> None:
-    found = compare(reference[name], run(name, tmp_path / "run", engine, "together"))
+def test_engines_agree_to_the_bit(name: str, engine: str, reference: Reference, tmp_path: Path) -> None:
+    found = compare(reference(name), run(name, tmp_path / "run", engine, "together"))
     assert found.same, str(found)
 
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_process_for_each_federate_agrees_to_the_bit(
-    name: str, reference: dict[str, RunFolder], tmp_path: Path
-) -> None:
-    found = compare(reference[name], run(name, tmp_path / "run", "helics", "apart"))
+def test_a_process_for_each_federate_agrees_to_the_bit(name: str, reference: Reference, tmp_path: Path) -> None:
+    found = compare(reference(name), run(name, tmp_path / "run", "helics", "apart"))
     assert found.same, str(found)
