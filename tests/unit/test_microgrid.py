@@ -106,6 +106,13 @@ def test_price_charges_and_discharges_within_what_is_drawn() -> None:
     assert exports.hears(LIVE, **full, retail__price_per_kwh=0.4)["battery.p_set_kw"][0] == 100.0
 
 
+def test_price_that_is_too_old_is_none() -> None:
+    control = Control(economics={"reads": "retail.price_per_kwh", "discharge_above": 0.3, "exports": True})
+    full = {"battery__soc_pu": 0.8, "battery__stored_kwh": 320.0, "retail__price_per_kwh": 0.4}
+    given = [control.hears(LIVE, **full, retail__age_s=age_s)["battery.p_set_kw"][0] for age_s in (900.0, 901.0)]
+    assert given == [100.0, 0.0]
+
+
 def test_lost_grid_is_told_to_the_switch_and_power_is_set_to_what_the_island_draws() -> None:
     of = Control()
     of.hears(LIVE)

@@ -29,9 +29,10 @@ of their rating, until it is beside the grid again.
 Counted (`indices.py`): energy not served, of critical loads apart, and SAIDI, SAIFI, CAIDI, ASAI and MAIFI as
 IEEE 1366-2022 defines them.
 
-What it does when it hears nothing. When the oldest of what it heard is more than `silent_after_s` old (`age_s`, as a
-network tells it), it opens, closes and starts nothing: beside the grid stores rest; in an island `P_0` is 0, so that
-sources share by their droop, and only critical groups stay on. The switch's relay needs nobody.
+What it does when it hears nothing. When the oldest of what it heard of sources and the feeder is more than
+`silent_after_s` old (`age_s`, as a network tells it), it opens, closes and starts nothing: beside the grid stores rest;
+in an island `P_0` is 0, so that sources share by their droop, and only critical groups stay on. A price that is older
+is none, and of loads what they asked for last counts. The switch's relay needs nobody.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Seen(NamedTuple):
     solved_kw: FloatArray
     price: float
     age_s: float
-    """The oldest of what was heard."""
+    """The oldest of what was heard of sources and the feeder."""
 
 
 class Hearing:
@@ -80,6 +80,7 @@ class Hearing:
         ports[f"{s.feeder}.age_s"] = Port("s", ("switch",), "before", 0.0)
         if s.economics.reads:
             ports[s.economics.reads] = Port(f"{s.economics.currency}/kWh", (s.economics.reads,), "before")
+            ports[_age_of(s.economics.reads)] = Port("s", (s.economics.reads,), "before", 0.0)
         return ports
 
     @property
@@ -96,7 +97,6 @@ class Hearing:
         """Return what was heard."""
         grid = {port: inputs[f"{self._settings.feeder}.{port}"] for port in _OF_SWITCH}
         sources, (grid_pu, island_pu), (grid_hz, island_hz) = self._heard(inputs), grid["sides_pu"], grid["sides_hz"]
-        reads = self._settings.economics.reads
         ages = [inputs[f"{name}.age_s"] for name in (*self._sources, self._settings.feeder)]
         return Seen(
             closed=bool(grid["switch"][0] >= 0.5),
@@ -110,9 +110,16 @@ class Hearing:
             sources=sources,
             demand_kw=np.concatenate([inputs[f"{name}.{port}"] for name, port in self._demand_port.items()]),
             solved_kw=np.concatenate([inputs[f"{self._settings.feeder}.{name}.solved_kw"] for name in self._loads]),
-            price=float(inputs[reads][0]) if reads else float("nan"),
+            price=self._price(inputs),
             age_s=float(np.concatenate(ages).max()),
         )
+
+    def _price(self, inputs: Values) -> float:
+        """Return the price that holds; not a number where none is told, or what was heard is too old."""
+        reads = self._settings.economics.reads
+        if reads is None or float(inputs[_age_of(reads)].max()) > self._settings.silent_after_s:
+            return float("nan")
+        return float(inputs[reads][0])
 
     def _heard(self, inputs: Values) -> Sources:
         feeder, s = self._settings.feeder, self._settings
@@ -146,6 +153,11 @@ class Hearing:
         if banks := self._settings.capacitors:
             found[f"{self._settings.feeder}.capacitor_set"] = np.full(len(banks), float(banks_in))
         return found
+
+
+def _age_of(signal: str) -> str:
+    """Return the input that says how old is what was heard of a signal's federate."""
+    return f"{signal.partition('.')[0]}.age_s"
 
 
 def demand_port(group: LoadGroup, context: Context) -> str:
