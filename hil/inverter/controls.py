@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from derloop.errors import Rejected
 from hil.inverter.commands import Order
@@ -12,6 +13,22 @@ from hil.inverter.dialect import Dialect, Function, Meaning, Rating
 from hil.inverter.lease import UNCHECKED_S, Lease, Renewals
 from hil.inverter.mirror import Mirror, Stage
 from hil.sunspec.codec import Encoded
+
+
+class _Constants(NamedTuple):
+    """What a function of a device is always written with."""
+
+    arming: Stage
+    """What ends it when it is not renewed."""
+    modes: Stage
+    enabling: Stage
+    scales: Stage
+    """Scale factors that its setpoint is written with, and that the device may change."""
+
+    @property
+    def written(self) -> Stage:
+        return {**self.arming, **self.modes, **self.enabling}
+
 
 HEARTBEAT = "heartbeat"
 _REFERENCES: Mapping[Meaning, Rating] = {"p_w": "p_max_w", "q_var": "q_max_injected_var"}
@@ -46,7 +63,7 @@ class Controls:
         self.renewals = Renewals()
         self._checked_s = -math.inf
         self._last_beat: int | None = None
-        self._fixed: dict[Meaning, tuple[Stage, Stage, Stage]] = {}
+        self._fixed: dict[Meaning, _Constants] = {}
         self._held: dict[str, tuple[float, int]] = {}
         """Setpoints that the device held, and at which reading of it."""
         held = mirror.values([point for source in dialect.nameplate.values() for point in source.points])
@@ -76,7 +93,9 @@ class Controls:
             self._held[meaning] = setpoint, self._mirror.readings
         if writing.wanted:
             self._checked_s = now_s
-        self.applied |= {name: float(each.value or 0.0) for name, each in writing.setting.items() if _is_number(each)}
+        for name, each in writing.setting.items():
+            if isinstance(each.value, int | float):
+                self.applied[name] = float(each.value)
 
     def releasing(self, writing: Writing) -> dict[str, Encoded]:
         """Return what switches off the functions that were commanded: they are not, if their lease is not there."""
@@ -98,27 +117,28 @@ class Controls:
 
     def _assert(self, meaning: Meaning, setpoint: float, now_s: float, into: Writing) -> None:
         due = self.lease.kind == "reversion" and self.renewals.age_s(meaning, now_s) >= self.lease.half_s
-        if not due and self._held.get(meaning) == (setpoint, self._mirror.readings):
+        held, reading = self._held.get(meaning, _NEVER)
+        is_known = reading == self._mirror.readings
+        if not due and is_known and held == setpoint:
             return
         function = self._function(meaning)
-        arming, enabling, scales = self._constants(meaning, function)
-        values = self._mirror.encode(function.settings(setpoint))
-        self._refuse_coarse(meaning, function, values, setpoint)
-        into.asserted.extend([meaning] if due or meaning not in self.renewals.active else [])
+        constants = self._constants(meaning, function)
+        terms = self._mirror.encode(function.targets(setpoint))
+        self._refuse_coarse(meaning, function, terms, setpoint)
+        if due or meaning not in self.renewals.active:
+            into.asserted.append(meaning)
         into.setpoints[meaning] = setpoint
-        changed = self._mirror.changed({**arming, **values, **enabling})
-        if not due and not changed:
-            return
-        into.arming |= {name: arming[name] for name in changed if name in arming}
-        into.setting |= {name: each for name, each in values.items() if due or name in changed} | dict(enabling)
-        into.wanted |= {**arming, **values, **enabling, **scales}
+        changed = self._mirror.changed(terms if is_known else {**constants.written, **terms})
+        if due or changed:
+            _add(changed, {**constants.modes, **terms}, constants, due, into)
 
-    def _constants(self, meaning: Meaning, function: Function) -> tuple[Stage, Stage, Stage]:
-        """Return what arms a function, what enables it, and the scale factors that its values are written with."""
+    def _constants(self, meaning: Meaning, function: Function) -> _Constants:
+        """Return, and keep, what a function is always written with."""
         if meaning not in self._fixed:
-            arming, enabling = self._mirror.encode(self._arming(function)), self._mirror.encode(function.on)
-            moving = {self._mirror.map.moving_scale(term.point) for term in function.terms}
-            self._fixed[meaning] = arming, enabling, self._mirror.held(name for name in moving if name is not None)
+            encode, moving = self._mirror.encode, map(self._mirror.map.moving_scale, (t.point for t in function.terms))
+            arming, modes, enabling = encode(self._arming(function)), encode(function.modes), encode(function.on)
+            scales = self._mirror.held(dict.fromkeys(name for name in moving if name is not None))
+            self._fixed[meaning] = _Constants(arming, modes, enabling, scales)
         return self._fixed[meaning]
 
     def _function(self, meaning: Meaning) -> Function:
@@ -196,6 +216,19 @@ class Controls:
         return rating if rating > 0 else abs(setpoint)
 
 
+_NEVER = math.nan, -1
+"""A setpoint that the device has not held, at a reading that there was not."""
+
+
+def _add(changed: Stage, values: Stage, constants: _Constants, due: bool, into: Writing) -> None:
+    """Add what a function is written with; all of its values where it is renewed."""
+    if changed.keys() & constants.arming.keys():
+        into.arming |= {name: each for name, each in constants.arming.items() if name in changed}
+    into.setting |= values if due else {name: each for name, each in values.items() if name in changed}
+    into.setting |= constants.enabling
+    into.wanted |= {**constants.arming, **values, **constants.enabling, **constants.scales}
+
+
 def _setpoints(order: Order) -> Iterator[tuple[Meaning, float]]:
     if order.limit_fraction is not None:
         yield "limit_fraction", order.limit_fraction
@@ -203,7 +236,3 @@ def _setpoints(order: Order) -> Iterator[tuple[Meaning, float]]:
         yield "p_w", order.p_w
     if order.q_var is not None:
         yield "q_var", order.q_var
-
-
-def _is_number(encoded: Encoded) -> bool:
-    return isinstance(encoded.value, int | float)

@@ -90,9 +90,9 @@ class Function:
     """What ends the function; empty if nothing does."""
     reversion: Reversion | None = None
 
-    def settings(self, setpoint: float) -> dict[str, float]:
-        """Return what the points hold at a setpoint, but for those of `on`."""
-        return {**self.modes, **{term.point: setpoint * term.factor(setpoint) for term in self.terms}}
+    def targets(self, setpoint: float) -> dict[str, float]:
+        """Return what the points that follow a setpoint hold at it."""
+        return {term.point: setpoint * term.factor(setpoint) for term in self.terms}
 
     def setpoint(self, values: Mapping[str, Value]) -> float | None:
         """Return the setpoint that values of points mean; None if the point that tells is not among them."""

@@ -154,7 +154,7 @@ class Mirror:
         Within a stage what makes the device obey goes last. Each request is made when the one before is acknowledged;
         after them points are read, and what is measured is polled. Raises Interlocked before anything has been written.
         """
-        writes = [changes for stage in stages for changes in self._requests(stage)]
+        writes = [changes for stage in stages if stage for changes in self._requests(stage)]
         if writes:
             self.guard.permit([change for changes in writes for change in changes], now_s)
         await self._exchange(writes, then, now_s, polling)
@@ -186,15 +186,18 @@ class Mirror:
         self._unsure.difference_update(names)
 
     def _requests(self, stage: Stage) -> list[list[Change]]:
-        batches = _batches(self.map, tuple(stage), self.enables, self.write_limit) if stage else ()
+        batches = _batches(self.map, tuple(stage), self.enables, self.write_limit)
         return [[self._change(point, stage[point.name]) for point in batch] for batch in batches]
 
     def _change(self, point: Point, encoded: Encoded) -> Change:
-        return Change(point, encoded.registers, encoded.value, self._registers(point.name))
+        registers, value, _ = encoded
+        return Change(point, registers, value, self._registers(point.name))
 
     def _doubt(self, changes: Sequence[Change]) -> None:
-        self._unsure.update([change.point.name for change in changes])
-        self._unknown.update([change.point.name for change in changes if not change.point.manner.readable])
+        for point, *_ in changes:
+            self._unsure.add(point.name)
+            if not point.manner.readable:
+                self._unknown.add(point.name)
 
     def _acknowledged(self, changes: Sequence[Change], now_s: float) -> None:
         self.guard.written(changes, now_s)

@@ -32,7 +32,7 @@ class Encoded(NamedTuple):
 def decode(point: Point, registers: Sequence[int] | RegisterArray) -> Value:
     """Return the physical value in a point's registers; None if the device does not implement it."""
     if point.manner is SUNSPEC_MANNER and point.kind.family in _WHOLE:
-        return _decode_integer(point, _joined(registers))
+        return _decode_integer(point, int(registers[0]) if len(registers) == 1 else _joined(registers))
     words = [int(word) for word in registers]
     data = struct.pack(f">{point.length}H", *(words if point.manner is SUNSPEC_MANNER else _arranged(point, words)))
     family = point.kind.family
@@ -49,8 +49,6 @@ def decode(point: Point, registers: Sequence[int] | RegisterArray) -> Value:
 
 
 def _joined(registers: Sequence[int] | RegisterArray) -> int:
-    if len(registers) == 1:
-        return int(registers[0])
     pattern = 0
     for word in registers:
         pattern = pattern << 16 | int(word)

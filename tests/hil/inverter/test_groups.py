@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -22,9 +22,10 @@ from hil.inverter.measurements import Measurements
 from hil.modbus.connection import Connection
 from hil.modbus.endpoint import Address, Tcp, Timing
 from hil.modbus.link import Link
+from hil.modbus.pdu import ExceptionAnswer, ExceptionCode
 from hil.modbus.thread import LoopThread
 from hil.serving.fleet import BankServer
-from hil.serving.responder import BankResponder, Units
+from hil.serving.responder import BankRegisters, BankResponder, RegisterResponder, Units
 from hil.serving.server import Line, Server
 
 NAN = math.nan
@@ -63,6 +64,33 @@ def test_one_device_that_fails_does_not_take_the_others_along(bank: RegisterBank
     assert np.array_equal(polled.measured.p_w, [1e3, NAN, 3e3], equal_nan=True)
     assert (polled.read_ns > 0).tolist() == [True, False, True]
     assert list(polled.failures) == ["pv_1"]
+
+
+class _NotMeasuring(BankRegisters):
+    """Refuses to be read from one address on."""
+
+    refused: int | None = None
+
+    def read(self, address: int, count: int) -> Sequence[int]:
+        if address == self.refused:
+            raise ExceptionAnswer(ExceptionCode.DEVICE_FAILURE)
+        return super().read(address, count)
+
+
+def test_a_command_is_done_and_known_to_be_though_the_poll_after_it_fails(bank: RegisterBank) -> None:
+    registers, limit = _NotMeasuring(bank, 0), Commands(limit_fraction=np.array([0.4]))
+    with Server([Line(Tcp(port=0), Units({1: RegisterResponder(registers)}))]) as server:
+        device = Device(Link("pv_0", Address(server.endpoints[0]), SOON))
+        with DeviceGroup.of([device]) as group:
+            registers.refused = device.plan.requests[0].address
+            polled = group.exchange_each(limit, now_s=0.0)
+            assert "exception 4" in str(polled.failures["pv_0"])
+            assert polled.read_ns.tolist() == [0]
+            assert bank.settings().limit_fraction[0] == 0.4
+            assert device.applied["704.WMaxLimPct"] == 40.0
+            registers.refused, written = None, group.traffic.registers_written
+            assert group.exchange(limit, now_s=1.0).p_w.tolist() == [1e3]
+            assert group.traffic.registers_written == written
 
 
 def test_a_device_that_is_gone_is_named_and_measures_nothing(server: BankServer) -> None:
