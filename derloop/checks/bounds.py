@@ -38,11 +38,17 @@ def between(kind: str, found: Measured, low: float | None, high: float | None, t
     return at_most(kind, found, high, text)
 
 
+def amount(value: float, unit: str, digits: int = 6) -> str:
+    """Return a value with its unit, as text; what is a mere number has none: "10 kWh", "2"."""
+    return f"{value:.{digits}g}" if unit == "1" else f"{value:.{digits}g} {unit}"
+
+
 def allowed(low: float | None, high: float | None, unit: str) -> str:
     """Return limits as text: "10 to 20 kWh are allowed"."""
     if low is None:
-        return f"at most {high:g} {unit} are allowed"
-    return f"at least {low:g} {unit} are asked for" if high is None else f"{low:g} to {high:g} {unit} are allowed"
+        return f"at most {amount(high, unit)} are allowed"  # type: ignore[arg-type]
+    least = f"at least {amount(low, unit)} are asked for"
+    return least if high is None else f"{low:g} to {amount(high, unit)} are allowed"
 
 
 def limits_problem(low: float | None, high: float | None, names: tuple[str, str]) -> str:

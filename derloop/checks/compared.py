@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from derloop.checks.bounds import Measured, at_least, at_most
+from derloop.checks.bounds import Measured, amount, at_least, at_most
 from derloop.checks.elements import Elements, held, read_elements
 from derloop.checks.window import NothingToJudge, Series, percent
 from derloop.contract import FloatArray
@@ -156,7 +156,7 @@ def _pairs(settings: Compared, ours: Series, theirs: Series) -> list[_Pair]:
 
 def _judged(settings: Compared, pairs: list[_Pair], unit: str) -> Verdict:
     worst, reduction = min(((pair, _reduction(settings, pair)) for pair in pairs), key=lambda found: found[1])
-    said = f"{settings.measure} {worst.ours:.6g} {unit} beside {worst.theirs:.6g} {unit}, {worst.where}"
+    said = f"{settings.measure} {amount(worst.ours, unit)} beside {amount(worst.theirs, unit)}, {worst.where}"
     source = f"scenario; compared with {Path(settings.against).name}"
     if settings.reduction is not None:
         text = f"{said}: {percent(reduction)} less, {percent(settings.reduction)} asked for"

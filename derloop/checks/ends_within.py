@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from derloop.checks.bounds import Measured, allowed, between, limits_problem
+from derloop.checks.bounds import Measured, allowed, amount, between, limits_problem
 from derloop.checks.elements import Elements, read_elements
 from derloop.checks.window import Series
 from derloop.verdict import CheckKind, Recorded, Verdict
@@ -36,8 +36,9 @@ def judge(settings: EndsWithin, recorded: Recorded) -> Verdict:
 def _judged(settings: EndsWithin, series: Series, element: int) -> Verdict:
     value = float(series.values[-1, element]) - (float(series.values[0, element]) if settings.change else 0.0)
     measured = Measured(value, series.unit, series.where(element), int(series.time_ns[-1]))
-    what = f"changes by {value:.6g}" if settings.change else f"ends at {value:.6g}"
-    text = f"{measured.where} {what} {series.unit}; {allowed(settings.min, settings.max, series.unit)}"
+    shown = amount(value, series.unit)
+    what = f"changes by {shown}" if settings.change else f"ends at {shown}"
+    text = f"{measured.where} {what}; {allowed(settings.min, settings.max, series.unit)}"
     return between(KIND.name, measured, settings.min, settings.max, text)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from derloop.checks.bounds import amount
 from derloop.checks.window import LONGEST_S, NS, NothingToJudge, Series, Windowed, clock, percent, read
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
@@ -56,10 +57,10 @@ class Band:
 
     def __str__(self) -> str:
         if np.isinf(self.low):
-            return f"at most {self.high:g} {self.unit}"
+            return f"at most {amount(self.high, self.unit)}"
         if np.isinf(self.high):
-            return f"at least {self.low:g} {self.unit}"
-        return f"{self.low:g} to {self.high:g} {self.unit}"
+            return f"at least {amount(self.low, self.unit)}"
+        return f"{self.low:g} to {amount(self.high, self.unit)}"
 
     def excess(self, values: FloatArray) -> FloatArray:
         """Return how far each value lies outside; negative: how far inside of the nearer limit."""
@@ -143,7 +144,7 @@ def _run_lengths(flags: BoolArray) -> NDArray[np.int64]:
 
 def _judged_by_value(kind: str, worst: _Worst, band: Band, outside: float, source: str) -> Verdict:
     passed = worst.excess <= 0
-    place = f"{worst.value:.5g} {band.unit}, {worst.where}, {clock(worst.when_ns)}"
+    place = f"{amount(worst.value, band.unit, 5)}, {worst.where}, {clock(worst.when_ns)}"
     within = f"all values are within {band}; nearest to a limit: {place}"
     text = within if passed else f"{percent(outside)} of the values are not within {band}; worst: {place}"
     return Verdict(
@@ -162,7 +163,7 @@ def _judged_by_value(kind: str, worst: _Worst, band: Band, outside: float, sourc
 
 
 def _judged_by_share(kind: str, worst: _Worst, band: Band, within: float, share: float, source: str) -> Verdict:
-    place = f"{worst.value:.5g} {band.unit}, {worst.where}, {clock(worst.when_ns)}"
+    place = f"{amount(worst.value, band.unit, 5)}, {worst.where}, {clock(worst.when_ns)}"
     return Verdict(
         check=kind,
         kind=kind,

@@ -14,6 +14,8 @@ from derloop.results.store import RunFolder
 
 RANGE_A_PU = (0.95, 1.05)
 """ANSI C84.1-2020, range A, service voltage."""
+DEAD_PU = 0.01
+"""Below this a node is taken to have no supply: its voltage is none to judge."""
 HOUR_NS = 3.6e12
 
 
@@ -71,12 +73,17 @@ def _peaks(run: RunFolder, head: Signal, kw: FloatArray, names: dict[str, Signal
 
 
 def _voltages(run: RunFolder, signal: Signal) -> Iterator[Figure]:
-    low, high, outside, total = np.inf, -np.inf, 0, 0
-    for _, v_pu in run.batches(signal.name):
-        low, high = min(low, float(v_pu.min())), max(high, float(v_pu.max()))
+    low, high, outside, total, dead = np.inf, -np.inf, 0, 0, 0
+    for _, every_pu in run.batches(signal.name):
+        v_pu = every_pu[every_pu >= DEAD_PU]
+        low, high = min(low, float(v_pu.min(initial=np.inf))), max(high, float(v_pu.max(initial=-np.inf)))
         outside += int(((v_pu < RANGE_A_PU[0]) | (v_pu > RANGE_A_PU[1])).sum())
-        total += v_pu.size
-    share = 100 * outside / max(total, 1)
+        total, dead = total + v_pu.size, dead + every_pu.size - v_pu.size
+    if dead:
+        yield Figure("nodes without supply", float(dead), "1", f"{dead:,} of {total + dead:,} node-instants")
+    if not total:
+        return
+    share = 100 * outside / total
     yield Figure("lowest voltage", low, "pu", f"{low:.4f} pu")
     yield Figure("highest voltage", high, "pu", f"{high:.4f} pu")
     text = f"{outside:,} of {total:,} node-instants ({share:.2f} %) outside {RANGE_A_PU[0]}..{RANGE_A_PU[1]} pu"

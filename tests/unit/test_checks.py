@@ -166,7 +166,7 @@ def test_nodes_can_be_ignored_by_bus_and_by_node(pattern: str) -> None:
 
 def test_a_voltage_check_that_ignores_every_node_is_inconclusive() -> None:
     found = verdict(voltage.KIND, feeder([[1]], ("671.1",)), ignore=["*"])
-    assert (found.outcome, found.text) == ("INCONCLUSIVE", "every node is ignored: *")
+    assert (found.outcome, found.text) == ("INCONCLUSIVE", "every element is ignored: *")
 
 
 def test_a_voltage_in_volts_is_inconclusive() -> None:
@@ -343,3 +343,9 @@ def test_junit_is_well_formed_whatever_a_text_holds(tmp_path: Path) -> None:
     suite = written(tmp_path, Verdict(text, "peak", "FAIL", text), failure=text).find("testsuite")
     assert suite is not None
     assert suite[1].findtext("failure") == "ab[31m<&\"'>]]>\n✓"
+
+
+def test_a_mere_number_is_told_without_a_unit() -> None:
+    recorded = Memory(m__starts=("1", 60, [0.0, 1.0, 2.0]))
+    said = verdict(stays_within.KIND, recorded, signal="m.starts", max=6).text
+    assert said == "all values are within at most 6; nearest to a limit: 2, m.starts at 'e1', 0:02:00"

@@ -86,3 +86,18 @@ def test_voltages_outside_range_a_are_counted_by_node_and_instant(figures: dict[
 
 def test_passes_of_a_converged_loop_are_told(figures: dict[str, Figure]) -> None:
     assert figures["passes of the converged loop loop@grid"].text == "3.00 on average, 4 at most"
+
+
+def test_nodes_without_supply_are_no_low_voltages(tmp_path: Path) -> None:
+    recorder = Recorder(
+        tmp_path,
+        {"grid": Interface(HOUR_NS, outputs={"head_kw": Port("kW", ("head",)), "v_pu": Port("pu", ("a.1", "b.1"))})},
+    )
+    for k, second_pu in enumerate((1.0, 0.0, 0.94)):
+        recorder.observe("grid", k * HOUR_NS, {"head_kw": np.ones(1), "v_pu": np.array([1.0, second_pu])})
+    recorder.close()
+    (tmp_path / "run.json").write_text(json.dumps({"start": "2025-07-15T06:30:00-07:00"}))
+    told = {figure.label: figure.text for figure in summarise(RunFolder(tmp_path))}
+    assert told["lowest voltage"] == "0.9400 pu"
+    assert told["nodes without supply"] == "1 of 6 node-instants"
+    assert told["voltages outside ANSI C84.1 range A"].startswith("1 of 5 node-instants (20.00 %)")
