@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,8 @@ from pydantic import Field
 from derloop.checks.window import NothingToJudge, Series, Windowed, read
 from derloop.contract import FloatArray
 from derloop.verdict import Recorded
+
+Named = Callable[[str], Sequence[str]]
 
 
 class Elements(Windowed):
@@ -47,6 +50,22 @@ def read_one(recorded: Recorded, pattern: str, window: Windowed) -> Series:
     if len(found) > 1:
         raise NothingToJudge(f"{pattern!r} fits several signals: {', '.join(s.name for s in found[:5])}")
     return found[0]
+
+
+def without(found: Sequence[Series], patterns: Sequence[str], named: Named = lambda label: (label,)) -> list[Series]:
+    """Return the signals without the elements of which a name fits one of `patterns`, in either case.
+
+    named: the names of an element, by its label. Raises: NothingToJudge where nothing is left.
+    """
+
+    def is_ignored(label: str) -> bool:
+        return any(fnmatchcase(name.lower(), pattern.lower()) for name in named(label) for pattern in patterns)
+
+    left = [series.only(np.array([not is_ignored(label) for label in series.labels])) for series in found]
+    left = [series for series in left if series.labels]
+    if not left:
+        raise NothingToJudge(f"every element is ignored: {', '.join(patterns)}")
+    return left
 
 
 def in_order(series: Series, other: Series) -> Series:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field, StringConstraints
 
+from derloop.checks.elements import without
 from derloop.checks.stays_within import Band, Sustained, judge_band
-from derloop.checks.window import NothingToJudge, Series, read_in
+from derloop.checks.window import read_in
 from derloop.verdict import CheckKind, Recorded, Verdict
 
 SOURCE = "rating of the element, as the feeder file has it"
@@ -30,20 +29,8 @@ class Loading(Sustained):
 
 def judge(settings: Loading, recorded: Recorded) -> Verdict:
     """Return whether nothing is loaded beyond `max_pu`. Raises: NothingToJudge."""
-    found = _judged(read_in(recorded, settings.signal, settings, "pu"), settings.ignore)
+    found = without(read_in(recorded, settings.signal, settings, "pu"), settings.ignore)
     return judge_band(KIND.name, found, Band(-np.inf, settings.max_pu, "pu"), settings, SOURCE)
-
-
-def _judged(found: Sequence[Series], ignore: Sequence[str]) -> list[Series]:
-    left = [s.only(np.array([not _ignored(label, ignore) for label in s.labels])) for s in found]
-    left = [s for s in left if s.labels]
-    if not left:
-        raise NothingToJudge(f"every element is ignored: {', '.join(ignore)}")
-    return left
-
-
-def _ignored(label: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(label.lower(), pattern.lower()) for pattern in patterns)
 
 
 KIND = CheckKind(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field, StringConstraints, computed_field
 
+from derloop.checks.elements import without
 from derloop.checks.stays_within import Band, Sustained, judge_band
-from derloop.checks.window import NothingToJudge, Series, read_signals, require_unit
+from derloop.checks.window import read_signals, require_unit
 from derloop.verdict import CheckKind, Recorded, SignalInfo, Verdict
 
 EVERYWHERE = "*.v_pu"
@@ -71,7 +69,7 @@ def judge(settings: Voltage, recorded: Recorded) -> Verdict:
     require_unit(found, "pu")
     limits = RANGES[settings.range]
     band = Band(limits.low, limits.high, "pu")
-    return judge_band(KIND.name, _judged(found, settings.ignore), band, settings, limits.source)
+    return judge_band(KIND.name, without(found, settings.ignore, _node_and_bus), band, settings, limits.source)
 
 
 def _feeder(recorded: Recorded) -> tuple[SignalInfo, ...]:
@@ -81,18 +79,9 @@ def _feeder(recorded: Recorded) -> tuple[SignalInfo, ...]:
     return tuple(s for s in everyone if s.name.removesuffix("v_pu") in heads) or everyone
 
 
-def _judged(found: Sequence[Series], ignore: Sequence[str]) -> list[Series]:
-    left = [s.only(np.array([not _ignored(label, ignore) for label in s.labels])) for s in found]
-    left = [s for s in left if s.labels]
-    if not left:
-        raise NothingToJudge(f"every node is ignored: {', '.join(ignore)}")
-    return left
-
-
-def _ignored(label: str, patterns: Sequence[str]) -> bool:
-    """Return whether the node `label` ("671.2") or its bus ("671") fits one of `patterns`, in either case."""
-    names = label.lower(), label.lower().partition(".")[0]
-    return any(fnmatchcase(name, pattern.lower()) for name in names for pattern in patterns)
+def _node_and_bus(label: str) -> tuple[str, str]:
+    """Return the node `label` ("671.2") and its bus ("671")."""
+    return label, label.partition(".")[0]
 
 
 KIND = CheckKind(
