@@ -13,8 +13,9 @@ import derloop
 from derloop.contract import FloatArray
 from derloop.kind import Context, PlaceError
 from federates.control.adms import monitoring
-from federates.control.adms.adms import ALARMS, Adms
+from federates.control.adms.adms import Adms
 from federates.control.adms.peak import PeakState, next_level
+from federates.control.adms.ports import ALARMS
 from federates.control.adms.settings import AdmsSettings, MonitoringSettings, PeakSettings
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
 

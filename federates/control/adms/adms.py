@@ -7,20 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from derloop.contract import FloatArray, Interface, Port, Values
-from derloop.kind import Context, Kind, PlaceError
+from derloop.contract import FloatArray, Interface, Values
+from derloop.kind import Context, Kind
 from federates.control.adms import monitoring
 from federates.control.adms.model import Commands, GridModel
 from federates.control.adms.monitoring import Alarms
 from federates.control.adms.peak import PeakState, is_on, next_level
+from federates.control.adms.ports import ALARMS, interface
+from federates.control.adms.refused import refuse
 from federates.control.adms.restoration import Restoration
 from federates.control.adms.settings import AdmsSettings
 from federates.control.adms.volt_var import VoltVar
-from federates.control.demand_response import AT_REST, UNITS
-from federates.fleets import Problems, named, unknown, untaken
+from federates.control.demand_response import AT_REST
 from federates.grid.switchgear import NEVER_S
-
-ALARMS = ("low_voltage", "high_voltage", "outage", "overload", "stale", "fault")
 
 
 class _State(NamedTuple):
@@ -51,12 +50,12 @@ class Adms:
         self._settings = settings
         self._fleets = settings.volt_var.inverters if settings.volt_var else ()
         self._model = model = GridModel(context, self._fleets)
-        _refuse(settings, model, context)
+        refuse(settings, model, context)
         self._volt_var = VoltVar(settings.volt_var, model) if settings.volt_var else None
         self._restoration = Restoration(settings.restoration, model, self._volt_var) if settings.restoration else None
         self._watched = model.watched(settings.monitoring.ignore)
         self._sections = self._restoration.sections.names if self._restoration else ()
-        self._interface = _interface(settings, context, model, self._sections)
+        self._interface = interface(settings, context, model, self._sections)
         self._is_dated = model.settings.can_change
         longest_ns = max(self._interface.step_ns, model.grid.interface.step_ns)
         self._stale_s = settings.stale_after_s or 3 * longest_ns / 1e9
@@ -235,81 +234,6 @@ def _more(
     counted: tuple[int, int, int, int], searches: int = 0, solutions: int = 0, alarms: int = 0, operations: int = 0
 ) -> tuple[int, int, int, int]:
     return counted[0] + searches, counted[1] + solutions, counted[2] + alarms, counted[3] + operations
-
-
-def _interface(settings: AdmsSettings, context: Context, model: GridModel, sections: tuple[str, ...]) -> Interface:
-    measured = model.grid.interface
-    heard = ["v_pu", "head_kw", "loading_pu", "switches", "taps", "capacitors"]
-    heard += ["measured_at_s"] if model.settings.can_change else []
-    ports = {name: measured.outputs[name] for name in heard if name in measured.outputs}
-    if settings.restoration:
-        ports["locked_out"] = Port("1", tuple(relay.switch.lower() for relay in model.settings.protection))
-        ports["fault_seen"] = Port("1", model.seen_switches)
-        ports["switches"] = Port("1", model.seen_switches)
-    else:
-        ports.pop("switches", None)
-    inputs = {f"{model.name}.{name}": Port(p.unit, p.labels, "before") for name, p in ports.items()}
-    if not model.settings.can_change:
-        inputs[f"{model.name}.age_s"] = Port("s", (model.name,), "before", 0.0)
-    for name in model.powers:
-        port = measured.inputs[name]
-        inputs[name] = Port(port.unit, port.labels, "before")
-    return Interface(settings.step_ns(context), inputs, _told(settings, context, model, sections))
-
-
-def _told(settings: AdmsSettings, context: Context, model: GridModel, sections: tuple[str, ...]) -> dict[str, Port]:
-    operated = tuple(n for n, ours in zip(model.apparatus.regulators, model.regulators, strict=True) if ours)
-    commands = {
-        "switch_set": model.apparatus.switches,
-        "tap_set": operated,
-        "capacitor_set": model.apparatus.capacitors,
-    }
-    ports = {f"{model.name}.{name}": Port("1", labels) for name, labels in commands.items() if labels}
-    if model.settings.operated.local_after_s is not None:
-        ports[f"{model.name}.commanded_at_s"] = Port("s", ("commands",))
-    for fleet in settings.volt_var.inverters if settings.volt_var else ():
-        ports[f"{fleet}.q_set_pu"] = Port("pu", context.labels[fleet])
-    ports["alarms"] = Port("1", ALARMS)
-    ports |= {name: Port("1", model.nodes) for name in ALARMS[:2]}
-    if model.monitored:
-        ports["overload"] = Port("1", model.monitored)
-    if sections:
-        ports["faulted"] = Port("1", sections)
-    if settings.volt_var:
-        ports["cost_kw"] = Port("kW", ("expected", "without"))
-    if settings.peak:
-        ports["measures"] = Port("1", (context.name,))
-        for member, asked in settings.peak.members.items():
-            ports[f"{member}.{asked.port}"] = Port(UNITS[asked.port], context.labels[member])
-    return ports
-
-
-def _refuse(settings: AdmsSettings, model: GridModel, context: Context) -> None:
-    """Raise PlaceError with what could not be done with this feeder."""
-    problems: Problems = []
-    operated = model.settings.operated
-    fleets = settings.volt_var.inverters if settings.volt_var else ()
-    if settings.volt_var and not (operated.regulators or operated.capacitors or fleets):
-        problems.append((("volt_var",), f"{model.name!r} has neither regulators nor capacitors among what is operated"))
-    problems += named(fleets, ("volt_var", "inverters"), context)
-    for i, fleet in enumerate(fleets):
-        if what := untaken(fleet, "q_set_pu", context):
-            problems.append((("volt_var", "inverters", i), what))
-    if not settings.volt_var and (operated.regulators or operated.capacitors) and operated.local_after_s is None:
-        what = f"regulators or capacitors of {model.name!r} are operated: they need volt_var, or local_after_s"
-        problems.append((("volt_var",), what))
-    if settings.stale_after_s is not None and settings.stale_after_s * 1e9 < model.grid.interface.step_ns:
-        step_s = model.grid.interface.step_ns / 1e9
-        problems.append((("stale_after_s",), f"{model.name!r} measures every {step_s:g} s: always older than that"))
-    if settings.restoration:
-        lacking = [name for name in ("protection", "indicators") if not getattr(model.settings, name)]
-        lacking += [] if operated.switches else ["operated.switches"]
-        problems += [(("restoration",), f"needs {name} of {model.name!r}") for name in lacking]
-    for member, asked in (settings.peak.members if settings.peak else {}).items():
-        if what := unknown(member, context) or untaken(member, asked.port, context):
-            problems.append((("peak", "members", member), what))
-    if problems:
-        raise PlaceError(problems)
 
 
 KIND = Kind(
