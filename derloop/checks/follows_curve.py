@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from derloop.checks.bounds import Measured, at_least, at_most
+from derloop.checks.bounds import ROUNDING, Measured, at_least, at_most
 from derloop.checks.characteristic import Characteristic, extremes
 from derloop.checks.elements import held, in_order, read_one
 from derloop.checks.window import NS, NothingToJudge, Series, Windowed, clock, percent
@@ -73,6 +73,12 @@ class _Judged:
     @property
     def excess(self) -> FloatArray:
         return np.maximum(self.y - self.high, self.low - self.y)
+
+    @property
+    def outside(self) -> float:
+        """The share of the values that leave their band, by more than rounding."""
+        nearer = np.where(self.y - self.high >= self.low - self.y, self.high, self.low)
+        return float((self.excess > ROUNDING * np.abs(nearer)).mean())
 
 
 def judge(settings: FollowsCurve, recorded: Recorded) -> Verdict:
@@ -131,12 +137,11 @@ def _seen(x: Series, within_ns: int) -> tuple[Series, Series]:
 
 def _verdict(settings: FollowsCurve, found: _Judged, y: Series, at: tuple[int, int], x: Series) -> Verdict:
     value, low, high = (float(a[at]) for a in (found.y, found.low, found.high))
-    outside = float((found.excess > 0).mean())
     measured = Measured(value, "pu", y.where(at[1]), int(y.time_ns[at[0]]))
     band = f"{low:.4g} to {high:.4g} pu" if np.isfinite([low, high]).all() else _one_sided(low, high)
     place = f"{value:.4g} pu at {found.x[at]:.5g} {x.unit}, {measured.where}, {clock(int(y.time_ns[at[0]]))}"
     within = "all values are within their band; nearest to its edge"
-    text = f"{percent(outside)} of the values leave their band; worst" if outside else within
+    text = f"{percent(found.outside)} of the values leave their band; worst" if found.outside else within
     text += f": {place}, allowed {band}"
     source = f"{settings.curve.source}; {BANDS}"
     if value - high >= low - value:

@@ -38,6 +38,13 @@ def test_the_band_is_that_of_ieee_1547_1(q: float, outcome: str) -> None:
     assert found.limit == pytest.approx(-0.405 if q < -0.2 else -0.035)
 
 
+def test_a_value_that_rounding_alone_puts_outside_is_told_as_within() -> None:
+    recorded = Memory().add("grid.v_pu", "pu", 60, [[1.0]], ("pv",)).add("pv.q", "kvar", 60, [[0.1 + 1e-12]], ("pv",))
+    flat = {"points": [[0.9, 0.1], [1.1, 0.1]]}
+    found = verdict(follows_curve.KIND, recorded, x="grid.v_pu", y="pv.q", curve=flat, mra_x=0, mra_y=0)
+    assert (found.outcome, found.text.partition(";")[0]) == ("PASS", "all values are within their band")
+
+
 def test_a_curve_that_is_left_names_who_when_and_by_what_standard() -> None:
     recorded = Memory().add("grid.v_pu", "pu", 60, [[1, 1], [1, 1.08]], ("pv_1", "pv_2"))
     recorded.add("pv.q", "kvar", 60, [[0, 0], [0, 0]], ("pv_1", "pv_2"))
