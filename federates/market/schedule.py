@@ -58,7 +58,7 @@ class Schedule:
     month: IntArray
     """(k,): which billing period."""
     days: FloatArray
-    """(k,): which part of a day an interval is."""
+    """(k,): which part of a day an interval is, as far as the run has it."""
     months: FloatArray
     """(k,): which part of a month."""
     names: tuple[str, ...]
@@ -95,7 +95,8 @@ def make_schedule(tariff: Tariff, run: Run, real_time: FloatArray | None = None)
     price = prices[bucket] + market
     months = [f"{day:%Y-%m}" for day in calendar.dates]
     names = tuple(dict.fromkeys(months))
-    days = interval_ns / 3.6e12 / calendar.lengths_h[calendar.day]
+    lasts_ns = np.minimum(interval_ns, run.until_ns - interval_starts_ns(run, interval_ns))
+    days = lasts_ns / 3.6e12 / calendar.lengths_h[calendar.day]
     of_month = np.array([1.0 / _days_in_month(day) for day in calendar.dates])
     return Schedule(
         interval_ns,

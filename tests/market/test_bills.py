@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from billing import FLAT, billed, line, tariff, total
 
+from federates.market.schedule import Run, make_schedule
+
 PEAK = {"name": "peak", "price_per_kwh": 0.5, "hours": [{"days": "weekdays", "from_h": 16, "to_h": 21}]}
 REST = {
     "name": "rest",
@@ -106,6 +108,12 @@ def test_fixed_charges_count_days_and_the_share_of_the_month() -> None:
     # 15 and 16 July: 2 x 0.5 + 12 x 2/31
     (bill,) = billed(tariff(**FLAT, fixed={"per_day": 0.5, "per_month": 12}), [0.0] * 48)
     assert bill.of("fixed")[0] == pytest.approx(1.0 + 12.0 * 2.0 / 31.0)
+
+
+def test_a_run_that_ends_within_a_metering_interval_has_no_more_of_a_day_than_its_time() -> None:
+    # 1.5 h are two intervals of an hour, of which the second counts half
+    made = make_schedule(tariff(**FLAT), Run(JUNE_30, 5400 * 10**9))
+    assert (made.days * 24.0).tolist() == pytest.approx([1.0, 0.5])
 
 
 @pytest.mark.parametrize(("day", "hours"), [("2025-03-09", 23), ("2025-11-02", 25)])
