@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from derloop.errors import DeviceError
@@ -22,16 +22,37 @@ class Answers(NamedTuple, Generic[T]):
 
 async def all_answers(work: Mapping[str, Callable[[], Coroutine[Any, Any, T]]]) -> Answers[T]:
     """Run all to their ends. An error that is not a device's is raised then."""
-    results = await asyncio.gather(*(each() for each in work.values()), return_exceptions=True)
+    tasks = [asyncio.create_task(each()) for each in work.values()]
+    await _ended(tasks)
     answers: Answers[T] = Answers({}, {})
-    for name, result in zip(work, results, strict=True):
-        if isinstance(result, DeviceError):
-            answers.failures[name] = result
-        elif isinstance(result, BaseException):
-            raise result
+    for name, task, error in zip(work, tasks, [_error(task) for task in tasks], strict=True):
+        if error is None:
+            answers.results[name] = task.result()
+        elif isinstance(error, DeviceError):
+            answers.failures[name] = error
         else:
-            answers.results[name] = result
+            raise error
     return answers
+
+
+async def _ended(tasks: Sequence[asyncio.Task[T]]) -> None:
+    """Wait until all have ended; cancelled, cancel them all.
+
+    They are waited for in turn: while one is, most others end, and `gather` calls back for each of them.
+    """
+    try:
+        for task in tasks:
+            if not task.done():
+                await asyncio.wait([task])
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise
+
+
+def _error(task: asyncio.Task[T]) -> BaseException | None:
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
 
 
 def raise_first(failures: Failures) -> None:

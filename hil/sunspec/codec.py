@@ -207,10 +207,9 @@ def _relaxed(point: Point, value: _Number) -> _Number:
 def _steps(point: Point, value: float, exponent: int) -> int:
     """Return how many steps of 10**exponent are nearest to a value, exactly: also where it is all but between two."""
     if point.manner is SUNSPEC_MANNER and exponent <= 0:
-        near = value * 10**-exponent
-        whole = round(near)
-        if abs(near) < _SURE_BELOW and abs(near - whole) < _SURE_WITHIN:
-            return whole
+        near = value * 10.0**-exponent
+        if abs(near) < _SURE_BELOW and abs(near - round(near)) < _SURE_WITHIN:
+            return round(near)
         numerator, denominator = value.as_integer_ratio()
         return _nearest(numerator * int(10**-exponent), denominator)
     return round(_relaxed(point, Fraction(value)) / Fraction(10) ** exponent)

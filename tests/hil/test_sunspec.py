@@ -91,6 +91,14 @@ def test_a_value_is_rounded_by_half_a_step_at_most_or_refused(point: Point, valu
     assert abs(encoded.value - value) <= 0.5000001 * 10.0**point.exponent
 
 
+def test_a_value_between_two_steps_goes_to_the_nearest_as_it_is_exactly_and_to_the_even_one_of_two() -> None:
+    point = _point("int16", -2)
+    halves = (0.125, 0.375, -0.125, 1.005)  # 1.005 is 1.00499999999999989..., and 100.49999999999999 or 100.5 times 100
+    assert [encode(point, value).value for value in halves] == [0.12, 0.38, -0.12, 1.0]
+    with pytest.raises(SunSpecValueError, match="out of range"):
+        encode(point, 1e308)
+
+
 @given(st.data())
 def test_tables_encode_and_decode_as_single_points_do(data: st.DataObject) -> None:
     points = data.draw(st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=8, unique_by=lambda p: p.name))
