@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ import numpy as np
 from derloop.contract import FloatArray
 from derloop.report import traces
 from derloop.report.traces import COLOURS, TimeArray, Times, Trace
-from derloop.report.wording import Calendar, is_number, number
+from derloop.report.wording import Calendar, elapsed, is_number, number
 
 SETPOINT = re.compile(r"^(?:(?P<fleet>.+)\.)?(?P<quantity>[pq])_set_(?P<unit>kw|kvar)$")
 
@@ -278,7 +279,19 @@ def _set_limits(check: Mapping[str, Any], judged: Mapping[str, Mapping[str, Any]
     settings = settings if isinstance(settings, Mapping) else check
     signal = settings.get("signal") or str(judged.get(name, {}).get("where", "")).partition(" at ")[0]
     values = [settings.get(key) for key in ("min_pu", "max_pu", "min", "max", "limit_kw")]
-    return [(str(signal), f"{name}: {number(v)}", float(v)) for v in values if v is not None and is_number(v)]
+    when = _when(settings)
+    return [(str(signal), f"{name}: {number(v)}{when}", float(v)) for v in values if v is not None and is_number(v)]
+
+
+def _when(settings: Mapping[str, Any]) -> str:
+    """Return from when to when a check holds, after the start, if not all the time: its line has no ends."""
+    from_s, to_s = settings.get("from_s") or 0, settings.get("to_s")
+    if not from_s and to_s is None:
+        return ""
+    begin = f" from {elapsed(timedelta(seconds=from_s))}"
+    return (
+        f",{begin if from_s else ''}{'' if to_s is None else f' to {elapsed(timedelta(seconds=to_s))}'} after the start"
+    )
 
 
 def checks_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -72,7 +72,8 @@ def _lines(run: Charted, signal: SignalOfRun, is_of_sum: bool) -> list[Trace]:
     if is_of_sum:
         return [traces.line(run.times, signal.name, time_ns, values.sum(axis=1), "blue")]
     if len(signal.labels) > FEW:
-        return traces.band(run.times, "", time_ns, values, signal.labels, "blue")
+        band = traces.band(run.times, "", time_ns, values, signal.labels, "blue")
+        return [t | {"showlegend": t["name"] in ("smallest", "median", "largest")} for t in band]
     return [
         traces.line(run.times, label, time_ns, values[:, i], COLOURS[i % len(COLOURS)])
         for i, label in enumerate(signal.labels)

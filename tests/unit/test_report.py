@@ -366,3 +366,11 @@ def test_sources_that_hold_an_island_are_among_the_fleets() -> None:
     run.run["federates"]["former"] = {"kind": "grid-forming"}
     run.add("grid", "former.p_kw", "kW", np.full(120, 7.0))
     assert "former" in [t["name"] for t in figure(run, "Active power by fleet")["traces"]]
+
+
+def test_a_limit_that_holds_for_a_time_says_so_in_the_chart_of_the_head() -> None:
+    run = feeder()
+    settings = {"signal": "grid.head_kw", "max": 210.0, "from_s": 600.0, "to_s": 3600.0}
+    run.run["checks"] = [{"name": "event", "kind": "stays-within", "settings": settings}]
+    text = "event: 210, from 00:10:00 to 01:00:00 after the start"
+    assert figure(run, "Feeder head power")["limits"] == [{"value": 210.0, "text": text}]
