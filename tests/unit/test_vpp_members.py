@@ -70,6 +70,12 @@ def test_members_that_cannot_be_reached_are_refused(members: Any, path: Any, why
     assert error.value.problems[0][0] == path
 
 
+def test_names_that_fit_nobody_are_no_fault_of_buses_that_nobody_gave() -> None:
+    with pytest.raises(PlaceError) as error:
+        plant([SHAVING], where(), members={"names": ["x*"], "kinds": ["bttery"]})
+    assert [path for path, _ in error.value.problems] == [("members", "names", 0), ("members", "kinds", 0)]
+
+
 # --- what is respected -------------------------------------------------------------------------------
 
 

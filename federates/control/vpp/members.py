@@ -234,12 +234,12 @@ def chosen(members: tuple[Pattern, ...] | Members, context: Context) -> tuple[st
 def _fitting(members: Members, context: Context) -> tuple[str, ...]:
     """Return the fleets of some names, kinds and buses that take a setpoint."""
     problems: Problems = []
-    left = [name for name in _others(context) if not untaken(name, SET, context)]
+    takers = left = [name for name in _others(context) if not untaken(name, SET, context)]
     for key, told in (("names", _names), ("kinds", _kinds), ("buses", _buses)):
-        patterns = getattr(members, key)
+        patterns, among = getattr(members, key), left or takers
         for i, pattern in enumerate(patterns):
-            if not any(_fits(told(name, context), [pattern]) for name in left):
-                there = sorted({t for name in _others(context) for t in told(name, context)})
+            if not any(_fits(told(name, context), [pattern]) for name in among):
+                there = sorted({t for name in takers for t in told(name, context)})
                 what = f"no fleet that takes {SET} fits {pattern!r}" + did_you_mean(pattern, there)
                 problems.append((("members", key, i), what))
         left = [name for name in left if _fits(told(name, context), patterns)]
