@@ -69,6 +69,12 @@ def replay(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the new run; else one below runs/.")
     ] = None,
+    trust_feeder: Annotated[
+        bool, typer.Option("--trust-feeder", help="Give its feeder file to OpenDSS unchecked, as the run did.")
+    ] = False,
+    trust_control: Annotated[
+        bool, typer.Option("--trust-control", help="Run its own controls, as the run did.")
+    ] = False,
 ) -> None:
     """Do a run again, with its devices answering as they did.
 
@@ -81,7 +87,7 @@ def replay(
     from hil.commands.replaying import replay_run
     from hil.frames.shown import show_replayed
 
-    again = replay_run(run, set_ or [], out)
+    again = replay_run(run, set_ or [], out, trust_feeder=trust_feeder, trust_control=trust_control)
     show_replayed(again.divergences, again.parted, again.compared)
     typer.echo(f"results: {again.result.folder.path}")
     if again.result.outcome != "completed":

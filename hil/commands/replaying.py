@@ -54,10 +54,17 @@ class Replayed:
 
 
 def replay_run(
-    recorded: Path, overrides: Sequence[str] = (), out: Path | None = None, show: Progress | None = None
+    recorded: Path,
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
+    show: Progress | None = None,
+    *,
+    trust_feeder: bool = False,
+    trust_control: bool = False,
 ) -> Replayed:
     """Do the run in the folder `recorded` again, with what it overrode and `overrides`, against its journals.
 
+    What it was trusted with is granted anew, and not by its folder, which may be somebody else's.
     Raises DerloopError where it left no frames, or does not say what was run.
     """
     facts = RunFolder(recorded).run
@@ -68,8 +75,8 @@ def replay_run(
     every = [*facts.get("overrides", ()), *overrides, *replaced]
     with _standing(recorded, on_bench, facts) as (bench, devices):
         armed = tuple(facts.get("armed", ())) if bench else ()
-        feeder, control = bool(facts.get("trust_feeder")), bool(facts.get("trust_control"))
-        options = Options(out=out, trust_feeder=feeder, trust_control=control, bench=bench, arm=armed, report=False)
+        trusted = {"trust_feeder": trust_feeder, "trust_control": trust_control}
+        options = Options(out=out, bench=bench, arm=armed, report=False, **trusted)
         result = run(_scenario(facts), every, options, show)
     found = [each for name in lockstep for each in read_divergences(divergences_path(result.folder.path, name))]
     for device in devices:

@@ -221,7 +221,7 @@ def test_a_service_that_would_do_nothing_is_refused(tmp_path: Path) -> None:
             plant([service], where)
 
 
-def test_errors_of_a_forecast_are_those_that_were_asked_for_and_the_same_in_every_run(tmp_path: Path) -> None:
+def test_errors_of_a_forecast_are_those_that_were_asked_for_its_own_and_the_same_in_every_run(tmp_path: Path) -> None:
     """sigma 0.2 of a level of 10, a day ahead: a standard deviation of 2 after 24 h, and of 1 after 6 h."""
     from federates.control.vpp.forecast import Forecast, ForecastColumn
     from federates.control.vpp.members import Fleets
@@ -236,4 +236,8 @@ def test_errors_of_a_forecast_are_those_that_were_asked_for_and_the_same_in_ever
     assert errors[:, 23].std() == pytest.approx(2.0, rel=0.1)
     assert errors[:, 5].std() == pytest.approx(1.0, rel=0.1)
     assert abs(errors[:, 23].mean()) < 0.25
+    other = ForecastColumn(**written(tmp_path, "price.csv", 3600.0, [10.0] * 24 * 60), sigma_pu=0.2)
+    another = Forecast(other, (), Stand(where, where.step_ns, Fleets(["b"], [], 300.0, where), ()))
+    unlike = np.array([another.over(now + leads, int(now)) for now in made]) - 10.0
+    assert abs(np.corrcoef(errors[:, 23], unlike[:, 23])[0, 1]) < 0.15
     assert_allclose(forecast.over(leads, 0), forecast.over(leads, 0), rtol=0)

@@ -5,12 +5,13 @@ The truth is a column of a profile. A forecast that is made at `t` for `t + l` i
     forecast = truth + sigma level sqrt(l / day) e         e: a random walk over l with standard deviation 1
 
 with `level` the mean of the truth's size over the horizon. So the next interval is known well, and a day later the
-error has the standard deviation `sigma_pu` of the level. Each plan has its own errors, which come from the scenario's
-seed and the plan's time alone. With `sigma_pu` 0 the forecast is perfect.
+error has the standard deviation `sigma_pu` of the level. Each plan has its own errors for each column, which come from
+the scenario's seed, the column and the plan's time alone. With `sigma_pu` 0 the forecast is perfect.
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from typing import Annotated
 
@@ -62,7 +63,7 @@ class Forecast:
         plain = ProfileColumn(**column.model_dump(include=set(ProfileColumn.model_fields)))
         self._profile = read_column(plain, path, stand.context, stand.step_ns)
         self._scale, self._sigma_pu = column.scale, column.sigma_pu
-        self._seed = stand.context.seed
+        self._seed = stand.context.seed, zlib.crc32(f"{column.file}/{column.column}".encode())
         known_s = float(self._profile.time_s[-1]) - self._profile.clock.shows_s(0)
         self.until_ns = int(known_s * 1e9)
         """To where it is known."""
@@ -82,7 +83,7 @@ class Forecast:
         truth = self._scale * self._profile.at_all(instants_ns)
         if self._sigma_pu == 0.0:
             return truth
-        chance = np.random.default_rng([self._seed, made_ns])
+        chance = np.random.default_rng([*self._seed, made_ns])
         walk = np.cumsum(chance.normal(size=truth.size)) / np.sqrt(np.arange(1, truth.size + 1))
         ahead_s = np.maximum(instants_ns - made_ns, 0) / 1e9
         expected: FloatArray = truth + self._sigma_pu * np.abs(truth).mean() * np.sqrt(ahead_s / DAY_S) * walk

@@ -39,8 +39,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def again(recorded: Path, out: Path, *overrides: str) -> Replayed:
-    return replay_run(recorded, overrides, out)
+def again(recorded: Path, out: Path, *overrides: str, **trusted: bool) -> Replayed:
+    return replay_run(recorded, overrides, out, **trusted)
 
 
 def test_a_fleet_in_lock_step_leaves_every_frame_beside_the_series(recorded: Path) -> None:
@@ -203,4 +203,6 @@ def test_a_run_with_a_control_of_the_users_is_replayed_with_it(tmp_path: Path) -
     overrides = ("duration_s=300", "federates.batteries.via=emulator")
     first = own_site.run(path, overrides=overrides)
     assert first.outcome == "completed", first.failure
-    assert again(first.folder.path, tmp_path / "again").same
+    assert again(first.folder.path, tmp_path / "again", trust_control=True).same
+    with pytest.raises(ScenarioError, match="--trust-control"):  # a folder cannot grant itself what its run was granted
+        again(first.folder.path, tmp_path / "untrusted")
