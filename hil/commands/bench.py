@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Look at the equipment of a bench, and find what is there.",
+    help="Look at the equipment of a bench, or for it.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "scenarios" / "quickstart.json"
 COMMANDS = ("run", "check", "schema", "kinds", "new", "report", "compare", "doctor")
 HEAVY = ("numpy", "helics", "pyarrow", "pydantic", "opendssdirect", "pymodbus", "plotly", "mosaik", "rich", "pandas")
-BROUGHT = ("bench", "bill", "emulate", "frames", "tariff", "value")
+BROUGHT = ("bench", "bill", "emulate", "frames", "hosting-capacity", "tariff", "value")
 """Commands of hil and of the market."""
 MOVING = ("helics", "pyarrow", "pymodbus", "plotly", "mosaik", "pandas")
 """What a run needs, and judging a scenario does not."""
@@ -87,7 +87,7 @@ def test_checking_a_scenario_imports_no_middleware_and_no_transport() -> None:
 
 def test_help_lists_every_command_with_a_whole_sentence() -> None:
     listed = succeeded("--help").partition("Commands:")[2]
-    assert re.findall(r"^  (\w+)  .*\.$", listed, re.MULTILINE) == [*COMMANDS, *BROUGHT]
+    assert re.findall(r"^  ([\w-]+)  .*\.$", listed, re.MULTILINE) == [*COMMANDS, *BROUGHT]
     assert "..." not in listed
     assert "Example: derloop new" in listed
 

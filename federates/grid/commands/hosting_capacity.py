@@ -49,7 +49,9 @@ def hosting_capacity(
     out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all sweeps as JSON.")] = None,
     trust_feeder: Annotated[bool, typer.Option("--trust-feeder", help="Give the file to OpenDSS unchecked.")] = False,
 ) -> None:
-    """Add generation at random places of loads until a voltage or a loading passes its limit, many times.
+    """Find how much generation a feeder takes.
+
+    Adds it at random places of loads until a voltage or a loading passes its limit, many times.
 
     Exit status: 0 found, 2 the file or an option is wrong.
     """

@@ -24,7 +24,7 @@ def bill(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every line of every bill, as JSON.")] = False,
 ) -> None:
-    """Make the bills of a run, line by line, with DER and without.
+    """Make the bills of a run, with DER and without.
 
     Of each federate of kind tariff that has customers. They are checked against what the run told of them.
     """
