@@ -75,8 +75,9 @@ def replay_run(
     every = [*facts.get("overrides", ()), *overrides, *replaced]
     with _standing(recorded, on_bench, facts) as (bench, devices):
         armed = tuple(facts.get("armed", ())) if bench else ()
-        trusted = {"trust_feeder": trust_feeder, "trust_control": trust_control}
-        options = Options(out=out, bench=bench, arm=armed, report=False, **trusted)
+        options = Options(
+            out=out, trust_feeder=trust_feeder, trust_control=trust_control, bench=bench, arm=armed, report=False
+        )
         result = run(_scenario(facts), every, options, show)
     found = [each for name in lockstep for each in read_divergences(divergences_path(result.folder.path, name))]
     for device in devices:
