@@ -87,3 +87,9 @@ def test_a_folder_that_is_not_there_is_refused_before_the_sweeps(tmp_path: Path)
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
     assert "there is no folder" in done.output
+
+
+def test_steps_smaller_than_a_unit_are_refused_and_not_made_larger(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [str(question(tmp_path).feeder), "--step-kw", "1", "--unit-kw", "100"])
+    assert done.exit_code == 2
+    assert "1 is less than one unit of 100 kW" in done.output

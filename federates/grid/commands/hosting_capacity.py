@@ -58,16 +58,13 @@ def hosting_capacity(
     from federates.grid.commands.asked import question_of
     from federates.grid.hosting import Question, hosting_capacity
 
-    if out and not out.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder '{out.parent}'", param_hint="--json")
-    if most_kw < unit_kw:
-        raise typer.BadParameter(f"{most_kw:g} is less than one unit of {unit_kw:g} kW", param_hint="--most-kw")
+    _refuse(out, {"--step-kw": step_kw, "--most-kw": most_kw}, unit_kw)
     place = question_of(feeder, trust_feeder, regulators.value if regulators else None)
     question = Question(
         place.feeder,
         seed,
         unit_kw,
-        max(step_kw, unit_kw),
+        step_kw,
         most_kw,
         load_pu,
         pf,
@@ -80,6 +77,14 @@ def hosting_capacity(
     if out:
         out.write_text(json.dumps(_said(question, found), indent=1) + "\n", encoding="utf-8")
     typer.echo(_table(question, found))
+
+
+def _refuse(out: Path | None, amounts_kw: dict[str, float], unit_kw: float) -> None:
+    if out and not out.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder '{out.parent}'", param_hint="--json")
+    for option, kw in amounts_kw.items():
+        if kw < unit_kw:
+            raise typer.BadParameter(f"{kw:g} is less than one unit of {unit_kw:g} kW", param_hint=option)
 
 
 def _said(question: Question, found: list[Capacity]) -> dict[str, object]:
