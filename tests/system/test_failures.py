@@ -14,7 +14,7 @@ HANG_S = 1.0
 """How much longer than its deadline a federate that hangs may hold up the run."""
 STOP_S = 5.0
 """How long federates may take to stop."""
-SLACK = 3
+SLACK = 6
 """How many times slower a busy machine may be."""
 DEADLINE_S = 1.0
 
