@@ -37,12 +37,13 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Settings
-from federates.control.baseline import BEGIN_H, DAYS, ten_of_ten
+from federates.control.baseline import ten_of_ten
+from federates.control.eligible import ns, untimely, without_days
 from federates.control.metering import DAY_S, NS_PER_S, Calendar, History, Meter
 from federates.der import Stepped
 from federates.der.clock import Clock, seconds_of_day
 from federates.der.instants import Instants
-from federates.fleets import Path, Problems, unknown, untaken
+from federates.fleets import Problems, unknown, untaken
 from federates.spells import Spell, check_in_turn
 
 AT_REST: Mapping[str, float] = {"shift_k": 0.0, "curtail_pu": 0.0, "allow": 1.0}
@@ -158,7 +159,7 @@ class DemandResponse:
         self._history_kw = [
             self._calendar.read(settings.history.get(m), ("history", m), context) for m in self._members
         ]
-        self._event_days = {self._calendar.day(_ns(event.begins_s)) for event in self._events}
+        self._event_days = {self._calendar.day(ns(event.begins_s)) for event in self._events}
         m = len(self._members)
         self._meter, self._instants = Meter(self._calendar, m), Instants()
         self._metered_kw, self._reduction_kw = np.zeros(m), np.zeros(m)
@@ -217,7 +218,7 @@ class DemandResponse:
         self._metered_kw = heard_kw + shares * self._baseline_kw[:, self._calendar.interval(from_ns)]
 
     def _is_on(self, now_ns: int) -> bool:
-        return any(_ns(event.begins_s) <= now_ns < _ns(event.ends_s) for event in self._events)
+        return any(ns(event.begins_s) <= now_ns < ns(event.ends_s) for event in self._events)
 
     def _adjusted(self, now_ns: int) -> FloatArray:
         """Return the baseline of each member (m, k) on the day whose first event begins at `now_ns`."""
@@ -237,10 +238,6 @@ class DemandResponse:
             outputs[f"{member}.{asked.port}"] = np.full(size, asked.value if is_on else AT_REST[asked.port])
         told = self._metered_kw, self._metered_kw + self._reduction_kw, self._reduction_kw
         return outputs | dict(zip(_TOLD, (*told, self._reduced_kwh, self._rebound_kwh, self._silent), strict=True))
-
-
-def _ns(time_s: float) -> int:
-    return round(time_s * NS_PER_S)
 
 
 def _interface(settings: DemandResponseSettings, context: Context, step_ns: int) -> Interface:
@@ -272,42 +269,12 @@ def _refuse(
     if Clock.of(context.start, context.until_ns).changes_ns:
         problems.append((("events",), "the clock is changed during the run, and a baseline needs days of 24 h"))
     for i, event in enumerate(events):
-        problems += _untimely(("events", i), event, calendar)
+        problems += untimely(("events", i), event, calendar)
     if not problems:
-        problems += _without_days(settings, calendar, events)
+        known = {m: len(settings.history[m].columns) if m in settings.history else 0 for m in settings.members}
+        problems += without_days(known, events, calendar)
     if problems:
         raise PlaceError(problems)
-
-
-def _untimely(path: Path, event: DemandResponseEvent, calendar: Calendar) -> Problems:
-    begin_s, run_s = calendar.time_s(_ns(event.begins_s)), calendar.time_s(0)
-    of_day_s = begin_s % DAY_S
-    if begin_s % calendar.interval_s or event.lasts_s % calendar.interval_s:
-        what = f"an event begins and ends with an interval of {calendar.interval_s:g} s since local midnight"
-        return [((*path, "begins_s"), what)]
-    if of_day_s < BEGIN_H * 3600.0 or begin_s - run_s < BEGIN_H * 3600.0:
-        what = f"the adjustment needs {BEGIN_H} h of the same day, metered, before an event begins"
-        return [((*path, "begins_s"), f"{what}; it begins {min(of_day_s, begin_s - run_s) / 3600.0:g} h after")]
-    if of_day_s + event.lasts_s > DAY_S:
-        return [
-            ((*path, "lasts_s"), f"an event ends by midnight: at most {DAY_S - of_day_s:g} s, not {event.lasts_s:g}")
-        ]
-    return []
-
-
-def _without_days(settings: DemandResponseSettings, calendar: Calendar, events: list[DemandResponseEvent]) -> Problems:
-    """Return the events before which there are fewer than ten days to compare with."""
-    of_events = [calendar.day(_ns(event.begins_s)) for event in events]
-    first_whole = 0 if calendar.time_s(0) == 0.0 else 1
-    known = {m: len(settings.history[m].columns) if m in settings.history else 0 for m in settings.members}
-    worst = min(known, key=lambda member: known[member])
-    problems: Problems = []
-    for i, day in enumerate(of_events):
-        in_run = len(calendar.like(day, set(range(first_whole, day)) - {*of_events}))
-        if known[worst] + in_run < DAYS:
-            there = f"{known[worst]} days of history and {in_run} like it in the run"
-            problems.append((("events", i), f"{worst!r}: {there} are fewer than the {DAYS} of a baseline"))
-    return problems
 
 
 KIND = Kind(
