@@ -1,0 +1,108 @@
+"""`derloop sweep`: many runs of one scenario, and one table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from derloop.sweep.models import SweepFile
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+
+
+class Engine(StrEnum):
+    helics = "helics"
+    mosaik = "mosaik"
+    local = "local"
+
+
+@app.command(
+    epilog="Examples: derloop sweep sweep.json --jobs 4, "
+    "derloop sweep scenario.json --vary federates.batteries.energy_kwh=5,10 --seeds 1..10",
+)
+def sweep(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="SWEEP|SCENARIO", help="A sweep file, or a scenario.", show_default=False)
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH=VALUES", help="What differs: V1,V2,... or LOW..HIGH or LOW..HIGH:COUNT."),
+    ] = None,
+    seeds: Annotated[str, typer.Option(metavar="SEEDS", help="Run all with each seed: 1..10 or 1,2,3.")] = "",
+    together: Annotated[bool, typer.Option("--list", help="First values together, then second ...; no grid.")] = False,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=100_000, help="A Latin hypercube of N combinations.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting of every run.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1024, help="Runs at a time.")] = 1,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The sweep's folder; sweeps/NAME without it.")] = None,
+    engine: Annotated[Engine | None, typer.Option(help="What moves the federates; the scenario's without it.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Write report.html of every run.")] = False,
+    trust_feeder: Annotated[
+        bool, typer.Option("--trust-feeder", help="Give the feeder file to OpenDSS unchecked.")
+    ] = False,
+    trust_control: Annotated[
+        bool, typer.Option("--trust-control", help="Run the scenario's own controls: code, processes.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print how many ended how alone.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of sweep files.")] = False,
+) -> None:
+    """Run a scenario many times, over parameters or seeds.
+
+    Each run has a process and a folder of its own. Given again, it does only what is missing, or has changed.
+
+    Exit status: 0 all checks of all runs passed, 1 a check failed, 2 the sweep is wrong, 3 a run did not complete or is
+    inconclusive, 130 interrupted.
+    """
+    from derloop.kind import Permissions
+    from derloop.sweep.outcomes import status_of
+    from derloop.sweep.plan import plan
+    from derloop.sweep.processes import ended_by_signals
+    from derloop.sweep.progress import Bar
+    from derloop.sweep.sweeping import sweep as run_sweep
+    from derloop.sweep.wording import counted, lines
+
+    if schema or file is None:
+        _print_schema(schema)
+        return
+    said = _said(file, vary or [], seeds, together, sample)
+    also = [*(set_ or []), *([f'engine="{engine.value}"'] if engine else [])]
+    planned = plan(file, said, also, Permissions(trust_feeder=trust_feeder, trust_control=trust_control))
+    options = ["--report" if report else "--no-report"]
+    options += ["--trust-feeder"] * trust_feeder + ["--trust-control"] * trust_control
+    with ended_by_signals(), Bar(quiet or not sys.stderr.isatty()) as bar:
+        swept = run_sweep(planned, out or Path("sweeps") / planned.name, jobs, options, bar.show)
+    for line in [counted(swept.rows)] if quiet else lines(swept):
+        typer.echo(line)
+    raise typer.Exit(130 if swept.is_interrupted else status_of(swept.rows))
+
+
+def _print_schema(is_asked: bool) -> None:
+    from derloop.sweep.models import SweepFile
+
+    if not is_asked:
+        raise typer.BadParameter("a sweep file or a scenario is needed", param_hint="SWEEP|SCENARIO")
+    typer.echo(json.dumps(SweepFile.model_json_schema(by_alias=True), indent=1))
+
+
+def _said(file: Path, varied: list[str], seeds: str, together: bool, samples: int | None) -> SweepFile:
+    """Return the sweep that a file describes, or that options ask for of a scenario."""
+    from derloop import document
+    from derloop.sweep.asked import asked
+    from derloop.sweep.plan import sweep_of
+
+    if varied or seeds:
+        return asked(file, varied, seeds, together, samples)
+    if "scenario" not in document.read(file) and "federates" in document.read(file):
+        raise typer.BadParameter("a scenario is swept over --vary or --seeds; neither was given", param_hint=str(file))
+    if together or samples:
+        raise typer.BadParameter("a sweep file has a design of its own", param_hint="--list, --sample")
+    return sweep_of(file)

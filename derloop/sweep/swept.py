@@ -1,0 +1,23 @@
+"""A sweep that has ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from derloop.sweep.outcomes import Row
+from derloop.sweep.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A sweep that has ended."""
+
+    plan: Plan
+    folder: Path
+    rows: list[Row]
+    repeated: int
+    """How many runs were done now; the others were there."""
+    stale: int
+    """How many runs below its folder are of an earlier form of it."""
+    is_interrupted: bool = False

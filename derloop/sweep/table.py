@@ -1,0 +1,75 @@
+"""The table of a sweep: a row for each trial, its parameters, and what became of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from derloop.sweep.outcomes import Row
+
+Cell = str | float | int | bool | None
+Columns = dict[str, list[Cell]]
+
+
+def columns_of(parameters: Sequence[str], rows: Sequence[Row]) -> Columns:
+    """Return the table: run, parameters, ending, verdict, then each check with margin, then each figure.
+
+    What a run does not have is None: it did not complete, or its scenario has another federate.
+    """
+    table: Columns = {"run": [row.trial.key or None for row in rows]}
+    for at, name in enumerate(parameters):
+        table[_column(name, table)] = _alike([row.trial.values[at] for row in rows])
+    table["outcome"] = [row.ending for row in rows]
+    table["verdict"] = [row.verdict for row in rows]
+    table["why"] = [row.why or None for row in rows]
+    table["wall_s"] = [row.wall_s for row in rows]
+    for name in _every(row.checks for row in rows):
+        said = [row.checks.get(name) for row in rows]
+        table[f"{name}: verdict"] = [check.outcome if check else None for check in said]
+        table[f"{name}: measured"] = [check.measured if check else None for check in said]
+        table[f"{name}: margin"] = [check.margin if check else None for check in said]
+    for name in _every(row.figures for row in rows):
+        table[_column(name, table)] = [row.figures.get(name) for row in rows]
+    return table
+
+
+def _column(name: str, table: Columns) -> str:
+    return name if name not in table else f"{name} (2)"
+
+
+def _every(named: Iterable[Iterable[str]]) -> list[str]:
+    return list(dict.fromkeys(name for names in named for name in names))
+
+
+def _alike(values: Sequence[Any]) -> list[Cell]:
+    """Return values as they are where all are numbers, or all text; else as JSON."""
+    for kinds in ((int,), (int, float), (str,)):
+        if all(isinstance(value, kinds) and not isinstance(value, bool) for value in values):
+            return [float(value) for value in values] if float in kinds else list(values)
+    return [shown(value) for value in values]
+
+
+def shown(value: Any) -> str:
+    """Return a parameter's value for a person."""
+    return value if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else json.dumps(value)
+
+
+def write_csv(table: Columns, path: Path) -> None:
+    draft = path.with_suffix(".part")
+    with draft.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(table)
+        writer.writerows(zip(*table.values(), strict=True))
+    draft.replace(path)
+
+
+def write_parquet(table: Columns, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    draft = path.with_suffix(".part")
+    pq.write_table(pa.table({name: pa.array(cells) for name, cells in table.items()}), draft)
+    draft.replace(path)

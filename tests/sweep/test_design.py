@@ -1,0 +1,95 @@
+"""Which combinations a sweep tries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from derloop.sweep.design import combinations, latin_hypercube
+from derloop.sweep.models import SweepFile
+
+LOG = {"path": "a", "low": 1, "high": 100, "scale": "log"}
+
+
+def sweep(**said: Any) -> SweepFile:
+    return SweepFile.model_validate({"name": "s", "scenario": "s.json", **said})
+
+
+def test_a_grid_has_every_value_with_every_other_the_last_parameter_first() -> None:
+    asked = sweep(vary=[{"path": "a", "values": [1, 2]}, {"path": "b", "values": ["x", None]}])
+    assert combinations(asked) == [(1, "x"), (1, None), (2, "x"), (2, None)]
+
+
+def test_a_list_has_the_first_values_together_then_the_second() -> None:
+    asked = sweep(design="list", vary=[{"path": "a", "values": [1, 2]}, {"path": "b", "values": ["x", "y"]}])
+    assert combinations(asked) == [(1, "x"), (2, "y")]
+
+
+def test_a_list_of_unequal_lengths_is_refused_with_the_lengths() -> None:
+    asked = sweep(design="list", vary=[{"path": "a", "values": [1, 2]}, {"path": "b", "values": ["x"]}])
+    with pytest.raises(ValueError, match="a 2, b 1"):
+        combinations(asked)
+
+
+def test_every_combination_is_run_with_every_seed() -> None:
+    asked = sweep(vary=[{"path": "a", "values": [1, 2]}], seeds=[7, 9])
+    assert combinations(asked) == [(1, 7), (1, 9), (2, 7), (2, 9)]
+    assert combinations(sweep(seeds=[7, 9])) == [(7,), (9,)]
+
+
+def test_a_range_is_divided_on_its_scale_with_its_ends() -> None:
+    assert combinations(sweep(vary=[{**LOG, "count": 3}])) == [(1.0,), (10.0,), (100.0,)]
+    assert combinations(sweep(vary=[{**LOG, "scale": "linear", "count": 3}])) == [(1.0,), (50.5,), (100.0,)]
+    assert combinations(sweep(vary=[{"path": "a", "low": 1, "high": 3, "whole": True}])) == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize("samples", [1, 5, 40])
+def test_a_latin_hypercube_has_one_sample_in_each_part_of_each_dimension(samples: int) -> None:
+    parts = np.floor(latin_hypercube(samples, 3, seed=4) * samples)
+    for part in parts.T:
+        assert sorted(part) == list(range(samples))
+
+
+def test_a_latin_hypercube_is_the_same_with_the_same_seed_and_pairs_differently_with_another() -> None:
+    assert np.array_equal(latin_hypercube(20, 2, 1), latin_hypercube(20, 2, 1))
+    assert not np.array_equal(latin_hypercube(20, 2, 1), latin_hypercube(20, 2, 2))
+    one, other = latin_hypercube(20, 2, 1).T
+    assert not np.array_equal(np.argsort(one), np.argsort(other))  # else it would be a diagonal
+
+
+def test_samples_lie_in_their_ranges_and_values_get_equal_shares() -> None:
+    vary = [LOG, {"path": "b", "low": 1, "high": 4, "whole": True}, {"path": "c", "values": ["x", "y"]}]
+    found = combinations(sweep(design="latin-hypercube", samples=8, vary=vary))
+    assert sum(a < 10.0 for a, _, _ in found) == 4  # half of a range from 1 to 100 by its logarithm
+    assert sorted(b for _, b, _ in found) == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert sorted(c for _, _, c in found) == ["x"] * 4 + ["y"] * 4
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({}, "every run would be the same"),
+        ({"vary": [{"path": "a"}]}, "either values, or low and high"),
+        ({"vary": [{"path": "a", "values": [1], "low": 0, "high": 1}]}, "either values, or low and high"),
+        ({"vary": [{"path": "a", "low": 2, "high": 1, "count": 2}]}, "low 2 is not below high 1"),
+        ({"vary": [{**LOG, "low": 0, "count": 3}]}, "no place on a logarithmic scale"),
+        ({"vary": [{"path": "a", "low": 0.5, "high": 2, "whole": True}]}, "must be whole numbers"),
+        ({"vary": [{"path": "a", "low": 0, "high": 1}]}, "needs a count of values"),
+        ({"vary": [{"path": "a", "values": [1]}] * 2}, "has a more than once"),
+        ({"vary": [{"path": "a", "values": [1]}], "samples": 3}, "samples belongs to the design latin-hypercube"),
+        ({"vary": [{**LOG, "count": 3}], "samples": 3, "design": "latin-hypercube"}, "a has a count"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(said: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        sweep(**said)
+
+
+def test_more_runs_than_anybody_waits_for_are_refused_before_they_are_listed() -> None:
+    whole = {"low": 1, "high": 1e12, "whole": True}
+    with pytest.raises(ValueError, match="more than 100,000"):
+        combinations(sweep(vary=[{"path": "a", **whole}]))
+    with pytest.raises(ValueError, match="1,000,000 runs"):
+        combinations(sweep(vary=[{"path": p, "low": 1, "high": 1000, "whole": True} for p in "ab"]))
