@@ -83,7 +83,7 @@ def show_result(result: Result, quiet: bool) -> None:
     if result.failure:
         out.print(f"[bold red]{result.outcome.upper()}[/] {escape(result.failure)}")
     for hunting in result.hunting:
-        _print_folded(out, "HUNTING  ", str(hunting), "bold yellow")
+        _print_folded(out, "HUNTING  ", hunting.said(result.folder.calendar), "bold yellow")
     left = [text for text in (result.failure, *result.complaints) if NOT_STOPPED in text]
     for complaint in (text for text in result.complaints if text not in left):
         out.print(f"[yellow]note[/] {escape(complaint)}")

@@ -130,5 +130,5 @@ class ScenarioTest(pytest.Item):
 
 def _failures(result: Result) -> list[str]:
     failed = [f"{v.outcome} {v.check}: {v.text}" for v in result.verdicts if v.outcome != "PASS"]
-    failed = [*map(str, result.hunting), *failed]
+    failed = [*(hunting.said(result.folder.calendar) for hunting in result.hunting), *failed]
     return [result.failure, *failed] if result.failure else failed

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
+from derloop.calendar import Calendar
 from derloop.checks import cut, judge_all
 from derloop.checks.balance import judge_balances
 from derloop.checks.junit import write_junit
@@ -140,7 +141,7 @@ class _Ending:
         """Take in how a paced run kept time, and what is in doubt because it did not, or commands did not show."""
         self.timing = timing(federation, recorded)
         self.doubts = (*stale(federation, recorded), *unproven(federation, recorded))
-        if self.timing and (late := self.timing.complaint()):
+        if self.timing and (late := self.timing.complaint(recorded.calendar)):
             self.complaints = (*self.complaints, late)
 
 
@@ -149,13 +150,14 @@ class _Noted:
 
     def __init__(self, folder: Path) -> None:
         self._events = Events(folder / "events.jsonl")
+        self._calendar = RunFolder(folder).calendar
         self._found: set[Hunting] = set()
 
     def note(self, found: Sequence[Hunting]) -> None:
         for hunting in found:
             if hunting not in self._found:
                 self._found.add(hunting)
-                self._events.add("hunting", **asdict(hunting), text=str(hunting))
+                self._events.add("hunting", **asdict(hunting), text=hunting.said(self._calendar))
 
     @property
     def all(self) -> tuple[Hunting, ...]:
@@ -295,7 +297,7 @@ def _judged(
 ) -> Result:
     """Judge what was recorded, and write down everything that is known of the run."""
     recorded = RunFolder(folder)
-    doubts = [*(Doubt(str(h), h.since_ns, h.affected) for h in ending.hunting), *ending.doubts]
+    doubts = [*(Doubt(h.said(recorded.calendar), h.since_ns, h.affected) for h in ending.hunting), *ending.doubts]
     why_short = _cut_short(ending)
     verdicts = (*judge_all(scenario.checks, recorded, why_short, doubts), *cut(ending.balances, why_short))
     timed = ending.timing.figures() if ending.timing else ()
@@ -307,7 +309,7 @@ def _judged(
         "outcome": ending.outcome,
         "failure": ending.failure,
         "complaints": ending.complaints,
-        "hunting": [{**asdict(hunting), "text": str(hunting)} for hunting in ending.hunting],
+        "hunting": [{**asdict(hunting), "text": hunting.said(recorded.calendar)} for hunting in ending.hunting],
         "status": result.status,
         "wall_s": wall_s,
         "ended": _now(),
@@ -317,7 +319,8 @@ def _judged(
         "summary": [asdict(figure) for figure in summary],
     }
     _write_json(folder / "run.json", {**facts, **said})
-    write_junit(folder / "junit.xml", scenario.name, verdicts, _wrong(ending) or None, wall_s)
+    wrong = _wrong(ending, recorded.calendar)
+    write_junit(folder / "junit.xml", scenario.name, verdicts, wrong or None, wall_s, recorded.calendar)
     result.folder = RunFolder(folder)
     if options.report:
         from derloop.report.page import write_report  # the templates, only where a page is wanted
@@ -326,9 +329,9 @@ def _judged(
     return result
 
 
-def _wrong(ending: _Ending) -> str:
+def _wrong(ending: _Ending, calendar: Calendar) -> str:
     """Return what is wrong with the run itself; empty if nothing is."""
-    return "; ".join(filter(None, [ending.text, *map(str, ending.hunting)]))
+    return "; ".join(filter(None, [ending.text, *(hunting.said(calendar) for hunting in ending.hunting)]))
 
 
 def _cut_short(ending: _Ending) -> str:

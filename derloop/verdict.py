@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from derloop.calendar import Calendar
 from derloop.contract import FloatArray
 from derloop.kind import Settings
 
@@ -93,6 +94,11 @@ class SignalInfo(Protocol):
 
 class Recorded(Protocol):
     """What a check reads of a run."""
+
+    @property
+    def calendar(self) -> Calendar:
+        """How its instants are said."""
+        ...
 
     def select(self, pattern: str) -> tuple[SignalInfo, ...]:
         """Return the signals whose "federate.port" fits a glob pattern."""

@@ -22,7 +22,6 @@ from itertools import tee
 import numpy as np
 from numpy.typing import NDArray
 
-from derloop.checks.window import clock
 from derloop.contract import Balance, FloatArray, Interface
 from derloop.federation import Ref, Wire
 from derloop.results.held import Held, abreast
@@ -205,7 +204,8 @@ class _Books:
                 terms = [f"{port} {power[row, at]:.9g}" for port, power in block.powers.items()]
                 terms += [f"stored more {tally.change(block)[row, at]:.9g}"] if block.stores else []
                 when_ns = int(block.time_ns[row])
-                return f"from {clock(when_ns)} on, {what} ({', '.join(terms)}; {self._unit})", when_ns, at
+                when = self._recorded.calendar.at(when_ns)
+                return f"from {when} on, {what} ({', '.join(terms)}; {self._unit})", when_ns, at
         amount = _amount(float(tally.open[element]), f"{self._unit}h")
         return f"over the run {amount}, though each instant closes", None, element
 

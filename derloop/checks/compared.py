@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from derloop.calendar import UNDATED
 from derloop.checks.bounds import Measured, amount, at_least, at_most
 from derloop.checks.elements import Elements, held, read_elements
 from derloop.checks.window import NothingToJudge, Series, percent
@@ -76,6 +77,7 @@ class _Golden:
 
     def __init__(self, folder: Path) -> None:
         self._kept: Kept = kept(folder)
+        self.calendar = UNDATED
 
     def select(self, pattern: str) -> tuple[Signal, ...]:
         return tuple(signal for signal in self._kept.signals() if fnmatchcase(signal.name, pattern))

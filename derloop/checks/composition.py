@@ -25,7 +25,12 @@ from derloop.kind import Settings
 from derloop.verdict import Composition, Outcome, Verdict
 
 OPPOSITE: dict[Outcome, Outcome] = {"PASS": "FAIL", "FAIL": "PASS", "INCONCLUSIVE": "INCONCLUSIVE"}
-SAID = {"PASS": "passes", "FAIL": "fails", "INCONCLUSIVE": "is inconclusive"}
+SAID = {
+    "PASS": ("passes", "pass"),
+    "FAIL": ("fails", "fail"),
+    "INCONCLUSIVE": ("is inconclusive", "are inconclusive"),
+}
+"""Of one check, and of several."""
 
 
 class Several(Settings):
@@ -74,10 +79,11 @@ def _clearness(part: Verdict) -> float:
 
 
 def _decided(kind: str, by: Verdict, parts: Sequence[Verdict]) -> Verdict:
-    others = len(parts) - 1
-    among = f" (of {len(parts)})" if others else ""
-    text = f"{by.check!r}{among} {SAID[by.outcome]}: {by.text}"
-    return replace(by, check=kind, kind=kind, text=text, parts=tuple(parts))
+    one, several = SAID[by.outcome]
+    alike = sum(part.outcome == by.outcome for part in parts)
+    said = f"{alike} of {len(parts)} {one if alike == 1 else several}; decided by {by.check!r}"
+    said = said if len(parts) > 1 else f"{by.check!r} {one}"
+    return replace(by, check=kind, kind=kind, text=f"{said}: {by.text}", parts=tuple(parts))
 
 
 def _kind(name: str, summary: str, combine: Callable[[Sequence[Verdict]], Verdict]) -> Composition:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from derloop.checks.bounds import Measured, at_most
+from derloop.checks.bounds import Measured, amount, at_most
 from derloop.checks.elements import Elements, read_elements
-from derloop.checks.window import NS, NothingToJudge, Series, clock
+from derloop.checks.window import NS, NothingToJudge, Series
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -30,10 +30,12 @@ class DoesNotHunt(Elements):
 
 def judge(settings: DoesNotHunt, recorded: Recorded) -> Verdict:
     """Return whether no element reverses more often than allowed. Raises: NothingToJudge."""
-    found = max((_worst(series, settings) for series in read_elements(recorded, settings)), key=lambda m: m.value)
-    over = f"within {settings.window_s:g} s, by more than {settings.amplitude:g}"
-    place = f", {found.where}, until {clock(found.when_ns or 0)}" if found.value else ""
-    text = f"{found.value:g} reversals {over}{place}; {settings.most} allowed"
+    series = read_elements(recorded, settings)
+    found = max((_worst(each, settings) for each in series), key=lambda m: m.value)
+    count = f"{found.value:g} reversal{'' if found.value == 1 else 's'}"
+    over = f"within {settings.window_s:g} s, by more than {amount(settings.amplitude, series[0].unit)}"
+    place = f", {found.where}, until {recorded.calendar.at(found.when_ns)}" if found.value else ", anywhere"
+    text = f"{count} {over}{place}; {settings.most} allowed"
     return at_most(KIND.name, found, settings.most, text)
 
 

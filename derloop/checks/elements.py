@@ -41,7 +41,7 @@ def total(found: Sequence[Series], pattern: str) -> Series:
     if any(not np.array_equal(series.time_ns, first.time_ns) for series in found):
         raise NothingToJudge(f"the signals that fit {pattern!r} have different steps, and so no sum")
     values: FloatArray = np.sum([series.values.sum(axis=1) for series in found], axis=0)[:, None]
-    return replace(first, name=pattern, labels=("sum",), values=values)
+    return replace(first, name=pattern, labels=("sum",), values=values, is_sum=True)
 
 
 def read_one(recorded: Recorded, pattern: str, window: Windowed) -> Series:

@@ -38,7 +38,8 @@ def _judged(settings: EndsWithin, series: Series, element: int) -> Verdict:
     measured = Measured(value, series.unit, series.where(element), int(series.time_ns[-1]))
     shown = amount(value, series.unit)
     what = f"changes by {shown}" if settings.change else f"ends at {shown}"
-    text = f"{measured.where} {what}; {allowed(settings.min, settings.max, series.unit)}"
+    limits = allowed(settings.min, settings.max, series.unit)
+    text = f"{measured.where} {what}, {series.calendar.at(measured.when_ns)}; {limits}"
     return between(KIND.name, measured, settings.min, settings.max, text)
 
 

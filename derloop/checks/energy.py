@@ -49,7 +49,9 @@ def _judged(settings: Energy, series: Series, element: int) -> Verdict:
     until_kwh = _energy_kwh(series.values[:, element], settings.direction, series.step_ns)
     measured = Measured(float(until_kwh[-1]), "kWh", series.where(element), _when_ns(settings, series, until_kwh))
     limits = allowed(settings.min_kwh, settings.max_kwh, "kWh")
-    text = f"{measured.value:.6g} kWh {settings.direction}, {measured.where}; {limits}"
+    passed = measured.when_ns != int(series.time_ns[-1])
+    until = f", beyond that from {series.calendar.at(measured.when_ns)} on" if passed else ""
+    text = f"{measured.value:.6g} kWh {settings.direction}, {measured.where}; {limits}{until}"
     return between(KIND.name, measured, settings.min_kwh, settings.max_kwh, text)
 
 

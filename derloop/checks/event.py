@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +60,7 @@ def _answer(series: Series, settings: AfterEvent) -> Answer:
         raise NothingToJudge(f"{series.name} has no value before at_s {settings.at_s:g}")
     if first == series.time_ns.size or int(series.time_ns[-1]) + series.step_ns < until_ns:
         raise NothingToJudge(f"{series.name} ends before within_s after at_s, {until_ns / NS:g} s")
-    after = Series(
-        series.name, series.unit, series.labels, series.step_ns, series.time_ns[first:], series.values[first:]
-    )
+    after = replace(series, time_ns=series.time_ns[first:], values=series.values[first:])
     last = after.values[-1]
     final = last if settings.final is None else np.full(last.shape, settings.final)
     return Answer(after, (after.time_ns - at_ns) / NS, series.values[first - 1], final)

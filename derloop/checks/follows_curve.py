@@ -13,7 +13,7 @@ IEEE 1547-2018, table 3: voltage 1 % of nominal, frequency 10 mHz, powers 5 % of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ from pydantic import Field
 from derloop.checks.bounds import ROUNDING, Measured, at_least, at_most
 from derloop.checks.characteristic import Characteristic, extremes
 from derloop.checks.elements import held, in_order, read_one
-from derloop.checks.window import NS, NothingToJudge, Series, Windowed, clock, percent
+from derloop.checks.window import NS, NothingToJudge, Series, Windowed, percent
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -95,9 +95,7 @@ def _from(series: Series, first_ns: int) -> Series:
     first = int(np.searchsorted(series.time_ns, first_ns))
     if first == series.time_ns.size:
         raise NothingToJudge(f"{series.name} covers no more than within_s")
-    return Series(
-        series.name, series.unit, series.labels, series.step_ns, series.time_ns[first:], series.values[first:]
-    )
+    return replace(series, time_ns=series.time_ns[first:], values=series.values[first:])
 
 
 def _compared(settings: FollowsCurve, x: Series, y: Series) -> _Judged:
@@ -132,14 +130,14 @@ def _seen(x: Series, within_ns: int) -> tuple[Series, Series]:
     padded = np.concatenate([np.repeat(x.values[:1], steps, axis=0), x.values])
     windows = np.lib.stride_tricks.sliding_window_view(padded, steps + 1, axis=0)
     least, most = windows.min(axis=-1), windows.max(axis=-1)
-    return tuple(Series(x.name, x.unit, x.labels, x.step_ns, x.time_ns, v) for v in (least, most))  # type: ignore[return-value]
+    return replace(x, values=least), replace(x, values=most)
 
 
 def _verdict(settings: FollowsCurve, found: _Judged, y: Series, at: tuple[int, int], x: Series) -> Verdict:
     value, low, high = (float(a[at]) for a in (found.y, found.low, found.high))
     measured = Measured(value, "pu", y.where(at[1]), int(y.time_ns[at[0]]))
     band = f"{low:.4g} to {high:.4g} pu" if np.isfinite([low, high]).all() else _one_sided(low, high)
-    place = f"{value:.4g} pu at {found.x[at]:.5g} {x.unit}, {measured.where}, {clock(int(y.time_ns[at[0]]))}"
+    place = f"{value:.4g} pu at {found.x[at]:.5g} {x.unit}, {measured.where}, {y.calendar.at(measured.when_ns)}"
     within = "all values are within their band; nearest to its edge"
     text = f"{percent(found.outside)} of the values leave their band; worst" if found.outside else within
     text += f": {place}, allowed {band}"

@@ -7,19 +7,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from derloop.checks.window import clock
+from derloop.calendar import UNDATED, Calendar
 from derloop.verdict import Verdict
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What is no character in XML 1.0 (section 2.2)."""
 
 
-def write_junit(path: Path, suite: str, verdicts: Iterable[Verdict], failure: str | None, seconds: float) -> None:
+def write_junit(
+    path: Path,
+    suite: str,
+    verdicts: Iterable[Verdict],
+    failure: str | None,
+    seconds: float,
+    calendar: Calendar = UNDATED,
+) -> None:
     """Write `verdicts` as one test suite: FAIL as failure, INCONCLUSIVE as error.
 
     failure: why the run itself failed; it becomes an error of the test case "run". seconds: wall time of the run.
+    calendar: how the run's instants are said.
     """
-    cases = [_run_case(suite, failure, seconds), *(_case(suite, verdict) for verdict in verdicts)]
+    cases = [_run_case(suite, failure, seconds), *(_case(suite, verdict, calendar) for verdict in verdicts)]
     root = ET.Element("testsuites")
     counts = {
         "tests": len(cases),
@@ -39,23 +47,23 @@ def _run_case(suite: str, failure: str | None, seconds: float) -> ET.Element:
     return case
 
 
-def _case(suite: str, verdict: Verdict) -> ET.Element:
+def _case(suite: str, verdict: Verdict, calendar: Calendar) -> ET.Element:
     case = ET.Element("testcase", {"classname": _text(suite), "name": _text(verdict.check), "time": "0"})
     if verdict.outcome == "FAIL":
         _said(case, "failure", verdict.kind, verdict.text)
     elif verdict.outcome == "INCONCLUSIVE":
         _said(case, "error", verdict.kind, verdict.text)
     out = ET.SubElement(case, "system-out")
-    out.text = _text("\n".join(_facts(verdict)))
+    out.text = _text("\n".join(_facts(verdict, calendar)))
     return case
 
 
-def _facts(verdict: Verdict) -> list[str]:
+def _facts(verdict: Verdict, calendar: Calendar) -> list[str]:
     numbers = {"measured": verdict.measured, "limit": verdict.limit, "margin": verdict.margin}
     facts = [f"{verdict.outcome}: {verdict.text}"]
     facts += [f"{key}: {value:.9g} {verdict.unit}" for key, value in numbers.items() if value is not None]
     facts += [f"where: {verdict.where}"] if verdict.where else []
-    facts += [f"when: {clock(verdict.when_ns)}"] if verdict.when_ns is not None else []
+    facts += [f"when: {calendar.at(verdict.when_ns)}"] if verdict.when_ns is not None else []
     return facts + ([f"source: {verdict.source}"] if verdict.source else [])
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from derloop.checks.bounds import Measured, at_most
 from derloop.checks.elements import held, in_order, read_one
 from derloop.checks.stays_within import BoolArray
-from derloop.checks.window import LONGEST_S, NS, NothingToJudge, Series, Windowed, clock
+from derloop.checks.window import LONGEST_S, NS, NothingToJudge, Series, Windowed
 from derloop.kind import Settings
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -60,7 +60,8 @@ def judge(settings: NeverBoth, recorded: Recorded) -> Verdict:
     when_ns = _when_ns(both[:, element], time_ns, settings.settle_s * NS / step_ns)
     found = Measured(float(lasts_s[element]), "s", first.where(element), when_ns)
     text = f"both {settings.first} and {settings.second} for {found.value:g} s in all"
-    text += "" if when_ns is None else f", {found.where}, at {clock(when_ns)}"
+    text += "" if when_ns is None else f", {found.where}, at {recorded.calendar.at(when_ns)}"
+    text += f"; {settings.settle_s:g} s are allowed"
     return at_most(KIND.name, found, settings.settle_s, text)
 
 

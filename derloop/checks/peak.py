@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from derloop.checks.window import NS, NothingToJudge, Series, Windowed, clock, read_in
+from derloop.checks.window import NS, NothingToJudge, Series, Windowed, read_in
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -39,11 +39,12 @@ def judge(settings: Peak, recorded: Recorded) -> Verdict:
     passed = value <= settings.limit_kw + ROUNDING * abs(settings.limit_kw)
     relation = "does not exceed" if passed else "exceeds"
     over = f" over {settings.window_s:g} s" if settings.window_s else ""
+    peak, when = f"the peak of {series.where(element)}", recorded.calendar.at(when_ns)
     return Verdict(
         check=KIND.name,
         kind=KIND.name,
         outcome="PASS" if passed else "FAIL",
-        text=f"the peak of {value:.6g} kW{over} from {clock(when_ns)} {relation} {settings.limit_kw:g} kW",
+        text=f"{peak}, {value:.6g} kW{over} from {when}, {relation} {settings.limit_kw:g} kW",
         measured=value,
         limit=settings.limit_kw,
         margin=settings.limit_kw - value,

@@ -31,7 +31,7 @@ from pydantic import Field
 
 from derloop.checks.bounds import Measured, at_least
 from derloop.checks.elements import held, read_one, total
-from derloop.checks.window import NS, NothingToJudge, Series, Windowed, clock, read
+from derloop.checks.window import NS, NothingToJudge, Series, Windowed, read
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -124,7 +124,8 @@ def judge(settings: PjmScore, recorded: Recorded) -> Verdict:
         raise NothingToJudge(f"{settings.signal}: no hour of which 20 minutes were recorded")
     when_ns, worst = min(hours, key=lambda hour: hour[1].performance)
     parts = f"correlation {worst.correlation:.4f}, delay {worst.delay:.4f}, precision {worst.precision:.4f}"
-    text = f"score {worst.performance:.4f} in the hour from {clock(when_ns)} ({parts}); at least {settings.least:g}"
+    hour = f"{settings.signal} scores {worst.performance:.4f} in the hour from {recorded.calendar.at(when_ns)}"
+    text = f"{hour} ({parts}); at least {settings.least:g} is asked for"
     return at_least(KIND.name, Measured(worst.performance, "1", settings.signal, when_ns), settings.least, text, SOURCE)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from derloop.checks.window import clock
+from derloop.calendar import Calendar
 from derloop.federation import Federation, downstream
 from derloop.verdict import Doubt
 
@@ -19,13 +19,13 @@ def spells(is_so: NDArray[np.bool_]) -> Iterator[slice]:
         yield slice(first, end)
 
 
-def doubted(federation: Federation, name: str, time_ns: NDArray[np.int64], what: str) -> Doubt:
+def doubted(federation: Federation, name: str, time_ns: NDArray[np.int64], what: str, calendar: Calendar) -> Doubt:
     """Return a doubt about a federate from the first to the last of some instants, as far as it reaches.
 
     What others made of it is in doubt until the slowest of them has been stepped again.
     """
     affected = tuple(sorted(downstream(federation.wires, [name])))
     first, last = int(time_ns[0]), int(time_ns[-1])
-    span = f"at {clock(first)}" if first == last else f"from {clock(first)} to {clock(last)}"
+    span = f"at {calendar.at(first)}" if first == last else f"from {calendar.at(first)} to {calendar.at(last)}"
     own_ns, slowest_ns = federation.interfaces[name].step_ns, max(federation.interfaces[n].step_ns for n in affected)
     return Doubt(f"{name} {span}: {what}", first, affected, last + own_ns + slowest_ns)

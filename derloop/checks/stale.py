@@ -32,16 +32,16 @@ def _of_one(federation: Federation, run: RunFolder, of: Turns, name: str) -> Ite
     for spell in spells(of.is_missed):
         most = short_s(of.end_s[spell].max())
         what = f"ended up to {most} after its instant was due, {of.allowed_s:g} s are allowed"
-        yield doubted(federation, name, of.time_ns[spell], what)
+        yield doubted(federation, name, of.time_ns[spell], what, run.calendar)
     if pacing.max_age_s is None:
         for spell in spells(of.is_skipped):
             what = f"missed and skipped {spell.stop - spell.start} of its instants"
-            yield doubted(federation, name, of.time_ns[spell], what)
+            yield doubted(federation, name, of.time_ns[spell], what, run.calendar)
         return
     found = ages(federation, run, of, name)
     for spell in spells(found.age_s.max(axis=1, initial=0.0) > pacing.max_age_s):
         what = f"measurements {_oldest(found, spell)} old, max_age_s is {pacing.max_age_s:g}"
-        yield doubted(federation, name, found.time_ns[spell], what)
+        yield doubted(federation, name, found.time_ns[spell], what, run.calendar)
 
 
 def _oldest(found: Ages, spell: slice) -> str:

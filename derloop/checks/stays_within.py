@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from derloop.checks.bounds import amount
-from derloop.checks.window import LONGEST_S, NS, NothingToJudge, Series, Windowed, clock, percent, read
+from derloop.checks.window import LONGEST_S, NS, NothingToJudge, Series, Windowed, percent, read
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -27,6 +27,16 @@ class Sustained(Windowed):
     settle_s: float = Field(
         0.0, ge=0, le=LONGEST_S, description="An excursion of one element that is shorter than this is allowed, s."
     )
+
+    @property
+    def excused(self) -> str:
+        """What may lie outside, as text."""
+        return f", but for less than {self.settle_s:g} s at a time" if self.settle_s else ""
+
+    @property
+    def counted(self) -> str:
+        """What counts as outside, as text."""
+        return f" for {self.settle_s:g} s or longer" if self.settle_s else ""
 
 
 class StaysWithin(Sustained):
@@ -60,7 +70,16 @@ class Band:
             return f"at most {amount(self.high, self.unit)}"
         if np.isinf(self.high):
             return f"at least {amount(self.low, self.unit)}"
-        return f"{self.low:g} to {amount(self.high, self.unit)}"
+        return f"within {self.low:g} to {amount(self.high, self.unit)}"
+
+    @property
+    def beyond(self) -> str:
+        """What is not within, as text."""
+        if np.isinf(self.low):
+            return f"above {amount(self.high, self.unit)}"
+        if np.isinf(self.high):
+            return f"below {amount(self.low, self.unit)}"
+        return f"outside {self.low:g} to {amount(self.high, self.unit)}"
 
     def excess(self, values: FloatArray) -> FloatArray:
         """Return how far each value lies outside; negative: how far inside of the nearer limit."""
@@ -92,6 +111,10 @@ class _Worst:
     def when_ns(self) -> int:
         return int(self.series.time_ns[self.at[0]])
 
+    @property
+    def when(self) -> str:
+        return self.series.calendar.at(self.when_ns)
+
 
 def judge(settings: StaysWithin, recorded: Recorded) -> Verdict:
     """Return whether the signals stay within `min` and `max`. Raises: NothingToJudge."""
@@ -111,8 +134,8 @@ def judge_band(kind: str, found: Sequence[Series], band: Band, allowed: Sustaine
     total = sum(series.values.size for series in found)
     outside = sum(part.outside for part in parts)
     if allowed.share < 1:
-        return _judged_by_share(kind, worst, band, 1 - outside / total, allowed.share, source)
-    return _judged_by_value(kind, worst, band, outside / total, source)
+        return _judged_by_share(kind, worst, band, 1 - outside / total, allowed, source)
+    return _judged_by_value(kind, worst, band, outside / total, allowed, source)
 
 
 def _worst(series: Series, band: Band, settle_s: float) -> _Worst:
@@ -142,11 +165,11 @@ def _run_lengths(flags: BoolArray) -> NDArray[np.int64]:
     return lengths
 
 
-def _judged_by_value(kind: str, worst: _Worst, band: Band, outside: float, source: str) -> Verdict:
+def _judged_by_value(kind: str, worst: _Worst, band: Band, outside: float, allowed: Sustained, source: str) -> Verdict:
     passed = worst.excess <= 0
-    place = f"{amount(worst.value, band.unit, 5)}, {worst.where}, {clock(worst.when_ns)}"
-    within = f"all values are within {band}; nearest to a limit: {place}"
-    text = within if passed else f"{percent(outside)} of the values are not within {band}; worst: {place}"
+    place = f"{amount(worst.value, worst.series.unit, 5)}, {worst.where}, {worst.when}"
+    within = f"all values are {band}{allowed.excused}; nearest to a limit: {place}"
+    text = within if passed else f"{percent(outside)} of the values are {band.beyond}{allowed.counted}; worst: {place}"
     return Verdict(
         check=kind,
         kind=kind,
@@ -162,16 +185,17 @@ def _judged_by_value(kind: str, worst: _Worst, band: Band, outside: float, sourc
     )
 
 
-def _judged_by_share(kind: str, worst: _Worst, band: Band, within: float, share: float, source: str) -> Verdict:
-    place = f"{amount(worst.value, band.unit, 5)}, {worst.where}, {clock(worst.when_ns)}"
+def _judged_by_share(kind: str, worst: _Worst, band: Band, within: float, allowed: Sustained, source: str) -> Verdict:
+    place = f"{amount(worst.value, worst.series.unit, 5)}, {worst.where}, {worst.when}"
+    share, asked = percent(within), percent(allowed.share)
     return Verdict(
         check=kind,
         kind=kind,
-        outcome="PASS" if within >= share - ROUNDING else "FAIL",
-        text=f"{percent(within)} of the values are within {band}, {percent(share)} are asked for; worst: {place}",
+        outcome="PASS" if within >= allowed.share - ROUNDING else "FAIL",
+        text=f"{share} of the values are {band}{allowed.excused}; {asked} are asked for; worst: {place}",
         measured=within,
-        limit=share,
-        margin=within - share,
+        limit=allowed.share,
+        margin=within - allowed.share,
         unit="1",
         where=worst.where,
         when_ns=worst.when_ns,

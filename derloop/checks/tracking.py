@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from derloop.checks.elements import held, read_one
-from derloop.checks.window import NS, NothingToJudge, Series, Windowed, clock, percent
+from derloop.checks.window import NS, NothingToJudge, Series, Windowed, percent
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -74,7 +74,7 @@ def judge(settings: Tracking, recorded: Recorded) -> Verdict:
         kind=KIND.name,
         outcome="PASS" if passed else "FAIL",
         text=f"{signal.where(worst)} follows {reference.name} with a {name} of {percent(measured)} of {rated:g} "
-        f"{signal.unit}, {relation} {percent(settings.tolerance_pu)}; farthest off at {clock(when_ns)}",
+        f"{signal.unit}, {relation} {percent(settings.tolerance_pu)}; farthest off at {signal.calendar.at(when_ns)}",
         measured=measured,
         limit=settings.tolerance_pu,
         margin=settings.tolerance_pu - measured,
@@ -95,9 +95,7 @@ def _aligned(reference: Series, signal: Series) -> Series:
     if set(at) != set(signal.labels):
         raise NothingToJudge(f"{signal.name} and {reference.name} have different elements")
     order = [at[label] for label in signal.labels]
-    return Series(
-        reference.name, reference.unit, signal.labels, reference.step_ns, reference.time_ns, reference.values[:, order]
-    )
+    return replace(reference, labels=signal.labels, values=reference.values[:, order])
 
 
 def _span(reference: Series) -> float:

@@ -29,4 +29,4 @@ def _of_one(federation: Federation, run: RunFolder, name: str) -> Iterator[Doubt
         who = [labels[i] for i in np.flatnonzero(values[spell].max(axis=0) > 0)]
         more = f" and {len(who) - 3} more" if len(who) > 3 else ""
         what = f"what was commanded does not show at {', '.join(map(repr, who[:3]))}{more}"
-        yield doubted(federation, name, time_ns[spell], what)
+        yield doubted(federation, name, time_ns[spell], what, run.calendar)

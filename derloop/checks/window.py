@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from derloop.calendar import UNDATED, Calendar
 from derloop.contract import FloatArray
 from derloop.errors import DerloopError
 from derloop.kind import Settings
@@ -49,9 +50,13 @@ class Series:
     """Shape (k,), k > 0."""
     values: FloatArray
     """Shape (k, n), all finite."""
+    calendar: Calendar = UNDATED
+    """How its instants are said."""
+    is_sum: bool = False
+    """Its one element is the sum of several."""
 
     def where(self, element: int) -> str:
-        return f"{self.name} at {self.labels[element]!r}"
+        return f"{self.name} in sum" if self.is_sum else f"{self.name} at {self.labels[element]!r}"
 
     def only(self, kept: NDArray[np.bool_]) -> Series:
         """Return this series with the elements that are True in `kept`, shape (n,)."""
@@ -93,14 +98,6 @@ def require_unit(series: Sequence[Series], unit: str) -> None:
         raise NothingToJudge(f"{series[0].name} is in {series[0].unit!r}; this check needs {unit!r}")
 
 
-def clock(time_ns: int) -> str:
-    """Return time since the scenario's start as h:mm:ss, with days before it where there are any."""
-    days, ns = divmod(int(time_ns), 86400 * NS)
-    seconds = ns // NS
-    text = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    return f"{days} d {text}" if days else text
-
-
 def percent(share: float) -> str:
     """Return a share of 1 as text: 2.5 %."""
     return f"{100 * share:.4g} %"
@@ -110,7 +107,7 @@ def _series(recorded: Recorded, signal: SignalInfo) -> Series:
     time_ns, values = recorded.read(signal.name)
     if not np.isfinite(values).all():
         raise NothingToJudge(f"{signal.name} holds values that are not finite")
-    return Series(signal.name, signal.unit, signal.labels, signal.step_ns, time_ns, values)
+    return Series(signal.name, signal.unit, signal.labels, signal.step_ns, time_ns, values, recorded.calendar)
 
 
 def _within(series: Series, window: Windowed) -> Series:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from derloop.calendar import UNDATED, Calendar
 from derloop.contract import FloatArray, Values
 from derloop.federation import Federation, Unit, Wire, downstream
 
@@ -53,12 +54,15 @@ class Hunting:
     """Every federate that this reaches."""
 
     def __str__(self) -> str:
-        seconds = self.since_ns / 1e9
+        return self.said(UNDATED)
+
+    def said(self, calendar: Calendar) -> str:
+        """Return what is found, and what can be done, with the instant as `calendar` says it."""
         return (
-            f"{self.source} and {self.target} hunt since {seconds:g} s: {self.signal} at {self.element!r} goes up and "
-            f"down by {self.amplitude:.3g} {self.unit} from step to step ({self.elements} of {self.size} elements do), "
-            f"for {self.target} acts on the value of {self.step_ns / 1e9:g} s ago; let the coupling converge, take a "
-            f"smaller step, or a longer response time"
+            f"{self.source} and {self.target} hunt since {calendar.at(self.since_ns)}: {self.signal} at "
+            f"{self.element!r} goes up and down by {self.amplitude:.3g} {self.unit} from step to step ({self.elements} "
+            f"of {self.size} elements do), for {self.target} acts on the value of {self.step_ns / 1e9:g} s ago; let "
+            f"the coupling converge, take a smaller step, or a longer response time"
         )
 
 

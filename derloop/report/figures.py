@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import numpy as np
 
+from derloop.calendar import Calendar
 from derloop.contract import FloatArray
 from derloop.report import traces
 from derloop.report.traces import COLOURS, TimeArray, Times, Trace
-from derloop.report.wording import Calendar, elapsed, is_number, number
+from derloop.report.wording import is_number, number
 
 SETPOINT = re.compile(r"^(?:(?P<fleet>.+)\.)?(?P<quantity>[pq])_set_(?P<unit>kw|kvar)$")
 
@@ -257,14 +257,19 @@ def _taps(run: Charted) -> Iterator[Figure]:
         )
 
 
-def check_limits(run: Mapping[str, Any], verdicts: list[Mapping[str, Any]]) -> list[tuple[str, str, float]]:
+def check_limits(
+    run: Mapping[str, Any], verdicts: list[Mapping[str, Any]], calendar: Calendar
+) -> list[tuple[str, str, float]]:
     """Return (signal pattern, text, value) of the limits of the run's checks.
 
     From the settings of each check, where `run.json` has them; else the one that its verdict names.
     """
     judged = {str(v.get("check")): v for v in verdicts}
     found = {
-        name: limits for check in checks_of(run) if (limits := _set_limits(check, judged)) for name in [_name(check)]
+        name: limits
+        for check in checks_of(run)
+        if (limits := _set_limits(check, judged, calendar))
+        for name in [_name(check)]
     }
     unset = [limit for name, verdict in judged.items() if name not in found for limit in _limit_of(verdict)]
     return [limit for limits in found.values() for limit in limits] + unset
@@ -274,24 +279,22 @@ def _name(check: Mapping[str, Any]) -> str:
     return str(check.get("name") or check.get("kind"))
 
 
-def _set_limits(check: Mapping[str, Any], judged: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, float]]:
+def _set_limits(
+    check: Mapping[str, Any], judged: Mapping[str, Mapping[str, Any]], calendar: Calendar
+) -> list[tuple[str, str, float]]:
     settings, name = check.get("settings"), _name(check)
     settings = settings if isinstance(settings, Mapping) else check
-    signal = settings.get("signal") or str(judged.get(name, {}).get("where", "")).partition(" at ")[0]
+    signal = settings.get("signal") or signal_named(judged.get(name, {}))
     values = [settings.get(key) for key in ("min_pu", "max_pu", "min", "max", "limit_kw")]
-    when = _when(settings)
+    when = _when(settings, calendar)
     return [(str(signal), f"{name}: {number(v)}{when}", float(v)) for v in values if v is not None and is_number(v)]
 
 
-def _when(settings: Mapping[str, Any]) -> str:
-    """Return from when to when a check holds, after the start, if not all the time: its line has no ends."""
-    from_s, to_s = settings.get("from_s") or 0, settings.get("to_s")
-    if not from_s and to_s is None:
-        return ""
-    begin = f" from {elapsed(timedelta(seconds=from_s))}"
-    return (
-        f",{begin if from_s else ''}{'' if to_s is None else f' to {elapsed(timedelta(seconds=to_s))}'} after the start"
-    )
+def _when(settings: Mapping[str, Any], calendar: Calendar) -> str:
+    """Return from when to when a check holds, if not all the time: its line has no ends."""
+    words = {"from": settings.get("from_s") or None, "to": settings.get("to_s")}
+    said = [f"{word} {calendar.at(float(s) * 1e9)}" for word, s in words.items() if is_number(s)]  # type: ignore[arg-type]
+    return ", " + " ".join(said) if said else ""
 
 
 def checks_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -301,8 +304,13 @@ def checks_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [c for c in listed if isinstance(c, Mapping)] if isinstance(listed, list) else []
 
 
+def signal_named(verdict: Mapping[str, Any]) -> str:
+    """Return the signal that a verdict is about: where it was worst says it, with the element or "in sum"."""
+    return str(verdict.get("where", "")).partition(" at ")[0].removesuffix(" in sum")
+
+
 def _limit_of(verdict: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    limit, signal = verdict.get("limit"), str(verdict.get("where", "")).partition(" at ")[0]
+    limit, signal = verdict.get("limit"), signal_named(verdict)
     of_value = verdict.get("kind") in ("voltage", "peak", "stays-within") and verdict.get("unit") != "1"
     if is_number(limit) and signal and of_value:
         yield signal, f"{verdict.get('check')}: {number(limit)}", float(limit)  # type: ignore[arg-type]

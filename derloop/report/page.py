@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from derloop.calendar import Calendar
 from derloop.contract import FloatArray
 from derloop.report.every_signal import EverySignal, every_signal
 from derloop.report.figures import Charted, Figure, SignalOfRun, check_limits, figures
@@ -15,7 +15,6 @@ from derloop.report.judged import judged_figures
 from derloop.report.pace import kept_time, pace_figures
 from derloop.report.sheet import rendered, write_whole
 from derloop.report.traces import TimeArray, Times
-from derloop.report.wording import Calendar
 from derloop.verdict import in_short
 
 SIGNS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "FAILED": "!", "INTERRUPTED": "!", "NOT JUDGED": "–"}
@@ -42,7 +41,7 @@ def write_report(run: Run, path: Path) -> None:
 def page(run: Run) -> str:
     """Return the page as text."""
     facts, verdicts = run.run, [v for v in run.verdicts if isinstance(v, dict)]
-    calendar = Calendar(_start(facts))
+    calendar = Calendar.of(facts)
     charted = _charted(run, facts, verdicts, calendar)
     drawn, every = [*figures(charted), *judged_figures(charted, facts), *pace_figures(charted)], every_signal(charted)
     return rendered(
@@ -80,14 +79,7 @@ def _charted(run: Run, facts: Mapping[str, Any], verdicts: list[Any], calendar: 
     federates = facts.get("federates")
     known = {k: v for k, v in federates.items() if isinstance(v, Mapping)} if isinstance(federates, Mapping) else {}
     signals: tuple[SignalOfRun, ...] = run.signals()
-    return Charted(signals, run.read, known, check_limits(facts, verdicts), Times(), calendar)
-
-
-def _start(facts: Mapping[str, Any]) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(facts.get("start")))
-    except ValueError:
-        return None
+    return Charted(signals, run.read, known, check_limits(facts, verdicts, calendar), Times(), calendar)
 
 
 def _failure(facts: Mapping[str, Any]) -> dict[str, Any] | None:

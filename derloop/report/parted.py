@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from derloop.calendar import Calendar
 from derloop.contract import FloatArray
 from derloop.report import traces
 from derloop.report.figures import Figure
 from derloop.report.sheet import rendered, write_whole
 from derloop.report.traces import COLOURS, TimeArray, Times
-from derloop.report.wording import Calendar
 from derloop.results.pairs import clock_text, distance
 from derloop.results.parting import Parting, Partings, Place, Row, letter
 
@@ -134,7 +133,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def write_page(runs: Sequence[Run], found: Partings, path: Path) -> None:
     """Write the page about how `runs` part to `path`; it appears whole."""
-    times, calendar = Times(), Calendar(_start(runs[0]))
+    times, calendar = Times(), Calendar.of(runs[0].run)
     drawn = [each for row in found.rows[:DRAWN] if not row.is_equal for each in _figures(runs, row, times, calendar)]
     data = {
         "start_ms": calendar.epoch_ms,
@@ -192,10 +191,3 @@ def _farthest(a: Series, b: Series) -> Series:
 
 def _colour(number: int) -> str:
     return COLOURS[number % len(COLOURS)]
-
-
-def _start(run: Run) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(run.run.get("start")))
-    except ValueError:
-        return None

@@ -6,59 +6,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 MINUS, THIN_SPACE = "\u2212", "\u2009"
 LONGEST_TEXT = 300
 LONGEST_LIST = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Calendar:
-    """Instants of the scenario as time of day at its place; as time since its start where that is unknown."""
-
-    start: datetime | None
-
-    @property
-    def epoch_ms(self) -> float:
-        """The start as ms since 1970, as if local time were UTC: what a chart's time axis counts in."""
-        if self.start is None:
-            return 0.0
-        return self.start.replace(tzinfo=UTC).timestamp() * 1e3
-
-    @property
-    def zone(self) -> str:
-        if self.start is None:
-            return "time since the start of the scenario"
-        return f"local time, {self.start.tzname() or 'without time zone'}"
-
-    def at(self, time_ns: object) -> str:
-        """Return the instant `time_ns` as text; empty for what is no number."""
-        if not is_number(time_ns):
-            return ""
-        since = timedelta(microseconds=float(time_ns) / 1e3)  # type: ignore[arg-type]
-        try:
-            return elapsed(since) if self.start is None else _of_day(self.start + since)
-        except OverflowError:
-            return elapsed(since)
-
-
-def _of_day(moment: datetime) -> str:
-    return f"{moment:%-d %b, %H:%M:%S}{_part_of_second(moment.microsecond)}"
-
-
-def _part_of_second(microseconds: int) -> str:
-    """Return what follows whole seconds, for runs of shorter steps: ".5"; nothing for a whole second."""
-    return f".{microseconds:06}".rstrip("0") if microseconds else ""
-
-
-def elapsed(since: timedelta) -> str:
-    """Return a time since the start: 13:40:00, 00:00:00.5, 2 d 01:00:00."""
-    seconds = since.seconds
-    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    clock += _part_of_second(since.microseconds)
-    return f"{since.days} d {clock}" if since.days else clock
 
 
 def is_number(value: object) -> bool:

@@ -9,10 +9,10 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
+from derloop.calendar import Calendar
 from derloop.contract import FloatArray
 from derloop.errors import DerloopError, did_you_mean
 from derloop.results.events import read_events
@@ -62,11 +62,12 @@ class RunFolder:
     @property
     def zone(self) -> tzinfo | None:
         """Whose clocks the scenario follows: those of its time zone, else of the start's offset."""
-        name, by_offset = self.run.get("time_zone"), self.start.tzinfo if self.start else None
-        try:
-            return ZoneInfo(name) if isinstance(name, str) else by_offset
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            return by_offset
+        return self.calendar.zone
+
+    @property
+    def calendar(self) -> Calendar:
+        """How its instants are said."""
+        return Calendar.of(self.run)
 
     def signals(self) -> tuple[Signal, ...]:
         """Return every signal: federates as `run.json` lists them (else by name), ports as they were declared."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from derloop.contract import FloatArray
-from derloop.results.signals import Signal
+from derloop.results.signals import Signal, TimeArray
 from derloop.results.store import RunFolder
 
 RANGE_A_PU = (0.95, 1.05)
@@ -45,10 +44,10 @@ def summarise(run: RunFolder) -> list[Figure]:
 
 
 def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal]) -> Iterator[Figure]:
-    _, kw = run.read(head.name)
+    time_ns, kw = run.read(head.name)
     if not kw.size:
         return
-    yield from _peaks(run, head, kw, names)
+    yield from _peaks(run, time_ns, kw, names)
     drawn_kwh = _energy_kwh(kw, head)
     yield _figure("energy drawn from the bulk system", drawn_kwh, "kWh")
     losses = f"{head.federate}.losses_kw"
@@ -60,16 +59,16 @@ def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal]) -> Iterator[
         yield from _voltages(run, names[f"{head.federate}.v_pu"])
 
 
-def _peaks(run: RunFolder, head: Signal, kw: FloatArray, names: dict[str, Signal]) -> Iterator[Figure]:
+def _peaks(run: RunFolder, time_ns: TimeArray, kw: FloatArray, names: dict[str, Signal]) -> Iterator[Figure]:
     for name, signal in names.items():
         if signal.port == "baseline_kw" and signal.is_of_all:  # others are of customers, not of the feeder
-            _, before = run.read(name)
+            before_ns, before = run.read(name)
             at = int(before.argmax())
-            clock = _clock(run, signal, at)
+            clock = run.calendar.at(before_ns[at].item())
             text = f"{before[at, 0]:,.1f} kW at {clock} (the feeder without what {signal.federate} commands)"
             yield Figure("peak before", float(before[at, 0]), "kW", text)
     at = int(kw.argmax())
-    yield Figure("peak", float(kw[at, 0]), "kW", f"{kw[at, 0]:,.1f} kW at {_clock(run, head, at)}")
+    yield Figure("peak", float(kw[at, 0]), "kW", f"{kw[at, 0]:,.1f} kW at {run.calendar.at(time_ns[at].item())}")
 
 
 def _voltages(run: RunFolder, signal: Signal) -> Iterator[Figure]:
@@ -113,9 +112,3 @@ def _energy_kwh(kw: FloatArray, signal: Signal) -> float:
 
 def _figure(label: str, value: float, unit: str) -> Figure:
     return Figure(label, value, unit, f"{value:,.1f} {unit}")
-
-
-def _clock(run: RunFolder, signal: Signal, step: int) -> str:
-    since = timedelta(microseconds=step * signal.step_ns // 1000)
-    start = run.start or datetime(1970, 1, 1, tzinfo=UTC)
-    return f"{(start.astimezone(UTC) + since).astimezone(run.zone or UTC):%H:%M}"

@@ -8,6 +8,7 @@ from heapq import heappop, heappush
 
 import numpy as np
 
+from derloop.calendar import Calendar
 from derloop.contract import FloatArray
 from derloop.federation import Federation
 from derloop.results.signals import TimeArray
@@ -74,15 +75,15 @@ class Timing:
             if one.delay_s is not None:
                 yield _line(f"delay of the loop through {name}", one.delay_s)
 
-    def complaint(self) -> str:
+    def complaint(self, calendar: Calendar) -> str:
         """Return that the run did not keep up, and by whom; empty if it did."""
         if not self.missed:
             return ""
         slowest = max(self.federates, key=lambda name: self.federates[name].step_s.max)
         return (
             f"not in time: {self.missed:,} of {self.instants:,} instants ended too late, the worst "
-            f"{short(self.end_s.max)} after it was due, at {self.end_s.max_at_ns / 1e9:g} s; the longest step was of "
-            f"{slowest!r}, {short(self.federates[slowest].step_s.max)}"
+            f"{short(self.end_s.max)} after it was due, at {calendar.at(self.end_s.max_at_ns)}; the longest step was "
+            f"of {slowest!r}, {short(self.federates[slowest].step_s.max)}"
         )
 
 

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
+from derloop.calendar import UNDATED
 from derloop.checks import judge_all
 from derloop.verdict import CheckEntry, CheckKind, Recorded, Verdict
 
@@ -29,6 +30,8 @@ class Signal:
 
 class Memory:
     """A run in memory: each signal with its step in s and its values, (k, n)."""
+
+    calendar = UNDATED
 
     def __init__(self, **signals: tuple[str, float, ArrayLike]) -> None:
         self.found: dict[str, tuple[Signal, FloatArray]] = {}

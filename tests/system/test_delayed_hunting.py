@@ -41,7 +41,7 @@ def test_a_steep_curve_that_hunts_is_named_and_nothing_is_concluded(tmp_path: Pa
     assert hunting.since_ns == 60 * 10**9
     verdict = next(v for v in result.verdicts if v.check == "voltage")
     assert verdict.outcome == "INCONCLUSIVE"
-    assert verdict.text.startswith("grid and rooftops hunt since 60 s: ")
+    assert verdict.text.startswith("grid and rooftops hunt since 10:01: ")
     assert result.outcome == "completed"
     assert result.status == INCONCLUSIVE
 
@@ -52,7 +52,7 @@ def test_its_events_its_folder_and_its_page_say_so(tmp_path: Path) -> None:
     assert [event["signal"] for event in events] == ["grid.rooftops.v_pu"]
     assert [event["what"] for event in result.folder.events].index("hunting") == 1  # before it has completed
     (said,) = json.loads((tmp_path / "run" / "run.json").read_text())["hunting"]
-    assert said["text"] == events[0]["text"] == str(result.hunting[0])
+    assert said["text"] == events[0]["text"] == result.hunting[0].said(result.folder.calendar)
     assert "let the coupling converge" in (tmp_path / "run" / "junit.xml").read_text()
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert 'id="hunting"' in page
@@ -61,8 +61,8 @@ def test_its_events_its_folder_and_its_page_say_so(tmp_path: Path) -> None:
 def test_the_command_and_a_suite_of_scenarios_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = steep(tmp_path / "run", "delayed", "local", "checks=[]")
     show_result(result, quiet=True)
-    assert capsys.readouterr().out.startswith("HUNTING  grid and rooftops hunt since 60 s: ")
-    assert _failures(result) == [str(result.hunting[0])]
+    assert capsys.readouterr().out.startswith("HUNTING  grid and rooftops hunt since 10:01: ")
+    assert _failures(result) == [result.hunting[0].said(result.folder.calendar)]
 
 
 def test_converged_it_does_not_hunt_and_is_judged(tmp_path: Path) -> None:

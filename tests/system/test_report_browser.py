@@ -150,7 +150,7 @@ def verdicts() -> list[Verdict]:
     at = 71_040_000_000_000
     return [
         Verdict(
-            "voltage", "voltage", "FAIL", "0.025 % of the values are not within 0.95 to 1.05 pu; worst: 0.9469 pu",
+            "voltage", "voltage", "FAIL", "0.025 % of the values are outside 0.95 to 1.05 pu; worst: 0.9469 pu",
             0.9469, 0.95, -0.0031, "pu", "grid.v_pu at '611.3'", at, "ANSI C84.1-2020, table 1, range A",
         ),
         Verdict(

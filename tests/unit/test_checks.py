@@ -305,7 +305,7 @@ def test_a_run_that_was_cut_short_passes_nothing_but_can_fail() -> None:
     checks = [CheckEntry(f"{m}", stays_within.KIND, stays_within.StaysWithin(signal="a.x", max=m)) for m in (3, 10)]
     found = judge_all(checks, recorded, cut_short="the run failed at 20 s")
     assert [v.outcome for v in found] == ["FAIL", "INCONCLUSIVE"]
-    assert found[1].text.startswith("the run failed at 20 s; until then: all values are within")
+    assert found[1].text.startswith("the run failed at 20 s; until then: all values are at most 10;")
 
 
 # junit
@@ -348,4 +348,4 @@ def test_junit_is_well_formed_whatever_a_text_holds(tmp_path: Path) -> None:
 def test_a_mere_number_is_told_without_a_unit() -> None:
     recorded = Memory(m__starts=("1", 60, [0.0, 1.0, 2.0]))
     said = verdict(stays_within.KIND, recorded, signal="m.starts", max=6).text
-    assert said == "all values are within at most 6; nearest to a limit: 2, m.starts at 'e1', 0:02:00"
+    assert said == "all values are at most 6; nearest to a limit: 2, m.starts at 'e1', 00:02:00"

@@ -57,7 +57,7 @@ def test_energies_are_judged_by_element_or_in_sum() -> None:
     each = verdict(energy.KIND, recorded, signal="fleet.p_kw", max_kwh=4)
     assert (each.outcome, each.measured, each.where) == ("FAIL", 5.0, "fleet.p_kw at 'e2'")
     whole = verdict(energy.KIND, recorded, signal="fleet.p_kw", of="sum", max_kwh=6)
-    assert (whole.outcome, whole.measured, whole.where) == ("FAIL", 7.0, "fleet.p_kw at 'sum'")
+    assert (whole.outcome, whole.measured, whole.where) == ("FAIL", 7.0, "fleet.p_kw in sum")
 
 
 def test_signals_of_different_steps_have_no_sum() -> None:

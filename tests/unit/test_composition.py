@@ -62,7 +62,7 @@ def test_the_logic_is_that_of_three_values(parts: str, all_of: str, any_of: str,
 def test_the_part_that_decided_is_named_with_what_it_measured() -> None:
     found = judged(ALL_OF, part("narrow", "b.x", 3), part("wide", "a.x", 4), part("middle", "a.x", 8))
     assert (found.check, found.kind, found.outcome) == ("together", "all-of", F)
-    assert found.text.startswith("'wide' (of 3) fails: 33.33 % of the values")
+    assert found.text.startswith("2 of 3 fail; decided by 'wide': 33.33 % of the values are above 4 kW; worst: 9 kW")
     assert (found.measured, found.limit, found.margin, found.unit) == (9.0, 4.0, -5.0, "kW")
     assert (found.where, found.when_ns, found.source) == ("a.x at 'e1'", 20 * NS, "scenario")
     assert [(p.check, p.outcome) for p in found.parts] == [("narrow", P), ("wide", F), ("middle", F)]
@@ -70,7 +70,7 @@ def test_the_part_that_decided_is_named_with_what_it_measured() -> None:
 
 def test_where_all_pass_the_one_nearest_to_its_limit_is_told() -> None:
     found = judged(ALL_OF, part("far", "b.x", 20), part("near", "a.x", 9.5))
-    assert (found.outcome, found.margin, found.text.split(":")[0]) == (P, 0.5, "'near' (of 2) passes")
+    assert (found.outcome, found.margin, found.text.split(":")[0]) == (P, 0.5, "2 of 2 pass; decided by 'near'")
 
 
 def test_none_of_has_the_margin_the_other_way_round() -> None:
@@ -85,7 +85,7 @@ def test_compositions_stand_within_each_other() -> None:
     assert judged(ALL_OF, part("fine", "b.x", 5), inner).outcome == P
     inner = CheckEntry("inner", NONE_OF, Several(of=({},)), (part("large", "a.x", 40),))
     found = judged(ALL_OF, part("fine", "b.x", 5), inner)
-    assert (found.outcome, "'inner' (of 2) fails: 'large' passes" in found.text) == (F, True)
+    assert (found.outcome, "1 of 2 fails; decided by 'inner': 'large' passes" in found.text) == (F, True)
 
 
 def test_doubts_reach_what_is_nested_and_nothing_else() -> None:
