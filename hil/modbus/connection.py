@@ -18,9 +18,9 @@ from time import monotonic
 
 from hil.modbus.endpoint import Endpoint, Serial, Timing
 from hil.modbus.failures import NoAnswer, NotOpened
-from hil.modbus.framing import MBAP, Frame
+from hil.modbus.framing import MBAP
 from hil.modbus.opening import open_wire
-from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, PduError, Request, answer_data, request_bytes
+from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, PduError, Request
 from hil.modbus.tap import Tap
 from hil.modbus.traffic import Traffic
 from hil.modbus.turn import Turn
@@ -69,10 +69,10 @@ class Asking:
         self.failures: list[NoAnswer] = []
         """Of its attempts."""
 
-    def take(self, pdu: bytes, heard_s: float) -> None:
-        """Take what answers the request, and turn to the next one. Raises PduError or ExceptionAnswer."""
+    def take(self, registers: bytes, heard_s: float) -> None:
+        """Take what answers the request, and turn to the next one."""
         assert self.request
-        self._answers.append(answer_data(self.request, pdu))
+        self._answers.append(registers)
         self._heard_s.append(heard_s)
         self.traffic.carried(self.request)
         self._go_on(heard_s)
@@ -91,7 +91,7 @@ class Connection:
         self._pauses = timing.interval_s > 0.0 or isinstance(endpoint, Serial)
         self.opened = 0
         """How often it has been opened: a device may have restarted in between."""
-        self._numbered = endpoint.framing is MBAP
+        self._framing, self._numbered = endpoint.framing, endpoint.framing is MBAP
         self._turn = Turn()
         self._wire: Wire | None = None
         self._transaction = 0
@@ -149,10 +149,10 @@ class Connection:
         self._free_s = now_s + self._interval_s
         self._given_s = self._share_s(asking.end_s - now_s, asking.attempts)
         self._transaction = self._transaction + 1 & 0xFFFF
-        return Frame(asking.unit, request_bytes(asking.request), self._transaction), now_s + self._given_s
+        return self._framing.worded(asking.unit, asking.request), self._transaction, now_s + self._given_s
 
-    def _answered(self, asking: Asking, answer: Frame, heard_s: float) -> Asked | None:
-        asking.take(answer.pdu, heard_s)
+    def _answered(self, asking: Asking, registers: bytes, heard_s: float) -> Asked | None:
+        asking.take(registers, heard_s)
         return self._next(asking, heard_s) if asking.request else None
 
     async def close(self) -> None:

@@ -10,13 +10,15 @@ Source: MODBUS Messaging on TCP/IP Implementation Guide V1.0b, section 3.1.3; MO
 from __future__ import annotations
 
 import struct
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple, Protocol
+
+from hil.modbus.pdu import Request, answer_head, request_bytes
 
 Side = Literal["client", "server"]
 """Who reads: a client reads answers, a server requests."""
 LONGEST_PDU = 253
-_MBAP = struct.Struct(">HHHB")
+_MBAP, _AFTER_NUMBER = struct.Struct(">HHHB"), struct.Struct(">HHB")
 
 
 class FramingError(ValueError):
@@ -31,8 +33,26 @@ class Frame(NamedTuple):
     transaction: int = 0
 
 
+class Worded(NamedTuple):
+    """A request to a unit as it is carried, and its answer as far as that is known before it comes."""
+
+    unit: int
+    request: Request
+    sent: bytes
+    """The whole frame; with MBAP what follows the transaction's number."""
+    head: bytes
+    """How the answer begins, if the device does what it is asked; with MBAP behind the transaction's number."""
+    length: int
+    """Bytes of that answer; 0: not known, or there is a check to be made of all of them."""
+
+
 class Splitter(Protocol):
     """Takes bytes as they come and gives frames when they are whole."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether something has come of a frame that is not whole."""
+        ...
 
     @property
     def held(self) -> bytes:
@@ -57,6 +77,7 @@ class Framing(Protocol):
     name: str
 
     def pack(self, frame: Frame) -> bytes: ...
+    def worded(self, unit: int, request: Request) -> Worded: ...
     def splitter(self, side: Side) -> Splitter: ...
 
 
@@ -67,6 +88,9 @@ class Mbap:
 
     def pack(self, frame: Frame) -> bytes:
         return _MBAP.pack(frame.transaction, 0, len(frame.pdu) + 1, frame.unit) + frame.pdu
+
+    def worded(self, unit: int, request: Request) -> Worded:
+        return _worded(unit, request) if request.is_write else _kept(unit, request)
 
     def splitter(self, side: Side) -> Splitter:
         del side  # the header tells the length
@@ -82,11 +106,24 @@ class Rtu:
         body = bytes((frame.unit,)) + frame.pdu
         return body + crc(body)
 
+    def worded(self, unit: int, request: Request) -> Worded:
+        return Worded(unit, request, self.pack(Frame(unit, request_bytes(request))), b"", 0)
+
     def splitter(self, side: Side) -> Splitter:
         return _RtuSplitter(side)
 
 
 MBAP, RTU = Mbap(), Rtu()
+
+
+def _worded(unit: int, request: Request) -> Worded:
+    asked, (head, length) = request_bytes(request), answer_head(request)
+    sent = _AFTER_NUMBER.pack(0, len(asked) + 1, unit) + asked
+    return Worded(unit, request, sent, _AFTER_NUMBER.pack(0, length + 1, unit) + head, _MBAP.size + length)
+
+
+_kept = lru_cache(maxsize=4096)(_worded)
+"""The same is read again and again."""
 
 
 def crc(body: bytes) -> bytes:
@@ -111,6 +148,10 @@ class _Held:
 
     def __init__(self) -> None:
         self._held = bytearray()
+
+    @property
+    def holds(self) -> bool:
+        return bool(self._held)
 
     @property
     def held(self) -> bytes:

@@ -89,23 +89,23 @@ class Link:
         began_s = monotonic()
         try:
             while asking.request:
-                await self._attempt(asking)
+                try:
+                    await self._connection.ask(asking)
+                except NoAnswer as failure:
+                    await self._after(failure, asking)
         except ExceptionAnswer as refusal:
             raise self._refused(asking, refusal) from None
         finally:
             self.traffic.exchanges += asking.request is not None
             self.traffic.seconds += monotonic() - began_s
 
-    async def _attempt(self, asking: Asking) -> None:
-        """Make what is to be made; wait after a failure. Raises Unreachable after the last attempt."""
-        try:
-            await self._connection.ask(asking)
-        except NoAnswer as failure:
-            asking.failures.append(failure)
-            asking.attempts -= 1
-            if not asking.attempts or not await self._pause(failure, asking.end_s):
-                raise self._given_up(asking) from None
-            self.traffic.retries += 1
+    async def _after(self, failure: NoAnswer, asking: Asking) -> None:
+        """Wait after an attempt that failed. Raises Unreachable after the last one."""
+        asking.failures.append(failure)
+        asking.attempts -= 1
+        if not asking.attempts or not await self._pause(failure, asking.end_s):
+            raise self._given_up(asking) from None
+        self.traffic.retries += 1
 
     async def _pause(self, failure: NoAnswer, end_s: float) -> bool:
         """Wait before the next attempt; False if there should be none."""

@@ -6,6 +6,7 @@ import asyncio
 
 from hil.modbus.endpoint import Endpoint, RtuOverTcp, Serial, Tcp
 from hil.modbus.failures import NotOpened, reason
+from hil.modbus.streams import streams_of
 from hil.modbus.tap import Tap
 from hil.modbus.wire import Wire
 
@@ -24,9 +25,13 @@ async def open_wire(endpoint: Endpoint, tap: Tap | None) -> Wire:
 
 
 async def _open_tcp(endpoint: Tcp | RtuOverTcp, tap: Tap | None) -> Wire:
-    loop = asyncio.get_running_loop()
+    loop, wire = asyncio.get_running_loop(), Wire(endpoint.framing, tap)
+    streams = streams_of(loop)
     try:
-        _, wire = await loop.create_connection(lambda: Wire(endpoint.framing, tap), endpoint.host, endpoint.port)
+        if streams is None:
+            await loop.create_connection(lambda: wire, endpoint.host, endpoint.port)
+        else:
+            await streams.connect(wire, endpoint.host, endpoint.port)
     except OSError as failure:
         raise NotOpened(reason(failure)) from failure
     return wire

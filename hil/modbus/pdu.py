@@ -89,7 +89,7 @@ class Request:
 
     @property
     def is_write(self) -> bool:
-        return self.function not in READS
+        return bool(self.registers)
 
     def __str__(self) -> str:
         return f"{'write' if self.is_write else 'read'} {self.address}+{self.count}"
@@ -179,6 +179,13 @@ def answer_data(request: Request, pdu: bytes) -> bytes:
     if len(pdu) != 2 + 2 * count or pdu[1] != 2 * count:
         raise PduError(f"{max(len(pdu) - 2, 0) / 2:g} registers came, asked were {count}")
     return pdu[2:]
+
+
+def answer_head(request: Request) -> tuple[bytes, int]:
+    """Return how the PDU begins that answers a request which is done, all that registers do not say, and its length."""
+    if request.is_write:
+        return written_answer(request), 5
+    return bytes((request.function, 2 * request.count)), 2 + 2 * request.count
 
 
 def _no_answer(function: int, pdu: bytes) -> Exception:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from hil.modbus.streams import StreamLoop
+
 T = TypeVar("T")
 
 
@@ -52,7 +54,7 @@ class LoopThread:
         self._thread.join()
 
     def _serve(self) -> None:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=StreamLoop) as runner:
             runner.run(self._until_closed())
 
     async def _until_closed(self) -> None:

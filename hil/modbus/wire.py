@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 from collections.abc import Callable
 from time import monotonic
 
 from hil.modbus.failures import reason
-from hil.modbus.framing import MBAP, Frame, Framing, FramingError
-from hil.modbus.pdu import ExceptionAnswer, PduError
+from hil.modbus.framing import MBAP, Frame, Framing, FramingError, Worded
+from hil.modbus.pdu import ExceptionAnswer, PduError, answer_data
 from hil.modbus.tap import Tap
 
 CLOSING_S = 0.5
@@ -26,14 +27,15 @@ class Lost(Exception):
     """The stream has ended; the message says why."""
 
 
-Asked = tuple[Frame, float]
-"""A frame, and until when its answer is waited for, on the loop's clock."""
-Then = Callable[[Frame, float], Asked | None]
-"""Takes an answer, and when it came; returns what is asked next, None: nothing. Raises PduError or ExceptionAnswer."""
+Asked = tuple[Worded, int, float]
+"""A request, its transaction's number, and until when its answer is waited for, on the loop's clock."""
+Then = Callable[[bytes, float], Asked | None]
+"""Takes the registers that answer, and when they came; returns what is asked next, None: nothing."""
+_NUMBER = struct.Struct(">H")
 
 
-def _nothing_more(answer: Frame, heard_s: float) -> Asked | None:
-    del answer, heard_s
+def _nothing_more(data: bytes, heard_s: float) -> Asked | None:
+    del data, heard_s
     return None
 
 
@@ -41,20 +43,25 @@ class Wire(asyncio.Protocol):
     """Sends frames, each when the one before is answered; whatever else comes is discarded and counted.
 
     With MBAP an answer belongs to its request by the transaction's number. A serial line has none: there the unit must
-    be the one that was asked.
+    be the one that was asked. There, too, all of an answer but its registers is known before it comes: what is just
+    that needs no further look.
     """
 
     def __init__(self, framing: Framing, tap: Tap | None = None, explain: Callable[[str], str] = str) -> None:
         """`explain` says more about why a stream was lost, before any answer has come on it."""
         self._framing, self._tap, self._explain = framing, tap, explain
-        self._splitter = framing.splitter("client")
+        self._splitter, self._numbered = framing.splitter("client"), framing is MBAP
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._asked = Frame(0, b"")
+        self._asked: Worded | None = None
+        self._transaction = 0
+        self._head, self._length = b"", 0
+        """How the answer begins and how long it is; 0: none is waited for, or that is not known."""
         self._then: Then = _nothing_more
         self._answer: asyncio.Future[None] | None = None
         self._end_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._due_s = math.inf
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self.lost: str | None = None
         """Why nothing more can be asked on this stream; None while it can."""
@@ -66,22 +73,26 @@ class Wire(asyncio.Protocol):
         self._answered = False
 
     def ask(self, first: Asked, then: Then) -> asyncio.Future[None]:
-        """Send a frame and, once it is answered, what `then` says; return the future of the end.
+        """Send a request and, once it is answered, what `then` says; return the future of the end.
 
-        Its exceptions: TimeoutError where an answer has not come in time, WrongAnswer, Lost, and what `then` raises.
+        Its exceptions: TimeoutError where an answer has not come in time, WrongAnswer, Lost, PduError, and
+        ExceptionAnswer.
         """
         self._answer, self._then = self._loop.create_future(), then
         self._send(first)
         return self._answer
 
     def _send(self, asked: Asked) -> None:
-        self._asked, self._end_s = asked
+        worded, self._transaction, self._end_s = asked
+        self._asked = worded
         if self._transport is None or self.lost is not None:
             self._fail(Lost(self.lost or "not open"))
             return
-        if self._timer is None or self._timer.when() > self._end_s:
+        if self._due_s > self._end_s:
             self._watch()
-        data = self._framing.pack(self._asked)
+        number = _NUMBER.pack(self._transaction) if self._numbered else b""
+        self._head, self._length = number + worded.head, worded.length
+        data = number + worded.sent
         self._transport.write(data)
         if self._tap is not None:
             self._tap("sent", data)
@@ -147,6 +158,9 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_s = monotonic()
+        if len(data) == self._length and data.startswith(self._head) and self._is_next():
+            self._heard(data, data[len(self._head) :])
+            return
         held = self._splitter.held if self._tap is not None else b""
         try:
             frames = self._splitter.feed(data)
@@ -159,33 +173,48 @@ class Wire(asyncio.Protocol):
         if not frames and not self._is_waiting():
             self.unasked = True
 
+    def _is_next(self) -> bool:
+        """Return whether what comes now begins a frame that is waited for."""
+        return self._is_waiting() and not self._splitter.holds
+
     def _take(self, frame: Frame) -> None:
-        answer = self._answer
-        if answer is None or answer.done() or not self._answers(frame):
+        """Take a frame that is not what was expected to the byte, or of which that cannot be said."""
+        if not self._answers(frame):
             self._discard(self._framing.pack(frame) if self._tap is not None else b"")
             return
-        self._answered = True
-        if self._tap is not None:
-            self._tap("received", self._framing.pack(frame))
-        if frame.unit == self._asked.unit:
-            self._go_on(answer, frame)
-        else:
-            self._fail(WrongAnswer(f"unit {frame.unit} answered"))
-
-    def _go_on(self, answer: asyncio.Future[None], frame: Frame) -> None:
         try:
-            following = self._then(frame, self.heard_s)
-        except (PduError, ExceptionAnswer) as wrong:
-            answer.set_exception(wrong)
-            return
-        if following is None:
-            answer.set_result(None)
+            registers = self._registers_of(frame)
+        except (PduError, ExceptionAnswer, WrongAnswer) as wrong:
+            self._answered = True
+            if self._tap is not None:
+                self._tap("received", self._framing.pack(frame))
+            self._fail(wrong)
         else:
+            self._heard(self._framing.pack(frame) if self._tap is not None else b"", registers)
+
+    def _registers_of(self, frame: Frame) -> bytes:
+        assert self._asked
+        if frame.unit != self._asked.unit:
+            raise WrongAnswer(f"unit {frame.unit} answered")
+        return answer_data(self._asked.request, frame.pdu)
+
+    def _heard(self, frame: bytes, registers: bytes) -> None:
+        """Go on after an answer, which came as this frame."""
+        self._answered, self._length = True, 0
+        if self._tap is not None:
+            self._tap("received", frame)
+        following = self._then(registers, self.heard_s)
+        if following is not None:
             self._send(following)
+        elif self._answer is not None:
+            self._answer.set_result(None)
 
     def _answers(self, frame: Frame) -> bool:
-        if self._framing is MBAP:
-            return frame.transaction == self._asked.transaction
+        """Return whether a frame is the answer that is waited for, whatever it says."""
+        if self._asked is None or not self._is_waiting():
+            return False
+        if self._numbered:
+            return frame.transaction == self._transaction
         return frame.unit == self._asked.unit
 
     def _is_answered(self) -> bool:
@@ -200,7 +229,7 @@ class Wire(asyncio.Protocol):
         """Give up a stream whose frames have no known beginning any more; a serial line finds it after a silence."""
         self._fail(WrongAnswer(why))
         self.unasked = True
-        if self._framing is MBAP:
+        if self._numbered:
             self.abort(why)
 
     def _discard(self, data: bytes) -> None:
@@ -211,6 +240,7 @@ class Wire(asyncio.Protocol):
             self._tap("discarded", data)
 
     def _fail(self, failure: Exception) -> None:
+        self._length = 0
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(failure)
 
@@ -220,10 +250,10 @@ class Wire(asyncio.Protocol):
         Most answers come long before: one timer that is set again when it is due costs less than one for each request.
         """
         self._stop_watching()
-        self._timer = self._loop.call_at(self._end_s, self._due)
+        self._timer, self._due_s = self._loop.call_at(self._end_s, self._due), self._end_s
 
     def _due(self) -> None:
-        self._timer = None
+        self._timer, self._due_s = None, math.inf
         if not self._is_waiting():
             return
         if self._loop.time() < self._end_s:
@@ -234,7 +264,7 @@ class Wire(asyncio.Protocol):
     def _stop_watching(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._due_s = None, math.inf
 
 
 def _drop_unsent_at_end(transport: asyncio.Transport, drop: bool) -> None:

@@ -12,6 +12,7 @@ import ssl
 from functools import partial
 
 from derloop.errors import DerloopError
+from hil.modbus.streams import streams_of
 from hil.serving.conversation import Conversations
 from hil.serving.quirks import Connections
 
@@ -64,6 +65,10 @@ class Listener:
             return
         if self._has_no_place():
             accepted.close()
+            return
+        streams = streams_of(self._loop)
+        if self._tls is None and streams is not None:
+            streams.take(accepted, self._conversations.begin())
             return
         task = self._loop.create_task(self._take(accepted))
         self._accepting.add(task)
