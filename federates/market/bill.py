@@ -1,9 +1,10 @@
 """Bills: what n customers pay for a billing period.
 
-    bill = energy + demand + fixed - export
+    bill = energy + demand + fixed - export - services
     energy = sum over periods of price x billed kWh + tiers(billed kWh) + sum over intervals of market price x kWh
     demand = sum over demand charges of per_kw x max(demand, ratchet x highest demand of earlier billing periods)
     fixed = per_day x days + per_month x months
+    services: what demand response and regulation are paid (`federates/market/settlement.py`)
 
 Billed is what was drawn. With net metering, in each period of the tariff, it is what was drawn less what was injected
 and what is carried over from before, where that is positive; where it is negative, it is left over. What is left over
@@ -26,8 +27,8 @@ from federates.market.schedule import Schedule
 from federates.market.tariff import Tariff, Tiers
 from federates.market.usage import Energy, Usage, usage
 
-Group = Literal["energy", "demand", "fixed", "export"]
-GROUPS: tuple[Group, ...] = ("energy", "demand", "fixed", "export")
+Group = Literal["energy", "demand", "fixed", "export", "services"]
+GROUPS: tuple[Group, ...] = ("energy", "demand", "fixed", "export", "services")
 
 
 class Line(NamedTuple):

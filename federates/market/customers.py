@@ -89,6 +89,15 @@ class Customers:
         self._settings = settings
         self.ports = {f"{fleet}.p_kw": Port("kW", context.labels[fleet]) for fleet in settings.fleets}
 
+    @property
+    def fleets(self) -> Fleets:
+        return self._settings.fleets
+
+    def rated_kva(self, fleet: str, context: Context) -> FloatArray:
+        """Return the sum of the ratings of each customer's devices in a fleet (n,)."""
+        ratings = [terminal.rated_kva for terminal in context.terminals[fleet]]
+        return np.bincount(self._fleets[fleet][0], ratings, len(self.labels)).astype(np.float64)
+
     def load_kw(self, inputs: Values) -> FloatArray:
         """Return what each customer's loads draw (n,)."""
         return self._drawn_kw(self._settings.loads, inputs)

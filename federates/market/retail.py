@@ -14,11 +14,19 @@ the bill told at `t` are those at the end of that step:
     imported = sum of max(net, 0)                 exported = sum of max(-net, 0)
     bill = energy + demand + fixed - export       bill_without: the same, of the loads alone
 
-(`federates/market/bill.py` has the terms.) The bill is what would have to be paid if the run ended then. A billing
-period is a calendar month, or what the run has of it: a demand charge is paid whole, for the highest demand that the
-run has seen; monthly charges in their share of the month.
+(`federates/market/bill.py` has the terms.) With `demand_response` and `regulation` customers are paid for these
+services as the tariff says. That is settled after the run, as markets do: `bill` and `bill_without` are without it, and
+`derloop bill` shows it in lines of its own, with the baseline and the score.
 
-A run leaves its tariff in `market/NAME.json`, from which `derloop bill` makes the bills, line by line.
+    demand response = per_kwh x max(sum over an event's intervals of (baseline - net) h, 0)      10-of-10 baseline
+    regulation = share x score x (capability_per_kw_h x kw x h + mileage_per_kw x |moves of the signal|)
+
+The bill is what would have to be paid if the run ended then. A billing period is a calendar month, or what the run has
+of it: a demand charge is paid whole, for the highest demand that the run has seen; monthly charges in their share of
+the month.
+
+A run leaves its tariff in `market/NAME.json`, and beside it who takes part in which service. From these `derloop bill`
+makes the bills, line by line.
 """
 
 from __future__ import annotations
@@ -26,9 +34,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.errors import ScenarioError
@@ -37,6 +46,12 @@ from federates.der import Stepped
 from federates.der.inside import path_inside
 from federates.market.account import Account, Counter
 from federates.market.customers import Customers, CustomerSettings
+from federates.market.enrolment import (
+    DemandResponseEnrolment,
+    Enrolled,
+    RegulationEnrolment,
+    enrolled,
+)
 from federates.market.schedule import (
     Run,
     Schedule,
@@ -50,6 +65,10 @@ from federates.market.tariff import Tariff, read_tariff
 NS_PER_H = 3.6e12
 KEPT = "market"
 """Folder of a run in which its tariffs are."""
+
+
+SERVICES = ".services.json"
+"""End of the name of the file beside it: who takes part in services."""
 
 
 class RetailSettings(Stepped):
@@ -66,6 +85,22 @@ class RetailSettings(Stepped):
         description="Who is billed. Without them it tells prices alone.",
         examples=[{"loads": ["homes"], "ders": ["batteries"]}],
     )
+    demand_response: DemandResponseEnrolment | None = Field(
+        default=None,
+        description="Customers that are paid for what they draw less in events.",
+        examples=[{"programme": "programme"}],
+    )
+    regulation: RegulationEnrolment | None = Field(
+        default=None,
+        description="Customers whose devices regulate, and share what that is paid.",
+        examples=[{"plant": "vpp", "fleets": ["batteries"]}],
+    )
+
+    @model_validator(mode="after")
+    def _pays_somebody(self) -> Self:
+        if self.customers is None and (self.demand_response or self.regulation):
+            raise ValueError("services are paid to customers, and customers is missing")
+        return self
 
 
 class Retail:
@@ -80,6 +115,7 @@ class Retail:
         self._schedule = schedule_of(self.tariff, context, self._step_ns)
         self._export_price = told_export_price(self.tariff, self._schedule)
         self._customers = None if settings.customers is None else Customers(settings.customers, context)
+        self._enrolled = _enrolled(settings, self.tariff, self._customers, context)
         labels = self._customers.labels if self._customers else ()
         self._counter = Counter(self.tariff, self._schedule, 2 * len(labels))
         self._now_ns: int | None = None
@@ -93,11 +129,14 @@ class Retail:
         return self._interface
 
     def keep_in(self, folder: Path) -> None:
-        """Keep the tariff, so that bills can be made of the run."""
+        """Keep the tariff and who takes part in services, so that bills can be made of the run."""
         path = folder / KEPT / f"{self._name}.json"
         path.parent.mkdir(exist_ok=True)
         document = self.tariff.model_dump(mode="json", by_alias=True, exclude_none=True)
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        if self._enrolled != Enrolled():
+            services = self._enrolled.model_dump_json(exclude_none=True)
+            path.with_name(f"{self._name}{SERVICES}").write_text(services + "\n", encoding="utf-8")
 
     def start(self) -> Values:
         zeros = np.zeros(self._counter.empty.paid.size // 2)
@@ -153,6 +192,12 @@ class Retail:
         energy, owed = self._counter.energy(account), self._counter.owed(account)[0]
         energies = {"imported_kwh": energy.imported_kwh[:n], "exported_kwh": energy.exported_kwh[:n]}
         return {**energies, "bill": owed[:n], "bill_without": owed[n:]}
+
+
+def _enrolled(settings: RetailSettings, tariff: Tariff, customers: Customers | None, context: Context) -> Enrolled:
+    if customers is None:
+        return Enrolled()
+    return enrolled(settings.demand_response, settings.regulation, tariff, customers, context)
 
 
 def _energy(customers: int) -> Balance:

@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 
 import derloop
 from derloop.cli import app
+from derloop.errors import DerloopError
 from derloop.results.signals import Signal
 from derloop.results.store import RunFolder
 from federates.market.billing import Billing, Metered, make_billing
 from federates.market.commands.history import RunHistory
 from federates.market.schedule import Schedule
+from federates.market.settlement import Settlement
 from federates.market.tariff import Tariff
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -91,11 +93,57 @@ def test_a_stack_of_two_runs_adds_up(runs: tuple[Path, Path], tmp_path: Path) ->
 def test_bills_that_are_not_what_the_run_told_fail_with_a_status_of_their_own(
     runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dearer(tariff: Tariff, schedule: Schedule, of: Metered) -> Billing:
-        return make_billing(tariff, schedule, replace(of, load_kw=of.load_kw * 1.001))
+    def dearer(tariff: Tariff, schedule: Schedule, of: Metered, settlement: Settlement | None) -> Billing:
+        return make_billing(tariff, schedule, replace(of, load_kw=of.load_kw * 1.001), settlement)
 
     monkeypatch.setattr("federates.market.commands.runs.make_billing", dearer)
     assert "bills and what the run told of them do not add up" in said("bill", runs[0], status=3)
+
+
+@pytest.fixture(scope="module")
+def regulating(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run of 25 minutes in which a fleet regulates, by steps of 30 s."""
+    out = tmp_path_factory.mktemp("regulating") / "run"
+    short = ["duration_s=1500", "step_s=30", "checks=[]"]
+    options: dict[str, Any] = {"engine": "local", "out": out, "report": False}
+    assert derloop.run(SCENARIOS / "frequency_regulation.json", short, **options).outcome == "completed"
+    return out
+
+
+def test_regulation_on_bills_is_what_a_value_has_of_it(regulating: Path, tmp_path: Path) -> None:
+    made = json.loads(said("bill", regulating, "--json"))["retail"]["customers"].values()
+    lines = [line for one in made for line in one["with_der"][0]["lines"] if line["group"] == "services"]
+    signals = {"signal": "vpp.signal_kw", "response": "vpp.response_kw", "tariff": "retail"}
+    part = {"kind": "regulation", "resource": "fleet", "kw": 400, **signals}
+    parts = [{"kind": "bill", "tariff": "retail", "services": False}, part]
+    stack = tmp_path / "stack.json"
+    document = {"name": "regulation", "currency": "USD", "resources": {"fleet": {"power_kw": 400}}, "parts": parts}
+    stack.write_text(json.dumps(document))
+    total = json.loads(said("value", regulating, stack, "--json"))
+    assert total["parts"][1]["amount"] == pytest.approx(-sum(line["amount"] for line in lines))
+    assert total["parts"][1]["amount"] > 1.0
+    assert "bill and regulation = bills with services" in total["reconciled"]
+
+
+def test_regulation_without_what_was_recorded_of_it_is_refused_with_its_place(
+    regulating: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(folder: RunFolder, name: str, unit: str) -> None:
+        raise DerloopError(f"{folder.path}: no signal {name!r} in {unit}")
+
+    monkeypatch.setattr("federates.market.commands.services.series_of", lost)
+    refused = said("bill", regulating, status=2)
+    assert "/federates/retail/regulation/plant: without a score nothing is paid" in refused.replace("\n", " ")
+
+
+def test_services_that_another_tariff_does_not_pay_are_said(regulating: Path) -> None:
+    shown = said("bill", regulating, "--tariff", SCENARIOS / "tariffs" / "example_home_time_of_use.json")
+    assert "regulation: example_home_time_of_use pays nothing for it" in shown
+
+
+def test_services_in_which_nobody_takes_part_are_said(runs: tuple[Path, Path]) -> None:
+    shown = said("bill", runs[0], "--tariff", SCENARIOS / "tariffs" / "example_services.json")
+    assert "demand response: no customer takes part" in shown
 
 
 def test_runs_of_different_times_are_not_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:

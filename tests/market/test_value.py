@@ -8,18 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from billing import FLAT, schedule, tariff
+from billing import FLAT, MIDNIGHT, schedule, tariff
 
 from derloop.errors import DerloopError, ScenarioError
 from derloop.validation import typed_model
 from federates.market.billing import Billing, Metered, Unreconciled, make_billing
+from federates.market.enrolment import Enrolled, EnrolledDemandResponse, EnrolledRegulation
+from federates.market.regulated import regulated
+from federates.market.settlement import Settlement
 from federates.market.tariff import Tariff
 from federates.market.value.part import Worth
-from federates.market.value.series import Runs, Series
+from federates.market.value.series import WHOLE, Runs, Series
 from federates.market.value.stack import Stack
 from federates.market.value.total import Total, add_up
 from federates.market.value.twice import refuse_double_counting
 from federates.market.value.use import BillSavings
+from federates.spells import Spell
 
 HOUR_NS = 3600 * 10**9
 
@@ -212,6 +216,66 @@ def test_services_can_be_paid_by_a_tariff_of_the_run() -> None:
     regulated = {**{k: v for k, v in REGULATION.items() if k != "price"}, "tariff": "market", "score_pu": 0.5}
     assert total(reduced, regulated, run=paying).amount == pytest.approx(3.5 + 1.6)
     assert refused(reduced)["/parts/0"] == "the tariff does not say what demand response is paid"
+
+
+PAYING = {
+    "demand_response": {"per_kwh": 0.5},
+    "regulation": {"capability_per_kw_h": 0.02, "mileage_per_kw": 0.001, "least_score_pu": 0.4},
+}
+
+
+def paid_on_bills() -> Told:
+    """Return a run on whose bills one customer is paid for services.
+
+    It draws 4 kW for four hours at 0.2, 3.2 in all. In the last hour is an event, with a baseline of 6 kWh. It holds
+    40 kW for regulation, with scores of 0.9, 0.8, 0.3 and 0, of which the last two are too low.
+    """
+    of, start = tariff(**FLAT, **PAYING), MIDNIGHT.replace(hour=4)
+    signal = RUN.series("vpp.signal_kw", "kW")
+    inside, scores = signal.within(WHOLE), np.array([0.9, 0.8, 0.3, 0.0])
+    hours = regulated(signal.time_ns, signal.values, HOUR_NS, inside, lambda _: scores)
+    history = (((6.0,) * 24,) * 10,)
+    events = (Spell(begins_s=10800, lasts_s=3600),)
+    response = EnrolledDemandResponse(events=events, takes_part=(True,), history_kw=history, most_adjustment_pu=0.0)
+    regulation = EnrolledRegulation(plant="vpp", capability_kw=40.0, share_pu=(1.0,))
+    settled = Settlement(Enrolled(demand_response=response, regulation=regulation), start, hours)
+    metered = Metered(("home",), HOUR_NS, np.full((4, 1), 4.0), np.zeros((4, 1)))
+    billing = make_billing(of, schedule(of, 4, start), metered, settled)
+    return replace(RUN, bills={"retail": billing})
+
+
+BILL = {"kind": "bill", "tariff": "retail", "against": "other-run"}
+ON_BILLS = {"kind": "demand-response", "customers": "retail"}
+REGULATED = {
+    **{key: value for key, value in REGULATION.items() if key != "price"},
+    "tariff": "retail",
+    "response": "vpp.response_kw",
+}
+
+
+def test_services_on_bills_are_worth_as_much_as_in_parts_of_their_own() -> None:
+    # an event of 2 kWh x 0.5; 40 kW x (0.9 + 0.8) x 0.02; a signal of 40, -20, 0, 40 kW moves 0, 60, 20, 40 kW
+    run = paid_on_bills()
+    services = 2 * 0.5 + 40 * 1.7 * 0.02 + 60 * 0.8 * 0.001
+    base = replace(BASE, bills={"retail": bills([4] * 4, [0] * 4)})
+    saved = bills([4] * 4, [0] * 4).total.sum() - 3.2  # another tariff, without services
+    whole = total(BILL, run=run, base=base)
+    apart = total({**BILL, "services": False}, ON_BILLS, REGULATED, run=run, base=base)
+    assert whole.amount == apart.amount == pytest.approx(services + saved)
+    assert [worth.amount for _, _, worth in apart.parts[1:]] == pytest.approx([1.0, 1.36 + 0.048])
+    assert "bill and demand-response and regulation = bills with services" in apart.reconciled
+
+
+@pytest.mark.parametrize("part", [ON_BILLS, REGULATED], ids=lambda part: str(part["kind"]))
+def test_services_that_bills_pay_are_refused_beside_them(part: dict[str, Any]) -> None:
+    found = refused({**BILL, "against": "loads-alone"}, part, run=paid_on_bills())
+    assert f"{str(part['kind']).replace('-', ' ')} is paid on the bills by 'retail'" in found["/parts/1"]
+    assert "it would count twice; possible is services: false there" in found["/parts/1"]
+
+
+def test_what_customers_are_paid_has_its_price_from_their_tariff() -> None:
+    with pytest.raises(ScenarioError, match="customers are paid by their tariff for the whole run"):
+        stack({**ON_BILLS, "per_kwh": 1.0})
 
 
 # --- nothing twice -----------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from federates.control.vpp.arbitrage import Arbitrage
 from federates.control.vpp.called import Called
+from federates.control.vpp.calls import Call
 from federates.control.vpp.contradictions import compatible
 from federates.control.vpp.grid import FeederLimits
 from federates.control.vpp.members import Members, Pattern, Preferences
@@ -111,3 +112,13 @@ class VppSettings(Stepped):
         description="Age from which on what was heard is not used, s, where a network tells ages.",
         examples=[300.0],
     )
+
+    @property
+    def events(self) -> tuple[Call, ...]:
+        """When members are called for demand response."""
+        return next((service.calls for service in self.services if isinstance(service, Called)), ())
+
+    @property
+    def regulated_kw(self) -> float | None:
+        """What is offered for frequency regulation; None if nothing is."""
+        return next((s.capacity_kw for s in self.services if isinstance(s, RegulationSignal)), None)

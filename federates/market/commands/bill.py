@@ -31,6 +31,7 @@ def bill(
     from derloop.errors import DerloopError
     from derloop.results.store import RunFolder
     from federates.market.commands.runs import billing_of, meters
+    from federates.market.commands.services import unpaid
     from federates.market.commands.shown import bills_json, show_bills
 
     folder = RunFolder(run)
@@ -41,5 +42,7 @@ def bill(
         billings = {name: billing_of(folder, name, tariff) for name in names}
     if as_json:
         typer.echo(bills_json(billings))
-    else:
-        show_bills(billings, customer)
+        return
+    show_bills(billings, customer)
+    for said in [what for billing in billings.values() for what in unpaid(billing)]:
+        typer.echo(said)

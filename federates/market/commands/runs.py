@@ -11,6 +11,7 @@ from derloop.errors import DerloopError, did_you_mean
 from derloop.kind import Context, PlaceError
 from derloop.results.store import RunFolder
 from federates.market.billing import Billing, Metered, make_billing
+from federates.market.commands.services import settlement_of
 from federates.market.retail import KEPT
 from federates.market.schedule import Run, Schedule, make_schedule, misfit, read_real_time
 from federates.market.tariff import Tariff, read_tariff
@@ -32,7 +33,7 @@ def billing_of(run: RunFolder, meter: str, tariff: Path | None = None) -> Billin
     of = read_tariff(tariff) if tariff else kept_tariff(run, meter)
     found = _metered(run, meter)
     schedule = _schedule(run, of, found, meter if tariff is None else None)
-    billing = make_billing(of, schedule, found)
+    billing = make_billing(of, schedule, found, settlement_of(run, meter, _over(run, found)))
     if tariff is None:
         billing.reconcile(*(run.read(f"{meter}.{port}")[1][-1] for port in ("bill", "bill_without")))
     return billing
@@ -61,7 +62,7 @@ def _metered(run: RunFolder, meter: str) -> Metered:
 
 def _schedule(run: RunFolder, tariff: Tariff, found: Metered, told_by: str | None) -> Schedule:
     """Return the tariff over the run; market prices as the federate `told_by` told them, else from their file."""
-    over = Run(_start(run), len(found.load_kw) * found.step_ns)
+    over = _over(run, found)
     if what := misfit(tariff, over, found.step_ns):
         raise DerloopError(f"{run.path} cannot be billed by tariff {tariff.name!r}: {what}")
     if tariff.real_time is None:
@@ -71,6 +72,11 @@ def _schedule(run: RunFolder, tariff: Tariff, found: Metered, told_by: str | Non
         told: FloatArray = run.read(f"{told_by}.market_per_kwh")[1][:: interval_ns // found.step_ns, 0]
         return make_schedule(tariff, over, told)
     return make_schedule(tariff, over, _market(run, tariff, over, interval_ns))
+
+
+def _over(run: RunFolder, found: Metered) -> Run:
+    """Return the time that was metered."""
+    return Run(_start(run), len(found.load_kw) * found.step_ns)
 
 
 def _market(run: RunFolder, tariff: Tariff, over: Run, interval_ns: int) -> FloatArray:

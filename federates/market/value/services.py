@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
@@ -9,12 +10,14 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray
 from derloop.errors import DerloopError
+from federates.market.billing import Billing
 from federates.market.paid import DemandResponsePrice, NotNegative, RegulationPrice
+from federates.market.regulated import regulated
 from federates.market.schedule import IntArray
+from federates.market.settlement import DEMAND_RESPONSE
 from federates.market.value.part import Committing, Input, Part, Worth, held_kw_h
-from federates.market.value.series import NS_PER_S, Amount, Runs, Series, SeriesName
+from federates.market.value.series import WHOLE, Amount, Runs, Series, SeriesName
 
-HOUR_S = 3600.0
 FROM_TARIFF = "Or: the run's federate of kind tariff that says what is paid."
 TariffName = Annotated[str, Field(min_length=1, max_length=64)]
 PriceOf = TypeVar("PriceOf", DemandResponsePrice, RegulationPrice)
@@ -67,29 +70,30 @@ class Regulation(Committing):
     def claims(self) -> tuple[str, ...]:
         return (f"the regulation by {self.signal}",)
 
+    def is_on(self, meter: str, billing: Billing) -> bool:
+        """Return whether it is what the bills by a tariff of the run pay."""
+        on_bills = None if billing.settlement is None else billing.settlement.enrolled.regulation
+        if on_bills is None:
+            return False
+        billed = (meter, f"{on_bills.plant}.response_kw", on_bills.capability_kw, WHOLE)
+        return (self.tariff, self.response, self.kw, self.windows) == billed
+
     def held_kw(self, runs: Runs) -> Series | float:  # noqa: ARG002 - of every run the same
         return self.kw
 
     def worth(self, runs: Runs, currency: str) -> Worth:
-        signal = runs.run.series(self.signal, "kW")
-        inside = signal.within(self.windows)
-        hour = (signal.time_ns / NS_PER_S // HOUR_S).astype(np.int64)
-        hours = np.unique(hour[inside])
-        scores = self._scores(runs, hours)
-        price = self._price(runs, currency)
-        paid = np.where(scores >= price.least_score_pu, scores, 0.0)
-        moves_kw = np.abs(np.diff(signal.values, prepend=signal.values[:1])) * inside
-        mileage_kw = np.array([moves_kw[hour == h].sum() for h in hours])
-        held_h = np.array([inside[hour == h].sum() for h in hours]) * signal.step_ns / 3.6e12
-        capability = float((self.kw * held_h * paid).sum())
-        mileage = float((mileage_kw * paid).sum())
+        signal, price = runs.run.series(self.signal, "kW"), self._price(runs, currency)
+        inside, scores = signal.within(self.windows), partial(self._scores, runs)
+        hours = regulated(signal.time_ns, signal.values, signal.step_ns, inside, scores)
+        capability = float(hours.capability_kw_h(self.kw, price.least_score_pu).sum())
+        mileage = float(hours.moved_kw(price.least_score_pu).sum())
         amount = capability * price.capability_per_kw_h + mileage * price.mileage_per_kw
         inputs = (
             Input("capability x score", capability, "kW h"),
             Input("per_kw_h", price.capability_per_kw_h, f"{currency}/(kW h)"),
             Input("mileage x score", mileage, "kW"),
             Input("per_kw", price.mileage_per_kw, f"{currency}/kW"),
-            Input("mean score", float(scores.mean()) if scores.size else 0.0, "pu"),
+            Input("mean score", hours.mean_score_pu, "pu"),
         )
         formula = "sum over hours of score x (kw x h x per_kw_h + mileage x per_kw), if score >= least"
         return Worth(amount, formula, inputs)
@@ -111,26 +115,51 @@ class DemandResponse(Part):
     """Energy that was not drawn in events, against a baseline."""
 
     kind: Literal["demand-response"] = Field(description="Which part.", examples=["demand-response"])
-    reduced_kwh: SeriesName = Field(
-        description="Energy that has been saved in events so far, kWh.", examples=["programme.reduced_kwh"]
+    reduced_kwh: SeriesName | None = Field(
+        default=None,
+        description="Energy that has been saved in events so far, kWh.",
+        examples=["programme.reduced_kwh"],
+    )
+    customers: TariffName | None = Field(
+        default=None,
+        description="Or: the run's federate of kind tariff whose customers are paid for it on their bills.",
+        examples=["retail"],
     )
     per_kwh: NotNegative | None = Field(default=None, description="What a kWh is paid.", examples=[0.5])
     tariff: TariffName | None = Field(default=None, description=FROM_TARIFF, examples=["market"])
 
     @model_validator(mode="after")
     def _has_one_price(self) -> Self:
-        _one_of("per_kwh", self.per_kwh, "tariff", self.tariff)
+        _one_of("reduced_kwh", self.reduced_kwh, "customers", self.customers)
+        if self.customers is None:
+            _one_of("per_kwh", self.per_kwh, "tariff", self.tariff)
+        elif self.per_kwh is not None or self.tariff is not None or self.windows != WHOLE:
+            raise ValueError("customers are paid by their tariff for the whole run: without per_kwh, tariff, windows")
         return self
 
     @property
     def claims(self) -> tuple[str, ...]:
-        return (f"the reduction {self.reduced_kwh}",)
+        return (f"the reduction {self.reduced_kwh or 'of the customers of ' + str(self.customers)}",)
+
+    def is_on(self, meter: str, billing: Billing) -> bool:  # noqa: ARG002 - as of regulation
+        """Return whether it is what the bills by a tariff of the run pay."""
+        return self.customers == meter
 
     def worth(self, runs: Runs, currency: str) -> Worth:
+        if self.customers is not None:
+            return self._billed(self.customers, runs, currency)
+        assert self.reduced_kwh is not None
         kwh = runs.run.series(self.reduced_kwh, "kWh").gained(self.windows)
         per_kwh = self._per_kwh(runs, currency)
         inputs = (Input("reduced", kwh, "kWh"), Input("per_kwh", per_kwh, f"{currency}/kWh"))
         return Worth(kwh * per_kwh, "reduced x per_kwh", inputs)
+
+    def _billed(self, meter: str, runs: Runs, currency: str) -> Worth:
+        """Return what bills pay."""
+        price = of_tariff(runs.tariff(meter, currency).demand_response, "demand response")
+        kwh = runs.run.billing(meter).paid_for(DEMAND_RESPONSE) / price.per_kwh if price.per_kwh else 0.0
+        inputs = (Input("reduced, on bills", kwh, "kWh"), Input("per_kwh", price.per_kwh, f"{currency}/kWh"))
+        return Worth(kwh * price.per_kwh, "reduced x per_kwh", inputs)
 
     def _per_kwh(self, runs: Runs, currency: str) -> float:
         if self.per_kwh is not None:

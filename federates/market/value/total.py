@@ -8,12 +8,16 @@ from math import fsum, isclose
 
 from derloop.errors import DerloopError, Problem, ScenarioError
 from federates.market.billing import ROUNDING, Unreconciled
+from federates.market.settlement import DEMAND_RESPONSE, REGULATION
 from federates.market.value.part import Worth
 from federates.market.value.series import Runs
+from federates.market.value.services import DemandResponse, Regulation
 from federates.market.value.stack import Stack
 from federates.market.value.supply import Energy, Losses
-from federates.market.value.twice import held_twice, refuse_double_counting
+from federates.market.value.twice import held_twice, paid_twice, refuse_double_counting
 from federates.market.value.use import BillSavings
+
+SERVICES = (DemandResponse, Regulation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ def add_up(stack: Stack, runs: Runs, source: str) -> Total:
             raise
         except DerloopError as error:
             problems.append(Problem(f"/parts/{i}", str(error)))
-    if problems := problems or [*held_twice(stack, runs)]:
+    if problems := problems or [*held_twice(stack, runs), *paid_twice(stack, runs)]:
         raise ScenarioError(problems, source)
     named = tuple((stack.called(i), p.kind, w) for i, (p, w) in enumerate(zip(stack.parts, worths, strict=True)))
     amount = fsum(worth.amount for worth in worths)
@@ -54,7 +58,20 @@ def _reconciled(stack: Stack, runs: Runs, worths: Sequence[Worth], amount: float
         if isinstance(part, BillSavings):
             groups = fsum(x.value for x in worth.inputs if x.name.startswith("of which "))
             yield _equal(stack.called(i), worth.amount, "its groups of lines", groups)
+    yield from _with_services(stack, runs, worths)
     yield from _energy_at_head(stack, runs, worths)
+
+
+def _with_services(stack: Stack, runs: Runs, worths: Sequence[Worth]) -> Iterator[str]:
+    """Compare bills without services, and the services that they pay, with the bills that have both."""
+    for part, worth in zip(stack.parts, worths, strict=True):
+        if isinstance(part, BillSavings) and not part.services:
+            billing, pairs = runs.run.billing(part.tariff), [*zip(stack.parts, worths, strict=True)]
+            paid = {p.kind: w.amount for p, w in pairs if isinstance(p, SERVICES) and p.is_on(part.tariff, billing)}
+            if len(paid) == sum(billing.paid_for(service) > 0.0 for service in (DEMAND_RESPONSE, REGULATION)) > 0:
+                whole = part.model_copy(update={"services": True}).worth(runs, stack.currency).amount
+                what = " and ".join((part.name or part.kind, *paid))
+                yield _equal(what, fsum((worth.amount, *paid.values())), "bills with services", whole)
 
 
 def _energy_at_head(stack: Stack, runs: Runs, worths: Sequence[Worth]) -> Iterator[str]:

@@ -5,6 +5,8 @@ Nothing is counted twice:
 - what two parts claim is refused: the same energy, losses, emissions, heat, unserved energy, reduction or bills, and
   the capacity of one asset, whether as capacity, as avoided peak, or as deferral. Energy that is measured at the
   feeder's head has the losses in it, unless `less` takes them off;
+- what bills pay for demand response or regulation does not stand beside a part for it, unless the part `bill` is
+  without `services`;
 - savings on bills do not stand beside savings of whoever supplies the energy (energy, losses, avoided peak, deferral),
   since retail prices recover those costs;
 - power is held once: at no time do capacity, reserve and regulation together hold more of a resource than its
@@ -20,8 +22,10 @@ import numpy as np
 
 from derloop.errors import Problem, ScenarioError, did_you_mean
 from federates.market.billing import ROUNDING
+from federates.market.settlement import DEMAND_RESPONSE, REGULATION
 from federates.market.value.part import Committing, Part
 from federates.market.value.series import NS_PER_S, Runs, Series
+from federates.market.value.services import DemandResponse, Regulation
 from federates.market.value.stack import Stack
 from federates.market.value.supply import AvoidedPeak, Deferral, Energy, Losses
 from federates.market.value.use import BillSavings
@@ -76,6 +80,17 @@ def _without_resource(stack: Stack) -> Iterator[Problem]:
         if isinstance(part, Committing) and part.resource not in stack.resources:
             what = f"no resource is called {part.resource!r}" + did_you_mean(part.resource, [*stack.resources])
             yield Problem(f"/parts/{i}/resource", what)
+
+
+def paid_twice(stack: Stack, runs: Runs) -> Iterator[Problem]:
+    """Yield a problem for each service that is a part, and is paid on the bills of another."""
+    bills = [part for part in stack.parts if isinstance(part, BillSavings) and part.services]
+    for i, part in enumerate(stack.parts):
+        for bill in bills if isinstance(part, DemandResponse | Regulation) else []:
+            service = DEMAND_RESPONSE if isinstance(part, DemandResponse) else REGULATION
+            if runs.run.billing(bill.tariff).paid_for(service):
+                what = f"{service} is paid on the bills by {bill.tariff!r}, and {bill.name or bill.kind!r} has them"
+                yield Problem(f"/parts/{i}", f"{what}: it would count twice; possible is services: false there")
 
 
 def held_twice(stack: Stack, runs: Runs) -> Iterator[Problem]:

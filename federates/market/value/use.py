@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from federates.market.bill import GROUPS
 from federates.market.filled import Filled
 from federates.market.paid import NotNegative
 from federates.market.value.part import Input, Part, Worth
@@ -25,6 +26,11 @@ class BillSavings(Part):
         examples=["other-run"],
     )
 
+    services: bool = Field(
+        default=True,
+        description="With what the run's bills pay for services; false where that is a part of its own.",
+    )
+
     @property
     def claims(self) -> tuple[str, ...]:
         return (f"the bills by {self.tariff}",)
@@ -32,16 +38,14 @@ class BillSavings(Part):
     def worth(self, runs: Runs, currency: str) -> Worth:
         runs.tariff(self.tariff, currency)
         bills = runs.run.billing(self.tariff)
-        now = float(bills.total.sum())
-        if self.against == "loads-alone":
-            saved, before = bills.saved_by_group(), float(bills.total_without.sum())
-        else:
-            others = runs.other.billing(self.tariff)
-            before = float(others.total.sum())
-            saved = {g: s - o for (g, s), o in zip(others.by_group().items(), bills.by_group().values(), strict=True)}
-        inputs = [Input("bills_without", before, currency), Input("bills", now, currency)]
-        inputs += [Input(f"of which {group}", amount, currency) for group, amount in saved.items()]
-        return Worth(before - now, "bills_without - bills", tuple(inputs))
+        others = bills if self.against == "loads-alone" else runs.other.billing(self.tariff)
+        now, before = bills.by_group(), others.by_group(without_der=self.against == "loads-alone")
+        if not self.services:
+            now["services"] = 0.0
+        totals = {"bills_without": sum(before.values()), "bills": sum(now.values())}
+        inputs = [Input(name, amount, currency) for name, amount in totals.items()]
+        inputs += [Input(f"of which {group}", before[group] - now[group], currency) for group in GROUPS]
+        return Worth(totals["bills_without"] - totals["bills"], "bills_without - bills", tuple(inputs))
 
 
 class Heat(Part):

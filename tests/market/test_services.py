@@ -1,0 +1,282 @@
+"""Payments for services on bills, against examples by hand; what is missing for them is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from billing import FLAT, HOUR_NS, MIDNIGHT, schedule, tariff
+
+from derloop.contract import FloatArray
+from derloop.kind import Context, PlaceError, Settings, Terminal
+from federates.control.vpp.settings import VppSettings
+from federates.market.billing import Billing, Metered, make_billing
+from federates.market.enrolment import Enrolled, EnrolledDemandResponse, EnrolledRegulation
+from federates.market.regulated import Regulated, regulated
+from federates.market.retail import Retail, RetailSettings
+from federates.market.settlement import Settlement
+from federates.spells import Spell
+
+PAID: dict[str, Any] = {
+    **FLAT,
+    "demand_response": {"per_kwh": 0.5},
+    "regulation": {"capability_per_kw_h": 0.02, "mileage_per_kw": 0.001, "least_score_pu": 0.4},
+}
+TEN_DAYS = ((2.0,) * 24,) * 10
+HOURS = Regulated(np.array([0, 1, 2]), np.array([0.9, 0.8, 0.3]), np.ones(3), np.array([100.0, 60.0, 500.0]))
+
+
+def answering(*events: tuple[float, float], customers: int = 1, takes_part: Any = True) -> EnrolledDemandResponse:
+    """Return customers that drew 2 kW on each of ten days; events from hour to hour."""
+    spells = tuple(Spell(begins_s=begin * 3600, lasts_s=(end - begin) * 3600) for begin, end in events)
+    takes = takes_part if isinstance(takes_part, tuple) else (takes_part,) * customers
+    return EnrolledDemandResponse(
+        events=spells, takes_part=takes, history_kw=(TEN_DAYS,) * customers, most_adjustment_pu=0.2
+    )
+
+
+def billed(load_kw: FloatArray, der_kw: FloatArray | None = None, start: Any = MIDNIGHT, **enrolled: Any) -> Billing:
+    """Return the bills of a power for each hour (k, n)."""
+    of, hours = tariff(**PAID), enrolled.pop("hours", None)
+    names = tuple("abcdef"[: load_kw.shape[1]])
+    metered = Metered(names, HOUR_NS, load_kw, np.zeros(load_kw.shape) if der_kw is None else der_kw)
+    settled = Settlement(Enrolled(**enrolled), start, hours)
+    return make_billing(of, schedule(of, len(load_kw), start), metered, settled)
+
+
+def services(billing: Billing, customer: int = 0, month: int = 0) -> dict[str, tuple[float, float]]:
+    """Return quantity and amount of each line of services."""
+    lines = [line for line in billing.with_der[month].lines if line.group == "services"]
+    return {line.name: (float(line.quantity[customer]), float(line.amount[customer])) for line in lines}
+
+
+# --- demand response ---------------------------------------------------------------------------------
+
+
+def test_what_is_drawn_less_than_the_baseline_is_paid() -> None:
+    # 2 kW on ten days, 2.2 kW from 12 h to 15 h: adjusted by 1.1 to 2.2 kW. From 16 h to 18 h 1 kW is drawn:
+    # baseline 4.4 kWh, metered 2 kWh, 2.4 kWh x 0.5. The energy of the day: 19 x 2 + 3 x 2.2 + 2 x 1 = 46.6 kWh x 0.2
+    load_kw = np.full((24, 1), 2.0)
+    load_kw[12:15], load_kw[16:18] = 2.2, 1.0
+    made = billed(load_kw, demand_response=answering((16, 18)))
+    assert services(made) == {
+        "events: 10-of-10 baseline": (pytest.approx(4.4), 0.0),
+        "events: metered": (pytest.approx(2.0), 0.0),
+        "demand response": (pytest.approx(2.4), pytest.approx(-1.2)),
+    }
+    assert made.total[0] == pytest.approx(46.6 * 0.2 - 1.2)
+
+
+def test_nobody_pays_for_having_drawn_more_or_without_taking_part() -> None:
+    # a draws 3 kW instead of 2; b and c draw 1 instead of 2 for two hours, and c takes no part
+    load_kw = np.full((24, 3), 2.0)
+    load_kw[16:18] = [3.0, 1.0, 1.0]
+    made = billed(load_kw, demand_response=answering((16, 18), takes_part=(True, True, False), customers=3))
+    paid = [services(made, customer)["demand response"] for customer in range(3)]
+    assert paid == [(0.0, 0.0), (pytest.approx(2.0), pytest.approx(-1.0)), (0.0, 0.0)]
+
+
+def test_within_an_event_more_and_less_are_taken_together() -> None:
+    # 1 kWh less in its first hour and 0.4 kWh more in its second: 0.6 kWh x 0.5; a second event of the day: 0.5 kWh
+    load_kw = np.full((24, 1), 2.0)
+    load_kw[16:18, 0], load_kw[20] = [1.0, 2.4], 1.5
+    made = billed(load_kw, demand_response=answering((16, 18), (20, 21)))
+    assert services(made)["demand response"] == (pytest.approx(1.1), pytest.approx(-0.55))
+
+
+def test_days_of_the_run_come_into_the_baseline_but_those_with_events() -> None:
+    # Tuesday to Thursday; history 2 kW. The first day draws 4 kW, the second has an event. On the third the baseline is
+    # of nine days with 2 kW and one with 4: 2.2 kW; 2.2 kW are drawn before it, and 1.2 kW in it
+    load_kw = np.full((72, 1), 2.2)
+    load_kw[:24], load_kw[24:48], load_kw[64] = 4.0, 2.0, 1.2
+    made = billed(load_kw, demand_response=answering((40, 41), (64, 65)))
+    assert services(made)["events: 10-of-10 baseline"][0] == pytest.approx(2.0 + 2.2)
+    assert services(made)["demand response"][0] == pytest.approx(1.0)
+
+
+def test_a_battery_that_discharges_in_the_event_is_paid_and_the_loads_alone_are_not() -> None:
+    load_kw = np.full((24, 1), 2.0)
+    der_kw = np.zeros((24, 1))
+    der_kw[16:18] = 1.5
+    made = billed(load_kw, der_kw, demand_response=answering((16, 18)))
+    assert services(made)["demand response"] == (pytest.approx(3.0), pytest.approx(-1.5))
+    assert made.saved_by_group()["services"] == pytest.approx(1.5)
+
+
+def test_events_are_paid_on_the_bill_of_their_month() -> None:
+    load_kw = np.full((48, 1), 2.0)
+    load_kw[40] = 1.0
+    june_30 = MIDNIGHT.replace(month=6, day=30)
+    made = billed(load_kw, start=june_30, demand_response=answering((40, 41)))
+    assert services(made, month=0) == {}
+    assert services(made, month=1)["demand response"] == (pytest.approx(1.0), pytest.approx(-0.5))
+
+
+# --- regulation --------------------------------------------------------------------------------------
+
+
+def test_capability_and_mileage_are_paid_by_the_score_and_shared_by_ratings() -> None:
+    # scores 0.9, 0.8, and 0.3, which is too low: capability 40 kW x (0.9 + 0.8) = 68 kW h x 0.02 = 1.36;
+    # mileage 100 x 0.9 + 60 x 0.8 = 138 kW x 0.001 = 0.138; three quarters of it are b's
+    of = EnrolledRegulation(plant="vpp", capability_kw=40.0, share_pu=(0.25, 0.75))
+    made = billed(np.ones((3, 2)), regulation=of, hours=HOURS)
+    assert services(made, 1) == {
+        "regulation: score 0.6667": (pytest.approx(51.0), pytest.approx(-1.02)),
+        "regulation: mileage": (pytest.approx(103.5), pytest.approx(-0.1035)),
+    }
+    assert made.paid_for("regulation") == pytest.approx(1.36 + 0.138)
+    assert made.saved_by_group()["services"] == pytest.approx(1.498)  # without DER nobody regulates
+
+
+def test_mileage_is_what_the_signal_moves_within_each_hour() -> None:
+    # half hours: 0 to 10 | to -10, to 5 | to 5, to 5: 10 in the first hour; 20 + 15 in the second; nothing in the third
+    signal_kw = np.array([0.0, 10.0, -10.0, 5.0, 5.0, 5.0])
+    time_ns = np.arange(6) * HOUR_NS // 2
+    found = regulated(time_ns, signal_kw, HOUR_NS // 2, np.ones(6, dtype=bool), lambda hours: np.ones(hours.size))
+    assert found.mileage_kw.tolist() == [10.0, 35.0, 0.0]
+    assert found.held_h.tolist() == [1.0, 1.0, 1.0]
+
+
+# --- what the run tells ------------------------------------------------------------------------------
+
+
+def test_bills_reconcile_with_those_that_the_run_told_which_are_without_services() -> None:
+    load_kw = np.full((24, 1), 2.0)
+    load_kw[16:18] = 1.0
+    made = billed(load_kw, demand_response=answering((16, 18)))
+    told = np.array([46.0 * 0.2])
+    made.reconcile(told, told)
+    assert made.total[0] == pytest.approx(46.0 * 0.2 - 1.0)
+
+
+# --- what is refused ---------------------------------------------------------------------------------
+
+
+class Programme(Settings):
+    events: tuple[Spell, ...] = (Spell(begins_s=16 * 3600, lasts_s=7200),)
+
+
+HISTORY = {"file": "history.csv", "columns": [f"d{k}" for k in range(10)]}
+ENROLLED = {"programme": "programme", "history": {"671": HISTORY}}
+REGULATES = {"plant": "vpp", "fleets": ["roofs"]}
+PLANT = {
+    "members": ["roofs"],
+    "services": [
+        {"kind": "frequency-regulation", "capacity_kw": 40, "signal": {"file": "signal.csv", "column": "r"}},
+        {
+            "kind": "demand-response",
+            "offered_kw": 5,
+            "incentive_per_kwh": 1,
+            "calls": [{"begins_s": 57600, "lasts_s": 3600}],
+        },
+    ],
+}
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    base = {"name": "tested", "source": "a test", "currency": "USD", "interval_s": 3600}
+    (tmp_path / "tariff.json").write_text(json.dumps({**base, **PAID}))
+    (tmp_path / "unpaid.json").write_text(json.dumps({**base, **FLAT}))
+    columns = HISTORY["columns"]
+    rows = [",".join(["time_s", *columns]), *(",".join([str(t), *["2"] * 10]) for t in (0, 86400))]
+    (tmp_path / "history.csv").write_text("\n".join(rows) + "\n")
+    homes = (Terminal("a", "671", (1,), 5.0, draws=True),)
+    roofs = (Terminal("b", "671", (1,), 5.0), Terminal("c", "671", (1,), 5.0))
+    return Context(
+        "retail",
+        tmp_path,
+        MIDNIGHT,
+        60 * 10**9,
+        24 * HOUR_NS,
+        1,
+        terminals={"homes": homes, "roofs": roofs},
+        labels={"homes": ("a",), "roofs": ("b", "c")},
+        settings={"programme": Programme(), "vpp": VppSettings.model_validate(PLANT)},
+    )
+
+
+def retail(context: Context, **settings: Any) -> Retail:
+    document = {"tariff": "tariff.json", "customers": {"loads": ["homes"], "ders": ["roofs"]}, **settings}
+    return Retail(RetailSettings.model_validate(document), context)
+
+
+def test_a_run_keeps_what_its_bills_need(context: Context, tmp_path: Path) -> None:
+    retail(context, demand_response=ENROLLED, regulation=REGULATES).keep_in(tmp_path)
+    kept = json.loads((tmp_path / "market" / "retail.services.json").read_text())
+    assert kept["demand_response"]["events"] == [{"begins_s": 57600.0, "lasts_s": 7200.0}]
+    assert kept["demand_response"]["history_kw"] == [[[2.0] * 24] * 10]
+    assert kept["regulation"] == {"plant": "vpp", "capability_kw": 40.0, "share_pu": [1.0]}
+
+
+def test_calls_of_a_plant_are_events_too(context: Context, tmp_path: Path) -> None:
+    retail(context, demand_response={**ENROLLED, "programme": "vpp"}).keep_in(tmp_path)
+    kept = json.loads((tmp_path / "market" / "retail.services.json").read_text())
+    assert kept["demand_response"]["events"] == [{"begins_s": 57600.0, "lasts_s": 3600.0}]
+
+
+REFUSED: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
+    ({"demand_response": ENROLLED, "tariff": "unpaid.json"}, ("demand_response",), "its demand_response is missing"),
+    ({"regulation": REGULATES, "tariff": "unpaid.json"}, ("regulation",), "its regulation is missing"),
+    (
+        {"demand_response": {**ENROLLED, "programme": "programm"}},
+        ("demand_response", "programme"),
+        "no federate is called 'programm'; did you mean 'programme'?",
+    ),
+    (
+        {"demand_response": {"programme": "programme"}},
+        ("demand_response", "programme"),
+        "event 0: '671': 0 days of history and 0 like it in the run are fewer than the 10 of a baseline",
+    ),
+    (
+        {"demand_response": {**ENROLLED, "customers": ["67x"]}},
+        ("demand_response", "customers", 0),
+        "no customer is called '67x'; did you mean '671'?",
+    ),
+    (
+        {"demand_response": {**ENROLLED, "history": {"672": HISTORY}}},
+        ("demand_response", "history", "672"),
+        "no customer is called '672'; did you mean '671'?",
+    ),
+    (
+        {"regulation": {**REGULATES, "plant": "programme"}},
+        ("regulation", "plant"),
+        "'programme' has no service frequency-regulation: nothing can be scored",
+    ),
+    (
+        {"regulation": {**REGULATES, "fleets": ["rofs"]}},
+        ("regulation", "fleets", 0),
+        "'rofs' belongs to no customer; did you mean 'roofs'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "path", "what"), REFUSED)
+def test_what_is_missing_for_a_payment_is_refused_with_its_place(
+    context: Context, settings: dict[str, Any], path: tuple[str | int, ...], what: str
+) -> None:
+    with pytest.raises(PlaceError) as error:
+        retail(context, **settings)
+    assert any(place == path and what in said for place, said in error.value.problems), error.value.problems
+
+
+def test_a_programme_without_events_in_the_run_pays_nobody_and_is_refused(context: Context) -> None:
+    late = replace(context, settings={"programme": Programme(events=(Spell(begins_s=1e6, lasts_s=3600),))})
+    with pytest.raises(PlaceError, match="'programme' has no events in this run"):
+        retail(late, demand_response=ENROLLED)
+
+
+def test_runs_too_short_and_steps_too_long_for_a_score_are_refused(context: Context) -> None:
+    with pytest.raises(PlaceError, match="a score needs 1200 s; the run has 900 s"):
+        retail(replace(context, until_ns=900 * 10**9), regulation=REGULATES)
+    with pytest.raises(PlaceError, match="steps of 600 s; a score needs steps of 300 s at most"):
+        retail(replace(context, step_ns=600 * 10**9), regulation=REGULATES)
+
+
+def test_services_without_customers_are_refused() -> None:
+    with pytest.raises(ValueError, match="services are paid to customers, and customers is missing"):
+        RetailSettings.model_validate({"tariff": "tariff.json", "regulation": REGULATES})
