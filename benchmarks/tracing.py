@@ -13,6 +13,7 @@ from derloop_bench import Trace
 
 from derloop.contract import FloatArray, Interface, Values
 from derloop.engines.worker import Deadlines, Worker, mover
+from derloop.kind import Permissions
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 
@@ -49,8 +50,9 @@ class _Listener:
 
 def traced(case: Case) -> Trace:
     """Run the case and return what its feeder was given."""
-    scenario = load(case.path, case.overrides)
-    federation = assemble(scenario)
+    granted = Permissions(trust_feeder=True)
+    scenario = load(case.path, case.overrides, granted)
+    federation = assemble(scenario, granted)
     listener = _Listener(federation.federates["grid"])
     federation.federates["grid"] = listener
     worker = Worker(federation, federation.units, lambda *_: None, Deadlines(NEVER_S, NEVER_S))

@@ -6,14 +6,12 @@ import math
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from threading import Event
 from time import monotonic
-from typing import TypeGuard
 
-import numpy as np
-
-from derloop.contract import Answering, Federate, FloatArray, Interface, Jacobian, Values
+from derloop.contract import Answering, Federate, Interface, Jacobian, Values
 from derloop.engines.exchange import Inbox, Outbox
 from derloop.engines.hunting import Hunting, watches
 from derloop.engines.loop import Loop
+from derloop.engines.outputs import Outputs
 from derloop.engines.turns import Timed, Turns
 from derloop.errors import NOT_STOPPED, EngineError, FederateError
 from derloop.federation import Federation, Unit, loop_name
@@ -56,8 +54,7 @@ class Member:
 
     def __init__(self, name: str, federate: Federate, interface: Interface, progress: Progress) -> None:
         self.name, self._federate, self._progress = name, federate, progress
-        self._ports = {port: spec.size for port, spec in interface.outputs.items()}
-        self._interface = interface
+        self._outputs = Outputs(interface)
 
     def start(self) -> Values:
         self._progress.enter(self.name, None)
@@ -67,7 +64,7 @@ class Member:
             raise FederateError(self.name, None, _cause(error)) from error
         finally:
             self._progress.leave()
-        return self._checked(None, outputs, {})
+        return self._taken(None, outputs, {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         self._progress.enter(self.name, now_ns)
@@ -77,7 +74,7 @@ class Member:
             raise FederateError(self.name, now_ns, _cause(error), _kept(inputs)) from error
         finally:
             self._progress.leave()
-        return self._checked(now_ns, outputs, inputs)
+        return self._taken(now_ns, outputs, inputs)
 
     def stop(self) -> None:
         """Stop; raise FederateError, at the last instant, where that fails."""
@@ -110,35 +107,10 @@ class Member:
         finally:
             self._progress.leave()
 
-    def _checked(self, now_ns: int | None, outputs: Values, inputs: Values) -> Values:
-        if not isinstance(outputs, Mapping):
-            why = f"returned a {type(outputs).__name__}, not its outputs by name"
-            raise FederateError(self.name, now_ns, why, _kept(inputs))
-        for port, size in self._ports.items():
-            value = outputs.get(port)
-            if not _is_array(value) or value.shape != (size,) or not np.isfinite(value).all():
-                raise FederateError(self.name, now_ns, self._fault(port, value), _kept(inputs))
-        if len(outputs) != len(self._ports):
-            extra = ", ".join(sorted(outputs.keys() - self._ports.keys()))
-            raise FederateError(self.name, now_ns, f"returned what it has not declared: {extra}", _kept(inputs))
-        return outputs
-
-    def _fault(self, port: str, value: object) -> str:
-        spec = self._interface.outputs[port]
-        if value is None:
-            return f"did not return its output {port!r}"
-        if not _is_array(value):
-            kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-            return f"output {port!r} is {kind}, not an array of numbers"
-        if value.shape != (spec.size,):
-            return f"output {port!r} has shape {value.shape}, declared ({spec.size},)"
-        bad = [spec.labels[i] for i in np.flatnonzero(~np.isfinite(value))]
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        return f"output {port!r} is not finite at {', '.join(map(repr, bad[:3]))}{more}"
-
-
-def _is_array(value: object) -> TypeGuard[FloatArray]:
-    return isinstance(value, np.ndarray) and value.dtype.kind in "fiu"
+    def _taken(self, now_ns: int | None, outputs: Values, inputs: Values) -> Values:
+        if wrong := self._outputs.take(outputs):
+            raise FederateError(self.name, now_ns, wrong, _kept(inputs))
+        return self._outputs
 
 
 def _cause(error: BaseException) -> str:

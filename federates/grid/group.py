@@ -49,6 +49,8 @@ class Group:
                 self._nodes[row, column] = number[f"{terminal.bus}.{phase}"]
                 self._weights[row, column] = 1 / len(terminal.phases)
 
+        self._first = self._nodes[:, 0].copy()
+
     def _made(self, solver: Solver) -> Setpoints:
         names = [name.partition(".")[2] for name in self._element_names()]
         return solver.injections(names) if self.sees_voltage else solver.drawn_by(names)
@@ -64,14 +66,14 @@ class Group:
         np.multiply(inputs[self.q_port], self._sign, out=self._setpoints.q_kvar)
         self._setpoints.write()
 
-    def solved_kw(self, drawn: NDArray[np.complex128]) -> FloatArray:
+    def solved_kw(self, drawn_kw: FloatArray) -> FloatArray:
         """Return the power (devices,) that the solution has at the terminals, in the federate's sign."""
-        kw: FloatArray = -drawn[self.elements].real if self.injects else drawn[self.elements].real
-        return kw
+        kw: FloatArray = drawn_kw[self.elements]
+        return -kw if self.injects else kw
 
     def given_kw(self, nodes: NDArray[np.bool_]) -> FloatArray:
         """Return the power (devices,) that the devices at these nodes (nodes,) say they give, in their own sign."""
-        kw: FloatArray = np.where(nodes[self._nodes[:, 0]], self._sign * self._setpoints.p_kw, 0.0)
+        kw: FloatArray = np.where(nodes[self._first], self._sign * self._setpoints.p_kw, 0.0)
         return kw
 
     def balance(self, tolerance: float, undelivered: tuple[str, ...]) -> Balance:
@@ -116,6 +118,6 @@ class Group:
 
     def _means(self, v_pu: FloatArray) -> FloatArray:
         if self._nodes.shape[1] == 1:
-            return v_pu[self._nodes[:, 0]]
+            return v_pu[self._first]
         mean: FloatArray = np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
         return mean

@@ -44,7 +44,8 @@ class OpenDssFeeder:
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
         self._regulators = self._solver.regulators()
         self._others = _others(self._solver, self._drives)
-        self._heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]
+        heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]
+        self._heads = np.array(heads, np.intp)
         self._monitored = (
             Monitored(settings.monitored, settings.ratings_a, self._solver) if settings.monitored else None
         )
@@ -74,14 +75,15 @@ class OpenDssFeeder:
             "v_pu": Port("pu", self._solver.nodes),
             "head_kw": Port("kW", ("head",)),
             "head_kvar": Port("kvar", ("head",)),
-            "losses_kw": Port("kW", ("feeder",)),
-            "others_kw": Port("kW", ("feeder",)),
         }
+        if self._tells_powers:
+            ports |= {"losses_kw": Port("kW", ("feeder",)), "others_kw": Port("kW", ("feeder",))}
         if self._regulators:
             ports["taps"] = Port("1", self._regulators)
         for group in self._drives:
             ports |= {f"{group.name}.{name}": Port("pu", group.labels) for name in group.seen_ports}
-            ports[group.solved_port] = Port("kW", group.labels)
+            if self._tells_powers:
+                ports[group.solved_port] = Port("kW", group.labels)
             ports |= {port: Port("kW", group.labels) for port in self._undelivered(group)}
         for part in (self._gear, self._monitored, self._accounts, self._island):
             ports |= part.outputs if part else {}
@@ -89,6 +91,8 @@ class OpenDssFeeder:
 
     def _balances(self) -> Iterator[Balance]:
         """What the source gives is what loads draw and lines lose, less what DERs inject; all as the solver has it."""
+        if not self._tells_powers:
+            return
         tolerance = max(1e-9, 3 * self._settings.tolerance)
         injecting = [group.solved_port for group in self._drives if group.injects]
         injecting += self._island.formers.given_ports if self._island else []
@@ -109,6 +113,10 @@ class OpenDssFeeder:
     def _undelivered(self, group: Group) -> tuple[str, ...]:
         """Return the output that says what devices give where nothing is energised; none where that cannot be."""
         return (f"{group.name}.undelivered_kw",) if self._can_be_dead and group.sees_voltage else ()
+
+    @property
+    def _tells_powers(self) -> bool:
+        return self._settings.powers == "everywhere"
 
     @property
     def _can_be_dead(self) -> bool:
@@ -177,34 +185,48 @@ class OpenDssFeeder:
         np.abs(volts, out=self._v_pu)
         self._v_pu /= self._bases_v
         self._check_sane(when)
-        if self._settings.regulators == "active" or self._gear:
+        if self._has_moved():
             self._moved = self._controls()
-        drawn = self._solver.element_powers() * (self._island is None or self._island.is_solved)
-        source = -drawn[self._heads].sum(keepdims=True)
-        values = {
-            "v_pu": self._v_pu,
-            "head_kw": source.real,
-            "head_kvar": source.imag,
-            "losses_kw": drawn[self._solver.delivery].real.sum(keepdims=True),
-            "others_kw": drawn[self._others].real.sum(keepdims=True),
-            **held,
-        }
+        dead = volts == 0.0 if self._can_be_dead else None
+        values = {"v_pu": self._v_pu, **held}
         if self._regulators:
             values["taps"] = self._moved[0]
         for group in self._drives:
             values |= group.seen(self._v_pu, volts, self._bases_v)
-            values[group.solved_port] = group.solved_kw(drawn)
-            values |= {port: group.given_kw(volts == 0.0) for port in self._undelivered(group)}
-        return values | self._of_elements(drawn, volts == 0.0, now_ns)
+            if dead is not None:
+                values |= {port: group.given_kw(dead) for port in self._undelivered(group)}
+        drawn = self._drawn()
+        return values | self._powers(drawn) | self._of_elements(drawn, dead, now_ns)
+
+    def _has_moved(self) -> bool:
+        """Return whether taps and banks must be read again."""
+        if self._island or self._gear:
+            return True
+        return self._settings.regulators == "active" and self._solver.has_acted
+
+    def _drawn(self) -> NDArray[np.complex128]:
+        """Return what each element draws, kVA (elements,), or only each of the heads, as far as powers are told."""
+        drawn = self._solver.element_powers() if self._tells_powers else self._solver.powers_of(self._heads)
+        return drawn * (self._island is None or self._island.is_solved)  # a copy: the view is overwritten by currents
+
+    def _powers(self, drawn: NDArray[np.complex128]) -> dict[str, FloatArray]:
+        source = -np.add.reduce(drawn[self._heads] if self._tells_powers else drawn, keepdims=True)
+        values: dict[str, FloatArray] = {"head_kw": source.real, "head_kvar": source.imag}
+        if self._tells_powers:
+            kw = drawn.real
+            values["losses_kw"] = np.add.reduce(kw[self._solver.delivery], keepdims=True)
+            values["others_kw"] = np.add.reduce(kw[self._others], keepdims=True)
+            values |= {group.solved_port: group.solved_kw(kw) for group in self._drives}
+        return values
 
     def _of_elements(
-        self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_], now_ns: int | None
+        self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None, now_ns: int | None
     ) -> dict[str, FloatArray]:
         """Return what was asked for of switches, currents and accounts; nothing where nothing was."""
         asked = self._monitored is not None or (self._gear is not None and self._gear.needs_currents)
         currents_a = self._solver.most_currents_a() if asked else None
         values: dict[str, FloatArray] = {}
-        if self._gear:
+        if self._gear and dead is not None:
             self._gear.see(currents_a)
             values = self._gear.outcome() | {"unserved_kw": np.array([self._unserved_kw(dead)])}
         if self._monitored and currents_a is not None:
@@ -243,6 +265,8 @@ class OpenDssFeeder:
         low, high = self._settings.sane_v_pu
         if self._gear and self._gear.is_faulted:
             low = 0.0
+        if np.minimum.reduce(self._v_pu) >= low and np.maximum.reduce(self._v_pu) <= high:
+            return
         outside = np.maximum(low - self._v_pu, self._v_pu - high)
         if self._alive is not None:
             outside = np.where(self._alive, outside, -1.0)
@@ -262,6 +286,7 @@ class OpenDssFeeder:
             self._solver.set_taps(taps)
         if capacitors != self._moved[1]:
             self._solver.set_capacitor_states(capacitors)
+        self._moved = controls
 
 
 def _formers(

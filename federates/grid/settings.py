@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from federates.grid.accounts import AccountSettings
 from federates.grid.apparatus import Pattern
@@ -68,4 +68,16 @@ class OpenDssSettings(SwitchgearSettings):
     accounts: AccountSettings | None = Field(
         None, description="Counts losses and violations by element.", examples=[{"v_low_pu": 0.95}]
     )
+    powers: Literal["everywhere", "head"] = Field(
+        "everywhere",
+        description="Where powers are told. everywhere: also losses, what others draw and what devices give in the "
+        "solution, from the solved currents of every element, by which energy balances are proven; on thousands of "
+        "elements that costs about as much as a solution. head: only what the feeder draws.",
+    )
     step_s: float | None = Field(None, ge=0.001, le=86400, description="Its own step; the scenario's without it.")
+
+    @model_validator(mode="after")
+    def _accounts_have_powers(self) -> OpenDssSettings:
+        if self.accounts and self.powers == "head":
+            raise ValueError('accounts need the losses of every element: powers must be "everywhere"')
+        return self

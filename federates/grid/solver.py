@@ -36,6 +36,7 @@ class Pairs:
     def __init__(self, dss: Any, element_class: str, numbers: Sequence[int], indices: tuple[int, int]) -> None:
         api = dss._api_util
         self._lib, ffi = api.lib_unpatched, api.ffi
+        self._set = self._lib.BatchOperation_Set
         chosen = np.array(numbers, dtype=np.int32)
         pointer, dims = ffi.new("void ***"), ffi.new("int32_t[4]")
         self._lib.Batch_CreateByIndexS(
@@ -46,7 +47,7 @@ class Pairs:
         self._batch, self._count = pointer[0], dims[0]
         self._indices = indices
         self._values = np.zeros(len(numbers)), np.zeros(len(numbers))
-        self._given = np.full(len(numbers), np.nan), np.full(len(numbers), np.nan)
+        self._given = [b"", b""]
         self._pointers = tuple(ffi.from_buffer("double[]", values) for values in self._values)
 
     def write(self) -> None:
@@ -54,12 +55,13 @@ class Pairs:
 
         OpenDSS works on every element that is given a value, also the same one: a third of what a solution takes.
         """
-        for index, values, pointer, given in zip(self._indices, self._values, self._pointers, self._given, strict=True):
-            if (values != given).any():
+        for at, values in enumerate(self._values):
+            given = values.tobytes()
+            if given != self._given[at]:
                 self._lib.Batch_Float64Array(
-                    self._batch, self._count, index, self._lib.BatchOperation_Set, pointer, AVOID_FULL_RECALC
+                    self._batch, self._count, self._indices[at], self._set, self._pointers[at], AVOID_FULL_RECALC
                 )
-                given[:] = values
+                self._given[at] = given
 
 
 class Setpoints(Pairs):
@@ -91,6 +93,10 @@ class Solver:
 
     def __init__(self, feeder: Path) -> None:
         self._dss = new_context()
+        api = self._dss._api_util
+        self._lib, self._ffi, self._ctx = api.lib_unpatched, api.ffi, api.ctx
+        self._pointer = self._ffi.new("double *[1]")
+        self._error = self._lib.ctx_Error_Get_NumberPtr(self._ctx)
         self._run("Clear")
         self._run(f'Redirect "{feeder}"')
         if not self._dss.Basic.NumCircuits():
@@ -196,9 +202,6 @@ class Solver:
         self.solve()
         self._order = self._node_order()
         self._where: NDArray[np.intp] | None = None
-        api = self._dss._api_util
-        self._lib, self._ffi, self._ctx = api.lib_unpatched, api.ffi, api.ctx
-        self._pointer = self._ffi.new("double *[1]")
         self._find_elements()
 
     def _find_elements(self) -> None:
@@ -223,12 +226,23 @@ class Solver:
 
     def solve(self) -> None:
         """Solve; raise SolverError where OpenDSS found no solution."""
+        self._lib.ctx_Solution_Solve(self._ctx)
+        if self._error[0]:
+            self._raise()
+        if not self._lib.ctx_Solution_Get_Converged(self._ctx):
+            raise SolverError(f"no solution after {self._dss.Solution.Iterations()} iterations")
+
+    def _raise(self) -> None:
+        """Raise what OpenDSS says is wrong, and let it forget that."""
         try:
-            self._dss.Solution.Solve()
+            self._dss.Solution._check_for_error()
         except Exception as error:
             raise SolverError(" ".join(str(error).split())) from error
-        if not self._dss.Solution.Converged():
-            raise SolverError(f"no solution after {self._dss.Solution.Iterations()} iterations")
+
+    @property
+    def has_acted(self) -> bool:
+        """Whether a control of the feeder's may have moved something in the last solution: it was solved again then."""
+        return bool(self._lib.ctx_Solution_Get_ControlIterations(self._ctx) > 1)
 
     def _node_order(self) -> dict[str, int]:
         return {name.lower(): i for i, name in enumerate(self._dss.Circuit.YNodeOrder())}
@@ -392,6 +406,16 @@ class Solver:
         self._lib.ctx_Circuit_Get_AllElementLosses_GR(self._ctx)
         pointer, counts = self._dss._api_util.gr_float64_pointers
         return np.frombuffer(self._ffi.buffer(pointer[0], 8 * counts[0]), dtype=np.complex128)
+
+    def powers_of(self, elements: NDArray[np.intp]) -> NDArray[np.complex128]:
+        """Return the same of some of `elements` (k,), for a few of many: the rest is not computed."""
+        pointer, counts = self._dss._api_util.gr_float64_pointers
+        found = np.empty(elements.size, np.complex128)
+        for at, element in enumerate(elements.tolist()):
+            self._lib.ctx_Circuit_SetCktElementIndex(self._ctx, element)
+            self._lib.ctx_CktElement_Get_Losses_GR(self._ctx)
+            found[at] = complex(*self._ffi.unpack(pointer[0], counts[0])) * 0.001  # as OpenDSS does it
+        return found
 
     def rounding_kw(self) -> float:
         """Return how far rounding to double precision may leave the sum of all powers from nothing, kW.

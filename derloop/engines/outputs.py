@@ -1,0 +1,71 @@
+"""What a federate gives out at an instant: taken into one vector, and checked as one.
+
+Checking each port by itself costs more than moving it, for every call on an array has its price, however short it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TypeGuard
+
+import numpy as np
+
+from derloop.contract import FloatArray, Interface, Port, Values
+
+FLOAT = np.dtype(np.float64)
+
+
+class Outputs(dict[str, FloatArray]):
+    """The declared outputs by port: read-only parts of `vector`, in this order; they change when the next are taken."""
+
+    def __init__(self, interface: Interface) -> None:
+        self._ports: Mapping[str, Port] = interface.outputs
+        edges = np.cumsum([0, *(port.size for port in self._ports.values())]).tolist()
+        self.vector = np.zeros(edges[-1])
+        self._parts = [
+            (name, (port.size,), self.vector[first:last])
+            for (name, port), (first, last) in zip(self._ports.items(), pairwise(edges), strict=True)
+        ]
+        self._is_finite = np.zeros(edges[-1], np.bool_)
+        super().__init__((name, _read_only(part)) for name, _, part in self._parts)
+
+    def take(self, outputs: Values) -> str:
+        """Copy what a federate has returned; return what is wrong with it, empty where nothing is."""
+        if not isinstance(outputs, Mapping):
+            return f"returned a {type(outputs).__name__}, not its outputs by name"
+        for name, shape, part in self._parts:
+            value = outputs.get(name)
+            if not _is_array(value) or value.shape != shape:
+                return self._fault(name, value)
+            part[...] = value
+        np.isfinite(self.vector, out=self._is_finite)
+        if 0 in self._is_finite.tobytes():
+            return self._infinite()
+        if len(outputs) != len(self._parts):
+            return "returned what it has not declared: " + ", ".join(sorted(outputs.keys() - self.keys()))
+        return ""
+
+    def _fault(self, name: str, value: object) -> str:
+        if value is None:
+            return f"did not return its output {name!r}"
+        if not _is_array(value):
+            kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+            return f"output {name!r} is {kind}, not an array of numbers"
+        return f"output {name!r} has shape {value.shape}, declared ({self._ports[name].size},)"
+
+    def _infinite(self) -> str:
+        name, value = next((name, value) for name, value in self.items() if not np.isfinite(value).all())
+        bad = [self._ports[name].labels[i] for i in np.flatnonzero(~np.isfinite(value))]
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        return f"output {name!r} is not finite at {', '.join(map(repr, bad[:3]))}{more}"
+
+
+def _is_array(value: object) -> TypeGuard[FloatArray]:
+    return isinstance(value, np.ndarray) and (value.dtype is FLOAT or value.dtype.kind in "fiu")
+
+
+def _read_only(part: FloatArray) -> FloatArray:
+    view = part.view()
+    view.flags.writeable = False
+    return view
