@@ -123,6 +123,12 @@ def run(
     trust_control: TrustControl = False,
     bench: Bench = None,
     arm: Arm = None,
+    hosts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The hosts file: which other machines take part.")
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="This machine's address for them; else the file's.")
+    ] = None,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts alone.")] = False,
 ) -> None:
@@ -146,6 +152,8 @@ def run(
         bench,
         arm or (),
         trust_control,
+        hosts,
+        listen,
     )
     with _Interruption() as interruption:
         with Bar(quiet or not sys.stderr.isatty()) as bar:

@@ -59,6 +59,14 @@ class EngineError(DerloopError):
     """HELICS or mosaik failed where no federate did."""
 
 
+class HostError(DerloopError):
+    """A machine of a run does not take part, or does so no more: who runs them must act."""
+
+    def __init__(self, host: str, why: str) -> None:
+        self.host, self.why = host, why
+        super().__init__(f"host {host!r} {why}")
+
+
 class DeviceError(DerloopError):
     """Equipment does not do what was asked: the lab must act."""
 

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from derloop.calendar import Calendar
 from derloop.checks import cut, judge_all
@@ -25,6 +24,7 @@ from derloop.engines.hunting import Hunting
 from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import DerloopError, FederateError
 from derloop.federation import Federation
+from derloop.installed import versions
 from derloop.kind import Permissions, permissions_to_json
 from derloop.results.events import Events
 from derloop.results.recorder import Recorder
@@ -36,6 +36,9 @@ from derloop.scenario.loading import load
 from derloop.scenario.models import Scenario
 from derloop.verdict import Doubt, Verdict
 
+if TYPE_CHECKING:
+    from derloop.hosts.gathering import Plan
+
 Outcome = Literal["completed", "failed", "interrupted"]
 Progress = Callable[[int | None, int], None]
 """Called about every 50 ms with the instant that every federate has reached (None: no step yet) and the end, in ns."""
@@ -43,18 +46,6 @@ Say = Callable[[str], None]
 """Called with what must be known before the run begins."""
 
 PASSED, FAILED_CHECK, WRONG_SCENARIO, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 130
-PACKAGES = (
-    "derloop",
-    "helics",
-    "mosaik",
-    "numpy",
-    "pvlib",
-    "opendssdirect.py",
-    "dss-python",
-    "pymodbus",
-    "pysunspec2",
-    "pyarrow",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +65,11 @@ class Options:
     """Equipment of the bench that may be written to; everything else is only read."""
     trust_control: bool = False
     """Run a control of the user's that the scenario names: a file of code, or a process that answers."""
+
+    hosts: Path | str | None = None
+    """The hosts file: which machines take part beside this one."""
+    listen: str | None = None
+    """The address of this machine on which the others find the run, instead of the hosts file's."""
 
     @property
     def permissions(self) -> Permissions:
@@ -135,6 +131,7 @@ class _Ending:
     balances: tuple[Verdict, ...] = ()
     hunting: tuple[Hunting, ...] = ()
     timing: Timing | None = None
+    hosts: Mapping[str, Any] = field(default_factory=dict)
     doubts: tuple[Doubt, ...] = ()
 
     def take_timing(self, federation: Federation, recorded: RunFolder) -> None:
@@ -178,6 +175,7 @@ def run(
     options = options or Options()
     loaded = load(scenario, [*overrides, *_stated(options)], options.permissions)
     federation = assemble(loaded, options.permissions)
+    plan = _plan(loaded, federation, options)
     folder = _folder(loaded, options)
     events, facts, began = Events(folder / "events.jsonl"), _facts(loaded, options), monotonic()
     facts["cautions"] = federation.cautions
@@ -186,7 +184,7 @@ def run(
     for caution in federation.cautions:
         events.add("caution", text=caution)
         (on_caution or _mute)(caution)
-    ending = _move(loaded, federation, folder, options, on_progress or _silent)
+    ending = _move(loaded, federation, folder, options, on_progress or _silent, _Places(plan, on_caution or _mute))
     ending.balances = judge_balances(federation.interfaces, federation.wires, RunFolder(folder))
     ending.take_timing(federation, RunFolder(folder))
     _finish(folder, ending)  # later, because streams are read several times faster than Parquet
@@ -195,7 +193,7 @@ def run(
 
 
 def _stated(options: Options) -> list[str]:
-    chosen = {"engine": options.engine, "placement": options.placement}
+    chosen = {"engine": options.engine, "placement": "hosts" if options.hosts else options.placement}
     return [f'{key}="{value}"' for key, value in chosen.items() if value]
 
 
@@ -207,11 +205,30 @@ def _mute(text: str) -> None:
     """Say nothing."""
 
 
-def _move(scenario: Scenario, federation: Federation, folder: Path, options: Options, on_progress: Progress) -> _Ending:
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """On which machines a run is, and who hears of it."""
+
+    plan: Plan | None
+    say: Say
+
+
+def _plan(scenario: Scenario, federation: Federation, options: Options) -> Plan | None:
+    """Return which hosts take part; None where the run stays on this machine."""
+    if scenario.file.placement != "hosts":
+        return None
+    from derloop.hosts.gathering import plan  # HELICS, only where it is used
+
+    return plan(scenario, federation, options.hosts, options.listen)
+
+
+def _move(
+    scenario: Scenario, federation: Federation, folder: Path, options: Options, on_progress: Progress, places: _Places
+) -> _Ending:
     """Step the federation to its end, whichever that is."""
     try:
-        if scenario.file.placement == "apart":
-            return _apart(scenario, federation, folder, options, on_progress)
+        if scenario.file.placement != "together":
+            return _apart(scenario, federation, folder, options, on_progress, places)
         return _together(scenario, federation, folder, on_progress)
     except KeyboardInterrupt:  # just before, or just after, the federates were at work
         return _Ending("interrupted", text="interrupted")
@@ -244,11 +261,12 @@ def _together(scenario: Scenario, federation: Federation, folder: Path, on_progr
 
 
 def _apart(
-    scenario: Scenario, federation: Federation, folder: Path, options: Options, on_progress: Progress
+    scenario: Scenario, federation: Federation, folder: Path, options: Options, on_progress: Progress, places: _Places
 ) -> _Ending:
     from derloop.engines.apart import Apart  # HELICS, only where it is used
 
-    apart = Apart(scenario, federation, folder, options.permissions)
+    gathering = places.plan.gathering(scenario, folder, places.say) if places.plan else None
+    apart = Apart(scenario, federation, folder, options.permissions, gathering)
     hunting = _Noted(folder)
 
     def poll() -> None:
@@ -259,6 +277,7 @@ def _apart(
     hunting.note(apart.hunting)
     ending.hunting = hunting.all
     ending.statistics, ending.complaints = apart.statistics(), tuple(apart.complaints)
+    ending.hosts = gathering.facts() if gathering else {}
     return ending
 
 
@@ -315,6 +334,7 @@ def _judged(
         "ended": _now(),
         "timing": ending.timing and asdict(ending.timing),
         "statistics": ending.statistics,
+        "hosts": ending.hosts,
         "loops": _loops(recorded),
         "summary": [asdict(figure) for figure in summary],
     }
@@ -395,7 +415,7 @@ def _facts(scenario: Scenario, options: Options) -> dict[str, Any]:
         ],
         **permissions_to_json(options.permissions),
         "started": _now(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(),
         "host": {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()},
         "git_commit": _git_commit(scenario.folder),
     }
@@ -403,13 +423,6 @@ def _facts(scenario: Scenario, options: Options) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _git_commit(folder: Path) -> str:

@@ -20,6 +20,9 @@ from derloop.zone import ZoneName
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+HostName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+"""A machine of a hosts file."""
+MAX_PATTERN = 200
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", max_length=120)]
 NS = 1_000_000_000
 DAY_S = 86_400.0
@@ -93,8 +96,16 @@ class ScenarioFile(Settings):
     step_s: float = Field(ge=0.001, le=86400.0, description="Step of every federate that names none of its own.")
     seed: int = Field(0, ge=0, lt=2**63, description="Every random number of the run follows from it.")
     engine: Literal["helics", "mosaik", "local"] = Field("helics", description="What moves the federates.")
-    placement: Literal["together", "apart"] = Field(
-        "together", description="HELICS only. together: in one process. apart: a process for each federate or loop."
+    placement: Literal["together", "apart", "hosts"] = Field(
+        "together",
+        description="HELICS only. together: in one process. apart: a process for each federate or loop. "
+        "hosts: as apart, on the machines of a hosts file.",
+    )
+    hosts: dict[HostName, tuple[Annotated[str, StringConstraints(max_length=MAX_PATTERN)], ...]] = Field(
+        {},
+        max_length=500,
+        description="Which federates belong on which machine of a hosts file, by name or pattern (bay_*). "
+        "The others run where the run is started.",
     )
     coupling: CouplingSettings = CouplingSettings()
     deadlines: Deadlines = Deadlines()
@@ -107,8 +118,9 @@ class ScenarioFile(Settings):
     def _whole_steps(self) -> ScenarioFile:
         if to_ns(self.duration_s) % to_ns(self.step_s):
             raise ValueError(f"duration_s {self.duration_s:g} is no multiple of step_s {self.step_s:g}")
-        if self.placement == "apart" and self.engine != "helics":
-            raise ValueError(f"placement 'apart' is HELICS's; under engine {self.engine!r} all federates are together")
+        if self.placement != "together" and self.engine != "helics":
+            what = f"placement {self.placement!r} is HELICS's; under engine {self.engine!r} all federates are together"
+            raise ValueError(what)
         return self
 
     @model_validator(mode="after")

@@ -1,0 +1,1 @@
+"""Commands that come in by entry points, as those of other packages do."""

@@ -1,0 +1,104 @@
+"""`derloop join`: this machine takes part in a run that was started on another one."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(add_completion=False)
+LOST = 3
+NAME = r"[a-z][a-z0-9_-]{0,39}"
+
+
+@app.command(epilog="Example: derloop join 10.0.0.1:7100 --name fleets --token-file run.token")
+def join(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS:PORT", help="Where the run listens.", show_default=False)],
+    name: Annotated[str, typer.Option(help="As which host of the run's hosts file.", show_default=False)],
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The run's token; - reads it from standard input.")
+    ] = None,
+    scenario: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The scenario on this machine; without it, it is sent.")
+    ] = None,
+    interface: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="This machine's address for HELICS; else that of the route.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Working folder; without it, a new one that is removed.")
+    ] = None,
+    wait_s: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to look for the run.")] = 60.0,
+    silence_s: Annotated[
+        float, typer.Option("--silence", metavar="SECONDS", help="How long the run may be silent.", min=1.0)
+    ] = 3.0,
+    trust_feeder: Annotated[bool, typer.Option("--trust-feeder", help="As in `derloop run`, on this machine.")] = False,
+    trust_control: Annotated[
+        bool, typer.Option("--trust-control", help="As in `derloop run`, on this machine.")
+    ] = False,
+    bench: Annotated[Path | None, typer.Option(metavar="FILE", help="The bench file of this machine.")] = None,
+    arm: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Equipment that may be written to.")] = None,
+) -> None:
+    """Take part in a run that was started elsewhere.
+
+    The run is started with `derloop run SCENARIO --hosts FILE`. This machine runs what is placed on it, sends what it
+    records, and ends with the run. Exit status: 0 the run is over, 2 the command is wrong, 3 the run or this host was
+    lost or refused.
+    """
+    from derloop.errors import HostError
+    from derloop.hosts.joining import Invitation
+    from derloop.hosts.joining import join as take_part
+    from derloop.kind import Permissions
+
+    invitation = Invitation(
+        *_split(address),
+        name=_name(name),
+        token=_token(token_file),
+        wait_s=wait_s,
+        silence_s=silence_s,
+        scenario=scenario,
+        interface=interface,
+        folder=folder,
+        permissions=Permissions(trust_feeder, bench and bench.resolve(), tuple(arm or ()), trust_control),
+    )
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        take_part(invitation, _say)
+    except HostError as error:
+        _say(str(error))
+        raise typer.Exit(LOST) from error
+
+
+def _token(file: Path | None) -> str:
+    from derloop.hosts.greeting import TOKEN_VARIABLE, read_token
+
+    if file is not None and str(file) == "-":
+        return read_token(None, sys.stdin.readline())
+    return read_token(file, os.environ.get(TOKEN_VARIABLE))
+
+
+def _name(name: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise typer.BadParameter(
+            f"{name!r} is no host's name: lower-case letters, digits, _ and -", param_hint="--name"
+        )
+    return name
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise typer.BadParameter(f"{address!r} is no address with a port, as 10.0.0.1:7100", param_hint="ADDRESS:PORT")
+    return host, int(port)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    typer.echo(f"derloop: {text}", err=True)

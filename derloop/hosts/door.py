@@ -1,0 +1,76 @@
+"""Where the hosts of a run connect. Whoever does not know the token comes no further."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from threading import Lock, Semaphore, Thread
+
+from derloop.errors import DerloopError
+from derloop.hosts.channel import Channel, Malformed
+from derloop.hosts.greeting import admit
+
+GREETING_AT_ONCE = 32
+"""How many connections may be greeting: whoever connects and says nothing keeps none of the others out."""
+
+
+class Door:
+    """A listening socket, and a thread that greets whoever comes."""
+
+    def __init__(self, address: str, port: int, token: str) -> None:
+        try:
+            self._listener = socket.create_server((address, port))
+        except OSError as error:
+            raise DerloopError(f"cannot listen on {address}:{port}: {error.strerror}") from error
+        self.port: int = self._listener.getsockname()[1]
+        self.refused: list[str] = []
+        self._token, self._places = token, Semaphore(GREETING_AT_ONCE)
+        self._lock = Lock()
+        self._arrived: list[Channel] = []
+        self._is_closed = False
+        self._thread = Thread(target=self._listen, name="derloop door", daemon=True)
+        self._thread.start()
+
+    def arrived(self) -> list[Channel]:
+        """Return the hosts that have come since this was called last."""
+        with self._lock:
+            found, self._arrived = self._arrived, []
+        return found
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                sock, (address, *_) = self._listener.accept()
+            except OSError:
+                return  # closed
+            if not self._places.acquire(blocking=False):
+                sock.close()
+                continue
+            Thread(target=self._greet, args=(sock, str(address)), name="derloop greeting", daemon=True).start()
+
+    def _greet(self, sock: socket.socket, address: str) -> None:
+        try:
+            _, channel = admit(sock, self._token)
+        except (Malformed, OSError) as error:
+            sock.close()
+            with self._lock:
+                if len(self.refused) < GREETING_AT_ONCE:
+                    self.refused.append(f"a connection from {address} was not let in: {error}")
+        else:
+            with self._lock:
+                self._arrived.append(channel)
+                is_late = self._is_closed
+            if is_late:
+                channel.close()
+        finally:
+            self._places.release()
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+        with suppress(OSError):  # nobody is connecting
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+        for channel in self.arrived():
+            channel.close()

@@ -1,0 +1,217 @@
+"""The run's side of many machines: it listens, lets hosts in that are alike, and gives them their processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from derloop.engines.apart import CORE_TYPE
+from derloop.engines.process import Process, Reach
+from derloop.errors import HostError, Problem, ScenarioError, did_you_mean
+from derloop.federation import Federation, Unit
+from derloop.hosts.door import Door
+from derloop.hosts.file import HostsFile, read_hosts
+from derloop.hosts.greeting import keep_token, make_token, read_token
+from derloop.hosts.guest import Guest
+from derloop.hosts.likeness import differences, facts, file_differences, hashes, named_files
+from derloop.hosts.starting import Started
+from derloop.placement import hosts_of
+from derloop.scenario.models import Scenario
+
+POLL_S = 0.05
+COPY_S = 60.0
+"""How long a host may take to send what is left of its results."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which machines a run needs, and for what."""
+
+    file: HostsFile
+    placed: Mapping[str, str]
+    """The host of each unit that does not run here, by the unit's name."""
+
+    def gathering(self, scenario: Scenario, folder: Path, say: Say) -> Gathering:
+        return Gathering(self.file, self.placed, scenario, folder, say)
+
+
+def plan(scenario: Scenario, federation: Federation, path: Path | str | None, listen: str | None) -> Plan:
+    """Return which hosts take part by the hosts file at `path`; raise ScenarioError where that does not fit."""
+    if path is None:
+        why = "'hosts' needs a file that says how they are reached: --hosts FILE"
+        raise ScenarioError([Problem("/placement", why)], str(scenario.path))
+    if federation.pacing is not None:
+        why = "a run in real time is on one machine: every machine has a clock of its own"
+        raise ScenarioError([Problem("/pacing", why)], str(scenario.path))
+    file = read_hosts(Path(path), listen)
+    placed, problems = hosts_of(federation.units, file.wishes(scenario.file.hosts), ("federates",))
+    for name in scenario.file.hosts.keys() - file.hosts.keys():
+        problems.append(Problem("/hosts", f"the scenario has a host {name!r}" + did_you_mean(name, [*file.hosts])))
+    if not placed and not problems:
+        problems = [Problem("/hosts", "no federate is on any of these hosts; name some in `federates`")]
+    if problems:
+        raise ScenarioError(problems, str(path))
+    return Plan(file, placed)
+
+
+class Gathering:
+    """The hosts of a run: `derloop.engines.apart.Places` of which some are other machines."""
+
+    def __init__(self, file: HostsFile, placed: Mapping[str, str], scenario: Scenario, folder: Path, say: Say) -> None:
+        """placed: the host of each unit that does not run here, by the unit's name."""
+        self._file, self._placed, self._scenario, self._folder, self._say = file, placed, scenario, folder, say
+        self.interface = str(file.listen)
+        self._token = _token(file)
+        self._names = sorted({*placed.values()})
+        self._guests: dict[str, Guest] = {}
+        self._door: Door | None = None
+        self._started: list[Started] = []
+        self._core_options = ""
+        self._complaints: list[str] = []
+
+    def meet(self, on_poll: Callable[[], None]) -> None:
+        """Return when every host has joined and is alike; raise HostError for one that has not, or is not."""
+        self._door = Door(self.interface, self._file.port, self._token)
+        self._start_hosts(self._door.port)
+        until = monotonic() + self._file.wait_s
+        while missing := [name for name in self._names if not self._has_greeted(name)]:
+            on_poll()
+            self._let_in()
+            self._check_started()
+            self.check()
+            if monotonic() > until:
+                raise HostError(missing[0], self._missing(missing))
+            sleep(POLL_S)
+        self._compare()
+
+    def _start_hosts(self, port: int) -> None:
+        by_hand = []
+        for name in self._names:
+            host = self._file.hosts[name]
+            if host.ssh is None:
+                by_hand.append(name)
+                continue
+            log = self._folder / "logs" / f"host-{name}.log"
+            self._started.append(Started(name, host, (self.interface, port), self._token, log))
+        if by_hand:
+            self._say(
+                f"waiting for {len(by_hand)} hosts, at most {self._file.wait_s:g} s: "
+                f"derloop join {self.interface}:{port} --name {'|'.join(by_hand)} --token-file FILE"
+            )
+
+    def _missing(self, missing: list[str]) -> str:
+        others = f", nor have {', '.join(missing[1:])}" if missing[1:] else ""
+        refused = f" ({'; '.join(self._door.refused[:5])})" if self._door and self._door.refused else ""
+        return f"has not joined within {self._file.wait_s:g} s{others}{refused}"
+
+    def _has_greeted(self, name: str) -> bool:
+        return name in self._guests and self._guests[name].has_greeted
+
+    def _let_in(self) -> None:
+        assert self._door
+        for channel in self._door.arrived():
+            guest = Guest(channel, self._folder, self._file.silence_s)
+            if channel.peer not in self._names:
+                self._turn_away(
+                    guest, f"the run has no federates for a host {channel.peer!r}: {', '.join(self._names)}"
+                )
+            elif channel.peer in self._guests:
+                self._turn_away(guest, f"a host {channel.peer!r} has joined already")
+            else:
+                self._guests[channel.peer] = guest
+                guest.ask(self._scenario.path.name, self._files)
+
+    def _turn_away(self, guest: Guest, why: str) -> None:
+        guest.refuse(why)
+        guest.close()
+        self._complaints.append(f"a host was turned away: {why}")
+
+    @property
+    def _files(self) -> list[str]:
+        return named_files(self._scenario.path, self._scenario.document)
+
+    def _check_started(self) -> None:
+        for started in self._started:
+            if started.name not in self._guests and (how := started.ended()) is not None:
+                raise HostError(started.name, f"was not started: {how}")
+
+    def _compare(self) -> None:
+        """Send the scenario's files where they are not; raise HostError where a host is another one than this."""
+        here = {path: str(digest) for path, digest in hashes(self._scenario.folder, self._files).items()}
+        for name, guest in self._guests.items():
+            found = differences(facts(), guest.facts)
+            files = [] if guest.files is None else file_differences(here, guest.files)
+            if files or (found and self._file.versions == "same"):
+                why = f"is not as this machine is: {'; '.join([*found, *files])}"
+                guest.refuse(why)
+                raise HostError(name, why)
+            if found:
+                self._say(f"host {name!r} is not as this machine is: {'; '.join(found)}")
+            if guest.files is None:
+                guest.give(self._scenario.folder, self._files)
+
+    def open(self, port: int) -> None:
+        near = f"--local_interface=tcp://{self.interface}"
+        self._core_options = f"--brokeraddress=tcp://{self.interface} --brokerport={port} {near}"
+        units = Counter(self._placed.values())
+        for name, guest in self._guests.items():
+            guest.open(self.interface, port, units[name], CORE_TYPE)
+
+    def reach(self, unit: Unit, job: Mapping[str, Any], log: Path) -> Reach:
+        host = self._placed.get(unit.name)
+        if host is None:
+            return Process(unit.name, {**job, "core_options": self._core_options}, log, unit.blocking)
+        return self._guests[host].start(unit, job, log.stem)
+
+    def check(self) -> None:
+        for guest in self._guests.values():
+            guest.check()
+
+    def close(self) -> list[str]:
+        for guest in self._guests.values():
+            guest.send("over")
+        self._fetch_the_rest()
+        for guest in self._guests.values():
+            self._complaints += guest.complaints
+            guest.close()
+        if self._door:
+            self._complaints += self._door.refused
+            self._door.close()
+        for started in self._started:
+            started.end()
+        return self._complaints
+
+    def _fetch_the_rest(self) -> None:
+        until = monotonic() + COPY_S
+        while waiting := [guest for guest in self._guests.values() if not guest.has_copied]:
+            for guest in waiting:
+                try:
+                    guest.check()
+                except HostError:
+                    guest.has_copied = True  # as far as it has come
+            if monotonic() > until:
+                self._complaints += [f"host {guest.name!r} has not sent all of its results" for guest in waiting]
+                return
+            sleep(POLL_S / 5)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of each host, for the run's record."""
+        placed = {name: [unit for unit, host in self._placed.items() if host == name] for name in self._names}
+        return {
+            name: {"units": placed[name], "interface": guest.interface, **guest.facts}
+            for name, guest in self._guests.items()
+        }
+
+
+def _token(file: HostsFile) -> str:
+    if file.token_file is None:
+        return make_token()
+    if not file.token_file.exists():
+        keep_token(file.token_file, make_token())
+    return read_token(file.token_file)

@@ -1,0 +1,179 @@
+"""A host as the run sees it, from its greeting on: what it is, and the processes that it runs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from derloop.errors import HostError
+from derloop.federation import Unit
+from derloop.hosts.channel import Channel, Malformed, Message
+from derloop.hosts.copying import PIECE_BYTES, Copies
+
+POLL_S = 0.02
+KILLED_S = 1.0
+"""How long a process may take to be gone once it was killed."""
+
+
+class Guest:
+    """A host that has joined. What it says is taken in whenever somebody looks, by the one thread that looks."""
+
+    def __init__(self, channel: Channel, folder: Path, silence_s: float) -> None:
+        self.name, self._channel, self._silence_s = channel.peer, channel, silence_s
+        self._copies = Copies(folder)
+        self._processes: dict[str, Relayed] = {}
+        self.facts: dict[str, str] = {}
+        self.files: dict[str, str | None] | None = None
+        """How the scenario's files are there; None: they are to be sent."""
+        self.interface = ""
+        self.has_greeted, self.has_copied = False, False
+        self.complaints: list[str] = []
+        self._failed: str | None = None
+
+    def ask(self, scenario: str, files: list[str]) -> None:
+        """Ask what it is, and how these files are there."""
+        self._channel.send("about", scenario=scenario, files=files)
+
+    def refuse(self, why: str) -> None:
+        self._channel.send("refused", why=why)
+
+    def give(self, folder: Path, files: list[str]) -> None:
+        """Send the scenario's files."""
+        for path in files:
+            with (folder / path).open("rb") as file:
+                at = 0
+                while (piece := file.read(PIECE_BYTES)) or at == 0:
+                    self._channel.send("file", piece, path=path, at=at)
+                    at += len(piece)
+                    if not piece:
+                        break
+
+    def open(self, address: str, port: int, units: int, core_type: str) -> None:
+        """Tell where the run's broker is."""
+        self._channel.send("broker", address=address, port=port, units=units, core_type=core_type)
+
+    def start(self, unit: Unit, job: Mapping[str, Any], log: str) -> Relayed:
+        """Have the process of a unit started there."""
+        self._processes[unit.name] = process = Relayed(self, unit.name)
+        self.send("start", unit=unit.name, job=job, log=log, is_holding=unit.blocking)
+        return process
+
+    def send(self, what: str, **fields: Any) -> None:
+        self._channel.send(what, **fields)
+
+    @property
+    def is_lost(self) -> bool:
+        return self._channel.lost is not None or self._channel.silent_s > self._silence_s
+
+    def check(self) -> None:
+        """Take in what it has said; raise HostError where it is lost, or cannot do what it should."""
+        try:
+            for message in self._channel.heard():
+                self._take(message)
+        except (Malformed, TypeError, ValueError) as error:
+            raise HostError(self.name, f"says what nobody understands: {error}") from error
+        if self._failed is not None:
+            raise HostError(self.name, self._failed)
+        if self._channel.lost is not None:
+            raise HostError(self.name, f"is lost: {self._channel.lost}")
+        if self.is_lost:
+            raise HostError(self.name, f"is lost: nothing was heard of it for {self._channel.silent_s:.1f} s")
+
+    def _take(self, message: Message) -> None:
+        match message.what:
+            case "hello":
+                self.facts, self.files = dict(message["facts"]), message["files"]
+                self.interface, self.has_greeted = str(message["interface"]), True
+            case "copy":
+                self._copies.take(message["path"], message["at"], message.data)
+            case "copied":
+                self.has_copied = True
+                files = self._copies.incomplete(message["digests"])
+                self.complaints += [f"host {self.name!r}: {path} did not arrive as it is there" for path in files]
+            case "failed":
+                self._failed = str(message["why"])
+            case "started" | "said" | "state" | "gone":
+                self._process(message).take(message)
+            case _:
+                raise Malformed(f"{message.what!r} is nothing that a host says")
+
+    def _process(self, message: Message) -> Relayed:
+        try:
+            return self._processes[message["unit"]]
+        except KeyError:
+            raise Malformed(f"no unit {message['unit']!r} runs there") from None
+
+    def close(self) -> None:
+        self._channel.send("bye")
+        self._channel.close()
+
+
+class Relayed:
+    """A process on another host: a `derloop.engines.process.Reach`."""
+
+    def __init__(self, guest: Guest, unit: str) -> None:
+        self._guest, self._unit = guest, unit
+        self._lines: deque[str] = deque()
+        self._whose, self._how, self._words = "its process", None, ""
+        self._is_stopped = False
+        self.now_ns: int | None = None
+
+    _how: str | None
+
+    def take(self, message: Message) -> None:
+        """Take in what its host says of it."""
+        match message.what:
+            case "started":
+                self._whose = str(message["whose"])
+            case "said":
+                self._lines.extend(map(str, message["lines"]))
+            case "state":
+                self.now_ns, self._is_stopped = message["now_ns"], bool(message["is_stopped"])
+            case "gone":
+                self._how, self._words = str(message["how"]), str(message["words"])
+
+    @property
+    def whose(self) -> str:
+        return f"{self._whose} on host {self._guest.name!r}"
+
+    def tell(self, line: str) -> None:
+        self._guest.send("tell", unit=self._unit, line=line)
+
+    def heard(self) -> list[str]:
+        lines = [*self._lines]
+        self._lines.clear()
+        return lines
+
+    def gone(self) -> str | None:
+        return self._how
+
+    def is_stopped(self) -> bool:
+        return self._is_stopped
+
+    def last_words(self) -> str:
+        return self._words
+
+    def end(self, is_lost: bool) -> None:
+        self._guest.send("end", unit=self._unit, is_lost=is_lost)
+
+    def ended_by(self, deadline: float) -> bool:
+        """Return whether it has ended; where its host is lost, the host itself ends it."""
+        while self._how is None:
+            try:
+                self._guest.check()
+            except HostError:
+                return True
+            if monotonic() > deadline:
+                return self._how is not None
+            sleep(POLL_S)
+        return True
+
+    def kill(self) -> None:
+        self._guest.send("kill", unit=self._unit)
+        self.ended_by(monotonic() + KILLED_S)
+
+    def close(self) -> None:
+        """What it has said is here already."""

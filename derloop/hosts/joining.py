@@ -1,0 +1,255 @@
+"""A host of a run: it greets the run, shows that it is alike, and runs the processes that it is given.
+
+When the run says so, is silent for too long, or hangs up, its processes are ended, as they are when this one dies:
+nothing is left.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from time import monotonic, sleep
+from typing import Any
+
+from derloop.errors import DerloopError, EngineError, HostError
+from derloop.hosts.channel import Channel, Malformed, Message
+from derloop.hosts.copying import Copies, Source
+from derloop.hosts.greeting import approach
+from derloop.hosts.likeness import facts, hashes
+from derloop.kind import NONE_GRANTED, Permissions, permissions_to_json
+
+POLL_S = 0.02
+COPY_S = 0.25
+RETRY_S = 0.3
+END_S, KILL_S = 6.5, 1.0
+"""How long processes may take to leave once the run is over or lost, and to be gone once they are killed."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """Where a run is, and as whom a host joins it."""
+
+    address: str
+    port: int
+    name: str
+    token: str = field(repr=False)
+    wait_s: float = 60.0
+    """How long to look for the run."""
+    silence_s: float = 3.0
+    """After how long a run of which nothing is heard is lost."""
+    scenario: Path | None = None
+    """The scenario's file on this machine; without one its files are sent."""
+    interface: str | None = None
+    """The address of this machine on which HELICS listens; without one, that which reaches the run."""
+    folder: Path | None = None
+    """The working folder, which must be empty; without one, a new one that is removed."""
+    permissions: Permissions = NONE_GRANTED
+    """What the run's federates may do on this machine."""
+
+
+def join(invitation: Invitation, say: Say) -> None:
+    """Take part in one run to its end; raise HostError where that is not the run's own."""
+    channel, interface = _connected(invitation)
+    with ExitStack() as stack:
+        stack.callback(channel.close)
+        folder = stack.enter_context(_working_folder(invitation.folder))
+        host = Host(invitation, channel, invitation.interface or interface, folder)
+        stack.callback(host.close)
+        say(f"{invitation.name} has joined the run at {invitation.address}:{invitation.port}")
+        host.run()
+
+
+def _connected(invitation: Invitation) -> tuple[Channel, str]:
+    until = monotonic() + invitation.wait_s
+    where = f"{invitation.address}:{invitation.port}"
+    while True:
+        try:
+            bound = (invitation.interface, 0) if invitation.interface else None
+            sock = socket.create_connection((invitation.address, invitation.port), 5.0, bound)
+            return approach(sock, invitation.token, invitation.name), str(sock.getsockname()[0])
+        except Malformed as error:
+            raise HostError(invitation.name, f"was not admitted at {where}: {error}") from error
+        except OSError as error:
+            if monotonic() > until:
+                raise HostError(invitation.name, f"found no run at {where}: {error.strerror or error}") from error
+            sleep(RETRY_S)
+
+
+@contextmanager
+def _working_folder(wanted: Path | None) -> Iterator[Path]:
+    if wanted is None:
+        made = Path(mkdtemp(prefix="derloop-host-"))
+        try:
+            yield made
+        finally:
+            rmtree(made, ignore_errors=True)
+        return
+    if wanted.exists() and any(wanted.iterdir()):
+        raise DerloopError(f"{wanted} holds something already; a host needs a folder of its own")
+    wanted.mkdir(parents=True, exist_ok=True)
+    yield wanted.resolve()
+
+
+class Host:
+    """What runs here, as the run wants it."""
+
+    def __init__(self, invitation: Invitation, channel: Channel, interface: str, folder: Path) -> None:
+        self._invitation, self._channel, self._interface = invitation, channel, interface
+        self._given, self._run = folder / "scenario", folder / "run"
+        self._run.mkdir()
+        self._scenario = invitation.scenario and invitation.scenario.resolve()
+        self._copies = Copies(self._given)
+        self._source, self._copied_at = Source(self._run), monotonic()
+        self._processes: dict[str, Any] = {}
+        self._states: dict[str, tuple[int | None, bool]] = {}
+        self._gone: set[str] = set()
+        self._core_options = ""
+        self._close_broker: Callable[[], None] = lambda: None
+        self._has_finished, self._is_over = False, False
+
+    def run(self) -> None:
+        """Do what the run says until it says that it is over; raise HostError where it is lost."""
+        while not self._is_over:
+            for message in self._channel.heard():
+                self._take(message)
+            self._check_run()
+            self._report()
+            if monotonic() - self._copied_at > COPY_S and not self._channel.is_crowded:
+                self._copy()
+            sleep(POLL_S)
+
+    def _check_run(self) -> None:
+        if self._has_finished and (self._channel.lost or self._channel.silent_s > self._invitation.silence_s):
+            self._is_over = True
+        if self._is_over:
+            return
+        if self._channel.lost is not None:
+            raise self._error(f"has lost the run: {self._channel.lost}")
+        if self._channel.silent_s > self._invitation.silence_s:
+            raise self._error(f"has lost the run: nothing was heard of it for {self._channel.silent_s:.1f} s")
+
+    def _error(self, why: str) -> HostError:
+        return HostError(self._invitation.name, why)
+
+    def _take(self, message: Message) -> None:
+        takers: dict[str, Callable[[Message], None]] = {
+            "about": self._show,
+            "file": self._keep,
+            "refused": self._leave_refused,
+            "broker": self._open,
+            "start": self._start,
+            "tell": lambda m: self._process(m).tell(m["line"]),
+            "end": lambda m: self._process(m).end(m["is_lost"]),
+            "kill": lambda m: self._process(m).kill(),
+            "over": lambda _: self._finish(),
+            "bye": lambda _: self._leave(),
+        }
+        if message.what not in takers:
+            raise self._error(f"does not know what {message.what!r} is; the run has another version")
+        try:
+            takers[message.what](message)
+        except (Malformed, EngineError, OSError) as error:
+            self._channel.send("failed", why=str(error))
+
+    def _show(self, message: Message) -> None:
+        """Tell what this machine is, and how the scenario's files are here."""
+        found = hashes(self._scenario.parent, message["files"]) if self._scenario else None
+        if found is not None and self._scenario:
+            found[message["scenario"]] = hashes(self._scenario.parent, [self._scenario.name])[self._scenario.name]
+        self._channel.send("hello", facts=facts(), files=found, interface=self._interface)
+        if self._scenario is None:
+            self._scenario = self._given / message["scenario"]
+
+    def _keep(self, message: Message) -> None:
+        self._given.mkdir(exist_ok=True)
+        self._copies.take(message["path"], message["at"], message.data)
+
+    def _leave_refused(self, message: Message) -> None:
+        self._is_over = True
+        raise self._error(f"was refused: {message['why']}")
+
+    def _open(self, message: Message) -> None:
+        """Note where the run's broker is; where several processes will run here, open one for them below it."""
+        from derloop.engines import broker
+
+        parent = f"--brokeraddress=tcp://{message['address']} --brokerport={message['port']}"
+        near = f"--local_interface=tcp://{self._interface}"
+        self._core_options = f"{parent} {near}"
+        if message["units"] > 1:
+            opened, port = broker.opened(message["units"], message["core_type"], self._interface, parent)
+            self._close_broker = lambda: broker.close(opened)
+            self._core_options = f"--brokeraddress=tcp://{self._interface} --brokerport={port} {near}"
+
+    def _start(self, message: Message) -> None:
+        from derloop.engines.process import Process
+
+        unit, log = message["unit"], self._run / "logs" / f"{message['log']}.log"
+        job = {
+            **message["job"],
+            "path": str(self._scenario),
+            "folder": str(self._run),
+            "permissions": permissions_to_json(self._invitation.permissions),
+            "core_options": self._core_options,
+        }
+        self._processes[unit] = process = Process(unit, job, log, message["is_holding"])
+        self._channel.send("started", unit=unit, whose=process.whose)
+
+    def _process(self, message: Message) -> Any:
+        try:
+            return self._processes[message["unit"]]
+        except KeyError:
+            raise Malformed(f"no unit {message['unit']!r} runs here") from None
+
+    def _report(self) -> None:
+        """Say what each process says, how far it is, and whether it lives."""
+        for unit, process in self._processes.items():
+            if unit in self._gone:
+                continue
+            how = process.gone()
+            if lines := process.heard():
+                self._channel.send("said", unit=unit, lines=lines)
+            state = (process.now_ns, how is None and process.is_stopped())
+            if state != self._states.get(unit):
+                self._states[unit] = state
+                self._channel.send("state", unit=unit, now_ns=state[0], is_stopped=state[1])
+            if how is not None:
+                self._gone.add(unit)
+                self._channel.send("gone", unit=unit, how=how, words=process.last_words())
+
+    def _copy(self) -> None:
+        self._copied_at = monotonic()
+        for path, at, piece in self._source.pieces():
+            self._channel.send("copy", piece, path=path, at=at)
+
+    def _finish(self) -> None:
+        self._end_processes()
+        self._report()
+        self._copy()
+        self._channel.send("copied", digests=self._source.digests())
+        self._has_finished = True
+
+    def _leave(self) -> None:
+        self._is_over = True
+
+    def close(self) -> None:
+        """End whatever runs here. Only what was started here is ended."""
+        self._end_processes()
+        self._close_broker()
+
+    def _end_processes(self) -> None:
+        living = [process for process in self._processes.values() if process.gone() is None]
+        for process in living:
+            process.end(is_lost=False)
+        until = monotonic() + END_S
+        for process in living:
+            if not process.ended_by(until):
+                process.kill()
+        for process in self._processes.values():
+            process.close()
