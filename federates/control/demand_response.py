@@ -37,6 +37,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Settings
+from derloop.memory import remembers
 from federates.control.baseline import ten_of_ten
 from federates.control.eligible import ns, untimely, without_days
 from federates.control.metering import DAY_S, NS_PER_S, Calendar, History, Meter
@@ -146,6 +147,7 @@ class DemandResponseSettings(Stepped):
 # --- the programme -----------------------------------------------------------------------------------
 
 
+@remembers("_reduction_kw", "_baseline_kw", "_meter", "_reduced_kwh", "_rebound_kwh", "_silent", "_metered_kw")
 class DemandResponse:
     """m members. State: their meters, the day's baseline, and what was counted."""
 

@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.clock import Clock
 from federates.der.instants import Instants
@@ -102,6 +103,7 @@ class ApplianceSettings(Stepped):
         return self
 
 
+@remembers("_latest", "_held", "_cycle", "_done")
 class ApplianceFleet:
     """n appliances. State: which cycle is next or under way, and the step at which it began, NEVER if it waits."""
 

@@ -42,6 +42,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.course import Allowed, Course, read_course
 from federates.der.engine import NS_PER_H, Engines, EngineSettings
@@ -114,6 +115,7 @@ class ChpSettings(HeatSettings, EngineSettings, Stepped):
         return self
 
 
+@remembers("_burnt_kwh")
 class ChpGroup:
     """n plants. State: the engines', the stores', the functions', and the fuel that was burnt."""
 

@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Port, Values
 from derloop.kind import Context, PlaceError, Settings, Terminal
+from derloop.memory import remembers
 from federates.fleets import Problems, named
 
 MEASURED = {"p_kw": "kW", "q_kvar": "kvar", "f_hz": "Hz", "v_pu": "pu", "fault": "1"}
@@ -120,6 +121,7 @@ class _State(NamedTuple):
     trip_cause: FloatArray
 
 
+@remembers("_state", "_left", "_run")
 class Droop:
     """n units. State: the filters, the clocks of overload, who has tripped, and who was told to run."""
 

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray
 from derloop.kind import Settings
+from derloop.memory import remembers
 from federates.der.hysteresis import BoolArray
 
 NS_PER_H = 3.6e12
@@ -107,6 +108,7 @@ class Plan(NamedTuple):
     most_kw: FloatArray
 
 
+@remembers("starts", "_since_s", "_was", "now")
 class Engines:
     """n engines. State: what they did until now, and do now; how long they have run or stood; their starts."""
 

@@ -41,6 +41,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
+from derloop.memory import remembers
 from federates.der.battery import Storage
 from federates.der.instants import Instants
 from federates.der.inverter import Inverters, Smart
@@ -144,6 +145,7 @@ class EvSettings(VisitSettings):
 # --- the fleet ---------------------------------------------------------------------------------------
 
 
+@remembers("_p_kw", "_stored_kwh", "_shortfall_kwh", "_departures", "_short", "_plugged", "_visit", "_driven_kwh")
 class EvFleet:
     """n chargers. State: which visit, whether it has begun, the energy stored, and the power since the last instant."""
 

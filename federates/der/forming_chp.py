@@ -31,6 +31,7 @@ from pydantic import Field
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.droop import LINES, Droop, Forming, Reach, Told, forming, frequencies, frequency_ports, input_ports
 from federates.der.engine import NS_PER_H, Efficiency, Running, burnt, p_for_heat_kw
@@ -121,6 +122,7 @@ class _State(NamedTuple):
     tank_kwh: FloatArray
 
 
+@remembers("_running", "_state", "_told")
 class FormingChp:
     """n plants. State: their droop, their engines and their heat."""
 

@@ -40,6 +40,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.battery.cells import Cells, Window
 from federates.der.battery.losses import Conversion, constant
@@ -95,6 +96,7 @@ class GridFormingSettings(Forming, Stepped):
         return self
 
 
+@remembers("_given_kw", "_loss_kw")
 class GridForming:
     """n units. State: their droop, the stores, and what was given and lost since the last instant but one."""
 

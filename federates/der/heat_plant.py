@@ -21,6 +21,7 @@ from pydantic import Field
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, Settings
+from derloop.memory import remembers
 from federates.der.course import Allowed, Course, read_course
 from federates.der.placement import Size
 
@@ -79,6 +80,7 @@ class Flows(NamedTuple):
     unmet_cooling_kw: FloatArray
 
 
+@remembers("stored_kwh", "_next_kwh", "flows")
 class HeatPlants:
     """n plants. State: what is stored now and at the next instant, and the flows between."""
 

@@ -34,6 +34,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Context, Kind, Settings, Terminal
+from derloop.memory import remembers
 from federates.der.course import Allowed, Course, read_course
 from federates.der.heat_network import HeatNetworks
 from federates.der.hysteresis import BoolArray
@@ -140,6 +141,7 @@ class HeatPumpSettings(Thermostatic):
         return min(max(self.carnot_pu * (ours + KELVIN) / lift, 1.0), self.cop_max)
 
 
+@remembers("_inside_c", "_next_c")
 class Buildings:
     """n buildings. State: temperatures (n, s) of air and mass at this instant, and at the next."""
 

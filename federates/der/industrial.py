@@ -24,6 +24,7 @@ from pydantic import Field
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Settings, Terminal
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.course import Allowed, Course, read_course
 from federates.der.instants import Instants
@@ -104,6 +105,7 @@ class IndustrialSettings(Stepped):
         return max((e.share_pu for e in self.events if e.begins_s <= now_s < e.begins_s + e.lasts_s), default=0.0)
 
 
+@remembers("_asked_pu", "_cut_kw", "_made_up_kw", "_cut_s", "_rest_s", "_asked_s", "_owed_kwh", "_was_cut_kw")
 class IndustrialGroup:
     """n plants. State: the cut and what is made up since the last instant, energy owed, and three clocks."""
 

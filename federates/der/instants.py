@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from derloop.memory import remembers
 
+
+@remembers("_now_ns")
 class Instants:
     """Tells a new instant from one that is stepped again, which starts from the state at the last instant."""
 

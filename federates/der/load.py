@@ -30,6 +30,7 @@ from pydantic import Field
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, FeederLoad, Kind, PlaceError, Settings, Terminal
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.placement import stream
 from federates.der.profile import ProfileColumn, read_profile
@@ -71,6 +72,7 @@ class LoadSettings(Sheddable, Stepped):
     )
 
 
+@remembers()
 class LoadGroup:
     """n loads. Their powers depend on time alone, unless they can be taken off."""
 

@@ -35,6 +35,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.cell import Cell
 from federates.der.inverter import Inverters, Smart
@@ -171,6 +172,7 @@ class PvSettings(Stepped):
         return self
 
 
+@remembers()
 class PvFleet:
     """n PV systems. Their only state is the lag of their reactive function."""
 

@@ -19,6 +19,7 @@ from pydantic import Field, StringConstraints
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Settings
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.course import read_column
 from federates.der.profile import ProfileColumn
@@ -122,6 +123,7 @@ def _check_gaps(time_s: FloatArray, signal: ReplaySignal, path: tuple[str, ...])
         raise PlaceError([((*path, "longest_gap_s"), what)])
 
 
+@remembers()
 class Replay:
     """Series as outputs. No state."""
 

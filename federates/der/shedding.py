@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Port, Values
 from derloop.kind import Settings
+from derloop.memory import remembers
 from federates.der.instants import Instants
 
 
@@ -52,6 +53,7 @@ class Sheddable(Settings):
         return self
 
 
+@remembers("_on", "_missed_pu")
 class Shedding:
     """n loads. State: the share `w` of what they missed, and whether they are on."""
 

@@ -28,6 +28,7 @@ from pydantic import Field, model_validator
 from derloop.contract import Interface, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, Kind, PlaceError
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.above_clouds import AboveClouds
 from federates.der.clouds import Clouds
@@ -82,6 +83,7 @@ class SkySettings(Stepped):
         return self
 
 
+@remembers()
 class Sky:
     """Irradiance in the planes of the devices of some fleets. No state."""
 
@@ -108,6 +110,7 @@ class Sky:
         pass
 
 
+@remembers()
 class WeatherSky:
     """Irradiance from sun and sky on the devices of some fleets, their air, and where the sun stands. No state."""
 

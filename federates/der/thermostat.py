@@ -15,6 +15,7 @@ from pydantic import Field
 
 from derloop.contract import FloatArray
 from derloop.kind import Settings
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.hysteresis import BoolArray, hysteresis
 
@@ -63,6 +64,7 @@ class Thermostatic(Stepped):
         return sum(e.shift_k for e in self.events if e.begins_s <= now_s < e.begins_s + e.lasts_s)
 
 
+@remembers("_was", "_rested_s", "on")
 class Thermostat:
     """n thermostats. State: which were on since the last instant, and how long each has been off."""
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Terminal
+from derloop.memory import remembers
 from federates.der.hysteresis import BoolArray
 from federates.der.instants import Instants
 from federates.der.plain import tan_phi
@@ -51,6 +52,7 @@ class Bodies(Protocol):
         ...
 
 
+@remembers()
 class ThermostaticFleet:
     """n machines and what they warm or cool. State: the thermostats', and the temperatures of the bodies."""
 

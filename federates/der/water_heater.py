@@ -27,6 +27,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Context, Kind, Terminal
+from derloop.memory import remembers
 from federates.der.course import Allowed, Course, read_course
 from federates.der.hot_water import HotWater, HotWaterSettings
 from federates.der.placement import At, Size, Spot, draw, stream
@@ -86,6 +87,7 @@ class WaterHeaterSettings(HotWaterSettings, Thermostatic):
         return self
 
 
+@remembers("_water_c", "_next_c")
 class Tanks:
     """n tanks. State: their temperatures at this instant, and at the next."""
 

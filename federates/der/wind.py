@@ -33,6 +33,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Settings, Terminal
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.course import Allowed, read_course
 from federates.der.hysteresis import BoolArray, hysteresis
@@ -227,6 +228,7 @@ class WindSettings(Stepped):
 # --- the fleet ---------------------------------------------------------------------------------------
 
 
+@remembers("_v_m_per_s", "_mean", "_runs", "_storms")
 class WindFleet:
     """n turbines. State: which run, which rest for a storm, their mean wind; and the lag of the reactive function."""
 

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, Field
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.course import Allowed, Course, read_course
 from federates.der.placement import At, Size, Spot
@@ -73,6 +74,7 @@ class ZipLoadSettings(Sheddable, Stepped):
     )
 
 
+@remembers()
 class ZipLoadGroup:
     """n loads. They have no state, unless they can be taken off."""
 

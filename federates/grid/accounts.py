@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Port
 from derloop.kind import Settings
+from derloop.memory import remembers
 from federates.grid.solver import Solver
 
 
@@ -49,6 +50,7 @@ class _Rate(NamedTuple):
     overloaded: FloatArray
 
 
+@remembers("_rate", "_now_ns", "_held", "_rate_held", "_latest")
 class Accounts:
     """State: what was counted until the last instant, and what has held since."""
 

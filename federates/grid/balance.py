@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from derloop.contract import FloatArray
+from derloop.memory import remembers
 
 Equations = Callable[[FloatArray], FloatArray]
 GOOD, FAIR = 1e-9, 1e-7
@@ -25,6 +26,7 @@ class NoBalance(Exception):
     """No root was found."""
 
 
+@remembers("_slopes")
 class Balance:
     """Finds x with r(x) = 0. State: the slopes dr/dx, as long as the equations keep their form."""
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray, Port
+from derloop.memory import remembers
 from federates.grid.solver import Solver
 
 HEAD: Final = "head"
@@ -45,6 +46,7 @@ class Position(NamedTuple):
     grid_on: bool
 
 
+@remembers("_latest", "_now_ns", "_held")
 class Relay:
     """Opens the switch when the bulk system is lost. State: whether it has."""
 
@@ -60,6 +62,7 @@ class Relay:
         return Position(told and not self._latest, grid_on)
 
 
+@remembers("_latest", "_passed_s", "_now_ns", "_held")
 class Slip:
     """The angle that an island has gained on the grid. State: it, and the difference of frequencies."""
 

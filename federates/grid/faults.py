@@ -15,6 +15,7 @@ from pydantic import Field
 
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Settings
+from derloop.memory import remembers
 from federates.fleets import Problems
 from federates.grid.solver import Solver
 
@@ -34,6 +35,7 @@ class FaultSettings(Settings):
     arc: bool = Field(False, description="Goes out as soon as its bus is dead.")
 
 
+@remembers("_where", "_are_on", "_held", "_latest")
 class Faults:
     """The faults of a feeder. State: which arcs have gone out."""
 

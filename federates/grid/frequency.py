@@ -34,6 +34,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Settings
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.course import Allowed, Course, read_course
 from federates.der.instants import Instants
@@ -142,6 +143,7 @@ class FrequencySettings(Stepped):
         return self
 
 
+@remembers("_latest", "_held", "_before_ns", "_now_ns", "_number", "_drawn_at_first_mw")
 class Frequency:
     """The frequency. State of the model: deviations and energies at the last instant, and at this one."""
 

@@ -38,6 +38,7 @@ from pydantic import Field
 
 from derloop.contract import FloatArray
 from derloop.kind import Settings
+from derloop.memory import remembers
 
 BoolArray = NDArray[np.bool_]
 Curve = Literal[
@@ -103,6 +104,7 @@ class _State(NamedTuple):
     current_a: FloatArray
 
 
+@remembers("_latest", "_passed_s", "_held", "_now_s")
 class Relays:
     """n relays. State: see `_State`."""
 

@@ -42,6 +42,7 @@ from pydantic import Field, model_validator
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.errors import ScenarioError
 from derloop.kind import Context, Kind, PlaceError
+from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.inside import path_inside
 from federates.market.account import Account, Counter
@@ -103,6 +104,7 @@ class RetailSettings(Stepped):
         return self
 
 
+@remembers("_latest", "_now_ns", "_held", "_counter")
 class Retail:
     """A tariff in a run. State: the account of all customers, at the last instant and at this one.
 

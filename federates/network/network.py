@@ -48,6 +48,7 @@ import numpy as np
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, PlaceError
+from derloop.memory import remembers
 from federates.network.links import NetworkSettings
 from federates.network.receivers import Receivers
 from federates.network.routes import PLAIN, Routes, signals_of
@@ -58,6 +59,7 @@ MOST_KEPT = 250_000_000
 """Numbers of what is on its way: 2 GB. For each step, the values that were said, and two for each link."""
 
 
+@remembers("_now_ns")
 class Network:
     """N links. State: the traffic on them."""
 

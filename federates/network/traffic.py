@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
+from derloop.memory import remembers
 from federates.network.lines import Lines
 from federates.network.links import Link, NetworkEvent
 from federates.network.losses import Events, Losses
@@ -26,6 +27,7 @@ _NEARLY = 1e-9
 Instants = NDArray[np.int64]
 
 
+@remembers("held", "_index", "_said", "counts", "_last", "arrived", "_stamp")
 class Traffic:
     """N links over which V values go.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from derloop.contract import FloatArray, Interface, Values
 from derloop.kind import Context, Kind
+from derloop.memory import remembers
 from federates.control.adms import monitoring
 from federates.control.adms.model import Commands, GridModel
 from federates.control.adms.monitoring import Alarms
@@ -43,6 +44,7 @@ class _State(NamedTuple):
     """Searches, their power flows, alarms raised, switching operations."""
 
 
+@remembers("_now_ns", "_held", "_first_ns", "_latest")
 class Adms:
     """A distribution management system. State: see `_State`."""
 

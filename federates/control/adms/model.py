@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray, Values
 from derloop.kind import Context, PlaceError
+from derloop.memory import remembers
 from federates.der.smart.settings import Smart
 from federates.grid.apparatus import Apparatus, matching
 from federates.grid.opendss import OpenDssFeeder
@@ -74,6 +75,7 @@ class Outcome(NamedTuple):
     loading_pu: FloatArray
 
 
+@remembers("_measured", "_calls")
 class GridModel:
     """The feeder with devices and loads as they were measured last. State: these powers."""
 

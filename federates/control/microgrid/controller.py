@@ -8,6 +8,7 @@ import numpy as np
 
 from derloop.contract import Interface, Port, Values
 from derloop.kind import Context
+from derloop.memory import remembers
 from federates.control.microgrid.hearing import Hearing, Seen
 from federates.control.microgrid.indices import Account, are_out, indices
 from federates.control.microgrid.modes import Groups, Judgement, Orders
@@ -19,6 +20,7 @@ TOLD = {"mode": "1", "soc_pu": "pu", "sync": "1", "silent": "1"}
 COUNTED = {"unserved_kwh": "kWh", "critical_unserved_kwh": "kWh", "saidi_h": "h", "saifi": "1"}
 
 
+@remembers("_soc_pu", "_silent", "_latest", "_held", "_account", "_run_s")
 class Microgrid:
     """m sources, n loads in g groups. State: the mode, who is served, and what was counted."""
 

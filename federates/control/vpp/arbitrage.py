@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Port, Values
 from derloop.kind import Settings
+from derloop.memory import remembers
 from federates.control.vpp.dispatch import Dispatch
 from federates.control.vpp.forecast import Forecast, ForecastColumn, Horizon, HorizonSettings, store_of
 from federates.control.vpp.plan import Limit, Market, cheapest
@@ -94,6 +95,7 @@ class _State(NamedTuple):
     asked_kw: float = 0.0
 
 
+@remembers("_held", "_price_now", "_latest")
 class Arbitrageur:
     """The service. State: the plan."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from derloop.contract import Port, Values
+from derloop.memory import remembers
 from federates.control.vpp.calls import NS_PER_S, Calls, called_pu
 from federates.control.vpp.dispatch import Dispatch
 from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
@@ -51,6 +52,7 @@ class _State(NamedTuple):
     delivered_kwh: float = 0.0
 
 
+@remembers("_held", "_latest")
 class Answerer:
     """The service. State: what was called and delivered."""
 

@@ -31,6 +31,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from derloop.contract import Port, Values
+from derloop.memory import remembers
 from federates.control.vpp.dispatch import Dispatch
 from federates.control.vpp.forecast import ForecastColumn, Horizon, HorizonSettings
 from federates.control.vpp.reading import Reading, Signal
@@ -138,6 +139,7 @@ class _State(NamedTuple):
     planned_ns: int | None = None
 
 
+@remembers("_held", "_latest")
 class PeakShaver:
     """The service. State: the loads of late, what is added to the need, and the limit."""
 

@@ -24,6 +24,7 @@ from pydantic import Field
 
 from derloop.contract import FloatArray, Port, Values
 from derloop.kind import PlaceError
+from derloop.memory import remembers
 from federates.control.vpp.dispatch import Dispatch, share
 from federates.control.vpp.forecast import Forecast, ForecastColumn
 from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
@@ -51,6 +52,7 @@ class _State(NamedTuple):
     lacking_kw: float = 0.0
 
 
+@remembers("_told")
 class Regulator:
     """The service. It remembers nothing."""
 

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from derloop.contract import Port, Values
+from derloop.memory import remembers
 from federates.control.vpp.calls import Calls, called_pu
 from federates.control.vpp.dispatch import Dispatch, share
 from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
@@ -52,6 +53,7 @@ class _State(NamedTuple):
     reserve_lacking_kw: float = 0.0
 
 
+@remembers("_told")
 class Reserver:
     """The service. It remembers nothing."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from derloop.contract import Port, Values
+from derloop.memory import remembers
 from federates.control.vpp.dispatch import Dispatch
 from federates.control.vpp.forecast import Forecast, ForecastColumn
 from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
@@ -43,6 +44,7 @@ class _State(NamedTuple):
     """By the schedule, for the last step."""
 
 
+@remembers("_held", "_latest")
 class Follower:
     """The service. State: what is added to the schedule."""
 

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Port, Values
 from derloop.kind import PlaceError
+from derloop.memory import remembers
 from federates.control.vpp.dispatch import Dispatch
 from federates.control.vpp.reading import Signal
 from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
@@ -65,6 +66,7 @@ class SitePeakShaving(ServiceSettings):
         return self
 
 
+@remembers("_net_kw")
 class SitePeakShaver:
     """The service. It remembers nothing but what it tells."""
 

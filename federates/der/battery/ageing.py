@@ -21,6 +21,7 @@ from pydantic import Field
 
 from derloop.contract import FloatArray
 from derloop.kind import Settings
+from derloop.memory import remembers
 from federates.der.battery.rainflow import Rainflow
 
 ALPHA, BETA = 5.75e-2, 121.0
@@ -75,6 +76,7 @@ def health(f: FloatArray) -> FloatArray:
     return left
 
 
+@remembers("_f", "_counted", "_soc_pu")
 class Ageing:
     """n batteries that age. State: `f`, and the count of cycles."""
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from derloop.contract import FloatArray
+from derloop.memory import remembers
 from federates.der.battery.losses import Conversion
 
 ROUNDING = 1e-9
@@ -37,6 +38,7 @@ class Window(NamedTuple):
     most_pu: float
 
 
+@remembers("stored_kwh", "capacity_kwh")
 class Cells:
     """n stores. State: the energy stored, and what they can hold."""
 

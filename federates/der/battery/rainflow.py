@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
+from derloop.memory import remembers
 
 IntArray = NDArray[np.intp]
 Weight = Callable[[FloatArray, FloatArray], FloatArray]
 """From ranges and means of cycles, (k,) each, to what a whole cycle counts."""
 
 
+@remembers("_newest", "_weights", "_points", "_depth", "_closed")
 class Rainflow:
     """n counts. State: the turning points that are not closed, the newest value, and what was closed."""
 

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, Field
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, Settings
+from derloop.memory import remembers
 from federates.der.course import Allowed, Course, read_course
 
 AMBIENT = Allowed(-60.0, 80.0, "degC")
@@ -58,6 +59,7 @@ class CellTemperature(Settings):
     )
 
 
+@remembers("cells_c")
 class Warmth:
     """The temperature of n batteries. State: the temperature (n,), degC. It begins at the ambient one."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from derloop.memory import remembers
 from federates.der.smart.held import BoolArray, Clock
 
 Index = NDArray[np.intp]
@@ -18,6 +19,7 @@ NEVER: Final = np.iinfo(np.int64).max
 """The instant from which a condition that does not hold has held, ns."""
 
 
+@remembers("kept", "then", "now")
 class FewState:
     """One quantity of a few devices, (*rows, k); `rest` for every other."""
 
@@ -37,6 +39,7 @@ class FewState:
         self.now = self.then
 
 
+@remembers("_kept", "_lasting", "index")
 class Few:
     """The few of n devices that something goes on with: who they are, and their states.
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from derloop.contract import FloatArray
+from derloop.memory import remembers
 
 BoolArray = NDArray[np.bool_]
 LN10 = float(np.log(10.0))
@@ -23,6 +24,7 @@ class TurnsOver(Protocol):
         """Let this instant be the last one."""
 
 
+@remembers("then", "now")
 class State:
     """One quantity of n devices at the last instant and at this one."""
 
@@ -37,6 +39,7 @@ class State:
         self.then, self.now = self.now, self.then
 
 
+@remembers("now_ns", "_started", "then_ns")
 class Clock:
     """The last instant, this instant, and the states that move with them."""
 
