@@ -1,0 +1,195 @@
+"""A sweep from its file to its table, with a program in the place of derloop's runs that ends as it is told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Thread
+from time import monotonic, sleep
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from derloop.errors import DerloopError, ScenarioError
+from derloop.kind import NONE_GRANTED
+from derloop.sweep import sweeping
+from derloop.sweep.models import SweepFile
+from derloop.sweep.outcomes import status_of
+from derloop.sweep.plan import Plan, Trial, plan
+from derloop.sweep.swept import Swept
+from derloop.sweep.wording import lines
+
+PROGRAM = Path(__file__).parent.parent / "support" / "trial_program.py"
+SCENARIO = {
+    **{"name": "s", "start": "2025-07-15T00:00:00-07:00", "duration_s": 3600, "step_s": 900},
+    "federates": {"grid": {"kind": "opendss", "feeder": "f/feeder.dss"}},
+}
+
+
+@pytest.fixture(autouse=True)
+def _trials_are_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(scenario: Path, trial: Trial, options: Sequence[str], out: Path) -> list[str]:
+        words = [f"--set={override}" for override in trial.overrides]
+        return [sys.executable, "-I", "-S", str(PROGRAM), "run", str(scenario), *words, f"--out={out}"]
+
+    monkeypatch.setattr(sweeping, "command", command)
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "feeder.dss").write_text("Clear\n")
+    (tmp_path / "f" / "lines.txt").write_text("more\n")
+    (tmp_path / "s.json").write_text(json.dumps(SCENARIO))
+    return tmp_path
+
+
+def planned(folder: Path, *ends: str, **more: Any) -> Plan:
+    said = {"name": "sweep", "scenario": "s.json", "vary": [{"path": "description", "name": "ends", "values": ends}]}
+    return plan(folder / "sweep.json", SweepFile.model_validate({**said, **more}), (), NONE_GRANTED)
+
+
+def swept(folder: Path, plan: Plan, jobs: int = 2) -> Swept:
+    return sweeping.sweep(plan, folder / "out", jobs, (), lambda done, of: None)
+
+
+def ran(folder: Path) -> list[str]:
+    """Return what each run so far was told to do, in no order."""
+    return sorted(json.loads(line) for line in (folder / "ran.txt").read_text().splitlines())
+
+
+def test_a_run_that_is_killed_or_crashes_marks_its_row_by_name_and_the_sweep_goes_on(folder: Path) -> None:
+    found = swept(folder, planned(folder, "killed", "crashes", "refuses", "federate fails", "fails", "passes"))
+    told = [(row.ending, row.why, row.verdict) for row in found.rows]
+    assert told == [
+        ("killed", "by SIGKILL", None),
+        ("crashed", "with exit status 1: MemoryError", None),
+        ("refused", "scenario: 1 problem /x: is wrong", None),
+        ("failed", "federate 'grid': no solution", None),
+        ("completed", "", "FAIL"),
+        ("completed", "", "PASS"),
+    ]
+    assert status_of(found.rows) == 3
+
+
+def test_the_exit_status_tells_passed_failed_and_incomplete_apart(folder: Path) -> None:
+    assert status_of(swept(folder, planned(folder, "passes")).rows) == 0
+    assert status_of(swept(folder, planned(folder, "passes", "fails")).rows) == 1
+    assert status_of(swept(folder, planned(folder, "fails", "killed")).rows) == 3
+
+
+def test_what_is_there_is_not_repeated_and_what_died_is(folder: Path) -> None:
+    swept(folder, planned(folder, "passes", "fails", "killed"))
+    again = swept(folder, planned(folder, "passes", "fails", "killed", "federate fails"))
+    assert ran(folder) == ["fails", "federate fails", "killed", "killed", "passes"]
+    assert again.repeated == 2
+    assert [row.verdict for row in again.rows] == ["PASS", "FAIL", None, None]
+
+
+@pytest.mark.parametrize("changed", ["s.json", "f/feeder.dss", "f/lines.txt"])
+def test_a_scenario_or_a_file_of_it_that_has_changed_is_run_again(folder: Path, changed: str) -> None:
+    before = swept(folder, planned(folder, "passes"))
+    assert swept(folder, planned(folder, "passes")).repeated == 0
+    text = (folder / changed).read_text()
+    (folder / changed).write_text(text.replace("3600", "7200") if changed == "s.json" else text + "! else\n")
+    after = swept(folder, planned(folder, "passes"))
+    assert (after.repeated, after.stale) == (1, 1)
+    assert after.rows[0].trial.key != before.rows[0].trial.key
+
+
+def test_two_trials_that_are_the_same_run_are_run_once(folder: Path) -> None:
+    found = swept(folder, planned(folder, "passes", "passes"))
+    assert ran(folder) == ["passes"]
+    assert [row.verdict for row in found.rows] == ["PASS", "PASS"]
+
+
+def test_values_that_the_scenario_refuses_are_a_row_and_no_run(folder: Path) -> None:
+    vary = [{"path": "description", "values": ["passes"]}, {"path": "step_s", "values": [900, 7, -1]}]
+    found = swept(folder, planned(folder, vary=vary))
+    assert [row.ending for row in found.rows] == ["completed", "refused", "refused"]
+    assert "duration_s 3600 is no multiple of step_s 7" in found.rows[1].why
+    assert "/step_s" in found.rows[2].why
+    assert ran(folder) == ["passes"]
+
+
+def test_a_path_that_leads_nowhere_is_refused_before_anything_runs_with_what_is_near(folder: Path) -> None:
+    vary = [{"path": "federates.grit.feeder", "values": ["x"]}, {"path": "chekcs.0", "values": [1]}]
+    with pytest.raises(ScenarioError) as refused:
+        planned(folder, vary=vary, set={"federates.gird.feeder": 1})
+    told = [(problem.pointer, problem.what) for problem in refused.value.problems]
+    assert [pointer for pointer, _ in told] == ["/set", "/vary/0/path", "/vary/1/path"]
+    assert all("did you mean 'grid'" in what for _, what in told[:2])
+
+
+def test_a_setting_that_fits_no_run_is_refused_as_the_scenario_says_it(folder: Path) -> None:
+    with pytest.raises(ScenarioError, match="did you mean 'feeder'"):
+        planned(folder, vary=[{"path": "federates.grid.feder", "values": ["x", "y"]}])
+
+
+def test_the_table_has_parameters_verdicts_margins_and_figures_as_csv_and_parquet(folder: Path) -> None:
+    swept(folder, planned(folder, "passes", "killed"))
+    with (folder / "out" / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["ends"] for row in rows] == ["passes", "killed"]
+    assert (rows[0]["outcome"], rows[0]["verdict"]) == ("completed", "PASS")
+    assert (rows[0]["peak: verdict"], rows[0]["peak: margin"], rows[0]["peak, kW"]) == ("PASS", "-0.5", "12.5")
+    assert (rows[1]["outcome"], rows[1]["why"], rows[1]["peak: verdict"]) == ("killed", "by SIGKILL", "")
+    table = pq.read_table(folder / "out" / "table.parquet").to_pydict()
+    assert table["peak: margin"] == [-0.5, None]
+    assert [*table] == [*rows[0]]
+
+
+def test_a_terminal_and_a_page_say_which_values_fail_which_check(folder: Path) -> None:
+    found = swept(folder, planned(folder, "passes", "fails", "killed"))
+    printed = "\n".join(lines(found))
+    assert "peak does not pass, by ends\n  passes  0 of 1\n   fails  1 of 1\n" in printed
+    assert "the run does not complete, by ends" in printed
+    assert "3 runs: 1 PASS, 1 FAIL, 1 killed" in printed
+    page = (folder / "out" / "sweep.html").read_text()
+    assert "peak, by ends" in page
+    assert 'class="killed">killed<br><span class="quiet">by SIGKILL</span>' in page
+
+
+def test_what_a_run_says_is_no_markup_on_the_page(folder: Path) -> None:
+    (folder / "s.json").write_text(json.dumps({**SCENARIO, "seed": 1}))
+    swept(
+        folder,
+        planned(
+            folder,
+            "passes",
+            vary=[
+                {"path": "name", "name": "<b>", "values": ["<i>", "a"]},
+                {"path": "description", "values": ["passes"]},
+            ],
+        ),
+    )
+    page = (folder / "out" / "sweep.html").read_text()
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert "&lt;i&gt;" in page
+
+
+def test_interrupted_it_lets_runs_write_what_they_have_and_keeps_what_is_done(folder: Path) -> None:
+    def interrupt() -> None:
+        until = monotonic() + 30
+        while not [*(folder / "out" / "runs").glob("*/is_up")] and monotonic() < until:
+            sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=interrupt, daemon=True).start()
+    found = swept(folder, planned(folder, "passes", "hangs", "fails"), jobs=1)
+    assert found.is_interrupted
+    assert [row.ending for row in found.rows] == ["completed", "interrupted", "not run"]
+    assert ran(folder) == ["hangs", "passes"]
+    assert (folder / "out" / "table.csv").read_text().count("\n") == 4
+
+
+def test_a_second_sweep_at_work_in_the_same_folder_is_refused(folder: Path) -> None:
+    with sweeping._alone_in(folder / "out"), pytest.raises(DerloopError, match="is still at work there"):
+        swept(folder, planned(folder, "passes"))
