@@ -107,6 +107,10 @@ class Sensitivity:
     """Lines and transformers whose loading the feeder tells, in that order."""
     loading_pu_per_kw: FloatArray
     """(elements, places)"""
+    v_pu_per_kvar: FloatArray
+    """(nodes, places)"""
+    loading_pu_per_kvar: FloatArray
+    """(elements, places)"""
 
 
 @runtime_checkable

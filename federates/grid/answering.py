@@ -3,7 +3,7 @@
 For each place (a bus and phases at which devices stand), the feeder is solved as its file has it, with taps and banks
 held where they are, and again with a power injected there; with the voltages `v` and the loadings `l` of elements,
 
-    dv/dP = (v(P) - v(0)) / P          dl/dP = (l(P) - l(0)) / P
+    dv/dP = (v(P) - v(0)) / P          dl/dP = (l(P) - l(0)) / P          and likewise dv/dQ, dl/dQ
 
 which is right near the file's loads: voltages answer by some ten per cent more or less at other loads, and a loading
 answers with the other sign once power flows backwards. A control that measures again after each step makes up for it.
@@ -23,7 +23,8 @@ from federates.grid.monitored import Monitored
 from federates.grid.solver import Solver
 
 SQRT3 = 3**0.5
-MOVED_KW = 10.0
+MOVED = 10.0
+"""By how much powers are changed, kW or kvar."""
 TOLERANCE = 1e-9
 
 
@@ -48,15 +49,21 @@ def _perturbed(solver: Solver, place: NDArray[np.intp], bases_v: FloatArray, ele
     count = int(place.max()) + 1
     setpoints = solver.injections([f"place_{i}" for i in range(count)])
 
-    def solved(kw: FloatArray) -> tuple[FloatArray, FloatArray]:
-        setpoints.p_kw[:] = kw
+    def solved(kw: FloatArray, kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
+        setpoints.p_kw[:], setpoints.q_kvar[:] = kw, kvar
         setpoints.write()
         solver.solve()
         loading_pu = elements.measured(solver.most_currents_a())["loading_pu"] if elements else np.zeros(0)
         return np.abs(solver.voltages()) / bases_v, loading_pu
 
-    rest_v, rest_l = solved(np.zeros(count))
-    moved = [solved(MOVED_KW * row) for row in np.eye(count)]
-    v_per_kw = np.array([v - rest_v for v, _ in moved]).T / MOVED_KW
-    loading_per_kw = np.array([loading - rest_l for _, loading in moved]).T / MOVED_KW
-    return Sensitivity(place, solver.nodes, v_per_kw, elements.names if elements else (), loading_per_kw)
+    rest = np.zeros(count)
+    rest_v, rest_l = solved(rest, rest)
+
+    def per_unit(moved: list[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
+        v, loading = (np.array([each[i] for each in moved]).T for i in range(2))
+        return (v - rest_v[:, None]) / MOVED, (loading - rest_l[:, None]) / MOVED
+
+    v_per_kw, loading_per_kw = per_unit([solved(MOVED * row, rest) for row in np.eye(count)])
+    v_per_kvar, loading_per_kvar = per_unit([solved(rest, MOVED * row) for row in np.eye(count)])
+    names = elements.names if elements else ()
+    return Sensitivity(place, solver.nodes, v_per_kw, names, loading_per_kw, v_per_kvar, loading_per_kvar)

@@ -180,13 +180,18 @@ def test_all_members_silent_is_a_plant_at_rest(tmp_path: Path) -> None:
 
 
 def feeder(**other: Any) -> Any:
-    """Two places: 1 kW at the first raises its node by 1e-3, at the second the other by 2e-3; both the line by 1e-2."""
+    """Two places: 1 kW at the first raises its node by 1e-3, at the second the other by 2e-3; both the line by 1e-2.
+
+    1 kvar raises them by twice as much.
+    """
     told = Sensitivity(
         np.array([0, 1]),
         ("a.1", "b.1"),
         np.array([[1e-3, 0.0], [0.0, 2e-3]]),
         ("line.l",),
         np.array([[-1e-2, -1e-2]]),
+        np.array([[2e-3, 0.0], [0.0, 4e-3]]),
+        np.array([[0.0, 0.0]]),
     )
     place = SimpleNamespace(buses={}, loads={}, source_impedance_ohm=None, sensitivity=lambda terminals: told)
     stand = (Terminal("a", "a", (1,), 50.0), Terminal("b", "b", (1,), 50.0))

@@ -8,6 +8,7 @@ import numpy as np
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, PlaceError
+from derloop.memory import remembers
 from federates.control.vpp.arbitrage import Arbitrage, Arbitrageur
 from federates.control.vpp.called import Answerer, Called
 from federates.control.vpp.dispatch import Dispatch, Hours
@@ -27,6 +28,7 @@ WITHOUT_END_H = 1e4
 """For how long a device can go on that has no store, or does not tell: longer than any store."""
 
 
+@remembers("_asked", "_told", "_first_ns", "_now_ns", "_held_asked")
 class Vpp:
     """A virtual power plant of n devices. State: that of its services, and what was asked last."""
 
@@ -87,7 +89,7 @@ class Vpp:
             cut_kw = rest_kw
         else:
             room = Room(np.minimum(asked_kw, rest_kw), np.maximum(asked_kw, rest_kw))
-            cut_kw = grid.kept(asked_kw, room, inputs, members)
+            cut_kw = grid.kept(asked_kw, grid.expected(asked_kw, inputs, members), room)
         self._told = self._told[0], float(np.abs(asked_kw - cut_kw).sum())
         return cut_kw
 

@@ -1,14 +1,15 @@
 """What a plant knows of the feeder that its members stand at: how voltages and loadings answer their powers.
 
 The feeder's solver is asked once before the run (`derloop.kind.Sensitivity`). From what was measured last, with the
-powers `P` of all devices at each place,
+powers `P` and `Q` of all devices at each place,
 
-    value = measured + S (P - P_measured)          value_low <= value <= value_high
+    value = measured + S_P (P - P_measured) + S_Q (Q - Q_measured)          value_low <= value <= value_high
 
 for the voltages of nodes and the loadings of lines and transformers. Where a value would be outside, the worst first,
 powers are moved at the places where that has an effect, in proportion to the effect that they could have there, and at
 each place in proportion to the room of each device. Places with less than a twentieth of the largest effect rest. After
-64 moves it is left at that; a value that nobody can move is left as it is.
+64 moves it is left at that; a value that nobody can move is left as it is. Reactive powers are moved first, from 0, and
+active powers for what is then still outside.
 """
 
 from __future__ import annotations
@@ -60,25 +61,56 @@ class FeederLimits(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Between which powers n devices may be moved."""
+    """Between which powers n devices may be moved, kW or kvar."""
 
-    low_kw: FloatArray
-    high_kw: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """How m values answer one sort of power of n devices, to first order."""
+
+    of_places: FloatArray
+    """(m, places), pu of a kW or a kvar."""
+    place: NDArray[np.intp]
+    """(n,)"""
+
+    def on_values(self, powers: FloatArray) -> FloatArray:
+        """Return by how much values (m,) change with powers (n,)."""
+        change: FloatArray = self.of_places @ self._at_places(powers)
+        return change
+
+    def moved(self, row: int, excess: float, is_high: bool, powers: FloatArray, room: Room) -> FloatArray:
+        """Return by how much devices (n,) move, so that one value loses its excess."""
+        effect = self.of_places[row] if is_high else -self.of_places[row]
+        effect = np.where(np.abs(effect) < LEAST_EFFECT * np.abs(effect).max(), 0.0, effect)
+        down, up = np.maximum(powers - room.low, 0.0), np.maximum(room.high - powers, 0.0)
+        can = np.where(effect > 0.0, self._at_places(down), self._at_places(up))
+        could = np.abs(effect) * can
+        pu = np.divide(share(excess, could), could, out=np.zeros(could.shape), where=could > 0.0)[self.place]
+        moved: FloatArray = np.where(effect[self.place] > 0.0, -down, up) * pu
+        return moved
+
+    def _at_places(self, of_devices: FloatArray) -> FloatArray:
+        return np.bincount(self.place, of_devices, self.of_places.shape[1]).astype(np.float64)
 
 
 class Grid:
-    """The feeder, as limits of m values that answer n devices."""
+    """The feeder, as limits of m values that answer n devices, and the reactive powers of others."""
 
-    def __init__(self, limits: FeederLimits, sensitivity: Sensitivity, path: Path) -> None:
+    def __init__(self, limits: FeederLimits, sensitivity: Sensitivity, path: Path, active: int) -> None:
+        """active: how many of the sensitivity's devices, the first, are moved by active power; others by reactive."""
         nodes = _chosen(limits.nodes, sensitivity.nodes, (*path, "nodes"))
         with_loading = limits.loading_pu is not None
         if with_loading and not sensitivity.elements:
             what = f"{limits.feeder!r} tells no loading: its setting `monitored` names no line or transformer"
             raise PlaceError([((*path, "loading_pu"), what)])
-        elements = sensitivity.elements if with_loading else ()
-        self._nodes, self._place = nodes, sensitivity.place
-        loading = sensitivity.loading_pu_per_kw[: len(elements)]
-        self._effect = np.concatenate([sensitivity.v_pu_per_kw[nodes], loading])
+        s, elements = sensitivity, sensitivity.elements if with_loading else ()
+        of_kw = np.concatenate([s.v_pu_per_kw[nodes], s.loading_pu_per_kw[: len(elements)]])
+        of_kvar = np.concatenate([s.v_pu_per_kvar[nodes], s.loading_pu_per_kvar[: len(elements)]])
+        self._nodes = nodes
+        self._active, self._reactive = Effect(of_kw, s.place[:active]), Effect(of_kvar, s.place[active:])
         ends = (limits.v_low_pu, limits.v_high_pu), (-np.inf, limits.loading_pu or np.inf)
         low, high = (np.repeat([v, loading], [nodes.size, len(elements)]) for v, loading in zip(*ends, strict=True))
         self._low, self._high = low, high
@@ -88,59 +120,59 @@ class Grid:
         self._age = f"{limits.feeder}.age_s"
         self.inputs: Mapping[str, Port] = {**self._ports, self._age: Port("s", (limits.feeder,), "before", 0.0)}
 
-    def kept(self, p_kw: FloatArray, room: Room, inputs: Values, members: Measured) -> FloatArray:
+    def age_s(self, inputs: Values) -> float:
+        """Return how old what is read of the feeder is."""
+        return float(inputs[self._age].max())
+
+    def expected(self, p_kw: FloatArray, inputs: Values, members: Measured) -> FloatArray:
+        """Return what the values (m,) will be with powers (n,); silent devices are taken to go on as they did."""
+        v_pu, *loading_pu = (inputs[port] for port in self._ports)
+        measured = np.concatenate([v_pu[self._nodes], *loading_pu])
+        return measured + self._active.on_values(np.where(members.is_heard, p_kw - members.p_kw, 0.0))
+
+    def without(self, values: FloatArray, q_kvar: FloatArray) -> FloatArray:
+        """Return what values (m,) would be without reactive powers that they were measured with."""
+        return values - self._reactive.on_values(q_kvar)
+
+    def kept(self, p_kw: FloatArray, values: FloatArray, room: Room) -> FloatArray:
         """Return powers (n,) with which all values are in their limits, or as near as these devices can bring them.
 
-        p_kw (n,): what they would be. room: how far they may be moved from that.
+        p_kw (n,): what they would be, with these values (m,). room: how far they may be moved from that.
         """
-        p_kw, values = p_kw.copy(), self._values(p_kw, inputs, members)
+        return self._brought(self._active, p_kw, values, room)[0]
+
+    def supported(self, values: FloatArray, room: Room) -> tuple[FloatArray, FloatArray]:
+        """Return reactive powers, kvar, that are moved from 0 as `kept` moves active ones, and the values with them."""
+        return self._brought(self._reactive, np.zeros(room.low.shape), values, room)
+
+    def _brought(
+        self, effect: Effect, powers: FloatArray, values: FloatArray, room: Room
+    ) -> tuple[FloatArray, FloatArray]:
         is_stuck = np.zeros(values.size, dtype=bool)
         for _ in range(MOVES):
             outside = np.where(is_stuck, 0.0, np.maximum(values - self._high, self._low - values))
             worst = int(outside.argmax())
             if outside[worst] <= 1e-12:
                 break
-            moved = self._moved(worst, float(outside[worst]), values[worst] > self._high[worst], p_kw, room)
+            moved = effect.moved(worst, float(outside[worst]), values[worst] > self._high[worst], powers, room)
             is_stuck[worst] = not moved.any()
-            p_kw = p_kw + moved
-            values = values + self._effect @ self._at_places(moved)
-        return p_kw
-
-    def _measured(self, inputs: Values) -> FloatArray:
-        v_pu, *loading_pu = (inputs[port] for port in self._ports)
-        return np.concatenate([v_pu[self._nodes], *loading_pu])
-
-    def _values(self, p_kw: FloatArray, inputs: Values, members: Measured) -> FloatArray:
-        """Return what the values will be; silent devices are taken to go on as they did."""
-        change_kw = np.where(members.is_heard, p_kw - members.p_kw, 0.0)
-        values: FloatArray = self._measured(inputs) + self._effect @ self._at_places(change_kw)
-        return values
-
-    def _at_places(self, of_devices: FloatArray) -> FloatArray:
-        return np.bincount(self._place, of_devices, self._effect.shape[1]).astype(np.float64)
-
-    def _moved(self, row: int, excess: float, is_high: bool, p_kw: FloatArray, room: Room) -> FloatArray:
-        """Return by how much devices (n,) move, so that one value loses its excess."""
-        effect = self._effect[row] if is_high else -self._effect[row]
-        effect = np.where(np.abs(effect) < LEAST_EFFECT * np.abs(effect).max(), 0.0, effect)
-        down_kw, up_kw = np.maximum(p_kw - room.low_kw, 0.0), np.maximum(room.high_kw - p_kw, 0.0)
-        can_kw = np.where(effect > 0.0, self._at_places(down_kw), self._at_places(up_kw))
-        could = np.abs(effect) * can_kw
-        pu = np.divide(share(excess, could), could, out=np.zeros(could.shape), where=could > 0.0)[self._place]
-        moved: FloatArray = np.where(effect[self._place] > 0.0, -down_kw, up_kw) * pu
-        return moved
+            powers, values = powers + moved, values + effect.on_values(moved)
+        return powers, values
 
 
-def asked_of(limits: FeederLimits, fleets: Fleets, context: Context, path: Path) -> Grid:
-    """Return what the feeder tells of its answers to all members; raises PlaceError where it cannot."""
+def asked_of(limits: FeederLimits, fleets: Fleets, context: Context, path: Path, reactive: Sequence[str] = ()) -> Grid:
+    """Return what the feeder tells of its answers to all members, and to fleets whose reactive power is set.
+
+    Raises PlaceError where it cannot.
+    """
     if not isinstance(context.feeder, Sensitive):
         what = "this scenario has no feeder that tells how it answers powers"
         raise PlaceError([((*path, "feeder"), what)])
     if context.kinds and limits.feeder not in context.kinds:
         what = f"no federate is called {limits.feeder!r}" + did_you_mean(limits.feeder, [*context.kinds])
         raise PlaceError([((*path, "feeder"), what)])
-    terminals = [terminal for name in fleets.names for terminal in context.terminals[name]]
-    return Grid(limits, context.feeder.sensitivity(terminals), path)
+    terminals = [terminal for name in (*fleets.names, *reactive) for terminal in context.terminals[name]]
+    return Grid(limits, context.feeder.sensitivity(terminals), path, fleets.size)
 
 
 def _chosen(patterns: Sequence[str], nodes: Sequence[str], path: Path) -> NDArray[np.intp]:

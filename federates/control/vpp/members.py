@@ -23,6 +23,7 @@ from pydantic import Field, StringConstraints, model_validator
 from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, PlaceError, Settings
+from derloop.memory import remembers
 from federates.fleets import Problems, untaken
 
 MEASURED = {"p_kw": "kW", "p_max_kw": "kW", "p_min_kw": "kW"}
@@ -114,6 +115,7 @@ class Measured:
         return float(self.rated_kw[self.discharges].sum())
 
 
+@remembers("_told_kwh")
 class Fleets:
     """The members, as ports and vectors."""
 
@@ -124,7 +126,7 @@ class Fleets:
         self.labels = {name: context.labels[name] for name in names}
         self.size = sum(map(len, self.labels.values()))
         self._edges = np.cumsum([len(self.labels[name]) for name in names])[:-1]
-        self._silent_after_s = silent_after_s
+        self.silent_after_s = silent_after_s
         agreed = [_agreed(name, preferences) for name in names]
         own = [getattr(context.settings.get(name), "window_pu", (0.0, 1.0)) for name in names]
         self._reserve_pu = self.each([max(p.reserve_soc_pu, low) for p, (low, _) in zip(agreed, own, strict=True)])
@@ -161,7 +163,7 @@ class Fleets:
 
     def measured(self, inputs: Values) -> Measured:
         """Return what was heard, within what silence and preferences leave of it."""
-        heard = self.gathered(inputs, "age_s") <= self._silent_after_s
+        heard = self.gathered(inputs, "age_s") <= self.silent_after_s
         soc_pu = self.gathered(inputs, "soc_pu")
         stores = heard & (soc_pu >= 0.0)
         low, high = (self._share_pu * self.gathered(inputs, port) for port in ("p_min_kw", "p_max_kw"))

@@ -8,6 +8,7 @@ import numpy as np
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
+from derloop.memory import remembers
 from federates.der.battery.ageing import Ageing
 from federates.der.battery.cells import Cells, Window
 from federates.der.battery.losses import Conversion
@@ -38,6 +39,7 @@ class Storage:
     soc_max_pu: float
 
 
+@remembers("_p_kw", "_p_then_kw", "_now_ns", "_health_pu")
 class BatteryFleet:
     """n batteries. State: of the cells at the last instant, and the power that holds since then."""
 
@@ -71,6 +73,8 @@ class BatteryFleet:
         band = self._p_range_kw(self.inverters.p_most_kw)
         wanted = self._mode.wanted_kw(Now(now_ns, inputs, self._p_then_kw, self._cells))
         wanted = np.clip(wanted, *band)
+        if self._settings.q_commanded:
+            self.inverters.adjust("constant_q", q_pu=np.clip(inputs["q_set_pu"], -1.0, 1.0))
         self._p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, band)
         return self._outputs(self._p_kw, q_kvar)
 
@@ -136,6 +140,8 @@ def _interface(
     if settings.ageing is not None:
         units["health_pu"] = "pu"
     inputs = mode.ports | inverters.ports(labels)
+    if settings.q_commanded:
+        inputs["q_set_pu"] = Port("pu", labels)
     outputs = {name: Port(unit, labels) for name, unit in units.items()}
     return Interface(step_ns, inputs, outputs, balances=balances)
 

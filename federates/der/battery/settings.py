@@ -61,6 +61,7 @@ from federates.der.battery.time_of_use import TimeOfUse
 from federates.der.battery.warmth import CellTemperature
 from federates.der.inverter import Smart
 from federates.der.placement import At, Size, Spot
+from federates.der.smart.settings import REACTIVE
 
 BLOCKS: Final = {"self-consumption": "site", "time-of-use": "time_of_use", "regulation": "regulation"}
 """Which settings a mode needs."""
@@ -168,6 +169,11 @@ class BatterySettings(Stepped):
     ageing: AgeingSettings | None = Field(
         default=None, description="Ageing of the cells; {} for the defaults.", examples=[{"speed": 1.0}]
     )
+    q_commanded: bool = Field(
+        default=False,
+        description="Whether the fleet takes a constant reactive power, q_set_pu, in the place of a reactive function.",
+        examples=[True],
+    )
     smart: Smart = Field(
         default=Smart(), description="Smart-inverter functions.", examples=[{"volt_var": "category-b"}]
     )
@@ -199,6 +205,12 @@ class BatterySettings(Stepped):
         return self
 
     @model_validator(mode="after")
+    def _has_one_reactive_function(self) -> Self:
+        if self.q_commanded and (own_q := [name for name in REACTIVE if getattr(self.smart, name) is not None]):
+            raise ValueError(f"q_commanded takes the place of smart.{own_q[0]}: one of them")
+        return self
+
+    @model_validator(mode="after")
     def _says_its_losses_once(self) -> Self:
         twice = {"charge_efficiency_pu", "discharge_efficiency_pu"} & self.model_fields_set
         if self.losses is not None and twice:
@@ -208,7 +220,7 @@ class BatterySettings(Stepped):
     @property
     def takes(self) -> tuple[str, ...]:
         """Inputs that a control may drive."""
-        return ("p_set_kw",) if self.mode == "commanded" else ()
+        return ("p_set_kw",) * (self.mode == "commanded") + ("q_set_pu",) * self.q_commanded
 
     @property
     def window_pu(self) -> tuple[float, float]:

@@ -1,0 +1,146 @@
+"""Voltage support by reactive power: cases whose least powers are known by hand, and what it does if it hears nothing.
+
+Two batteries of 50 kVA, each at a node of its own: 1 kW raises the first by 1e-3 pu and the second by 2e-3, 1 kvar by
+2e-3 and by 4e-3. 0.44 of the rating, 22 kvar, may be injected or absorbed.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from plants import Batteries, context, plant, written
+
+from derloop.contract import FloatArray
+from derloop.kind import Context, PlaceError, Sensitivity, Terminal
+from federates.control.vpp import Vpp
+from federates.der.battery import BatteryFleet, BatterySettings
+
+H = 3600 * 10**9
+SUPPORT = {"kind": "voltage-support"}
+DEVICES = [{"bus": "a"}, {"bus": "b"}]
+COMMANDED = {"at": DEVICES, "rated_kva": 50, "mode": "commanded", "q_commanded": True}
+
+
+def answering(terminals: Any) -> Sensitivity:
+    place = np.array([0 if terminal.bus == "a" else 1 for terminal in terminals])
+    per_kw, none = np.array([[1e-3, 0.0], [0.0, 2e-3]]), np.zeros((0, 2))
+    return Sensitivity(place, ("a.1", "b.1"), per_kw, (), none, 2 * per_kw, none)
+
+
+def where(folder: Path = Path(), fleets: tuple[str, ...] = ("b",), **battery: Any) -> Context:
+    settings = BatterySettings.model_validate({**COMMANDED, **battery})
+    feeder = SimpleNamespace(buses={}, loads={}, source_impedance_ohm=None, sensitivity=answering)
+    stand = (Terminal("a", "a", (1,), 50.0), Terminal("b", "b", (1,), 50.0))
+    every = {"terminals": dict.fromkeys(fleets, stand), "settings": dict.fromkeys(fleets, settings)}
+    kinds = {"grid": "opendss", **dict.fromkeys(fleets, "battery")}
+    return context(dict.fromkeys(fleets, 2), folder, feeder=feeder, kinds=kinds, **every)
+
+
+def heard(v_pu: Any, q_kvar: Any = (0.0, 0.0), age_s: Any = 0.0, feeder_age_s: float = 0.0) -> dict[str, FloatArray]:
+    told = Batteries([50.0] * 2, [1e3] * 2).told(age_s) | {"b.q_kvar": np.array(q_kvar, float)}
+    return told | {"grid.v_pu": np.array(v_pu, float), "grid.age_s": np.array([feeder_age_s])}
+
+
+def asked(control: Vpp, inputs: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    control.step(0, inputs)
+    return dict(control.step(H, inputs))
+
+
+def test_reactive_power_is_used_first_and_as_little_of_it_as_it_takes() -> None:
+    """0.01 too high: -5 kvar at 2e-3. 0.03 too low: 7.5 kvar at 4e-3. Of 50 kVA: -0.1 and 0.15 pu."""
+    out = asked(plant([SUPPORT], where()), heard([1.06, 0.92]))
+    assert_allclose(out["b.q_set_pu"], [-0.1, 0.15])
+    assert_allclose(out["b.p_set_kw"], [0.0, 0.0])
+    assert_allclose([out["support_kvar"][0], out["support_kw"][0]], [12.5, 0.0], atol=1e-12)
+
+
+def test_active_power_is_used_for_what_remains() -> None:
+    """0.15 too low: 22 kvar are 0.088 of it, and 0.062 at 2e-3 are 31 kW."""
+    out = asked(plant([SUPPORT], where()), heard([1.0, 0.80]))
+    assert_allclose(out["b.q_set_pu"], [0.0, 0.44])
+    assert_allclose(out["b.p_set_kw"], [0.0, 31.0])
+
+
+@pytest.mark.parametrize(("v_pu", "q_pu"), [(0.80, 0.27), (0.79, 0.28)])
+def test_reactive_power_leaves_active_power_of_other_services_as_it_is(
+    v_pu: float, q_pu: float, tmp_path: Path
+) -> None:
+    """48 kW are asked of each, and leave 14 kvar. They raise the second node by 0.096.
+
+    To 0.896: 13.5 kvar are missing. To 0.886: 16 kvar are, of which there are 14, and no more active power beside them.
+    """
+    schedule = {"kind": "schedule", "power": written(tmp_path, "plan.csv", 3600.0, [96.0] * 24)}
+    out = asked(plant([schedule, SUPPORT], where(tmp_path)), heard([1.0, v_pu]))
+    assert_allclose(out["b.q_set_pu"], [0.0, q_pu])
+    assert_allclose(out["b.p_set_kw"], [48.0, 48.0])
+
+
+@pytest.mark.parametrize(("measured_pu", "asked_pu"), [(0.95, 0.15), (0.96, 0.10), (1.0, 0.0)])
+def test_reactive_power_stays_as_long_as_it_is_needed_and_no_longer(measured_pu: float, asked_pu: float) -> None:
+    """7.5 kvar are given, 0.03 pu. Without them there would be 0.92, 0.93 and 0.97: 0.03, 0.02 and nothing is missing."""
+    out = asked(plant([SUPPORT], where()), heard([1.0, measured_pu], q_kvar=[0.0, 7.5]))
+    assert_allclose(out["b.q_set_pu"], [0.0, asked_pu], atol=1e-12)
+
+
+def test_without_members_that_take_it_active_power_does_it_all() -> None:
+    out = asked(plant([SUPPORT], where(q_commanded=False)), heard([1.06, 0.92]))
+    assert "b.q_set_pu" not in out
+    assert_allclose(out["b.p_set_kw"], [-10.0, 15.0])
+
+
+def test_fleets_that_are_no_members_can_give_reactive_power_beside_what_they_inject() -> None:
+    """48 kW of 50 kVA leave 14 kvar, 0.056 of 0.06 pu; the member beside it has the other 1 kvar, which it shares."""
+    control = plant([{**SUPPORT, "reactive": ["roofs"]}], where(fleets=("b", "roofs")), members=["b"])
+    inputs = heard([1.0, 0.89]) | {"roofs.p_kw": np.array([0.0, 48.0]), "roofs.q_kvar": np.zeros(2)}
+    out = asked(control, inputs | {"roofs.age_s": np.zeros(2)})
+    assert_allclose(out["roofs.q_set_pu"], [0.0, 0.28])
+    assert_allclose(out["b.p_set_kw"], [0.0, 0.004 / 2e-3])
+
+
+# --- silence -----------------------------------------------------------------------------------------
+
+
+def test_if_nothing_is_heard_of_the_feeder_nothing_is_asked_for() -> None:
+    out = asked(plant([SUPPORT], where()), heard([1.0, 0.80], q_kvar=[0.0, 7.5], feeder_age_s=301.0))
+    assert_allclose(out["b.q_set_pu"], [0.0, 0.0])
+    assert_allclose(out["b.p_set_kw"], [0.0, 0.0])
+    assert_allclose([out["support_kvar"][0], out["support_kw"][0]], [0.0, 0.0])
+
+
+def test_of_a_silent_member_nothing_is_asked_and_others_go_on() -> None:
+    out = asked(plant([SUPPORT], where()), heard([1.06, 0.92], age_s=[0.0, 301.0]))
+    assert_allclose(out["b.q_set_pu"], [-0.1, 0.0])
+    assert_allclose(out["b.p_set_kw"], [0.0, 0.0])
+
+
+# --- what is refused ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reactive", "why"),
+    [
+        (["b"], "'b' does not take q_set_pu, as it is set; it takes p_set_kw"),
+        (["c"], "no fleet is called 'c'"),
+    ],
+)
+def test_fleets_that_take_no_reactive_power_are_refused(reactive: list[str], why: str) -> None:
+    with pytest.raises(PlaceError, match=why) as error:
+        plant([{**SUPPORT, "reactive": reactive}], where(q_commanded=False))
+    assert error.value.problems[0][0] == ("services", 0, "reactive", 0)
+
+
+def test_a_battery_has_one_reactive_function() -> None:
+    with pytest.raises(ValueError, match=r"q_commanded takes the place of smart\.volt_var"):
+        BatterySettings.model_validate({**COMMANDED, "smart": {"volt_var": "category-b"}})
+
+
+def test_a_battery_gives_the_reactive_power_that_it_is_asked_for_and_tells_what_is_left() -> None:
+    """0.44 of 50 kVA are 22 kvar, beside which sqrt(50^2 - 22^2) = 44.9 kW are left."""
+    fleet = BatteryFleet(BatterySettings.model_validate({**COMMANDED, "energy_kwh": 1000}), where())
+    inputs = {"p_set_kw": np.zeros(2), "q_set_pu": np.array([-0.2, 0.44]), "v_pu": np.ones(2)}
+    out = fleet.step(0, inputs)
+    assert_allclose(out["q_kvar"], [-10.0, 22.0])
+    assert_allclose(out["p_max_kw"][1], 44.9, atol=0.01)
