@@ -19,14 +19,14 @@ PLACES = [
 MONITORED = ("632_671", "transformer.xfm_1")
 
 
-def solved(a_kw: float, b_kw: float) -> tuple[np.ndarray, np.ndarray]:
+def solved(a_kw: float, b_kw: float, a_kvar: float = 0.0, b_kvar: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Voltages of all nodes, V, and loadings, with these powers at the two places."""
     solver = Solver(FEEDER)
     solver.add_injection("a", "675", (1, 2, 3), 4.16)
     solver.add_injection("b", "671", (1,), 4.16 / 3**0.5)
     solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
     powers = solver.injections(["a", "b"])
-    powers.p_kw[:] = a_kw, b_kw
+    powers.p_kw[:], powers.q_kvar[:] = (a_kw, b_kw), (a_kvar, b_kvar)
     powers.write()
     solver.solve()
     loading = Monitored(MONITORED, {}, solver).measured(solver.most_currents_a())["loading_pu"]
@@ -46,3 +46,12 @@ def test_what_is_foreseen_comes_to_some_per_cent() -> None:
     line = told.loading_pu_per_kw[1] @ np.array([300.0, 50.0])
     assert line == pytest.approx((loading - l_rest)[1], rel=0.05)
     assert line < -0.1
+
+
+def test_what_reactive_powers_do_is_foreseen_as_well() -> None:
+    told = answers(FEEDER, PLACES, MONITORED, {})
+    (v_rest, _), (v, _) = solved(0.0, 0.0), solved(0.0, 0.0, 200.0, -40.0)
+    nodes = [told.nodes.index(node) for node in ("675.1", "675.2", "675.3", "671.1")]
+    change_pu = ((v - v_rest) / (4160.0 / 3**0.5))[nodes]
+    assert (told.v_pu_per_kvar @ np.array([200.0, -40.0]))[nodes] == pytest.approx(change_pu, rel=0.05, abs=1e-5)
+    assert abs(change_pu).max() > 0.003

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fleets import context as fleet_context
+from fleets import places
 from numpy.testing import assert_allclose
 from plants import Batteries, context, plant, written
 
@@ -65,9 +67,7 @@ def test_active_power_is_used_for_what_remains() -> None:
 
 
 @pytest.mark.parametrize(("v_pu", "q_pu"), [(0.80, 0.27), (0.79, 0.28)])
-def test_reactive_power_leaves_active_power_of_other_services_as_it_is(
-    v_pu: float, q_pu: float, tmp_path: Path
-) -> None:
+def test_reactive_power_takes_no_active_power_from_other_services(v_pu: float, q_pu: float, tmp_path: Path) -> None:
     """48 kW are asked of each, and leave 14 kvar. They raise the second node by 0.096.
 
     To 0.896: 13.5 kvar are missing. To 0.886: 16 kvar are, of which there are 14, and no more active power beside them.
@@ -80,7 +80,7 @@ def test_reactive_power_leaves_active_power_of_other_services_as_it_is(
 
 @pytest.mark.parametrize(("measured_pu", "asked_pu"), [(0.95, 0.15), (0.96, 0.10), (1.0, 0.0)])
 def test_reactive_power_stays_as_long_as_it_is_needed_and_no_longer(measured_pu: float, asked_pu: float) -> None:
-    """7.5 kvar are given, 0.03 pu. Without them there would be 0.92, 0.93 and 0.97: 0.03, 0.02 and nothing is missing."""
+    """7.5 kvar are given, 0.03 pu: without them there would be 0.92, 0.93 and 0.97, of which the last is enough."""
     out = asked(plant([SUPPORT], where()), heard([1.0, measured_pu], q_kvar=[0.0, 7.5]))
     assert_allclose(out["b.q_set_pu"], [0.0, asked_pu], atol=1e-12)
 
@@ -139,7 +139,8 @@ def test_a_battery_has_one_reactive_function() -> None:
 
 def test_a_battery_gives_the_reactive_power_that_it_is_asked_for_and_tells_what_is_left() -> None:
     """0.44 of 50 kVA are 22 kvar, beside which sqrt(50^2 - 22^2) = 44.9 kW are left."""
-    fleet = BatteryFleet(BatterySettings.model_validate({**COMMANDED, "energy_kwh": 1000}), where())
+    settings = BatterySettings.model_validate({**COMMANDED, "at": places(2), "energy_kwh": 1000})
+    fleet = BatteryFleet(settings, fleet_context())
     inputs = {"p_set_kw": np.zeros(2), "q_set_pu": np.array([-0.2, 0.44]), "v_pu": np.ones(2)}
     out = fleet.step(0, inputs)
     assert_allclose(out["q_kvar"], [-10.0, 22.0])
