@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from derloop.contract import FloatArray
+from derloop.memory import remembers
 
 Ask = Callable[[FloatArray], FloatArray]
 """Returns what the devices give (m,) on a guess (n,)."""
@@ -73,6 +74,7 @@ class Anderson:
         return guess + residual - (steps + changes) @ weights
 
 
+@remembers("_given", "_found", "_last", "_correction")
 class Secants:
     """How found values (n,) answer given ones (m,): known beforehand to first order, corrected by what was seen."""
 
@@ -129,6 +131,7 @@ class Secants:
         return wrong, np.linalg.solve(triangle, basis.T)
 
 
+@remembers("_foretold", "_before")
 class Iteration:
     """The guesses of one loop, over all its instants."""
 

@@ -24,6 +24,7 @@ import numpy as np
 from derloop.calendar import UNDATED, Calendar
 from derloop.contract import FloatArray, Values
 from derloop.federation import Federation, Unit, Wire, downstream
+from derloop.memory import remembers
 
 ROWS = 10
 REGULAR = 0.25
@@ -66,6 +67,7 @@ class Hunting:
         )
 
 
+@remembers("_rows", "_count")
 class Block:
     """The last values of one vector: two rows that were, and up to `ROWS` new ones."""
 
@@ -91,6 +93,7 @@ class Block:
         return np.where(is_so, step[-1], 0.0)
 
 
+@remembers("_block", "_suspects", "_since_ns", "found")
 class Watch:
     """One delayed wire, watched where it begins."""
 

@@ -12,6 +12,7 @@ from derloop.contract import FloatArray, Jacobian, Values
 from derloop.coupling import Convergence, Iteration, Secants
 from derloop.errors import FederateError
 from derloop.federation import Federation, Unit, Wire
+from derloop.memory import remembers
 
 HELD_PASSES = 4
 """How many passes of a loop that does not converge its error shows."""
@@ -25,6 +26,7 @@ class Steps(Protocol):
     def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian | None: ...
 
 
+@remembers("_guess", "_latest")
 class Loop:
     """The runner of a unit that iterates.
 

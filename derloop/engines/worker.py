@@ -83,11 +83,13 @@ class Worker:
         observe: Observe,
         deadlines: Deadlines,
         clock: Clock | None = None,
+        stepper: Callable[..., Stepper] = Stepper,
     ) -> None:
+        """stepper: makes the stepper of each unit."""
         self._cancelled = Event()
         if federation.pacing and clock is None:
             clock = Clock(federation.pacing.speed)
-        self._steppers = [Stepper(federation, unit, observe, self._cancelled, clock) for unit in units]
+        self._steppers = [stepper(federation, unit, observe, self._cancelled, clock) for unit in units]
         self._wait_s, self._stop_s = federation.longest_wait_s, STOP_S + federation.stop_s(units)
         self._deadlines = deadlines
         self._is_alone = len(units) == len(federation.units)

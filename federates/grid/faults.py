@@ -74,6 +74,11 @@ class Faults:
         self._are_on = wanted
         return bool(changed.size)
 
+    def switch(self) -> None:
+        """Have those in the solver that are there, and no others."""
+        for index, is_on in enumerate(self._are_on):
+            self._solver.switch_fault(f"fault_{index}", bool(is_on))
+
     def see(self, alive: BoolArray) -> None:
         """Let arcs at dead nodes (nodes,) go out, from the next instant on."""
         self._latest = self._held | (self._are_on & self._are_arcs & ~alive[self._at()])

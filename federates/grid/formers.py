@@ -9,13 +9,14 @@ island in the place of the angle of its first source,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray, Port, Values
 from derloop.kind import Terminal
+from derloop.memory import remembers
 from federates.grid.balance import Balance
 from federates.grid.seen import A
 from federates.grid.solver import Solver
@@ -57,6 +58,7 @@ class Flow(NamedTuple):
     v1_pu: NDArray[np.complex128]
 
 
+@remembers("_v_pu", "_angle", "_off_hz", "_active", "_part", "free", "_first", "_led_by", "_used")
 class Formers:
     """n grid-forming units. State: magnitude and angle of their sources, and the frequency of their parts."""
 
@@ -74,7 +76,9 @@ class Formers:
             solver.add_source(name, unit.bus, (1, 2, 3), kv_ln[unit.bus] * 3**0.5, float(x))
         self._balance = Balance()
         self._edges = np.cumsum([len(of) for of in groups.values()])[:-1]
-        self._active = np.zeros(len(units), np.bool_)
+        self._active = self.free = np.zeros(len(units), np.bool_)
+        self._part = self._led_by = self._used = np.zeros(len(units), np.intp)
+        self._first = np.zeros(len(units), np.bool_)
 
     @property
     def inputs(self) -> dict[str, Port]:
@@ -106,6 +110,17 @@ class Formers:
         self._sources = self._solver.emfs(self._names)
         seen = self._positive_pu()
         self._v_pu, self._angle, self._off_hz = np.abs(seen), np.angle(seen), np.zeros(seen.size)
+
+    def memory(self) -> Mapping[str, Any]:
+        """Return nothing more: the feeder's sources follow from the state."""
+        return {}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Have the feeder's sources as the state says."""
+        del memory
+        self._solver.switch_sources(self._names, list(self._active))
+        self._sources.v_pu[:], self._sources.angle_deg[:] = self._v_pu, np.degrees(self._angle)
+        self._sources.write()
 
     def asked(self, inputs: Values) -> Asked:
         return Asked(*(np.concatenate([inputs[f"{g}.{name}"] for g in self._groups]) for name in LINES))

@@ -17,7 +17,8 @@ nobody is left, or no solution is, the part is dead: its voltages are 0.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Self
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -25,6 +26,7 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import PlaceError, Settings
+from derloop.memory import remembers
 from federates.grid.balance import NoBalance
 from federates.grid.crossing import HEAD, PORTS, Crossing, Position, Relay
 from federates.grid.formers import NO_BALANCE, Asked, BoolArray, Flow, Formers
@@ -88,6 +90,7 @@ class Limits(NamedTuple):
     controls: bool
 
 
+@remembers("_parts", "_head_part", "_arranged", "alive", "_position", "_head_feeds")
 class Island:
     """The feeder with its switch and its grid-forming units."""
 
@@ -141,6 +144,19 @@ class Island:
                 break
             fault, active = np.where(trips > 0.0, trips, fault), active & (trips == 0.0)
         return self._told(now_ns, flow, fault, self.formers.f_hz(self.alive[self.formers.nodes]))
+
+    def memory(self) -> Mapping[str, Any]:
+        """Return nothing more: what is switched in the feeder follows from the state."""
+        return {}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Have the feeder switched as the state says; it begins as the file has it."""
+        del memory
+        position = self._position
+        self._position, self._head_feeds = Position(closed=True, grid_on=True), True
+        self._solver.with_controls(False)
+        self._switch(position)
+        self._solver.rearrange()
 
     def _where(self, now_ns: int, inputs: Values) -> Position:
         """Return where the switch stands at this instant, and whether the bulk system is there."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from derloop.contract import Balance, FloatArray, Interface, Jacobian, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Terminal
+from derloop.memory import remembers
 from federates.grid.accounts import Accounts
 from federates.grid.formers import Formers
 from federates.grid.group import Group
@@ -17,15 +18,18 @@ from federates.grid.monitored import Monitored
 from federates.grid.place import Feeder, check_terminals
 from federates.grid.sensitivity import Devices, factored
 from federates.grid.settings import OpenDssSettings
+from federates.grid.solution import Solution
 from federates.grid.solver import Solver, SolverError
 from federates.grid.switchgear import Switchgear, unserved_kw
 
 
+@remembers("_kept", "_moved", "_now_ns")
 class OpenDssFeeder:
     """The feeder as a federate."""
 
     def __init__(self, settings: OpenDssSettings, context: Context, feeder: Feeder) -> None:
         self._settings, self._solver = settings, feeder.solver
+        self._solution = Solution(feeder.solver)  # before its switchgear: what is recalled of it is recalled after
         forming = {name: t for name, t in context.terminals.items() if t and t[0].forms}
         self._drives = [
             Group(name, t, feeder.buses) for name, t in context.terminals.items() if t and name not in forming

@@ -331,6 +331,13 @@ class Solver:
         where = np.arange(dead.size) if self._where is None else self._where
         volts[1 + where[dead]] = 0.0
 
+    def begin_with(self, volts: NDArray[np.complex128]) -> None:
+        """Let the next solution begin with these voltages (nodes,), V."""
+        self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
+        size = 16 * (len(self._order) + 1)
+        held = np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)
+        held[1:][slice(None) if self._where is None else self._where] = volts
+
     def delivering(self) -> tuple[str, ...]:
         """Return the lower-case full names of lines, transformers ..., in the order of `most_currents_a`."""
         return tuple(name.lower() for name in self._dss.PDElements.AllNames())

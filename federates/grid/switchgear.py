@@ -7,8 +7,8 @@ rest. While there is a fault, tap changers and banks rest, for a fault is over b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from pydantic import Field
 from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Settings
+from derloop.memory import remembers
 from federates.fleets import Problems
 from federates.grid.apparatus import Apparatus, BoolArray, OperatedSettings
 from federates.grid.faults import Faults, FaultSettings
@@ -63,6 +64,10 @@ class _Seen(NamedTuple):
     calm_s: FloatArray
 
 
+@remembers(
+    *("_closed", "_passed_s", "_now_ns", "_seen", "_seen_held"),
+    *("alive", "_controls_on", "_resting", "_bank_rest"),
+)
 class Switchgear:
     """The switchgear of a feeder. State: what is closed, what is energised, and that of relays and faults."""
 
@@ -93,6 +98,22 @@ class Switchgear:
         self._controls_on: bool | None = None
         self._bank_rest = False
         self._arrange(in_force=False)
+
+    def memory(self) -> Mapping[str, Any]:
+        """Return nothing more: what is switched in the feeder follows from the state."""
+        return {}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Have the feeder switched, and its controls at rest, as the state says."""
+        del memory
+        self._apparatus.switch(self._apparatus.movable, self._closed.tolist())
+        if self.faults:
+            self.faults.switch()
+        self._solver.with_controls(False)
+        self._solver.rearrange()
+        self._apparatus.rest_regulators(np.frombuffer(self._resting or b"", np.bool_))
+        self._apparatus.rest_capacitors(self._bank_rest)
+        self._solver.with_controls(bool(self._controls_on))
 
     # --- ports ---------------------------------------------------------------------------------------
 
