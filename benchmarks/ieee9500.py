@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from importlib.util import find_spec
+from math import sin
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ def scenario() -> Path:
 
 
 def _scenario() -> dict[str, Any]:
-    """A thousand rooftops at loads, 3 to 6 kVA each, under clouds at noon."""
-    profile = FOLDER / "noon.csv"
-    profile.write_text("time_s,poa_wm2\n0,950\n86400,950\n", encoding="utf-8")
+    """A thousand rooftops at loads, 3 to 6 kVA each, whose light goes up and down by a tenth within minutes."""
+    profile = FOLDER / "light.csv"
+    rows = [f"{t},{900 + 80 * sin(t / 60):.3f}" for t in range(12 * 3600 - 60, 13 * 3600, 5)]
+    profile.write_text("\n".join(["time_s,poa_wm2", *rows, ""]), encoding="utf-8")
     return {
         "name": "ieee9500",
         "start": "2025-07-15T12:00:00-07:00",
@@ -54,7 +56,6 @@ def _scenario() -> dict[str, Any]:
                 "kind": "sky",
                 "over": ["rooftops"],
                 "clear_sky": {"file": profile.name, "column": "poa_wm2"},
-                "clouds": {"cover_pu": 0.4},
             },
             "rooftops": {
                 "kind": "pv",

@@ -39,6 +39,8 @@ ROW_GROUP_VALUES = 2**18
 Columns = Mapping[str, FloatArray]
 """For each port its values (k, n)."""
 
+MOST_PARTS = 1024
+"""How many pieces of memory one call of the system writes (IOV_MAX)."""
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
@@ -64,6 +66,7 @@ class Writer:
         if TIME in interface.outputs:
             raise DerloopError(f"federate {federate!r}: an output cannot be named {TIME!r}, as the results' time is")
         self._schema = _schema(federate, interface)
+        self._heads: dict[int, bytes] = {}
         # The system's allocator: Arrow's own returns blocks of this size to the kernel at once, at 20 ms a time.
         self._pool = pa.system_memory_pool()
         self._file = self._opened()
@@ -74,9 +77,26 @@ class Writer:
             raise
 
     def write(self, time_ns: TimeArray, columns: Columns) -> None:
-        """Append one batch: instants (k,) and for each port values (k, n), C-contiguous."""
-        arrays = [_flat(time_ns), *(_array(columns[field.name], field.type) for field in list(self._schema)[1:])]
-        self._write(pa.record_batch(arrays, schema=self._schema).serialize(memory_pool=self._pool))
+        """Append one batch: instants (k,) and for each port values (k, n), C-contiguous.
+
+        A message of the stream is a head, which depends on k alone, and the columns one behind the other: they are
+        written from where they are.
+        """
+        values = [columns[name] for name in self._schema.names[1:]]
+        head = self._heads.get(time_ns.size)
+        if head is None:
+            head = self._heads[time_ns.size] = self._head(time_ns, values)
+        self._write(head, time_ns, *values)
+
+    def _head(self, time_ns: TimeArray, values: Sequence[FloatArray]) -> bytes:
+        arrays = [_flat(time_ns), *(_array(v, field.type) for v, field in zip(values, self._fields, strict=True))]
+        batch = pa.record_batch(arrays, schema=self._schema)
+        message = memoryview(batch.serialize(memory_pool=self._pool))
+        return bytes(message[: len(message) - time_ns.nbytes - sum(v.nbytes for v in values)])
+
+    @property
+    def _fields(self) -> list[Any]:
+        return list(self._schema)[1:]
 
     def close(self) -> None:
         """Mark the stream's end and close the file, also when the mark does not fit any more."""
@@ -94,11 +114,11 @@ class Writer:
             raise self._failed(error) from error
         return file
 
-    def _write(self, data: Any) -> None:
-        before, rest = self._file.tell(), memoryview(data)
+    def _write(self, *parts: Any) -> None:
+        before, rest = self._file.tell(), [memoryview(part).cast("B") for part in parts]
         try:
             while rest:
-                rest = rest[self._file.write(rest) :]
+                rest = _after(rest, os.writev(self._file.fileno(), rest[:MOST_PARTS]))
         except OSError as error:
             self._file.truncate(before)
             self._file.seek(before)
@@ -106,6 +126,15 @@ class Writer:
 
     def _failed(self, error: OSError) -> DerloopError:
         return DerloopError(f"cannot record federate {self.federate!r} in {self.path}: {error.strerror}")
+
+
+def _after(parts: list[memoryview], written: int) -> list[memoryview]:
+    """Return what is left of `parts` when so many bytes of them are written."""
+    for at, part in enumerate(parts):
+        if written < len(part):
+            return [part[written:], *parts[at + 1 :]]
+        written -= len(part)
+    return []
 
 
 def signals(path: Path) -> tuple[Signal, ...]:
