@@ -30,7 +30,11 @@ def written(folder: Path, rows: Sequence[int]) -> Path:
 def read(path: Path) -> tuple[list[int], list[list[float]], list[float]]:
     found = list(batches(path, ["v_pu", "kw"]))
     times = [int(t) // S for time_ns, _ in found for t in time_ns]
-    return times, [row.tolist() for _, c in found for row in c["v_pu"]], [float(x) for _, c in found for x in c["kw"]]
+    return (
+        times,
+        [row.tolist() for _, c in found for row in c["v_pu"]],
+        [float(x) for _, c in found for x in c["kw"][:, 0]],
+    )
 
 
 def test_batches_of_any_length_are_read_as_they_were_written(tmp_path: Path) -> None:
