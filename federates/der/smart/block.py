@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
-from derloop.memory import remembers
 from federates.der.smart.abnormal import KINDS as ABNORMAL
 from federates.der.smart.abnormal import NOBODY, AbnormalConditions
 from federates.der.smart.capability import clipped, in_proportion, leg, within_circle
@@ -26,7 +25,6 @@ from federates.der.smart.terminals import Seen
 FUNCTIONS: Final = (*REACTIVE, *ACTIVE_POWER, *ABNORMAL)
 
 
-@remembers("_abnormal")
 class Block:
     """n inverters. Powers positive when injected. See `Inverters`, which has blocks of these, for what is public."""
 
