@@ -53,11 +53,14 @@ class Pairs:
     def write(self) -> None:
         """Give the values to the elements, in the element's own sign, unless they have them already.
 
-        OpenDSS works on every element that is given a value, also the same one: a third of what a solution takes.
+        OpenDSS works on every element that is given a value, also the same one: a third of what a solution takes. It
+        keeps the power factor of a generator whose P is given, so that Q, unless there is none, must follow again.
         """
+        is_moved = False
         for at, values in enumerate(self._values):
             given = values.tobytes()
-            if given != self._given[at]:
+            if given != self._given[at] or (is_moved and values.any()):
+                is_moved = True
                 self._lib.Batch_Float64Array(
                     self._batch, self._count, self._indices[at], self._set, self._pointers[at], AVOID_FULL_RECALC
                 )

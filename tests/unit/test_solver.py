@@ -117,6 +117,21 @@ def test_setpoints_that_are_not_given_again_still_hold() -> None:
     np.testing.assert_allclose(once.voltages(), again.voltages(), rtol=1e-9)
 
 
+def test_reactive_power_holds_where_active_power_alone_changes() -> None:
+    """OpenDSS keeps the power factor of a generator: from 1 to 50 kW, 25 kvar would become 1250."""
+    moved, fresh = prepared(), prepared()
+    powers = moved.injections(["pv_0"])
+    for p_kw in (1.0, 50.0):
+        powers.p_kw[:], powers.q_kvar[:] = p_kw, 25.0
+        powers.write()
+        moved.solve()
+    once = fresh.injections(["pv_0"])
+    once.p_kw[:], once.q_kvar[:] = 50.0, 25.0
+    once.write()
+    fresh.solve()
+    np.testing.assert_allclose(np.abs(moved.voltages()), np.abs(fresh.voltages()), rtol=1e-6)
+
+
 def test_capacitors_are_asked_for_only_where_a_control_may_switch_them(with_cap_control: Path) -> None:
     assert prepared().capacitor_states() == []
     assert prepared(with_cap_control).capacitor_states() == [[1], [0]]  # it has switched 611c off
