@@ -13,6 +13,7 @@ from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, di
 from derloop.federation import Federation, wiring_problems
 from derloop.kind import NONE_GRANTED, Context, EquipmentMissing, Permissions, Place, PlaceError, Terminal
 from derloop.scenario.carrying import among, carriers, carriers_last, knowing
+from derloop.scenario.consequences import blamed, lost, stated, told_once
 from derloop.scenario.models import FederateEntry, Scenario
 from derloop.scenario.wiring import wires
 from derloop.verdict import CheckEntry, CheckKind
@@ -47,8 +48,8 @@ def assemble(
     problems: list[Problem] = []
     contexts = _contexts(scenario, permissions, problems)
     if problems:
-        problems += _beyond(scenario, contexts, _blamed(problems))
-        raise ScenarioError(problems, str(scenario.path))
+        problems += _beyond(scenario, contexts, blamed(problems))
+        raise ScenarioError(told_once(problems, scenario), str(scenario.path))
     federates: dict[str, Federate] = {}
     for name in carriers_last(scenario):
         entry = scenario.federates[name]
@@ -60,7 +61,7 @@ def assemble(
             federates[name] = federate
     if problems:
         problems += _loose_ends(scenario, federates)
-        raise ScenarioError(problems, str(scenario.path))
+        raise ScenarioError(told_once(problems, scenario), str(scenario.path))
     return _federation(scenario, {name: federates[name] for name in scenario.federates})
 
 
@@ -68,60 +69,25 @@ def further_problems(scenario: Scenario, permissions: Permissions) -> list[Probl
     """Return what is wrong with the federates of a scenario of which others, or other parts, could not be read."""
     problems: list[Problem] = []
     contexts = _contexts(scenario, permissions, problems)
-    return [*problems, *_beyond(scenario, contexts, _blamed(problems) | (_stated(scenario) - set(scenario.federates)))]
-
-
-def _stated(scenario: Scenario) -> set[str]:
-    """Return the names of the federates in the scenario, also of those that could not be read."""
-    return set(scenario.document.get("federates") or ())
-
-
-def _blamed(problems: Sequence[Problem]) -> set[str]:
-    return {p.pointer.split("/")[2] for p in problems if p.pointer.startswith("/federates/")}
+    broken = blamed(problems) | (stated(scenario) - set(scenario.federates))
+    return told_once([*problems, *_beyond(scenario, contexts, broken)], scenario)
 
 
 def _beyond(scenario: Scenario, contexts: Mapping[str, Context], broken: Collection[str]) -> list[Problem]:
     """Return what can be told although `broken` cannot be built: nothing of what follows from that."""
-    lost = _lost(scenario, contexts, broken)
+    unbuilt = lost(scenario, contexts, broken)
     problems: list[Problem] = []
     federates: dict[str, Federate] = {}
     for name, entry in scenario.federates.items():
-        if name not in lost and (federate := _built(entry, contexts[name], problems)) is not None:
+        if name not in unbuilt and (federate := _built(entry, contexts[name], problems)) is not None:
             federates[name] = federate
     return [*problems, *_loose_ends(scenario, federates)]
-
-
-def _lost(scenario: Scenario, contexts: Mapping[str, Context], broken: Collection[str]) -> set[str]:
-    """Return the federates that cannot be built: `broken`, the feeder, what meets none, and who names one of them.
-
-    The feeder has inputs for all that meets it; without one of them it would be another.
-    """
-    lost = set(broken)
-    for name, entry in scenario.federates.items():
-        if entry.kind.terminals and name not in contexts[name].terminals:
-            lost.add(name)
-    named = {name: _named_by(entry) for name, entry in scenario.federates.items()}
-    while more := {name for name, others in named.items() if name not in lost and not lost.isdisjoint(others)}:
-        lost |= more
-    return lost | {name for name, entry in scenario.federates.items() if entry.kind.place} | {*knowing(scenario)}
-
-
-def _named_by(entry: FederateEntry) -> set[str]:
-    """Return every text in the settings that may be a federate's name, or begin with one."""
-    return {text.split(".")[0] for text in _texts(entry.settings.model_dump())}
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
-        yield from _texts(inner)
 
 
 def _loose_ends(scenario: Scenario, federates: Mapping[str, Federate]) -> list[Problem]:
     """Return what is wrong with steps, stated wires and checks, as far as these federates tell."""
     interfaces = {name: federate.interface for name, federate in federates.items()}
-    unknown = _stated(scenario) - set(interfaces)
+    unknown = stated(scenario) - set(interfaces)
     problems = [p for name, interface in interfaces.items() for p in _step_problems(scenario, name, interface)]
     problems += _stated_wire_problems(scenario, interfaces, unknown)
     return problems + _check_problems(scenario, interfaces, unknown)
@@ -135,8 +101,8 @@ def _stated_wire_problems(
         if not any(end in unknown for end in ends):
             yield from (p for p in wiring_problems(interfaces, [wire]) if p.pointer == wire.pointer)
         for end in ends if any(end in unknown for end in ends) else ():
-            if end not in _stated(scenario):
-                yield Problem(wire.pointer, f"{wire}: no federate {end!r}" + did_you_mean(end, [*_stated(scenario)]))
+            if end not in stated(scenario):
+                yield Problem(wire.pointer, f"{wire}: no federate {end!r}" + did_you_mean(end, [*stated(scenario)]))
 
 
 def _federation(scenario: Scenario, federates: Mapping[str, Federate]) -> Federation:
@@ -185,7 +151,7 @@ def _contexts(scenario: Scenario, permissions: Permissions, problems: list[Probl
 def _may_have_feeder(scenario: Scenario) -> bool:
     """Return whether a federate is a feeder, or cannot be read and so may be one."""
     return any(entry.kind.place for entry in scenario.federates.values()) or bool(
-        _stated(scenario) - set(scenario.federates)
+        stated(scenario) - set(scenario.federates)
     )
 
 

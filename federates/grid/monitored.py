@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from derloop.contract import FloatArray, Port
+from derloop.errors import did_you_mean
 from derloop.kind import PlaceError
 from federates.fleets import Problems
 from federates.grid.apparatus import matching
@@ -56,7 +57,7 @@ def _rating_a(name: str, ratings_a: Mapping[str, float], solver: Solver) -> floa
 
 def _unrated(ratings_a: Mapping[str, float], names: Sequence[str]) -> Problems:
     return [
-        (("ratings_a", pattern), "fits nothing that is monitored")
+        (("ratings_a", pattern), "fits nothing that is monitored" + did_you_mean(_full(pattern.lower()), names))
         for pattern in ratings_a
         if not any(fnmatchcase(name, _full(pattern.lower())) for name in names)
     ]

@@ -57,7 +57,8 @@ def test_members_are_chosen_by_name_kind_and_place(members: Any, names: set[str]
 @pytest.mark.parametrize(
     ("members", "path", "why"),
     [
-        (["homes_west*"], ("members", 0), "no fleet that takes p_set_kw is called like 'homes_west"),
+        (["homes_west*"], ("members", 0), "like 'homes_west.'; did you mean 'homes_"),
+        (["x*"], ("members", 0), "like 'x.'; there are: cars, homes_north, homes_south$"),
         (["cars", "idle"], ("members", 1), "'idle' does not take p_set_kw, as it is set; it takes nothing"),
         ({"kinds": ["battery", "evs"]}, ("members", "kinds", 1), "did you mean 'ev'"),
         ({"names": ["cars"], "buses": ["611"]}, ("members", "buses", 0), "no fleet that takes p_set_kw fits '611'"),
@@ -68,6 +69,12 @@ def test_members_that_cannot_be_reached_are_refused(members: Any, path: Any, why
     with pytest.raises(PlaceError, match=why.replace("*", ".")) as error:
         plant([SHAVING], where(), members=members)
     assert error.value.problems[0][0] == path
+
+
+def test_what_was_agreed_with_nobody_is_refused() -> None:
+    with pytest.raises(PlaceError, match="no member is called 'car'; did you mean 'cars'") as error:
+        plant([SHAVING], where(), members=["cars"], preferences=[{"members": ["car*", "car"]}])
+    assert error.value.problems[0][0] == ("preferences", 0, "members", 1)
 
 
 def test_names_that_fit_nobody_are_no_fault_of_buses_that_nobody_gave() -> None:

@@ -122,6 +122,8 @@ class Fleets:
     def __init__(
         self, names: Sequence[str], preferences: Sequence[Preferences], silent_after_s: float, context: Context
     ) -> None:
+        if problems := _agreed_with_nobody(preferences, names):
+            raise PlaceError(problems)
         self.names = tuple(names)
         self.labels = {name: context.labels[name] for name in names}
         self.size = sum(map(len, self.labels.values()))
@@ -210,6 +212,15 @@ def _agreed(name: str, preferences: Sequence[Preferences]) -> Preferences:
     return next(found, Preferences())
 
 
+def _agreed_with_nobody(preferences: Sequence[Preferences], names: Sequence[str]) -> Problems:
+    return [
+        (("preferences", i, "members", k), f"no member is called {pattern!r}" + did_you_mean(pattern, names))
+        for i, agreed in enumerate(preferences)
+        for k, pattern in enumerate(agreed.members)
+        if not any(fnmatchcase(name, pattern) for name in names)
+    ]
+
+
 # --- who they are ------------------------------------------------------------------------------------
 
 
@@ -279,5 +290,6 @@ def _is_pattern(text: str) -> bool:
 
 def _nobody(pattern: str, context: Context) -> str:
     if _is_pattern(pattern):
-        return f"no fleet that takes {SET} is called like {pattern!r}"
+        takers = [name for name in _others(context) if not untaken(name, SET, context)]
+        return f"no fleet that takes {SET} is called like {pattern!r}" + did_you_mean(pattern, takers)
     return f"no fleet is called {pattern!r}" + did_you_mean(pattern, [*_others(context)])
