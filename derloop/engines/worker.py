@@ -41,7 +41,7 @@ STUCK_SWITCH_S = 1e-4
 class Deadlines:
     """Wall-clock seconds that a federate may take."""
 
-    join_s: float = 30.0
+    join_s: float = 60.0
     step_s: float = 30.0
 
 

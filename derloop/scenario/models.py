@@ -63,7 +63,7 @@ class Deadlines(Settings):
     """How long a federate may take before the run ends in its name. Wall-clock seconds."""
 
     join_s: float = Field(
-        default=30.0, gt=0, le=3600, description="From the start of a run until every federate has joined."
+        default=60.0, gt=0, le=3600, description="From the start of a run until every federate has joined."
     )
     step_s: float = Field(default=30.0, gt=0, le=86400, description="For one step of one federate.")
 
