@@ -313,6 +313,7 @@ def _flat(values: FloatArray | TimeArray) -> Any:
 
 
 def _numbers(column: Any) -> Any:
-    """Return an Arrow column as one flat array, without copying."""
+    """Return an Arrow column as one flat array, without copying, and without importing pandas: see `_flat`."""
     flat = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
-    return flat.to_numpy(zero_copy_only=True)
+    kind = flat.type.to_pandas_dtype()
+    return np.frombuffer(flat.buffers()[1], kind, len(flat), flat.offset * np.dtype(kind).itemsize)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,3 +70,16 @@ def test_a_system_that_takes_a_few_bytes_at_a_time_gets_them_all(
     (tmp_path / "slowly").mkdir()
     assert written(tmp_path / "slowly", [4, 4]).read_bytes() == whole
     assert len(calls) > len(whole) // 37
+
+
+def test_reading_does_not_import_pandas_which_takes_longer_than_a_short_run(tmp_path: Path) -> None:
+    path = written(tmp_path, [4])
+    code = f"""
+import sys
+from pathlib import Path
+from derloop.results.series import batches
+found = [columns["v_pu"].sum() for _, columns in batches(Path({str(path)!r}), ["v_pu"])]
+print(len(found), "pandas" in sys.modules)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["1", "False"]
