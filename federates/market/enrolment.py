@@ -154,9 +154,9 @@ def _without_baseline(
     response: DemandResponseEnrolment, tariff: Tariff, customers: Sequence[str], context: Context
 ) -> Problems:
     path: Path = ("demand_response", "programme")
+    if not _told_events(response.programme, context):
+        return [(path, f"{response.programme!r} has no events: it is no programme of demand response")]
     events, calendar = _events(response.programme, context), Calendar(context.start, tariff.interval_s)
-    if not events:
-        return [(path, f"{response.programme!r} has no events in this run")]
     if Clock.of(context.start, context.until_ns).changes_ns:
         return [(path, "the clock is changed during the run, and a baseline needs days of 24 h")]
     wrong = [f"event {i}: {what}" for i, e in enumerate(events) for _, what in untimely((), e, calendar)]
@@ -167,9 +167,13 @@ def _without_baseline(
 
 
 def _events(programme: str, context: Context) -> tuple[Spell, ...]:
-    """Return the events of a federate that begin within the run: its settings tell them with `events`."""
-    told = getattr(context.settings[programme], "events", ())
-    return tuple(e for e in told if isinstance(e, Spell) and e.begins_s * NS_PER_S < context.until_ns)
+    """Return the events of a federate that begin within the run."""
+    return tuple(e for e in _told_events(programme, context) if e.begins_s * NS_PER_S < context.until_ns)
+
+
+def _told_events(programme: str, context: Context) -> tuple[Spell, ...]:
+    """Return all events of a federate: its settings tell them with `events`."""
+    return tuple(e for e in getattr(context.settings[programme], "events", ()) if isinstance(e, Spell))
 
 
 def _takes_part(response: DemandResponseEnrolment, customers: Sequence[str]) -> tuple[bool, ...]:

@@ -264,10 +264,14 @@ def test_what_is_missing_for_a_payment_is_refused_with_its_place(
     assert any(place == path and what in said for place, said in error.value.problems), error.value.problems
 
 
-def test_a_programme_without_events_in_the_run_pays_nobody_and_is_refused(context: Context) -> None:
+def test_a_federate_without_events_is_refused_and_events_after_the_run_are_left_out(
+    context: Context, tmp_path: Path
+) -> None:
+    with pytest.raises(PlaceError, match="'programme' has no events: it is no programme of demand response"):
+        retail(replace(context, settings={"programme": Programme(events=())}), demand_response=ENROLLED)
     late = replace(context, settings={"programme": Programme(events=(Spell(begins_s=1e6, lasts_s=3600),))})
-    with pytest.raises(PlaceError, match="'programme' has no events in this run"):
-        retail(late, demand_response=ENROLLED)
+    retail(late, demand_response=ENROLLED).keep_in(tmp_path)
+    assert json.loads((tmp_path / "market" / "retail.services.json").read_text())["demand_response"]["events"] == []
 
 
 def test_runs_too_short_and_steps_too_long_for_a_score_are_refused(context: Context) -> None:
