@@ -35,7 +35,7 @@ def join(
     wait_s: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to look for the run.")] = 60.0,
     silence_s: Annotated[
         float, typer.Option("--silence", metavar="SECONDS", help="How long the run may be silent.", min=1.0)
-    ] = 3.0,
+    ] = 4.0,
     trust_feeder: Annotated[bool, typer.Option("--trust-feeder", help="As in `derloop run`, on this machine.")] = False,
     trust_control: Annotated[
         bool, typer.Option("--trust-control", help="As in `derloop run`, on this machine.")

@@ -66,7 +66,7 @@ class HostsFile(Settings):
     )
     wait_s: float = Field(60.0, gt=0, le=86400, description="How long to wait until every host has joined.")
     silence_s: float = Field(
-        3.0, ge=1.0, le=60.0, description="After how long a host of which nothing is heard is taken for lost."
+        4.0, ge=1.0, le=60.0, description="After how long a host of which nothing is heard is taken for lost."
     )
     versions: Literal["same", "told"] = Field(
         "same", description="same: hosts with other versions of packages are refused. told: that is only said."

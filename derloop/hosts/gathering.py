@@ -171,7 +171,11 @@ class Gathering:
 
     def check(self) -> None:
         for guest in self._guests.values():
-            guest.check()
+            try:
+                guest.check()
+            except HostError as error:
+                self._say(f"{error}; the run ends")  # at once: letting go of the other hosts takes its time
+                raise
 
     def close(self) -> list[str]:
         for guest in self._guests.values():

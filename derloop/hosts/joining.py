@@ -14,8 +14,9 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 from time import monotonic, sleep
-from typing import Any
 
+from derloop.engines import broker  # HELICS and all: nothing heavy is loaded once the run listens for this host
+from derloop.engines.process import Process
 from derloop.errors import DerloopError, EngineError, HostError
 from derloop.hosts.channel import Channel, Malformed, Message
 from derloop.hosts.copying import Copies, Source
@@ -42,7 +43,7 @@ class Invitation:
     token: str = field(repr=False)
     wait_s: float = 60.0
     """How long to look for the run."""
-    silence_s: float = 3.0
+    silence_s: float = 4.0
     """After how long a run of which nothing is heard is lost."""
     scenario: Path | None = None
     """The scenario's file on this machine; without one its files are sent."""
@@ -107,7 +108,7 @@ class Host:
         self._scenario = invitation.scenario and invitation.scenario.resolve()
         self._copies = Copies(self._given)
         self._source, self._copied_at = Source(self._run), monotonic()
-        self._processes: dict[str, Any] = {}
+        self._processes: dict[str, Process] = {}
         self._states: dict[str, tuple[int | None, bool]] = {}
         self._gone: set[str] = set()
         self._core_options = ""
@@ -177,8 +178,6 @@ class Host:
 
     def _open(self, message: Message) -> None:
         """Note where the run's broker is; where several processes will run here, open one for them below it."""
-        from derloop.engines import broker
-
         parent = f"--brokeraddress=tcp://{message['address']} --brokerport={message['port']}"
         near = f"--local_interface=tcp://{self._interface}"
         self._core_options = f"{parent} {near}"
@@ -188,8 +187,6 @@ class Host:
             self._core_options = f"--brokeraddress=tcp://{self._interface} --brokerport={port} {near}"
 
     def _start(self, message: Message) -> None:
-        from derloop.engines.process import Process
-
         unit, log = message["unit"], self._run / "logs" / f"{message['log']}.log"
         job = {
             **message["job"],
@@ -201,7 +198,7 @@ class Host:
         self._processes[unit] = process = Process(unit, job, log, message["is_holding"])
         self._channel.send("started", unit=unit, whose=process.whose)
 
-    def _process(self, message: Message) -> Any:
+    def _process(self, message: Message) -> Process:
         try:
             return self._processes[message["unit"]]
         except KeyError:

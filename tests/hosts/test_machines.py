@@ -1,0 +1,78 @@
+"""Machines that are far from each other: network namespaces with delay and loss, killed and cut off."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from namespaces import Machines, machines, reason_to_skip
+from real_runs import counters
+from spread import Spread, spread
+
+import derloop
+from derloop.results.compare import compare
+
+NAMED_WITHIN_S = 5.0
+SLACK = 3
+"""How many times slower a busy machine may be in ending what it has named."""
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(reason_to_skip() is not None, reason=str(reason_to_skip())),
+]
+HOSTS = {"feeder": ["b"], "fleets": ["c", "d"]}
+
+
+def scenario(duration_s: float = 60, **a: Any) -> dict[str, Any]:
+    """Four federates in a row, and d acts on c within the instant."""
+    federates = {"a": a, "b": {"reads": "a"}, "c": {"reads": "b"}, "d": {"reads": "c", "arrival": "now"}}
+    return {**counters(duration_s, **federates), "deadlines": {"join_s": 150, "step_s": 150}}
+
+
+def test_results_over_a_slow_and_lossy_network_are_those_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with machines("run", *HOSTS, delay_ms=5, loss=0.02) as where, spread(tmp_path, scenario(), HOSTS, where) as run:
+        listening = set[str]()
+        while run.run.process.poll() is None:
+            listening |= {f"{name} {address}" for name in where.addresses for address in where.listeners(name)}
+            time.sleep(1)
+        assert [machine.wait() for machine in run.all] == [0, 0, 0], [machine.said() for machine in run.all]
+        assert listening <= {f"{name} {address}" for name, address in where.addresses.items()}
+        assert {line.split()[0] for line in listening} >= {"run", "fleets"}
+        assert "b" in run.results.run["hosts"]["feeder"]["units"]
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "support" / "plugin"))
+    alone = derloop.run(tmp_path / "scenario.json", engine="local", out=tmp_path / "alone", report=False)
+    found = compare(alone.folder, run.results)
+    assert found.same, str(found)
+
+
+@pytest.mark.parametrize("how", ["killed", "cut off"])
+def test_the_death_of_a_host_is_named_and_leaves_nothing_on_the_others(tmp_path: Path, how: str) -> None:
+    going_on = scenario(3000, slow_s=0.02)
+    with machines("run", *HOSTS, delay_ms=1) as where, spread(tmp_path, going_on, HOSTS, where) as run:
+        run.wait_for_rows("d")
+        since = lose(run, where, "fleets", how)
+        assert run.said_after(since, "host 'fleets' is lost") < NAMED_WITHIN_S
+        assert run.run.wait() == 3, run.run.said()
+        print(f"seconds from the loss until the run has ended: {time.monotonic() - since:.2f}")
+        assert "FAILED host 'fleets' is lost: " in run.run.said()
+        assert ("nothing was heard of it for 4." if how == "cut off" else "its connection ended") in run.run.said()
+        assert run.results.run["outcome"] == "failed"
+        assert run.hosts["feeder"].wait() == 0, run.hosts["feeder"].said()
+        if how == "cut off":
+            assert run.hosts["fleets"].wait() == 3
+            assert "host 'fleets' has lost the run: nothing was heard of it for 4." in run.hosts["fleets"].said()
+        assert run.gone_after(since) < NAMED_WITHIN_S * SLACK
+        assert run.results.read("d.count")[0].size > 0
+
+
+def lose(run: Spread, where: Machines, name: str, how: str) -> float:
+    """Kill a host, or cut it off; return when."""
+    if how == "killed":
+        run.hosts[name].process.kill()
+    else:
+        where.cut(name)
+    return time.monotonic()
