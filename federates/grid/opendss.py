@@ -20,6 +20,7 @@ from federates.grid.sensitivity import Devices, factored
 from federates.grid.settings import OpenDssSettings
 from federates.grid.solution import Solution
 from federates.grid.solver import Solver, SolverError
+from federates.grid.sums import Sums
 from federates.grid.switchgear import Switchgear, unserved_kw
 
 
@@ -29,11 +30,11 @@ class OpenDssFeeder:
 
     def __init__(self, settings: OpenDssSettings, context: Context, feeder: Feeder) -> None:
         self._settings, self._solver = settings, feeder.solver
-        self._solution = Solution(feeder.solver)  # before its switchgear: what is recalled of it is recalled after
         forming = {name: t for name, t in context.terminals.items() if t and t[0].forms}
         self._drives = [
             Group(name, t, feeder.buses) for name, t in context.terminals.items() if t and name not in forming
         ]
+        self._solution = Solution(feeder.solver, self._drives)  # before the switchgear, to be recalled after it
         for group in self._drives:
             group.add(self._solver)
         formers = _formers(settings, forming, feeder, context)
@@ -47,9 +48,9 @@ class OpenDssFeeder:
         limits = _limits(settings, self._bases_v)
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
         self._regulators = self._solver.regulators()
-        self._others = _others(self._solver, self._drives)
         heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]
         self._heads = np.array(heads, np.intp)
+        self._sums = Sums(self._heads, self._solver.delivery, _others(self._solver, self._drives))
         self._monitored = (
             Monitored(settings.monitored, settings.ratings_a, self._solver) if settings.monitored else None
         )
@@ -211,16 +212,18 @@ class OpenDssFeeder:
     def _drawn(self) -> NDArray[np.complex128]:
         """Return what each element draws, kVA (elements,), or only each of the heads, as far as powers are told."""
         drawn = self._solver.element_powers() if self._tells_powers else self._solver.powers_of(self._heads)
-        return drawn * (self._island is None or self._island.is_solved)  # a copy: the view is overwritten by currents
+        if self._island:
+            return drawn * self._island.is_solved
+        return drawn.copy()  # the view would have the currents of the next call
 
     def _powers(self, drawn: NDArray[np.complex128]) -> dict[str, FloatArray]:
-        source = -np.add.reduce(drawn[self._heads] if self._tells_powers else drawn, keepdims=True)
-        values: dict[str, FloatArray] = {"head_kw": source.real, "head_kvar": source.imag}
-        if self._tells_powers:
-            kw = drawn.real
-            values["losses_kw"] = np.add.reduce(kw[self._solver.delivery], keepdims=True)
-            values["others_kw"] = np.add.reduce(kw[self._others], keepdims=True)
-            values |= {group.solved_port: group.solved_kw(kw) for group in self._drives}
+        if not self._tells_powers:
+            return _head(np.add.reduce(drawn, keepdims=True))
+        sums = self._sums.of(drawn)
+        kw, drawn_kw = sums.real, drawn.real
+        values = {**_head(sums[:1]), "losses_kw": kw[1:2], "others_kw": kw[2:]}
+        for group in self._drives:
+            values[group.solved_port] = group.solved_kw(drawn_kw)
         return values
 
     def _of_elements(
@@ -269,7 +272,7 @@ class OpenDssFeeder:
         low, high = self._settings.sane_v_pu
         if self._gear and self._gear.is_faulted:
             low = 0.0
-        if np.minimum.reduce(self._v_pu) >= low and np.maximum.reduce(self._v_pu) <= high:
+        if not np.count_nonzero(self._v_pu < low) and not np.count_nonzero(self._v_pu > high):
             return
         outside = np.maximum(low - self._v_pu, self._v_pu - high)
         if self._alive is not None:
@@ -323,6 +326,11 @@ def _undriven(feeder: Feeder, groups: Sequence[Group], nodes: Sequence[str]) -> 
     number = {node: index for index, node in enumerate(nodes)}
     at = np.array([number[f"{load.bus}.{load.phases[0]}"] for load in loads], np.intp)
     return at, np.array([load.kw for load in loads])
+
+
+def _head(drawn: NDArray[np.complex128]) -> dict[str, FloatArray]:
+    """Return what the feeder draws from what its sources draw (1,), which is less than nothing."""
+    return {"head_kw": -drawn.real, "head_kvar": -drawn.imag}
 
 
 def _limits(settings: OpenDssSettings, bases_v: FloatArray) -> Limits:

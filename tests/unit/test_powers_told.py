@@ -14,6 +14,7 @@ from derloop.kind import Context, Terminal
 from federates.grid.opendss import OpenDssFeeder
 from federates.grid.place import Feeder
 from federates.grid.settings import OpenDssSettings
+from federates.grid.sums import Sums
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 S = 1_000_000_000
@@ -67,3 +68,11 @@ def test_taps_that_moved_are_told_at_once_and_held_until_they_move_again() -> No
     assert told[2].tolist() == told[1].tolist()
     assert (told[3] > told[2]).any()
     assert told[3].tolist() == grid._solver.taps().tolist()
+
+
+def test_a_group_without_elements_sums_to_nothing() -> None:
+    none = np.zeros(0, np.intp)
+    values = np.array([1.0 + 1.0j, 2.0, 4.0, 8.0j])
+    assert Sums(np.array([0]), none, np.array([3, 1])).of(values).tolist() == [1 + 1j, 0, 2 + 8j]
+    assert Sums(none, np.array([2]), none).of(values).tolist() == [0, 4, 0]
+    assert Sums(none, none).of(values).tolist() == [0, 0]
