@@ -1,6 +1,6 @@
 """Check `pjm-score`: how well a regulation signal is followed, by PJM's three scores.
 
-As PJM Manual 12, section 4.5.6, has them, on samples every 10 s:
+As PJM Manual 12, Balancing Operations, has them for the performance score, on samples every 10 s:
 
 - correlation and delay: at each sample `t` the signal of the next 5 minutes is correlated with the response, shifted by
   `d = 0, 10 s ... 5 min`; the shift with the largest sum of both scores counts:
@@ -16,8 +16,10 @@ As PJM Manual 12, section 4.5.6, has them, on samples every 10 s:
   means are of the hour.
 
 The performance score is the mean of the three. It is given for each hour of the window of which at least 20 minutes
-were recorded, and the worst one is judged. PJM asks for 0.75 to qualify. (How the manual treats `latency_s` and slopes
-was taken from public implementations and is to be confirmed against it.)
+were recorded, and the worst one is judged. PJM asks for 0.75 to qualify. (The manual itself was not at hand. What it
+says of correlation and delay together, of 10 s for propagation and of slopes is as it is quoted in the code of the
+University of Michigan's testbed for compressor loads, 2023, `pjmScoringPassFailv5`; below which deviation of the signal
+slopes count the manual leaves open there.)
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ SPAN = 30
 """Samples in 5 minutes."""
 LEAST = 4 * SPAN
 """Samples that an hour must have to be scored: 20 minutes."""
-SOURCE = "PJM Manual 12, 4.5.6"
+SOURCE = "PJM Manual 12, performance score"
 
 
 class PjmScore(Windowed):

@@ -2,9 +2,11 @@
 
 The baseline is the mean, interval by interval, of the ten most recent days that are like the event's and had no event.
 The adjustment on the day multiplies it by what the customer drew over what the baseline has in the second, third and
-fourth hour before the event, between 80 % and 120 % (California ISO tariff, 4.13.4.1, "ten-in-ten"; S. Mohajeryami et
-al., "The impact of Customer Baseline Load (CBL) calculation methods on Peak Time Rebate program", Electr. Power Syst.
-Res. 137, 2016). The hour before the event does not count, so that it cannot be used to raise the baseline.
+fourth hour before the event, between 80 % and 120 %: the "10 of 10 baseline with a 20% same day adjustment" by which
+the California ISO settles demand response (California ISO Baseline Accuracy Work Group, draft proposal, April 2017;
+S. Mohajeryami et al., "The impact of Customer Baseline Load (CBL) calculation methods on Peak Time Rebate program",
+Electr. Power Syst. Res. 137, 2016). The hour before the event does not count, so that it cannot be used to raise the
+baseline.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Powers are positive when drawn. In an event each member is sent what `members` s
 - `allow`: 0, so that appliances wait (1 outside).
 
 Each member's power is metered, as the mean of each interval. The baseline of a member on the day of an event is that
-of a 10-of-10 method (California ISO tariff, 4.13.4.1): interval by interval the mean of the ten most recent days
+of a 10-of-10 method, as the California ISO's: interval by interval the mean of the ten most recent days
 without an event that are like it (Monday to Friday, or weekend), times the adjustment of the day,
 
     adjustment = clip(metered / mean of the ten days, 1 - a, 1 + a)

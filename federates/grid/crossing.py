@@ -27,7 +27,7 @@ from federates.grid.solver import Solver
 HEAD: Final = "head"
 """As the name of a switch: where the feeder is fed from."""
 DEAD_PU: Final = 0.1
-"""Below this a side is dead (IEEE C37.2, device 25: dead bus)."""
+"""Below this a side is dead, as relays that check for synchronism are set to take it."""
 PORTS = {
     "switch": Port("1", ("closed",)),
     "grid_on": Port("1", ("bulk",)),

@@ -2,13 +2,14 @@
 
 Each relay sees the largest phase current `I` of its switch. Above the pickup, with `M = I / pickup`, it operates after
 
-    IEEE C37.112-2018, 5:        t = TD (A / (M^p - 1) + B)
-    IEC 60255-151:2009, 5:       t = TMS (k / (M^a - 1))
-    definite                     t = time_dial
+    IEEE C37.112        t = TD (A / (M^p - 1) + B)
+    IEC 60255-151       t = TMS (k / (M^a - 1))
+    definite            t = time_dial
 
 and below it goes back: t = TD tr / (1 - M^2) from the full way (C37.112; IEC's at once). Currents that change are
-integrated: it operates when the sum of `dt / t(M)` reaches 1 (C37.112, 4.3). Above `instantaneous_a` it operates at
-once. The switch is open `opening_s` later.
+integrated: it operates when the sum of `dt / t(M)` reaches 1, as C37.112 has it. Above `instantaneous_a` it operates at
+once. The switch is open `opening_s` later. The constants are those that makers of relays publish for the two standards
+(ABB, RES670 technical manual 1MRK 511 408-UUS, inverse characteristics; ABB, REX610 technical manual).
 
     curve                        A        B        p       tr
     ieee-moderately-inverse      0.0515   0.1140   0.02    4.85

@@ -71,7 +71,7 @@ def test_a_fleet_is_scored_as_a_whole_over_its_baseline() -> None:
 
 def test_a_poor_response_fails_and_says_all_three_scores() -> None:
     found = regulation(np.zeros(360))
-    assert (found.outcome, found.limit, found.source) == ("FAIL", 0.75, "PJM Manual 12, 4.5.6")
+    assert (found.outcome, found.limit, found.source) == ("FAIL", 0.75, "PJM Manual 12, performance score")
     assert found.margin < 0
     assert "correlation" in found.text
     assert "precision 0.00" in found.text

@@ -11,7 +11,7 @@ losses take of it is missing in the stores. So the base point of members at rest
     base = -lean capacity clip((centre - soc) / 0.5, -1, 1)      soc: of all members, weighted by what they hold
 
 Told are `signal_kw` of now, and `response_kw`, measured at the last instant: it belongs to the signal of then. Of these
-two PJM's scores for correlation, delay and precision are made (PJM Manual 12, 4.5.6), which search for the delay.
+two PJM's scores for correlation, delay and precision are made (check `pjm-score`), which search for the delay.
 `lacking_kw` is the part of the capacity that members did not have.
 """
 

@@ -40,8 +40,8 @@ class Reserve(Committing):
 
 
 class Regulation(Committing):
-    """Frequency regulation, settled hour by hour as PJM does (Manual 28, section 4): the capability and the mileage
-    are paid in proportion to the performance score of the hour, and nothing below the least one.
+    """Frequency regulation, settled hour by hour as PJM does: the capability and the mileage are paid in proportion to
+    the performance score of the hour, and nothing below the least one.
 
     The mileage of an hour is the sum of the moves of the signal in it, kW.
     """
