@@ -18,9 +18,12 @@ LOOPBACK = "127.0.0.1"
 
 
 def _one_interface(address: str) -> str:
-    if IPv4Address(address).is_unspecified:
-        raise ValueError(f"{address} would be open to the world; name the address of one interface")
-    return address
+    try:
+        if not IPv4Address(address).is_unspecified:
+            return address
+    except ValueError:
+        pass
+    raise ValueError("must be the IPv4 address of one interface, so that nothing is open to the world")
 
 
 Address = Annotated[str, AfterValidator(_one_interface)]

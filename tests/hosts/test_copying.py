@@ -1,0 +1,87 @@
+"""What a host has written arrives as it is there, while it grows, and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from derloop.hosts import copying
+from derloop.hosts.channel import Malformed
+from derloop.hosts.copying import Copies, Source
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    (there := tmp_path / "there" / "series").mkdir(parents=True)
+    (here := tmp_path / "here").mkdir()
+    return there.parent, here
+
+
+def copy(source: Source, copies: Copies) -> int:
+    """Copy what has come since; return how many pieces that were."""
+    return len([copies.take(*piece) for piece in source.pieces()])
+
+
+def test_files_are_copied_as_they_grow(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "PIECE_BYTES", 4)
+    there, here = folders
+    source, copies = Source(there), Copies(here)
+    (there / "series" / "a.arrows").write_bytes(b"0123456789")
+    (there / "empty.log").touch()
+    assert copy(source, copies) == 4  # three pieces of the first, and that there is a second
+    with (there / "series" / "a.arrows").open("ab") as file:
+        file.write(b"abc")
+    assert copy(source, copies) == 1
+    assert copy(source, copies) == 0
+    assert (here / "series" / "a.arrows").read_bytes() == b"0123456789abc"
+    assert (here / "empty.log").read_bytes() == b""
+    assert copies.incomplete(source.digests()) == []
+
+
+def test_a_file_that_was_changed_after_it_was_copied_is_told(folders: tuple[Path, Path]) -> None:
+    there, here = folders
+    source, copies = Source(there), Copies(here)
+    for name in ("a", "b"):
+        (there / name).write_bytes(b"0123")
+    copy(source, copies)
+    (there / "a").write_bytes(b"4567")
+    (there / "c").write_bytes(b"late")
+    assert copies.incomplete(source.digests()) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "../run.json", "series/../../x", "a/.ssh/x", ".profile", "", "a//b", "a\0b", "a\nb", 7, None],
+)
+def test_a_path_that_leaves_the_run_is_refused(folders: tuple[Path, Path], path: object) -> None:
+    with pytest.raises(Malformed, match="is no path below a run's folder"):
+        Copies(folders[1]).take(path, 0, b"x")
+    assert list(folders[1].iterdir()) == []
+
+
+def test_what_is_there_already_is_not_touched(folders: tuple[Path, Path]) -> None:
+    here = folders[1]
+    (here / "run.json").write_text("{}")
+    with pytest.raises(Malformed, match=r"run\.json is there already"):
+        Copies(here).take("run.json", 0, b"x")
+    Copies(here).take("logs/a.log", 0, b"of one host")
+    with pytest.raises(Malformed, match=r"logs/a\.log is there already"):
+        Copies(here).take("logs/a.log", 0, b"of another")
+    assert (here / "logs" / "a.log").read_bytes() == b"of one host"
+
+
+def test_a_link_to_elsewhere_is_not_followed(folders: tuple[Path, Path]) -> None:
+    there, here = folders
+    (here / "series").symlink_to(there)
+    with pytest.raises(Malformed, match="would be outside of the run's folder"):
+        Copies(here).take("series/a.arrows", 0, b"x")
+    (there / "link").symlink_to("/etc/hostname")
+    assert list(Source(there).pieces()) == []
+
+
+def test_a_piece_that_leaves_a_gap_is_refused(folders: tuple[Path, Path]) -> None:
+    copies = Copies(folders[1])
+    copies.take("a", 0, b"0123")
+    with pytest.raises(Malformed, match="a piece of a begins at 5, expected 4"):
+        copies.take("a", 5, b"5")

@@ -1,0 +1,96 @@
+"""A run over many machines as files for those who start processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from derloop.errors import DerloopError, ScenarioError
+from derloop.hosts.exporting import Job, compose, helics_runner, job, slurm
+from derloop.hosts.file import read_hosts
+from derloop.hosts.greeting import read_token
+
+
+def made(folder: Path, overrides: tuple[str, ...] = (), **more: Any) -> Job:
+    hosts = {"feeder": {"federates": ["grid"]}, "fleets": {"federates": ["pv"]}}
+    data = {"port": 7100, "token_file": "run.token", "hosts": hosts, **more}
+    (folder / "hosts.json").write_text(json.dumps(data))
+    file = read_hosts(folder / "hosts.json")
+    return job("study", folder / "study.json", folder / "hosts.json", file, ["feeder", "fleets"], overrides)
+
+
+def test_the_token_is_made_once_where_all_find_it(tmp_path: Path) -> None:
+    token = read_token(made(tmp_path).token)
+    assert read_token(made(tmp_path).token) == token
+
+
+def test_a_runner_file_starts_the_run_and_every_host(tmp_path: Path) -> None:
+    runner = json.loads(helics_runner(made(tmp_path, ('name="it\'s"',))))
+    assert (runner["name"], runner["broker"]) == ("study", False)
+    commands = {federate["name"]: shlex.split(federate["exec"]) for federate in runner["federates"]}
+    assert list(commands) == ["run", "feeder", "fleets"]
+    study, hosts = str(tmp_path / "study.json"), str(tmp_path / "hosts.json")
+    assert commands["run"] == ["derloop", "run", study, "--hosts", hosts, "--set", 'name="it\'s"']
+    token = str(tmp_path / "run.token")
+    assert commands["fleets"] == ["derloop", "join", "127.0.0.1:7100", "--name", "fleets", "--token-file", token]
+
+
+def test_containers_are_on_a_network_of_their_own_and_publish_no_port(tmp_path: Path) -> None:
+    services = (file := json.loads(compose(made(tmp_path), "lab/derloop:1")))["services"]
+    assert list(services) == ["run", "feeder", "fleets"]
+    assert not any("ports" in service for service in services.values())
+    assert file["networks"]["derloop"]["internal"] is True
+    address = services["run"]["networks"]["derloop"]["ipv4_address"]
+    assert services["run"]["command"][-4:] == ["--listen", address, "--out", "/runs/study"]
+    assert services["fleets"]["command"][:5] == ["derloop", "join", f"{address}:7100", "--name", "fleets"]
+    assert services["fleets"]["volumes"] == [f"{tmp_path}/run.token:/derloop.token:ro"]  # and nothing of the study
+
+
+def test_compose_puts_no_variable_into_a_path(tmp_path: Path) -> None:
+    (folder := tmp_path / "a$HOME").mkdir()
+    run = json.loads(compose(made(folder), "lab/derloop"))["services"]["run"]
+    assert run["volumes"][0] == f"{tmp_path}/a$$HOME:/study:ro"
+
+
+def test_a_token_that_the_containers_could_not_see_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    with pytest.raises(DerloopError, match=r"secrets/run\.token must be beside"):
+        compose(made(tmp_path, token_file="secrets/run.token"), "lab/derloop")
+
+
+TOOLS = {
+    "scontrol": 'printf "%s\\n" localhost node-1 node-2',
+    "srun": 'shift 2; node=$1; shift; echo "$node: $*" >> calls.txt',
+    "derloop": 'echo "here: $*" >> calls.txt; exit 1',
+}
+"""What the script calls, and what it says with."""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the script is bash's")
+def test_a_slurm_script_starts_every_host_on_a_node_and_ends_as_the_run_does(tmp_path: Path) -> None:
+    for name, text in TOOLS.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "study.sh").write_text(script := slurm(made(tmp_path)))
+    assert "#SBATCH --nodes=3\n" in script
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "node-[0-2]"}
+    assert subprocess.run(["bash", "study.sh"], cwd=tmp_path, env=environment, timeout=60).returncode == 1
+    calls = sorted((tmp_path / "calls.txt").read_text().splitlines())
+    token, hosts = tmp_path / "run.token", tmp_path / "hosts.json"
+    assert calls == [
+        f"--nodelist=node-1: derloop join 127.0.0.1:7100 --name feeder --token-file {token}",
+        f"--nodelist=node-2: derloop join 127.0.0.1:7100 --name fleets --token-file {token}",
+        f"here: run {tmp_path}/study.json --hosts {hosts} --listen 127.0.0.1",
+    ]
+
+
+def test_hosts_that_the_run_would_start_itself_are_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="/hosts/feeder/ssh: what is exported starts every host itself"):
+        made(tmp_path, hosts={"feeder": {"ssh": "feeder"}, "fleets": {}})

@@ -1,0 +1,97 @@
+"""Which federates belong on which host, and how the hosts are reached."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import Mixer, wire
+
+from derloop.errors import ScenarioError
+from derloop.federation import Federation
+from derloop.hosts.file import HostSettings, HostsFile, read_hosts
+from derloop.hosts.starting import SSH, join_command
+from derloop.placement import hosts_of
+
+BY_HAND = {"port": 7100, "token_file": "run.token"}
+
+
+def federation() -> Federation:
+    """Return a converged loop of a and b, and c and d that read it."""
+    federates = {
+        "a": Mixer({"y": 1}, {"x": 1}, 1, 1),
+        "b": Mixer({"x": 1}, {"y": 1}, 1, 2),
+        "c": Mixer({"x": 1}, {"z": 1}, 1, 3),
+        "d": Mixer({"x": 1}, {"z": 1}, 1, 4),
+    }
+    wires = ["a.x -> b.x", "b.y -> a.y converged", "a.x -> c.x", "a.x -> d.x"]
+    return Federation(federates, [wire(text) for text in wires])
+
+
+def read(folder: Path, **data: Any) -> HostsFile:
+    (folder / "hosts.json").write_text(json.dumps(data))
+    return read_hosts(folder / "hosts.json")
+
+
+def problems(folder: Path, **data: Any) -> list[str]:
+    with pytest.raises(ScenarioError) as error:
+        read(folder, **data)
+    return [str(problem) for problem in error.value.problems]
+
+
+def test_a_loop_goes_with_the_one_of_its_federates_that_is_named() -> None:
+    placed, wrong = hosts_of(federation().units, {"feeder": ["b"], "fleets": ["[cd]"]})
+    assert placed == {"a+b": "feeder", "c": "fleets", "d": "fleets"}
+    assert wrong == []
+
+
+def test_what_is_not_named_runs_where_the_run_was_started() -> None:
+    assert hosts_of(federation().units, {"fleets": ["d"]}) == ({"d": "fleets"}, [])
+
+
+def test_federates_that_are_nowhere_or_at_two_places_are_named() -> None:
+    wishes = {"feeder": ["a", "dd", "c"], "fleets": ["b", "c"]}
+    assert [str(problem) for problem in hosts_of(federation().units, wishes, ("federates",))[1]] == [
+        "/hosts/feeder/federates/1: no federate 'dd'; did you mean 'd'?",
+        "/hosts: 'a' on 'feeder' and 'b' on 'fleets': they are one converged loop and run on one host",
+        "/hosts: 'c' on 'feeder' and 'c' on 'fleets': it runs on one host",
+    ]
+
+
+def test_a_hosts_file_is_on_loopback_unless_it_names_another_interface(tmp_path: Path) -> None:
+    file = read(tmp_path, hosts={"b": {"federates": ["x"], "ssh": "lab@b"}})
+    assert (file.listen, file.port, file.token_file) == ("127.0.0.1", 0, None)
+    other = read(tmp_path, **BY_HAND, listen="10.0.0.1", hosts={"b": {"federates": ["x"]}})
+    assert (other.listen, other.token_file) == ("10.0.0.1", tmp_path / "run.token")
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "everywhere", "10.0.0.1:80"])
+def test_listening_to_the_world_or_to_no_address_is_refused(tmp_path: Path, address: str) -> None:
+    why = "must be the IPv4 address of one interface, so that nothing is open to the world"
+    found = problems(tmp_path, **BY_HAND, listen=address, hosts={"b": {}})
+    assert found == [f"/listen: {why}, not {address!r}"]
+
+
+def test_hosts_that_join_by_hand_need_a_port_and_a_token(tmp_path: Path) -> None:
+    assert problems(tmp_path, hosts={"b": {}, "c": {"ssh": "c"}}) == [
+        "/port: port is needed, for b must be told of it; or name their ssh"
+    ]
+    assert problems(tmp_path, port=7100, hosts={"b": {}}) == [
+        "/token_file: token_file is needed, for b must be told of it; or name their ssh"
+    ]
+
+
+@pytest.mark.parametrize("ssh", ["-oProxyCommand=touch /tmp/x", "a b", "a;b", "", "$(x)"])
+def test_an_ssh_destination_that_is_an_option_or_a_command_is_refused(tmp_path: Path, ssh: str) -> None:
+    assert problems(tmp_path, hosts={"b": {"ssh": ssh}})[0].startswith("/hosts/b/ssh: ")
+
+
+def test_the_command_of_a_host_is_words_and_its_token_is_none_of_them() -> None:
+    host = HostSettings(ssh="lab@b", command=("/opt/my derloop",), scenario="/srv/a b.json", flags=("--trust-feeder",))
+    assert join_command("b", host, ("10.0.0.1", 7100)) == [
+        *("/opt/my derloop", "join", "10.0.0.1:7100", "--name", "b"),
+        *("--scenario", "/srv/a b.json", "--trust-feeder"),
+    ]
+    assert SSH[0] == "ssh"

@@ -1,0 +1,74 @@
+"""What must be alike on every host of a run, and how differences are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from derloop.hosts.likeness import differences, facts, file_differences, hashes, named_files
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+
+
+def test_every_difference_of_versions_is_named() -> None:
+    here = {"python": "3.11.9", "numpy": "2.1.0", "machine": "x86_64"}
+    there = {"python": "3.12.1", "numpy": "2.1.0", "helics": "3.6.1"}
+    assert differences(here, there) == [
+        "python is 3.12.1 there, 3.11.9 here",
+        "machine is unknown there, x86_64 here",
+        "helics is 3.6.1 there, unknown here",
+    ]
+    assert differences(facts(), facts()) == []
+    assert {"python", "derloop", "helics", "numpy", "opendssdirect.py", "machine"} <= facts().keys()
+
+
+def test_the_files_of_a_scenario_are_those_that_it_names(tmp_path: Path) -> None:
+    (tmp_path / "feeders").mkdir()
+    (tmp_path / "frames" / "a").mkdir(parents=True)
+    for name in ("scenario.json", "load.csv", "other.csv", "feeders/lines.dss", "feeders/codes.txt", "frames/a/1.bin"):
+        (tmp_path / name).touch()
+    (tmp_path / "feeders" / "main.dss").write_text("Clear\nRedirect lines.dss\n! nothing.txt\nRedirect main.dss\n")
+    (tmp_path / "feeders" / "lines.dss").write_text('New LineCode.a file="codes.txt" (../../etc/passwd)\n')
+    document = {
+        "federates": {
+            "grid": {"kind": "opendss", "feeder": "feeders/main.dss"},
+            "homes": {"profile": [{"file": "load.csv"}], "seed": 3, "also": "/etc/passwd", "up": "..", "here": "."},
+            "fleet": {"via": "replay:frames"},
+        }
+    }
+    assert named_files(tmp_path / "scenario.json", document) == [
+        "feeders/codes.txt",
+        "feeders/lines.dss",
+        "feeders/main.dss",
+        "frames/a/1.bin",
+        "load.csv",
+        "scenario.json",
+    ]
+
+
+def test_the_files_of_a_shipped_scenario_are_found() -> None:
+    path = SCENARIOS / "quickstart.json"
+    found = named_files(path, json.loads(path.read_text()))
+    assert {"quickstart.json", "feeders/ieee13/ieee13.dss", "profiles/load_shapes_summer.csv"} <= set(found)
+
+
+def test_a_file_that_is_missing_or_another_one_is_named(tmp_path: Path) -> None:
+    for where, text in (("here", "1"), ("there", "2")):
+        (tmp_path / where).mkdir()
+        (tmp_path / where / "same.csv").write_text("0")
+        (tmp_path / where / "load.csv").write_text(text)
+    (tmp_path / "here" / "sun.csv").write_text("0")
+    paths = ["load.csv", "same.csv", "sun.csv"]
+    here = {path: str(digest) for path, digest in hashes(tmp_path / "here", paths).items()}
+    there = hashes(tmp_path / "there", paths)
+    assert file_differences(here, there) == ["load.csv is another file there", "sun.csv is missing there"]
+
+
+def test_nothing_outside_the_scenarios_folder_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "secret").write_text("x")
+    assert hashes(tmp_path / "study", ["../secret", "/etc/passwd", "\0"]) == {
+        "../secret": None,
+        "/etc/passwd": None,
+        "\0": None,
+    }

@@ -1,0 +1,124 @@
+"""What is said between a run and its hosts: authenticated, bounded, and refused where it is not what it should be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sockets import tcp_pair
+
+from derloop.hosts import channel as channels
+from derloop.hosts.channel import Channel, Keys, Malformed, Message, pack, unpack
+
+KEY = b"k" * 32
+
+
+def receiving(data: bytes) -> Callable[[int], bytes]:
+    """Return what gives the bytes of `data` one after the other, and raises EOFError at their end."""
+    rest = memoryview(data)
+
+    def receive(count: int) -> bytes:
+        nonlocal rest
+        if count > len(rest):
+            raise EOFError
+        part, rest = rest[:count], rest[count:]
+        return bytes(part)
+
+    return receive
+
+
+def test_a_message_arrives_as_it_was_sent() -> None:
+    packed = pack(3, KEY, b'{"what": "copy", "path": "series/a.arrows", "at": 7}', b"\0\1\2")
+    assert unpack(3, KEY, receiving(packed)) == Message("copy", {"path": "series/a.arrows", "at": 7}, b"\0\1\2")
+    assert len(packed) == 8 + 52 + 3 + 32
+
+
+@pytest.mark.parametrize("at", [0, 7, 8, 30, -33, -1])
+def test_one_bit_that_is_flipped_anywhere_is_refused(at: int) -> None:
+    packed = bytearray(pack(0, KEY, b'{"what": "end", "unit": "a"}', b"data"))
+    packed[at] ^= 1
+    with pytest.raises((Malformed, EOFError)):
+        unpack(0, KEY, receiving(bytes(packed)))
+
+
+def test_a_message_that_is_repeated_or_of_another_key_is_refused() -> None:
+    packed = pack(4, KEY, b'{"what": "end"}')
+    with pytest.raises(Malformed, match="does not fit its digest"):
+        unpack(5, KEY, receiving(packed))
+    with pytest.raises(Malformed, match="does not fit its digest"):
+        unpack(4, b"x" * 32, receiving(packed))
+
+
+@pytest.mark.parametrize("head", ["04000001 00000000", "00000000 00400001", "ffffffff ffffffff"])
+def test_a_message_that_is_too_long_is_refused_before_it_is_read(head: str) -> None:
+    with pytest.raises(Malformed, match="is too long"):
+        unpack(0, KEY, receiving(bytes.fromhex(head)))
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b'"end"', b"{}", b'{"what": 3}', b"{", b"\xff", b"[" * 100_000])
+def test_what_is_no_message_is_refused_although_its_digest_fits(text: bytes) -> None:
+    with pytest.raises(Malformed):
+        unpack(0, KEY, receiving(pack(0, KEY, text)))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_or_too_short(data: bytes) -> None:
+    with pytest.raises((Malformed, EOFError)):
+        unpack(0, KEY, receiving(data))
+
+
+def test_a_field_that_is_missing_is_named() -> None:
+    with pytest.raises(Malformed, match="a message 'end' lacks 'unit'"):
+        Message("end")["unit"]
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Channel, Channel]]:
+    monkeypatch.setattr(channels, "BEAT_S", 0.05)
+    one, other = tcp_pair()
+    ends = Channel(one, Keys(b"a" * 32, b"b" * 32), "fleets"), Channel(other, Keys(b"b" * 32, b"a" * 32), "run")
+    yield ends
+    for end in ends:
+        end.close()
+
+
+def waited(holds: Callable[[], object]) -> bool:
+    until = time.monotonic() + 20
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.005)
+    return bool(holds())
+
+
+def test_what_is_sent_arrives_in_order_with_its_bytes(pair: tuple[Channel, Channel]) -> None:
+    for i in range(50):
+        pair[0].send("copy", bytes(i), at=i)
+    heard: list[Message] = []
+    assert waited(lambda: heard.extend(pair[1].heard()) or len(heard) == 50)
+    assert [(m.what, m["at"], len(m.data)) for m in heard] == [("copy", i, i) for i in range(50)]
+
+
+def test_beats_are_heard_where_nothing_is_said_and_are_no_messages(pair: tuple[Channel, Channel]) -> None:
+    before = pair[1].heard_at
+    assert waited(lambda: pair[1].heard_at > before)
+    assert pair[1].heard() == []
+    assert pair[1].lost is None
+
+
+def test_a_channel_whose_other_end_closes_is_lost_and_what_was_sent_before_is_heard(
+    pair: tuple[Channel, Channel],
+) -> None:
+    pair[0].send("over")
+    pair[0].close()
+    assert waited(lambda: pair[1].lost is not None)
+    assert pair[1].lost == "its connection ended"
+    assert [m.what for m in pair[1].heard()] == ["over"]
+    assert pair[0].lost is None  # it has closed by itself
+
+
+def test_bytes_that_are_no_message_end_a_channel(pair: tuple[Channel, Channel]) -> None:
+    pair[0]._sock.sendall(b"GET / HTTP/1.1\r\nHost: run\r\n\r\n" + bytes(100))
+    assert waited(lambda: pair[1].lost is not None)
+    assert "bytes is too long" in str(pair[1].lost)
