@@ -91,7 +91,18 @@ class Charted:
 
 def figures(run: Charted) -> list[Figure]:
     """Return every chart for which the run has signals with values."""
-    makers = (_heads, _voltages, _active_power, _reactive_power, _charge, _commands, _losses, _passes, _taps)
+    makers = (
+        _heads,
+        _regulation,
+        _voltages,
+        _active_power,
+        _reactive_power,
+        _charge,
+        _commands,
+        _losses,
+        _passes,
+        _taps,
+    )
     return [figure for make in makers for figure in make(run) if any(trace["y"] for trace in figure.traces)]
 
 
@@ -130,6 +141,18 @@ def _peak(run: Charted, time_ns: TimeArray, head: FloatArray) -> dict[str, Any]:
     value, when_ns = head[at].item(), int(time_ns[at])
     text = f"peak {number(value, 4)} kW<br>{run.calendar.at(when_ns)}"
     return {"time_s": when_ns / 1e9, "value": value, "text": text, "late": at > head.size / 2}
+
+
+def _regulation(run: Charted) -> Iterator[Figure]:
+    for signal in run.ending("signal_kw"):
+        response = run.named(f"{signal.federate}.response_kw")
+        if response is None:
+            continue
+        asked = traces.line(run.times, signal.name, *run.total(signal), "grey", dash="dash", width=1.5, stepped=True)
+        given = traces.line(run.times, response.name, *run.total(response), "blue", width=2)
+        note = "What is asked for, and what members were measured to give: that of one step before."
+        title = "Regulation signal and response"
+        yield Figure(f"regulation-{signal.federate}", title, note, "kW", [given, asked], run.limits_of(response))
 
 
 def _voltages(run: Charted) -> Iterator[Figure]:

@@ -203,6 +203,14 @@ def test_every_chart_comes_when_its_signals_are_there() -> None:
     ]
 
 
+def test_a_regulation_signal_is_charted_beside_the_response() -> None:
+    run = feeder().add("vpp", "signal_kw", "kW", np.arange(120.0), ("vpp",))
+    run.add("vpp", "response_kw", "kW", np.arange(120.0) - 1, ("vpp",))
+    charts = data(page(run))["figures"]
+    assert [chart["title"] for chart in charts][1] == "Regulation signal and response"
+    assert [trace["name"] for trace in charts[1]["traces"]] == ["vpp.response_kw", "vpp.signal_kw"]
+
+
 def test_charts_show_the_limits_of_the_checks() -> None:
     run = feeder()
     run.run["checks"] = [
