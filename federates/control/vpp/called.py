@@ -34,6 +34,9 @@ class Called(ServiceSettings):
         default=0.0, ge=0.0, le=1e4, description="Owed for each kWh called and not given.", examples=[0.2]
     )
     cost_per_kwh: float = Field(default=0.0, ge=0.0, le=1e4, description="What a kWh costs the plant.", examples=[0.15])
+    currency: str = Field(
+        default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code of its money.", examples=["EUR"]
+    )
     prepares_h: float = Field(
         default=0.0, ge=0.0, le=24.0, description="How long before a call members charge, h.", examples=[4.0]
     )
@@ -62,7 +65,7 @@ class Answerer:
         self.inputs: dict[str, Port] = {}
         labels = (stand.context.name,)
         self.outputs = {"called_kw": Port("kW", labels), "delivered_kwh": Port("kWh", labels)}
-        self.outputs["paid"] = Port("1", labels)
+        self.outputs["paid"] = Port(settings.currency, labels)
 
     def advance(self) -> None:
         self._held = self._latest
