@@ -54,6 +54,8 @@ _COMMANDS: Final = (
     ),
 )
 
+_OLD: Final = frozenset(name for command in _COMMANDS for name in command.old)
+
 
 @dataclass(slots=True)
 class _Pending:
@@ -83,6 +85,8 @@ class Delayed:
 
         before: the device's registers before the write.
         """
+        if not self._pending and _OLD.isdisjoint(names):
+            return
         for command in _COMMANDS:
             if command.is_given_by(names):
                 self._hold_back(device, command, before)

@@ -21,10 +21,13 @@ _ALIKE: Final[Mapping[str, str]] = {
 }
 _EXCLUSIVE: Final = (("704.VarSetEna", "704.PFWInjEna", "704.PFWAbsEna"), ("705.Ena", "712.Ena"))
 _TOGETHER: Final = ("704.PFWInjEna", "704.PFWAbsEna")
+_LEADING: Final = frozenset([*_ALIKE, *(name for group in _EXCLUSIVE for name in group)])
 
 
 def followers(registers: Registers, device: int, changed: Mapping[str, Value]) -> dict[str, float]:
     """Return the points that change with these, and to what; only those that the device has."""
+    if _LEADING.isdisjoint(changed):
+        return {}
     found: dict[str, float] = {}
     for name, value in changed.items():
         if not isinstance(value, int | float):

@@ -74,9 +74,13 @@ BY_OLD: Final[Mapping[str, Link]] = {link.old: link for link in LINKS}
 _POWER_FACTOR, _VARS = "123.OutPFSet", ("123.VArPct_Mod", *_VAR_PERCENT.values())
 _ONE_WAY: Final[Mapping[str, str]] = {"802.CtrlHb": "715.ControllerHb", "802.AlmRst": "715.AlarmReset"}
 
+_OLD: Final = frozenset([*BY_OLD, *_ONE_WAY, _POWER_FACTOR, *_VARS])
+
 
 def commanded(registers: Registers, device: int, changed: Mapping[str, Value]) -> dict[str, float]:
     """Return the new points that these old ones, just held, stand for, and their values."""
+    if _OLD.isdisjoint(changed):
+        return {}
     found: dict[str, float] = {}
     for name, value in changed.items():
         if not isinstance(value, int | float):
@@ -139,5 +143,6 @@ def refresh(registers: Registers, device: int, links: Sequence[Link], is_pending
 
 def contradicts(registers: Registers, device: int, changed: Mapping[str, Value]) -> bool:
     """Return whether vars in percent are switched on with nothing that they are a percentage of."""
-    mode = changed.get("123.VArPct_Mod", registers.number(device, "123.VArPct_Mod"))
-    return changed.get("123.VArPct_Ena") == 1 and mode not in _VAR_MODES
+    if changed.get("123.VArPct_Ena") != 1:
+        return False
+    return changed.get("123.VArPct_Mod", registers.number(device, "123.VArPct_Mod")) not in _VAR_MODES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,14 @@ class Written(NamedTuple):
     point: Point
     value: Value
     was: Value
+
+
+class _Cell(NamedTuple):
+    """A point, and which registers of its device's image it has."""
+
+    point: Point
+    start: int
+    end: int
 
 
 class Registers:
@@ -43,19 +52,39 @@ class Registers:
         self.version = 0
         """Changes whenever a point is put, but not with what is measured."""
         self._starts = [{point.address: point for point in device.points.values()} for device in self.shown]
+        self._shown_from = [(device.base, device.end) for device in self.shown]
+        self._cells: dict[tuple[int, str], _Cell | None] = {}
+        """Where points are that have been asked for; None where a device has none of that name."""
+        self._written_points = lru_cache(maxsize=8192)(self._points_between)
 
     def holds(self, device: int, name: str) -> Value:
-        """Return what a device holds; None if not implemented."""
-        return self.maps[device].value(name, self.images[device])
+        """Return what a device holds; None if not implemented, or not there."""
+        cell = self._cell(device, name)
+        return None if cell is None else self._value(device, cell)
 
     def number(self, device: int, name: str) -> float | None:
         """Return a number that a device holds; None if not implemented, or not there."""
-        value = self.holds(device, name) if name in self.maps[device] else None
-        return value if isinstance(value, int | float) else None
+        value = self.holds(device, name)
+        return None if isinstance(value, str) else value
 
     def holds_point(self, device: int, name: str) -> bool:
         """Return whether a device has and implements a point."""
-        return name in self.maps[device] and self.holds(device, name) is not None
+        return self.holds(device, name) is not None
+
+    def _cell(self, device: int, name: str) -> _Cell | None:
+        """Return, and keep, where a point is: it is asked for again and again."""
+        key = device, name
+        if key not in self._cells:
+            point = self.maps[device].points.get(name)
+            self._cells[key] = None if point is None else self._cell_of(device, point)
+        return self._cells[key]
+
+    def _cell_of(self, device: int, point: Point) -> _Cell:
+        at = point.address - self.maps[device].base
+        return _Cell(point, at, at + point.length)
+
+    def _value(self, device: int, cell: _Cell) -> Value:
+        return decode(cell.point, self.images[device, cell.start : cell.end].tolist())
 
     def put(self, device: int, name: str, value: float) -> None:
         self.put_words(device, self.maps[device][name].address, encode(self.maps[device][name], value).registers)
@@ -67,9 +96,10 @@ class Registers:
 
     def words(self, device: int, address: int, count: int) -> list[int] | None:
         """Return registers; None outside of what is shown."""
-        start = address - self.shown[device].base
-        if start < 0 or address + count > self.shown[device].end:
+        base, end = self._shown_from[device]
+        if address < base or address + count > end:
             return None
+        start = address - base
         found: list[int] = self.images[device, start : start + count].tolist()
         return found
 
@@ -85,16 +115,24 @@ class Registers:
 
     def written(self, device: int, address: int, words: Sequence[int]) -> list[Written] | None:
         """Return the points that `words` write; None unless they are whole points."""
-        found: list[Written] = []
-        at, end = address, address + len(words)
-        while at < end:
-            point = self._starts[device].get(at)
+        cells = self._written_points(device, address, address + len(words))
+        return None if cells is None else [self._written(device, address, words, cell) for cell in cells]
+
+    def _written(self, device: int, address: int, words: Sequence[int], cell: _Cell) -> Written:
+        point = cell.point
+        value = decode(point, words[point.address - address : point.end - address])
+        return Written(point, value, self._value(device, cell))
+
+    def _points_between(self, device: int, address: int, end: int) -> tuple[_Cell, ...] | None:
+        """Return the points that fill these addresses; None unless they are whole."""
+        found: list[_Cell] = []
+        while address < end:
+            point = self._starts[device].get(address)
             if point is None or point.end > end:
                 return None
-            value = decode(point, words[at - address : point.end - address])
-            found.append(Written(point, value, self.holds(device, point.name)))
-            at = point.end
-        return found
+            found.append(self._cell_of(device, point))
+            address = point.end
+        return tuple(found)
 
     def restore(self, device: int, image: RegisterArray) -> None:
         """Hold again what `image` has."""

@@ -9,25 +9,25 @@ from typing import NamedTuple
 
 from derloop.errors import Rejected
 from hil.inverter.commands import Order
+from hil.inverter.course import Stage
 from hil.inverter.dialect import Dialect, Function, Meaning, Rating
 from hil.inverter.lease import UNCHECKED_S, Lease, Renewals
-from hil.inverter.mirror import Mirror, Stage
+from hil.inverter.mirror import Mirror
 from hil.sunspec.codec import Encoded
 
 
 class _Constants(NamedTuple):
     """What a function of a device is always written with."""
 
+    function: Function
     arming: Stage
     """What ends it when it is not renewed."""
     modes: Stage
     enabling: Stage
-    scales: Stage
-    """Scale factors that its setpoint is written with, and that the device may change."""
-
-    @property
-    def written(self) -> Stage:
-        return {**self.arming, **self.modes, **self.enabling}
+    written: Stage
+    """All of these."""
+    kept: Stage
+    """All of these, and the scale factors that its setpoint is written with, and that the device may change."""
 
 
 HEARTBEAT = "heartbeat"
@@ -121,25 +121,25 @@ class Controls:
         is_known = reading == self._mirror.readings
         if not due and is_known and held == setpoint:
             return
-        function = self._function(meaning)
-        constants = self._constants(meaning, function)
-        terms = self._mirror.encode(function.targets(setpoint))
-        self._refuse_coarse(meaning, function, terms, setpoint)
+        constants = self._fixed.get(meaning) or self._constants(meaning)
+        terms = self._mirror.encode(constants.function.targets(setpoint))
+        self._refuse_coarse(meaning, constants.function, terms, setpoint)
         if due or meaning not in self.renewals.active:
             into.asserted.append(meaning)
         into.setpoints[meaning] = setpoint
         changed = self._mirror.changed(terms if is_known else {**constants.written, **terms})
         if due or changed:
-            _add(changed, {**constants.modes, **terms}, constants, due, into)
+            _add(changed, terms, constants, due, into)
 
-    def _constants(self, meaning: Meaning, function: Function) -> _Constants:
+    def _constants(self, meaning: Meaning) -> _Constants:
         """Return, and keep, what a function is always written with."""
-        if meaning not in self._fixed:
-            encode, moving = self._mirror.encode, map(self._mirror.map.moving_scale, (t.point for t in function.terms))
-            arming, modes, enabling = encode(self._arming(function)), encode(function.modes), encode(function.on)
-            scales = self._mirror.held(dict.fromkeys(name for name in moving if name is not None))
-            self._fixed[meaning] = _Constants(arming, modes, enabling, scales)
-        return self._fixed[meaning]
+        function, encode = self._function(meaning), self._mirror.encode
+        moving = map(self._mirror.map.moving_scale, (term.point for term in function.terms))
+        arming, modes, enabling = encode(self._arming(function)), encode(function.modes), encode(function.on)
+        scales = self._mirror.held(dict.fromkeys(name for name in moving if name is not None))
+        written = {**arming, **modes, **enabling}
+        found = self._fixed[meaning] = _Constants(function, arming, modes, enabling, written, written | scales)
+        return found
 
     def _function(self, meaning: Meaning) -> Function:
         if meaning not in self.dialect.functions:
@@ -220,13 +220,14 @@ _NEVER = math.nan, -1
 """A setpoint that the device has not held, at a reading that there was not."""
 
 
-def _add(changed: Stage, values: Stage, constants: _Constants, due: bool, into: Writing) -> None:
+def _add(changed: Stage, terms: Stage, constants: _Constants, due: bool, into: Writing) -> None:
     """Add what a function is written with; all of its values where it is renewed."""
-    if changed.keys() & constants.arming.keys():
-        into.arming |= {name: each for name, each in constants.arming.items() if name in changed}
+    values = {**constants.modes, **terms}
+    into.arming |= {name: each for name, each in constants.arming.items() if name in changed}
     into.setting |= values if due else {name: each for name, each in values.items() if name in changed}
     into.setting |= constants.enabling
-    into.wanted |= {**constants.arming, **values, **constants.enabling, **constants.scales}
+    into.wanted |= terms
+    into.wanted |= constants.kept
 
 
 def _setpoints(order: Order) -> Iterator[tuple[Meaning, float]]:

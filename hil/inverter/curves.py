@@ -10,8 +10,9 @@ from typing import Final
 
 from derloop.errors import Rejected
 from hil.inverter.commands import REFERENCES, VoltVarCurve
+from hil.inverter.course import Stage
 from hil.inverter.lease import NO_LEASE, Lease
-from hil.inverter.mirror import Mirror, Stage
+from hil.inverter.mirror import Mirror
 from hil.inverter.old_curves import OldCurves
 from hil.inverter.rounding import refuse_coarse
 

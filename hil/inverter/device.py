@@ -68,6 +68,7 @@ class Device:
         self._safe, self._rounding_pct = safe or {}, rounding_pct
         self._mirror = Mirror(link, guard)
         self._curves = Curves(self._mirror, curve_lease)
+        self._rejecting = _Rejecting(self.name)
         self._opened = 0
         self.lapses = 0
         """How often the device no longer held what it had been told, though nobody let it go."""
@@ -157,7 +158,7 @@ class Device:
         return polling.answer() if polling.is_made else await self.poll()
 
     async def _command(self, order: Order, now_s: float, polling: Polling | None) -> None:
-        with _Rejecting(self.name):
+        with self._rejecting:
             checked = self._controls.to_check(now_s)
             if checked or self._was_lost:
                 await self._notice_changes(checked)
@@ -176,7 +177,7 @@ class Device:
         A device that restarts between being armed and being commanded would go on without a lease.
         """
         try:
-            await self._mirror.write([writing.arming, writing.setting], now_s, list(writing.wanted), polling)
+            await self._mirror.write([writing.arming, writing.setting], now_s, writing.wanted, polling)
             self._mirror.refuse_other(writing.wanted)
         except NotHeld as refusal:
             try:
@@ -236,7 +237,7 @@ class Device:
 
         Not given, `now_s` is the monotonic clock's.
         """
-        with _Rejecting(self.name):
+        with self._rejecting:
             await self._mirror.put(values, _clock_s(now_s))
 
     async def adopt(self, model: str, values: Mapping[str, float | str], now_s: float | None = None) -> None:
@@ -244,7 +245,7 @@ class Device:
 
         values: points of the curve by their path in it: "RspTms", "Pt.0.V", "MustTrip.Pt.1.Tms" ...
         """
-        with _Rejecting(self.name):
+        with self._rejecting:
             await self._curves.adopt(model, values, _clock_s(now_s))
 
     async def poll(self, plan: ReadPlan | None = None) -> Answer:

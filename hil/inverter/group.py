@@ -17,6 +17,7 @@ from hil.inverter.answers import Answers, Failures, all_answers, raise_first
 from hil.inverter.commands import Commands, Order
 from hil.inverter.device import MOVED, Device
 from hil.inverter.dialect import RATINGS
+from hil.inverter.garbage import uncollected
 from hil.inverter.lease import NO_LEASE, reversion
 from hil.inverter.measurements import Measurements, Nameplates
 from hil.inverter.measuring import Measuring, Witnesses, kept_words, rows
@@ -75,14 +76,11 @@ class DeviceGroup:
 
     def _begin(self, devices: Iterable[Device], thread: LoopThread | None) -> None:
         self.devices = tuple(devices)
+        self.names = tuple(device.name for device in self.devices)
+        """What the devices are called, in the order of every vector."""
         self._given_thread = thread
         self._thread: LoopThread | None = None
         self._measuring: Measuring | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the devices are called, in the order of every vector."""
-        return tuple(device.name for device in self.devices)
 
     @property
     def traffic(self) -> Traffic:
@@ -210,7 +208,8 @@ class DeviceGroup:
 
     def _together(self, work: Callable[[Device], Coroutine[Any, Any, T]], among: BoolArray | None = None) -> Answers[T]:
         devices = self.devices if among is None else [self.devices[i] for i in np.flatnonzero(among)]
-        return self._running().run(all_answers({device.name: partial(work, device) for device in devices}))
+        with uncollected():
+            return self._running().run(all_answers({device.name: partial(work, device) for device in devices}))
 
     def _running(self) -> LoopThread:
         if self._thread is None:

@@ -5,23 +5,19 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 
 from derloop.errors import DeviceError, Rejected
+from hil.inverter.course import Batch, Course, Stage, asked
+from hil.inverter.course import course as course_of
 from hil.inverter.guard import Change, Guard, Unguarded
 from hil.modbus.link import Link
-from hil.modbus.pdu import Request
-from hil.modbus.pdu import read as read_request
-from hil.modbus.pdu import write as write_request
 from hil.sunspec.codec import Encoded, encode
-from hil.sunspec.points import Point, RegisterArray, Value
-from hil.sunspec.reads import READ_LIMIT, WRITE_LIMIT, ReadPlan, read_plan, runs
+from hil.sunspec.points import RegisterArray, Value
+from hil.sunspec.reads import READ_LIMIT, WRITE_LIMIT, ReadPlan
 from hil.sunspec.register_map import RegisterMap
 
-Stage = Mapping[str, Encoded]
-"""Points to be written, by name."""
 Answer = tuple[bytes, int]
 """Registers as they came, high bytes first, and when the first of them were answered: monotonic clock, ns."""
 
@@ -32,10 +28,10 @@ class Polling:
     Where it fails, the command is done all the same.
     """
 
-    __slots__ = ("_outcome", "plan")
+    __slots__ = ("_outcome", "requests")
 
     def __init__(self, plan: ReadPlan) -> None:
-        self.plan = plan
+        self.requests = asked(plan)
         self._outcome: Answer | DeviceError | None = None
 
     @property
@@ -122,7 +118,7 @@ class Mirror:
     def changed(self, wanted: Stage) -> dict[str, Encoded]:
         """Return what the device does not hold already, as far as is known."""
         doubtful, words, span = self._unsure | self._unknown, self._words, self.map.span
-        return {n: each for n, each in wanted.items() if n in doubtful or tuple(words[span(n)]) != each.registers}
+        return {n: each for n, each in wanted.items() if tuple(words[span(n)]) != each.registers or n in doubtful}
 
     def _registers(self, name: str) -> tuple[int, ...]:
         return tuple(self._words[self.map.span(name)])
@@ -131,7 +127,7 @@ class Mirror:
 
     async def read(self, names: Sequence[str]) -> None:
         """Read points, in the fewest requests."""
-        await self._exchange([], names, 0.0)
+        await self._exchange(self._course((), names), (), 0.0)
 
     async def poll(self, plan: ReadPlan) -> Answer:
         """Return the registers of a plan's requests, one after the other.
@@ -140,37 +136,42 @@ class Mirror:
         measured earlier.)
         """
         polling, answers, heard_s = Polling(plan), list[bytes](), list[float]()
-        await self.link.exchange(_asked(plan), answers, heard_s)
+        await self.link.exchange(polling.requests, answers, heard_s)
         polling.came(answers, heard_s)
         return polling.answer()
 
     # writing
 
     async def write(
-        self, stages: Sequence[Stage], now_s: float, then: Sequence[str] = (), polling: Polling | None = None
+        self, stages: Sequence[Stage], now_s: float, then: Iterable[str] = (), polling: Polling | None = None
     ) -> None:
         """Ask the guard about everything, then write one stage after the other; neighbours share a request.
 
         Within a stage what makes the device obey goes last. Each request is made when the one before is acknowledged;
         after them points are read, and what is measured is polled. Raises Interlocked before anything has been written.
         """
-        writes = [changes for stage in stages if stage for changes in self._requests(stage)]
+        course = self._course(stages, then)
+        writes = [batch.changes(stages, self._words) for batch in course.batches]
         if writes:
             self.guard.permit([change for changes in writes for change in changes], now_s)
-        await self._exchange(writes, then, now_s, polling)
+        await self._exchange(course, writes, now_s, polling)
+
+    def _course(self, stages: Sequence[Stage], then: Iterable[str]) -> Course:
+        limits = self.read_limit, self.write_limit
+        return course_of(self.map, tuple([tuple(stage) for stage in stages]), tuple(then), self.enables, limits)
 
     async def _exchange(
-        self, writes: Sequence[Sequence[Change]], names: Sequence[str], now_s: float, polling: Polling | None = None
+        self, course: Course, writes: Sequence[Sequence[Change]], now_s: float, polling: Polling | None = None
     ) -> None:
-        """Make writes, then read points in the fewest requests. What is not acknowledged counts as unknown."""
-        plan, answers, heard_s = read_plan(self.map, tuple(names), self.read_limit), list[bytes](), list[float]()
-        requests = [*map(_written, writes), *_asked(plan)]
+        """Make writes, then read what the course reads. What is not acknowledged counts as unknown."""
+        answers, heard_s = list[bytes](), list[float]()
+        requests = [*map(Batch.request, course.batches, writes), *course.reads]
         own = len(requests)
         self.readings += own
-        for changes in writes:
-            self._doubt(changes)
+        for batch in course.batches:
+            self._doubt(batch)
         try:
-            await self.link.exchange([*requests, *_asked(polling.plan)] if polling else requests, answers, heard_s)
+            await self.link.exchange([*requests, *polling.requests] if polling else requests, answers, heard_s)
         except DeviceError as failure:
             if polling is None or len(answers) < own:
                 raise _as_it_stands(failure, len(writes), len(answers)) from None
@@ -179,38 +180,31 @@ class Mirror:
             if polling is not None:
                 polling.came(answers[own:], heard_s[own:])
         finally:
-            for changes in writes[: len(answers)]:
-                self._acknowledged(changes, now_s)
-            for at, data in zip(plan.places, answers[len(writes) : own], strict=False):
-                self._words[at : at + len(data) // 2] = _words(data)
-        self._unsure.difference_update(names)
+            self._take_note(course, writes, answers, now_s)
+        self._unsure -= course.then
 
-    def _requests(self, stage: Stage) -> list[list[Change]]:
-        batches = _batches(self.map, tuple(stage), self.enables, self.write_limit)
-        return [[self._change(point, stage[point.name]) for point in batch] for batch in batches]
+    def _take_note(
+        self, course: Course, writes: Sequence[Sequence[Change]], answers: Sequence[bytes], now_s: float
+    ) -> None:
+        """Take what has been acknowledged, and what has been read."""
+        for batch, changes, _ in zip(course.batches, writes, answers, strict=False):
+            self.guard.written(changes, now_s)
+            if batch.unreadable:
+                self._believe(changes)
+        for at, data in zip(course.places, answers[len(writes) :], strict=False):
+            self._words[at : at + len(data) // 2] = _words(data)
 
-    def _change(self, point: Point, encoded: Encoded) -> Change:
-        registers, value, _ = encoded
-        return Change(point, registers, value, self._registers(point.name))
+    def _doubt(self, batch: Batch) -> None:
+        self._unsure.update(batch.names)
+        self._unknown.update(batch.unreadable)
 
-    def _doubt(self, changes: Sequence[Change]) -> None:
-        for point, *_ in changes:
-            self._unsure.add(point.name)
+    def _believe(self, changes: Sequence[Change]) -> None:
+        """Take what was acknowledged for what is held, where the device does not let it be read."""
+        for point, registers, *_ in changes:
             if not point.manner.readable:
-                self._unknown.add(point.name)
-
-    def _acknowledged(self, changes: Sequence[Change], now_s: float) -> None:
-        self.guard.written(changes, now_s)
-        for change in changes:
-            if not change.point.manner.readable:
-                self._believe(change)
-
-    def _believe(self, change: Change) -> None:
-        """Take what was acknowledged for what is held: the device does not let it be read."""
-        at = self.map.position(change.point)
-        self._words[at : at + change.point.length] = array("H", change.registers)
-        self._unsure.discard(change.point.name)
-        self._unknown.discard(change.point.name)
+                self._words[self.map.span(point.name)] = array("H", registers)
+                self._unsure.discard(point.name)
+                self._unknown.discard(point.name)
 
     async def put(self, values: Mapping[str, float | str], now_s: float) -> None:
         """Write what the device does not hold already, as it is read now, and verify it."""
@@ -236,30 +230,6 @@ def _as_it_stands(failure: DeviceError, writes: int, answers: int) -> DeviceErro
     """Return a failure as one of reading back, where it is a refusal of that."""
     is_unheld = isinstance(failure, Rejected) and 0 < writes <= answers
     return NotHeld(failure.device, failure.why) if is_unheld else failure
-
-
-@lru_cache(maxsize=4096)
-def _batches(
-    device: RegisterMap, names: tuple[str, ...], enables: frozenset[str], limit: int
-) -> tuple[Sequence[Point], ...]:
-    """Return points by the requests that write them, what enables last; devices of a kind share them."""
-
-    def enabling(batch: Sequence[Point]) -> bool:
-        return any(point.name in enables or point.name.endswith("Ena") for point in batch)
-
-    return tuple(sorted(runs((device[name] for name in names), limit), key=enabling))
-
-
-def _written(changes: Sequence[Change]) -> Request:
-    first = changes[0].point
-    return write_request(
-        first.address, [word for each in changes for word in each.registers], one=first.manner.writes_one
-    )
-
-
-@lru_cache(maxsize=4096)
-def _asked(plan: ReadPlan) -> tuple[Request, ...]:
-    return tuple(read_request(*request) for request in plan.requests)
 
 
 def _words(data: bytes) -> array[int]:

@@ -13,10 +13,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from functools import partial
 from time import monotonic
 
-from hil.modbus.endpoint import Endpoint, Serial, Timing
+from hil.modbus.endpoint import Address, Endpoint, Serial, Timing
 from hil.modbus.failures import NoAnswer, NotOpened
 from hil.modbus.framing import MBAP
 from hil.modbus.opening import open_wire
@@ -34,20 +33,22 @@ class Asking:
 
     __slots__ = (
         "_answers",
+        "_framing",
         "_heard_s",
         "_rest",
         "_timing",
+        "_unit",
         "attempts",
         "end_s",
         "failures",
+        "given_s",
         "request",
         "traffic",
-        "unit",
     )
 
     def __init__(
         self,
-        unit: int,
+        address: Address,
         requests: Sequence[Request],
         timing: Timing,
         traffic: Traffic,
@@ -55,8 +56,9 @@ class Asking:
         heard_s: list[float],
     ) -> None:
         """answers: is given what was read, as it came; of writes nothing. heard_s: is given when each answer came."""
-        self.unit, self.traffic, self._answers, self._heard_s = unit, traffic, answers, heard_s
-        self._timing, self._rest = timing, iter(requests)
+        self._unit, self._framing, self._timing = address.unit, address.endpoint.framing, timing
+        self.traffic, self._answers, self._heard_s = traffic, answers, heard_s
+        self._rest, self.given_s = iter(requests), 0.0
         self._go_on(monotonic())
 
     def _go_on(self, now_s: float) -> None:
@@ -69,13 +71,20 @@ class Asking:
         self.failures: list[NoAnswer] = []
         """Of its attempts."""
 
-    def take(self, registers: bytes, heard_s: float) -> None:
-        """Take what answers the request, and turn to the next one."""
+    def asked(self, now_s: float, share_s: float) -> Asked:
+        """Return the request as it goes out, for an attempt that lasts so long."""
+        assert self.request
+        self.given_s = share_s
+        return self._framing.worded(self._unit, self.request), now_s + share_s
+
+    def answered(self, registers: bytes, heard_s: float) -> Asked | None:
+        """Take what answers the request, and turn to the next one, whose first attempt begins now."""
         assert self.request
         self._answers.append(registers)
         self._heard_s.append(heard_s)
         self.traffic.carried(self.request)
         self._go_on(heard_s)
+        return self.asked(heard_s, self._timing.deadline_s / self.attempts) if self.request is not None else None
 
 
 class Connection:
@@ -91,16 +100,13 @@ class Connection:
         self._pauses = timing.interval_s > 0.0 or isinstance(endpoint, Serial)
         self.opened = 0
         """How often it has been opened: a device may have restarted in between."""
-        self._framing, self._numbered = endpoint.framing, endpoint.framing is MBAP
+        self._numbered = endpoint.framing is MBAP
         self._turn = Turn()
         self._wire: Wire | None = None
-        self._transaction = 0
         self._free_s = -math.inf
         """When the next request may be sent, on the loop's clock."""
         self._missed_s: float | None = None
         """When an answer without a number was given up, so that it may still come; None if none may."""
-        self._given_s = 0.0
-        """How long the last exchange was given."""
 
     @property
     def goes_on(self) -> bool:
@@ -131,29 +137,19 @@ class Connection:
                 wire = await self._ready(asking)
             if self._pauses:
                 await self._until_free(asking.end_s)
-            answered = wire.ask(self._next(asking, monotonic()), partial(self._answered, asking))
+            now_s = monotonic()
+            self._free_s = now_s + self._interval_s
+            first = asking.asked(now_s, self._share_s(asking.end_s - now_s, asking.attempts))
             try:
-                await answered
+                await wire.ask(first, asking.answered)
             except (TimeoutError, Lost, WrongAnswer, PduError, ExceptionAnswer, asyncio.CancelledError) as failure:
-                raise self._failed(wire, failure) from None
+                raise self._failed(wire, failure, asking.given_s) from None
         finally:
             if self._pauses:
                 self._rest()
             self._turn.leave()
             if self._wire is not None and self._wire.discarded:
                 asking.traffic.discarded += self._wire.take_discarded()
-
-    def _next(self, asking: Asking, now_s: float) -> Asked:
-        """Return the request that is to be made as it goes out, and until when this attempt at it lasts."""
-        assert asking.request
-        self._free_s = now_s + self._interval_s
-        self._given_s = self._share_s(asking.end_s - now_s, asking.attempts)
-        self._transaction = self._transaction + 1 & 0xFFFF
-        return self._framing.worded(asking.unit, asking.request), self._transaction, now_s + self._given_s
-
-    def _answered(self, asking: Asking, registers: bytes, heard_s: float) -> Asked | None:
-        asking.take(registers, heard_s)
-        return self._next(asking, heard_s) if asking.request else None
 
     async def close(self) -> None:
         """Close the stream; used again, it is opened again."""
@@ -167,7 +163,7 @@ class Connection:
         except TimeoutError:
             raise NoAnswer("the connection was not free in time", again=False) from None
 
-    def _failed(self, wire: Wire, failure: BaseException) -> BaseException:
+    def _failed(self, wire: Wire, failure: BaseException, given_s: float) -> BaseException:
         """Return what is to be raised; see to it that what still comes is not taken for an answer."""
         if isinstance(failure, ExceptionAnswer):
             return _refused(failure)
@@ -178,7 +174,7 @@ class Connection:
         if not isinstance(self.endpoint, Serial):
             wire.abort("an answer was missed")
         if isinstance(failure, TimeoutError):
-            return NoAnswer(f"no answer within {_seconds(self._given_s)}{self._too_short()}", sent=True)
+            return NoAnswer(f"no answer within {_seconds(given_s)}{self._too_short(given_s)}", sent=True)
         if isinstance(failure, Lost):
             return NoAnswer(str(failure), sent=True, again=not wire.closed_here)
         return failure
@@ -239,14 +235,14 @@ class Connection:
         if isinstance(self.endpoint, Serial):
             self._free_s = max(self._free_s, monotonic() + self.endpoint.silence_s)
 
-    def _too_short(self) -> str:
+    def _too_short(self, given_s: float) -> str:
         """Say so where a serial line cannot carry the longest answer in the time."""
         if not isinstance(self.endpoint, Serial):
             return ""
         longest_s = self.endpoint.byte_s * 256
         return (
             ""
-            if self._given_s > longest_s
+            if given_s > longest_s
             else f" (a long answer takes {_seconds(longest_s)} at {self.endpoint.baud} baud)"
         )
 

@@ -78,7 +78,7 @@ class Link:
         times_s = [] if heard_s is None else heard_s
         at_once = len(requests) == 1 or (self._is_own and self._connection.goes_on)
         for group in (requests,) if at_once else [(request,) for request in requests]:
-            await self._make(Asking(self.address.unit, group, self.timing, self.traffic, answers, times_s))
+            await self._make(Asking(self.address, group, self.timing, self.traffic, answers, times_s))
 
     async def close(self) -> None:
         """Close the connection, unless it is shared; used again, it is opened again."""

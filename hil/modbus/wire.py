@@ -27,8 +27,8 @@ class Lost(Exception):
     """The stream has ended; the message says why."""
 
 
-Asked = tuple[Worded, int, float]
-"""A request, its transaction's number, and until when its answer is waited for, on the loop's clock."""
+Asked = tuple[Worded, float]
+"""A request, and until when its answer is waited for, on the loop's clock."""
 Then = Callable[[bytes, float], Asked | None]
 """Takes the registers that answer, and when they came; returns what is asked next, None: nothing."""
 _NUMBER = struct.Struct(">H")
@@ -83,8 +83,8 @@ class Wire(asyncio.Protocol):
         return self._answer
 
     def _send(self, asked: Asked) -> None:
-        worded, self._transaction, self._end_s = asked
-        self._asked = worded
+        worded, self._end_s = asked
+        self._asked, self._transaction = worded, self._transaction + 1 & 0xFFFF
         if self._transport is None or self.lost is not None:
             self._fail(Lost(self.lost or "not open"))
             return

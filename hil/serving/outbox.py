@@ -34,12 +34,13 @@ class Outbox:
 
     def put(self, delivery: Delivery, now_s: float) -> None:
         """Send what is due now at once, and the rest from the event loop."""
-        due_s = max(self._free_s, now_s) + delivery.after_s + self._byte_s * len(delivery.data)
+        data, after_s = delivery
+        due_s = max(self._free_s, now_s) + after_s + self._byte_s * len(data)
         if due_s <= now_s and not self._waiting:
-            self._send(delivery.data)
+            self._send(data)
             return
         self._free_s = due_s
-        self._waiting.append((due_s, delivery.data))
+        self._waiting.append((due_s, data))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(due_s, self._fire)
 

@@ -31,7 +31,7 @@ class Encoded(NamedTuple):
 
 def decode(point: Point, registers: Sequence[int] | RegisterArray) -> Value:
     """Return the physical value in a point's registers; None if the device does not implement it."""
-    if point.manner is SUNSPEC_MANNER and point.kind.family in _WHOLE:
+    if point.is_whole:
         return _decode_integer(point, int(registers[0]) if len(registers) == 1 else _joined(registers))
     words = [int(word) for word in registers]
     data = struct.pack(f">{point.length}H", *(words if point.manner is SUNSPEC_MANNER else _arranged(point, words)))
@@ -56,12 +56,12 @@ def _joined(registers: Sequence[int] | RegisterArray) -> int:
 
 
 def _decode_integer(point: Point, pattern: int) -> float | None:
-    kind, bits = point.kind, 16 * point.length
-    hidden = kind.family == "bitfield" and pattern > kind.high
-    if pattern == point.absent or hidden or point.exponent is None:
+    kind, exponent = point.kind, point.exponent
+    if pattern == point.absent or exponent is None or (pattern > kind.high and kind.family == "bitfield"):
         return None
+    bits = 16 * point.length
     raw = pattern - (1 << bits) if kind.low < 0 and pattern >> bits - 1 else pattern
-    scaled = int(raw * 10**point.exponent) if point.exponent >= 0 else raw / 10**-point.exponent
+    scaled = raw / 10**-exponent if exponent < 0 else raw if exponent == 0 else int(raw * 10**exponent)
     return scaled if point.manner is SUNSPEC_MANNER else _stretched(point, scaled)
 
 
@@ -97,11 +97,13 @@ def encode(point: Point, value: float | str | None, *, exact: bool = False) -> E
     two equally near) and `rounded` says so; with `exact` that is refused.
     Raises SunSpecValueError if the value is not finite, out of range or no symbol.
     """
+    if point.is_whole and isinstance(value, float) and not exact and (found := _near(point, value)):
+        return found
     pattern = _pattern(point, value)
     registers = _words(point, pattern)
     if value is None:
         return Encoded(registers, None, False)
-    if point.manner is SUNSPEC_MANNER and point.kind.family in _WHOLE:
+    if point.is_whole:
         written: Value = _decode_integer(point, pattern)
     else:
         written = decode(point, registers)
@@ -110,6 +112,21 @@ def encode(point: Point, value: float | str | None, *, exact: bool = False) -> E
     if rounded and exact:
         raise SunSpecValueError(point.name, f"{value!r} is between steps, {written!r} is the nearest")
     return Encoded(registers, written, rounded)
+
+
+def _near(point: Point, value: float) -> Encoded | None:
+    """Return the registers of a number that is surely near to one step, as nearly all are; None: look closer."""
+    kind, exponent = point.kind, point.exponent
+    if exponent is None or exponent > 0 or kind.family == "enum":
+        return None
+    near = value * 10.0**-exponent
+    if not abs(near) < _SURE_BELOW or abs(near - (raw := round(near))) >= _SURE_WITHIN:
+        return None
+    pattern = raw & (1 << 16 * point.length) - 1
+    if not kind.low <= raw <= kind.high or pattern == point.absent:
+        return None
+    written = raw / 10**-exponent if exponent else raw
+    return Encoded((pattern,) if point.length == 1 else _words(point, pattern), written, written != value)
 
 
 def _words(point: Point, pattern: int) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
@@ -85,6 +85,7 @@ PLAIN_KINDS: Mapping[str, Kind] = {
 }
 """The types of devices that are not SunSpec: no pattern is set apart, so their ranges are whole."""
 _ALL_KINDS: Mapping[str, Kind] = {**PLAIN_KINDS, **KINDS}
+_WHOLE = frozenset({"integer", "enum", "bitfield"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +132,18 @@ class Point:
     absent: int
     """The unsigned pattern that says 'not implemented'; `NO_PATTERN` if none does."""
     manner: Manner = SUNSPEC_MANNER
+    kind: Kind = field(init=False, compare=False, repr=False)
+    """How the type fills its registers."""
+    end: int = field(init=False, compare=False, repr=False)
+    """The first address after the point."""
+    is_whole: bool = field(init=False, compare=False, repr=False)
+    """Whether it holds a whole number of steps, as SunSpec has it."""
 
-    @property
-    def kind(self) -> Kind:
-        """How the type fills its registers."""
-        return _ALL_KINDS[self.type]
-
-    @property
-    def end(self) -> int:
-        """The first address after the point."""
-        return self.address + self.length
+    def __post_init__(self) -> None:
+        kind = _ALL_KINDS[self.type]
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "end", self.address + self.length)
+        object.__setattr__(self, "is_whole", self.manner is SUNSPEC_MANNER and kind.family in _WHOLE)
 
     def symbol(self, value: Value) -> str | None:
         """Return the name of an enumeration's value; None if it has none."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -58,12 +57,6 @@ class ReadPlan:
                 return before + point.address - at
             before += registers
         raise AssertionError(point)
-
-
-@lru_cache(maxsize=4096)
-def read_plan(device: RegisterMap, names: tuple[str, ...], limit: int) -> ReadPlan:
-    """Return the plan for some points; there are few sets of points that are read again and again."""
-    return ReadPlan(device, names, limit)
 
 
 def _cover(device: RegisterMap, points: Sequence[Point], limit: int) -> Iterator[Request]:
