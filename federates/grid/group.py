@@ -61,6 +61,11 @@ class Group:
             return [f"generator.{self.name}_{i}".lower() for i in range(len(self._terminals))]
         return [f"load.{t.element}" for t in self._terminals]
 
+    @property
+    def setpoints(self) -> Setpoints:
+        """What its elements are given."""
+        return self._setpoints
+
     def write(self, inputs: Values) -> None:
         np.multiply(inputs[self.p_port], self._sign, out=self._setpoints.p_kw)
         np.multiply(inputs[self.q_port], self._sign, out=self._setpoints.q_kvar)

@@ -22,6 +22,9 @@ from federates.grid.engine import new_context
 AVOID_FULL_RECALC = 2
 """DSS C-API `SetterFlags_AvoidFullRecalc`."""
 
+WHOLE_MATRIX = 2
+"""OpenDSS `WHOLEMATRIX`; 1 is the matrix of series elements alone, with which a solution begins from nothing."""
+
 COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
 
@@ -228,12 +231,23 @@ class Solver:
         return found if self._where is None else found[self._where]
 
     def solve(self) -> None:
-        """Solve; raise SolverError where OpenDSS found no solution."""
+        """Solve; raise SolverError where OpenDSS found no solution.
+
+        Where a tap or a bank has moved, OpenDSS adds the change to its matrix, whose last digits then depend on every
+        move there was; it is built anew, so that they depend on where everything stands alone.
+        """
+        moved = self._lib.ctx_YMatrix_Get_SystemYChanged(self._ctx)
         self._lib.ctx_Solution_Solve(self._ctx)
         if self._error[0]:
             self._raise()
         if not self._lib.ctx_Solution_Get_Converged(self._ctx):
             raise SolverError(f"no solution after {self._dss.Solution.Iterations()} iterations")
+        if moved or self._lib.ctx_Solution_Get_ControlIterations(self._ctx) > 1:
+            self.build_matrix()
+
+    def build_matrix(self) -> None:
+        """Build the matrix of all admittances, of loads at their powers of now."""
+        self._lib.ctx_YMatrix_BuildYMatrixD(self._ctx, WHOLE_MATRIX, 0)
 
     def _raise(self) -> None:
         """Raise what OpenDSS says is wrong, and let it forget that."""
