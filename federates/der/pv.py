@@ -276,7 +276,8 @@ def ac_power_kw(dc_kw: FloatArray, rated_kva: FloatArray, efficiency_pu: float) 
     limit_kw = rated_kva / efficiency_pu
     z = np.minimum(dc_kw / limit_kw, 1.0)
     ac_kw = limit_kw * (efficiency_pu / ETA_REFERENCE) * ((0.9858 - 0.0162 * z) * z - 0.0059)
-    return np.clip(ac_kw, 0.0, rated_kva)
+    np.maximum(ac_kw, 0.0, out=ac_kw)
+    return np.minimum(ac_kw, rated_kva, out=ac_kw)
 
 
 def _dc_kw(settings: PvSettings, context: Context, rated_kva: FloatArray) -> FloatArray:

@@ -96,8 +96,9 @@ class Block:
         if self._smart.current_max_pu is not None:
             carried = self._smart.current_max_pu * seen.v_pu * self.rated_kva
             p_kw, q_kvar = within_circle(p_kw, q_kvar, carried, "reactive")
-        p_kw[aside.silent] = 0.0
-        q_kvar[aside.silent] = 0.0
+        if aside.silent.size:
+            p_kw[aside.silent] = 0.0
+            q_kvar[aside.silent] = 0.0
         self._output_kw.now[:] = p_kw
         return p_kw, q_kvar
 
@@ -119,7 +120,8 @@ class Block:
         if not self._reactive.is_on:
             return np.zeros(self.rated_kva.shape)
         wanted = self._reactive.wanted_kvar(v_pu, p_kw, out)
-        return np.clip(wanted, self._q_least * share, self._q_most * share)
+        within = np.maximum(wanted, self._q_least * share)
+        return np.minimum(within, self._q_most * share, out=within)
 
     def within_rating(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return both powers (n,) as the rating can carry them; with constant power factor Q follows P."""

@@ -39,9 +39,10 @@ def within_circle(
 
     The one with priority is cut at S, the other at what S leaves. `category`: for active-above-minimum.
     """
-    outside = np.flatnonzero(p_kw * p_kw + q_kvar * q_kvar > rated_kva * rated_kva)
-    if not outside.size:
+    is_outside = p_kw * p_kw + q_kvar * q_kvar > rated_kva * rated_kva
+    if not np.count_nonzero(is_outside):  # as it is most of the time, and told sooner than who is
         return p_kw, q_kvar
+    outside = np.flatnonzero(is_outside)
     p, q, s = p_kw[outside], q_kvar[outside], rated_kva[outside]
     if priority == "reactive":
         q = clipped(q, s)

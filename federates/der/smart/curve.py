@@ -32,7 +32,7 @@ class Curve:
             self._room = np.empty(x.shape)
         room = self._room
         for left, right, slope in self._pieces:
-            np.clip(x, left, right, out=room)
+            np.minimum(np.maximum(x, left, out=room), right, out=room)  # np.clip: three times as long on ten devices
             room -= left
             room *= slope
             y += room

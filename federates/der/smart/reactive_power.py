@@ -33,6 +33,7 @@ class ReactivePower:
         self._responses_s: dict[str, FloatArray] = {}
         self._points: dict[str, Points] = {}
         self._chosen = np.full(n, NOTHING, np.int8)
+        self._of_all: Target | None = None
         self._lag = Response(n, 0.0, clock)
         self._vref: VrefTracking | None = None
         self._tan = np.zeros(n)
@@ -138,6 +139,8 @@ class ReactivePower:
         self._chosen = np.where(on, code, np.where(self._chosen == code, NOTHING, self._chosen)).astype(np.int8)
         self._masks = {f: self._chosen == REACTIVE.index(f) for f in self._targets}
         self._masks = {f: mask for f, mask in self._masks.items() if mask.any()}
+        everyone = [f for f, mask in self._masks.items() if mask.all()]
+        self._of_all = self._targets[everyone[0]] if everyone else None
         self._lag.set_response_s(self._response_s())
 
     def _response_s(self) -> FloatArray:
@@ -163,12 +166,13 @@ class ReactivePower:
         if self._vref is not None:
             v_pu = self._vref.shifted(v_pu, out)
         wanted = self._lag.towards(self._clock.now_ns, self._target(v_pu, p_kw))
-        wanted[out] = 0.0
+        if out.size:
+            wanted[out] = 0.0
         return wanted
 
     def _target(self, v_pu: FloatArray, p_kw: FloatArray) -> FloatArray:
-        if len(self._masks) == 1 and next(iter(self._masks.values())).all():
-            return self._targets[next(iter(self._masks))](v_pu, p_kw)
+        if self._of_all:
+            return self._of_all(v_pu, p_kw)
         found = np.zeros(v_pu.shape)
         for function, mask in self._masks.items():
             np.copyto(found, self._targets[function](v_pu, p_kw), where=mask)

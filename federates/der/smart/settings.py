@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from math import sqrt
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -155,7 +156,7 @@ class Smart(Settings):
         """Return the terminals as these functions look at them."""
         return tuple(replace(t, sees=self.voltage, extremes=self.needs_extremes) for t in terminals)
 
-    @property
+    @cached_property
     def needs_frequency(self) -> bool:
         """Whether a function that is on looks at the frequency."""
         return any(getattr(self, name) is not None for name in IN_HZ)
