@@ -118,9 +118,8 @@ class Gathering:
         for channel in self._door.arrived():
             guest = Guest(channel, self._folder, self._file.silence_s)
             if channel.peer not in self._names:
-                self._turn_away(
-                    guest, f"the run has no federates for a host {channel.peer!r}: {', '.join(self._names)}"
-                )
+                names = ", ".join(self._names)
+                self._turn_away(guest, f"the run has no federates for a host {channel.peer!r}; it has hosts {names}")
             elif channel.peer in self._guests:
                 self._turn_away(guest, f"a host {channel.peer!r} has joined already")
             else:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +13,7 @@ from typing import Any
 import pytest
 from namespaces import Machines, machines, reason_to_skip
 from real_runs import counters
-from spread import Spread, spread
+from spread import Loopback, Machine, Spread, spread
 
 import derloop
 from derloop.results.compare import compare
@@ -17,11 +21,9 @@ from derloop.results.compare import compare
 NAMED_WITHIN_S = 5.0
 SLACK = 3
 """How many times slower a busy machine may be in ending what it has named."""
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(reason_to_skip() is not None, reason=str(reason_to_skip())),
-]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+WHY_NOT = reason_to_skip()
+far_away = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 HOSTS = {"feeder": ["b"], "fleets": ["c", "d"]}
 
 
@@ -31,6 +33,7 @@ def scenario(duration_s: float = 60, **a: Any) -> dict[str, Any]:
     return {**counters(duration_s, **federates), "deadlines": {"join_s": 150, "step_s": 150}}
 
 
+@far_away
 def test_results_over_a_slow_and_lossy_network_are_those_of_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,6 +52,7 @@ def test_results_over_a_slow_and_lossy_network_are_those_of_one_process(
     assert found.same, str(found)
 
 
+@far_away
 @pytest.mark.parametrize("how", ["killed", "cut off"])
 def test_the_death_of_a_host_is_named_and_leaves_nothing_on_the_others(tmp_path: Path, how: str) -> None:
     going_on = scenario(3000, slow_s=0.02)
@@ -76,3 +80,41 @@ def lose(run: Spread, where: Machines, name: str, how: str) -> float:
     else:
         where.cut(name)
     return time.monotonic()
+
+
+def test_hosts_end_when_the_run_is_killed(tmp_path: Path) -> None:
+    with spread(tmp_path, scenario(3000, slow_s=0.02), HOSTS, Loopback()) as run:
+        run.wait_for_rows("d")
+        run.run.process.kill()
+        since = time.monotonic()
+        assert [machine.wait() for machine in run.hosts.values()] == [3, 3]
+        assert "host 'fleets' has lost the run: its connection ended" in run.hosts["fleets"].said()
+        assert run.gone_after(since) < NAMED_WITHIN_S * SLACK
+
+
+SSH = """#!/bin/sh
+for word; do command=$word; done
+PATH={path}:$PATH exec sh -c "$command"
+"""
+
+
+def test_a_host_is_started_by_ssh_and_a_federate_that_dies_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = counters(20, a={}, b={"reads": "a", "fault": "kill", "at_s": 5})
+    (tmp_path / "scenario.json").write_text(json.dumps({**failing, "deadlines": {"join_s": 150}}))
+    (tmp_path / "hosts.json").write_text('{"hosts": {"lab": {"ssh": "lab", "federates": ["b"]}}}')
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ssh").write_text(SSH.format(path=Path(sys.executable).parent))
+    (tmp_path / "bin" / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    run = Machine(tmp_path, "run", [], "run", "scenario.json", "--hosts", "hosts.json", "--out", "out", "--no-report")
+    try:
+        assert run.wait() == 3, run.said()
+        said = r"FAILED federate 'b' at 5 s: its process \(pid \d+\) on host 'lab' was killed by SIGKILL"
+        assert re.search(said, run.said())
+        assert "lab has joined the run" in (tmp_path / "out" / "logs" / "host-lab.log").read_text()
+        assert (tmp_path / "out" / "logs" / "b.log").exists()
+        assert not run.tree()
+    finally:
+        run.destroy()

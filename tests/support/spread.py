@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 from real_runs import environment
@@ -30,6 +30,15 @@ def hosts_file(folder: Path, federates: Mapping[str, Sequence[str]], port: int =
         (folder / "run.token").touch(0o600)
         (folder / "run.token").write_text("0123456789abcdef" * 4)
     return path
+
+
+class Loopback:
+    """This machine as all machines: what `namespaces.Machines` are, without a network."""
+
+    addresses: ClassVar = {"run": "127.0.0.1"}
+
+    def inside(self, name: str) -> list[str]:
+        return []
 
 
 class Machine:

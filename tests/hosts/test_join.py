@@ -1,0 +1,197 @@
+"""A run and its hosts on one machine: equal results, and who is refused before the start."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import psutil
+import pytest
+from spread import hosts_file
+from typer.testing import CliRunner
+
+import derloop
+from derloop.commands.join import app
+from derloop.errors import DerloopError, HostError, ScenarioError
+from derloop.hosts import joining
+from derloop.hosts.joining import Invitation
+from derloop.results.compare import compare
+from derloop.running import Result
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+SCENARIO = SCENARIOS / "kind_load.json"
+TWO = {"feeder": ["grid"], "fleets": ["hom*"]}
+SHORT = ["duration_s=3600", "deadlines.join_s=100"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class Joined:
+    """`derloop join` in a thread."""
+
+    def __init__(self, port: int, token: str, name: str, scenario: Path | None = None) -> None:
+        invitation = Invitation("127.0.0.1", port, name, token, scenario=scenario, silence_s=60)
+        self.error: Exception | None = None
+        self._thread = Thread(target=self._join, args=(invitation,))
+        self._thread.start()
+
+    def _join(self, invitation: Invitation) -> None:
+        try:
+            joining.join(invitation, lambda text: None)
+        except DerloopError as error:
+            self.error = error
+
+    def end(self) -> Exception | None:
+        """Return what it ended with, once it has."""
+        self._thread.join(100)
+        assert not self._thread.is_alive()
+        return self.error
+
+
+Start = Callable[..., Joined]
+
+
+@contextmanager
+def hosts(folder: Path, **federates: list[str]) -> Iterator[tuple[Path, Start]]:
+    """A hosts file, and what joins as one of its hosts."""
+    file = hosts_file(folder, federates, port := free_port(), wait_s=20, silence_s=60)
+    started: list[Joined] = []
+
+    def start(name: str, scenario: Path | None = None) -> Joined:
+        started.append(Joined(port, (folder / "run.token").read_text(), name, scenario))
+        return started[-1]
+
+    yield file, start
+    for each in started:
+        each.end()
+    assert not [p for p in psutil.Process().children() if "derloop.engines.child" in " ".join(p.cmdline())]
+
+
+def run(folder: Path, file: Path) -> Result:
+    return derloop.run(SCENARIO, SHORT, hosts=file, out=folder / "out", report=False)
+
+
+def test_two_hosts_give_the_results_of_one_process(tmp_path: Path) -> None:
+    with hosts(tmp_path, **TWO) as (file, start):
+        joined = [start("feeder"), start("fleets", SCENARIO)]
+        result = run(tmp_path, file)
+        assert (result.outcome, result.failure, result.complaints) == ("completed", "", ())
+        assert [each.end() for each in joined] == [None, None]
+    alone = derloop.run(SCENARIO, SHORT, engine="local", out=tmp_path / "alone", report=False)
+    found = compare(alone.folder, result.folder)
+    assert found.same, str(found)
+    record = result.folder.run
+    assert (record["placement"], record["status"]) == ("hosts", alone.status)
+    assert record["hosts"]["fleets"]["units"] == ["homes"]
+    assert record["hosts"]["fleets"]["numpy"] == record["versions"]["numpy"]
+    assert (result.folder.path / "logs" / "homes.log").exists()
+
+
+def failed(folder: Path, file: Path) -> str:
+    """Return why the run failed, and check that it has not begun."""
+    result = run(folder, file)
+    assert (result.outcome, result.status) == ("failed", 3)
+    assert not [*result.folder.path.glob("series/*")]
+    return result.failure
+
+
+def test_a_host_with_other_versions_is_refused_with_every_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {**joining.facts(), "numpy": "1.0", "python": "2.7.18"}
+    here = joining.facts()
+    monkeypatch.setattr(joining, "facts", lambda: there)
+    with hosts(tmp_path, feeder=["grid"]) as (file, start):
+        joined = start("feeder")
+        why = (
+            f"is not as this machine is: python is 2.7.18 there, {here['python']} here; "
+            f"numpy is 1.0 there, {here['numpy']} here"
+        )
+        assert failed(tmp_path, file) == f"host 'feeder' {why}"
+        assert str(joined.end()) == f"host 'feeder' was refused: {why}"
+
+
+def test_a_host_with_another_file_of_the_scenario_is_refused_by_its_name(tmp_path: Path) -> None:
+    shutil.copytree(SCENARIOS / "feeders" / "ieee13", tmp_path / "study" / "feeders" / "ieee13")
+    shutil.copytree(SCENARIOS / "profiles", tmp_path / "study" / "profiles")
+    shutil.copy(SCENARIO, tmp_path / "study" / "kind_load.json")
+    with (tmp_path / "study" / "feeders" / "ieee13" / "ieee13.dss").open("a") as feeder:
+        feeder.write("! of yesterday\n")
+    with hosts(tmp_path, feeder=["grid"]) as (file, start):
+        start("feeder", tmp_path / "study" / "kind_load.json")
+        failure = failed(tmp_path, file)
+    assert failure.startswith("host 'feeder' is not as this machine is: ")
+    assert "feeders/ieee13/ieee13.dss is another file there" in failure
+    assert "scenario.schema.json is missing there" in failure
+    assert "profiles" not in failure
+
+
+def test_a_host_that_nobody_waits_for_or_that_comes_twice_is_turned_away(tmp_path: Path) -> None:
+    with hosts(tmp_path, feeder=["grid"], fleets=["homes"]) as (file, start):
+        joined = [start("feeder"), start("feeder"), start("spare")]
+        result = derloop.run(SCENARIO, SHORT, hosts=patient(file, 3), out=tmp_path / "out", report=False)
+        assert "host 'fleets' has not joined within 3 s" in result.failure
+        said = sorted(str(each.end()) for each in joined)
+    assert said == [
+        "None",
+        "host 'feeder' was refused: a host 'feeder' has joined already",
+        "host 'spare' was refused: the run has no federates for a host 'spare'; it has hosts feeder, fleets",
+    ]
+
+
+def patient(file: Path, wait_s: float) -> Path:
+    file.write_text(file.read_text().replace('"wait_s": 20', f'"wait_s": {wait_s}'))
+    return file
+
+
+def test_a_host_that_finds_no_run_says_so() -> None:
+    invitation = Invitation("127.0.0.1", free_port(), "feeder", "t" * 32, wait_s=0.1)
+    with pytest.raises(HostError, match=r"host 'feeder' found no run at 127\.0\.0\.1:\d+: Connection refused"):
+        joining.join(invitation, lambda text: None)
+
+
+def test_a_run_in_real_time_or_without_a_hosts_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="/placement: 'hosts' needs a file that says how they are reached"):
+        derloop.run(SCENARIO, placement="hosts", out=tmp_path / "out")
+    file = hosts_file(tmp_path, TWO)
+    with pytest.raises(ScenarioError, match="/pacing: a run in real time is on one machine"):
+        derloop.run(SCENARIO, ["pacing.mode=real-time"], hosts=file, out=tmp_path / "out")
+    with pytest.raises(ScenarioError, match="/hosts/fleets/federates/0: no federate 'hom'; did you mean 'homes'"):
+        derloop.run(SCENARIO, hosts=hosts_file(tmp_path, {"fleets": ["hom"]}), out=tmp_path / "out")
+    with pytest.raises(ScenarioError, match=r"/hosts/fleets/0: no federate 'x'"):
+        derloop.run(SCENARIO, ['hosts={"fleets": ["x"]}'], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_ssh_that_fails_is_named_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    script = '#!/bin/sh\nprintf "%s\\n" "$@" > said.txt\necho "lab: unknown host" >&2\nexit 255\n'
+    (tmp_path / "bin" / "ssh").write_text(script)
+    (tmp_path / "bin" / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hosts.json").write_text('{"hosts": {"feeder": {"ssh": "lab", "federates": ["grid"]}}}')
+    assert failed(tmp_path, tmp_path / "hosts.json") == (
+        "host 'feeder' was not started: ssh ended with status 255: lab: unknown host"
+    )
+    said = (tmp_path / "said.txt").read_text().splitlines()
+    assert said[-3:-1] == ["--", "lab"]
+    assert said[-1].startswith("derloop join 127.0.0.1:")
+    assert said[-1].endswith("--name feeder --token-file -")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [(["here", "--name", "a"], "no address with a port"), (["h:1", "--name", "A b"], "no host's name")],
+)
+def test_a_host_that_is_started_with_a_bad_address_or_name_is_told(words: list[str], why: str) -> None:
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert why in " ".join(result.output.split())
