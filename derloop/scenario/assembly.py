@@ -12,6 +12,7 @@ from derloop.contract import Federate, Interface, Values
 from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean, said
 from derloop.federation import Federation, wiring_problems
 from derloop.kind import NONE_GRANTED, Context, EquipmentMissing, Permissions, Place, PlaceError, Terminal
+from derloop.placement import hosts_of
 from derloop.scenario.carrying import among, carriers, carriers_last, knowing
 from derloop.scenario.consequences import blamed, lost, stated, told_once
 from derloop.scenario.models import FederateEntry, Scenario
@@ -116,6 +117,7 @@ def _federation(scenario: Scenario, federates: Mapping[str, Federate]) -> Federa
     except ScenarioError as error:
         problems += [*error.problems, *_check_problems(scenario, interfaces)]
         raise ScenarioError(problems, str(scenario.path)) from error
+    problems += hosts_of(federation.units, scenario.file.hosts)[1]
     if problems := [*problems, *_check_problems(scenario, federation.recorded([*federates]))]:
         raise ScenarioError(problems, str(scenario.path))
     return federation
