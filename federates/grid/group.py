@@ -37,7 +37,7 @@ class Group:
     def attach(self, solver: Solver) -> None:
         self._setpoints = self._made(solver)
         place = {element: index for index, element in enumerate(solver.elements)}
-        self.elements = np.array([place[name] for name in self._element_names()])
+        self.elements = np.array([place[name] for name in self.element_names])
         number = {node: index for index, node in enumerate(solver.nodes)}
         most = max(len(t.phases) for t in self._terminals)
         self._nodes = np.zeros((len(self._terminals), most), dtype=np.intp)
@@ -52,10 +52,11 @@ class Group:
         self._first = self._nodes[:, 0].copy()
 
     def _made(self, solver: Solver) -> Setpoints:
-        names = [name.partition(".")[2] for name in self._element_names()]
+        names = [name.partition(".")[2] for name in self.element_names]
         return solver.injections(names) if self.sees_voltage else solver.drawn_by(names)
 
-    def _element_names(self) -> list[str]:
+    @property
+    def element_names(self) -> list[str]:
         """Return the names of its elements in the solver: "generator.pv_0", "load.671"."""
         if self.sees_voltage:
             return [f"generator.{self.name}_{i}".lower() for i in range(len(self._terminals))]

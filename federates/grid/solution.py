@@ -1,7 +1,7 @@
 """What a solver remembers from one solution to the next: where its controls stand, and the voltages it begins with.
 
 A solution is found by iterating from the last one until it moves by less than the tolerance, so its last digits depend
-on where it began, and on the admittances of the loads in the matrix: those of their powers when OpenDSS last built it,
+on where it began, and on the admittances of devices in the matrix: those of their powers when OpenDSS last built it,
 as it does when a tap moves. OpenDSS tells these admittances and takes none, so the powers are found that lead to them.
 They are in proportion to them but for rounding, and are looked for among the nearest numbers.
 """
@@ -19,17 +19,17 @@ from derloop.memory import Forgetful, remembers
 from federates.grid.solver import Setpoints, Solver
 
 Admittances = list[NDArray[np.complex128]]
-"""Of each load all that it has in the matrix, flat, S."""
+"""Of each device all that it has in the matrix, flat, S."""
 TRIED_KW = 1000.0
-NEAREST = (0, 1, -1, 2, -2, 3, -3, 4, -4)
-"""In units of the last place."""
+FURTHEST = 32
+"""How far powers are looked for, in units of the last place."""
 
 
 class Drives(Protocol):
-    """Loads of the feeder's file that somebody drives."""
+    """Devices whose powers are set."""
 
     @property
-    def driven(self) -> tuple[str, ...]: ...
+    def element_names(self) -> list[str]: ...
     @property
     def setpoints(self) -> Setpoints: ...
 
@@ -40,21 +40,21 @@ class Solution:
 
     def __init__(self, solver: Solver, drives: Sequence[Drives] = ()) -> None:
         self._solver = solver
-        self._loads = [group for group in drives if group.driven]
+        self._groups = drives
 
     def memory(self) -> Mapping[str, Any]:
         """Return voltages (nodes,), V, taps of all windings (windings,), pu, steps of each bank, and admittances."""
         taps = [self._solver.dss.Transformers.Tap() for _ in self._windings()]
         found = {"volts": self._solver.voltages().copy(), "taps": np.array(taps), "banks": list(self._banks())}
-        return found | {"matrix": self._matrix(), "loads": self._admittances()}
+        return found | {"matrix": self._matrix(), "devices": self._admittances()}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Let the next solution be as it would have been. Raises Forgetful where that cannot be."""
         self._set_taps(memory["taps"])
         for states, _ in zip(memory["banks"], self._banks(), strict=True):
             self._solver.dss.Capacitors.States(states)
-        if self._loads:
-            self._have(memory["loads"])
+        if self._groups:
+            self._have(memory["devices"])
         self._solver.build_matrix()
         if not np.array_equal(self._matrix(), memory["matrix"]):
             raise Forgetful("the solver's matrix of admittances cannot be built as it was")
@@ -91,33 +91,37 @@ class Solution:
 
     def _admittances(self) -> Admittances:
         found = []
-        for name in (name for group in self._loads for name in group.driven):
-            self._solver.dss.Circuit.SetActiveElement(f"Load.{name}")
+        for name in (name for group in self._groups for name in group.element_names):
+            self._solver.dss.Circuit.SetActiveElement(name)
             found.append(np.array(self._solver.dss.CktElement.YPrim()).view(np.complex128))
         return found
 
     def _having(self, p_kw: FloatArray, q_kvar: FloatArray) -> Admittances:
-        """Return the admittances of all driven loads (loads,) at these powers."""
+        """Return the admittances of all devices (devices,) at these powers."""
         first = 0
-        for group in self._loads:
-            part = slice(first, first := first + len(group.driven))
+        for group in self._groups:
+            part = slice(first, first := first + len(group.element_names))
             group.setpoints.p_kw[:], group.setpoints.q_kvar[:] = p_kw[part], q_kvar[part]
             group.setpoints.write()
         self._solver.build_matrix()
         return self._admittances()
 
     def _have(self, wanted: Admittances) -> None:
-        """Give the loads powers that lead to these admittances."""
+        """Give the devices powers that lead to these admittances."""
         ones = np.full(len(wanted), TRIED_KW)
         at = [int(np.abs(one).argmax()) for one in self._having(ones, ones)]
         unit, sought = _picked(self._having(ones, ones), at), _picked(wanted, at)
         p_near, q_near = TRIED_KW * sought.real / unit.real, TRIED_KW * sought.imag / unit.imag
-        p_kw, q_kvar = p_near.copy(), q_near.copy()
-        for away in NEAREST:
+        p_kw, q_kvar = np.full(p_near.shape, np.nan), np.full(q_near.shape, np.nan)
+        for away in sorted(range(-FURTHEST, FURTHEST + 1), key=abs):
             p_tried, q_tried = p_near + away * np.spacing(p_near), q_near + away * np.spacing(q_near)
             found = _picked(self._having(p_tried, q_tried), at)
-            p_kw = np.where(found.real == sought.real, p_tried, p_kw)
-            q_kvar = np.where(found.imag == sought.imag, q_tried, q_kvar)
+            p_kw = np.where(np.isnan(p_kw) & (found.real == sought.real), p_tried, p_kw)
+            q_kvar = np.where(np.isnan(q_kvar) & (found.imag == sought.imag), q_tried, q_kvar)
+            if not np.isnan(p_kw + q_kvar).any():
+                break
+        else:
+            raise Forgetful("there are no powers of devices that lead to the solver's admittances as they were")
         self._having(p_kw, q_kvar)
 
 
