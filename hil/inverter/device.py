@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
 from derloop.errors import DeviceError, Rejected
@@ -16,7 +18,7 @@ from hil.inverter.guard import Guard
 from hil.inverter.language import Language, SunSpec
 from hil.inverter.lease import NO_LEASE, Lease
 from hil.inverter.measuring import poll_plan
-from hil.inverter.mirror import Answer, Mirror, NotHeld, Polling
+from hil.inverter.mirror import Answer, Go, Mirror, NotHeld, Polling
 from hil.modbus.link import Link
 from hil.sunspec.errors import SunSpecError
 from hil.sunspec.points import RegisterArray, Value
@@ -69,6 +71,7 @@ class Device:
         self._mirror = Mirror(link, guard)
         self._curves = Curves(self._mirror, curve_lease)
         self._rejecting = _Rejecting(self.name)
+        self._releasing: asyncio.Task[None] | None = None
         self._opened = 0
         self.lapses = 0
         """How often the device no longer held what it had been told, though nobody let it go."""
@@ -171,20 +174,71 @@ class Device:
             if self._curves.is_due(now_s):
                 await self._curves.renew(now_s)
 
-    async def _write(self, writing: Writing, now_s: float, polling: Polling | None) -> None:
-        """Write, and read it back; what the device does not hold as it should, is switched off again.
+    def begin(self, order: Order, now_s: float, ended: Callable[[Answer | BaseException], None]) -> bool:
+        """Do what `exchange` does without a task, where it is one go over the wire: no checks before it, no curves.
 
-        A device that restarts between being armed and being commanded would go on without a lease.
+        Returns whether it is one; else nothing has been done. ended: is given what `exchange` would return, or raise.
+        Raises what it would raise before anything has been sent.
         """
+        has_curves = order.volt_var_off or order.volt_var is not None or self._curves.is_due(now_s)
+        if has_curves or self._was_lost or self._controls.to_check(now_s):
+            return False
+        with self._rejecting:
+            writing, polling = self._controls.writing(order, now_s), Polling(self._plan)
+            go = self._mirror.go([writing.arming, writing.setting], now_s, writing.wanted, polling)
+        self._mirror.begin(go, partial(self._came, go, writing, polling, ended))
+        return True
+
+    def _came(
+        self,
+        go: Go,
+        writing: Writing,
+        polling: Polling,
+        ended: Callable[[Answer | BaseException], None],
+        failure: BaseException | None,
+    ) -> None:
+        """Conclude what was begun."""
+        try:
+            self._mirror.came(go, failure)
+            self._mirror.refuse_other(writing.wanted)
+            self._controls.done(writing, go.now_s)
+            outcome: Answer | BaseException = polling.answer()
+        except NotHeld as refusal:
+            self._releasing = asyncio.create_task(self._released(writing, go.now_s, refusal, ended))
+            return
+        except BaseException as raised:  # noqa: BLE001 - whoever is told raises it
+            outcome = raised
+        ended(outcome)
+
+    async def _released(
+        self, writing: Writing, now_s: float, refusal: NotHeld, ended: Callable[[BaseException], None]
+    ) -> None:
+        try:
+            await self._release(writing, now_s, refusal)
+        finally:
+            ended(refusal)
+
+    def abandon(self) -> None:
+        """Cancel what was begun, if it has not ended."""
+        self.link.abandon()
+        if self._releasing is not None:
+            self._releasing.cancel()
+
+    async def _write(self, writing: Writing, now_s: float, polling: Polling | None) -> None:
+        """Write, and read it back; what the device does not hold as it should, is switched off again."""
         try:
             await self._mirror.write([writing.arming, writing.setting], now_s, writing.wanted, polling)
             self._mirror.refuse_other(writing.wanted)
         except NotHeld as refusal:
-            try:
-                await self._mirror.write([self._controls.releasing(writing)], now_s)
-            except DeviceError as error:
-                refusal.add_note(f"and could not be let go of: {error}")
+            await self._release(writing, now_s, refusal)
             raise
+
+    async def _release(self, writing: Writing, now_s: float, refusal: NotHeld) -> None:
+        """Switch off what was commanded and is not held: a device that has restarted would go on without a lease."""
+        try:
+            await self._mirror.write([self._controls.releasing(writing)], now_s)
+        except DeviceError as error:
+            refusal.add_note(f"and could not be let go of: {error}")
 
     async def _command_volt_var(self, order: Order, now_s: float) -> None:
         model = self.dialect.volt_var

@@ -18,6 +18,7 @@ from hil.inverter.commands import Commands, Order
 from hil.inverter.device import MOVED, Device
 from hil.inverter.dialect import RATINGS
 from hil.inverter.garbage import uncollected
+from hil.inverter.going import all_exchanged
 from hil.inverter.lease import NO_LEASE, reversion
 from hil.inverter.measurements import Measurements, Nameplates
 from hil.inverter.measuring import Measuring, Witnesses, kept_words, rows
@@ -144,8 +145,9 @@ class DeviceGroup:
 
     def exchange_each(self, commands: Commands, now_s: float) -> Polled:
         """Command and poll every device; nothing is measured of one that has not done what it was told."""
-        orders = self._orders(commands)
-        return self._decoded(self._together(lambda device: device.exchange(orders[device.name], now_s)))
+        devices = dict(zip(self.names, self.devices, strict=True))
+        with uncollected():
+            return self._decoded(self._running().run(all_exchanged(devices, self._orders(commands), now_s)))
 
     def _orders(self, commands: Commands) -> dict[str, Order]:
         return dict(zip(self.names, commands.orders(len(self.devices)), strict=True))

@@ -12,6 +12,7 @@ from derloop.errors import DeviceError, Rejected
 from hil.inverter.course import Batch, Course, Stage, asked
 from hil.inverter.course import course as course_of
 from hil.inverter.guard import Change, Guard, Unguarded
+from hil.modbus.connection import Ended
 from hil.modbus.link import Link
 from hil.sunspec.codec import Encoded, encode
 from hil.sunspec.points import RegisterArray, Value
@@ -23,7 +24,7 @@ Answer = tuple[bytes, int]
 
 
 class Polling:
-    """A poll that is made in the same go as a command, once what that wrote has been read back.
+    """A poll, made in the same go as a command once what that wrote has been read back.
 
     Where it fails, the command is done all the same.
     """
@@ -39,12 +40,8 @@ class Polling:
         """False where the command had nothing to write: there was no go."""
         return self._outcome is not None
 
-    def came(self, answers: Sequence[bytes], heard_s: Sequence[float]) -> None:
-        """Take what answered the requests, and when each of them was answered, on the monotonic clock."""
-        self._outcome = b"".join(answers), int(1e9 * heard_s[0]) if heard_s else 0
-
-    def failed(self, failure: DeviceError) -> None:
-        self._outcome = failure
+    def ended(self, outcome: Answer | DeviceError) -> None:
+        self._outcome = outcome
 
     def answer(self) -> Answer:
         """Return what came of it, or raise what ended it."""
@@ -52,6 +49,22 @@ class Polling:
         if isinstance(self._outcome, DeviceError):
             raise self._outcome
         return self._outcome
+
+
+class Go:
+    """Writes, what is read after them, and a poll, each made when the one before is answered."""
+
+    __slots__ = ("answers", "course", "heard_s", "now_s", "polling", "requests", "writes")
+
+    def __init__(
+        self, course: Course, writes: Sequence[Sequence[Change]], now_s: float, polling: Polling | None
+    ) -> None:
+        """now_s: the time in which the device's leases count."""
+        self.course, self.writes, self.now_s, self.polling = course, writes, now_s, polling
+        polls = () if polling is None else polling.requests
+        self.requests = [*map(Batch.request, course.batches, writes), *course.reads, *polls]
+        self.answers: list[bytes] = []
+        self.heard_s: list[float] = []
 
 
 class NotHeld(Rejected):
@@ -127,7 +140,7 @@ class Mirror:
 
     async def read(self, names: Sequence[str]) -> None:
         """Read points, in the fewest requests."""
-        await self._exchange(self._course((), names), (), 0.0)
+        await self._make(self.go((), 0.0, names))
 
     async def poll(self, plan: ReadPlan) -> Answer:
         """Return the registers of a plan's requests, one after the other.
@@ -135,9 +148,8 @@ class Mirror:
         Nothing of what is returned is older than the time that comes with it. (A device may itself repeat what it
         measured earlier.)
         """
-        polling, answers, heard_s = Polling(plan), list[bytes](), list[float]()
-        await self.link.exchange(polling.requests, answers, heard_s)
-        polling.came(answers, heard_s)
+        polling = Polling(plan)
+        await self._make(self.go((), 0.0, polling=polling))
         return polling.answer()
 
     # writing
@@ -150,48 +162,60 @@ class Mirror:
         Within a stage what makes the device obey goes last. Each request is made when the one before is acknowledged;
         after them points are read, and what is measured is polled. Raises Interlocked before anything has been written.
         """
+        await self._make(self.go(stages, now_s, then, polling))
+
+    def go(self, stages: Sequence[Stage], now_s: float, then: Iterable[str] = (), polling: Polling | None = None) -> Go:
+        """Ask the guard about everything, and return what is to go over the wire: see `write`.
+
+        From here on what is written counts as unknown, until `came` is told how it went.
+        """
         course = self._course(stages, then)
         writes = [batch.changes(stages, self._words) for batch in course.batches]
         if writes:
             self.guard.permit([change for changes in writes for change in changes], now_s)
-        await self._exchange(course, writes, now_s, polling)
+        self.readings += len(writes) + len(course.reads)
+        for batch in course.batches:
+            self._doubt(batch)
+        return Go(course, writes, now_s, polling)
+
+    def begin(self, go: Go, ended: Ended) -> None:
+        """Make a go without a task where that can be; `ended` is called with what ended it, and is to tell `came`."""
+        self.link.begin(go.requests, go.answers, go.heard_s, ended)
+
+    def came(self, go: Go, failure: BaseException | None) -> None:
+        """Take note of what came of a go. Raises what ended it, unless that was the poll: the command is done then."""
+        self._take_note(go)
+        polling, own = go.polling, len(go.writes) + len(go.course.reads)
+        if failure is not None and not isinstance(failure, DeviceError):
+            raise failure
+        if failure is not None and (polling is None or len(go.answers) < own):
+            raise _as_it_stands(failure, len(go.writes), len(go.answers)) from None
+        if polling is not None:
+            polling.ended(failure or _polled(go.answers[own:], go.heard_s[own:]))
+        self._unsure -= go.course.then
 
     def _course(self, stages: Sequence[Stage], then: Iterable[str]) -> Course:
         limits = self.read_limit, self.write_limit
         return course_of(self.map, tuple([tuple(stage) for stage in stages]), tuple(then), self.enables, limits)
 
-    async def _exchange(
-        self, course: Course, writes: Sequence[Sequence[Change]], now_s: float, polling: Polling | None = None
-    ) -> None:
-        """Make writes, then read what the course reads. What is not acknowledged counts as unknown."""
-        answers, heard_s = list[bytes](), list[float]()
-        requests = [*map(Batch.request, course.batches, writes), *course.reads]
-        own = len(requests)
-        self.readings += own
-        for batch in course.batches:
-            self._doubt(batch)
+    async def _make(self, go: Go) -> None:
+        failure: DeviceError | None = None
         try:
-            await self.link.exchange([*requests, *polling.requests] if polling else requests, answers, heard_s)
-        except DeviceError as failure:
-            if polling is None or len(answers) < own:
-                raise _as_it_stands(failure, len(writes), len(answers)) from None
-            polling.failed(failure)
-        else:
-            if polling is not None:
-                polling.came(answers[own:], heard_s[own:])
-        finally:
-            self._take_note(course, writes, answers, now_s)
-        self._unsure -= course.then
+            await self.link.exchange(go.requests, go.answers, go.heard_s)
+        except DeviceError as raised:
+            failure = raised
+        except BaseException:
+            self._take_note(go)
+            raise
+        self.came(go, failure)
 
-    def _take_note(
-        self, course: Course, writes: Sequence[Sequence[Change]], answers: Sequence[bytes], now_s: float
-    ) -> None:
+    def _take_note(self, go: Go) -> None:
         """Take what has been acknowledged, and what has been read."""
-        for batch, changes, _ in zip(course.batches, writes, answers, strict=False):
-            self.guard.written(changes, now_s)
+        for batch, changes, _ in zip(go.course.batches, go.writes, go.answers, strict=False):
+            self.guard.written(changes, go.now_s)
             if batch.unreadable:
                 self._believe(changes)
-        for at, data in zip(course.places, answers[len(writes) :], strict=False):
+        for at, data in zip(go.course.places, go.answers[len(go.writes) :], strict=False):
             self._words[at : at + len(data) // 2] = _words(data)
 
     def _doubt(self, batch: Batch) -> None:
@@ -230,6 +254,10 @@ def _as_it_stands(failure: DeviceError, writes: int, answers: int) -> DeviceErro
     """Return a failure as one of reading back, where it is a refusal of that."""
     is_unheld = isinstance(failure, Rejected) and 0 < writes <= answers
     return NotHeld(failure.device, failure.why) if is_unheld else failure
+
+
+def _polled(answers: Sequence[bytes], heard_s: Sequence[float]) -> Answer:
+    return b"".join(answers), int(1e9 * heard_s[0]) if heard_s else 0
 
 
 def _words(data: bytes) -> array[int]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 
 from hil.modbus.endpoint import Address, Endpoint, Serial, Timing
@@ -23,8 +24,10 @@ from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, PduError, Request
 from hil.modbus.tap import Tap
 from hil.modbus.traffic import Traffic
 from hil.modbus.turn import Turn
-from hil.modbus.wire import Asked, Lost, Wire, WrongAnswer
+from hil.modbus.wire import Asked, Called, Lost, Wire, WrongAnswer
 
+Ended = Callable[[BaseException | None], None]
+"""Is called when something that was begun has ended, with what ended it; None: all of it is done."""
 _TRY_AGAIN = (ExceptionCode.ACKNOWLEDGE, ExceptionCode.BUSY)
 
 
@@ -61,7 +64,8 @@ class Asking:
         self._rest, self.given_s = iter(requests), 0.0
         self._go_on(monotonic())
 
-    def _go_on(self, now_s: float) -> None:
+    def _go_on(self, now_s: float) -> bool:
+        """Turn to the next request, if there is one; return whether there is."""
         self.request: Request | None = next(self._rest, None)
         """Which is to be made; None: no further one."""
         self.attempts = self._timing.attempts
@@ -70,6 +74,7 @@ class Asking:
         """When its exchange ends."""
         self.failures: list[NoAnswer] = []
         """Of its attempts."""
+        return self.request is not None
 
     def asked(self, now_s: float, share_s: float) -> Asked:
         """Return the request as it goes out, for an attempt that lasts so long."""
@@ -83,8 +88,7 @@ class Asking:
         self._answers.append(registers)
         self._heard_s.append(heard_s)
         self.traffic.carried(self.request)
-        self._go_on(heard_s)
-        return self.asked(heard_s, self._timing.deadline_s / self.attempts) if self.request is not None else None
+        return self.asked(heard_s, self._timing.deadline_s / self.attempts) if self._go_on(heard_s) else None
 
 
 class Connection:
@@ -103,6 +107,7 @@ class Connection:
         self._numbered = endpoint.framing is MBAP
         self._turn = Turn()
         self._wire: Wire | None = None
+        self._begun: Called | None = None
         self._free_s = -math.inf
         """When the next request may be sent, on the loop's clock."""
         self._missed_s: float | None = None
@@ -137,19 +142,48 @@ class Connection:
                 wire = await self._ready(asking)
             if self._pauses:
                 await self._until_free(asking.end_s)
-            now_s = monotonic()
-            self._free_s = now_s + self._interval_s
-            first = asking.asked(now_s, self._share_s(asking.end_s - now_s, asking.attempts))
+            end = asyncio.get_running_loop().create_future()
+            wire.ask(self._first(asking), asking.answered, end)
             try:
-                await wire.ask(first, asking.answered)
+                await end
             except (TimeoutError, Lost, WrongAnswer, PduError, ExceptionAnswer, asyncio.CancelledError) as failure:
                 raise self._failed(wire, failure, asking.given_s) from None
         finally:
             if self._pauses:
                 self._rest()
-            self._turn.leave()
-            if self._wire is not None and self._wire.discarded:
-                asking.traffic.discarded += self._wire.take_discarded()
+            self._leave(asking)
+
+    def begin(self, asking: Asking, ended: Ended) -> bool:
+        """Do what `ask` does without a task, if the connection can be used at once; return whether it can.
+
+        ended: is given what `ask` would raise.
+        """
+        wire = self._wire
+        if not self.goes_on or wire is None or not wire.clean or not self._turn.take_if_free():
+            return False
+        self._begun = Called(partial(self._ended, asking, wire, ended))
+        wire.ask(self._first(asking), asking.answered, self._begun)
+        return True
+
+    def abandon(self) -> None:
+        """End what was begun and has not ended, as cancelled."""
+        if self._begun is not None:
+            self._begun.cancel()
+
+    def _ended(self, asking: Asking, wire: Wire, ended: Ended, failure: BaseException | None) -> None:
+        self._leave(asking)
+        ended(None if failure is None else self._failed(wire, failure, asking.given_s))
+
+    def _first(self, asking: Asking) -> Asked:
+        """Return the request that is to be made as it goes out, with its share of the time."""
+        now_s = monotonic()
+        self._free_s = now_s + self._interval_s
+        return asking.asked(now_s, self._share_s(asking.end_s - now_s, asking.attempts))
+
+    def _leave(self, asking: Asking) -> None:
+        self._turn.leave()
+        if self._wire is not None and self._wire.discarded:
+            asking.traffic.discarded += self._wire.take_discarded()
 
     async def close(self) -> None:
         """Close the stream; used again, it is opened again."""
@@ -241,9 +275,7 @@ class Connection:
             return ""
         longest_s = self.endpoint.byte_s * 256
         return (
-            ""
-            if given_s > longest_s
-            else f" (a long answer takes {_seconds(longest_s)} at {self.endpoint.baud} baud)"
+            "" if given_s > longest_s else f" (a long answer takes {_seconds(longest_s)} at {self.endpoint.baud} baud)"
         )
 
 

@@ -8,11 +8,13 @@ byte.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from functools import partial
 from time import monotonic
+from typing import Any
 
 from derloop.errors import DeviceError, Rejected, Unreachable
-from hil.modbus.connection import Asking, Connection
+from hil.modbus.connection import Asking, Connection, Ended
 from hil.modbus.endpoint import Address, Timing
 from hil.modbus.failures import NoAnswer, Unacknowledged
 from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, Function, RegisterArray, Request, registers_in
@@ -46,6 +48,8 @@ class Link:
         self.device, self.address, self.timing, self.traffic = device, address, timing or Timing(), Traffic()
         self._is_own = connection is None
         self._connection = connection or Connection(address.endpoint, self.timing, tap)
+        self._again: asyncio.Task[None] | None = None
+        """What goes on with something that was begun."""
 
     @property
     def connected(self) -> bool:
@@ -80,24 +84,62 @@ class Link:
         for group in (requests,) if at_once else [(request,) for request in requests]:
             await self._make(Asking(self.address, group, self.timing, self.traffic, answers, times_s))
 
+    def begin(
+        self, requests: Sequence[Request], answers: list[bytes], heard_s: list[float], ended: Ended
+    ) -> asyncio.Task[None] | None:
+        """Do what `exchange` does, without a task where the connection can be used at once and all goes well.
+
+        ended: is given what `exchange` would raise. Returns the task where there is one.
+        """
+        if self._is_own:
+            asking = Asking(self.address, requests, self.timing, self.traffic, answers, heard_s)
+            if self._connection.begin(asking, partial(self._begun, asking, monotonic(), ended)):
+                return None
+        self._again = asyncio.create_task(_told(self.exchange(requests, answers, heard_s), ended))
+        return self._again
+
+    def abandon(self) -> None:
+        """Cancel what was begun, if it has not ended."""
+        self._connection.abandon()
+        if self._again is not None:
+            self._again.cancel()
+
+    def _begun(self, asking: Asking, began_s: float, ended: Ended, failure: BaseException | None) -> None:
+        """End what was begun; after an attempt that failed go on in a task."""
+        if isinstance(failure, NoAnswer):
+            self._again = asyncio.create_task(_told(self._make(asking, failure), ended))
+            return
+        self._count(asking, began_s)
+        ended(self._refused(asking, failure) if isinstance(failure, ExceptionAnswer) else failure)
+
     async def close(self) -> None:
         """Close the connection, unless it is shared; used again, it is opened again."""
         if self._is_own:
             await self._connection.close()
 
-    async def _make(self, asking: Asking) -> None:
+    async def _make(self, asking: Asking, failed: NoAnswer | None = None) -> None:
+        """Make what is to be made. failed: of an attempt that has been made already."""
         began_s = monotonic()
         try:
-            while asking.request:
-                try:
-                    await self._connection.ask(asking)
-                except NoAnswer as failure:
-                    await self._after(failure, asking)
+            while failed or asking.request:
+                if failed is not None:
+                    await self._after(failed, asking)
+                failed = await self._attempt(asking)
         except ExceptionAnswer as refusal:
             raise self._refused(asking, refusal) from None
         finally:
-            self.traffic.exchanges += asking.request is not None
-            self.traffic.seconds += monotonic() - began_s
+            self._count(asking, began_s)
+
+    async def _attempt(self, asking: Asking) -> NoAnswer | None:
+        try:
+            await self._connection.ask(asking)
+        except NoAnswer as failure:
+            return failure
+        return None
+
+    def _count(self, asking: Asking, began_s: float) -> None:
+        self.traffic.exchanges += asking.request is not None
+        self.traffic.seconds += monotonic() - began_s
 
     async def _after(self, failure: NoAnswer, asking: Asking) -> None:
         """Wait after an attempt that failed. Raises Unreachable after the last one."""
@@ -126,3 +168,13 @@ class Link:
     def _refused(self, asking: Asking, refusal: ExceptionAnswer) -> DeviceError:
         kind: type[DeviceError] = Unreachable if refusal.code in _NOBODY_THERE else Rejected
         return kind(self.device, f"{self.address}: {asking.request}: {refusal}")
+
+
+async def _told(work: Coroutine[Any, Any, None], ended: Ended) -> None:
+    """Do work, and tell how it has ended."""
+    failure: BaseException | None = None
+    try:
+        await work
+    except BaseException as raised:  # noqa: BLE001 - whoever is told raises it
+        failure = raised
+    ended(failure)

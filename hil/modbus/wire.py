@@ -39,6 +39,38 @@ def _nothing_more(data: bytes, heard_s: float) -> Asked | None:
     return None
 
 
+class Called:
+    """What a future of an end is to a wire, for one who is called at once when that has come."""
+
+    __slots__ = ("_ended", "_failure", "_is_done")
+
+    def __init__(self, ended: Callable[[BaseException | None], None]) -> None:
+        """ended: is given what ended it, None where all is answered."""
+        self._ended, self._is_done = ended, False
+        self._failure: BaseException | None = None
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def cancelled(self) -> bool:
+        return isinstance(self._failure, asyncio.CancelledError)
+
+    def exception(self) -> BaseException | None:
+        return self._failure
+
+    def cancel(self) -> None:
+        if not self._is_done:
+            self.set_exception(asyncio.CancelledError())
+
+    def set_result(self, result: None) -> None:
+        self._is_done = True
+        self._ended(result)
+
+    def set_exception(self, failure: BaseException) -> None:
+        self._is_done, self._failure = True, failure
+        self._ended(failure)
+
+
 class Wire(asyncio.Protocol):
     """Sends frames, each when the one before is answered; whatever else comes is discarded and counted.
 
@@ -58,7 +90,7 @@ class Wire(asyncio.Protocol):
         self._head, self._length = b"", 0
         """How the answer begins and how long it is; 0: none is waited for, or that is not known."""
         self._then: Then = _nothing_more
-        self._answer: asyncio.Future[None] | None = None
+        self._answer: Called | asyncio.Future[None] | None = None
         self._end_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = math.inf
@@ -72,15 +104,14 @@ class Wire(asyncio.Protocol):
         """Bytes have come that nobody was waiting for."""
         self._answered = False
 
-    def ask(self, first: Asked, then: Then) -> asyncio.Future[None]:
-        """Send a request and, once it is answered, what `then` says; return the future of the end.
+    def ask(self, first: Asked, then: Then, end: Called | asyncio.Future[None]) -> None:
+        """Send a request and, once it is answered, what `then` says; `end` is told when all is answered.
 
         Its exceptions: TimeoutError where an answer has not come in time, WrongAnswer, Lost, PduError, and
         ExceptionAnswer.
         """
-        self._answer, self._then = self._loop.create_future(), then
+        self._answer, self._then = end, then
         self._send(first)
-        return self._answer
 
     def _send(self, asked: Asked) -> None:
         worded, self._end_s = asked
