@@ -36,8 +36,9 @@ class Outputs(dict[str, FloatArray]):
             return f"returned a {type(outputs).__name__}, not its outputs by name"
         for name, shape, part in self._parts:
             value = outputs.get(name)
-            if not _is_array(value) or value.shape != shape:
-                return self._fault(name, value)
+            is_plain = type(value) is np.ndarray and value.dtype is FLOAT and value.shape == shape
+            if not is_plain and (wrong := self._fault(name, value)):
+                return wrong
             part[...] = value
         np.isfinite(self.vector, out=self._is_finite)
         if 0 in self._is_finite.tobytes():
@@ -47,12 +48,14 @@ class Outputs(dict[str, FloatArray]):
         return ""
 
     def _fault(self, name: str, value: object) -> str:
+        """Return what is wrong with one output; empty where nothing is."""
         if value is None:
             return f"did not return its output {name!r}"
         if not _is_array(value):
             kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
             return f"output {name!r} is {kind}, not an array of numbers"
-        return f"output {name!r} has shape {value.shape}, declared ({self._ports[name].size},)"
+        size = self._ports[name].size
+        return "" if value.shape == (size,) else f"output {name!r} has shape {value.shape}, declared ({size},)"
 
     def _infinite(self) -> str:
         name, value = next((name, value) for name, value in self.items() if not np.isfinite(value).all())
@@ -62,7 +65,7 @@ class Outputs(dict[str, FloatArray]):
 
 
 def _is_array(value: object) -> TypeGuard[FloatArray]:
-    return isinstance(value, np.ndarray) and (value.dtype is FLOAT or value.dtype.kind in "fiu")
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiu"
 
 
 def _read_only(part: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Shades:
         places = np.concatenate([_places(fleet, context) for fleet in over]) * extent_m
         places, self._place_of = np.unique(places, axis=0, return_inverse=True)
         self._clouds = clouds and CloudField(clouds, context, places)
-        self._edges, self._ones = np.cumsum(counts)[:-1], np.ones(sum(counts))
+        self._edges, self._ones = [0, *np.cumsum(counts).tolist()], np.ones(sum(counts))
 
     def clearness(self, now_ns: int, cover_pu: float = 0.0) -> FloatArray:
         """Return the share (n,) that is left."""
@@ -31,7 +32,7 @@ class Shades:
 
     def split(self, values: FloatArray) -> list[FloatArray]:
         """Return the values of each fleet."""
-        return np.split(values, self._edges)
+        return [values[first:last] for first, last in pairwise(self._edges)]
 
 
 def _places(fleet: str, context: Context) -> FloatArray:

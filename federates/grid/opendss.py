@@ -272,7 +272,7 @@ class OpenDssFeeder:
         low, high = self._settings.sane_v_pu
         if self._gear and self._gear.is_faulted:
             low = 0.0
-        if not np.count_nonzero(self._v_pu < low) and not np.count_nonzero(self._v_pu > high):
+        if np.minimum.reduce(self._v_pu) >= low and np.maximum.reduce(self._v_pu) <= high:
             return
         outside = np.maximum(low - self._v_pu, self._v_pu - high)
         if self._alive is not None:
