@@ -22,10 +22,11 @@ Peak shaving, with the load that would be drawn if members rested, `load = measu
 
 Arbitrage follows the cheapest plan of a linear program; a schedule is followed with an integral term; regulation
 deploys `r capacity` of headroom for a signal `r`; reserve and demand response answer calls; sites are kept under limits
-of their own; voltages are supported, and kept within limits, by what the feeder's solver says that they answer
-(`sensitivity`):
+of their own; voltages are kept within limits by what the feeder's solver says that they answer (`sensitivity`), and
+supported by reactive power of those who take it first, active power for what remains:
 
-    v = v_measured + S (p - p_measured)         v_low <= v <= v_high
+    v = v_measured + S_p (p - p_measured) + S_q (q - q_measured)         v_low <= v <= v_high
+    -q_absorbed_max <= q <= q_injected_max                               q^2 <= rated^2 - p^2
 
 Silence. What was heard of a device is used for `silent_after_s`. After that the device is asked to rest, and counts as
 part of the load, whatever it does. If what a service reads is older than that, the service asks for nothing; if what
