@@ -29,7 +29,7 @@ from derloop.kind import Permissions, permissions_to_json
 from derloop.results.events import Events
 from derloop.results.recorder import Recorder
 from derloop.results.store import RunFolder, finish
-from derloop.results.summary import Figure, summarise
+from derloop.results.summary import Figure, counted, summarise
 from derloop.results.timing import Timing, timing
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
@@ -320,7 +320,7 @@ def _judged(
     why_short = _cut_short(ending)
     verdicts = (*judge_all(scenario.checks, recorded, why_short, doubts), *cut(ending.balances, why_short))
     timed = ending.timing.figures() if ending.timing else ()
-    summary = [*summarise(recorded), *timed, *_counts(ending.statistics)]
+    summary = [*summarise(recorded), *timed, *counted(ending.statistics)]
     _write_json(folder / "verdicts.json", [asdict(v) for v in verdicts])
     result = Result(recorded, ending.outcome, verdicts, tuple(summary), ending.text, ending.is_stuck, ending.complaints)
     result.hunting = ending.hunting
@@ -367,14 +367,6 @@ def _loops(recorded: RunFolder) -> dict[str, dict[str, float]]:
         for name, found in passes.items()
         if found.size
     }
-
-
-def _counts(statistics: Mapping[str, Mapping[str, float]]) -> list[Figure]:
-    return [
-        Figure(f"{name}: {what.replace('_', ' ')}", value, "", f"{value:,.6g}")
-        for name, said in statistics.items()
-        for what, value in said.items()
-    ]
 
 
 def _folder(scenario: Scenario, options: Options) -> Path:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,9 +16,12 @@ import numpy as np
 from derloop.calendar import Calendar
 from derloop.contract import FloatArray
 from derloop.report import traces
+from derloop.report.limits import Limit
 from derloop.report.traces import COLOURS, TimeArray, Times, Trace
-from derloop.report.wording import is_number, number
+from derloop.report.wording import number
 
+DEAD_PU = 0.01
+"""Below this a node is taken to have no supply."""
 SETPOINT = re.compile(r"^(?:(?P<fleet>.+)\.)?(?P<quantity>[pq])_set_(?P<unit>kw|kvar)$")
 
 
@@ -49,10 +51,6 @@ class Figure:
     note: str
     unit: str
     traces: list[Trace]
-    limits: list[dict[str, Any]] = field(default_factory=list)
-    """Horizontal lines: {"value", "text"}."""
-    marks: list[dict[str, Any]] = field(default_factory=list)
-    """Points with a text: {"time_s", "value", "text", "late"}."""
     whole_numbers: bool = False
 
 
@@ -63,8 +61,8 @@ class Charted:
     signals: tuple[SignalOfRun, ...]
     read: Callable[[str], tuple[TimeArray, FloatArray]]
     federates: Mapping[str, Mapping[str, Any]]
-    limits: list[tuple[str, str, float]]
-    """(signal pattern, text, value): what the checks ask for."""
+    limits: tuple[Limit, ...]
+    """What the checks ask for."""
     times: Times
     calendar: Calendar
 
@@ -84,16 +82,15 @@ class Charted:
         fleets = list(dict.fromkeys(s.federate for s in self.ending("p_kw", "q_kvar", "given_kw")))
         return COLOURS[fleets.index(federate) % len(COLOURS)] if federate in fleets else "grey"
 
-    def limits_of(self, signal: SignalOfRun) -> list[dict[str, Any]]:
-        found = [(text, value) for pattern, text, value in self.limits if fnmatchcase(signal.name, pattern)]
-        return [{"value": value, "text": traces.label(text)} for text, value in dict.fromkeys(found)]
+    def limits_of(self, signal: SignalOfRun, time_ns: TimeArray) -> list[Trace]:
+        """Return a line for each limit of a signal."""
+        return [limit.line(self.times, time_ns) for limit in self.limits if limit.is_for(signal.name)]
 
 
 def figures(run: Charted) -> list[Figure]:
     """Return every chart for which the run has signals with values."""
     makers = (
         _heads,
-        _regulation,
         _voltages,
         _active_power,
         _reactive_power,
@@ -119,8 +116,8 @@ def _heads(run: Charted) -> Iterator[Figure]:
         note = "Drawn from the bulk system: positive into the feeder."
         if any("baseline" in t["name"] for t in lines):
             note += " Dotted: what it would have been without control, as the control estimates it."
-        peak = [_peak(run, time_ns, head)]
-        yield Figure(f"head-{signal.federate}", "Feeder head power", note, "kW", lines, run.limits_of(signal), peak)
+        lines += [_peak(run, time_ns, head), *run.limits_of(signal, time_ns)]
+        yield Figure(f"head-{signal.federate}", "Feeder head power", note, "kW", lines)
 
 
 def bounds(run: Charted, of: str | None = None) -> Iterator[Trace]:
@@ -136,23 +133,11 @@ def bounds(run: Charted, of: str | None = None) -> Iterator[Trace]:
             yield traces.line(run.times, signal.name, time_ns[known:], values[known:], **look)
 
 
-def _peak(run: Charted, time_ns: TimeArray, head: FloatArray) -> dict[str, Any]:
-    at = int(head.argmax())
-    value, when_ns = head[at].item(), int(time_ns[at])
-    text = f"peak {number(value, 4)} kW<br>{run.calendar.at(when_ns)}"
-    return {"time_s": when_ns / 1e9, "value": value, "text": text, "late": at > head.size / 2}
-
-
-def _regulation(run: Charted) -> Iterator[Figure]:
-    for signal in run.ending("signal_kw"):
-        response = run.named(f"{signal.federate}.response_kw")
-        if response is None:
-            continue
-        asked = traces.line(run.times, signal.name, *run.total(signal), "grey", dash="dash", width=1.5, stepped=True)
-        given = traces.line(run.times, response.name, *run.total(response), "blue", width=2)
-        note = "What is asked for, and what members were measured to give: that of one step before."
-        title = "Regulation signal and response"
-        yield Figure(f"regulation-{signal.federate}", title, note, "kW", [given, asked], run.limits_of(response))
+def _peak(run: Charted, time_ns: TimeArray, head: FloatArray) -> Trace:
+    at = slice(int(head.argmax()), int(head.argmax()) + 1)
+    name = f"peak: {number(head[at][0].item(), 4)} kW, {run.calendar.at(time_ns[at][0].item())}"
+    point = traces.line(run.times, name, time_ns[at], head[at], "blue")
+    return point | {"mode": "markers", "marker": {"color": "@blue", "size": 9}}
 
 
 def _voltages(run: Charted) -> Iterator[Figure]:
@@ -163,11 +148,14 @@ def _voltages(run: Charted) -> Iterator[Figure]:
         time_ns, values = run.read(signal.name)
         if not values.size:
             continue
-        lines = traces.band(run.times, "", time_ns, values, signal.labels, "blue")
         note = (
             f"All {len(signal.labels)} nodes: smallest and largest (the pointer names the node), middle 90 %, median."
         )
-        yield Figure(f"voltage-{feeder}", "Node voltages", note, "pu", lines, run.limits_of(signal))
+        supplied = np.where(values >= DEAD_PU, values, np.nan)
+        note += "" if np.isfinite(supplied).all() else " What has no supply is left out, for as long as it has none."
+        lines = traces.band(run.times, "", time_ns, supplied, signal.labels, "blue")
+        lines += run.limits_of(signal, time_ns)
+        yield Figure(f"voltage-{feeder}", "Node voltages", note, "pu", lines)
 
 
 def _active_power(run: Charted) -> Iterator[Figure]:
@@ -188,6 +176,7 @@ def _totals(run: Charted, port: str, title: str, unit: str) -> Iterator[Figure]:
         lines.append(traces.line(run.times, name, time_ns, total, run.colour(signal.federate), dash=dash))
         lines += _available(run, signal.federate) if port == "p_kw" else []
     lines += _forming(run, port)
+    lines = [line for line in lines if any(line["y"])] if port == "q_kvar" else lines
     note = "Sum of each fleet: positive when injected; what loads draw is dotted and positive when drawn."
     if lines:
         yield Figure(f"fleets-{port}", title, note, unit, lines)
@@ -278,62 +267,3 @@ def _taps(run: Charted) -> Iterator[Figure]:
         yield Figure(
             f"taps-{signal.federate}", "Regulator taps", note, "tap" if whole else "pu", lines, whole_numbers=whole
         )
-
-
-def check_limits(
-    run: Mapping[str, Any], verdicts: list[Mapping[str, Any]], calendar: Calendar
-) -> list[tuple[str, str, float]]:
-    """Return (signal pattern, text, value) of the limits of the run's checks.
-
-    From the settings of each check, where `run.json` has them; else the one that its verdict names.
-    """
-    judged = {str(v.get("check")): v for v in verdicts}
-    found = {
-        name: limits
-        for check in checks_of(run)
-        if (limits := _set_limits(check, judged, calendar))
-        for name in [_name(check)]
-    }
-    unset = [limit for name, verdict in judged.items() if name not in found for limit in _limit_of(verdict)]
-    return [limit for limits in found.values() for limit in limits] + unset
-
-
-def _name(check: Mapping[str, Any]) -> str:
-    return str(check.get("name") or check.get("kind"))
-
-
-def _set_limits(
-    check: Mapping[str, Any], judged: Mapping[str, Mapping[str, Any]], calendar: Calendar
-) -> list[tuple[str, str, float]]:
-    settings, name = check.get("settings"), _name(check)
-    settings = settings if isinstance(settings, Mapping) else check
-    signal = settings.get("signal") or signal_named(judged.get(name, {}))
-    values = [settings.get(key) for key in ("min_pu", "max_pu", "min", "max", "limit_kw")]
-    when = _when(settings, calendar)
-    return [(str(signal), f"{name}: {number(v)}{when}", float(v)) for v in values if v is not None and is_number(v)]
-
-
-def _when(settings: Mapping[str, Any], calendar: Calendar) -> str:
-    """Return from when to when a check holds, if not all the time: its line has no ends."""
-    words = {"from": settings.get("from_s") or None, "to": settings.get("to_s")}
-    said = [f"{word} {calendar.at(float(s) * 1e9)}" for word, s in words.items() if is_number(s)]  # type: ignore[arg-type]
-    return ", " + " ".join(said) if said else ""
-
-
-def checks_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the checks of `run.json`, or those of its scenario, with kind and settings."""
-    scenario = run.get("scenario")
-    listed = run.get("checks") or (scenario.get("checks") if isinstance(scenario, Mapping) else None)
-    return [c for c in listed if isinstance(c, Mapping)] if isinstance(listed, list) else []
-
-
-def signal_named(verdict: Mapping[str, Any]) -> str:
-    """Return the signal that a verdict is about: where it was worst says it, with the element or "in sum"."""
-    return str(verdict.get("where", "")).partition(" at ")[0].removesuffix(" in sum")
-
-
-def _limit_of(verdict: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    limit, signal = verdict.get("limit"), signal_named(verdict)
-    of_value = verdict.get("kind") in ("voltage", "peak", "stays-within") and verdict.get("unit") != "1"
-    if is_number(limit) and signal and of_value:
-        yield signal, f"{verdict.get('check')}: {number(limit)}", float(limit)  # type: ignore[arg-type]

@@ -41,24 +41,15 @@
     return Object.assign(themed(spec), { x: axes[spec.x] });
   }
 
-  function limitLine(limit, i, all) {
-    const top = i === 0 || limit.value === Math.max(...all.map((l) => l.value));
-    return {
-      type: "line", xref: "paper", x0: 0, x1: 1, yref: "y", y0: limit.value, y1: limit.value,
-      line: { color: css("limit"), width: 1.2, dash: "longdashdot" },
-      label: { text: limit.text, textposition: "start", yanchor: top ? "top" : "bottom", font: { size: 11, color: css("limit") } },
-    };
+  /* whole numbers have ticks at whole numbers, each once */
+  function whole(figure) {
+    if (!figure.whole_numbers) return {};
+    const values = figure.traces.flatMap((t) => t.y).filter((y) => y !== null);
+    const span = Math.max(...values) - Math.min(...values);
+    return { tickformat: "d", tick0: 0, dtick: Math.max(1, Math.ceil(span / 8)) };
   }
 
-  function mark(point) {
-    return {
-      x: report.start_ms + point.time_s * 1000, y: point.value, text: point.text, showarrow: true, arrowhead: 6,
-      align: point.late ? "right" : "left", arrowcolor: css("blue"), ax: point.late ? -28 : 28, ay: 52, xanchor: point.late ? "right" : "left",
-      bgcolor: css("card"), borderpad: 3, font: { size: 12, color: css("ink") },
-    };
-  }
-
-  function layout(figure) {
+  function layout(figure, width) {
     const line = css("line"), ink = css("ink"), quiet = css("quiet"), card = css("card");
     const many = figure.traces.length > 9;
     const named = figure.traces.filter((t) => t.showlegend !== false).length;
@@ -73,7 +64,7 @@
       hovermode: many ? "closest" : "x unified",
       hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink, size: 12 }, namelength: 40 },
       xaxis: Object.assign({
-        type: "date", nticks: narrow.matches ? 5 : 12, hoverformat: report.elapsed ? "%H:%M:%S" : "%-d %b, %H:%M:%S",
+        type: "date", nticks: Math.max(3, Math.min(12, Math.floor(width / 85))), hoverformat: report.elapsed ? "%H:%M:%S" : "%-d %b, %H:%M:%S",
         tickformatstops: [
           { dtickrange: [null, 59999], value: "%H:%M:%S" },
           { dtickrange: [60000, 86399999], value: report.elapsed ? "%H:%M" : "%H:%M\n%-d %b" },
@@ -83,18 +74,15 @@
       }, axis),
       yaxis: Object.assign({
         title: { text: figure.unit === "1" ? "" : figure.unit, font: { color: quiet, size: 12 }, standoff: 6 },
-        hoverformat: ".5~g", zeroline: true, tickformat: figure.whole_numbers ? "d" : undefined,
-        separatethousands: true, exponentformat: "none",
-      }, axis),
-      shapes: (figure.limits || []).map(limitLine),
-      annotations: (figure.marks || []).map(mark),
+        hoverformat: ".5~g", zeroline: true, separatethousands: true, exponentformat: "none",
+      }, whole(figure), axis),
       modebar: { bgcolor: "rgba(0,0,0,0)", color: quiet, activecolor: ink },
       separators: ".\u2009",
     };
   }
 
   function draw(element, figure) {
-    return Plotly.react(element, figure.traces.map(trace), layout(figure), config);
+    return Plotly.react(element, figure.traces.map(trace), layout(figure, printing ? 680 : element.clientWidth), config);
   }
 
   const charts = Array.from(document.querySelectorAll("[data-figure]"));

@@ -10,9 +10,11 @@ from typing import Any, Protocol
 from derloop.calendar import Calendar
 from derloop.contract import FloatArray
 from derloop.report.every_signal import EverySignal, every_signal
-from derloop.report.figures import Charted, Figure, SignalOfRun, check_limits, figures
-from derloop.report.judged import judged_figures
+from derloop.report.figures import Charted, Figure, SignalOfRun, figures
+from derloop.report.judged import followed_figures, is_still, judged_figures
+from derloop.report.limits import limits_of
 from derloop.report.pace import kept_time, pace_figures
+from derloop.report.services import service_figures
 from derloop.report.sheet import rendered, write_whole
 from derloop.report.traces import TimeArray, Times
 from derloop.verdict import in_short
@@ -43,7 +45,7 @@ def page(run: Run) -> str:
     facts, verdicts = run.run, [v for v in run.verdicts if isinstance(v, dict)]
     calendar = Calendar.of(facts)
     charted = _charted(run, facts, verdicts, calendar)
-    drawn, every = [*figures(charted), *judged_figures(charted, facts), *pace_figures(charted)], every_signal(charted)
+    drawn, every = _drawn(charted, facts), every_signal(charted)
     return rendered(
         "template.html.j2",
         _data(calendar, charted.times, drawn, every),
@@ -63,6 +65,17 @@ def page(run: Run) -> str:
     )
 
 
+def _drawn(run: Charted, facts: Mapping[str, Any]) -> list[Figure]:
+    """Return every chart: first what the run is about, its head and what its checks judge; last what stands still."""
+    general, services = figures(run), service_figures(run)
+    heads = [figure for figure in general if figure.id.startswith("head-")]
+    judged = [*followed_figures(run, facts), *judged_figures(run)]
+    moving = [figure for figure in judged if not is_still(figure)]
+    still = [figure for figure in judged if is_still(figure)]
+    rest = [figure for figure in general if figure not in heads]
+    return [*heads, *services, *moving, *rest, *still, *pace_figures(run)]
+
+
 def badge(facts: Mapping[str, Any], verdicts: list[dict[str, Any]]) -> str:
     """Return the run's outcome in a word: how it ended, else the worst verdict."""
     if facts.get("outcome") == "interrupted":
@@ -79,7 +92,7 @@ def _charted(run: Run, facts: Mapping[str, Any], verdicts: list[Any], calendar: 
     federates = facts.get("federates")
     known = {k: v for k, v in federates.items() if isinstance(v, Mapping)} if isinstance(federates, Mapping) else {}
     signals: tuple[SignalOfRun, ...] = run.signals()
-    return Charted(signals, run.read, known, check_limits(facts, verdicts, calendar), Times(), calendar)
+    return Charted(signals, run.read, known, limits_of(facts, verdicts), Times(), calendar)
 
 
 def _failure(facts: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -108,11 +108,12 @@ def line(
 def band(
     times: Times, name: str, time_ns: TimeArray, values: FloatArray, labels: Sequence[str], colour: str
 ) -> list[Trace]:
-    """Return the smallest, 5 %, median, 95 % and largest of `values`, shape (k, n), over the elements."""
+    """Return the smallest, 5 %, median, 95 % and largest of `values`, shape (k, n), over the elements; NaN is none."""
     prefix = f"{name} " if name else ""
-    smallest, low, median, high, largest = np.percentile(values, [0, 5, 50, 95, 100], axis=1)
-    lowest = [labels[i] for i in values.argmin(axis=1)]
-    highest = [labels[i] for i in values.argmax(axis=1)]
+    smallest, low, median, high, largest = _percentiles(values, [0, 5, 50, 95, 100])
+    is_none = np.isnan(values)
+    lowest = [labels[i] for i in np.where(is_none, np.inf, values).argmin(axis=1)]
+    highest = [labels[i] for i in np.where(is_none, -np.inf, values).argmax(axis=1)]
     edge, inner = f"{colour}/0.55", f"{colour}/0"
     return [
         line(times, f"{prefix}largest", time_ns, largest, edge, width=1, who=highest),
@@ -121,6 +122,18 @@ def band(
         line(times, f"{prefix}5 %", time_ns, low, inner, width=0) | _filled(colour, 0.30),
         line(times, f"{prefix}smallest", time_ns, smallest, edge, width=1, who=lowest) | _filled(colour, 0.13),
     ]
+
+
+def _percentiles(values: FloatArray, shares: Sequence[float]) -> FloatArray:
+    """Return percentiles over the elements, (shares, k), of those that are not NaN; NaN where all are."""
+    is_none = np.isnan(values)
+    if not is_none.any():
+        return np.asarray(np.percentile(values, shares, axis=1))
+    known = ~is_none.all(axis=1)
+    found = np.full((len(shares), len(values)), np.nan)
+    if known.any():
+        found[:, known] = np.nanpercentile(values[known], shares, axis=1)
+    return found
 
 
 def mean_band(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,10 @@ RANGE_A_PU = (0.95, 1.05)
 DEAD_PU = 0.01
 """Below this a node is taken to have no supply: its voltage is none to judge."""
 HOUR_NS = 3.6e12
+UNITS = {"kwh": "kWh", "kvarh": "kvarh", "kw": "kW", "kvar": "kvar", "kva": "kVA", "pu": "pu", "h": "h", "s": "s"}
+"""By what the name of a statistic ends with."""
+INDICES = ("saidi", "saifi", "caidi", "maifi", "asai")
+"""Of reliability, as IEEE 1366 writes them: in capitals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,18 @@ def summarise(run: RunFolder) -> list[Figure]:
         elif signal.port == "passes":
             figures += _passes(run, signal)
     return figures
+
+
+def counted(statistics: Mapping[str, Mapping[str, float]]) -> list[Figure]:
+    """Return what federates counted: "microgrid: unserved", 1849.3 kWh, of `unserved_kwh`."""
+    return [_count(name, what, value) for name, said in statistics.items() for what, value in said.items()]
+
+
+def _count(name: str, what: str, value: float) -> Figure:
+    words = what.split("_")
+    unit = UNITS.get(words[-1], "") if len(words) > 1 else ""
+    label = " ".join(word.upper() if word in INDICES else word for word in (words[:-1] if unit else words))
+    return Figure(f"{name}: {label}", value, unit, f"{value:,.6g} {unit}".rstrip())
 
 
 def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal]) -> Iterator[Figure]:
@@ -102,7 +118,9 @@ def _passes(run: RunFolder, signal: Signal) -> Iterator[Figure]:
     _, passes = run.read(signal.name)
     if passes.size:
         text = f"{passes.mean():.2f} on average, {passes.max():.0f} at most"
-        yield Figure(f"passes of the converged loop {signal.federate}", float(passes.mean()), "1", text)
+        yield Figure(
+            f"passes of the converged loop of {signal.federate.removeprefix('loop@')}", float(passes.mean()), "1", text
+        )
 
 
 def _energy_kwh(kw: FloatArray, signal: Signal) -> float:

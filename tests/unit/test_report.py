@@ -218,19 +218,21 @@ def test_charts_show_the_limits_of_the_checks() -> None:
         {"name": "shaved", "kind": "peak", "settings": {"signal": "grid.head_kw", "limit_kw": 210.0}},
     ]
     run.verdicts = [{"check": "ansi", "kind": "voltage", "outcome": "PASS", "where": "grid.v_pu at '671.1'"}]
-    assert [limit["value"] for limit in figure(run, "Node voltages")["limits"]] == [0.95, 1.05]
-    assert figure(run, "Feeder head power")["limits"] == [{"value": 210.0, "text": "shaved: 210"}]
+    drawn = figure(run, "Node voltages")["traces"][5:]
+    assert [(t["name"], t["y"]) for t in drawn] == [("ansi: 0.95", [0.95, 0.95]), ("ansi: 1.05", [1.05, 1.05])]
+    assert ("shaved: 210", [210.0, 210.0]) in [(t["name"], t["y"]) for t in figure(run, "Feeder head power")["traces"]]
 
 
 def test_without_settings_a_chart_shows_the_limit_of_the_verdict() -> None:
     run = feeder()
     run.verdicts = [{"check": "v", "kind": "voltage", "where": "grid.v_pu at '671.1'", "limit": 0.95, "unit": "pu"}]
-    assert figure(run, "Node voltages")["limits"] == [{"value": 0.95, "text": "v: 0.95"}]
+    limit = figure(run, "Node voltages")["traces"][-1]
+    assert (limit["name"], limit["y"]) == ("v: 0.95", [0.95, 0.95])
 
 
 def test_the_peak_of_the_head_is_marked_with_its_time_of_day() -> None:
-    [mark] = figure(feeder(), "Feeder head power")["marks"]
-    assert (mark["value"], mark["text"]) == (219.0, "peak 219 kW<br>01:59")
+    mark = figure(feeder(), "Feeder head power")["traces"][-1]
+    assert (mark["mode"], mark["y"], mark["name"]) == ("markers", [219.0], "peak: 219 kW, 01:59")
 
 
 def test_a_voltage_band_names_the_node_of_its_edges() -> None:
@@ -366,9 +368,60 @@ def test_sources_that_hold_an_island_are_among_the_fleets() -> None:
     assert "former" in [t["name"] for t in figure(run, "Active power by fleet")["traces"]]
 
 
-def test_a_limit_that_holds_for_a_time_says_so_in_the_chart_of_the_head() -> None:
+def test_a_limit_that_holds_for_a_time_is_drawn_for_that_time_in_the_chart_of_the_head() -> None:
     run = feeder()
     settings = {"signal": "grid.head_kw", "max": 210.0, "from_s": 600.0, "to_s": 3600.0}
     run.run["checks"] = [{"name": "event", "kind": "stays-within", "settings": settings}]
-    text = "event: 210, from 00:10 to 01:00"
-    assert figure(run, "Feeder head power")["limits"] == [{"value": 210.0, "text": text}]
+    sheet = data(page(run))
+    [limit] = [t for f in sheet["figures"] for t in f["traces"] if t["name"] == "event: 210"]
+    assert (limit["y"], sheet["times"][limit["x"]]) == ([210.0, 210.0], {"from": 600.0, "step": 3000.0, "count": 2})
+
+
+def test_nodes_without_supply_are_no_low_voltages_in_the_chart() -> None:
+    run = completed(federates={"grid": {"kind": "opendss"}}).add("grid", "head_kw", "kW", np.ones(3))
+    run.add("grid", "v_pu", "pu", [[1.0, 0.98], [0.99, 0.0], [0.0, 0.0]], ("671.1", "671.2"))
+    drawn = figure(run, "Node voltages")
+    smallest = next(t for t in drawn["traces"] if t["name"] == "smallest")
+    assert smallest["y"] == [0.98, 0.99, None]
+    assert smallest["text"][:2] == ["671.2", "671.1"]
+    assert "no supply is left out" in drawn["note"]
+
+
+def test_a_regulation_signal_stands_beside_the_response() -> None:
+    run = feeder().add("vpp", "signal_kw", "kW", np.ones(120)).add("vpp", "response_kw", "kW", np.full(120, 0.9))
+    assert [t["name"] for t in figure(run, "Regulation signal and response")["traces"]] == [
+        "vpp.response_kw",
+        "vpp.signal_kw",
+    ]
+
+
+def test_an_island_has_a_frequency_where_a_source_holds_it() -> None:
+    run = feeder().add("grid", "former.f_hz", "Hz", [0.0, 60.0, 59.9])
+    [line] = figure(run, "Frequency")["traces"]
+    assert (line["name"], line["y"]) == ("former", [None, 60.0, 59.9])
+
+
+def test_prices_are_charted_where_they_change() -> None:
+    run = feeder().add("retail", "price_per_kwh", "USD/kWh", [[0.1, 0.1], [0.3, 0.3]])
+    run.add("flat", "price_per_kwh", "USD/kWh", [0.1, 0.1])
+    assert figure(run, "Price: retail")["unit"] == "USD/kWh"
+    assert not [f for f in data(page(run))["figures"] if f["title"] == "Price: flat"]
+
+
+def test_what_is_judged_comes_first_and_what_stands_still_comes_last() -> None:
+    run = feeder().add("ev", "short_kwh", "kWh", np.zeros(120)).add("ev", "soc", "1", np.linspace(0, 1, 120))
+    run.add("ev", "p_kw", "kW", np.arange(120.0))
+    run.run["checks"] = [
+        {"kind": "stays-within", "settings": {"signal": "ev.*", "max": 0.5}},
+        {"name": "as the house", "kind": "tracking", "settings": {"signal": "ev.p_kw", "reference": "homes.p_kw"}},
+        {"kind": "tracking", "settings": {"signal": "bat.p_kw", "reference": "vpp.bat.p_set_kw"}},
+    ]
+    titles = [f["title"] for f in data(page(run))["figures"]]
+    assert titles[:5] == ["Feeder head power", "as the house", "ev.soc", "ev.p_kw", "Node voltages"]
+    assert titles[-1] == "ev.short_kwh"
+    assert titles.count("Setpoint and actual: bat") == 1
+
+
+def test_reactive_power_that_nobody_gives_is_not_charted() -> None:
+    run = feeder().add("bat", "q_kvar", "kvar", np.zeros((120, 3)))
+    assert "Reactive power by fleet" not in [f["title"] for f in data(page(run))["figures"]]

@@ -11,7 +11,7 @@ import pytest
 from derloop.contract import Interface, Port
 from derloop.results.recorder import Recorder
 from derloop.results.store import RunFolder
-from derloop.results.summary import Figure, summarise
+from derloop.results.summary import Figure, counted, summarise
 
 HOUR_NS = 3_600_000_000_000
 HEAD_KW = (100.0, 400.0, 300.0)
@@ -85,7 +85,7 @@ def test_voltages_outside_range_a_are_counted_by_node_and_instant(figures: dict[
 
 
 def test_passes_of_a_converged_loop_are_told(figures: dict[str, Figure]) -> None:
-    assert figures["passes of the converged loop loop@grid"].text == "3.00 on average, 4 at most"
+    assert figures["passes of the converged loop of grid"].text == "3.00 on average, 4 at most"
 
 
 def test_nodes_without_supply_are_no_low_voltages(tmp_path: Path) -> None:
@@ -101,3 +101,17 @@ def test_nodes_without_supply_are_no_low_voltages(tmp_path: Path) -> None:
     assert told["lowest voltage"] == "0.9400 pu"
     assert told["nodes without supply"] == "1 of 6 node-instants"
     assert told["voltages outside ANSI C84.1 range A"].startswith("1 of 5 node-instants (20.00 %)")
+
+
+def test_what_federates_count_has_the_unit_that_its_name_ends_with() -> None:
+    said = {
+        "microgrid": {"critical_unserved_kwh": 1849.32, "saidi_h": 6.5, "starts": 2.0, "asai_pu": 0.75},
+        "m": {"h": 1.0},
+    }
+    assert [(f.label, f.unit, f.text) for f in counted(said)] == [
+        ("microgrid: critical unserved", "kWh", "1,849.32 kWh"),
+        ("microgrid: SAIDI", "h", "6.5 h"),
+        ("microgrid: starts", "", "2"),
+        ("microgrid: ASAI", "pu", "0.75 pu"),
+        ("m: h", "", "1"),
+    ]
