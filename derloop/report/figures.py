@@ -15,7 +15,7 @@ import numpy as np
 
 from derloop.calendar import Calendar
 from derloop.contract import FloatArray
-from derloop.report import traces
+from derloop.report import limits, traces
 from derloop.report.limits import Limit
 from derloop.report.traces import COLOURS, TimeArray, Times, Trace
 from derloop.report.wording import number
@@ -83,8 +83,8 @@ class Charted:
         return COLOURS[fleets.index(federate) % len(COLOURS)] if federate in fleets else "grey"
 
     def limits_of(self, signal: SignalOfRun, time_ns: TimeArray) -> list[Trace]:
-        """Return a line for each limit of a signal."""
-        return [limit.line(self.times, time_ns) for limit in self.limits if limit.is_for(signal.name)]
+        """Return the limits of a signal as lines."""
+        return limits.lines((limit for limit in self.limits if limit.is_for(signal.name)), self.times, time_ns)
 
 
 def figures(run: Charted) -> list[Figure]:

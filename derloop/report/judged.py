@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from derloop.report import traces
+from derloop.report import limits, traces
 from derloop.report.figures import SETPOINT, Charted, Figure, SignalOfRun, bounds
 from derloop.report.limits import checks_of, settings_of, within
 from derloop.report.traces import COLOURS, Trace
@@ -14,6 +14,7 @@ JUDGED = ("stays-within", "ends-within")
 """Kinds of checks whose limits are values that their signal may have."""
 SHOWN = ("head_kw", "v_pu")
 """Ports that have a chart with their limits anyway."""
+STILL = 1e-6
 FEW = 6
 """So many elements have a line each."""
 
@@ -45,25 +46,27 @@ def _followed(run: Charted, check: Mapping[str, Any]) -> Iterator[Figure]:
 
 
 def _figure(run: Charted, signal: SignalOfRun) -> Figure | None:
-    limits = [limit for limit in run.limits if limit.kind in JUDGED and limit.is_for(signal.name)]
-    if not limits:
+    asked = [limit for limit in run.limits if limit.kind in JUDGED and limit.is_for(signal.name)]
+    if not asked:
         return None
     time_ns, values = run.read(signal.name)
     if not values.size:
         return None
-    is_of_sum = all(limit.is_of_sum for limit in limits)
+    is_of_sum = all(limit.is_of_sum for limit in asked)
     lines = [
         *bounds(run, signal.name),
         *_lines(run, signal, is_of_sum),
-        *(limit.line(run.times, time_ns) for limit in limits),
+        *limits.lines(asked, run.times, time_ns),
     ]
     what = "Sum over all elements" if is_of_sum and len(signal.labels) > 1 else "What checks judge"
     return Figure(f"judged-{signal.name}", signal.name, f"{what}, and their limits (dashed).", signal.unit, lines)
 
 
 def is_still(figure: Figure) -> bool:
-    """Return whether nothing moves in a chart: every line keeps one value."""
-    return all(len({y for y in trace["y"] if y is not None}) <= 1 for trace in figure.traces)
+    """Return whether nothing moves in a chart, but for rounding beside its largest value, which may be a limit's."""
+    drawn = [[y for y in trace["y"] if y is not None] for trace in figure.traces if trace["line"]["dash"] != "dash"]
+    largest = max((abs(y) for trace in figure.traces for y in trace["y"] if y is not None), default=0.0)
+    return all(max(y, default=0.0) - min(y, default=0.0) <= STILL * largest for y in drawn)
 
 
 def _lines(run: Charted, signal: SignalOfRun, is_of_sum: bool) -> list[Trace]:

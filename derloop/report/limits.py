@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -34,12 +34,23 @@ class Limit:
     def is_for(self, signal: str) -> bool:
         return fnmatchcase(signal, self.pattern)
 
-    def line(self, times: Times, time_ns: TimeArray) -> Trace:
-        """Return the limit as a line over the time in which it holds."""
-        ends_s = time_ns[-1] / 1e9 if self.to_s is None else self.to_s
-        at_ns = (np.array([self.from_s, ends_s]) * 1e9).astype(time_ns.dtype)
-        name = f"{self.check}: {number(self.value)}"
-        return traces.line(times, name, at_ns, np.full(2, self.value), "limit", dash="dash", width=1.4)
+
+def lines(limits: Iterable[Limit], times: Times, time_ns: TimeArray) -> list[Trace]:
+    """Return a trace for each check, with its limits as lines over the time in which they hold."""
+    together: dict[tuple[str, float, float | None], list[float]] = {}
+    for limit in limits:
+        together.setdefault((limit.check, limit.from_s, limit.to_s), []).append(limit.value)
+    return [_line(*key, values, times, time_ns) for key, values in together.items()]
+
+
+def _line(
+    check: str, from_s: float, to_s: float | None, values: list[float], times: Times, time_ns: TimeArray
+) -> Trace:
+    ends_s = time_ns[-1] / 1e9 if to_s is None else to_s
+    at_ns = (np.tile([from_s, ends_s, ends_s], len(values))[:-1] * 1e9).astype(time_ns.dtype)
+    drawn = np.ravel([[value, value, np.nan] for value in values])[:-1]  # with a gap between them
+    name = f"{check}: {' to '.join(map(number, values))}"
+    return traces.line(times, name, at_ns, drawn, "limit", dash="dash", width=1.4)
 
 
 def limits_of(run: Mapping[str, Any], verdicts: list[Mapping[str, Any]]) -> tuple[Limit, ...]:

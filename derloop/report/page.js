@@ -60,7 +60,7 @@
       margin: { l: 8, r: 12, t: 28, b: 8 },
       width: printing ? 680 : undefined,
       showlegend: named > 1,
-      legend: { orientation: "h", x: 0, y: -0.13, yanchor: "top", font: { color: ink, size: 12 }, maxheight: 90 },
+      legend: { orientation: "h", x: 0, y: width < 700 ? -0.22 : -0.13, yanchor: "top", font: { color: ink, size: 12 }, maxheight: 90 },
       hovermode: many ? "closest" : "x unified",
       hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink, size: 12 }, namelength: 40 },
       xaxis: Object.assign({
