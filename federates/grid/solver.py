@@ -399,7 +399,7 @@ class Solver:
         order = self._node_order()
         where = np.array([order[name] for name in self._order], dtype=np.intp)
         self._where = None if (where == np.arange(where.size)).all() else where
-        parts = connected(*self._dss.YMatrix.getYsparse(False))
+        parts = connected(*self._dss.YMatrix.getYsparse(True))
         return parts[where]
 
     def with_controls(self, on: bool) -> None:
