@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +18,9 @@ from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.inverter.commands import Commands
 from hil.inverter.device import Device
+from hil.inverter.going import all_exchanged
 from hil.inverter.group import DeviceGroup
+from hil.inverter.guard import Change, Unguarded
 from hil.inverter.mapped import read_register_map, shipped_maps
 from hil.inverter.measurements import Measurements
 from hil.modbus.connection import Connection
@@ -24,6 +28,7 @@ from hil.modbus.endpoint import Address, Tcp, Timing
 from hil.modbus.link import Link
 from hil.modbus.pdu import ExceptionAnswer, ExceptionCode
 from hil.modbus.thread import LoopThread
+from hil.serving.file import FleetEntry
 from hil.serving.fleet import BankServer
 from hil.serving.responder import BankRegisters, BankResponder, RegisterResponder, Units
 from hil.serving.server import Line, Server
@@ -91,6 +96,78 @@ def test_a_command_is_done_and_known_to_be_though_the_poll_after_it_fails(bank: 
             registers.refused, written = None, group.traffic.registers_written
             assert group.exchange(limit, now_s=1.0).p_w.tolist() == [1e3]
             assert group.traffic.registers_written == written
+
+
+class _Busy(BankRegisters):
+    """Answers 'busy' to so many writes."""
+
+    busy = 0
+
+    def write(self, address: int, words: Sequence[int]) -> None:
+        if self.busy:
+            self.busy -= 1
+            raise ExceptionAnswer(ExceptionCode.BUSY)
+        super().write(address, words)
+
+
+def test_a_write_that_is_refused_as_busy_is_made_again_within_the_exchange(bank: RegisterBank) -> None:
+    registers, timing = _Busy(bank, 0), Timing(deadline_s=5.0, attempts=3, busy_pause_s=0.01)
+    with (
+        Server([Line(Tcp(port=0), Units({1: RegisterResponder(registers)}))]) as server,
+        DeviceGroup.of([Device(Link("pv_0", Address(server.endpoints[0]), timing))]) as group,
+    ):
+        registers.busy = 2
+        assert group.exchange(Commands(limit_fraction=np.array([0.4])), now_s=0.0).p_w.tolist() == [1e3]
+        assert (group.traffic.retries, group.traffic.connects) == (2, 1)
+        registers.busy = 3
+        failures = group.exchange_each(Commands(limit_fraction=np.array([0.5])), now_s=1.0).failures
+    assert "exception 6" in str(failures["pv_0"])
+    assert bank.settings().limit_fraction[0] == 0.4
+
+
+def test_an_exchange_that_is_interrupted_ends_for_all_and_the_next_one_goes_well(bank: RegisterBank) -> None:
+    quirks = FleetEntry.model_validate({"quirks_of": {"pv_1": {"latency": {"mean_ms": 300, "spread_ms": 0}}}})
+    names, limits = [f"pv_{i}" for i in range(3)], np.array([0.4, 0.5, 0.6])
+    thread = LoopThread("test")
+    with BankServer(bank, names, quirks) as server, DeviceGroup.of(_devices(server), thread) as group:
+        orders = dict(zip(names, Commands(limit_fraction=limits).orders(3), strict=True))
+        devices = dict(zip(names, group.devices, strict=True))
+        with pytest.raises(TimeoutError):
+            thread.run(asyncio.wait_for(all_exchanged(devices, orders, 0.0), 0.1))
+        assert [device.link.connected for device in group.devices] == [True, False, True]
+        assert group.exchange(Commands(limit_fraction=limits), now_s=1.0).p_w.tolist() == [1e3, 2e3, 3e3]
+    thread.close()
+    assert bank.settings().limit_fraction.tolist() == [0.4, 0.5, 0.6]
+
+
+class _Failing(Unguarded):
+    """A guard with a fault of its own."""
+
+    def written(self, changes: Sequence[Change], now_s: float) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_fault_in_what_is_done_with_an_answer_is_raised_when_all_have_ended(
+    bank: RegisterBank, server: BankServer
+) -> None:
+    with DeviceGroup.of(_devices(server)) as group:
+        group.devices[1].guard = _Failing()
+        with pytest.raises(ZeroDivisionError):
+            group.exchange(Commands(limit_fraction=np.array([0.4, 0.5, 0.6])), now_s=0.0)
+        assert bank.settings().limit_fraction.tolist() == [0.4, 0.5, 0.6]
+        assert [device.link.connected for device in group.devices] == [True, True, True]
+
+
+def test_garbage_is_looked_for_again_after_an_exchange(server: BankServer) -> None:
+    with DeviceGroup.of(_devices(server)) as group:
+        group.exchange(Commands(), now_s=0.0)
+        assert gc.isenabled()
+        gc.disable()
+        try:
+            group.exchange(Commands(), now_s=1.0)
+            assert not gc.isenabled()
+        finally:
+            gc.enable()
 
 
 def test_a_device_that_is_gone_is_named_and_measures_nothing(server: BankServer) -> None:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import pytest
+from looped import run
 from modbus_peers import Asked, Handler, answer, asked, mbap, registers, served
 
 from derloop.errors import Rejected, Unreachable
@@ -31,7 +32,7 @@ def exchange(handler: Handler, work: Callable[[Link], Awaitable[T]], **timing: A
             finally:
                 await link.close()
 
-    return asyncio.run(main())
+    return run(main())
 
 
 async def read_two(link: Link) -> list[int]:
@@ -263,7 +264,7 @@ def test_a_write_that_was_never_sent_has_not_been_done() -> None:
                 await link.write(1, [1])
             assert not isinstance(failure.value, Unacknowledged)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_write_that_one_attempt_sent_may_have_been_done_though_the_last_was_refused() -> None:
@@ -292,4 +293,4 @@ def test_a_name_that_no_host_has_is_named() -> None:
         with pytest.raises(Unreachable, match="the host's name is not known"):
             await link.read(0, 1)
 
-    asyncio.run(main())
+    run(main())

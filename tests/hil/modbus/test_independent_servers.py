@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trustme
+from looped import run
 from modbus_peers import joined_terminals
 from pymodbus import FramerType
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer, ModbusTlsServer
@@ -60,7 +61,7 @@ def use(server: Callable[[], Any], endpoint: Callable[[int], Endpoint]) -> None:
             await served.shutdown()
             await asyncio.sleep(0.01)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_modbus_tcp() -> None:
@@ -103,4 +104,4 @@ def test_a_serial_line() -> None:
             finally:
                 await server.shutdown()
 
-    asyncio.run(main())
+    run(main())

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from looped import run
 from modbus_peers import Handler, answer, asked, mbap, served
 
 from derloop.errors import DeviceError, Rejected, Unreachable
@@ -36,7 +37,7 @@ def ask(
                 await link.close()
             return answers, None, link.traffic
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def test_no_request_leaves_before_the_one_before_it_is_answered() -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from looped import run
 from modbus_peers import answer, asked, rtu, served
 
 from derloop.errors import Unreachable
@@ -63,7 +64,7 @@ def test_units_behind_a_gateway_share_a_connection_in_the_order_of_asking() -> N
         assert sum(link.traffic.connects for link in units) == 1
         assert {link.opened for link in units} == {1}
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_requests_keep_the_least_interval() -> None:
@@ -77,7 +78,7 @@ def test_requests_keep_the_least_interval() -> None:
         gaps_s = [later - earlier for earlier, later in pairwise(gateway.times_s)]
         assert min(gaps_s) >= 0.09
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_an_interval_beyond_the_deadline_is_named() -> None:
@@ -89,7 +90,7 @@ def test_an_interval_beyond_the_deadline_is_named() -> None:
                 await link.read(0, 1)
             await link.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_whose_turn_does_not_come_in_time_is_told_so_and_the_others_go_on() -> None:
@@ -104,7 +105,7 @@ def test_whose_turn_does_not_come_in_time_is_told_so_and_the_others_go_on() -> N
             assert [(await reading[index]).tolist() for index in (0, 2)] == [[1], [2]]
             await shared.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_an_exchange_that_is_cancelled_leaves_nothing_that_could_pass_for_the_next_answer() -> None:
@@ -121,7 +122,7 @@ def test_an_exchange_that_is_cancelled_leaves_nothing_that_could_pass_for_the_ne
             assert (await one.read(0, 1)).tolist() == [1]
             await shared.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_caller_that_is_cancelled_while_waiting_keeps_nobody() -> None:
@@ -136,7 +137,7 @@ def test_a_caller_that_is_cancelled_while_waiting_keeps_nobody() -> None:
             assert (await reading[0]).tolist() == [1]
             await shared.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_closing_ends_an_exchange_at_once_and_it_is_not_tried_again() -> None:
@@ -151,7 +152,7 @@ def test_closing_ends_an_exchange_at_once_and_it_is_not_tried_again() -> None:
                 await reading
         assert gateway.connections == 1
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_shared_connection_outlives_its_links() -> None:
@@ -165,7 +166,7 @@ def test_a_shared_connection_outlives_its_links() -> None:
             await shared.close()
             assert not two.connected
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_who_asks_for_the_same_endpoint_gets_the_same_connection_and_the_longest_interval() -> None:
@@ -182,7 +183,7 @@ def test_who_asks_for_the_same_endpoint_gets_the_same_connection_and_the_longest
         gaps_s = [later - earlier for earlier, later in pairwise(gateway.times_s)]
         assert min(gaps_s) >= 0.09
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_rtu_over_tcp_discards_what_a_device_server_still_delivers_after_a_missed_answer() -> None:
@@ -213,7 +214,7 @@ def test_rtu_over_tcp_discards_what_a_device_server_still_delivers_after_a_misse
             assert patient.traffic.discarded == 1
             await shared.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_tap_is_shown_every_byte_as_it_was_on_the_wire() -> None:
@@ -245,7 +246,7 @@ def test_a_tap_is_shown_every_byte_as_it_was_on_the_wire() -> None:
             await link.close()
         return shown
 
-    shown = asyncio.run(main())
+    shown = run(main())
     assert [direction for direction, _ in shown] == [
         *("sent", "received", "discarded"),
         *("sent", "discarded", "received"),

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Awaitable, Callable
 
 import pytest
+from looped import run
 from modbus_peers import Asked, asked, mbap, rtu, served, terminal
 
 from derloop.errors import DeviceError
@@ -142,7 +143,7 @@ def test_what_is_read_is_held_and_what_is_written_is_there(line: Line) -> None:
     async def main() -> int:
         return await line(40, 4)
 
-    assert asyncio.run(main()) > 5
+    assert run(main()) > 5
 
 
 @pytest.mark.long
@@ -152,4 +153,4 @@ def test_what_is_read_is_held_and_what_is_written_is_there_a_thousand_times(line
     async def main() -> int:
         return sum(await asyncio.gather(*(line(150, seed) for seed in range(2, 10))))
 
-    assert asyncio.run(main()) > 150
+    assert run(main()) > 150
