@@ -147,7 +147,7 @@ class DemandResponseSettings(Stepped):
 # --- the programme -----------------------------------------------------------------------------------
 
 
-@remembers("_reduction_kw", "_baseline_kw", "_meter", "_reduced_kwh", "_rebound_kwh", "_silent", "_metered_kw")
+@remembers("_reduction_kw", "_baseline_kw", "_reduced_kwh", "_rebound_kwh", "_silent", "_metered_kw")
 class DemandResponse:
     """m members. State: their meters, the day's baseline, and what was counted."""
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, Settings
+from derloop.memory import remembers
 from federates.der.clock import seconds_of_day
 from federates.der.course import read_column
 from federates.der.profile import ProfileColumn
@@ -78,6 +79,7 @@ class Calendar(NamedTuple):
         return np.array(rows).reshape(-1, self.intervals)
 
 
+@remembers("_today_kwh", "_is_whole", "days_kw")
 class Meter:
     """m meters. State: the energy of each interval of today (m, k), and the days that are complete."""
 

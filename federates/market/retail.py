@@ -104,7 +104,7 @@ class RetailSettings(Stepped):
         return self
 
 
-@remembers("_latest", "_now_ns", "_held", "_counter")
+@remembers("_latest", "_now_ns", "_held")
 class Retail:
     """A tariff in a run. State: the account of all customers, at the last instant and at this one.
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from derloop.contract import FloatArray
+from derloop.memory import remembers
 from federates.network.links import Bandwidth, Link
 from federates.network.routes import Indices, Mask
 
 
+@remembers("_taken_s")
 class Lines:
     """The lines of N links, of which some have a bandwidth. State: how long each line is still taken, s."""
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from derloop.contract import FloatArray
+from derloop.memory import remembers
 from federates.network.links import Link, NetworkEvent
 from federates.network.routes import Indices, Mask
 
 _NEVER_NS = np.iinfo(np.int64).max
 
 
+@remembers("_is_losing")
 class Losses:
     """Losses over N links. State: whether each link loses what is sent over it.
 

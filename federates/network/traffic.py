@@ -27,7 +27,7 @@ _NEARLY = 1e-9
 Instants = NDArray[np.int64]
 
 
-@remembers("held", "_index", "_said", "counts", "_last", "arrived", "_stamp")
+@remembers("held", "_index", "_said", "_coming", "_copies", "counts", "_last", "arrived", "_stamp")
 class Traffic:
     """N links over which V values go.
 
