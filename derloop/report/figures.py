@@ -20,6 +20,11 @@ from derloop.report.limits import Limit
 from derloop.report.traces import COLOURS, TimeArray, Times, Trace
 from derloop.report.wording import number
 
+MOVED = {
+    "taps": ("Regulator taps", "Position of each voltage regulator.", "tap"),
+    "capacitors": ("Capacitor banks", "Steps of each bank that are on.", "steps"),
+}
+"""Ports of what moves in whole steps: title, note and unit of its chart."""
 DEAD_PU = 0.01
 """Below this a node is taken to have no supply."""
 SETPOINT = re.compile(r"^(?:(?P<fleet>.+)\.)?(?P<quantity>[pq])_set_(?P<unit>kw|kvar)$")
@@ -256,14 +261,13 @@ def _passes(run: Charted) -> Iterator[Figure]:
 
 
 def _taps(run: Charted) -> Iterator[Figure]:
-    for signal in run.ending("taps"):
+    for signal in run.ending(*MOVED):
         time_ns, values = run.read(signal.name)
         lines = [
             traces.line(run.times, name, time_ns, values[:, i], COLOURS[i % len(COLOURS)], stepped=True)
             for i, name in enumerate(signal.labels)
         ]
         whole = bool(np.equal(np.mod(values, 1), 0).all())
-        note = "Position of each voltage regulator."
-        yield Figure(
-            f"taps-{signal.federate}", "Regulator taps", note, "tap" if whole else "pu", lines, whole_numbers=whole
-        )
+        title, note, unit = MOVED[signal.port]
+        name = f"{signal.port}-{signal.federate}"
+        yield Figure(name, title, note, unit if whole else "pu", lines, whole_numbers=whole)

@@ -14,7 +14,7 @@ from derloop.report.figures import Charted, Figure, SignalOfRun, figures
 from derloop.report.judged import followed_figures, is_still, judged_figures
 from derloop.report.limits import limits_of
 from derloop.report.pace import kept_time, pace_figures
-from derloop.report.services import service_figures
+from derloop.report.services import price_figures, service_figures
 from derloop.report.sheet import rendered, write_whole
 from derloop.report.traces import TimeArray, Times
 from derloop.verdict import in_short
@@ -73,7 +73,7 @@ def _drawn(run: Charted, facts: Mapping[str, Any]) -> list[Figure]:
     moving = [figure for figure in judged if not is_still(figure)]
     still = [figure for figure in judged if is_still(figure)]
     rest = [figure for figure in general if figure not in heads]
-    return [*heads, *services, *moving, *rest, *still, *pace_figures(run)]
+    return [*heads, *services, *moving, *rest, *price_figures(run), *still, *pace_figures(run)]
 
 
 def badge(facts: Mapping[str, Any], verdicts: list[dict[str, Any]]) -> str:

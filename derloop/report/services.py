@@ -13,7 +13,7 @@ from derloop.report.traces import COLOURS, Trace
 
 def service_figures(run: Charted) -> list[Figure]:
     """Return a chart for each service of which something moved."""
-    made = [*_regulation(run), *_frequency(run), *_unserved(run), *_prices(run)]
+    made = [*_regulation(run), *_frequency(run), *_unserved(run)]
     return [figure for figure in made if any(any(trace["y"]) for trace in figure.traces)]
 
 
@@ -53,7 +53,7 @@ def _unserved(run: Charted) -> Iterator[Figure]:
         yield Figure("unserved", "Energy not served", "Since the start: all loads, critical ones.", "kWh", lines)
 
 
-def _prices(run: Charted) -> Iterator[Figure]:
+def price_figures(run: Charted) -> Iterator[Figure]:
     """Yield prices that change, in their own unit."""
     for signal in run.ending("price_per_kwh"):
         time_ns, values = run.read(signal.name)
