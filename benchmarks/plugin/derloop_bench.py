@@ -62,7 +62,7 @@ class BareLoop:
     def _writes_of(self, group: Any) -> list[tuple[Any, ...]]:
         points = group._setpoints
         sides = zip(points._indices, (group.p_port, group.q_port), strict=True)
-        values = [(index, np.ascontiguousarray(self._trace.injections[port] * group._sign)) for index, port in sides]
+        values = [(index, [group.placed(row) for row in self._trace.injections[port]]) for index, port in sides]
         return [
             (points._batch, points._count, index, [self._ffi.from_buffer("double[]", row) for row in rows])
             for index, rows in values

@@ -1,4 +1,8 @@
-"""The devices of one federate at the feeder: what they give or draw, what they see, what the solution has of them."""
+"""The devices of one federate at the feeder: what they give or draw, what they see, what the solution has of them.
+
+Devices of a federate that meet the feeder at one place, by bus and phases, are one element in the solver, and it is
+given their sum: the solver works on every element in every iteration, and devices may be far more than places.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from numpy.typing import NDArray
 
 from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Bus, Terminal
+from federates.grid.places import Places
 from federates.grid.seen import Phases, extremes, voltage
 from federates.grid.sensitivity import Devices
 from federates.grid.solver import Setpoints, Solver
@@ -27,9 +32,11 @@ class Group:
         self.ports = {self.p_port, self.q_port, *(f"{name}.{port}" for port in self.seen_ports)}
         self.injects = self.sees_voltage and not terminals[0].draws
         self._sign = -1.0 if terminals[0].draws and self.sees_voltage else 1.0
+        self._places = Places([t.element or (t.bus, t.phases) for t in terminals])
+        self._p_kw = np.zeros(len(terminals))
 
     def add(self, solver: Solver) -> None:
-        for index, terminal in enumerate(self._terminals):
+        for index, terminal in enumerate(self._terminals[i] for i in self._places.firsts):
             if not terminal.element:
                 kv = self._buses[terminal.bus].kv_ln * (1.0 if len(terminal.phases) == 1 else SQRT3)
                 solver.add_injection(f"{self.name}_{index}", terminal.bus, terminal.phases, kv)
@@ -59,7 +66,7 @@ class Group:
     def element_names(self) -> list[str]:
         """Return the names of its elements in the solver: "generator.pv_0", "load.671"."""
         if self.sees_voltage:
-            return [f"generator.{self.name}_{i}".lower() for i in range(len(self._terminals))]
+            return [f"generator.{self.name}_{i}".lower() for i in range(len(self._places.firsts))]
         return [f"load.{t.element}" for t in self._terminals]
 
     @property
@@ -68,18 +75,32 @@ class Group:
         return self._setpoints
 
     def write(self, inputs: Values) -> None:
-        np.multiply(inputs[self.p_port], self._sign, out=self._setpoints.p_kw)
-        np.multiply(inputs[self.q_port], self._sign, out=self._setpoints.q_kvar)
+        self._p_kw[:] = inputs[self.p_port]
+        self._setpoints.p_kw[:] = self.placed(self._p_kw)
+        self._setpoints.q_kvar[:] = self.placed(inputs[self.q_port])
         self._setpoints.write()
 
-    def solved_kw(self, drawn_kw: FloatArray) -> FloatArray:
-        """Return the power (devices,) that the solution has at the terminals, in the federate's sign."""
+    def placed(self, powers: FloatArray) -> FloatArray:
+        """Return the powers (devices,), in the federate's sign, of the elements (elements,), in the element's own."""
+        return self._places.summed(powers) * self._sign
+
+    def solved_kw(self, drawn_kw: FloatArray, dead: NDArray[np.bool_] | None) -> FloatArray:
+        """Return the power (devices,) that the solution has at the terminals, in the federate's sign.
+
+        drawn_kw: of all elements of the solver. dead: which nodes (nodes,) are, where any can be. Devices of one
+        element share alike what the solution has beyond what they give.
+        """
         kw: FloatArray = drawn_kw[self.elements]
-        return -kw if self.injects else kw
+        kw = -kw if self.injects else kw
+        if self._places.are_single:
+            return kw
+        beyond_kw = (kw - self._setpoints.p_kw * self._sign) / self._places.counts
+        found: FloatArray = self._p_kw + self._places.spread(beyond_kw)
+        return found if dead is None else np.where(dead[self._first], 0.0, found)
 
     def given_kw(self, nodes: NDArray[np.bool_]) -> FloatArray:
         """Return the power (devices,) that the devices at these nodes (nodes,) say they give, in their own sign."""
-        kw: FloatArray = np.where(nodes[self._first], self._sign * self._setpoints.p_kw, 0.0)
+        kw: FloatArray = np.where(nodes[self._first], self._p_kw, 0.0)
         return kw
 
     def balance(self, tolerance: float, undelivered: tuple[str, ...]) -> Balance:

@@ -201,7 +201,7 @@ class OpenDssFeeder:
             if dead is not None:
                 values |= {port: group.given_kw(dead) for port in self._undelivered(group)}
         drawn = self._drawn()
-        return values | self._powers(drawn) | self._of_elements(drawn, dead, now_ns)
+        return values | self._powers(drawn, dead) | self._of_elements(drawn, dead, now_ns)
 
     def _has_moved(self) -> bool:
         """Return whether taps and banks must be read again."""
@@ -216,14 +216,14 @@ class OpenDssFeeder:
             return drawn * self._island.is_solved
         return drawn.copy()  # the view would have the currents of the next call
 
-    def _powers(self, drawn: NDArray[np.complex128]) -> dict[str, FloatArray]:
+    def _powers(self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None) -> dict[str, FloatArray]:
         if not self._tells_powers:
             return _head(np.add.reduce(drawn, keepdims=True))
         sums = self._sums.of(drawn)
         kw, drawn_kw = sums.real, drawn.real
         values = {**_head(sums[:1]), "losses_kw": kw[1:2], "others_kw": kw[2:]}
         for group in self._drives:
-            values[group.solved_port] = group.solved_kw(drawn_kw)
+            values[group.solved_port] = group.solved_kw(drawn_kw, dead)
         return values
 
     def _of_elements(

@@ -1,0 +1,36 @@
+"""Which of n devices stand at one place."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derloop.contract import FloatArray
+
+
+class Places:
+    """m places of n devices, in the order in which they are named first."""
+
+    def __init__(self, of: Sequence[Hashable]) -> None:
+        """of: what each device's place is."""
+        number = {place: index for index, place in enumerate(dict.fromkeys(of))}
+        self._of = np.array([number[place] for place in of], np.intp)
+        self.firsts: list[int] = np.unique(self._of, return_index=True)[1].tolist()
+        """The first device at each place (m,)."""
+        self.counts: NDArray[np.intp] = np.bincount(self._of)
+        """How many devices are at each place (m,)."""
+        self.are_single = len(number) == len(of)
+        """Whether each device has its own."""
+
+    def summed(self, values: FloatArray) -> FloatArray:
+        """Return the sums (m,) of values of devices (n,)."""
+        if self.are_single:
+            return values
+        sums = np.bincount(self._of, values, len(self.firsts)).astype(np.float64, copy=False)
+        return sums
+
+    def spread(self, values: FloatArray) -> FloatArray:
+        """Return for each device (n,) the value of its place (m,)."""
+        return values[self._of]
