@@ -1,6 +1,6 @@
 """Voltage support: members inject or draw more where a voltage would leave its band, by reactive power if they can.
 
-First the reactive powers of those who take `q_set_pu` are moved from 0, as little as it takes, at the places that have
+First the reactive powers of those who take `q_set_pu` are moved from 0, no further than it takes, most where that has
 the most effect (`grid.py`), within what their ratings leave beside the active power that is asked of them
 (`reactive.py`):
 
