@@ -43,7 +43,7 @@ class VoltageSupport(ServiceSettings, FeederLimits):
     )
 
 
-@remembers("_support_kw")
+@remembers("_told")
 class VoltageSupporter:
     """The service. It remembers nothing but what it tells."""
 
