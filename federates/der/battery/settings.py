@@ -43,7 +43,8 @@ Modes:
 - `time-of-use`: charges and discharges by periods of the day or by a price;
 - `regulation`: after the frequency, `p = -c P clip(dead(f - f0) / (R f0), -1, 1)`, or after a signal.
 
-Voltage is supported in every mode by the smart-inverter functions.
+Voltage is supported in every mode by the smart-inverter functions; with `q_commanded` the reactive power is what a
+control asks for, `q_set_pu` of the rating, within the capability.
 """
 
 from __future__ import annotations
