@@ -106,10 +106,11 @@ def _voltages(run: RunFolder, signal: Signal) -> Iterator[Figure]:
 
 
 def _device_energy(run: RunFolder, signal: Signal) -> Iterator[Figure]:
-    _, kw = run.read(signal.name)
-    if not kw.size:
+    # By instant first: a whole day of many devices does not fit into memory, and pieces differ from run to run.
+    sums = [(np.maximum(kw, 0.0).sum(axis=1), np.maximum(-kw, 0.0).sum(axis=1)) for _, kw in run.batches(signal.name)]
+    if not sums:
         return
-    out, back = (_energy_kwh(np.maximum(sign * kw, 0), signal) for sign in (1, -1))
+    out, back = (_energy_kwh(np.concatenate(each), signal) for each in zip(*sums, strict=True))
     text = f"{out:,.1f} kWh" + (f", {back:,.1f} kWh the other way" if back > 1e-6 else "")
     yield Figure(f"energy of {signal.federate} ({len(signal.labels)})", out, "kWh", text)
 
