@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from derloop.results.compare import Tolerances
     from derloop.results.store import RunFolder
-    from derloop.running import Progress, Result
+    from derloop.running import Progress, Result, Say
 
 
 class Commands(TyperGroup):
@@ -112,6 +112,14 @@ TrustControl = Annotated[
 ]
 
 
+CheckpointEvery = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", min=1e-3, help="Keep the run's state so often, simulated time: see resume, fork."),
+]
+Report = Annotated[bool, typer.Option(help="Write report.html.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts alone.")]
+
+
 @app.command(epilog="Example: derloop run scenarios/quickstart.json --set seed=7 --engine local")
 def run(
     scenario: ScenarioPath,
@@ -129,8 +137,9 @@ def run(
     listen: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="This machine's address for them; else the file's.")
     ] = None,
-    report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts alone.")] = False,
+    checkpoint_every: CheckpointEvery = None,
+    report: Report = True,
+    quiet: Quiet = False,
 ) -> None:
     """Run a scenario, judge it, leave its results.
 
@@ -139,7 +148,6 @@ def run(
     Exit status: 0 all checks passed, 1 a check failed, 2 the scenario or command is wrong, 3 inconclusive or the run
     failed, 130 interrupted.
     """
-    from derloop.console import Bar, show_result
     from derloop.running import Options
     from derloop.running import run as run_scenario
 
@@ -154,12 +162,84 @@ def run(
         trust_control,
         hosts,
         listen,
+        checkpoint_every,
     )
+    _conduct(quiet, lambda show, say: run_scenario(scenario, set_ or [], options, show, say))
+
+
+def _conduct(quiet: bool, go: Callable[[Progress, Say], Result]) -> NoReturn:
+    """Run with a bar, heed Ctrl-C, show what came of it, and exit."""
+    from derloop.console import Bar, show_result
+
     with _Interruption() as interruption:
         with Bar(quiet or not sys.stderr.isatty()) as bar:
-            result = run_scenario(scenario, set_ or [], options, interruption.heard_by(bar.show), bar.say)
+            result = go(interruption.heard_by(bar.show), bar.say)
         show_result(result, quiet)
     _leave(result)
+
+
+@app.command(epilog="Example: derloop resume runs/quickstart-20250715-120000")
+def resume(
+    run: RunPath,
+    engine: Annotated[Engine | None, typer.Option(help="What moves the federates; the run's without it.")] = None,
+    trust_feeder: TrustFeeder = False,
+    trust_control: TrustControl = False,
+    checkpoint_every: CheckpointEvery = None,
+    report: Report = True,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a run that was stopped.
+
+    From its last checkpoint, in its own folder. Its results are to the bit what they would have been without the stop.
+
+    Exit status: as of `run`.
+    """
+    from derloop.resuming import resume as go_on
+    from derloop.running import Options
+
+    options = Options(
+        engine and engine.value,
+        trust_feeder=trust_feeder,
+        report=report,
+        trust_control=trust_control,
+        checkpoint_every_s=checkpoint_every,
+    )
+    _conduct(quiet, lambda show, say: go_on(_existing(run), options, show, say))
+
+
+@app.command(epilog="Example: derloop fork runs/day --at 61200 --set federates.vpp=null --out runs/day-without")
+def fork(
+    run: RunPath,
+    at_s: Annotated[
+        float | None, typer.Option("--at", metavar="SECONDS", help="The checkpoint; else the last.")
+    ] = None,
+    set_: Sets = None,
+    engine: Annotated[Engine | None, typer.Option(help="What moves the federates; the run's without it.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run; a new one below runs/.")] = None,
+    trust_feeder: TrustFeeder = False,
+    trust_control: TrustControl = False,
+    checkpoint_every: CheckpointEvery = None,
+    report: Report = True,
+    quiet: Quiet = False,
+) -> None:
+    """Go on from an instant of a run with other settings.
+
+    The new run has what the old one recorded until then, and goes on from its state.
+
+    Exit status: as of `run`.
+    """
+    from derloop.resuming import fork as branch
+    from derloop.running import Options
+
+    options = Options(
+        engine and engine.value,
+        out=out,
+        trust_feeder=trust_feeder,
+        report=report,
+        trust_control=trust_control,
+        checkpoint_every_s=checkpoint_every,
+    )
+    _conduct(quiet, lambda show, say: branch(_existing(run), at_s, set_ or [], options, show, say))
 
 
 class _Interruption:

@@ -21,19 +21,22 @@ from derloop.checks.junit import write_junit
 from derloop.checks.stale import stale
 from derloop.checks.unproven import unproven
 from derloop.engines.hunting import Hunting
+from derloop.engines.saving import Saving, refusals
 from derloop.engines.worker import Deadlines, Worker, mover
-from derloop.errors import DerloopError, FederateError
+from derloop.errors import DerloopError, FederateError, Problem, ScenarioError
 from derloop.federation import Federation
 from derloop.installed import versions
 from derloop.kind import Permissions, permissions_to_json
+from derloop.results.checkpoints import Checkpoint, write
 from derloop.results.events import Events
 from derloop.results.recorder import Recorder
-from derloop.results.store import RunFolder, finish
+from derloop.results.store import RunFolder, finish, rewind
 from derloop.results.summary import Figure, counted, summarise
 from derloop.results.timing import Timing, timing
 from derloop.scenario.assembly import assemble
+from derloop.scenario.fingerprint import fingerprint
 from derloop.scenario.loading import load
-from derloop.scenario.models import Scenario
+from derloop.scenario.models import Scenario, to_ns
 from derloop.verdict import Doubt, Verdict
 
 if TYPE_CHECKING:
@@ -71,6 +74,9 @@ class Options:
     listen: str | None = None
     """The address of this machine on which the others find the run, instead of the hosts file's."""
 
+    checkpoint_every_s: float | None = None
+    """Keep the run's state so often, simulated seconds; None: never."""
+
     @property
     def permissions(self) -> Permissions:
         """What the run may do beyond what its scenario says."""
@@ -78,6 +84,24 @@ class Options:
             raise DerloopError(f"there is no bench file on which {', '.join(self.arm)} could be armed")
         bench = None if self.bench is None else Path(self.bench).resolve()
         return Permissions(self.trust_feeder, bench, tuple(self.arm), self.trust_control)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that another one, or an earlier attempt at it, has begun."""
+
+    checkpoint: Checkpoint
+    source: Path
+    """The folder of the run that took it."""
+    folder: Path | None
+    """In which it goes on; None: in a new one."""
+
+    def rewind(self, folder: Path, federation: Federation) -> dict[str, Any]:
+        """Have in `folder` what was recorded before the checkpoint; return what is noted of it."""
+        (folder / "series").mkdir(parents=True, exist_ok=True)
+        for name in federation.recorded([*federation.federates]):
+            rewind(self.source / "series", folder / "series", name, self.checkpoint.at_ns)
+        return {"begun": {"run": str(self.source.resolve()), "at_s": self.checkpoint.at_ns / 1e9}}
 
 
 @dataclass(slots=True)
@@ -173,18 +197,33 @@ def run(
     Raises ScenarioError where the scenario is wrong. A run that fails or is interrupted is a Result like any other.
     """
     options = options or Options()
-    loaded = load(scenario, [*overrides, *_stated(options)], options.permissions)
+    loaded = load(scenario, [*overrides, *stated(options)], options.permissions)
+    return run_loaded(loaded, options, on_progress, on_caution)
+
+
+def run_loaded(
+    loaded: Scenario,
+    options: Options,
+    on_progress: Progress | None = None,
+    on_caution: Say | None = None,
+    begun: Begun | None = None,
+) -> Result:
+    """Run a scenario that has been read, from its start or as it was `begun`; see `run`."""
     federation = assemble(loaded, options.permissions)
     plan = _plan(loaded, federation, options)
-    folder = _folder(loaded, options)
+    saving = _saving(loaded, federation, options, begun)
+    folder = begun.folder if begun and begun.folder else _folder(loaded, options)
     events, facts, began = Events(folder / "events.jsonl"), _facts(loaded, options), monotonic()
     facts["cautions"] = federation.cautions
+    if begun:
+        facts |= begun.rewind(folder, federation)
     _write_json(folder / "run.json", {**facts, "outcome": "running"})
     events.add("started", engine=loaded.file.engine, placement=loaded.file.placement)
     for caution in federation.cautions:
         events.add("caution", text=caution)
         (on_caution or _mute)(caution)
-    ending = _move(loaded, federation, folder, options, on_progress or _silent, _Places(plan, on_caution or _mute))
+    places = _Places(plan, on_caution or _mute, saving)
+    ending = _move(loaded, federation, folder, options, on_progress or _silent, places)
     ending.balances = judge_balances(federation.interfaces, federation.wires, RunFolder(folder))
     ending.take_timing(federation, RunFolder(folder))
     _finish(folder, ending)  # later, because streams are read several times faster than Parquet
@@ -192,7 +231,7 @@ def run(
     return _judged(loaded, folder, facts, ending, monotonic() - began, options)
 
 
-def _stated(options: Options) -> list[str]:
+def stated(options: Options) -> list[str]:
     chosen = {"engine": options.engine, "placement": "hosts" if options.hosts else options.placement}
     return [f'{key}="{value}"' for key, value in chosen.items() if value]
 
@@ -205,12 +244,40 @@ def _mute(text: str) -> None:
     """Say nothing."""
 
 
+def _saving(scenario: Scenario, federation: Federation, options: Options, begun: Begun | None) -> Saving:
+    """Return how a run's state is kept, and where it begins; raise ScenarioError where it cannot be."""
+    every_ns = to_ns(options.checkpoint_every_s or 0.0)
+    if begun or options.checkpoint_every_s:
+        kinds = {name: (entry.kind.name, entry.via) for name, entry in scenario.federates.items()}
+        problems = refusals(federation, kinds, every_ns)
+        if scenario.file.placement != "together":
+            what = f"{scenario.file.placement!r}: checkpoints are taken in one process; let it be 'together'"
+            problems.append(Problem("/placement", what))
+        if problems:
+            raise ScenarioError(problems, str(scenario.path))
+    return Saving(every_ns, begun.checkpoint if begun else None)
+
+
+def _kept(scenario: Scenario, recorder: Recorder, folder: Path) -> Callable[[Checkpoint], None]:
+    """Return what keeps a checkpoint: after all that was recorded before it."""
+
+    known_as = fingerprint(scenario)
+
+    def keep(checkpoint: Checkpoint) -> None:
+        checkpoint.scenario = known_as
+        recorder.flush()
+        write(checkpoint, folder)
+
+    return keep
+
+
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """On which machines a run is, and who hears of it."""
+    """On which machines a run is, who hears of it, and where it begins."""
 
     plan: Plan | None
     say: Say
+    saving: Saving
 
 
 def _plan(scenario: Scenario, federation: Federation, options: Options) -> Plan | None:
@@ -229,16 +296,20 @@ def _move(
     try:
         if scenario.file.placement != "together":
             return _apart(scenario, federation, folder, options, on_progress, places)
-        return _together(scenario, federation, folder, on_progress)
+        return _together(scenario, federation, folder, on_progress, places.saving)
     except KeyboardInterrupt:  # just before, or just after, the federates were at work
         return _Ending("interrupted", text="interrupted")
 
 
-def _together(scenario: Scenario, federation: Federation, folder: Path, on_progress: Progress) -> _Ending:
+def _together(
+    scenario: Scenario, federation: Federation, folder: Path, on_progress: Progress, saving: Saving
+) -> _Ending:
     federation.keep_in(folder)
-    recorder = Recorder(folder, federation.recorded([*federation.federates]))
+    recorder = Recorder(folder, federation.recorded([*federation.federates]), goes_on=saving.from_ns > 0)
+    if saving.every_ns:
+        saving.keep = _kept(scenario, recorder, folder)
     limits = Deadlines(scenario.file.deadlines.join_s, scenario.file.deadlines.step_s)
-    worker = Worker(federation, federation.units, recorder.observe, limits)
+    worker = Worker(federation, federation.units, recorder.observe, limits, stepper=saving.stepper)
     hunting = _Noted(folder)
 
     def poll() -> None:
@@ -248,7 +319,7 @@ def _together(scenario: Scenario, federation: Federation, folder: Path, on_progr
 
     def move() -> None:
         try:
-            worker.run(mover(scenario.file.engine), scenario.until_ns, poll)
+            worker.run(mover(scenario.file.engine), scenario.until_ns - saving.from_ns, poll)
         finally:
             recorder.close()
 

@@ -10,31 +10,18 @@ A run that is taken up at T is to its engine a run from 0 that is shorter by T.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from math import lcm
 from threading import Event, Lock
 
 from derloop import memory
-from derloop.contract import FloatArray
 from derloop.engines.exchange import layout_of
 from derloop.engines.stepping import Observe, Stepper
 from derloop.errors import FederateError, Problem
 from derloop.federation import Federation, Unit
 from derloop.pacing import Clock
+from derloop.results.checkpoints import Checkpoint
 
-
-@dataclass(slots=True)
-class Checkpoint:
-    """The state of a run before its steps at `at_ns`."""
-
-    at_ns: int
-    federates: dict[str, memory.Memory] = field(default_factory=dict)
-    units: dict[str, memory.Memory] = field(default_factory=dict)
-    """Of what steps and watches them, by the unit's name."""
-    latest: dict[str, FloatArray] = field(default_factory=dict)
-    """What was given out last, by "federate.port", where another unit reads it."""
-    earlier: dict[str, FloatArray] = field(default_factory=dict)
-    """What was given out before that, where it is still read."""
+Keep = Callable[[Checkpoint], None]
 
 
 def grid_ns(federation: Federation) -> int:
@@ -42,13 +29,16 @@ def grid_ns(federation: Federation) -> int:
     return lcm(*(unit.step_ns for unit in federation.units))
 
 
-def refusals(federation: Federation, kinds: Mapping[str, tuple[str, str]]) -> list[Problem]:
-    """Return why no checkpoint can be taken of a federation. kinds: kind and realisation of each federate."""
+def refusals(federation: Federation, kinds: Mapping[str, tuple[str, str]], every_ns: int) -> list[Problem]:
+    """Return why no checkpoints can be taken of a federation. kinds: kind and realisation of each federate."""
     found = [
         Problem(f"/federates/{name}", _why(*kinds[name]))
         for name, federate in federation.federates.items()
         if not memory.gives_state(federate)
     ]
+    if every_ns % (step_ns := grid_ns(federation)):
+        what = f"checkpoints every {every_ns / 1e9:g} s: must be a multiple of {step_ns / 1e9:g} s, of every step"
+        found.append(Problem("", what))
     if federation.pacing:
         found.append(Problem("/pacing", "a run that keeps time with the clock on the wall cannot be taken up again"))
     return found
@@ -65,9 +55,9 @@ def _why(kind: str, via: str) -> str:
 class Saving:
     """Checkpoints of a run as it goes on, and the one from which it is taken up."""
 
-    def __init__(self, every_ns: int, keep: Callable[[Checkpoint], None], begun: Checkpoint | None = None) -> None:
+    def __init__(self, every_ns: int, begun: Checkpoint | None = None, keep: Keep = lambda _: None) -> None:
         """every_ns: 0 for never. keep: called with each checkpoint as soon as it is whole."""
-        self._every_ns, self._keep, self._begun = every_ns, keep, begun
+        self.every_ns, self._begun, self.keep = every_ns, begun, keep
         self._open: dict[int, tuple[Checkpoint, set[str]]] = {}
         self._lock = Lock()
 
@@ -82,12 +72,14 @@ class Saving:
 
     def stepper(
         self, federation: Federation, unit: Unit, observe: Observe, cancelled: Event, clock: Clock | None = None
-    ) -> SavingStepper:
+    ) -> Stepper:
         """Return a unit's stepper, as `Stepper` itself does."""
+        if not (self.every_ns or self._begun):
+            return Stepper(federation, unit, observe, cancelled, clock)
         return SavingStepper(self, federation, unit, observe, cancelled, clock)
 
     def is_due(self, now_ns: int) -> bool:
-        return self._every_ns > 0 and now_ns % self._every_ns == 0 and now_ns > self.from_ns
+        return self.every_ns > 0 and now_ns % self.every_ns == 0 and now_ns > self.from_ns
 
     def take(self, stepper: SavingStepper, now_ns: int) -> None:
         """Take a unit's state at `now_ns`; the checkpoint is whole once all have given theirs."""
@@ -99,7 +91,7 @@ class Saving:
             missing.discard(stepper.unit.name)
             if not missing:
                 del self._open[now_ns]
-                self._keep(checkpoint)
+                self.keep(checkpoint)
 
 
 class SavingStepper(Stepper):

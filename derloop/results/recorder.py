@@ -32,12 +32,13 @@ class Recorder:
     Raises: DerloopError when a federate has been recorded in `folder` already, or its file cannot be written.
     """
 
-    def __init__(self, folder: Path, interfaces: Mapping[str, Interface]) -> None:
+    def __init__(self, folder: Path, interfaces: Mapping[str, Interface], goes_on: bool = False) -> None:
+        """goes_on: with the streams that are in `folder`, see `series.rewind`."""
         self._tracks: dict[str, _Track | None] = {}
         series = _made(folder / "series")
         try:
             for federate, interface in interfaces.items():
-                self._tracks[federate] = _track(series, federate, interface)
+                self._tracks[federate] = _track(series, federate, interface, goes_on)
         except BaseException:
             self.close()
             raise
@@ -61,6 +62,10 @@ class Recorder:
         """
         due = monotonic() - HELD_S
         _each([track.flush for track in self._open() if track.held_since < due])
+
+    def flush(self) -> None:
+        """Write all that waits. Raises: as `flush_due`."""
+        _each([track.flush for track in self._open()])
 
     def close(self) -> None:
         """Write what is left and close the files; every file, whichever fails. Closing again does nothing."""
@@ -113,11 +118,11 @@ class _Track:
             self._row, self.held_since = 0, np.inf
 
 
-def _track(series: Path, federate: str, interface: Interface) -> _Track | None:
+def _track(series: Path, federate: str, interface: Interface, goes_on: bool) -> _Track | None:
     from derloop.results.series import Writer, kept
 
     sizes = {name: port.size for name, port in kept(interface).items()}
-    return _Track(Writer(series, federate, interface), sizes) if sizes else None
+    return _Track(Writer(series, federate, interface, goes_on), sizes) if sizes else None
 
 
 def _made(folder: Path) -> Path:

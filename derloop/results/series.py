@@ -61,7 +61,8 @@ class Writer:
     whole batch, and the same batch may be tried again.
     """
 
-    def __init__(self, folder: Path, federate: str, interface: Interface) -> None:
+    def __init__(self, folder: Path, federate: str, interface: Interface, goes_on: bool = False) -> None:
+        """goes_on: append to what is there, if anything is."""
         self.federate, self.path = federate, folder / f"{stem(federate)}.arrows"
         if TIME in interface.outputs:
             raise DerloopError(f"federate {federate!r}: an output cannot be named {TIME!r}, as the results' time is")
@@ -69,6 +70,9 @@ class Writer:
         self._heads: dict[int, bytes] = {}
         # The system's allocator: Arrow's own returns blocks of this size to the kernel at once, at 20 ms a time.
         self._pool = pa.system_memory_pool()
+        if goes_on and self.path.exists():
+            self._file = self._reopened()
+            return
         self._file = self._opened()
         try:
             self._write(self._schema.serialize(memory_pool=self._pool))
@@ -114,6 +118,20 @@ class Writer:
             raise self._failed(error) from error
         return file
 
+    def _reopened(self) -> FileIO:
+        with _stored(self.path) as stored:
+            if stored is None or not stored.schema.equals(self._schema, check_metadata=True):
+                raise DerloopError(
+                    f"federate {self.federate!r} has other outputs than it had: it cannot go on with them"
+                )
+        try:
+            file = self.path.open("r+b", buffering=0)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise self._failed(error) from error
+        return file
+
     def _write(self, *parts: Any) -> None:
         before, rest = self._file.tell(), [memoryview(part).cast("B") for part in parts]
         try:
@@ -155,6 +173,30 @@ def batches(
             if low < high:
                 columns = {port: _numbers(batch.column(port)).reshape(time_ns.size, -1) for port in ports}
                 yield time_ns[low:high], {port: values[low:high] for port, values in columns.items()}
+
+
+def rewind(path: Path, folder: Path, before_ns: int) -> None:
+    """Have in `folder` an Arrow stream, without its end, of what `path` has of before `before_ns`; also of its own.
+
+    Raises: DerloopError when the file is still being recorded, or the new one cannot be written.
+    """
+    into = folder / f"{path.stem}.arrows"
+    part = into.with_name(f"{into.name}.part")
+    with path.open("rb") as file:
+        _refuse_if_recording(file, path)
+        with _stored(path) as stored:
+            if stored is None:
+                return
+            try:
+                with part.open("wb") as rewound:
+                    rewound.write(stored.schema.serialize())
+                    for batch in stored.batches(None, before_ns):
+                        rows = int(np.searchsorted(_numbers(batch.column(TIME)), before_ns))
+                        rewound.write(batch.slice(0, rows).serialize() if rows else b"")
+                part.replace(into)
+            except OSError as error:
+                raise DerloopError(f"cannot write {into}: {error.strerror or error}") from error
+    (folder / f"{path.stem}.parquet").unlink(missing_ok=True)
 
 
 def to_parquet(path: Path) -> Path | None:

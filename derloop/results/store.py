@@ -163,6 +163,18 @@ def finish(folder: Path) -> None:
         raise failed[0]
 
 
+def rewind(series: Path, into: Path, federate: str, before_ns: int) -> None:
+    """Have in the folder `into` a stream to go on with, of what `series` has of a federate before an instant.
+
+    Nothing where that has nothing of it. Raises: as `series.rewind`.
+    """
+    from derloop.results.series import rewind, stem
+
+    for suffix in (".arrows", ".parquet"):  # the second is whole where both are there
+        if (path := series / f"{stem(federate)}{suffix}").exists():
+            rewind(path, into, before_ns)
+
+
 def _series_files(folder: Path) -> list[Path]:
     """The files with series, the Parquet one where both kinds are there."""
     series = folder / "series"

@@ -11,10 +11,10 @@ from typing import Any
 from derloop import document
 from derloop.errors import Problem, ScenarioError
 from derloop.kind import Permissions
+from derloop.scenario.fingerprint import Fingerprints
 from derloop.scenario.loading import load
 from derloop.scenario.overrides import override
 from derloop.sweep.design import Combination, combinations
-from derloop.sweep.fingerprint import Fingerprints
 from derloop.sweep.models import SweepFile
 from derloop.validation import typed_model
 

@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from derloop.scenario.models import Scenario
+
 LENGTH = 12
 """Hexadecimal digits: among a hundred thousand runs, two alike by chance have a probability of 2e-5."""
 MOST_PATH = 400
@@ -34,6 +36,12 @@ class Fingerprints:
         if path not in self._digests:
             self._digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
         return self._digests[path]
+
+
+def fingerprint(scenario: Scenario) -> str:
+    """Return the fingerprint of a scenario, whichever engine moves it."""
+    said = {key: value for key, value in scenario.document.items() if key not in ("engine", "placement")}
+    return Fingerprints().of(said, scenario.folder)
 
 
 def named(document: Any, folder: Path) -> set[Path]:

@@ -1,0 +1,95 @@
+"""Going on with a run: after a stop (`resume`), or from an instant of it with other settings (`fork`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from derloop import document
+from derloop.errors import DerloopError, Problem, ScenarioError
+from derloop.results.checkpoints import instants, read
+from derloop.results.store import RunFolder
+from derloop.running import Begun, Options, Progress, Result, Say, run_loaded, stated
+from derloop.scenario.fingerprint import fingerprint
+from derloop.scenario.loading import typed
+from derloop.scenario.models import Scenario
+from derloop.scenario.overrides import override
+
+FIXED = ("start", "time_zone", "step_s", "seed")
+"""What a fork cannot change: the state that it goes on from follows from it."""
+
+
+def resume(run: Path, options: Options, on_progress: Progress | None = None, on_caution: Say | None = None) -> Result:
+    """Go on with a run that was interrupted, killed or failed, from its last checkpoint, in its own folder.
+
+    Raises DerloopError where it cannot go on: it has no checkpoint, or its scenario has changed meanwhile.
+    """
+    said = _said(run)
+    if said.get("outcome") == "completed":
+        raise DerloopError(
+            f"{run} has run to its end; `derloop fork` goes on with other settings, as a longer duration_s"
+        )
+    checkpoint = read(run, _instants(run)[-1])
+    scenario = _scenario(said, stated(options))
+    if fingerprint(scenario) != checkpoint.scenario:
+        what = "its scenario's files, or derloop, are not what they were; run it anew, or fork it"
+        raise DerloopError(f"{run} cannot go on as it was: {what}")
+    return run_loaded(scenario, options, on_progress, on_caution, Begun(checkpoint, run, run))
+
+
+def fork(
+    run: Path,
+    at_s: float | None,
+    overrides: Sequence[str],
+    options: Options,
+    on_progress: Progress | None = None,
+    on_caution: Say | None = None,
+) -> Result:
+    """Go on from a checkpoint of a run with other settings, in a folder of its own.
+
+    at_s: the checkpoint's instant; the last one without it. What was recorded before is that of `run`.
+    Raises DerloopError where there is no such checkpoint, ScenarioError for settings that do not fit.
+    """
+    said, found = _said(run), _instants(run)
+    at_ns = found[-1] if at_s is None else round(at_s * 1e9)
+    if at_ns not in found:
+        there = ", ".join(f"{ns / 1e9:g}" for ns in found[:12]) + (", ..." if len(found) > 12 else "")
+        raise DerloopError(f"{run} has no checkpoint at {at_ns / 1e9:g} s; there are: {there}")
+    scenario = _scenario(said, [*overrides, *stated(options)])
+    problems = [
+        Problem(f"/{key}", "a fork cannot change it: the state that it goes on from follows from it")
+        for key in FIXED
+        if scenario.document.get(key) != said["scenario"].get(key)
+    ]
+    if at_ns >= scenario.until_ns:
+        problems.append(Problem("/duration_s", f"ends at {scenario.until_ns / 1e9:g} s, not after {at_ns / 1e9:g} s"))
+    if problems:
+        raise ScenarioError(problems, str(scenario.path))
+    return run_loaded(scenario, options, on_progress, on_caution, Begun(read(run, at_ns), run, None))
+
+
+def _said(run: Path) -> dict[str, Any]:
+    said = RunFolder(run).run
+    if not isinstance(said.get("scenario"), dict) or not isinstance(said.get("scenario_path"), str):
+        raise DerloopError(f"{run} does not say of which scenario it is: it has no run.json of a run")
+    return said
+
+
+def _instants(run: Path) -> list[int]:
+    found = instants(run)
+    if not found:
+        raise DerloopError(
+            f"{run} has no checkpoint to go on from; `derloop run --checkpoint-every SECONDS` keeps them"
+        )
+    return found
+
+
+def _scenario(said: dict[str, Any], overrides: Sequence[str]) -> Scenario:
+    """Return a run's scenario, as it says itself, with overrides. Raises ScenarioError."""
+    path = Path(said["scenario_path"])
+    data = document.parse(json.dumps(said["scenario"]), str(path))
+    if problems := override(data, overrides):
+        raise ScenarioError(problems, str(path))
+    return typed(data, path, (*said.get("overrides", ()), *overrides))
