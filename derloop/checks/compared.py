@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from derloop.calendar import UNDATED
+from derloop.calendar import UNDATED, Calendar
 from derloop.checks.bounds import Measured, amount, at_least, at_most
 from derloop.checks.elements import Elements, held, read_elements
 from derloop.checks.window import NothingToJudge, Series, percent
@@ -42,6 +43,12 @@ MEASURES: dict[Measure, Callable[[Series], FloatArray]] = {
     "energy": lambda series: series.values.sum(axis=0) * (series.step_ns / HOUR_NS),
 }
 """From a series to one number for each element, (n,)."""
+EXTREMES: dict[Measure, Callable[[FloatArray], NDArray[np.intp]]] = {
+    "peak": lambda values: values.argmax(axis=0),
+    "least": lambda values: values.argmin(axis=0),
+    "largest": lambda values: np.abs(values).argmax(axis=0),
+}
+"""From values to the row of each element's extreme, (n,)."""
 
 
 class Compared(Elements):
@@ -127,6 +134,13 @@ class _Pair:
     where: str
     ours: float
     theirs: float
+    when_ns: int | None
+    """Of an extreme of ours."""
+    calendar: Calendar
+
+    @property
+    def place(self) -> str:
+        return self.where if self.when_ns is None else f"{self.where}, {self.calendar.at(self.when_ns)}"
 
 
 def judge(settings: Compared, recorded: Recorded) -> Verdict:
@@ -153,19 +167,23 @@ def _pairs(settings: Compared, ours: Series, theirs: Series) -> list[_Pair]:
     measured, other = MEASURES[settings.measure](ours), MEASURES[settings.measure](theirs)
     at = {label: i for i, label in enumerate(theirs.labels)}
     common = [(i, at[label]) for i, label in enumerate(ours.labels) if label in at]
-    return [_Pair(ours.where(i), float(measured[i]), float(other[j])) for i, j in common]
+    when_ns = EXTREMES[settings.measure](ours.values) if settings.measure in EXTREMES else None
+    at_ns = [None] * len(ours.labels) if when_ns is None else ours.time_ns[when_ns].tolist()
+    return [_Pair(ours.where(i), float(measured[i]), float(other[j]), at_ns[i], ours.calendar) for i, j in common]
 
 
 def _judged(settings: Compared, pairs: list[_Pair], unit: str) -> Verdict:
     worst, reduction = min(((pair, _reduction(settings, pair)) for pair in pairs), key=lambda found: found[1])
-    said = f"{settings.measure} {amount(worst.ours, unit)} beside {amount(worst.theirs, unit)}, {worst.where}"
+    said = f"{settings.measure} {amount(worst.ours, unit)} beside {amount(worst.theirs, unit)}, {worst.place}"
     source = f"scenario; compared with {Path(settings.against).name}"
     if settings.reduction is not None:
         text = f"{said}: {percent(reduction)} less, {percent(settings.reduction)} asked for"
-        return at_least(KIND.name, Measured(reduction, "1", worst.where), settings.reduction, text, source)
+        return at_least(
+            KIND.name, Measured(reduction, "1", worst.where, worst.when_ns), settings.reduction, text, source
+        )
     assert settings.difference is not None
     text = f"{said}: {percent(-reduction)} apart, {percent(settings.difference)} allowed"
-    return at_most(KIND.name, Measured(-reduction, "1", worst.where), settings.difference, text, source)
+    return at_most(KIND.name, Measured(-reduction, "1", worst.where, worst.when_ns), settings.difference, text, source)
 
 
 def _reduction(settings: Compared, pair: _Pair) -> float:

@@ -68,12 +68,12 @@ def judge(settings: Tracking, recorded: Recorded) -> Verdict:
     measured, when_ns = float(errors.measured[worst]) / rated, int(errors.when_ns[worst])
     passed = measured <= settings.tolerance_pu
     relation = "within" if passed else "beyond"
-    name = "RMS error" if settings.measure == "rmse" else "largest error"
+    name = "an RMS error" if settings.measure == "rmse" else "a largest error"
     return Verdict(
         check=KIND.name,
         kind=KIND.name,
         outcome="PASS" if passed else "FAIL",
-        text=f"{signal.where(worst)} follows {reference.name} with a {name} of {percent(measured)} of {rated:g} "
+        text=f"{signal.where(worst)} follows {reference.name} with {name} of {percent(measured)} of {rated:g} "
         f"{signal.unit}, {relation} {percent(settings.tolerance_pu)}; farthest off at {signal.calendar.at(when_ns)}",
         measured=measured,
         limit=settings.tolerance_pu,

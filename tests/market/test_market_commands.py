@@ -58,6 +58,7 @@ def test_a_run_is_billed_by_another_tariff(runs: tuple[Path, Path]) -> None:
     shown = said("bill", runs[0], "--tariff", tariff, "--customer", "634b")
     assert "real-time prices" in shown
     assert "example_real_time, 634b, USD" in shown
+    assert max(map(len, shown.splitlines())) <= 80, "it fits in a terminal"
 
 
 def test_bills_of_nobody_are_refused(runs: tuple[Path, Path]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -37,16 +38,23 @@ def _index(billing: Billing, customer: str) -> slice:
 
 def _lines(name: str, billing: Billing, at: slice, customer: str | None) -> Table:
     whose = customer or f"{len(billing.customers)} customer{'s' * (len(billing.customers) != 1)}"
-    table = Table(title=f"{name}: {billing.tariff.name}, {whose}, {billing.tariff.currency}", title_justify="left")
-    for head in ("period", "line", "quantity", "amount", "quantity without DER", "amount without"):
-        table.add_column(head, justify="left" if head in ("period", "line") else "right")
+    table = _table(f"{name}: {billing.tariff.name}, {whose}, {billing.tariff.currency}")
+    table.add_column("line", overflow="fold")
+    for head in ("quantity\nwith DER", "amount\nwith DER", "quantity\nwithout", "amount\nwithout"):
+        table.add_column(head, justify="right", no_wrap=True)
     for one, other in zip(billing.with_der, billing.without_der, strict=True):
+        table.add_row(one.period, style="bold")
         for line, without in zip(one.lines, other.lines, strict=True):
             shown = (x.amount if x.group == "fixed" else x.quantity for x in (line, without))
             if any(np.any(values[at]) for values in shown):
-                table.add_row(one.period, escape(line.name), *_cells(line, at), *_cells(without, at))
-        table.add_row(one.period, "total", "", _money(one.total[at]), "", _money(other.total[at]), style="bold")
+                table.add_row(f"  {escape(line.name)}", *_cells(line, at), *_cells(without, at))
+        table.add_row("  total", "", _money(one.total[at]), "", _money(other.total[at]), style="bold")
     return table
+
+
+def _table(title: str) -> Table:
+    """Return a table without upright lines: it fits in a terminal 80 wide."""
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
 
 
 def _cells(line: Line, at: slice) -> tuple[str, str]:
@@ -58,7 +66,7 @@ def _money(amounts: np.ndarray[Any, np.dtype[np.float64]]) -> str:
 
 
 def _customers(billing: Billing) -> Table:
-    table = Table()
+    table = _table("each customer")
     for head in ("customer", "bill", "without DER", "saved"):
         table.add_column(head, justify="left" if head == "customer" else "right")
     saved = billing.total_without - billing.total
