@@ -9,8 +9,11 @@ one run.
 - **one read**: 100 holding registers over one connection, one after the other, from a server that does nothing else.
 - **one cycle**: each device is written 10 registers, these are read back, and 100 registers polled; all devices at the
   same time, one exchange after the other on each connection. `bare` is an asyncio.Protocol that checks nothing.
-- **one cycle, SunSpec**: `DeviceGroup.exchange` (a limit of active power changed, verified by reading back, and what is
-  measured polled) with emulated inverters.
+- **one cycle, SunSpec**: `DeviceGroup.exchange` with emulated inverters: another limit of active power than before is
+  written to each (2 registers), what it must hold then is read back (6) and compared, and what it measures is polled
+  (19) and decoded. On are: checks of transaction, unit, function and length, a deadline for each exchange, rounding
+  refused, reading back, witnesses of a map that moved; in the servers access, ranges, symbols, timers. Off are, as for
+  fleets in lock-step: a lease (its time has been written as 0), a guard (arming, limits, budget, record), a journal.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 asyncio makes a handle and a context of every arrival, and room of 256 KB for what is seldom more than 200 bytes: that
 costs as much as the exchange itself. Here the connections of a loop have an epoll of their own, which the loop watches
 as if it were one connection. Each of them is an `asyncio.Transport` to its protocol, as any other.
+
+What is written leaves in the same turn of the loop or the next, with what others write: calls of the system that follow
+each other, and protocols that do, take a fraction of the time that they take in turns.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any
 
 ARRIVAL = 4096
 """Bytes that are taken at once; the longest frame has 260."""
+AT_ONCE = 32
+"""Connections that are received from, and sent to, in one go."""
 MOST_UNSENT = 65_536
 """With more waiting to be sent, the protocol is told to pause."""
 
@@ -43,6 +48,7 @@ class Streams:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop, self._epoll = loop, select.epoll()
         self._by_fd: dict[int, Stream] = {}
+        self._sending: list[Stream] = []
         loop.add_reader(self._epoll.fileno(), self._serve)
 
     async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> None:
@@ -88,11 +94,26 @@ class Streams:
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
+    def send_soon(self, stream: Stream) -> None:
+        """Have a connection send what waits in it: some at once, in this turn of the loop or the next."""
+        if not self._sending:
+            self._loop.call_soon(self._send)
+        self._sending.append(stream)
+        if len(self._sending) >= AT_ONCE:
+            self._send()
+
+    def _send(self) -> None:
+        sending, self._sending = self._sending, []
+        for stream in sending:
+            stream.send()
+
     def _serve(self) -> None:
-        for fd, events in self._epoll.poll(0):
-            stream = self._by_fd.get(fd)
-            if stream is not None:  # else closed by one before it
-                stream.serve(events)
+        events = self._epoll.poll(0, AT_ONCE)
+        arrivals = [(stream, stream.receive(event)) for fd, event in events if (stream := self._by_fd.get(fd))]
+        for stream, data in arrivals:
+            if data:
+                stream.take(data)
+        self._send()
 
 
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Any]:
@@ -112,68 +133,76 @@ class Stream(asyncio.Transport):
         super().__init__({"socket": connected})
         self._streams, self._loop, self._socket, self._protocol = streams, loop, connected, protocol
         self._fd, self._unsent = connected.fileno(), b""
-        self._closing = self._ended = False
+        self._closing = self._ended = self._waits = False
         self._reading, self._told_to_pause = True, False
 
-    def serve(self, events: int) -> None:
-        """Take what has come, and send what waits; what the protocol raises ends the connection, and is raised."""
+    def receive(self, events: int) -> bytes:
+        """Return what has come, nothing where that is the end; send what waits, if there is room for it."""
+        if events & select.EPOLLOUT:
+            self.send()
+        if not events & ~select.EPOLLOUT or self._ended:
+            return b""
         try:
-            if events & ~select.EPOLLOUT:
-                self._receive()
-            if events & select.EPOLLOUT:
-                self._send_on()
+            data = self._socket.recv(ARRIVAL)
+        except (BlockingIOError, InterruptedError):
+            return b""
+        except OSError as failure:
+            self._end(failure)
+            return b""
+        if not data:
+            self.close()
+        return data
+
+    def take(self, data: bytes) -> None:
+        """Give the protocol what has come; what it raises ends the connection, and is raised."""
+        if self._closing or self._ended:
+            return
+        try:
+            self._protocol.data_received(data)
         except BaseException:
             self.abort()
             raise
 
-    def _receive(self) -> None:
-        try:
-            data = self._socket.recv(ARRIVAL)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as failure:
-            self._end(failure)
-            return
-        if data and not self._closing:
-            self._protocol.data_received(data)
-        elif not data:
-            self.close()
-
     def write(self, data: Any) -> None:
         if self._closing or self._ended:
             return
-        if self._unsent:
-            self._keep(self._unsent + bytes(data))
+        is_first, self._unsent = not self._unsent, self._unsent + data
+        if self._waits:
+            self._keep(self._unsent)
+        elif len(self._unsent) > ARRIVAL:
+            self.send()
+        elif is_first:
+            self._streams.send_soon(self)
+
+    def send(self) -> None:
+        """Send what waits, as much as there is room for."""
+        if not self._unsent:
             return
         try:
-            sent = self._socket.send(data)
+            sent = self._socket.send(self._unsent)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as failure:
             self._end(failure)
             return
-        if sent < len(data):
-            self._keep(bytes(data[sent:]))
+        if sent < len(self._unsent):
+            self._keep(self._unsent[sent:])
+        else:
+            self._all_sent()
 
     def _keep(self, unsent: bytes) -> None:
-        """Keep what could not be sent, and send it when there is room."""
-        self._unsent = unsent
+        """Keep what could not be sent yet, and send it when there is room."""
+        self._unsent, self._waits = unsent, True
         self._watch()
         if len(unsent) > MOST_UNSENT and not self._told_to_pause:
             self._told_to_pause = True
             self._protocol.pause_writing()
 
-    def _send_on(self) -> None:
-        try:
-            self._unsent = self._unsent[self._socket.send(self._unsent) :]
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as failure:
-            self._end(failure)
-            return
-        if self._unsent:
-            return
-        self._watch()
+    def _all_sent(self) -> None:
+        self._unsent = b""
+        if self._waits:
+            self._waits = False
+            self._watch()
         if self._told_to_pause:
             self._told_to_pause = False
             self._protocol.resume_writing()
@@ -182,7 +211,7 @@ class Stream(asyncio.Transport):
 
     def _watch(self) -> None:
         if not self._ended:
-            self._streams.watch(self._fd, reading=self._reading, writing=bool(self._unsent))
+            self._streams.watch(self._fd, reading=self._reading, writing=self._waits)
 
     def is_closing(self) -> bool:
         return self._closing or self._ended
@@ -198,8 +227,9 @@ class Stream(asyncio.Transport):
     def close(self) -> None:
         """Close the connection once what waits is sent."""
         self._closing, self._reading = True, False
+        self._watch()
         if self._unsent:
-            self._watch()
+            self.send()
         else:
             self._end(None)
 
