@@ -56,8 +56,23 @@ def engine() -> Any:
 
 
 def new_context() -> Any:
-    """Return an engine of its own, that opens nothing and runs nothing."""
+    """Return an engine of its own, that opens nothing and runs nothing, and that goes when nobody holds it."""
     dss = engine().dss.NewContext()
+    _let_go(dss)
     for allow in ("AllowEditor", "AllowForms", "AllowChangeDir", "AllowDOScmd"):
         getattr(dss.Basic, allow)(False)
     return dss
+
+
+def _let_go(dss: Any) -> None:
+    """Take a context out of three lists of its package, which keep all that there ever was: 2 MB and its feeder each.
+
+    They are for callbacks to objects of buses and batches, which nothing here uses. The package registers and lists a
+    context once more when it goes; so that is taken from it, too.
+    """
+    managers = importlib.import_module("dss_python_backend.events").EventCallbackManager._ctx_to_manager
+    api = dss._api_util
+    api.unregister_callbacks()
+    api.unregister_callbacks = lambda: None
+    for listed in (managers, type(api)._ctx_to_util, type(dss)._ctx_to_dss):
+        listed.pop(api.ctx)

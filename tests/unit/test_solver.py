@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -161,6 +163,15 @@ def test_a_step_that_is_repeated_starts_from_the_taps_of_the_last_instant() -> N
     assert (heavy["taps"] != expected["taps"]).any()
     np.testing.assert_array_equal(light["taps"], expected["taps"])
     np.testing.assert_allclose(light["v_pu"], expected["v_pu"], rtol=1e-6)
+
+
+def test_a_feeder_that_nobody_holds_is_gone() -> None:
+    solver = Solver(FEEDER)
+    solver.solve()
+    gone = weakref.ref(solver.dss._api_util.ctx)
+    del solver
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_thread_may_solve_after_the_environment_has_moved() -> None:
