@@ -153,7 +153,7 @@ def _objects(name: str, value: Any, package: str) -> Iterator[tuple[str, Any]]:
 
 def _is_settled(value: Any) -> bool:
     """Return whether nothing in it changes: settings, frozen dataclasses that declare no state, types, functions."""
-    if isinstance(value, type | Enum) or hasattr(value, "model_fields"):
+    if isinstance(value, type | Enum) or hasattr(type(value), "model_fields"):
         return True
     return _is_frozen(value) and not gives_state(value) and not _holds_state(value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def resume(run: Path, options: Options, on_progress: Progress | None = None, on_
     if fingerprint(scenario) != checkpoint.scenario:
         what = "its scenario's files, or derloop, are not what they were; run it anew, or fork it"
         raise DerloopError(f"{run} cannot go on as it was: {what}")
+    every_s = options.checkpoint_every_s or said.get("checkpoint_every_s")
+    options = replace(options, checkpoint_every_s=every_s)
     return run_loaded(scenario, options, on_progress, on_caution, Begun(checkpoint, run, run))
 
 

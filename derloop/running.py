@@ -96,6 +96,17 @@ class Begun:
     folder: Path | None
     """In which it goes on; None: in a new one."""
 
+    def problems(self, federation: Federation) -> list[Problem]:
+        """Return which federates do not give out what they did: what was recorded could not go on."""
+        had: dict[str, dict[str, tuple[str, ...]]] = {}
+        for signal in RunFolder(self.source).signals():
+            had.setdefault(signal.federate, {})[signal.port] = signal.labels
+        return [
+            Problem(f"/federates/{name}", f"gives out other values than in {self.source}, whose series cannot go on")
+            for name, interface in federation.recorded([*federation.federates]).items()
+            if name in had and had[name] != {port: spec.labels for port, spec in interface.outputs.items() if spec.size}
+        ]
+
     def rewind(self, folder: Path, federation: Federation) -> dict[str, Any]:
         """Have in `folder` what was recorded before the checkpoint; return what is noted of it."""
         (folder / "series").mkdir(parents=True, exist_ok=True)
@@ -249,7 +260,7 @@ def _saving(scenario: Scenario, federation: Federation, options: Options, begun:
     every_ns = to_ns(options.checkpoint_every_s or 0.0)
     if begun or options.checkpoint_every_s:
         kinds = {name: (entry.kind.name, entry.via) for name, entry in scenario.federates.items()}
-        problems = refusals(federation, kinds, every_ns)
+        problems = refusals(federation, kinds, every_ns) + (begun.problems(federation) if begun else [])
         if scenario.file.placement != "together":
             what = f"{scenario.file.placement!r}: checkpoints are taken in one process; let it be 'together'"
             problems.append(Problem("/placement", what))
@@ -477,6 +488,7 @@ def _facts(scenario: Scenario, options: Options) -> dict[str, Any]:
             for check in scenario.checks
         ],
         **permissions_to_json(options.permissions),
+        "checkpoint_every_s": options.checkpoint_every_s,
         "started": _now(),
         "versions": versions(),
         "host": {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()},

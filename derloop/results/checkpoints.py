@@ -63,7 +63,7 @@ def read(run: Path, at_ns: int) -> Checkpoint:
     """Return the checkpoint of a run at an instant. Raises DerloopError where it is none."""
     path = run / "checkpoints" / f"{at_ns:020d}.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             arrays = [file[str(number)] for number in range(len(file.files) - 1)]
         if about["format"] != FORMAT:

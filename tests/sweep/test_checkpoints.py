@@ -1,0 +1,210 @@
+"""A run that is taken up from a checkpoint is, to the bit, the run that never stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import derloop
+from derloop.contract import Values
+from derloop.engines.saving import Saving, grid_ns, refusals
+from derloop.engines.worker import Deadlines, Worker, mover
+from derloop.errors import DerloopError, ScenarioError
+from derloop.federation import Federation
+from derloop.results import checkpoints
+from derloop.results.checkpoints import Checkpoint
+from derloop.results.compare import compare
+from derloop.results.store import RunFolder
+from derloop.resuming import fork, resume
+from derloop.running import Options, Result
+from derloop.scenario.assembly import assemble
+from derloop.scenario.loading import load
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+FEW = ("kind_load", "kind_zip_load", "kind_grid_forming_chp")
+"""Tap changers and loads; a converged loop; an island with engines."""
+REFUSED = {"kind_emulator": "via 'emulator'", "quickstart": "via 'emulator'"}
+WITH_GOLDEN = sorted(path.name for path in (SCENARIOS / "golden").iterdir() if path.name not in (*FEW, *REFUSED))
+
+Series = dict[tuple[str, int], dict[str, Any]]
+
+
+def stepped(federation: Federation, until_ns: int, saving: Saving) -> tuple[Series, Any]:
+    """Return what every federate gave out at every instant, and their statistics."""
+    found: Series = {}
+
+    def observe(federate: str, now_ns: int, values: Values) -> None:
+        found[federate, now_ns] = {port: value.copy() for port, value in values.items()}
+
+    worker = Worker(federation, federation.units, observe, Deadlines(300, 300), stepper=saving.stepper)
+    worker.run(mover("local"), until_ns - saving.from_ns, lambda: None)
+    return found, worker.statistics()
+
+
+def check_equal(name: str, folder: Path, parts: int) -> None:
+    scenario = load(SCENARIOS / f"{name}.json")
+    federation, until_ns = assemble(scenario), scenario.until_ns
+    every_ns = max(1, until_ns // grid_ns(federation) // parts) * grid_ns(federation)
+    kept: list[Checkpoint] = []
+    whole, statistics = stepped(federation, until_ns, Saving(every_ns, keep=kept.append))
+    begun = [checkpoint for checkpoint in kept if checkpoint.at_ns < until_ns]
+    assert begun
+    for checkpoint in begun:
+        checkpoints.write(checkpoint, folder)
+        again = checkpoints.read(folder, checkpoint.at_ns)
+        rest, counted = stepped(assemble(scenario), until_ns, Saving(0, again))
+        assert rest.keys() == {key for key in whole if key[1] >= checkpoint.at_ns}
+        parted = [
+            (*at, port) for at in rest for port in rest[at] if not np.array_equal(rest[at][port], whole[at][port])
+        ]
+        assert parted == []
+        assert counted == statistics
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_run_that_is_taken_up_is_to_the_bit_the_run_that_never_stopped(name: str, tmp_path: Path) -> None:
+    check_equal(name, tmp_path, parts=2)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", WITH_GOLDEN)
+def test_every_scenario_with_golden_results_can_be_taken_up(name: str, tmp_path: Path) -> None:
+    check_equal(name, tmp_path, parts=3)
+
+
+# --- as a user has it --------------------------------------------------------------------------------
+
+HOUR = ("duration_s=10800", "step_s=900")
+
+
+def interrupted(folder: Path, after_ns: int, **options: Any) -> Result:
+    """Run until the run's progress is at `after_ns`, as if Ctrl-C were pressed then."""
+
+    def press(now_ns: int | None, until_ns: int) -> None:
+        if checkpoints.instants(folder)[-1:] >= [after_ns]:
+            raise KeyboardInterrupt
+
+    scenario = SCENARIOS / "kind_load.json"
+    return derloop.run(scenario, ["step_s=120"], out=folder, report=False, on_progress=press, **options)
+
+
+def whole(folder: Path, sets: Sequence[str], **options: Any) -> Result:
+    return derloop.run(SCENARIOS / "kind_load.json", sets, out=folder, report=False, **options)
+
+
+def parts_of(one: Path, other: Path) -> str:
+    found = compare(RunFolder(one), RunFolder(other))
+    return "" if found.same else str(found)
+
+
+def test_an_interrupted_run_goes_on_in_its_folder_also_under_another_engine(tmp_path: Path) -> None:
+    whole(tmp_path / "whole", ["step_s=120"], engine="local")
+    stopped = interrupted(tmp_path / "run", 7_200_000_000_000, checkpoint_every_s=3600, engine="local")
+    assert stopped.outcome == "interrupted"
+    result = resume(tmp_path / "run", Options(engine="helics", report=False))
+    assert result.outcome == "completed"
+    assert parts_of(tmp_path / "whole", tmp_path / "run") == ""
+    assert checkpoints.instants(tmp_path / "run")[-1] == 86_400_000_000_000  # it has gone on keeping them
+    assert result.folder.run["begun"]["at_s"] >= 7200
+
+
+def test_a_fork_has_what_was_before_and_parts_from_it_only_afterwards(tmp_path: Path) -> None:
+    whole(tmp_path / "run", HOUR, engine="local", checkpoint_every_s=3600)
+    same = fork(tmp_path / "run", 3600, (), Options(out=tmp_path / "same", report=False))
+    assert parts_of(tmp_path / "run", same.folder.path) == ""
+    other = fork(tmp_path / "run", 7200, ["federates.homes.scale=0.5"], Options(out=tmp_path / "other", report=False))
+    time_ns, before = RunFolder(tmp_path / "run").read("homes.p_kw")
+    _, after = other.folder.read("homes.p_kw")
+    first = int(np.flatnonzero((before != after).any(axis=1))[0])
+    assert time_ns[first] == 7_200_000_000_000
+
+
+def test_a_run_that_has_ended_goes_on_as_a_fork_that_is_longer(tmp_path: Path) -> None:
+    whole(tmp_path / "long", ("duration_s=14400", "step_s=900"), engine="local")
+    whole(tmp_path / "run", HOUR, engine="local", checkpoint_every_s=10800)
+    options = Options(out=tmp_path / "more", report=False)
+    longer = fork(tmp_path / "run", None, ["duration_s=14400"], options)
+    assert parts_of(tmp_path / "long", longer.folder.path) == ""
+
+
+def test_a_control_can_be_taken_out_of_a_fork_and_a_device_that_the_feeder_tells_of_cannot(tmp_path: Path) -> None:
+    scenario, sets = SCENARIOS / "kind_battery.json", ["duration_s=7200", "step_s=1800"]
+    derloop.run(scenario, sets, out=tmp_path / "run", report=False, engine="local", checkpoint_every_s=3600)
+    options = Options(out=tmp_path / "out", report=False)
+    alone = ["federates.vpp=null", "federates.storage.mode=idle", "checks=[]"]
+    assert fork(tmp_path / "run", 3600, alone, options).outcome == "completed"
+    without = ["federates.vpp=null", "federates.storage=null", "checks=[]"]
+    with pytest.raises(ScenarioError, match="/federates/grid: gives out other values"):
+        fork(tmp_path / "run", 3600, without, Options(out=tmp_path / "none", report=False))
+    assert not (tmp_path / "none").exists()
+
+
+# --- what is refused ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "why"), REFUSED.items())
+def test_what_cannot_give_its_state_is_refused_by_name_before_the_run(name: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=why) as refused:
+        derloop.run(SCENARIOS / f"{name}.json", out=tmp_path / "run", checkpoint_every_s=3600)
+    assert {problem.pointer.split("/")[1] for problem in refused.value.problems} == {"federates"}
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_in_many_processes_or_at_other_instants_than_its_steps_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="taken in one process"):
+        whole(tmp_path / "run", HOUR, placement="apart", checkpoint_every_s=3600)
+    with pytest.raises(ScenarioError, match="must be a multiple of 900 s"):
+        whole(tmp_path / "run", HOUR, checkpoint_every_s=1000)
+
+
+def test_a_run_in_real_time_is_refused() -> None:
+    scenario = load(SCENARIOS / "kind_load.json", ['pacing={"mode": "real-time"}'])
+    kinds = {name: (entry.kind.name, entry.via) for name, entry in scenario.federates.items()}
+    assert [problem.pointer for problem in refusals(assemble(scenario), kinds, 0)] == ["/pacing"]
+
+
+def test_a_kind_that_does_not_say_what_its_state_is_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = load(SCENARIOS / "kind_load.json")
+    federation = assemble(scenario)
+    federation.federates["homes"] = type("Foreign", (), {})()
+    kinds = {name: (entry.kind.name, entry.via) for name, entry in scenario.federates.items()}
+    (problem,) = refusals(federation, kinds, 0)
+    assert (problem.pointer, "kind 'load' does not say" in problem.what) == ("/federates/homes", True)
+
+
+def test_a_fork_at_no_checkpoint_or_with_what_its_state_rests_on_is_refused(tmp_path: Path) -> None:
+    whole(tmp_path / "run", HOUR, engine="local", checkpoint_every_s=3600)
+    with pytest.raises(DerloopError, match="there are: 3600, 7200, 10800"):
+        fork(tmp_path / "run", 3601, (), Options())
+    with pytest.raises(ScenarioError, match="/seed: a fork cannot change it"):
+        fork(tmp_path / "run", 3600, ["seed=99"], Options())
+    with pytest.raises(ScenarioError, match="/duration_s: ends at 10800 s, not after 10800 s"):
+        fork(tmp_path / "run", 10800, (), Options())
+    with pytest.raises(DerloopError, match="has run to its end"):
+        resume(tmp_path / "run", Options())
+
+
+def test_a_run_whose_files_have_changed_does_not_go_on(tmp_path: Path) -> None:
+    interrupted(tmp_path / "run", 3_600_000_000_000, checkpoint_every_s=3600, engine="local")
+    path = tmp_path / "run" / "run.json"
+    said = json.loads(path.read_text())
+    said["scenario"]["seed"] += 1
+    path.write_text(json.dumps(said))
+    with pytest.raises(DerloopError, match="are not what they were"):
+        resume(tmp_path / "run", Options())
+
+
+def test_a_run_without_checkpoints_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
+    whole(tmp_path / "run", HOUR, engine="local")
+    with pytest.raises(DerloopError, match="--checkpoint-every"):
+        fork(tmp_path / "run", None, (), Options())
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / f"{3600 * 10**9:020d}.npz").write_bytes(b"PK\3\4 and no more")
+    with pytest.raises(DerloopError, match="is no checkpoint that can be read"):
+        fork(tmp_path / "run", None, (), Options())
