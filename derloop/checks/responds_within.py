@@ -45,7 +45,8 @@ def judge(settings: RespondsWithin, recorded: Recorded) -> Verdict:
     found, is_there = max(moved, key=lambda pair: pair[0].value)
     way = f"{percent(settings.share)} of the way"
     said = f"has gone {way} {found.value:g} s" if is_there else f"has not gone {way} {found.value:g} s"
-    text = f"{found.where} {said} after the event; {settings.limit_s:g} s are allowed"
+    when = recorded.calendar.at(settings.at_s * NS)
+    text = f"{found.where} {said} after the event at {when}; {settings.limit_s:g} s are allowed"
     if not is_there:
         found = Measured(max(found.value, np.nextafter(settings.limit_s, np.inf)), "s", found.where, found.when_ns)
     return at_most(KIND.name, found, settings.limit_s, text, SOURCE)

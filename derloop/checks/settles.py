@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from derloop.checks.bounds import Measured, at_most
+from derloop.checks.bounds import Measured, amount, at_most
 from derloop.checks.event import AfterEvent, Answer, answers
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -23,11 +23,13 @@ def judge(settings: Settles, recorded: Recorded) -> Verdict:
 
     Measured is from the event to the first instant from which on an element stays in its band to the window's end.
     """
-    found = max((_last(answer, settings) for answer in answers(recorded, settings)), key=lambda last: last.value)
-    about = "its final value" if settings.final is None else f"{settings.final:g}"
+    around = answers(recorded, settings)
+    found = max((_last(answer, settings) for answer in around), key=lambda last: last.value)
+    unit, when = around[0].series.unit, recorded.calendar.at(settings.at_s * 1e9)
+    about = "its final value" if settings.final is None else amount(settings.final, unit)
     text = (
-        f"{found.where} stays within {settings.band:g} of {about} from {found.value:g} s after the event on; "
-        f"{settings.within_s:g} s are allowed"
+        f"{found.where} stays within {amount(settings.band, unit)} of {about} from {found.value:g} s after the event "
+        f"at {when} on; {settings.within_s:g} s are allowed"
     )
     return at_most(KIND.name, found, settings.within_s, text)
 
