@@ -26,7 +26,7 @@ FEW = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-MANY = settings(FEW, max_examples=3_000, derandomize=False)
+MANY = settings(FEW, max_examples=2_000, derandomize=False)
 
 UNFORESEEN = re.compile(r"Error: .* \(\w+\.py, line \d+\)$")
 
