@@ -33,9 +33,6 @@ def join(
         Path | None, typer.Option(metavar="DIR", help="Working folder; without it, a new one that is removed.")
     ] = None,
     wait_s: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to look for the run.")] = 60.0,
-    silence_s: Annotated[
-        float, typer.Option("--silence", metavar="SECONDS", help="How long the run may be silent.", min=1.0)
-    ] = 4.0,
     trust_feeder: Annotated[bool, typer.Option("--trust-feeder", help="As in `derloop run`, on this machine.")] = False,
     trust_control: Annotated[
         bool, typer.Option("--trust-control", help="As in `derloop run`, on this machine.")
@@ -59,7 +56,6 @@ def join(
         name=_name(name),
         token=_token(token_file),
         wait_s=wait_s,
-        silence_s=silence_s,
         scenario=scenario,
         interface=interface,
         folder=folder,
@@ -68,6 +64,7 @@ def join(
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         take_part(invitation, _say)
+        _say("the run is over")
     except HostError as error:
         _say(str(error))
         raise typer.Exit(LOST) from error

@@ -19,6 +19,13 @@ PATH = re.compile(r"(?!\.)[\w@+,=%. -]{1,200}(/(?!\.)[\w@+,=%. -]{1,200}){0,6}")
 MAX_FILES = 100_000
 
 
+def plain(path: object) -> str:
+    """Return `path` where it cannot lead out of the folder that it starts in; raise Malformed otherwise."""
+    if not isinstance(path, str) or not PATH.fullmatch(path) or ".." in path:
+        raise Malformed(f"{str(path)[:80]!r} is no path below a run's folder")
+    return path
+
+
 class Source:
     """The files of a folder, as they grow."""
 
@@ -54,8 +61,7 @@ class Copies:
 
     def take(self, path: object, at: int, data: bytes) -> None:
         """Write a piece where it belongs; raise Malformed where it cannot belong there."""
-        if not isinstance(path, str) or not PATH.fullmatch(path) or ".." in path:
-            raise Malformed(f"{str(path)[:80]!r} is no path below a run's folder")
+        path = plain(path)
         if at != self._sizes.get(path, 0):
             raise Malformed(f"a piece of {path} begins at {at}, expected {self._sizes.get(path, 0)}")
         with self._opened(path) as file:

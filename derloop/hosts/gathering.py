@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -36,9 +36,10 @@ class Plan:
     file: HostsFile
     placed: Mapping[str, str]
     """The host of each unit that does not run here, by the unit's name."""
+    token: str = field(repr=False)
 
     def gathering(self, scenario: Scenario, folder: Path, say: Say) -> Gathering:
-        return Gathering(self.file, self.placed, scenario, folder, say)
+        return Gathering(self, scenario, folder, say)
 
 
 def plan(scenario: Scenario, federation: Federation, path: Path | str | None, listen: str | None) -> Plan:
@@ -57,18 +58,18 @@ def plan(scenario: Scenario, federation: Federation, path: Path | str | None, li
         problems = [Problem("/hosts", "no federate is on any of these hosts; name some in `federates`")]
     if problems:
         raise ScenarioError(problems, str(path))
-    return Plan(file, placed)
+    return Plan(file, placed, _token(file))
 
 
 class Gathering:
     """The hosts of a run: `derloop.engines.apart.Places` of which some are other machines."""
 
-    def __init__(self, file: HostsFile, placed: Mapping[str, str], scenario: Scenario, folder: Path, say: Say) -> None:
-        """placed: the host of each unit that does not run here, by the unit's name."""
-        self._file, self._placed, self._scenario, self._folder, self._say = file, placed, scenario, folder, say
-        self.interface = str(file.listen)
-        self._token = _token(file)
-        self._names = sorted({*placed.values()})
+    def __init__(self, plan: Plan, scenario: Scenario, folder: Path, say: Say) -> None:
+        self._file, self._placed, self._token = plan.file, plan.placed, plan.token
+        self._scenario, self._folder, self._say = scenario, folder, say
+        self._files = named_files(scenario.path, scenario.document)
+        self.interface = plan.file.listen
+        self._names = sorted({*plan.placed.values()})
         self._guests: dict[str, Guest] = {}
         self._door: Door | None = None
         self._started: list[Started] = []
@@ -130,10 +131,6 @@ class Gathering:
         guest.refuse(why)
         guest.close()
         self._complaints.append(f"a host was turned away: {why}")
-
-    @property
-    def _files(self) -> list[str]:
-        return named_files(self._scenario.path, self._scenario.document)
 
     def _check_started(self) -> None:
         for started in self._started:

@@ -35,7 +35,7 @@ class Guest:
 
     def ask(self, scenario: str, files: list[str]) -> None:
         """Ask what it is, and how these files are there."""
-        self._channel.send("about", scenario=scenario, files=files)
+        self._channel.send("about", scenario=scenario, files=files, silence_s=self._silence_s)
 
     def refuse(self, why: str) -> None:
         self._channel.send("refused", why=why)

@@ -19,7 +19,7 @@ from derloop.engines import broker  # HELICS and all: nothing heavy is loaded on
 from derloop.engines.process import Process
 from derloop.errors import DerloopError, EngineError, HostError
 from derloop.hosts.channel import Channel, Malformed, Message
-from derloop.hosts.copying import Copies, Source
+from derloop.hosts.copying import Copies, Source, plain
 from derloop.hosts.greeting import approach
 from derloop.hosts.likeness import facts, hashes
 from derloop.kind import NONE_GRANTED, Permissions, permissions_to_json
@@ -27,6 +27,8 @@ from derloop.kind import NONE_GRANTED, Permissions, permissions_to_json
 POLL_S = 0.02
 COPY_S = 0.25
 RETRY_S = 0.3
+SILENCE_S = 4.0
+"""After how long a run of which nothing is heard is lost, until it says another time itself."""
 END_S, KILL_S = 6.5, 1.0
 """How long processes may take to leave once the run is over or lost, and to be gone once they are killed."""
 
@@ -43,8 +45,6 @@ class Invitation:
     token: str = field(repr=False)
     wait_s: float = 60.0
     """How long to look for the run."""
-    silence_s: float = 4.0
-    """After how long a run of which nothing is heard is lost."""
     scenario: Path | None = None
     """The scenario's file on this machine; without one its files are sent."""
     interface: str | None = None
@@ -111,7 +111,7 @@ class Host:
         self._processes: dict[str, Process] = {}
         self._states: dict[str, tuple[int | None, bool]] = {}
         self._gone: set[str] = set()
-        self._core_options = ""
+        self._core_options, self._silence_s = "", SILENCE_S
         self._close_broker: Callable[[], None] = lambda: None
         self._has_finished, self._is_over = False, False
 
@@ -127,13 +127,13 @@ class Host:
             sleep(POLL_S)
 
     def _check_run(self) -> None:
-        if self._has_finished and (self._channel.lost or self._channel.silent_s > self._invitation.silence_s):
+        if self._has_finished and (self._channel.lost or self._channel.silent_s > self._silence_s):
             self._is_over = True
         if self._is_over:
             return
         if self._channel.lost is not None:
             raise self._error(f"has lost the run: {self._channel.lost}")
-        if self._channel.silent_s > self._invitation.silence_s:
+        if self._channel.silent_s > self._silence_s:
             raise self._error(f"has lost the run: nothing was heard of it for {self._channel.silent_s:.1f} s")
 
     def _error(self, why: str) -> HostError:
@@ -156,17 +156,19 @@ class Host:
             raise self._error(f"does not know what {message.what!r} is; the run has another version")
         try:
             takers[message.what](message)
-        except (Malformed, EngineError, OSError) as error:
-            self._channel.send("failed", why=str(error))
+        except (Malformed, EngineError, OSError, TypeError, ValueError) as error:
+            self._channel.send("failed", why=f"cannot do {message.what!r}: {error}")
 
     def _show(self, message: Message) -> None:
         """Tell what this machine is, and how the scenario's files are here."""
+        self._silence_s = float(message["silence_s"])
+        scenario = plain(message["scenario"])
         found = hashes(self._scenario.parent, message["files"]) if self._scenario else None
         if found is not None and self._scenario:
-            found[message["scenario"]] = hashes(self._scenario.parent, [self._scenario.name])[self._scenario.name]
+            found[scenario] = hashes(self._scenario.parent, [self._scenario.name])[self._scenario.name]
         self._channel.send("hello", facts=facts(), files=found, interface=self._interface)
         if self._scenario is None:
-            self._scenario = self._given / message["scenario"]
+            self._scenario = self._given / scenario
 
     def _keep(self, message: Message) -> None:
         self._given.mkdir(exist_ok=True)
@@ -187,7 +189,7 @@ class Host:
             self._core_options = f"--brokeraddress=tcp://{self._interface} --brokerport={port} {near}"
 
     def _start(self, message: Message) -> None:
-        unit, log = message["unit"], self._run / "logs" / f"{message['log']}.log"
+        unit, log = message["unit"], self._run / "logs" / f"{plain(message['log'])}.log"
         job = {
             **message["job"],
             "path": str(self._scenario),

@@ -37,7 +37,7 @@ class Joined:
     """`derloop join` in a thread."""
 
     def __init__(self, port: int, token: str, name: str, scenario: Path | None = None) -> None:
-        invitation = Invitation("127.0.0.1", port, name, token, scenario=scenario, silence_s=60)
+        invitation = Invitation("127.0.0.1", port, name, token, scenario=scenario)
         self.error: Exception | None = None
         self._thread = Thread(target=self._join, args=(invitation,))
         self._thread.start()
