@@ -28,8 +28,7 @@ class Places:
         """Return the sums (m,) of values of devices (n,)."""
         if self.are_single:
             return values
-        sums = np.bincount(self._of, values, len(self.firsts)).astype(np.float64, copy=False)
-        return sums
+        return np.bincount(self._of, values, len(self.firsts)).astype(np.float64, copy=False)
 
     def spread(self, values: FloatArray) -> FloatArray:
         """Return for each device (n,) the value of its place (m,)."""
