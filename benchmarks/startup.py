@@ -43,7 +43,9 @@ def started(scenario: str, engine: str, placement: str, overrides: list[str]) ->
         before[:] = before or [*sys.modules]
 
     with tempfile.TemporaryDirectory() as folder:
-        options = running.Options(engine=engine, placement=placement, out=Path(folder) / "run", report=False)
+        options = running.Options(
+            engine=engine, placement=placement, out=Path(folder) / "run", trust_feeder=True, report=False
+        )
         result = running.run(Path(scenario), overrides, options, note)
         if result.outcome != "completed":
             raise SystemExit(result.failure)
