@@ -175,7 +175,7 @@ class Seen:
 
     async def _leave_safe(self, device: Device) -> str:
         run = Run(self._site.folder, self._site.folder / "bench.json")
-        return await Keeper(device, SafetyRules(), [], self._site.state, run).leave_safe()
+        return await Keeper(device, SafetyRules(restore_s=60.0), [], self._site.state, run).leave_safe()
 
     def _with(self, port: int, work: Callable[[Device], Coroutine[Any, Any, T]]) -> T:
         async def done() -> T:

@@ -54,6 +54,8 @@ def test_twenty_kills_at_random_moments_leave_no_hang_no_orphan_and_no_false_suc
     def trial(number: int) -> str:
         rng = random.Random(1000 * batch + number)
         with started(tmp_path / str(number), SCENARIO, *OPTIONS) as run:
+            if number % 2:
+                run.wait_until(run.children, "no federate was started")
             time.sleep(rng.uniform(0.0, 5.0))
             process = victim(run, rng)
             if process is not None:
