@@ -207,7 +207,9 @@ class PeakShaver:
     def _limit(self, now: Now) -> tuple[float, int | None]:
         """Return the limit that holds now, and when it was planned."""
         held = self._held
-        if self._horizon is None or not self._horizon.is_due(now.time_ns, held.planned_ns):
+        if self._horizon is None:
+            return self._settings.limit_kw or 0.0, None
+        if not self._horizon.is_due(now.time_ns, held.planned_ns):
             return held.limit_kw, held.planned_ns
         planned_kw = self._horizon.lowest_peak_kw(now, self._settings.recharges)
         return max(held.limit_kw, planned_kw), now.time_ns
