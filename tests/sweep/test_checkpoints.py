@@ -138,8 +138,8 @@ def test_a_control_can_be_taken_out_of_a_fork_and_a_device_that_the_feeder_tells
     derloop.run(scenario, sets, out=tmp_path / "run", report=False, engine="local", checkpoint_every_s=3600)
     options = Options(out=tmp_path / "out", report=False)
     tighter = Options(out=tmp_path / "tighter", report=False)
-    told = fork(tmp_path / "run", 3600, ["federates.vpp.services.0.limit_kw=2000"], tighter)["vpp.limit_kw"]
-    assert told[:, 0].tolist() == [2900.0, 2900.0, 2000.0, 2000.0]  # a setting is taken anew
+    told = fork(tmp_path / "run", 3600, ["federates.vpp.services.0.limit_kw=2800"], tighter)["vpp.limit_kw"]
+    assert told[:, 0].tolist() == [2900.0, 2900.0, 2800.0, 2800.0]  # a setting is taken anew
     alone = ["federates.vpp=null", "federates.storage.mode=idle", "checks=[]"]
     assert fork(tmp_path / "run", 3600, alone, options).outcome == "completed"
     without = ["federates.vpp=null", "federates.storage=null", "checks=[]"]
