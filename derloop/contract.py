@@ -132,7 +132,7 @@ class Federate(Protocol):
         ...
 
     # A federate may also have `statistics`: see `Statistics`; `answers`: see `Answering`; `keep_in`: see `Keeping`;
-    # `cautions`: see `Cautious`.
+    # `cautions`: see `Cautious`; a state that can be taken and put back: see `derloop.memory`.
 
 
 class Statistics(Protocol):
