@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Write a run over many machines as a file for others to start.\n\n"
-    "It starts one `derloop run` and a `derloop join` for each host.",
+    help="Write a run over many machines for others to start.\n\n"
+    "The file starts one `derloop run` and a `derloop join` for each host.",
 )
 Scenario = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario's JSON file.", show_default=False)]
 Hosts = Annotated[Path, typer.Option(metavar="FILE", help="The hosts file.", show_default=False)]

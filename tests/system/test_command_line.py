@@ -22,10 +22,10 @@ from derloop.starter import write_starter
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "scenarios" / "quickstart.json"
-COMMANDS = ("run", "check", "schema", "kinds", "new", "report", "compare", "doctor")
+COMMANDS = ("run", "resume", "fork", "check", "schema", "kinds", "new", "report", "compare", "doctor")
 HEAVY = ("numpy", "helics", "pyarrow", "pydantic", "opendssdirect", "pymodbus", "plotly", "mosaik", "rich", "pandas")
-BROUGHT = ("bench", "bill", "emulate", "frames", "hosting-capacity", "tariff", "value")
-"""Commands of hil and of the market."""
+BROUGHT = ("bench", "bill", "emulate", "export", "frames", "hosting-capacity", "join", "sweep", "tariff", "value")
+"""Commands that come in by entry points."""
 MOVING = ("helics", "pyarrow", "pymodbus", "plotly", "mosaik", "pandas")
 """What a run needs, and judging a scenario does not."""
 
