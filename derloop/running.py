@@ -402,7 +402,7 @@ def _judged(
     why_short = _cut_short(ending)
     verdicts = (*judge_all(scenario.checks, recorded, why_short, doubts), *cut(ending.balances, why_short))
     timed = ending.timing.figures() if ending.timing else ()
-    summary = [*summarise(recorded), *timed, *counted(ending.statistics)]
+    summary = [*summarise(recorded), *timed, *counted(recorded, ending.statistics)]
     _write_json(folder / "verdicts.json", [asdict(v) for v in verdicts])
     result = Result(recorded, ending.outcome, verdicts, tuple(summary), ending.text, ending.is_stuck, ending.complaints)
     result.hunting = ending.hunting

@@ -47,15 +47,24 @@ def summarise(run: RunFolder) -> list[Figure]:
     return figures
 
 
-def counted(statistics: Mapping[str, Mapping[str, float]]) -> list[Figure]:
-    """Return what federates counted: "microgrid: unserved", 1849.3 kWh, of `unserved_kwh`."""
-    return [_count(name, what, value) for name, said in statistics.items() for what, value in said.items()]
+def counted(run: RunFolder, statistics: Mapping[str, Mapping[str, float]]) -> list[Figure]:
+    """Return what federates counted: "microgrid: unserved", 1849.3 kWh, of `unserved_kwh`.
+
+    Where the name tells no unit, it is that of the federate's output of this name: "retail: bill", 412.2 USD.
+    """
+    units = {signal.name: signal.unit for signal in run.signals()}
+    return [
+        _count(name, what, value, units.get(f"{name}.{what}", "1"))
+        for name, said in statistics.items()
+        for what, value in said.items()
+    ]
 
 
-def _count(name: str, what: str, value: float) -> Figure:
+def _count(name: str, what: str, value: float, signal_unit: str) -> Figure:
     words = what.split("_")
-    unit = UNITS.get(words[-1], "") if len(words) > 1 else ""
-    label = " ".join(word.upper() if word in INDICES else word for word in (words[:-1] if unit else words))
+    named = UNITS.get(words[-1], "") if len(words) > 1 else ""
+    label = " ".join(word.upper() if word in INDICES else word for word in (words[:-1] if named else words))
+    unit = named or ("" if signal_unit == "1" else signal_unit)
     return Figure(f"{name}: {label}", value, unit, f"{value:,.6g} {unit}".rstrip())
 
 

@@ -103,15 +103,20 @@ def test_nodes_without_supply_are_no_low_voltages(tmp_path: Path) -> None:
     assert told["voltages outside ANSI C84.1 range A"].startswith("1 of 5 node-instants (20.00 %)")
 
 
-def test_what_federates_count_has_the_unit_that_its_name_ends_with() -> None:
+def test_what_federates_count_has_the_unit_of_its_name_or_of_its_output(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, {"retail": Interface(HOUR_NS, outputs={"bill": Port("USD", ("a", "b"))})})
+    recorder.observe("retail", 0, {"bill": np.zeros(2)})
+    recorder.close()
     said = {
         "microgrid": {"critical_unserved_kwh": 1849.32, "saidi_h": 6.5, "starts": 2.0, "asai_pu": 0.75},
         "m": {"h": 1.0},
+        "retail": {"bill": 412.2},
     }
-    assert [(f.label, f.unit, f.text) for f in counted(said)] == [
+    assert [(f.label, f.unit, f.text) for f in counted(RunFolder(tmp_path), said)] == [
         ("microgrid: critical unserved", "kWh", "1,849.32 kWh"),
         ("microgrid: SAIDI", "h", "6.5 h"),
         ("microgrid: starts", "", "2"),
         ("microgrid: ASAI", "pu", "0.75 pu"),
         ("m: h", "", "1"),
+        ("retail: bill", "USD", "412.2 USD"),
     ]
