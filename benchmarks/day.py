@@ -26,7 +26,8 @@ sys.path.insert(0, str(HERE.parent / "tests" / "support"))
 
 from large_feeder import large_feeder  # noqa: E402
 
-from derloop.running import Options, run  # noqa: E402
+from derloop.options import Options  # noqa: E402
+from derloop.running import run  # noqa: E402
 
 BUSES = 3334
 

@@ -24,7 +24,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from derloop.running import Options, Result
+from derloop.options import Options
+from derloop.result import Result
 from derloop.running import run as run_scenario
 
 ROOT = Path(__file__).parents[1]

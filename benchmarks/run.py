@@ -36,7 +36,8 @@ from rich.table import Table  # noqa: E402
 from tracing import traced  # noqa: E402
 
 from derloop.contract import FloatArray  # noqa: E402
-from derloop.running import Options, run  # noqa: E402
+from derloop.options import Options  # noqa: E402
+from derloop.running import run  # noqa: E402
 
 WARM_UP = 0.2
 """The share of a run's blocks that is not counted: late imports, caches, the first controls."""

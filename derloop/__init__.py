@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from derloop.result import Result
     from derloop.results.store import RunFolder
-    from derloop.running import Result
 
 __all__ = ["open_run", "run"]
 
@@ -28,12 +28,12 @@ def run(
     on_progress: Callable[[int | None, int], None] | None = None,
     **options: Any,
 ) -> Result:
-    """Run a scenario file; `options` are those of `derloop.running.Options`.
+    """Run a scenario file; `options` are those of `derloop.options.Options`.
 
     Raises ScenarioError where the scenario is wrong; a run that fails is a Result whose `outcome` says so.
     """
-    module = import_module("derloop.running")
-    return module.run(scenario, overrides, module.Options(**options), on_progress)  # type: ignore[no-any-return]
+    given = import_module("derloop.options").Options(**options)
+    return import_module("derloop.running").run(scenario, overrides, given, on_progress)  # type: ignore[no-any-return]
 
 
 def open_run(folder: Path | str) -> RunFolder:

@@ -18,9 +18,10 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from derloop.options import Progress, Say
+    from derloop.result import Result
     from derloop.results.compare import Tolerances
     from derloop.results.store import RunFolder
-    from derloop.running import Progress, Result, Say
 
 
 class Commands(TyperGroup):
@@ -148,7 +149,7 @@ def run(
     Exit status: 0 all checks passed, 1 a check failed, 2 the scenario or command is wrong, 3 inconclusive or the run
     failed, 130 interrupted.
     """
-    from derloop.running import Options
+    from derloop.options import Options
     from derloop.running import run as run_scenario
 
     options = Options(
@@ -194,8 +195,8 @@ def resume(
 
     Exit status: as of `run`.
     """
+    from derloop.options import Options
     from derloop.resuming import resume as go_on
-    from derloop.running import Options
 
     options = Options(
         engine and engine.value,
@@ -228,8 +229,8 @@ def fork(
 
     Exit status: as of `run`.
     """
+    from derloop.options import Options
     from derloop.resuming import fork as branch
-    from derloop.running import Options
 
     options = Options(
         engine and engine.value,
@@ -303,7 +304,7 @@ def check(
     Says every problem at once, each with its JSON pointer: settings, ranges, files, places in the feeder, wiring.
     """
     from derloop.console import show_federation
-    from derloop.running import Options
+    from derloop.options import Options
     from derloop.scenario.assembly import assemble
     from derloop.scenario.loading import load
 

@@ -22,9 +22,9 @@ from derloop.verdict import AnyCheck, in_short
 
 if TYPE_CHECKING:
     from derloop.federation import Federation, Unit, Wire
+    from derloop.result import Result
     from derloop.results.store import RunFolder
     from derloop.results.summary import Figure
-    from derloop.running import Result
     from derloop.scenario.models import Scenario
     from derloop.verdict import Verdict
 

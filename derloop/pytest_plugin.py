@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from derloop.running import Result
+    from derloop.result import Result
 
 _NAMES_SCHEMA = re.compile(r'"\$schema"\s*:\s*"([^"]*/)?scenario\.schema\.json"')
 _MAX_BYTES = 16 * 2**20

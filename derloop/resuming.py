@@ -10,9 +10,11 @@ from typing import Any
 
 from derloop import document
 from derloop.errors import DerloopError, Problem, ScenarioError
+from derloop.options import Options, Progress, Say
+from derloop.result import Result
 from derloop.results.checkpoints import instants, read
 from derloop.results.store import RunFolder
-from derloop.running import Begun, Options, Progress, Result, Say, run_loaded, stated
+from derloop.running import Begun, run_loaded
 from derloop.scenario.fingerprint import fingerprint
 from derloop.scenario.loading import typed
 from derloop.scenario.models import Scenario
@@ -33,7 +35,7 @@ def resume(run: Path, options: Options, on_progress: Progress | None = None, on_
             f"{run} has run to its end; `derloop fork` goes on with other settings, as a longer duration_s"
         )
     checkpoint = read(run, _instants(run)[-1])
-    scenario = _scenario(said, stated(options))
+    scenario = _scenario(said, options.overrides)
     if fingerprint(scenario) != checkpoint.scenario:
         what = "its scenario's files, or derloop, are not what they were; run it anew, or fork it"
         raise DerloopError(f"{run} cannot go on as it was: {what}")
@@ -60,7 +62,7 @@ def fork(
     if at_ns not in found:
         there = ", ".join(f"{ns / 1e9:g}" for ns in found[:12]) + (", ..." if len(found) > 12 else "")
         raise DerloopError(f"{run} has no checkpoint at {at_ns / 1e9:g} s; there are: {there}")
-    scenario = _scenario(said, [*overrides, *stated(options)])
+    scenario = _scenario(said, [*overrides, *options.overrides])
     problems = [
         Problem(f"/{key}", "a fork cannot change it: the state that it goes on from follows from it")
         for key in FIXED

@@ -19,9 +19,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from derloop.errors import DerloopError
+from derloop.options import Options, Progress
+from derloop.result import Result
 from derloop.results.compare import SignalComparison, compare
 from derloop.results.store import RunFolder
-from derloop.running import Options, Progress, Result, run
+from derloop.running import run
 from hil.frames.evidence import Evidence
 from hil.frames.exchanges import exchanges
 from hil.frames.journal import FOLDER, SUFFIX

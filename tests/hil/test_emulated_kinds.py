@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import derloop
-from derloop.running import Result
+from derloop.result import Result
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 

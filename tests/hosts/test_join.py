@@ -19,8 +19,8 @@ from derloop.commands.join import app
 from derloop.errors import DerloopError, HostError, ScenarioError
 from derloop.hosts import joining
 from derloop.hosts.joining import Invitation
+from derloop.result import Result
 from derloop.results.compare import compare
-from derloop.running import Result
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 SCENARIO = SCENARIOS / "kind_load.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import derloop
-from derloop.running import Result
+from derloop.result import Result
 
 FEEDER = """clear
 new circuit.study basekv=0.4 pu=1.0 phases=3 bus1=source

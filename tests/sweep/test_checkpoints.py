@@ -19,12 +19,13 @@ from derloop.engines.saving import Saving, grid_ns, refusals
 from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import DerloopError, ScenarioError
 from derloop.federation import Federation
+from derloop.options import Options
+from derloop.result import Result
 from derloop.results import checkpoints
 from derloop.results.checkpoints import Checkpoint
 from derloop.results.compare import compare
 from derloop.results.store import RunFolder
 from derloop.resuming import fork, resume
-from derloop.running import Options, Result
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import derloop
 from derloop.cli import app
-from derloop.running import Result
+from derloop.result import Result
 
 ROOT = Path(__file__).parents[2]
 SCENARIO = ROOT / "scenarios" / "kind_emulator.json"

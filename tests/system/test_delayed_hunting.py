@@ -10,7 +10,7 @@ import pytest
 import derloop
 from derloop.console import show_result
 from derloop.pytest_plugin import _failures
-from derloop.running import INCONCLUSIVE, Result
+from derloop.result import INCONCLUSIVE, Result
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 STEEP = '{"volt_var": {"v_pu": [0.97, 0.99, 1.0, 1.02], "q_pu": [0.44, 0, 0, -0.44], "response_s": 1}}'

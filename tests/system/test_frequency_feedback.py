@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import derloop
-from derloop.running import Result
+from derloop.result import Result
 
 SCENARIO = Path(__file__).parents[2] / "scenarios/kind_frequency.json"
 STEADY = ["federates.system.model.agc_per_s=0", "federates.turbines.turbulence=null"]

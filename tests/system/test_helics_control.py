@@ -17,7 +17,7 @@ import pytest
 from own_site import CONTROL, run, scenario, written
 
 from derloop.errors import ScenarioError
-from derloop.running import Result
+from derloop.result import Result
 from federates.control.own import outside as outside_door
 
 PROCESS = Path(__file__).parents[1] / "support" / "outside_control.py"

@@ -15,7 +15,7 @@ import pytest
 from own_site import run, written
 from pydantic import ValidationError
 
-from derloop.running import Result
+from derloop.result import Result
 from federates.control.own.http_control import HttpControlSettings
 
 Reply = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]

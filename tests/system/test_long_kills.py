@@ -107,7 +107,8 @@ def test_a_hundred_starts_and_stops_leave_nothing(tmp_path: Path) -> None:
 AGAIN = """
 import gc, json, os, sys
 from pathlib import Path
-from derloop.running import Options, run
+from derloop.options import Options
+from derloop.running import run
 found = []
 for number in range(100):
     result = run(sys.argv[1], [], Options(out=Path(sys.argv[2]) / str(number), report=False))

@@ -17,9 +17,9 @@ from derloop import plugins
 from derloop.contract import FloatArray
 from derloop.errors import ScenarioError
 from derloop.report.pace import kept_time
+from derloop.result import Result
 from derloop.results.compare import compare
 from derloop.results.store import RunFolder
-from derloop.running import Result
 
 APART = ("--placement", "apart")
 

@@ -18,7 +18,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 
-from derloop.running import Options, run
+from derloop.options import Options
+from derloop.running import run
 from hil.serving.file import emulator_schema
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios"

@@ -1,0 +1,184 @@
+"""Stepping a federation to its end, whichever that is: in this process, in one for each unit, or on other machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from derloop.checks.stale import stale
+from derloop.checks.unproven import unproven
+from derloop.engines.hunting import Hunting
+from derloop.engines.saving import Saving
+from derloop.engines.worker import Deadlines, Worker, mover
+from derloop.errors import DerloopError, FederateError
+from derloop.federation import Federation
+from derloop.kind import Permissions
+from derloop.options import Progress, Say
+from derloop.result import Outcome
+from derloop.results.checkpoints import Checkpoint, write
+from derloop.results.events import Events
+from derloop.results.recorder import Recorder
+from derloop.results.store import RunFolder
+from derloop.results.timing import Timing, timing
+from derloop.scenario.fingerprint import fingerprint
+from derloop.scenario.models import Scenario
+from derloop.verdict import Doubt, Verdict
+
+if TYPE_CHECKING:
+    from derloop.hosts.gathering import Plan
+
+
+@dataclass(slots=True)
+class Ending:
+    """How the federates' part of a run ended."""
+
+    outcome: Outcome = "completed"
+    failure: dict[str, Any] | None = None
+    text: str = ""
+    statistics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    is_stuck: bool = False
+    complaints: tuple[str, ...] = ()
+    balances: tuple[Verdict, ...] = ()
+    hunting: tuple[Hunting, ...] = ()
+    timing: Timing | None = None
+    hosts: Mapping[str, Any] = field(default_factory=dict)
+    doubts: tuple[Doubt, ...] = ()
+
+    def take_timing(self, federation: Federation, recorded: RunFolder) -> None:
+        """Take in how a paced run kept time, and what is in doubt because it did not, or commands did not show."""
+        self.timing = timing(federation, recorded)
+        self.doubts = (*stale(federation, recorded), *unproven(federation, recorded))
+        if self.timing and (late := self.timing.complaint(recorded.calendar)):
+            self.complaints = (*self.complaints, late)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """On which machines a run is, what it may do there, who hears of it, and where it begins."""
+
+    plan: Plan | None
+    permissions: Permissions
+    say: Say
+    saving: Saving
+
+
+def move(
+    scenario: Scenario,
+    federation: Federation,
+    folder: Path,
+    on_progress: Progress,
+    places: Places,
+) -> Ending:
+    """Step the federation to its end, whichever that is."""
+    try:
+        if scenario.file.placement != "together":
+            return _apart(scenario, federation, folder, on_progress, places)
+        return _together(scenario, federation, folder, on_progress, places.saving)
+    except KeyboardInterrupt:  # just before, or just after, the federates were at work
+        return Ending("interrupted", text="interrupted")
+
+
+def _together(
+    scenario: Scenario, federation: Federation, folder: Path, on_progress: Progress, saving: Saving
+) -> Ending:
+    federation.keep_in(folder)
+    recorder = Recorder(folder, federation.recorded([*federation.federates]), goes_on=saving.from_ns > 0)
+    if saving.every_ns:
+        saving.keep = _kept(scenario, recorder, folder)
+    limits = Deadlines(scenario.file.deadlines.join_s, scenario.file.deadlines.step_s)
+    worker = Worker(federation, federation.units, recorder.observe, limits, stepper=saving.stepper)
+    hunting = _Noted(folder)
+
+    def poll() -> None:
+        recorder.flush_due()
+        hunting.note(worker.hunting)
+        on_progress(worker.now_ns, scenario.until_ns)
+
+    def move() -> None:
+        try:
+            worker.run(mover(scenario.file.engine), scenario.until_ns - saving.from_ns, poll)
+        finally:
+            recorder.close()
+
+    ending = _ended(move)
+    hunting.note(worker.hunting)
+    ending.hunting = hunting.all
+    ending.is_stuck, ending.complaints = worker.is_stuck, tuple(worker.complaints)
+    ending.statistics = {} if worker.is_stuck else worker.statistics()
+    return ending
+
+
+def _apart(
+    scenario: Scenario,
+    federation: Federation,
+    folder: Path,
+    on_progress: Progress,
+    places: Places,
+) -> Ending:
+    from derloop.engines.apart import Apart  # HELICS, only where it is used
+
+    gathering = places.plan.gathering(scenario, folder, places.say) if places.plan else None
+    apart = Apart(scenario, federation, folder, places.permissions, gathering)
+    hunting = _Noted(folder)
+
+    def poll() -> None:
+        hunting.note(apart.hunting)
+        on_progress(apart.now_ns, scenario.until_ns)
+
+    ending = _ended(lambda: apart.run(poll))
+    hunting.note(apart.hunting)
+    ending.hunting = hunting.all
+    ending.statistics, ending.complaints = apart.statistics(), tuple(apart.complaints)
+    ending.hosts = gathering.facts() if gathering else {}
+    return ending
+
+
+def _ended(move: Callable[[], None]) -> Ending:
+    try:
+        move()
+    except KeyboardInterrupt:
+        return Ending("interrupted", text="interrupted")
+    except FederateError as error:
+        facts = {"federate": error.federate, "time_s": _seconds(error.now_ns), "why": error.why, "inputs": error.inputs}
+        return Ending("failed", facts, str(error))
+    except DerloopError as error:
+        return Ending("failed", {"federate": None, "time_s": None, "why": str(error), "inputs": {}}, str(error))
+    return Ending()
+
+
+def _kept(scenario: Scenario, recorder: Recorder, folder: Path) -> Callable[[Checkpoint], None]:
+    """Return what keeps a checkpoint: after all that was recorded before it."""
+
+    known_as = fingerprint(scenario)
+
+    def keep(checkpoint: Checkpoint) -> None:
+        checkpoint.scenario = known_as
+        recorder.flush()
+        write(checkpoint, folder)
+
+    return keep
+
+
+def _seconds(now_ns: int | None) -> float | None:
+    return None if now_ns is None else now_ns / 1e9
+
+
+class _Noted:
+    """Notes in the run's events who is found to hunt, once and as soon as it is known."""
+
+    def __init__(self, folder: Path) -> None:
+        self._events = Events(folder / "events.jsonl")
+        self._calendar = RunFolder(folder).calendar
+        self._found: set[Hunting] = set()
+
+    def note(self, found: Sequence[Hunting]) -> None:
+        for hunting in found:
+            if hunting not in self._found:
+                self._found.add(hunting)
+                self._events.add("hunting", **asdict(hunting), text=hunting.said(self._calendar))
+
+    @property
+    def all(self) -> tuple[Hunting, ...]:
+        return tuple(sorted(self._found, key=lambda h: (h.since_ns, h.signal, h.target)))

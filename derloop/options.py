@@ -1,0 +1,54 @@
+"""How a scenario is run, beyond what it says itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from derloop.errors import DerloopError
+from derloop.kind import Permissions
+
+Progress = Callable[[int | None, int], None]
+"""Called about every 50 ms with the instant that every federate has reached (None: no step yet) and the end, in ns."""
+Say = Callable[[str], None]
+"""Called with what must be known before the run begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a scenario is run, beyond what it says itself."""
+
+    engine: str | None = None
+    placement: str | None = None
+    out: Path | str | None = None
+    """The folder of the run; without it, a new one below `runs/`."""
+    trust_feeder: bool = False
+    """Give the feeder file to OpenDSS unchecked. It can then run programs and write files."""
+    report: bool = True
+    bench: Path | str | None = None
+    """The bench file, that says what equipment there is."""
+    arm: Sequence[str] = ()
+    """Equipment of the bench that may be written to; everything else is only read."""
+    trust_control: bool = False
+    """Run a control of the user's that the scenario names: a file of code, or a process that answers."""
+    hosts: Path | str | None = None
+    """The hosts file: which machines take part beside this one."""
+    listen: str | None = None
+    """The address of this machine on which the others find the run, instead of the hosts file's."""
+    checkpoint_every_s: float | None = None
+    """Keep the run's state so often, simulated seconds; None: never."""
+
+    @property
+    def permissions(self) -> Permissions:
+        """What the run may do beyond what its scenario says."""
+        if self.arm and self.bench is None:
+            raise DerloopError(f"there is no bench file on which {', '.join(self.arm)} could be armed")
+        bench = None if self.bench is None else Path(self.bench).resolve()
+        return Permissions(self.trust_feeder, bench, tuple(self.arm), self.trust_control)
+
+    @property
+    def overrides(self) -> list[str]:
+        """What of the scenario these options replace, as `--set` would say it."""
+        chosen = {"engine": self.engine, "placement": "hosts" if self.hosts else self.placement}
+        return [f'{key}="{value}"' for key, value in chosen.items() if value]
