@@ -5,23 +5,32 @@ from __future__ import annotations
 import errno
 import io
 import json
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-if TYPE_CHECKING:
-    from derloop.options import Progress, Say
-    from derloop.result import Result
-    from derloop.results.compare import Tolerances
-    from derloop.results.store import RunFolder
+from derloop.commands.conducting import conduct, existing
+from derloop.commands.options import (
+    Arm,
+    Bench,
+    CheckpointEvery,
+    Engine,
+    Out,
+    Placement,
+    Quiet,
+    Report,
+    RunPath,
+    ScenarioPath,
+    Sets,
+    TrustControl,
+    TrustFeeder,
+)
 
 
 class Commands(TyperGroup):
@@ -79,55 +88,13 @@ WRONG, FAILED = 2, 3
 OUT_OF = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
-class Engine(StrEnum):
-    helics = "helics"
-    mosaik = "mosaik"
-    local = "local"
-
-
-class Placement(StrEnum):
-    together = "together"
-    apart = "apart"
-
-
-ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario's JSON file.", show_default=False)]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that a run has left.", show_default=False)]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Change a setting: --set federates.battery.energy_kwh=13.5"),
-]
-Bench = Annotated[
-    Path | None, typer.Option("--bench", metavar="FILE", help="The bench file: what equipment there is, and where.")
-]
-Arm = Annotated[
-    list[str] | None,
-    typer.Option("--arm", metavar="NAME", help="Equipment that may be written to; without it, it is only read."),
-]
-TrustFeeder = Annotated[
-    bool,
-    typer.Option("--trust-feeder", help="Give the feeder file to OpenDSS unchecked. It can run programs, write files."),
-]
-TrustControl = Annotated[
-    bool,
-    typer.Option("--trust-control", help="Run the scenario's own controls: code beside it, processes that answer."),
-]
-
-
-CheckpointEvery = Annotated[
-    float | None,
-    typer.Option(metavar="SECONDS", min=1e-3, help="Keep the run's state so often, simulated time: see resume, fork."),
-]
-Report = Annotated[bool, typer.Option(help="Write report.html.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts alone.")]
-
-
 @app.command(epilog="Example: derloop run scenarios/quickstart.json --set seed=7 --engine local")
 def run(
     scenario: ScenarioPath,
     set_: Sets = None,
     engine: Annotated[Engine | None, typer.Option(help="What moves the federates; the scenario's without it.")] = None,
     placement: Annotated[Placement | None, typer.Option(help="HELICS: in one process, or one for each.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run; a new one below runs/.")] = None,
+    out: Out = None,
     trust_feeder: TrustFeeder = False,
     trust_control: TrustControl = False,
     bench: Bench = None,
@@ -165,129 +132,7 @@ def run(
         listen,
         checkpoint_every,
     )
-    _conduct(quiet, lambda show, say: run_scenario(scenario, set_ or [], options, show, say))
-
-
-def _conduct(quiet: bool, go: Callable[[Progress, Say], Result]) -> NoReturn:
-    """Run with a bar, heed Ctrl-C, show what came of it, and exit."""
-    from derloop.console import Bar, show_result
-
-    with _Interruption() as interruption:
-        with Bar(quiet or not sys.stderr.isatty()) as bar:
-            result = go(interruption.heard_by(bar.show), bar.say)
-        show_result(result, quiet)
-    _leave(result)
-
-
-@app.command(epilog="Example: derloop resume runs/quickstart-20250715-120000")
-def resume(
-    run: RunPath,
-    engine: Annotated[Engine | None, typer.Option(help="What moves the federates; the run's without it.")] = None,
-    trust_feeder: TrustFeeder = False,
-    trust_control: TrustControl = False,
-    checkpoint_every: CheckpointEvery = None,
-    report: Report = True,
-    quiet: Quiet = False,
-) -> None:
-    """Go on with a run that was stopped.
-
-    From its last checkpoint, in its own folder. Its results are to the bit what they would have been without the stop.
-
-    Exit status: as of `run`.
-    """
-    from derloop.options import Options
-    from derloop.resuming import resume as go_on
-
-    options = Options(
-        engine and engine.value,
-        trust_feeder=trust_feeder,
-        report=report,
-        trust_control=trust_control,
-        checkpoint_every_s=checkpoint_every,
-    )
-    _conduct(quiet, lambda show, say: go_on(_existing(run), options, show, say))
-
-
-@app.command(epilog="Example: derloop fork runs/day --at 61200 --set federates.vpp=null --out runs/day-without")
-def fork(
-    run: RunPath,
-    at_s: Annotated[
-        float | None, typer.Option("--at", metavar="SECONDS", help="The checkpoint; else the last.")
-    ] = None,
-    set_: Sets = None,
-    engine: Annotated[Engine | None, typer.Option(help="What moves the federates; the run's without it.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run; a new one below runs/.")] = None,
-    trust_feeder: TrustFeeder = False,
-    trust_control: TrustControl = False,
-    checkpoint_every: CheckpointEvery = None,
-    report: Report = True,
-    quiet: Quiet = False,
-) -> None:
-    """Go on from an instant of a run with other settings.
-
-    The new run has what the old one recorded until then, and goes on from its state.
-
-    Exit status: as of `run`.
-    """
-    from derloop.options import Options
-    from derloop.resuming import fork as branch
-
-    options = Options(
-        engine and engine.value,
-        out=out,
-        trust_feeder=trust_feeder,
-        report=report,
-        trust_control=trust_control,
-        checkpoint_every_s=checkpoint_every,
-    )
-    _conduct(quiet, lambda show, say: branch(_existing(run), at_s, set_ or [], options, show, say))
-
-
-class _Interruption:
-    """Ctrl-C, SIGTERM or a closed terminal, as one wish to end.
-
-    While federates are at work it is heard only where the run looks up, about every 50 ms: then nothing is torn in the
-    middle, and a second Ctrl-C does not keep equipment from being let go of, nor results from being written.
-    """
-
-    def __init__(self) -> None:
-        self._is_moving, self._is_wished = False, False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Self:
-        signals = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-        for sign in (signal.SIGINT, *(s for s in signals if signal.getsignal(s) == signal.SIG_DFL)):
-            self._before[sign] = signal.signal(sign, self._wish)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for sign, handler in self._before.items():
-            signal.signal(sign, handler)
-
-    def _wish(self, *_: object) -> None:
-        self._is_wished = True
-        if not self._is_moving:
-            raise KeyboardInterrupt
-
-    def heard_by(self, show: Progress) -> Progress:
-        """Return `show` as what raises KeyboardInterrupt once the run is wished to end."""
-
-        def listen(now_ns: int | None, until_ns: int) -> None:
-            self._is_moving = True
-            if self._is_wished:
-                raise KeyboardInterrupt
-            show(now_ns, until_ns)
-
-        return listen
-
-
-def _leave(result: Result) -> NoReturn:
-    """Exit; where a federate could not be ended, without waiting for it."""
-    if result.is_stuck:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(result.status)
-    raise typer.Exit(result.status)
+    conduct(quiet, lambda show, say: run_scenario(scenario, set_ or [], options, show, say))
 
 
 @app.command(epilog="Example: derloop check scenarios/quickstart.json")
@@ -360,67 +205,10 @@ def report(run: RunPath) -> None:
     from derloop.report.page import write_report
     from derloop.results.store import RunFolder, finish
 
-    folder = _existing(run)
+    folder = existing(run)
     finish(folder)
     write_report(RunFolder(folder), folder / "report.html")
     show_folder(RunFolder(folder))
-
-
-@app.command(
-    epilog="Examples: derloop compare runs/a runs/b --abs 1e-6, derloop compare runs/m runs/e runs/b --signals"
-)
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of runs.", show_default=False)],
-    absolute: Annotated[float, typer.Option("--abs", help="Allowed absolute difference.", min=0.0)] = 0.0,
-    relative: Annotated[float, typer.Option("--rel", help="Allowed relative difference.", min=0.0)] = 0.0,
-    common: Annotated[bool, typer.Option("--common", help="Leave out signals that only one run has.")] = False,
-    signals: Annotated[
-        bool, typer.Option("--signals", help="Signal by signal: how far each run is from the first, and where.")
-    ] = False,
-    page: Annotated[
-        Path | None, typer.Option("--page", metavar="FILE", help="Write that as a page with charts, too.")
-    ] = None,
-) -> None:
-    """Say where runs part.
-
-    Of two: the first instant, signal and element. With --signals, of two or more, for every signal that all have: the
-    worst, where and when; the rest is left out. Exit status: 0 equal within the tolerances, 1 different.
-    """
-    from derloop.results.compare import Tolerance, Tolerances
-    from derloop.results.store import RunFolder
-
-    allowed = Tolerances({"*": Tolerance(absolute, relative)})
-    by_signal = signals or page is not None
-    folders = [RunFolder(_existing(run)) for run in _several(runs, by_signal)]
-    same = _compare_signals(folders, allowed, page) if by_signal else _compare_two(folders, allowed, common)
-    raise typer.Exit(0 if same else 1)
-
-
-def _several(runs: list[Path], by_signal: bool) -> list[Path]:
-    if len(runs) < 2 or (len(runs) > 2 and not by_signal):
-        raise typer.BadParameter(f"{len(runs)} given; two are compared, more with --signals", param_hint="RUN")
-    return runs
-
-
-def _compare_two(runs: list[RunFolder], allowed: Tolerances, common: bool) -> bool:
-    from derloop.results.compare import compare
-
-    found = compare(runs[0], runs[1], allowed, common=common)
-    typer.echo(str(found))
-    return found.same
-
-
-def _compare_signals(runs: list[RunFolder], allowed: Tolerances, page: Path | None) -> bool:
-    from derloop.report.parted import lines, write_page
-    from derloop.results.parting import partings
-
-    found = partings(runs, allowed)
-    for line in lines(runs, found):
-        typer.echo(line)
-    if page is not None:
-        write_page(runs, found, page)
-        typer.echo(f"{page}: the same, with charts")
-    return found.same
 
 
 @app.command(epilog="Example: derloop doctor")
@@ -433,14 +221,6 @@ def doctor() -> None:
 
     well = examine(typer.echo)
     raise typer.Exit(0 if well else 3)
-
-
-def _existing(run: Path) -> Path:
-    from derloop.errors import DerloopError
-
-    if not (run / "run.json").is_file() and not (run / "series").is_dir():
-        raise DerloopError(f"{run} is no folder of a run: it has neither run.json nor series")
-    return run
 
 
 @contextmanager

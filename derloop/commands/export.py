@@ -7,24 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from derloop.commands.options import ScenarioPath, Sets
+
 if TYPE_CHECKING:
     from derloop.hosts.exporting import Job
 
 app = typer.Typer(
+    rich_markup_mode=None,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     help="Write a run over many machines for others to start.\n\n"
     "The file starts one `derloop run` and a `derloop join` for each host.",
 )
-Scenario = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario's JSON file.", show_default=False)]
 Hosts = Annotated[Path, typer.Option(metavar="FILE", help="The hosts file.", show_default=False)]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="As in `derloop run`.")]
 
 
 @app.command(
     "helics-runner", epilog="Example: derloop export helics-runner study.json --hosts hosts.json > runner.json"
 )
-def helics_runner(scenario: Scenario, hosts: Hosts, set_: Sets = None) -> None:
+def helics_runner(scenario: ScenarioPath, hosts: Hosts, set_: Sets = None) -> None:
     """Write a file for `helics run --path FILE`."""
     from derloop.hosts import exporting
 
@@ -33,7 +35,7 @@ def helics_runner(scenario: Scenario, hosts: Hosts, set_: Sets = None) -> None:
 
 @app.command(epilog="Example: derloop export compose study.json --hosts hosts.json --image lab/derloop > compose.yaml")
 def compose(
-    scenario: Scenario,
+    scenario: ScenarioPath,
     hosts: Hosts,
     image: Annotated[str, typer.Option(help="An image in which derloop is installed.", show_default=False)],
     set_: Sets = None,
@@ -45,7 +47,7 @@ def compose(
 
 
 @app.command(epilog="Example: derloop export slurm study.json --hosts hosts.json > study.sh && sbatch study.sh")
-def slurm(scenario: Scenario, hosts: Hosts, set_: Sets = None) -> None:
+def slurm(scenario: ScenarioPath, hosts: Hosts, set_: Sets = None) -> None:
     """Write a script for `sbatch`: a node for each host, and one for the run."""
     from derloop.hosts import exporting
 

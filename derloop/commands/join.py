@@ -11,7 +11,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-app = typer.Typer(add_completion=False)
+from derloop.commands.options import Arm, Bench, TrustControl, TrustFeeder, application
+
+app = application()
 LOST = 3
 NAME = r"[a-z][a-z0-9_-]{0,39}"
 
@@ -33,12 +35,10 @@ def join(
         Path | None, typer.Option(metavar="DIR", help="Working folder; without it, a new one that is removed.")
     ] = None,
     wait_s: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to look for the run.")] = 60.0,
-    trust_feeder: Annotated[bool, typer.Option("--trust-feeder", help="As in `derloop run`, on this machine.")] = False,
-    trust_control: Annotated[
-        bool, typer.Option("--trust-control", help="As in `derloop run`, on this machine.")
-    ] = False,
-    bench: Annotated[Path | None, typer.Option(metavar="FILE", help="The bench file of this machine.")] = None,
-    arm: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Equipment that may be written to.")] = None,
+    trust_feeder: TrustFeeder = False,
+    trust_control: TrustControl = False,
+    bench: Bench = None,
+    arm: Arm = None,
 ) -> None:
     """Take part in a run that was started elsewhere.
 

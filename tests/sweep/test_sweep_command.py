@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from derloop.commands.sweep import app
 from derloop.errors import DerloopError, ScenarioError
 from derloop.results.store import RunFolder
 from derloop.sweep.asked import asked
-from derloop.sweep.command import app
 from derloop.sweep.design import combinations
 
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "kind_opendss.json"

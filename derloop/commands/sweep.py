@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from derloop.commands.options import Engine, TrustControl, TrustFeeder, application
+
 if TYPE_CHECKING:
     from derloop.sweep.models import SweepFile
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
-
-
-class Engine(StrEnum):
-    helics = "helics"
-    mosaik = "mosaik"
-    local = "local"
+app = application()
 
 
 @app.command(
@@ -46,12 +41,8 @@ def sweep(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The sweep's folder; sweeps/NAME without it.")] = None,
     engine: Annotated[Engine | None, typer.Option(help="What moves the federates; the scenario's without it.")] = None,
     report: Annotated[bool, typer.Option("--report", help="Write report.html of every run.")] = False,
-    trust_feeder: Annotated[
-        bool, typer.Option("--trust-feeder", help="Give the feeder file to OpenDSS unchecked.")
-    ] = False,
-    trust_control: Annotated[
-        bool, typer.Option("--trust-control", help="Run the scenario's own controls: code, processes.")
-    ] = False,
+    trust_feeder: TrustFeeder = False,
+    trust_control: TrustControl = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print how many ended how alone.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of sweep files.")] = False,
 ) -> None:

@@ -1,0 +1,63 @@
+"""What commands share: how their help looks, and options that several have."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def application() -> typer.Typer:
+    """Return what a command of a module of its own is put on; its help looks like all others'."""
+    return typer.Typer(
+        rich_markup_mode=None, add_completion=False, context_settings={"help_option_names": ["-h", "--help"]}
+    )
+
+
+class Engine(StrEnum):
+    helics = "helics"
+    mosaik = "mosaik"
+    local = "local"
+
+
+class Placement(StrEnum):
+    together = "together"
+    apart = "apart"
+
+
+ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario's JSON file.", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that a run has left.", show_default=False)]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a setting: --set federates.battery.energy_kwh=13.5"),
+]
+Bench = Annotated[
+    Path | None, typer.Option("--bench", metavar="FILE", help="The bench file: what equipment there is, and where.")
+]
+Arm = Annotated[
+    list[str] | None,
+    typer.Option("--arm", metavar="NAME", help="Equipment that may be written to; without it, it is only read."),
+]
+TrustFeeder = Annotated[
+    bool,
+    typer.Option("--trust-feeder", help="Give the feeder file to OpenDSS unchecked. It can run programs, write files."),
+]
+TrustControl = Annotated[
+    bool,
+    typer.Option("--trust-control", help="Run the scenario's own controls: code beside it, processes that answer."),
+]
+CheckpointEvery = Annotated[
+    float | None,
+    typer.Option(
+        "--checkpoint-every",
+        metavar="SECONDS",
+        min=1e-3,
+        help="Keep the run's state so often, simulated time: see resume, fork.",
+    ),
+]
+EngineOf = Annotated[Engine | None, typer.Option("--engine", help="What moves the federates; the run's without it.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the run; a new one below runs/.")]
+Report = Annotated[bool, typer.Option(help="Write report.html.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts alone.")]
