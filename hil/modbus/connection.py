@@ -107,6 +107,7 @@ class Connection:
         self._numbered = endpoint.framing is MBAP
         self._turn = Turn()
         self._wire: Wire | None = None
+        self._number = 0
         self._begun: Called | None = None
         self._free_s = -math.inf
         """When the next request may be sent, on the loop's clock."""
@@ -189,6 +190,7 @@ class Connection:
         """Close the stream; used again, it is opened again."""
         wire, self._wire = self._wire, None
         if wire is not None:
+            self._number = wire.number
             await wire.close()
 
     async def _wait_for_turn(self, end_s: float) -> None:
@@ -239,6 +241,7 @@ class Connection:
             raise NoAnswer(f"no connection within {_seconds(share_s)}") from None
         except NotOpened as failure:
             raise NoAnswer(str(failure), again=failure.again, busy=True) from failure
+        self._wire.number = self._number
         self.opened += 1
         return self._wire
 

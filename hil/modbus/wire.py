@@ -86,7 +86,9 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._asked: Worded | None = None
-        self._transaction = 0
+        self.number = 0
+        """Of the last request. It goes on from one stream to the next: a device may answer what it was asked on the
+        last one."""
         self._head, self._length = b"", 0
         """How the answer begins and how long it is; 0: none is waited for, or that is not known."""
         self._then: Then = _nothing_more
@@ -115,13 +117,13 @@ class Wire(asyncio.Protocol):
 
     def _send(self, asked: Asked) -> None:
         worded, self._end_s = asked
-        self._asked, self._transaction = worded, self._transaction + 1 & 0xFFFF
+        self._asked, self.number = worded, self.number + 1 & 0xFFFF
         if self._transport is None or self.lost is not None:
             self._fail(Lost(self.lost or "not open"))
             return
         if self._due_s > self._end_s:
             self._watch()
-        number = _NUMBER.pack(self._transaction) if self._numbered else b""
+        number = _NUMBER.pack(self.number) if self._numbered else b""
         self._head, self._length = number + worded.head, worded.length
         data = number + worded.sent
         self._transport.write(data)
@@ -245,7 +247,7 @@ class Wire(asyncio.Protocol):
         if self._asked is None or not self._is_waiting():
             return False
         if self._numbered:
-            return frame.transaction == self._transaction
+            return frame.transaction == self.number
         return frame.unit == self._asked.unit
 
     def _is_answered(self) -> bool:
