@@ -16,6 +16,7 @@ from real_runs import counters
 from spread import Loopback, Machine, Spread, spread
 
 import derloop
+from derloop import plugins
 from derloop.results.compare import compare
 
 NAMED_WITHIN_S = 5.0
@@ -47,7 +48,9 @@ def test_results_over_a_slow_and_lossy_network_are_those_of_one_process(
         assert {line.split()[0] for line in listening} >= {"run", "fleets"}
         assert "b" in run.results.run["hosts"]["feeder"]["units"]
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "support" / "plugin"))
+    plugins._offered.cache_clear()
     alone = derloop.run(tmp_path / "scenario.json", engine="local", out=tmp_path / "alone", report=False)
+    plugins._offered.cache_clear()
     found = compare(alone.folder, run.results)
     assert found.same, str(found)
 
