@@ -177,7 +177,7 @@ def test_what_a_run_says_is_no_markup_on_the_page(folder: Path) -> None:
 
 def test_interrupted_it_lets_runs_write_what_they_have_and_keeps_what_is_done(folder: Path) -> None:
     def interrupt() -> None:
-        until = monotonic() + 30
+        until = monotonic() + 100
         while not [*(folder / "out" / "runs").glob("*/is_up")] and monotonic() < until:
             sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
