@@ -493,6 +493,7 @@ ASKED = [
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(ASKED), st.integers(0, 0xFFFF)), min_size=10, max_size=60))
+@pytest.mark.timeout(400)
 def test_whatever_is_written_is_obeyed_or_refused_and_is_never_an_error(writes: list[tuple[str, int]]) -> None:
     model, bank, steering = fleet_of_registers()
     for number, (name, word) in enumerate(writes):

@@ -229,9 +229,10 @@ def link(name: str, state: str) -> float:
 def may_make_networks() -> bool:
     if os.getuid() != 0 or not shutil.which("ip"):
         return False
-    made = subprocess.run(["ip", "netns", "add", "derloop-may"], check=False, capture_output=True).returncode == 0
+    name = f"derloop-may-{os.getpid()}"  # more than one worker may ask
+    made = subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True).returncode == 0
     if made:
-        subprocess.run(["ip", "netns", "del", "derloop-may"], check=False)
+        subprocess.run(["ip", "netns", "del", name], check=False)
     return made
 
 
