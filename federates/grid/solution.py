@@ -8,7 +8,7 @@ They are in proportion to them but for rounding, and are looked for among the ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from federates.grid.solver import Setpoints, Solver
 
 Admittances = list[NDArray[np.complex128]]
 """Of each device all that it has in the matrix, flat, S."""
+Part = Callable[[NDArray[np.complex128]], FloatArray]
 TRIED_KW = 1000.0
 FURTHEST = 32
 """How far powers are looked for, in units of the last place."""
@@ -115,9 +116,9 @@ class Solution:
         p_kw, q_kvar = np.full(p_near.shape, np.nan), np.full(q_near.shape, np.nan)
         for away in sorted(range(-FURTHEST, FURTHEST + 1), key=abs):
             p_tried, q_tried = p_near + away * np.spacing(p_near), q_near + away * np.spacing(q_near)
-            found = _picked(self._having(p_tried, q_tried), at)
-            p_kw = np.where(np.isnan(p_kw) & (found.real == sought.real), p_tried, p_kw)
-            q_kvar = np.where(np.isnan(q_kvar) & (found.imag == sought.imag), q_tried, q_kvar)
+            found = self._having(p_tried, q_tried)
+            p_kw = np.where(np.isnan(p_kw) & _equal(np.real, found, wanted), p_tried, p_kw)
+            q_kvar = np.where(np.isnan(q_kvar) & _equal(np.imag, found, wanted), q_tried, q_kvar)
             if not np.isnan(p_kw + q_kvar).any():
                 break
         else:
@@ -127,3 +128,8 @@ class Solution:
 
 def _picked(of: Admittances, at: Sequence[int]) -> NDArray[np.complex128]:
     return np.array([one[index] for one, index in zip(of, at, strict=True)])
+
+
+def _equal(part: Part, found: Admittances, wanted: Admittances) -> NDArray[np.bool_]:
+    """Return of which devices that part of all admittances is as wanted: the largest alone may be a rounded sum."""
+    return np.array([np.array_equal(part(one), part(other)) for one, other in zip(found, wanted, strict=True)])

@@ -30,15 +30,10 @@ from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
-FEW = ("kind_load", "kind_zip_load")
-"""Tap changers and loads; a converged loop."""
+FEW = ("kind_load", "kind_zip_load", "kind_chp")
+"""Tap changers and loads; a converged loop; engines of three phases, that start and stop."""
 REFUSED = {"kind_emulator": "via 'emulator'", "quickstart": "via 'emulator'"}
 WITH_GOLDEN = sorted(path.name for path in (SCENARIOS / "golden").iterdir() if path.name not in (*FEW, *REFUSED))
-PARTING = pytest.mark.xfail(
-    reason="voltages part by 2e-16 pu hours after the checkpoint: OpenDSS keeps something of these engines that is not "
-    "found yet",
-    strict=False,
-)
 
 Series = dict[tuple[str, int], dict[str, Any]]
 
@@ -82,9 +77,7 @@ def test_a_run_that_is_taken_up_is_to_the_bit_the_run_that_never_stopped(name: s
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=PARTING) if name == "kind_chp" else name for name in WITH_GOLDEN]
-)
+@pytest.mark.parametrize("name", WITH_GOLDEN)
 def test_every_scenario_with_golden_results_can_be_taken_up(name: str, tmp_path: Path) -> None:
     scenario = load(SCENARIOS / f"{name}.json")
     if away := [entry.via for entry in scenario.federates.values() if entry.via != "model"]:
