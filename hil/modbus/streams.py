@@ -154,14 +154,15 @@ class Stream(asyncio.Transport):
         return data
 
     def take(self, data: bytes) -> None:
-        """Give the protocol what has come; what it raises ends the connection, and is raised."""
+        """Give the protocol what has come; what it raises ends this connection alone, and is told to the loop."""
         if self._closing or self._ended:
             return
         try:
             self._protocol.data_received(data)
-        except BaseException:
+        except Exception as failure:  # noqa: BLE001 - of a protocol; the others have arrivals to take
             self.abort()
-            raise
+            said = {"message": "a protocol failed over what came", "exception": failure, "protocol": self._protocol}
+            self._loop.call_exception_handler(said)
 
     def write(self, data: Any) -> None:
         if self._closing or self._ended:

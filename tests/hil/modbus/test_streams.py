@@ -203,3 +203,39 @@ def test_another_loop_watches_its_connections_itself() -> None:
         assert streams_of(asyncio.get_running_loop()) is None
 
     asyncio.run(main())
+
+
+class Failing(Heard):
+    """Fails over whatever comes."""
+
+    def data_received(self, data: bytes) -> None:
+        raise ValueError(data)
+
+
+def test_a_protocol_that_fails_ends_alone_and_those_that_heard_at_the_same_time_have_what_came() -> None:
+    told: list[str] = []
+
+    async def main() -> tuple[Heard, Heard]:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: told.append(repr(context["exception"])))
+        streams = streams_of(loop)
+        assert isinstance(streams, Streams)
+        failing, well = Failing(), Heard()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            others = []
+            for protocol in (failing, well):
+                await streams.connect(protocol, *listening.getsockname())
+                others.append(listening.accept()[0])
+        for other in others:
+            other.sendall(b"come")
+        await until(lambda: bool(failing.lost and well.data))
+        assert well.stream
+        well.stream.abort()
+        for other in others:
+            other.close()
+        await until(lambda: bool(well.lost))
+        return failing, well
+
+    with asyncio.Runner(loop_factory=StreamLoop) as runner:
+        failing, well = runner.run(main())
+    assert (well.data, failing.lost, told) == (b"come", [None], ["ValueError(b'come')"])
