@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from derloop.contract import FloatArray, Interface, Jacobian, Port, Values
 from derloop.kind import Context
 from federates.grid import opendss
-from federates.grid.solver import AVOID_FULL_RECALC
+from federates.grid.setpoints import AVOID_FULL_RECALC
 
 BLOCK = 20
 TRACE = "DERLOOP_BENCH_TRACE"

@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class SolverError(Exception):
+    """OpenDSS refused, or did not find a solution."""
+
+
 @contextmanager
 def _without_pandas() -> Iterator[None]:
     """Spare half a second: opendssdirect imports pandas wherever it is installed, and we use none of it."""

@@ -16,7 +16,8 @@ from derloop.kind import Bus, Terminal
 from federates.grid.places import Places
 from federates.grid.seen import Phases, extremes, voltage
 from federates.grid.sensitivity import Devices
-from federates.grid.solver import Setpoints, Solver
+from federates.grid.setpoints import Setpoints
+from federates.grid.solver import Solver
 
 SQRT3 = 3**0.5
 

@@ -19,8 +19,10 @@ from typing import Literal
 import numpy as np
 
 from derloop.contract import FloatArray
+from federates.grid.engine import SolverError
 from federates.grid.monitored import Monitored
-from federates.grid.solver import Setpoints, Solver, SolverError
+from federates.grid.setpoints import Setpoints
+from federates.grid.solver import Solver
 
 Limit = Literal["voltage", "loading", "solution", "none"]
 SQRT3 = sqrt(3.0)

@@ -29,9 +29,10 @@ from derloop.kind import PlaceError, Settings
 from derloop.memory import remembers
 from federates.grid.balance import NoBalance
 from federates.grid.crossing import HEAD, PORTS, Crossing, Position, Relay
+from federates.grid.engine import SolverError
 from federates.grid.formers import NO_BALANCE, Asked, BoolArray, Flow, Formers
 from federates.grid.outages import Outages, OutageSettings
-from federates.grid.solver import Solver, SolverError
+from federates.grid.solver import Solver
 
 MOST_ROUNDS: Final = 10
 """How often units and the feeder's own controls answer each other within an instant."""

@@ -11,6 +11,7 @@ from derloop.contract import Balance, FloatArray, Interface, Jacobian, Port, Val
 from derloop.kind import Context, Kind, PlaceError, Terminal
 from derloop.memory import remembers
 from federates.grid.accounts import Accounts
+from federates.grid.engine import SolverError
 from federates.grid.formers import Formers
 from federates.grid.group import Group
 from federates.grid.island import Island, Limits
@@ -19,7 +20,7 @@ from federates.grid.place import Feeder, check_terminals
 from federates.grid.sensitivity import Devices, factored
 from federates.grid.settings import OpenDssSettings
 from federates.grid.solution import Solution
-from federates.grid.solver import Solver, SolverError
+from federates.grid.solver import Solver
 from federates.grid.sums import Sums
 from federates.grid.switchgear import Switchgear, unserved_kw
 

@@ -11,10 +11,11 @@ from derloop.kind import Bus, Context, FeederLoad, PlaceError, Sensitivity, Term
 from federates.grid.answering import answers
 from federates.grid.apparatus import Apparatus
 from federates.grid.crossing import behind
+from federates.grid.engine import SolverError
 from federates.grid.faults import misplaced
 from federates.grid.feeder_file import feeder_problems
 from federates.grid.settings import OpenDssSettings
-from federates.grid.solver import Solver, SolverError
+from federates.grid.solver import Solver
 from federates.grid.switchgear import relayed
 
 

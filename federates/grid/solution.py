@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 from derloop.memory import Forgetful, remembers
-from federates.grid.solver import Setpoints, Solver
+from federates.grid.setpoints import Setpoints
+from federates.grid.solver import Solver
 
 Admittances = list[NDArray[np.complex128]]
 """Of each device all that it has in the matrix, flat, S."""

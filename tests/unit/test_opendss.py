@@ -11,8 +11,8 @@ import pytest
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, Permissions, PlaceError, Terminal
+from federates.grid.engine import SolverError
 from federates.grid.opendss import KIND, Feeder, OpenDssFeeder, OpenDssSettings
-from federates.grid.solver import SolverError
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 S = 1_000_000_000

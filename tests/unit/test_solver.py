@@ -16,7 +16,8 @@ import pytest
 
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
-from federates.grid.solver import Setpoints, Solver
+from federates.grid.setpoints import Setpoints
+from federates.grid.solver import Solver
 
 ENVIRONMENT_MOVES = """
 import os, sys, threading

@@ -15,10 +15,10 @@ from derloop.kind import Context, PlaceError
 from derloop.memory import remembers
 from federates.der.smart.settings import Smart
 from federates.grid.apparatus import Apparatus, matching
+from federates.grid.engine import SolverError
 from federates.grid.opendss import OpenDssFeeder
 from federates.grid.place import Feeder
 from federates.grid.settings import OpenDssSettings
-from federates.grid.solver import SolverError
 
 BoolArray = NDArray[np.bool_]
 

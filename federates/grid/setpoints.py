@@ -1,0 +1,75 @@
+"""What groups of elements are given in OpenDSS: as arrays, with the flag that spares the rebuild of Y."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from derloop.contract import FloatArray
+from federates.grid.engine import SolverError
+
+AVOID_FULL_RECALC = 2
+"""DSS C-API `SetterFlags_AvoidFullRecalc`."""
+
+
+class Pairs:
+    """Two properties of a group of elements, written in two calls."""
+
+    def __init__(self, dss: Any, element_class: str, numbers: Sequence[int], indices: tuple[int, int]) -> None:
+        api = dss._api_util
+        self._lib, ffi = api.lib_unpatched, api.ffi
+        self._set = self._lib.BatchOperation_Set
+        chosen = np.array(numbers, dtype=np.int32)
+        pointer, dims = ffi.new("void ***"), ffi.new("int32_t[4]")
+        self._lib.Batch_CreateByIndexS(
+            api.ctx, pointer, dims, element_class.encode(), ffi.from_buffer("int32_t[]", chosen), len(chosen)
+        )
+        if dims[0] != len(numbers):
+            raise SolverError(f"OpenDSS found {dims[0]} of {len(numbers)} elements of class {element_class}")
+        self._batch, self._count = pointer[0], dims[0]
+        self._indices = indices
+        self._values = np.zeros(len(numbers)), np.zeros(len(numbers))
+        self._given = [b"", b""]
+        self._pointers = tuple(ffi.from_buffer("double[]", values) for values in self._values)
+
+    def write(self) -> None:
+        """Give the values to the elements, in the element's own sign, unless they have them already.
+
+        OpenDSS works on every element that is given a value, also the same one: a third of what a solution takes. It
+        keeps the power factor of a generator whose P is given, so that Q, unless there is none, must follow again.
+        """
+        is_moved = False
+        for at, values in enumerate(self._values):
+            given = values.tobytes()
+            if given != self._given[at] or (is_moved and values.any()):
+                is_moved = True
+                self._lib.Batch_Float64Array(
+                    self._batch, self._count, self._indices[at], self._set, self._pointers[at], AVOID_FULL_RECALC
+                )
+                self._given[at] = given
+
+
+class Setpoints(Pairs):
+    """P and Q of a group of elements."""
+
+    @property
+    def p_kw(self) -> FloatArray:
+        return self._values[0]
+
+    @property
+    def q_kvar(self) -> FloatArray:
+        return self._values[1]
+
+
+class Sources(Pairs):
+    """Magnitude and angle behind the reactance of a group of voltage sources."""
+
+    @property
+    def v_pu(self) -> FloatArray:
+        return self._values[0]
+
+    @property
+    def angle_deg(self) -> FloatArray:
+        return self._values[1]
