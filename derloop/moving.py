@@ -55,84 +55,71 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """On which machines a run is, what it may do there, who hears of it, and where it begins."""
+class Moving:
+    """A federation that is stepped: what it is of, where it may be, who hears of it, and where it begins."""
 
-    plan: Plan | None
+    scenario: Scenario
+    federation: Federation
+    folder: Path
     permissions: Permissions
-    say: Say
+    plan: Plan | None
+    """Which hosts take part; None where the run stays on this machine."""
     saving: Saving
+    on_progress: Progress
+    say: Say
 
-
-def move(
-    scenario: Scenario,
-    federation: Federation,
-    folder: Path,
-    on_progress: Progress,
-    places: Places,
-) -> Ending:
-    """Step the federation to its end, whichever that is."""
-    try:
-        if scenario.file.placement != "together":
-            return _apart(scenario, federation, folder, on_progress, places)
-        return _together(scenario, federation, folder, on_progress, places.saving)
-    except KeyboardInterrupt:  # just before, or just after, the federates were at work
-        return Ending("interrupted", text="interrupted")
-
-
-def _together(
-    scenario: Scenario, federation: Federation, folder: Path, on_progress: Progress, saving: Saving
-) -> Ending:
-    federation.keep_in(folder)
-    recorder = Recorder(folder, federation.recorded([*federation.federates]), goes_on=saving.from_ns > 0)
-    if saving.every_ns:
-        saving.keep = _kept(scenario, recorder, folder)
-    limits = Deadlines(scenario.file.deadlines.join_s, scenario.file.deadlines.step_s)
-    worker = Worker(federation, federation.units, recorder.observe, limits, stepper=saving.stepper)
-    hunting = _Noted(folder)
-
-    def poll() -> None:
-        recorder.flush_due()
-        hunting.note(worker.hunting)
-        on_progress(worker.now_ns, scenario.until_ns)
-
-    def move() -> None:
+    def to_its_end(self) -> Ending:
+        """Step the federation to its end, whichever that is."""
         try:
-            worker.run(mover(scenario.file.engine), scenario.until_ns - saving.from_ns, poll)
-        finally:
-            recorder.close()
+            return self._together() if self.scenario.file.placement == "together" else self._apart()
+        except KeyboardInterrupt:  # just before, or just after, the federates were at work
+            return Ending("interrupted", text="interrupted")
 
-    ending = _ended(move)
-    hunting.note(worker.hunting)
-    ending.hunting = hunting.all
-    ending.is_stuck, ending.complaints = worker.is_stuck, tuple(worker.complaints)
-    ending.statistics = {} if worker.is_stuck else worker.statistics()
-    return ending
+    def _together(self) -> Ending:
+        federation, saving, file = self.federation, self.saving, self.scenario.file
+        federation.keep_in(self.folder)
+        recorder = Recorder(self.folder, federation.recorded([*federation.federates]), goes_on=saving.from_ns > 0)
+        if saving.every_ns:
+            saving.keep = _kept(self.scenario, recorder, self.folder)
+        limits = Deadlines(file.deadlines.join_s, file.deadlines.step_s)
+        worker = Worker(federation, federation.units, recorder.observe, limits, stepper=saving.stepper)
+        hunting = _Noted(self.folder)
 
+        def poll() -> None:
+            recorder.flush_due()
+            hunting.note(worker.hunting)
+            self.on_progress(worker.now_ns, self.scenario.until_ns)
 
-def _apart(
-    scenario: Scenario,
-    federation: Federation,
-    folder: Path,
-    on_progress: Progress,
-    places: Places,
-) -> Ending:
-    from derloop.engines.apart import Apart  # HELICS, only where it is used
+        def move() -> None:
+            try:
+                worker.run(mover(file.engine), self.scenario.until_ns - saving.from_ns, poll)
+            finally:
+                recorder.close()
 
-    gathering = places.plan.gathering(scenario, folder, places.say) if places.plan else None
-    apart = Apart(scenario, federation, folder, places.permissions, gathering)
-    hunting = _Noted(folder)
+        ending = _ended(move)
+        hunting.note(worker.hunting)
+        ending.hunting = hunting.all
+        ending.is_stuck, ending.complaints = worker.is_stuck, tuple(worker.complaints)
+        ending.statistics = {} if worker.is_stuck else worker.statistics()
+        return ending
 
-    def poll() -> None:
+    def _apart(self) -> Ending:
+        from derloop.engines.apart import Apart  # HELICS, only where it is used
+
+        gathering = self.plan.gathering(self.scenario, self.folder, self.say) if self.plan else None
+        apart = Apart(self.scenario, self.federation, self.folder, self.permissions, gathering)
+        hunting = _Noted(self.folder)
+
+        def poll() -> None:
+            hunting.note(apart.hunting)
+            self.on_progress(apart.now_ns, self.scenario.until_ns)
+
+        ending = _ended(lambda: apart.run(poll))
         hunting.note(apart.hunting)
-        on_progress(apart.now_ns, scenario.until_ns)
-
-    ending = _ended(lambda: apart.run(poll))
-    hunting.note(apart.hunting)
-    ending.hunting = hunting.all
-    ending.statistics, ending.complaints = apart.statistics(), tuple(apart.complaints)
-    ending.hosts = gathering.facts() if gathering else {}
-    return ending
+        ending.hunting = hunting.all
+        ending.statistics, ending.complaints = apart.statistics(), tuple(apart.complaints)
+        ending.hosts = gathering.facts() if gathering else {}
+        return ending
 
 
 def _ended(move: Callable[[], None]) -> Ending:

@@ -15,7 +15,7 @@ from derloop.engines.saving import Saving, refusals
 from derloop.errors import DerloopError, Problem, ScenarioError
 from derloop.federation import Federation
 from derloop.judging import facts, judged, write_json
-from derloop.moving import Ending, Places, move
+from derloop.moving import Ending, Moving
 from derloop.options import Options, Progress, Say
 from derloop.result import Result
 from derloop.results.checkpoints import Checkpoint
@@ -95,8 +95,8 @@ def run_loaded(
     for caution in federation.cautions:
         events.add("caution", text=caution)
         (on_caution or _mute)(caution)
-    places = Places(plan, options.permissions, on_caution or _mute, saving)
-    ending = move(loaded, federation, folder, on_progress or _silent, places)
+    say, show = on_caution or _mute, on_progress or _silent
+    ending = Moving(loaded, federation, folder, options.permissions, plan, saving, show, say).to_its_end()
     ending.balances = judge_balances(federation.interfaces, federation.wires, RunFolder(folder))
     ending.take_timing(federation, RunFolder(folder))
     _finish(folder, ending)  # later, because streams are read several times faster than Parquet

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from derloop.commands.conducting import conduct, existing
 from derloop.commands.options import (
     CheckpointEvery,
+    Engine,
     EngineOf,
     Out,
     Quiet,
@@ -19,6 +21,9 @@ from derloop.commands.options import (
     TrustFeeder,
     application,
 )
+
+if TYPE_CHECKING:
+    from derloop.options import Options
 
 going_on = application()
 branching = application()
@@ -40,16 +45,9 @@ def resume(
 
     Exit status: as of `run`.
     """
-    from derloop.options import Options
     from derloop.resuming import resume as go_on
 
-    options = Options(
-        engine and engine.value,
-        trust_feeder=trust_feeder,
-        report=report,
-        trust_control=trust_control,
-        checkpoint_every_s=checkpoint_every,
-    )
+    options = _options(engine, trust_feeder, trust_control, checkpoint_every, report)
     conduct(quiet, lambda show, say: go_on(existing(run), options, show, say))
 
 
@@ -74,15 +72,21 @@ def fork(
 
     Exit status: as of `run`.
     """
-    from derloop.options import Options
     from derloop.resuming import fork as branch
 
-    options = Options(
-        engine and engine.value,
-        out=out,
-        trust_feeder=trust_feeder,
-        report=report,
-        trust_control=trust_control,
-        checkpoint_every_s=checkpoint_every,
-    )
+    options = replace(_options(engine, trust_feeder, trust_control, checkpoint_every, report), out=out)
     conduct(quiet, lambda show, say: branch(existing(run), at_s, set_ or [], options, show, say))
+
+
+def _options(
+    engine: Engine | None, trust_feeder: bool, trust_control: bool, every_s: float | None, report: bool
+) -> Options:
+    from derloop.options import Options
+
+    return Options(
+        engine and engine.value,
+        trust_feeder=trust_feeder,
+        trust_control=trust_control,
+        checkpoint_every_s=every_s,
+        report=report,
+    )
