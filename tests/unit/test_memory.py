@@ -161,6 +161,7 @@ ELSEWHERE = {
     "federates/grid/sensitivity.py": "before the run",
     "federates/grid/solver.py": "in OpenDSS: `solution` has it",
     "federates/grid/group.py": "setpoints, written at each step",
+    "federates/grid/setpoints.py": "what OpenDSS was given last: it is given everything anew where a run goes on",
     "federates/market/commands": "no federate",
     "federates/market/value": "no federate",
 }
