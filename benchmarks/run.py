@@ -8,40 +8,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+from cases import CASES, MOVERS, Case, Mover
+from kept import facts, kept
+from rich.console import Console
+from rich.table import Table
+from timed import BLOCK, TRACE, Trace, timed
+from tracing import traced
+
+from derloop.contract import FloatArray
+
 HERE = Path(__file__).resolve().parent
-PLUGIN = str(HERE / "plugin")
-sys.path.insert(0, PLUGIN)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (PLUGIN, os.environ.get("PYTHONPATH"))))  # for child processes
-
-import numpy as np  # noqa: E402 - what follows looks for plug-ins
-from cases import CASES, MOVERS, Case, Mover  # noqa: E402
-from derloop_bench import BLOCK, TRACE, Trace  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-from tracing import traced  # noqa: E402
-
-from derloop.contract import FloatArray  # noqa: E402
-from derloop.options import Options  # noqa: E402
-from derloop.running import run  # noqa: E402
-
 WARM_UP = 0.2
 """The share of a run's blocks that is not counted: late imports, caches, the first controls."""
-PACKAGES = ("derloop", "helics", "mosaik", "numpy", "opendssdirect.py", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +92,7 @@ def measured(case: Case, movers: Sequence[Mover], rounds: int) -> Iterator[Cost]
 
 
 def _run(case: Case, mover: Mover, folder: Path) -> Run:
-    result = run(
-        case.path, case.overrides, Options(mover.engine, mover.placement, folder, trust_feeder=True, report=False)
-    )
-    if result.outcome != "completed":
-        raise SystemExit(f"{case.name} under {mover.name}: {result.failure}")
+    result = timed(case.path, case.overrides, mover.engine, mover.placement, folder)
     # The clock at the end of each block's last step; the bare loop's time for that block is known one step later.
     run_s = result["grid.run_s"][BLOCK - 1 :: BLOCK, 0]
     bare_s = result["grid.bare_s"][BLOCK::BLOCK, 0]
@@ -205,33 +192,6 @@ def _environment(name: str, value: str) -> Iterator[None]:
         del os.environ[name]
 
 
-def _facts(rounds: int) -> dict[str, Any]:
-    return {
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "machine": {"system": platform.platform(), "processor": _processor(), "cpus": os.cpu_count()},
-        "load_average": os.getloadavg(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "rounds": rounds,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-
-
-def _kept(facts: dict[str, Any], costs: Sequence[Cost], starts: Sequence[Start]) -> Path:
-    folder = HERE / "results"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{datetime.now():%Y-%m-%d-%H%M%S}.json"
-    said = {**facts, "costs": [asdict(cost) for cost in costs], "starts": [asdict(start) for start in starts]}
-    path.write_text(json.dumps(said, indent=1), encoding="utf-8")
-    return path
-
-
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fifth of the steps, two rounds")
@@ -248,7 +208,7 @@ def main() -> None:
     movers = [m for m in MOVERS if not asked.mover or any(part in m.name for part in asked.mover)]
     if not cases or not movers:
         raise SystemExit(f"cases: {', '.join(c.name for c in CASES)}; movers: {', '.join(m.name for m in MOVERS)}")
-    facts = _facts(rounds)
+    known = facts(rounds=rounds)
     costs: list[Cost] = []
     for case in cases:
         with console.status(case.what):
@@ -258,7 +218,8 @@ def main() -> None:
     with console.status("start in a fresh process"):
         starts = [started(shortest, mover, rounds) for mover in movers]
     console.print(start_table(starts))
-    console.print(f"kept as {_kept(facts, costs, starts)}")
+    figures = {"costs": [asdict(cost) for cost in costs], "starts": [asdict(start) for start in starts]}
+    console.print(f"kept as {kept(known | figures)}")
 
 
 if __name__ == "__main__":
