@@ -28,6 +28,8 @@ import numpy as np
 
 Memory = dict[str, Any]
 """State by where it is in a federate: "_cells.stored_kwh". Values as they are; see `encoded`."""
+Encoded = tuple[Any, list[np.ndarray[Any, Any]]]
+"""A state as JSON, and the arrays that it refers to by their place."""
 Class = TypeVar("Class", bound=type)
 DECLARED = "__remembers__"
 PLAIN = (bool, int, float, str, type(None))
@@ -170,7 +172,7 @@ def _copied(value: Any, where: str) -> Any:
     return decoded(*encoded(value, where))
 
 
-def encoded(value: Any, where: str = "") -> tuple[Any, list[np.ndarray[Any, Any]]]:
+def encoded(value: Any, where: str = "") -> Encoded:
     """Return a state as JSON, and the arrays that it refers to by their place. Raises Forgetful."""
     arrays: list[np.ndarray[Any, Any]] = []
     return _encoded(value, where, arrays), arrays

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from derloop.checks.stale import stale
 from derloop.checks.unproven import unproven
 from derloop.engines.hunting import Hunting
-from derloop.engines.saving import Saving
+from derloop.engines.saving import Keep, Parts, Saving
 from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import DerloopError, FederateError
 from derloop.federation import Federation
@@ -79,8 +79,7 @@ class Moving:
         federation, saving, file = self.federation, self.saving, self.scenario.file
         federation.keep_in(self.folder)
         recorder = Recorder(self.folder, federation.recorded([*federation.federates]), goes_on=saving.from_ns > 0)
-        if saving.every_ns:
-            saving.keep = _kept(self.scenario, recorder, self.folder)
+        saving.keep = self._kept(recorder.flush)
         limits = Deadlines(file.deadlines.join_s, file.deadlines.step_s)
         worker = Worker(federation, federation.units, recorder.observe, limits, stepper=saving.stepper)
         hunting = _Noted(self.folder)
@@ -107,7 +106,8 @@ class Moving:
         from derloop.engines.apart import Apart  # HELICS, only where it is used
 
         gathering = self.plan.gathering(self.scenario, self.folder, self.say) if self.plan else None
-        apart = Apart(self.scenario, self.federation, self.folder, self.permissions, gathering)
+        self.saving.keep = self._kept()
+        apart = Apart(self.scenario, self.federation, self.folder, self.permissions, self.saving, gathering)
         hunting = _Noted(self.folder)
 
         def poll() -> None:
@@ -121,6 +121,20 @@ class Moving:
         ending.hosts = gathering.facts() if gathering else {}
         return ending
 
+    def _kept(self, first: Callable[[], None] = lambda: None) -> Keep:
+        """Return what takes each unit's part of the checkpoints and writes those that are whole; before that, `first`.
+
+        That is to write what was recorded before them; processes of their own have done so when they give their parts.
+        """
+        known_as = fingerprint(self.scenario) if self.saving.every_ns else ""
+
+        def keep(checkpoint: Checkpoint) -> None:
+            first()
+            checkpoint.scenario = known_as
+            write(checkpoint, self.folder)
+
+        return Parts([unit.name for unit in self.federation.units], keep).take
+
 
 def _ended(move: Callable[[], None]) -> Ending:
     try:
@@ -133,19 +147,6 @@ def _ended(move: Callable[[], None]) -> Ending:
     except DerloopError as error:
         return Ending("failed", {"federate": None, "time_s": None, "why": str(error), "inputs": {}}, str(error))
     return Ending()
-
-
-def _kept(scenario: Scenario, recorder: Recorder, folder: Path) -> Callable[[Checkpoint], None]:
-    """Return what keeps a checkpoint: after all that was recorded before it."""
-
-    known_as = fingerprint(scenario)
-
-    def keep(checkpoint: Checkpoint) -> None:
-        checkpoint.scenario = known_as
-        recorder.flush()
-        write(checkpoint, folder)
-
-    return keep
 
 
 def _seconds(now_ns: int | None) -> float | None:

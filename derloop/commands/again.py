@@ -13,6 +13,8 @@ from derloop.commands.options import (
     Engine,
     EngineOf,
     Out,
+    Placement,
+    PlacementOf,
     Quiet,
     Report,
     RunPath,
@@ -33,6 +35,7 @@ branching = application()
 def resume(
     run: RunPath,
     engine: EngineOf = None,
+    placement: PlacementOf = None,
     trust_feeder: TrustFeeder = False,
     trust_control: TrustControl = False,
     checkpoint_every: CheckpointEvery = None,
@@ -47,7 +50,7 @@ def resume(
     """
     from derloop.resuming import resume as go_on
 
-    options = _options(engine, trust_feeder, trust_control, checkpoint_every, report)
+    options = _options(engine, placement, trust_feeder, trust_control, checkpoint_every, report)
     conduct(quiet, lambda show, say: go_on(existing(run), options, show, say))
 
 
@@ -59,6 +62,7 @@ def fork(
     ] = None,
     set_: Sets = None,
     engine: EngineOf = None,
+    placement: PlacementOf = None,
     out: Out = None,
     trust_feeder: TrustFeeder = False,
     trust_control: TrustControl = False,
@@ -74,17 +78,23 @@ def fork(
     """
     from derloop.resuming import fork as branch
 
-    options = replace(_options(engine, trust_feeder, trust_control, checkpoint_every, report), out=out)
+    options = replace(_options(engine, placement, trust_feeder, trust_control, checkpoint_every, report), out=out)
     conduct(quiet, lambda show, say: branch(existing(run), at_s, set_ or [], options, show, say))
 
 
 def _options(
-    engine: Engine | None, trust_feeder: bool, trust_control: bool, every_s: float | None, report: bool
+    engine: Engine | None,
+    placement: Placement | None,
+    trust_feeder: bool,
+    trust_control: bool,
+    every_s: float | None,
+    report: bool,
 ) -> Options:
     from derloop.options import Options
 
     return Options(
         engine and engine.value,
+        placement and placement.value,
         trust_feeder=trust_feeder,
         trust_control=trust_control,
         checkpoint_every_s=every_s,

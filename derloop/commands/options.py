@@ -58,6 +58,9 @@ CheckpointEvery = Annotated[
     ),
 ]
 EngineOf = Annotated[Engine | None, typer.Option("--engine", help="What moves the federates; the run's without it.")]
+PlacementOf = Annotated[
+    Placement | None, typer.Option("--placement", help="HELICS: in one process, or one for each; the run's without it.")
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the run; a new one below runs/.")]
 Report = Annotated[bool, typer.Option(help="Write report.html.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts alone.")]

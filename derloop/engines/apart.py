@@ -9,6 +9,7 @@ Only processes that were started here are ended, by their handles.
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,10 +20,12 @@ from derloop.contract import interface_to_json
 from derloop.engines.broker import LOOPBACK, close, opened
 from derloop.engines.hunting import Hunting
 from derloop.engines.process import Process, Reach
+from derloop.engines.saving import Saving
 from derloop.engines.worker import POLL_S, STOP_S, Deadlines, Stall
 from derloop.errors import EngineError, FederateError
 from derloop.federation import Federation, Unit
 from derloop.kind import Permissions, permissions_to_json
+from derloop.results.checkpoints import Checkpoint, unpacked
 from derloop.scenario.models import Scenario
 
 CORE_TYPE = "zmq"
@@ -49,6 +52,9 @@ class Child:
         self.statistics: dict[str, Mapping[str, float]] = {}
         self.complaints: list[str] = []
         self.hunting: list[Hunting] = []
+        self.parts: list[Checkpoint] = []
+        """State of its unit that nobody has taken yet."""
+        self._pieces = ""
 
     @property
     def now_ns(self) -> int | None:
@@ -89,6 +95,11 @@ class Child:
             self.done, self.statistics = True, said["done"]
         elif "hunting" in said:
             self.hunting.append(Hunting(**{**said["hunting"], "affected": tuple(said["hunting"]["affected"])}))
+        elif "part" in said:
+            self._pieces += said["part"]
+            if said["is_last"]:
+                self.parts.append(unpacked(b64decode(self._pieces)))
+                self._pieces = ""
         elif "asks" in said:
             self.asks_when = True
         elif "complaints" in said:
@@ -174,10 +185,11 @@ class Apart:
         federation: Federation,
         folder: Path,
         permissions: Permissions,
+        saving: Saving,
         places: Places | None = None,
     ) -> None:
         self._scenario, self._federation = scenario, federation
-        self._places = places or Here()
+        self._saving, self._places = saving, places or Here()
         self._folder, self._permissions = folder, permissions
         limits = scenario.file.deadlines
         self._deadlines = Deadlines(limits.join_s, limits.step_s)
@@ -211,6 +223,7 @@ class Apart:
             "folder": str(self._folder),
             "core_type": CORE_TYPE,
             "until_ns": self._scenario.until_ns,
+            "saving": self._saving.to_json(unit),
             "deadlines": {"join_s": self._deadlines.join_s, "step_s": self._deadlines.step_s},
         }
 
@@ -219,6 +232,7 @@ class Apart:
         began, stall = monotonic(), Stall(self._deadlines, wait_s)
         while not all(child.done for child in self.children):
             self._check_children()
+            self._keep_parts()
             self._begin_when_asked()
             stages = [child.stage for child in self.children]
             if "starting" in stages and monotonic() - began > self._deadlines.join_s + SILENCE_S:
@@ -235,6 +249,11 @@ class Apart:
             epoch_ns = monotonic_ns() + round(BEGIN_S * 1e9)
             for child in self.children:
                 child.begin(epoch_ns)
+
+    def _keep_parts(self) -> None:
+        for child in self.children:
+            while child.parts:
+                self._saving.keep(child.parts.pop(0))
 
     def _check_children(self) -> None:
         """Raise for the child that failed; what HELICS says of it through the others comes second."""

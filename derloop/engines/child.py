@@ -12,22 +12,25 @@ import os
 import signal
 import sys
 import traceback
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import asdict
 from mmap import mmap
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from time import monotonic, sleep
 from typing import Any, TextIO
 
 from derloop.contract import Interface, interface_from_json
 from derloop.engines.hunting import Hunting
+from derloop.engines.saving import Saving
 from derloop.engines.stepping import Cancelled, Stepper
 from derloop.engines.worker import BOARD_BYTES, Deadlines, Worker
 from derloop.errors import DerloopError, FederateError
 from derloop.federation import Federation
 from derloop.kind import permissions_from_json
 from derloop.pacing import Clock
+from derloop.results.checkpoints import Checkpoint, packed
 from derloop.results.recorder import Recorder
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import typed
@@ -35,6 +38,8 @@ from derloop.scenario.loading import typed
 BEAT_S = 0.1
 ORPHAN_S = 1.5
 """How long the federates may take to let go of their equipment once the supervisor is gone."""
+PIECE_CHARS = 2**20
+"""How long a line may be: state of many devices is longer, and comes in pieces."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -42,7 +47,7 @@ class Supervisor:
     """The other end of the pipes."""
 
     def __init__(self, said: TextIO, heard: TextIO) -> None:
-        self._said, self._heard = said, heard
+        self._said, self._heard, self._lock = said, heard, Lock()
         self._told_to_end = Event()
         self._last_beat, self._stage = 0.0, ""
         self._hunting_said: set[Hunting] = set()
@@ -71,8 +76,9 @@ class Supervisor:
     def say(self, **what: object) -> None:
         """Write one line; a supervisor that has gone will be noticed at the other pipe."""
         try:
-            self._said.write(json.dumps(what) + "\n")
-            self._said.flush()
+            with self._lock:
+                self._said.write(json.dumps(what) + "\n")
+                self._said.flush()
         except OSError:
             self._told_to_end.set()
 
@@ -91,6 +97,12 @@ class Supervisor:
         if self.clock and self.clock.is_awaited and not self._has_asked:
             self._has_asked = True
             self.say(asks="when")
+
+    def say_part(self, part: Checkpoint) -> None:
+        """Say the state of a unit. For one thread: pieces of two states must not mix."""
+        text = b64encode(packed(part)).decode()
+        for at in range(0, len(text), PIECE_CHARS):
+            self.say(part=text[at : at + PIECE_CHARS], is_last=at + PIECE_CHARS >= len(text))
 
     def say_hunting(self, worker: Worker) -> None:
         """Say who was found to hunt since this was called last."""
@@ -140,9 +152,16 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
     federation = _assembled(job, known)
     federation.keep_in(Path(job["folder"]))
     units = [unit for unit in federation.units if unit.members[0] in job["members"]]
-    recorder = Recorder(Path(job["folder"]), federation.recorded(job["members"]))
+
+    def keep(part: Checkpoint) -> None:
+        recorder.flush()  # what was recorded before it must not be lost
+        supervisor.say_part(part)
+
+    saving = Saving.from_json(job["saving"], keep)
+    recorder = Recorder(Path(job["folder"]), federation.recorded(job["members"]), goes_on=saving.from_ns > 0)
     supervisor.clock = Clock(federation.pacing.speed, is_told=True) if federation.pacing else None
-    worker = Worker(federation, units, recorder.observe, Deadlines(**job["deadlines"]), supervisor.clock)
+    limits = Deadlines(**job["deadlines"])
+    worker = Worker(federation, units, recorder.observe, limits, supervisor.clock, saving.stepper)
     worker.show_instant_on(mmap(job["board"], BOARD_BYTES))
 
     def poll() -> None:
@@ -150,7 +169,7 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
         supervisor.poll(worker)
 
     try:
-        worker.run(_move(job), job["until_ns"], poll)
+        worker.run(_move(job), job["until_ns"] - saving.from_ns, poll)
     finally:
         supervisor.say_hunting(worker)
         supervisor.say(complaints=worker.complaints)

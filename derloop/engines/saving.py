@@ -9,9 +9,11 @@ A run that is taken up at T is to its engine a run from 0 that is shorter by T.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Collection, Mapping
 from math import lcm
 from threading import Event, Lock
+from typing import Any
 
 from derloop import memory
 from derloop.engines.exchange import layout_of
@@ -19,7 +21,7 @@ from derloop.engines.stepping import Observe, Stepper
 from derloop.errors import FederateError, Problem
 from derloop.federation import Federation, Unit
 from derloop.pacing import Clock
-from derloop.results.checkpoints import Checkpoint
+from derloop.results.checkpoints import Checkpoint, packed, unpacked
 
 Keep = Callable[[Checkpoint], None]
 
@@ -52,14 +54,29 @@ def _why(kind: str, via: str) -> str:
     return f"the kind {kind!r} does not say what its state is, so no checkpoint can be taken"
 
 
+class Parts:
+    """Checkpoints of which each unit gives its part, in whichever process it is."""
+
+    def __init__(self, units: Collection[str], keep: Keep) -> None:
+        """keep: called with each checkpoint as soon as every one of `units` has given its part."""
+        self._units, self._keep = frozenset(units), keep
+        self._open: dict[int, Checkpoint] = {}
+        self._lock = Lock()
+
+    def take(self, part: Checkpoint) -> None:
+        with self._lock:
+            whole = self._open.setdefault(part.at_ns, Checkpoint(part.at_ns))
+            whole.add(part)
+            if self._units <= whole.units.keys():
+                self._keep(self._open.pop(part.at_ns))
+
+
 class Saving:
     """Checkpoints of a run as it goes on, and the one from which it is taken up."""
 
     def __init__(self, every_ns: int, begun: Checkpoint | None = None, keep: Keep = lambda _: None) -> None:
-        """every_ns: 0 for never. keep: called with each checkpoint as soon as it is whole."""
+        """every_ns: 0 for never. keep: called with the part of each unit, when that is at a checkpoint's instant."""
         self.every_ns, self._begun, self.keep = every_ns, begun, keep
-        self._open: dict[int, tuple[Checkpoint, set[str]]] = {}
-        self._lock = Lock()
 
     @property
     def from_ns(self) -> int:
@@ -69,6 +86,15 @@ class Saving:
     @property
     def begun(self) -> Checkpoint | None:
         return self._begun
+
+    def to_json(self, unit: Unit) -> dict[str, Any]:
+        """Return what the process of a unit needs of this."""
+        part = self._begun and b64encode(packed(self._begun.of(unit.name, unit.members))).decode()
+        return {"every_ns": self.every_ns, "begun": part}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any], keep: Keep) -> Saving:
+        return cls(said["every_ns"], said["begun"] and unpacked(b64decode(said["begun"])), keep)
 
     def stepper(
         self, federation: Federation, unit: Unit, observe: Observe, cancelled: Event, clock: Clock | None = None
@@ -80,18 +106,6 @@ class Saving:
 
     def is_due(self, now_ns: int) -> bool:
         return self.every_ns > 0 and now_ns % self.every_ns == 0 and now_ns > self.from_ns
-
-    def take(self, stepper: SavingStepper, now_ns: int) -> None:
-        """Take a unit's state at `now_ns`; the checkpoint is whole once all have given theirs."""
-        with self._lock:
-            checkpoint, missing = self._open.setdefault(now_ns, (Checkpoint(now_ns), set(stepper.every_unit)))
-            if stepper.unit.name not in missing:
-                return
-            stepper.save(checkpoint)
-            missing.discard(stepper.unit.name)
-            if not missing:
-                del self._open[now_ns]
-                self.keep(checkpoint)
 
 
 class SavingStepper(Stepper):
@@ -108,7 +122,6 @@ class SavingStepper(Stepper):
     ) -> None:
         super().__init__(federation, unit, observe, cancelled, clock)
         self._saving, self._federation = saving, federation
-        self.every_unit = [u.name for u in federation.units]
 
     def start(self) -> None:
         super().start()
@@ -119,26 +132,28 @@ class SavingStepper(Stepper):
         """Step at `now_ns` of the engine, which begins at 0 whenever the run was taken up."""
         at_ns = now_ns + self._saving.from_ns
         if self._saving.is_due(at_ns):
-            self._saving.take(self, at_ns)
+            self._saving.keep(self._part(at_ns))
         super().step(at_ns)
 
     def check_reached(self, until_ns: int) -> None:
         at_ns = until_ns + self._saving.from_ns
         super().check_reached(at_ns)
         if self._saving.is_due(at_ns):
-            self._saving.take(self, at_ns)
+            self._saving.keep(self._part(at_ns))
 
-    def save(self, into: Checkpoint) -> None:
-        """Add this unit's state. Raises FederateError for one that cannot give it."""
+    def _part(self, at_ns: int) -> Checkpoint:
+        """Return this unit's state. Raises FederateError for one that cannot give it."""
+        part = Checkpoint(at_ns)
         for name in self.unit.members:
             try:
-                into.federates[name] = memory.taken(self._federation.federates[name])
+                part.federates[name] = memory.encoded(memory.taken(self._federation.federates[name]))
             except memory.Forgetful as error:
-                raise FederateError(name, into.at_ns, f"cannot give its state: {error}") from error
-        into.units[self.unit.name] = memory.taken(self._own)
+                raise FederateError(name, at_ns, f"cannot give its state: {error}") from error
+        part.units[self.unit.name] = memory.encoded(memory.taken(self._own))
         layout, payload = layout_of(self._federation, self.unit), self.outbox.payload
-        into.latest |= {str(ref): payload[part].copy() for ref, part in layout.latest.items()}
-        into.earlier |= {str(ref): payload[part].copy() for ref, part in layout.earlier.items()}
+        part.latest = {str(ref): memory.encoded(payload[at]) for ref, at in layout.latest.items()}
+        part.earlier = {str(ref): memory.encoded(payload[at]) for ref, at in layout.earlier.items()}
+        return part
 
     @property
     def _own(self) -> _Own:
@@ -148,16 +163,17 @@ class SavingStepper(Stepper):
         for name in self.unit.members:
             if name in begun.federates:
                 try:
-                    memory.given(self._federation.federates[name], begun.federates[name])
+                    memory.given(self._federation.federates[name], memory.decoded(*begun.federates[name]))
                 except memory.Forgetful as error:
                     raise FederateError(name, begun.at_ns, f"cannot be taken up again as it was: {error}") from error
         if own := begun.units.get(self.unit.name):
-            memory.given(self._own, own)
+            memory.given(self._own, memory.decoded(*own))
         layout, payload = layout_of(self._federation, self.unit), self.outbox.payload
         payload[0] = begun.at_ns // self.unit.step_ns - 1
-        for parts, said in ((layout.latest, begun.latest), (layout.earlier, begun.earlier)):
-            for ref, part in parts.items():
-                payload[part] = said.get(str(ref), payload[part])
+        for slices, said in ((layout.latest, begun.latest), (layout.earlier, begun.earlier)):
+            for ref, at in slices.items():
+                if str(ref) in said:
+                    payload[at] = memory.decoded(*said[str(ref)])
 
 
 class _Own:

@@ -1,53 +1,71 @@
 """Checkpoints of a run, one file each: `checkpoints/<instant in ns>.npz` in its folder.
 
-A file is a zip of numpy arrays, without objects: `about`, which is JSON as bytes, and what it refers to by number.
+A file is a zip of numpy arrays, without objects: `about`, which is JSON as bytes, and what it refers to by number. The
+same bytes, with the state of some units alone, go between the processes of a run.
 """
 
 from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from derloop import memory
-from derloop.contract import FloatArray
 from derloop.errors import DerloopError
+from derloop.memory import Encoded
 
-FORMAT = "derloop-checkpoint-1"
-PARTS = ("federates", "units", "latest", "earlier")
+FORMAT = "derloop-checkpoint-2"
+SHARES = ("federates", "units", "latest", "earlier")
 
 
 @dataclass(slots=True)
 class Checkpoint:
-    """The state of a run before its steps at `at_ns`."""
+    """The state of a run, or of some of its units, before its steps at `at_ns`.
+
+    It stays encoded until a federate takes it, whose process knows the classes of it.
+    """
 
     at_ns: int
-    federates: dict[str, memory.Memory] = field(default_factory=dict)
-    units: dict[str, memory.Memory] = field(default_factory=dict)
+    federates: dict[str, Encoded] = field(default_factory=dict)
+    units: dict[str, Encoded] = field(default_factory=dict)
     """Of what steps and watches them, by the unit's name."""
-    latest: dict[str, FloatArray] = field(default_factory=dict)
+    latest: dict[str, Encoded] = field(default_factory=dict)
     """What was given out last, by "federate.port", where another unit reads it."""
-    earlier: dict[str, FloatArray] = field(default_factory=dict)
+    earlier: dict[str, Encoded] = field(default_factory=dict)
     """What was given out before that, where it is still read."""
     scenario: str = ""
     """The fingerprint of the scenario."""
 
+    def add(self, part: Checkpoint) -> None:
+        """Take in the state of other units at the same instant."""
+        for share in SHARES:
+            getattr(self, share).update(getattr(part, share))
+
+    def of(self, unit: str, members: Collection[str]) -> Checkpoint:
+        """Return the part of it that one unit takes up."""
+        return Checkpoint(
+            self.at_ns,
+            {name: state for name, state in self.federates.items() if name in members},
+            {name: state for name, state in self.units.items() if name == unit},
+            {ref: value for ref, value in self.latest.items() if ref.partition(".")[0] in members},
+            {ref: value for ref, value in self.earlier.items() if ref.partition(".")[0] in members},
+            self.scenario,
+        )
+
 
 def write(checkpoint: Checkpoint, run: Path) -> Path:
     """Write a checkpoint into the folder of its run, whole or not at all. Raises DerloopError."""
-    state, arrays = memory.encoded({part: getattr(checkpoint, part) for part in PARTS})
-    about = {"format": FORMAT, "at_ns": checkpoint.at_ns, "scenario": checkpoint.scenario, "state": state}
     path = run / "checkpoints" / f"{checkpoint.at_ns:020d}.npz"
     part = path.with_suffix(".part")
-    numbered: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
     try:
         path.parent.mkdir(exist_ok=True)
         with part.open("wb") as file:
-            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **numbered)
+            _save(checkpoint, file)
         part.replace(path)
     except OSError as error:
         raise DerloopError(f"cannot write {path}: {error.strerror}") from error
@@ -63,12 +81,52 @@ def read(run: Path, at_ns: int) -> Checkpoint:
     """Return the checkpoint of a run at an instant. Raises DerloopError where it is none."""
     path = run / "checkpoints" / f"{at_ns:020d}.npz"
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with path.open("rb") as file:
+            return _load(file, str(path))
+    except OSError as error:
+        raise DerloopError(f"{path} is no checkpoint that can be read: {error}") from error
+
+
+def packed(checkpoint: Checkpoint) -> bytes:
+    """Return a checkpoint, or a part of one, as the bytes of its file."""
+    _save(checkpoint, file := BytesIO())
+    return file.getvalue()
+
+
+def unpacked(data: bytes) -> Checkpoint:
+    """The inverse of `packed`. Raises DerloopError."""
+    return _load(BytesIO(data), "what a process has sent")
+
+
+def _save(checkpoint: Checkpoint, file: IO[bytes]) -> None:
+    arrays: list[np.ndarray[Any, Any]] = []
+    state = {
+        share: {name: _numbered(encoded, arrays) for name, encoded in getattr(checkpoint, share).items()}
+        for share in SHARES
+    }
+    about = {"format": FORMAT, "at_ns": checkpoint.at_ns, "scenario": checkpoint.scenario, "state": state}
+    numbered: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
+    np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **numbered)
+
+
+def _numbered(encoded: Encoded, arrays: list[np.ndarray[Any, Any]]) -> list[Any]:
+    """Add a state's arrays to those of all; return it with the number of its first, and how many it has."""
+    said, own = encoded
+    arrays += own
+    return [said, len(arrays) - len(own), len(own)]
+
+
+def _load(opened: IO[bytes], where: str) -> Checkpoint:
+    try:
+        with np.load(opened, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             arrays = [file[str(number)] for number in range(len(file.files) - 1)]
         if about["format"] != FORMAT:
-            raise DerloopError(f"{path} is in the format {about['format']!r}; this derloop reads {FORMAT!r}")
-        state = memory.decoded(about["state"], arrays)
-        return Checkpoint(at_ns=about["at_ns"], scenario=about["scenario"], **{part: state[part] for part in PARTS})
-    except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile, memory.Forgetful) as error:
-        raise DerloopError(f"{path} is no checkpoint that can be read: {error}") from error
+            raise DerloopError(f"{where} is in the format {about['format']!r}; this derloop reads {FORMAT!r}")
+        state = {
+            share: {name: (said, arrays[first : first + count]) for name, (said, first, count) in states.items()}
+            for share, states in about["state"].items()
+        }
+        return Checkpoint(at_ns=about["at_ns"], scenario=about["scenario"], **{share: state[share] for share in SHARES})
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise DerloopError(f"{where} is no checkpoint that can be read: {error}") from error

@@ -15,7 +15,7 @@ import pytest
 
 import derloop
 from derloop.contract import Values
-from derloop.engines.saving import Saving, grid_ns, refusals
+from derloop.engines.saving import Parts, Saving, grid_ns, refusals
 from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import DerloopError, ScenarioError
 from derloop.federation import Federation
@@ -55,7 +55,8 @@ def check_equal(name: str, folder: Path, parts: int) -> None:
     federation, until_ns = assemble(scenario), scenario.until_ns
     every_ns = max(1, until_ns // grid_ns(federation) // parts) * grid_ns(federation)
     kept: list[Checkpoint] = []
-    whole, statistics = stepped(federation, until_ns, Saving(every_ns, keep=kept.append))
+    together = Parts([unit.name for unit in federation.units], kept.append)
+    whole, statistics = stepped(federation, until_ns, Saving(every_ns, keep=together.take))
     begun = [checkpoint for checkpoint in kept if checkpoint.at_ns < until_ns]
     assert begun
     for checkpoint in begun:
@@ -181,9 +182,7 @@ def test_what_cannot_give_its_state_is_refused_by_name_before_the_run(name: str,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_in_many_processes_or_at_other_instants_than_its_steps_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="taken in one process"):
-        whole(tmp_path / "run", HOUR, placement="apart", checkpoint_every_s=3600)
+def test_checkpoints_at_other_instants_than_every_federate_s_steps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="must be a multiple of 900 s"):
         whole(tmp_path / "run", HOUR, checkpoint_every_s=1000)
 

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from derloop.contract import Interface, Port, Values
 from derloop.kind import Context, Kind, Settings
+from derloop.memory import remembers
 
 AGE_S = 0.001
 
@@ -38,6 +39,7 @@ class CounterSettings(Settings):
     elements: int = 2
 
 
+@remembers()
 class Counter:
     def __init__(self, settings: CounterSettings, context: Context) -> None:
         self._settings, self._has_failed = settings, False
