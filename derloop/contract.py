@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,33 @@ class Interface:
     """How long stopping may take beyond what it may take others: equipment is left as it was found, and verified."""
 
 
+class Bundle(dict[str, FloatArray]):
+    """An array of zeros for each port, all of them parts of one `vector`, in the order of the ports.
+
+    A federate that returns the same bundle each time, and writes into it in place, spares a run to copy and to check
+    each port by itself: on a small scenario that costs more than the models do. What is assigned, `bundle["p_kw"] =
+    p_kw`, or updated, `bundle |= values`, is copied into its part; KeyError for a port that has none.
+    """
+
+    __slots__ = ("vector",)
+
+    def __init__(self, ports: Mapping[str, Port]) -> None:
+        edges = np.cumsum([0, *(port.size for port in ports.values())]).tolist()
+        self.vector = np.zeros(edges[-1])
+        super().__init__(zip(ports, (self.vector[first:last] for first, last in pairwise(edges)), strict=True))
+
+    def __setitem__(self, port: str, value: FloatArray) -> None:
+        self[port][...] = value
+
+    def update(self, values: Values) -> None:  # type: ignore[override]
+        for port, value in values.items():
+            self[port][...] = value
+
+    def __ior__(self, values: Values) -> Self:  # type: ignore[override, misc]
+        self.update(values)
+        return self
+
+
 class Federate(Protocol):
     """A group of devices of one kind (or a grid, or a control) that advances in time steps.
 
@@ -112,7 +140,7 @@ class Federate(Protocol):
 
     - Time is integer nanoseconds since the scenario's start.
     - `inputs` are read-only views that hold during the call; copy what is kept.
-    - Outputs may be the same arrays each time; whoever moves them copies them.
+    - Outputs may be the same arrays each time; whoever moves them copies them. A `Bundle` is moved at the least cost.
     - A second `step` for the same instant starts from the state at the last instant; the last call counts.
     """
 

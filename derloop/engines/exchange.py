@@ -53,7 +53,7 @@ class Outbox:
     def __init__(self, federation: Federation, unit: Unit) -> None:
         layout = layout_of(federation, unit)
         self.payload = np.zeros(layout.size)
-        self._latest = [(ref, self.payload[part]) for ref, part in layout.latest.items()]
+        self._latest = [(*ref, self.payload[part]) for ref, part in layout.latest.items()]
         self._earlier = [(self.payload[part], self.payload[layout.latest[ref]]) for ref, part in layout.earlier.items()]
 
     @property
@@ -64,8 +64,8 @@ class Outbox:
         for earlier, latest in self._earlier:
             earlier[:] = latest
         self.payload[0] = stamp
-        for ref, part in self._latest:
-            part[:] = outputs[ref.federate][ref.port]
+        for federate, port, part in self._latest:
+            part[...] = outputs[federate][port]
 
 
 @dataclass(slots=True)
@@ -79,7 +79,12 @@ class Feed:
     """Not a number until the source has given something."""
 
     def expected_stamp(self, now_ns: int) -> int:
-        return (now_ns if self.comes_first else now_ns - 1) // self.source.step_ns
+        return (now_ns - self.before_ns) // self.source.step_ns
+
+    @property
+    def before_ns(self) -> int:
+        """How long before an instant a step of the source must be at least, for its values to be seen then."""
+        return 0 if self.comes_first else 1
 
 
 class Inbox:
@@ -102,6 +107,7 @@ class Inbox:
         self._delayed_forward = []
         for name, payload in payloads.items():
             self.feeds[name].payload = payload
+        self._stamped = [(f.payload, f.source.step_ns, f.before_ns, f) for f in self.feeds.values()]
         for wire in self._unit.incoming:
             self._attach_wire(wire)
 
@@ -116,8 +122,8 @@ class Inbox:
 
     def read(self, now_ns: int) -> Mapping[str, Values]:
         """Return the inputs of each member at `now_ns`; raise EngineError for a value of the wrong instant."""
-        for feed in self.feeds.values():
-            if feed.payload[0] != feed.expected_stamp(now_ns):
+        for payload, step_ns, before_ns, feed in self._stamped:
+            if payload[0] != (now_ns - before_ns) // step_ns:
                 raise EngineError(
                     f"{self._unit.name} at {now_ns / 1e9:g} s holds step {feed.payload[0]:g} of {feed.source.name}, "
                     f"expected step {feed.expected_stamp(now_ns)}: a value was lost or came late"

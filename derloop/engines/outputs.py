@@ -6,32 +6,42 @@ Checking each port by itself costs more than moving it, for every call on an arr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import TypeGuard
 
 import numpy as np
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Bundle, FloatArray, Interface, Port, Values
 
 FLOAT = np.dtype(np.float64)
 
 
-class Outputs(dict[str, FloatArray]):
+class Outputs(Bundle):
     """The declared outputs by port: read-only parts of `vector`, in this order; they change when the next are taken."""
 
     def __init__(self, interface: Interface) -> None:
+        super().__init__(interface.outputs)
         self._ports: Mapping[str, Port] = interface.outputs
-        edges = np.cumsum([0, *(port.size for port in self._ports.values())]).tolist()
-        self.vector = np.zeros(edges[-1])
-        self._parts = [
-            (name, (port.size,), self.vector[first:last])
-            for (name, port), (first, last) in zip(self._ports.items(), pairwise(edges), strict=True)
-        ]
-        self._is_finite = np.zeros(edges[-1], np.bool_)
-        super().__init__((name, _read_only(part)) for name, _, part in self._parts)
+        self._parts = [(name, part.shape, part.view()) for name, part in self.items()]
+        for part in self.values():
+            part.flags.writeable = False
+        self._is_finite = np.zeros(self.vector.size, np.bool_)
+        self._bundle = Bundle({})
+        """What the federate returned last, where that has these ports in one vector too."""
 
     def take(self, outputs: Values) -> str:
         """Copy what a federate has returned; return what is wrong with it, empty where nothing is."""
+        is_known = outputs is self._bundle
+        if is_known:
+            self.vector[...] = self._bundle.vector
+        elif wrong := self._copied(outputs):
+            return wrong
+        np.isfinite(self.vector, out=self._is_finite)
+        if 0 in self._is_finite.tobytes():
+            return self._infinite()
+        return "" if is_known else self._undeclared(outputs)
+
+    def _copied(self, outputs: Values) -> str:
+        """Copy port by port; return what is wrong, empty where nothing is."""
         if not isinstance(outputs, Mapping):
             return f"returned a {type(outputs).__name__}, not its outputs by name"
         for name, shape, part in self._parts:
@@ -40,11 +50,14 @@ class Outputs(dict[str, FloatArray]):
             if not is_plain and (wrong := self._fault(name, value)):
                 return wrong
             part[...] = value
-        np.isfinite(self.vector, out=self._is_finite)
-        if 0 in self._is_finite.tobytes():
-            return self._infinite()
+        return ""
+
+    def _undeclared(self, outputs: Values) -> str:
+        """Return what is given beyond what was declared; know a bundle again that has these ports in this order."""
         if len(outputs) != len(self._parts):
             return "returned what it has not declared: " + ", ".join(sorted(outputs.keys() - self.keys()))
+        if isinstance(outputs, Bundle) and [*outputs] == [*self]:
+            self._bundle = outputs
         return ""
 
     def _fault(self, name: str, value: object) -> str:
@@ -66,9 +79,3 @@ class Outputs(dict[str, FloatArray]):
 
 def _is_array(value: object) -> TypeGuard[FloatArray]:
     return isinstance(value, np.ndarray) and value.dtype.kind in "fiu"
-
-
-def _read_only(part: FloatArray) -> FloatArray:
-    view = part.view()
-    view.flags.writeable = False
-    return view

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate, pairwise
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from derloop.contract import FloatArray, Interface, Values
+from derloop.contract import Bundle, FloatArray, Interface, Port, Values
 from derloop.errors import DerloopError, did_you_mean
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 256
 BATCH_BYTES = 2**20
 """A batch holds no more than this, unless one row is longer. Larger ones leave the processor's cache and cost more."""
+WIDE = 64
+"""Values of a port from which on putting them in order, for writing, costs more than copying them apart."""
 HELD_S = 0.5
 """How long a value may wait before `flush_due` writes it."""
 
@@ -76,16 +79,33 @@ class Recorder:
         return [track for track in self._tracks.values() if track is not None]
 
 
+class _Block:
+    """The rows of some ports, one beside the other: a copy for each row costs more than its values."""
+
+    __slots__ = ("_parts", "rows")
+
+    def __init__(self, rows: int, sizes: Mapping[str, int]) -> None:
+        edges = pairwise(accumulate(sizes.values(), initial=0))
+        self._parts = {port: slice(first, last) for port, (first, last) in zip(sizes, edges, strict=True)}
+        self.rows = np.empty((rows, sum(sizes.values())))
+
+    def columns(self, rows: int) -> dict[str, FloatArray]:
+        """Return the values of each port (rows, n), C-contiguous."""
+        return {port: np.ascontiguousarray(self.rows[:rows, part]) for port, part in self._parts.items()}
+
+
 class _Track:
     """The rows of one federate that wait to be written, in blocks that are used again and again."""
 
-    __slots__ = ("_blocks", "_lock", "_row", "_rows", "_time_ns", "_writer", "held_since")
+    __slots__ = ("_blocks", "_bundle", "_lock", "_moves", "_own", "_row", "_rows", "_time_ns", "_writer", "held_since")
 
-    def __init__(self, writer: Writer, sizes: Mapping[str, int]) -> None:
+    def __init__(self, writer: Writer, ports: Mapping[str, Port]) -> None:
         self._writer, self._lock = writer, Lock()
-        self._rows = _rows_of_batch(sum(sizes.values()))
+        self._rows = _rows_of_batch(sum(port.size for port in ports.values()))
         self._time_ns = np.empty(self._rows, np.int64)
-        self._blocks = [(port, np.empty((self._rows, size))) for port, size in sizes.items()]
+        self._blocks = [_Block(self._rows, sizes) for sizes in _beside(ports)]
+        self._own = Bundle(ports)
+        self._know(self._own)
         self._row = 0
         self.held_since = np.inf
 
@@ -96,12 +116,28 @@ class _Track:
             row = self._row
             if row == 0:
                 self.held_since = monotonic()
+            if values is not self._bundle:
+                self._take(values)
             self._time_ns[row] = now_ns
-            for port, block in self._blocks:
-                block[row] = values[port]
+            for rows, part in self._moves:
+                rows[row] = part
             self._row = row + 1
             if self._row == self._rows:
                 self._write()
+
+    def _take(self, values: Values) -> None:
+        """Have `values` where they are moved from: in a bundle of their own, which will come again, or else in ours."""
+        if isinstance(values, Bundle) and [port for port in values if values[port].size] == [*self._own]:
+            self._know(values)
+            return
+        self._know(self._own)
+        for port, part in self._own.items():
+            part[...] = values[port]
+
+    def _know(self, bundle: Bundle) -> None:
+        edges = pairwise(accumulate((block.rows.shape[1] for block in self._blocks), initial=0))
+        parts = (bundle.vector[first:last] for first, last in edges)
+        self._bundle, self._moves = bundle, [(b.rows, part) for b, part in zip(self._blocks, parts, strict=True)]
 
     def flush(self) -> None:
         with self._lock:
@@ -113,7 +149,9 @@ class _Track:
 
     def _write(self) -> None:
         if self._row:
-            columns: dict[str, FloatArray] = {port: block[: self._row] for port, block in self._blocks}
+            columns: dict[str, FloatArray] = {}
+            for block in self._blocks:
+                columns |= block.columns(self._row)
             self._writer.write(self._time_ns[: self._row], columns)
             self._row, self.held_since = 0, np.inf
 
@@ -121,8 +159,19 @@ class _Track:
 def _track(series: Path, federate: str, interface: Interface, goes_on: bool) -> _Track | None:
     from derloop.results.series import Writer, kept
 
-    sizes = {name: port.size for name, port in kept(interface).items()}
-    return _Track(Writer(series, federate, interface, goes_on), sizes) if sizes else None
+    ports = kept(interface)
+    return _Track(Writer(series, federate, interface, goes_on), ports) if ports else None
+
+
+def _beside(ports: Mapping[str, Port]) -> Iterator[dict[str, int]]:
+    """Yield the sizes of ports that are kept beside each other, in order; a wide one by itself, as it is written."""
+    beside: dict[str, int] = {}
+    for name, port in ports.items():
+        if beside and (port.size > WIDE or sum(beside.values()) > WIDE):
+            yield beside
+            beside = {}
+        beside[name] = port.size
+    yield beside
 
 
 def _made(folder: Path) -> Path:
