@@ -167,7 +167,7 @@ class Context:
     """Differs for each federate name, is the same in every run."""
     permissions: Permissions = NONE_GRANTED
     terminals: Mapping[str, tuple[Terminal, ...]] = field(default_factory=dict)
-    """Of every federate that meets a feeder, by its name."""
+    """Of every federate that meets a feeder, by its name; for a feeder, of those that meet it."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The devices of every federate that has any, by its name."""
     settings: Mapping[str, Settings] = field(default_factory=dict)
@@ -175,6 +175,11 @@ class Context:
     kinds: Mapping[str, str] = field(default_factory=dict)
     """Of every federate, by its name: "battery", "ev" ..."""
     feeder: Place | None = None
+    """The one that its devices meet; of others the scenario's only one, None where there are several."""
+    feeders: Mapping[str, Place] = field(default_factory=dict)
+    """All of them, by their federates' names."""
+    meets: Mapping[str, str] = field(default_factory=dict)
+    """For every federate whose devices meet a feeder, by its name, the feeder's."""
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     """For a kind that carries or listens: those of all federates that do neither, by their names."""
     signals: tuple[tuple[str, str], ...] = ()
@@ -200,6 +205,11 @@ class Kind:
     carries: bool = False
     """Stands between others: is built after them, and takes over the wires for which it has an input called as their
     source and an output called as their target (`derloop.scenario.wiring`)."""
+
+    @property
+    def meets_feeder(self) -> bool:
+        """Its devices stand at a feeder: where a scenario has several, it says at which."""
+        return self.terminals is not None
 
 
 class PlaceError(ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,11 +36,14 @@ def summarise(run: RunFolder) -> list[Figure]:
     """Return the figures that the run's signals allow."""
     names = {signal.name: signal for signal in run.signals()}
     figures: list[Figure] = []
+    heads = [signal for signal in names.values() if signal.port == "head_kw"]
+    for head in heads:
+        of = f"{head.federate}: " if len(heads) > 1 else ""
+        figures += [replace(figure, label=of + figure.label) for figure in _feeder(run, head, names, len(heads) == 1)]
     for signal in names.values():
-        if signal.port == "head_kw":
-            figures += _feeder(run, signal, names)
-    for signal in names.values():
-        if signal.port == "p_kw":
+        if signal.port == "system_kw":
+            figures += _bus(run, signal, names)
+        elif signal.port == "p_kw":
             figures += _device_energy(run, signal)
         elif signal.port == "passes":
             figures += _passes(run, signal)
@@ -68,11 +71,13 @@ def _count(name: str, what: str, value: float, signal_unit: str) -> Figure:
     return Figure(f"{name}: {label}", value, unit, f"{value:,.6g} {unit}".rstrip())
 
 
-def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal]) -> Iterator[Figure]:
+def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal], is_only: bool) -> Iterator[Figure]:
     time_ns, kw = run.read(head.name)
     if not kw.size:
         return
-    yield from _peaks(run, time_ns, kw, names)
+    if is_only:
+        yield from _peaks_before(run, names)
+    yield _peak(run, time_ns, kw)
     drawn_kwh = _energy_kwh(kw, head)
     yield _figure("energy drawn from the bulk system", drawn_kwh, "kWh")
     losses = f"{head.federate}.losses_kw"
@@ -84,7 +89,23 @@ def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal]) -> Iterator[
         yield from _voltages(run, names[f"{head.federate}.v_pu"])
 
 
-def _peaks(run: RunFolder, time_ns: TimeArray, kw: FloatArray, names: dict[str, Signal]) -> Iterator[Figure]:
+def _bus(run: RunFolder, system: Signal, names: dict[str, Signal]) -> Iterator[Figure]:
+    """Yield what several feeders draw together of the bus that they hang on, and its voltage."""
+    time_ns, kw = run.read(system.name)
+    if not kw.size:
+        return
+    found = [_peak(run, time_ns, kw), _figure("energy drawn from the bulk system", _energy_kwh(kw, system), "kWh")]
+    found += _extremes(run, names[f"{system.federate}.v_pu"])
+    yield from (replace(figure, label=f"{system.federate}: {figure.label}") for figure in found)
+
+
+def _extremes(run: RunFolder, signal: Signal) -> list[Figure]:
+    v_pu = run.read(signal.name)[1]
+    found = (("lowest voltage", float(v_pu.min())), ("highest voltage", float(v_pu.max())))
+    return [Figure(label, value, "pu", f"{value:.4f} pu") for label, value in found]
+
+
+def _peaks_before(run: RunFolder, names: dict[str, Signal]) -> Iterator[Figure]:
     for name, signal in names.items():
         if signal.port == "baseline_kw" and signal.is_of_all:  # others are of customers, not of the feeder
             before_ns, before = run.read(name)
@@ -92,8 +113,11 @@ def _peaks(run: RunFolder, time_ns: TimeArray, kw: FloatArray, names: dict[str, 
             clock = run.calendar.at(before_ns[at].item())
             text = f"{before[at, 0]:,.1f} kW at {clock} (the feeder without what {signal.federate} commands)"
             yield Figure("peak before", float(before[at, 0]), "kW", text)
+
+
+def _peak(run: RunFolder, time_ns: TimeArray, kw: FloatArray) -> Figure:
     at = int(kw.argmax())
-    yield Figure("peak", float(kw[at, 0]), "kW", f"{kw[at, 0]:,.1f} kW at {run.calendar.at(time_ns[at].item())}")
+    return Figure("peak", float(kw[at, 0]), "kW", f"{kw[at, 0]:,.1f} kW at {run.calendar.at(time_ns[at].item())}")
 
 
 def _voltages(run: RunFolder, signal: Signal) -> Iterator[Figure]:

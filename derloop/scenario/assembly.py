@@ -131,23 +131,53 @@ def _step_problems(scenario: Scenario, name: str, interface: Interface) -> list[
 
 
 def _contexts(scenario: Scenario, permissions: Permissions, problems: list[Problem]) -> dict[str, Context]:
-    """Return the context of every federate: first the feeder, then where the devices meet it, then who they are."""
+    """Return the context of every federate: first the feeders, then where devices meet them, then who they are."""
     settings = {name: entry.settings for name, entry in scenario.federates.items()}
     kinds = {name: entry.kind.name for name, entry in scenario.federates.items()}
     base = {name: replace(_context(scenario, name, permissions), kinds=kinds) for name in scenario.federates}
     feeders = _feeders(scenario, base, problems)
-    feeder = next(iter(feeders.values()), None)
+    meets = _meets(scenario, feeders, problems)
     terminals: dict[str, tuple[Terminal, ...]] = {}
     for name, entry in scenario.federates.items():
-        context = replace(base[name], feeder=feeder)
-        if entry.kind.terminals and (feeder or not _may_have_feeder(scenario)):
+        if entry.kind.meets_feeder and (name in meets or not _may_have_feeder(scenario)):
+            context = replace(base[name], feeder=feeders.get(meets.get(name, "")))
             found = _terminals(entry, context, problems)
             terminals |= {} if found is None else {name: found}
     labels = {name: tuple(t.label for t in found) for name, found in terminals.items()}
-    return {
-        name: replace(context, terminals=terminals, labels=labels, settings=settings, feeder=feeders.get(name, feeder))
-        for name, context in base.items()
+    only = next(iter(feeders.values())) if len(feeders) == 1 else None
+    known = {
+        name: replace(c, terminals=terminals, labels=labels, settings=settings, feeders=feeders, meets=meets)
+        for name, c in base.items()
     }
+    of_feeder = {f: {n: t for n, t in terminals.items() if meets.get(n) == f} for f in feeders}
+    return {
+        name: replace(c, feeder=feeders[name], terminals=of_feeder[name])
+        if name in feeders
+        else replace(c, feeder=feeders.get(meets[name]) if name in meets else only)
+        for name, c in known.items()
+    }
+
+
+def _meets(scenario: Scenario, feeders: Mapping[str, Place], problems: list[Problem]) -> dict[str, str]:
+    """Return the feeder's name for each federate whose devices stand at one."""
+    known = [name for name, entry in scenario.federates.items() if entry.kind.place]
+    found: dict[str, str] = {}
+    for name, entry in scenario.federates.items():
+        if not entry.kind.meets_feeder:
+            continue
+        feeder = entry.feeder or (known[0] if len(known) == 1 else "")
+        if feeder in feeders:
+            found[name] = feeder
+        elif what := _unmet(entry.feeder, known, stated(scenario) - set(scenario.federates)):
+            problems.append(Problem(f"/federates/{name}/feeder", what))
+    return found
+
+
+def _unmet(feeder: str, known: Sequence[str], unread: Collection[str]) -> str:
+    """Return why devices that name `feeder` meet none; empty where that only follows from what is wrong elsewhere."""
+    if feeder and feeder not in known and feeder not in unread:
+        return f"no feeder is called {feeder!r}" + did_you_mean(feeder, known)
+    return "" if feeder or len(known) < 2 else f"is missing: there are several feeders, {', '.join(known)}"
 
 
 def _may_have_feeder(scenario: Scenario) -> bool:
@@ -181,8 +211,6 @@ def _feeders(scenario: Scenario, contexts: Mapping[str, Context], problems: list
                 feeders[name] = entry.kind.place(entry.settings, contexts[name])
             except Exception as error:  # noqa: BLE001 - a kind's own; whose it is, is said
                 problems += _told(name, error)
-    if len(feeders) > 1:
-        problems.append(Problem("/federates", f"more than one feeder: {', '.join(feeders)}; a scenario has one"))
     return feeders
 
 

@@ -28,7 +28,6 @@ from derloop.verdict import CheckEntry, Composition
 
 MAX_NAME = 200
 
-FEDERATE_KEYS = ("kind", "via")
 CHECK_KEYS = ("kind", "name")
 
 
@@ -93,8 +92,10 @@ def _federate(
     if kind is None:
         return None
     via = _via(entry, kind.is_der, at, problems)
-    settings = _settings(kind.settings, entry, FEDERATE_KEYS if kind.is_der else ("kind",), at, problems)
-    return FederateEntry(name, kind, settings, via) if settings and via else None
+    feeder = _feeder(entry, kind.meets_feeder, at, problems)
+    keys = ("kind", *("via",) * kind.is_der, *("feeder",) * kind.meets_feeder)
+    settings = _settings(kind.settings, entry, keys, at, problems)
+    return FederateEntry(name, kind, settings, via, feeder) if settings and via and feeder is not None else None
 
 
 def _via(entry: Mapping[str, Any], is_der: bool, at: tuple[str, ...], problems: list[Problem]) -> str | None:
@@ -108,6 +109,15 @@ def _via(entry: Mapping[str, Any], is_der: bool, at: tuple[str, ...], problems: 
         problems.append(Problem(where, what))
         return None
     return via
+
+
+def _feeder(entry: Mapping[str, Any], meets: bool, at: tuple[str, ...], problems: list[Problem]) -> str | None:
+    feeder = entry.get("feeder", "") if meets else ""
+    if isinstance(feeder, str):
+        return feeder
+    what = f"must be the name of a feeder's federate, not {document.shown(feeder)}"
+    problems.append(Problem(document.pointer((*at, "feeder")), what))
+    return None
 
 
 def _checks(entries: Any, at: tuple[str | int, ...], folder: Path, problems: list[Problem]) -> Iterator[CheckEntry]:

@@ -153,6 +153,8 @@ class FederateEntry:
     settings: Settings
     via: str
     """"model", or the realisation that takes the model's place: "emulator", "bench:inverter-1"."""
+    feeder: str = ""
+    """The feeder that its devices meet; empty: the scenario's only one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,11 @@ def _federate(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
             "default": "model",
             "description": f"How the devices are realised: model, {ways}.",
         }
+    if kind.meets_feeder:
+        extra["feeder"] = {
+            "type": "string",
+            "description": "The feeder at which the devices stand, where the scenario has several.",
+        }
     return _branch(kind.settings, extra, definitions)
 
 

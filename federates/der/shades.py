@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from derloop.contract import FloatArray
-from derloop.kind import Context
+from derloop.kind import Context, Place
 from federates.der.clouds import CloudField, Clouds
 from federates.der.placement import stream
 
@@ -39,7 +39,7 @@ def _places(fleet: str, context: Context) -> FloatArray:
     """Return where the devices of `fleet` stand on the area (n, 2), 0 to 1: by bus, or else by label."""
     terminals = context.terminals.get(fleet, ())
     buses = [terminal.bus for terminal in terminals] or [f"{fleet} {label}" for label in context.labels[fleet]]
-    drawn = _drawn(context)
+    drawn = _drawn(context.feeders.get(context.meets.get(fleet, "")))
     place = {bus: drawn.get(bus, _by_chance(bus, context)) for bus in dict.fromkeys(buses)}
     return np.array([place[bus] for bus in buses])
 
@@ -48,9 +48,9 @@ def _by_chance(bus: str, context: Context) -> FloatArray:
     return stream(context, f"place {bus}").uniform(0.0, 1.0, 2)
 
 
-def _drawn(context: Context) -> dict[str, FloatArray]:
+def _drawn(feeder: Place | None) -> dict[str, FloatArray]:
     """Return where the feeder's file draws its buses, from 0 to 1 in the box around them."""
-    buses = context.feeder.buses if context.feeder else {}
+    buses = feeder.buses if feeder else {}
     xy = {name: np.array(bus.xy) for name, bus in buses.items() if bus.xy is not None}
     if len(xy) < 2:
         return {}

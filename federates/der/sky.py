@@ -14,6 +14,7 @@ So the energy of the typical year is kept, and its hours get the ramps of single
 
 Devices see similar shadows, shifted by the time that the wind takes between them. Their places are those of their
 buses: the feeder's coordinates, stretched to the area `extent_m`; a bus without coordinates is drawn uniformly on it.
+Several feeders lie on one area, as if on top of each other; for those that lie apart, let each have a sky of its own.
 Devices at one bus stand at one place. All depends on seed and time alone: the order of steps does not matter.
 """
 

@@ -14,6 +14,7 @@ from federates.grid.accounts import Accounts
 from federates.grid.engine import SolverError
 from federates.grid.formers import Formers
 from federates.grid.group import Group
+from federates.grid.head import Head
 from federates.grid.island import Island, Limits
 from federates.grid.monitored import Monitored
 from federates.grid.place import Feeder, check_terminals
@@ -40,11 +41,14 @@ class OpenDssFeeder:
             group.add(self._solver)
         formers = _formers(settings, forming, feeder, context)
         self._gear = _gear(settings, feeder)
+        self._head = Head(self._solver) if feeder.can_be_fed else None
         self._solver.prepare(settings.regulators == "active", settings.tolerance, settings.max_iterations)
         for group in self._drives:
             group.attach(self._solver)
         if self._gear:
             self._gear.attach()
+        if self._head:
+            self._head.attach(self._solver)
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         limits = _limits(settings, self._bases_v)
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
@@ -73,7 +77,8 @@ class OpenDssFeeder:
         for group in self._drives:
             ports[f"{group.name}.p_kw"] = Port("kW", group.labels)
             ports[f"{group.name}.q_kvar"] = Port("kvar", group.labels)
-        ports |= self._gear.inputs if self._gear else {}
+        for part in (self._head, self._gear):
+            ports |= part.inputs if part else {}
         return ports | (self._island.inputs if self._island else {})
 
     def _outputs(self) -> dict[str, Port]:
@@ -153,7 +158,7 @@ class OpenDssFeeder:
     def step(self, now_ns: int, inputs: Values) -> Values:
         """Give every device's power to the feeder and solve it.
 
-        inputs: `<federate>.p_kw`, `<federate>.q_kvar`, kW and kvar.
+        inputs: `<federate>.p_kw`, `<federate>.q_kvar`, kW and kvar; `source_v_pu`, of the source's nominal voltage.
         Returns `v_pu` (pu of each bus's line-to-neutral base), `head_kw` and `head_kvar` (drawn from the bulk system),
         `losses_kw`, `others_kw` (drawn by the file's elements that no federate drives), `taps`, what devices see
         (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`, and what the solution has at their terminals, in the
@@ -168,6 +173,8 @@ class OpenDssFeeder:
             self._kept, self._now_ns = self._moved, now_ns
         for group in self._drives:
             group.write(inputs)
+        if self._head:
+            self._head.write(inputs)
         moved = self._gear is not None and self._gear.take(now_ns, inputs)
         held: Values = {}
         if self._island:

@@ -55,6 +55,11 @@ class Feeder:
         s = self._settings
         return answers(self.path, terminals, s.monitored, s.ratings_a)
 
+    @property
+    def can_be_fed(self) -> bool:
+        """Its source's voltage may come from outside: it has one source, and no island that compares itself with it."""
+        return self._settings.island is None and len(self.solver.head_buses()) == 1
+
     def behind(self, switch: str) -> frozenset[str]:
         """Return the buses that a switch, when it is open, cuts off from the head: see `island`."""
         return behind(self.solver.branches(), self.solver.head_bus(), switch)

@@ -30,9 +30,15 @@ class Pairs:
             raise SolverError(f"OpenDSS found {dims[0]} of {len(numbers)} elements of class {element_class}")
         self._batch, self._count = pointer[0], dims[0]
         self._indices = indices
-        self._values = np.zeros(len(numbers)), np.zeros(len(numbers))
+        self.values = np.zeros((2, len(numbers)))
+        """The first and the second property of each element, in the element's own sign."""
         self._given = [b"", b""]
-        self._pointers = tuple(ffi.from_buffer("double[]", values) for values in self._values)
+        self._pointers = tuple(ffi.from_buffer("double[]", values) for values in self.values)
+
+    def have(self, first: float, second: float) -> None:
+        """Take it that every element has these values already."""
+        self.values[0][:], self.values[1][:] = first, second
+        self._given = [values.tobytes() for values in self.values]
 
     def write(self) -> None:
         """Give the values to the elements, in the element's own sign, unless they have them already.
@@ -41,7 +47,7 @@ class Pairs:
         keeps the power factor of a generator whose P is given, so that Q, unless there is none, must follow again.
         """
         is_moved = False
-        for at, values in enumerate(self._values):
+        for at, values in enumerate(self.values):
             given = values.tobytes()
             if given != self._given[at] or (is_moved and values.any()):
                 is_moved = True
@@ -56,11 +62,11 @@ class Setpoints(Pairs):
 
     @property
     def p_kw(self) -> FloatArray:
-        return self._values[0]
+        return self.values[0]
 
     @property
     def q_kvar(self) -> FloatArray:
-        return self._values[1]
+        return self.values[1]
 
 
 class Sources(Pairs):
@@ -68,8 +74,8 @@ class Sources(Pairs):
 
     @property
     def v_pu(self) -> FloatArray:
-        return self._values[0]
+        return self.values[0]
 
     @property
     def angle_deg(self) -> FloatArray:
-        return self._values[1]
+        return self.values[1]

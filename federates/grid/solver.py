@@ -227,8 +227,13 @@ class Solver:
 
     def head_emf_pu(self) -> complex:
         """Return the voltage behind the impedance of the feeder's head, pu."""
+        v_pu, angle_deg = self.head_source()
+        return complex(v_pu * np.exp(1j * np.radians(angle_deg)))
+
+    def head_source(self) -> tuple[float, float]:
+        """Return magnitude, pu, and angle, degrees, of the feeder's head as the file has it."""
         self._dss.Vsources.Name("source")
-        return complex(self._dss.Vsources.PU() * np.exp(1j * np.radians(self._dss.Vsources.AngleDeg())))
+        return float(self._dss.Vsources.PU()), float(self._dss.Vsources.AngleDeg())
 
     def line_kva(self, line: str, terminal: int) -> complex:
         """Return the power that enters a line at its terminal, 0 or 1: kW + j kvar."""

@@ -50,7 +50,7 @@ class Managed:
         at_grid = replace(context, name="grid")
         feeder = Feeder(settings, at_grid)
         self.grid = OpenDssFeeder(settings, at_grid, feeder)
-        self.adms = Adms(AdmsSettings.model_validate(adms), replace(context, feeder=feeder))
+        self.adms = Adms(AdmsSettings.model_validate(adms), replace(context, feeders={"grid": feeder}))
         self.measured = self._kept(self.grid.start())
         self.told = self._kept(self.adms.start())
         self._heard, self._arrived = self.measured, self.told
@@ -68,7 +68,7 @@ class Managed:
             inputs = {port: heard[port.removeprefix("grid.")] for port in self.adms.interface.inputs}
             self.told = self._kept(self.adms.step(self._now_s * S, inputs))
             self._arrived = self._arrived if dumb else self.told
-            arrived = {port: self._arrived[f"grid.{port}"] for port in self.grid.interface.inputs}
+            arrived = {p: self._arrived[f"grid.{p}"] for p in self.grid.interface.inputs if p != "source_v_pu"}
             self.measured = self._kept(self.grid.step(self._now_s * S, arrived))
             self._now_s += STEP_S
         return self.measured

@@ -49,7 +49,7 @@ class Managed:
         at_grid = replace(context, name="grid")
         feeder = Feeder(settings, at_grid)
         self.grid = OpenDssFeeder(settings, at_grid, feeder)
-        self.adms = Adms(AdmsSettings.model_validate(adms), replace(context, feeder=feeder))
+        self.adms = Adms(AdmsSettings.model_validate(adms), replace(context, feeders={"grid": feeder}))
         self.measured = {name: np.array(value) for name, value in self.grid.start().items()}
         self.told: dict[str, FloatArray] = dict(self.adms.start())
 
@@ -61,7 +61,7 @@ class Managed:
             inputs = {port: heard[port.removeprefix("grid.")] for port in self.adms.interface.inputs}
             self.told = dict(self.adms.step(now_s * S, inputs))
             told = {port.removeprefix("grid."): value for port, value in self.told.items()}
-            found = self.grid.step(now_s * S, {port: told[port] for port in self.grid.interface.inputs})
+            found = self.grid.step(now_s * S, {port: told[port] for port in self.grid.interface.inputs if port in told})
             self.measured = {name: np.array(value) for name, value in found.items()}
         return self.measured
 

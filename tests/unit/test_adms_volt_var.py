@@ -26,7 +26,9 @@ S = 10**9
 def model_of(feeder: str, **settings: Any) -> GridModel:
     grid = OpenDssSettings.model_validate({"feeder": f"feeders/{feeder}/{feeder}.dss", **settings})
     context = Context("adms", SCENARIOS, datetime(2025, 7, 15, tzinfo=UTC), 60 * S, 3600 * S, 1)
-    return GridModel(replace(context, settings={"grid": grid}, feeder=Feeder(grid, replace(context, name="grid"))))
+    return GridModel(
+        replace(context, settings={"grid": grid}, feeders={"grid": Feeder(grid, replace(context, name="grid"))})
+    )
 
 
 class Tried(NamedTuple):
@@ -145,8 +147,8 @@ def test_the_reactive_power_of_inverters_is_set_for_the_least_losses() -> None:
     grid = OpenDssSettings.model_validate({"feeder": "feeders/ieee34/ieee34.dss", "monitored": ["800_802"]})
     context = Context("adms", SCENARIOS, datetime(2025, 7, 15, tzinfo=UTC), 60 * S, 3600 * S, 1)
     pv = PvSettings.model_validate({"at": {"count": 1, "on": "loads"}, "rated_kva": 600, "q_commanded": True})
-    context = replace(context, settings={"grid": grid, "pv": pv}, terminals={"pv": (rooftop,)})
-    model = GridModel(replace(context, feeder=Feeder(grid, replace(context, name="grid"))), ["pv"])
+    context = replace(context, settings={"grid": grid, "pv": pv}, terminals={"pv": (rooftop,)}, meets={"pv": "grid"})
+    model = GridModel(replace(context, feeders={"grid": Feeder(grid, replace(context, name="grid"))}), ["pv"])
     model.measure({"pv.p_kw": np.array([300.0]), "pv.q_kvar": np.array([0.0])})
     plain = {"objective": "losses", "v_pu": (0.8, 1.2), "inverters": ["pv"], "least_gain_pu": 0.0}
     settings = VoltVarSettings.model_validate(plain)

@@ -163,7 +163,7 @@ def seen_at(folder: Path, *buses: str, over: Any) -> np.ndarray:
     clouds = {"cover_pu": 0.5, "wind_m_per_s": 10.0, "wind_from_deg": 270.0}
     column = {"file": "sky.csv", "column": "poa_wm2"}
     settings = {"over": ("pv",), "clear_sky": column, "clouds": clouds, "extent_m": [600.0, 600.0]}
-    there = replace(context(folder, labels=labels, terminals=terminals), feeder=over)
+    there = replace(context(folder, labels=labels, terminals=terminals), feeders={"grid": over}, meets={"pv": "grid"})
     made = Sky(SkySettings.model_validate(settings), there)
     times = range(43200, 46800, 10)
     return np.array([made.step(t * S, {})["pv.irradiance_wm2"] / (1000 * (2 - t / 43200)) for t in times])

@@ -202,7 +202,8 @@ def feeder(**other: Any) -> Any:
     )
     place = SimpleNamespace(buses={}, loads={}, source_impedance_ohm=None, sensitivity=lambda terminals: told)
     stand = (Terminal("a", "a", (1,), 50.0), Terminal("b", "b", (1,), 50.0))
-    return context({"b": 2}, feeder=place, terminals={"b": stand}, kinds={"grid": "opendss", "b": "battery"}, **other)
+    kinds = {"grid": "opendss", "b": "battery"}
+    return context({"b": 2}, feeders={"grid": place}, meets={"b": "grid"}, terminals={"b": stand}, kinds=kinds, **other)
 
 
 def guarded(services: Any, v_pu: list[float], loading_pu: float, folder: Path, age_s: float = 0.0, **other: Any) -> Any:

@@ -42,7 +42,8 @@ def where(folder: Path = Path(), fleets: tuple[str, ...] = ("b",), **battery: An
     stand = (Terminal("a", "a", (1,), 50.0), Terminal("b", "b", (1,), 50.0))
     every = {"terminals": dict.fromkeys(fleets, stand), "settings": dict.fromkeys(fleets, settings)}
     kinds = {"grid": "opendss", **dict.fromkeys(fleets, "battery")}
-    return context(dict.fromkeys(fleets, 2), folder, feeder=feeder, kinds=kinds, **every)
+    meets = dict.fromkeys(fleets, "grid")
+    return context(dict.fromkeys(fleets, 2), folder, feeders={"grid": feeder}, meets=meets, kinds=kinds, **every)
 
 
 def heard(v_pu: Any, q_kvar: Any = (0.0, 0.0), age_s: Any = 0.0, feeder_age_s: float = 0.0) -> dict[str, FloatArray]:

@@ -51,7 +51,7 @@ class Adms:
     def __init__(self, settings: AdmsSettings, context: Context) -> None:
         self._settings = settings
         self._fleets = settings.volt_var.inverters if settings.volt_var else ()
-        self._model = model = GridModel(context, self._fleets)
+        self._model = model = GridModel(context, self._fleets, settings.feeder)
         refuse(settings, model, context)
         self._volt_var = VoltVar(settings.volt_var, model) if settings.volt_var else None
         self._restoration = Restoration(settings.restoration, model, self._volt_var) if settings.restoration else None

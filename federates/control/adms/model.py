@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray, Values
+from derloop.errors import did_you_mean
 from derloop.kind import Context, PlaceError
 from derloop.memory import remembers
 from federates.der.smart.settings import Smart
@@ -79,10 +80,11 @@ class Outcome(NamedTuple):
 class GridModel:
     """The feeder with devices and loads as they were measured last. State: these powers."""
 
-    def __init__(self, context: Context, inverters: Sequence[str] = ()) -> None:
-        """Raises PlaceError where the scenario has no feeder of kind opendss, or one in which nothing is operated."""
-        self.name, settings = _feeder_of(context)
-        there = context.feeder.solver.regulators() if isinstance(context.feeder, Feeder) else ()
+    def __init__(self, context: Context, inverters: Sequence[str] = (), feeder: str | None = None) -> None:
+        """Raises PlaceError where there is no such feeder of kind opendss, or one in which nothing is operated."""
+        self.name, settings = _feeder_of(context, feeder)
+        known = context.feeders.get(self.name)
+        there = known.solver.regulators() if isinstance(known, Feeder) else ()
         movable = {"local_after_s": None, "regulators": ("*",) if there else ()}
         own = settings.model_copy(
             update={
@@ -93,7 +95,8 @@ class GridModel:
                 "tolerance": max(settings.tolerance, 1e-6),
             }
         )
-        injecting = {name: units for name, units in context.terminals.items() if not (units and units[0].forms)}
+        at_it = {name: units for name, units in context.terminals.items() if context.meets.get(name) == self.name}
+        injecting = {name: units for name, units in at_it.items() if not (units and units[0].forms)}
         place = replace(context, name=self.name, terminals=injecting, feeder=None)
         self.feeder = Feeder(own, place)
         self.grid = OpenDssFeeder(own, place, self.feeder)
@@ -105,7 +108,7 @@ class GridModel:
         self.powers = tuple(port for port in ports.inputs if port.endswith((".p_kw", ".q_kvar")))
         self.nodes = ports.outputs["v_pu"].labels
         self.monitored = ports.outputs["loading_pu"].labels if "loading_pu" in ports.outputs else ()
-        self._fleets = [_Fleet.of(name, context) for name in inverters if name in context.terminals]
+        self._fleets = [_Fleet.of(name, context) for name in inverters if name in at_it]
         self._measured: dict[str, FloatArray] = {port: np.zeros(ports.inputs[port].size) for port in self.powers}
         self._calls = 0
 
@@ -169,13 +172,18 @@ def _fits(node: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob.lower()) for name in names for glob in globs)
 
 
-def _feeder_of(context: Context) -> tuple[str, OpenDssSettings]:
-    """Return the name and the settings of the scenario's feeder."""
-    for name, settings in context.settings.items():
-        if isinstance(settings, OpenDssSettings):
-            operated = settings.operated
-            if not (operated.switches or operated.regulators or operated.capacitors or settings.monitored):
-                what = f"nothing could be told to {name!r}, nor heard of it: see its settings operated and monitored"
-                raise PlaceError([((), what)])
-            return name, settings
-    raise PlaceError([((), "there is no feeder of kind 'opendss' to manage")])
+def _feeder_of(context: Context, feeder: str | None) -> tuple[str, OpenDssSettings]:
+    """Return name and settings of the feeder that is managed: the one that is named, or the only one."""
+    there = {name: s for name, s in context.settings.items() if isinstance(s, OpenDssSettings)}
+    if not there:
+        raise PlaceError([((), "there is no feeder of kind 'opendss' to manage")])
+    if feeder is None and len(there) > 1:
+        raise PlaceError([(("feeder",), f"is missing: there are several feeders, {', '.join(there)}")])
+    name = feeder or next(iter(there))
+    if name not in there:
+        raise PlaceError([(("feeder",), f"no feeder is called {name!r}" + did_you_mean(name, [*there]))])
+    operated = there[name].operated
+    if not (operated.switches or operated.regulators or operated.capacitors or there[name].monitored):
+        what = f"nothing could be told to {name!r}, nor heard of it: see its settings operated and monitored"
+        raise PlaceError([((), what)])
+    return name, there[name]

@@ -168,6 +168,12 @@ class RestorationSettings(Settings):
 class AdmsSettings(Stepped):
     """A distribution management system."""
 
+    feeder: str | None = Field(
+        default=None,
+        max_length=100,
+        description="The feeder that is managed, by its federate's name. Without it, the scenario's only one.",
+        examples=["grid"],
+    )
     monitoring: MonitoringSettings = Field(
         default=MonitoringSettings(), description="Limits and alarms.", examples=[{"v_pu": [0.95, 1.05]}]
     )

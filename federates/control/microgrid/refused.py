@@ -81,9 +81,12 @@ def _loads(settings: MicrogridSettings, context: Context) -> Problems:
 def _outside(fleet: str, path: Path, settings: MicrogridSettings, context: Context) -> Problems:
     """Return what is wrong with a fleet of which some stand outside of the island."""
     island = getattr(context.settings.get(settings.feeder), "island", None)
-    if island is None or not isinstance(context.feeder, Parted):
+    feeder = context.feeders.get(settings.feeder)
+    if island is None or not isinstance(feeder, Parted):
         return []
-    inside = context.feeder.behind(island.switch)
+    if context.meets.get(fleet) != settings.feeder:
+        return [(path, f"{fleet!r} is at another feeder than {settings.feeder!r}")]
+    inside = feeder.behind(island.switch)
     out = [terminal for terminal in context.terminals.get(fleet, ()) if inside and terminal.bus not in inside]
     return [(path, f"outside of the island, which begins at {island.switch!r}: {_listed(out)}")] if out else []
 

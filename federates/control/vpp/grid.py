@@ -168,14 +168,24 @@ def asked_of(limits: FeederLimits, fleets: Fleets, context: Context, path: Path,
 
     Raises PlaceError where it cannot.
     """
-    if not isinstance(context.feeder, Sensitive):
-        what = "this scenario has no feeder that tells how it answers powers"
+    feeder = context.feeders.get(limits.feeder)
+    if not isinstance(feeder, Sensitive):
+        raise PlaceError([((*path, "feeder"), _untold(limits.feeder, context))])
+    named = (*fleets.names, *reactive)
+    if elsewhere := sorted({name for name in named if context.meets[name] != limits.feeder}):
+        what = f"{limits.feeder!r} says nothing of {', '.join(elsewhere)}, at another feeder"
         raise PlaceError([((*path, "feeder"), what)])
-    if context.kinds and limits.feeder not in context.kinds:
-        what = f"no federate is called {limits.feeder!r}" + did_you_mean(limits.feeder, [*context.kinds])
-        raise PlaceError([((*path, "feeder"), what)])
-    terminals = [terminal for name in (*fleets.names, *reactive) for terminal in context.terminals[name]]
-    return Grid(limits, context.feeder.sensitivity(terminals), path, fleets.size)
+    terminals = [terminal for name in named for terminal in context.terminals[name]]
+    return Grid(limits, feeder.sensitivity(terminals), path, fleets.size)
+
+
+def _untold(feeder: str, context: Context) -> str:
+    """Return why nothing is known of how `feeder` answers powers."""
+    if feeder in context.feeders or not context.feeders:
+        return "this scenario has no feeder that tells how it answers powers"
+    if feeder in context.kinds:
+        return f"{feeder!r} is no feeder" + did_you_mean(feeder, [*context.feeders])
+    return f"no federate is called {feeder!r}" + did_you_mean(feeder, [*context.feeders])
 
 
 def _chosen(patterns: Sequence[str], nodes: Sequence[str], path: Path) -> NDArray[np.intp]:

@@ -1,0 +1,36 @@
+"""The voltage source of the feeder's file, whose magnitude may come from a bus that feeds it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from derloop.contract import Port, Values
+from federates.grid.setpoints import Sources
+from federates.grid.solver import Solver
+
+PORT: Final = "source_v_pu"
+SOURCE: Final = "source"
+"""What OpenDSS calls the source that comes with a circuit."""
+
+
+class Head:
+    """The one source of a feeder's file. Where nobody says otherwise it stays as the file has it."""
+
+    def __init__(self, solver: Solver) -> None:
+        self._in_file = solver.head_source()
+        self._sources: Sources | None = None
+
+    @property
+    def inputs(self) -> dict[str, Port]:
+        return {PORT: Port("pu", ("source",), "coupled", self._in_file[0])}
+
+    def attach(self, solver: Solver) -> None:
+        """Be given from now on: once the list of elements is final."""
+        self._sources = solver.emfs([SOURCE])
+        self._sources.have(*self._in_file)
+
+    def write(self, inputs: Values) -> None:
+        """Let the magnitude behind the source's impedance be what the input says, pu."""
+        if self._sources is not None and PORT in inputs:
+            self._sources.v_pu[:] = inputs[PORT]
+            self._sources.write()
