@@ -101,8 +101,9 @@ def unpacked(data: bytes) -> Checkpoint:
 def _save(checkpoint: Checkpoint, file: IO[bytes]) -> None:
     arrays: list[np.ndarray[Any, Any]] = []
     state = {
-        share: {name: _numbered(encoded, arrays) for name, encoded in getattr(checkpoint, share).items()}
+        share: {name: _numbered(states[name], arrays) for name in sorted(states)}  # in whichever order they came
         for share in SHARES
+        for states in (getattr(checkpoint, share),)
     }
     about = {"format": FORMAT, "at_ns": checkpoint.at_ns, "scenario": checkpoint.scenario, "state": state}
     numbered: dict[str, Any] = {str(number): array for number, array in enumerate(arrays)}
