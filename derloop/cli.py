@@ -93,7 +93,9 @@ def run(
     scenario: ScenarioPath,
     set_: Sets = None,
     engine: Annotated[Engine | None, typer.Option(help="What moves the federates; the scenario's without it.")] = None,
-    placement: Annotated[Placement | None, typer.Option(help="HELICS: in one process, or one for each.")] = None,
+    placement: Annotated[
+        Placement | None, typer.Option(help="HELICS: in one thread, one for each, or a process.")
+    ] = None,
     out: Out = None,
     trust_feeder: TrustFeeder = False,
     trust_control: TrustControl = False,

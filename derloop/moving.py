@@ -71,7 +71,7 @@ class Moving:
     def to_its_end(self) -> Ending:
         """Step the federation to its end, whichever that is."""
         try:
-            return self._together() if self.scenario.file.placement == "together" else self._apart()
+            return self._apart() if self.scenario.file.placement in ("apart", "hosts") else self._together()
         except KeyboardInterrupt:  # just before, or just after, the federates were at work
             return Ending("interrupted", text="interrupted")
 
@@ -89,9 +89,11 @@ class Moving:
             hunting.note(worker.hunting)
             self.on_progress(worker.now_ns, self.scenario.until_ns)
 
+        moved_by = mover(file.engine, in_threads=file.placement == "threads")
+
         def move() -> None:
             try:
-                worker.run(mover(file.engine), self.scenario.until_ns - saving.from_ns, poll)
+                worker.run(moved_by, self.scenario.until_ns - saving.from_ns, poll)
             finally:
                 recorder.close()
 

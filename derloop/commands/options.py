@@ -24,6 +24,7 @@ class Engine(StrEnum):
 
 class Placement(StrEnum):
     together = "together"
+    threads = "threads"
     apart = "apart"
 
 
@@ -59,7 +60,8 @@ CheckpointEvery = Annotated[
 ]
 EngineOf = Annotated[Engine | None, typer.Option("--engine", help="What moves the federates; the run's without it.")]
 PlacementOf = Annotated[
-    Placement | None, typer.Option("--placement", help="HELICS: in one process, or one for each; the run's without it.")
+    Placement | None,
+    typer.Option("--placement", help="HELICS: in one thread, one for each, or a process; the run's without it."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the run; a new one below runs/.")]
 Report = Annotated[bool, typer.Option(help="Write report.html.")]

@@ -2,11 +2,11 @@
 
 Units that only compute are *callback* federates on one core, so a grant costs no thread switch; a unit that waits on
 sockets, or for the clock on the wall, has a thread and a core of its own: HELICS takes a callback that does not return
-for 24 s for lost. Data are moved by bound C calls into numpy buffers.
+for 24 s for lost. With placement `threads` every unit has. Data are moved by bound C calls into numpy buffers.
 
-HELICS sees an instant as nanosecond phases: a unit of rank r is granted `now + (r + 1) * PHASE_NS`, so whatever has a
-lower rank has published by then, and the order of an instant is the same on every transport. HELICS's own same-time
-iteration is not used.
+HELICS sees an instant as phases: a unit of level l is granted `now + (l + 1) * PHASE_NS`, so whatever it reads of this
+instant has been published by then, and the order of an instant is the same on every transport. Units of one level read
+nothing of each other, and are granted together. HELICS's own same-time iteration is not used.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Broker:
 class Federates:
     """The units of this process as HELICS federates: entered, granted, and left together."""
 
-    def __init__(self, steppers: list[Stepper], until_ns: int, transport: Transport) -> None:
+    def __init__(self, steppers: list[Stepper], until_ns: int, transport: Transport, in_threads: bool = False) -> None:
+        """in_threads: each unit in a thread of its own, not only those that wait."""
+        self._in_threads = in_threads
         self.aborted = threading.Event()
         self.failure: BaseException | None = None
         self._left = threading.Semaphore(0)
@@ -75,24 +77,28 @@ class Federates:
         self._until_ns, self._transport = until_ns, transport
         self._lock = threading.Lock()
         for stepper in steppers:
-            if stepper.unit.step_ns <= (stepper.last_rank + 2) * PHASE_NS:
+            if stepper.unit.step_ns <= (stepper.last_level + 2) * PHASE_NS:
+                levels, needed_s = stepper.last_level + 1, (stepper.last_level + 2) * PHASE_NS / 1e9
                 raise EngineError(
                     f"a step of {stepper.unit.step_ns / 1e9:g} s of {stepper.unit.name!r} is too short for HELICS: "
-                    f"{stepper.last_rank + 1} units take {(stepper.last_rank + 2) * PHASE_NS / 1e9:g} s of phases"
+                    f"{levels} units, one after the other, take {needed_s:g} s of phases"
                 )
 
     def enter(self) -> None:
         """Register and enter; from here on HELICS calls the units. Returns once entering is under way."""
-        computing = [s for s in self._steppers if not _waits(s)]
+        computing = [s for s in self._steppers if not self._has_thread(s)]
         shared = _core(self._transport, len(computing)) if computing else ""
         for stepper in self._steppers:
-            if _waits(stepper):
+            if self._has_thread(stepper):
                 core = _core(self._transport, 1)
                 self._cells.append(_ThreadCell(stepper, self, core))
             else:
                 self._cells.append(_CallbackCell(stepper, self, shared))
         for cell in self._cells:
             cell.enter()
+
+    def _has_thread(self, stepper: Stepper) -> bool:
+        return self._in_threads or stepper.unit.blocking or stepper.is_paced
 
     @property
     def until_ns(self) -> int:
@@ -139,8 +145,8 @@ class _Cell:
 
     def __init__(self, stepper: Stepper, run: Federates, core: str) -> None:
         self._stepper, self._run = stepper, run
-        self._phase_ns = (stepper.unit.rank + 1) * PHASE_NS
-        self._last_phase_ns = (stepper.last_rank + 2) * PHASE_NS
+        self._phase_ns = (stepper.unit.level + 1) * PHASE_NS
+        self._last_phase_ns = (stepper.last_level + 2) * PHASE_NS
         self._now_ns = -1
         self.has_left = False
         self._error = ffi.new("HelicsError *", lib.helicsErrorInitialize())
@@ -308,10 +314,6 @@ class _ThreadCell(_Cell):
         super().free()
 
 
-def _waits(stepper: Stepper) -> bool:
-    return stepper.unit.blocking or stepper.is_paced
-
-
 def _core(transport: Transport, federates: int) -> str:
     name = f"derloop-core-{uuid4().hex}"
     options = f"-f {federates} {_QUIET} {transport.core_options}"
@@ -322,20 +324,25 @@ def _core(transport: Transport, federates: int) -> str:
     return name
 
 
-def run(steppers: list[Stepper], until_ns: int) -> None:
+def run(steppers: list[Stepper], until_ns: int, in_threads: bool = False) -> None:
     """Step the units until `until_ns` in this process, on a broker of their own that has no socket."""
     for stepper in steppers:
         stepper.start()
     broker = Broker(len(steppers))
     try:
-        join(steppers, until_ns, Transport(core_options=f"--broker={broker.name}"))
+        join(steppers, until_ns, Transport(core_options=f"--broker={broker.name}"), in_threads)
     finally:
         broker.close()
 
 
-def join(steppers: list[Stepper], until_ns: int, transport: Transport) -> None:
+def run_in_threads(steppers: list[Stepper], until_ns: int) -> None:
+    """As `run`, with a thread for each unit: those of one level are stepped side by side."""
+    run(steppers, until_ns, in_threads=True)
+
+
+def join(steppers: list[Stepper], until_ns: int, transport: Transport, in_threads: bool = False) -> None:
     """Step started units as federates of a broker that may be elsewhere. Raises what a unit raised."""
-    federates = Federates(steppers, until_ns, transport)
+    federates = Federates(steppers, until_ns, transport, in_threads)
     try:
         federates.enter()
         federates.wait()

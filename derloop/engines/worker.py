@@ -65,9 +65,10 @@ class Stall:
             raise EngineError(f"the run stands still {where}: for {still_s:.0f} s nobody was given a step")
 
 
-def mover(engine: str) -> Move:
+def mover(engine: str, in_threads: bool = False) -> Move:
     """Return what moves a federation under `engine`, importing its middleware only now."""
-    return importlib.import_module(f"derloop.engines.{engine}").run  # type: ignore[no-any-return]
+    module = importlib.import_module(f"derloop.engines.{engine}")
+    return module.run_in_threads if in_threads else module.run  # type: ignore[no-any-return]
 
 
 class Worker:

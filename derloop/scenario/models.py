@@ -96,10 +96,10 @@ class ScenarioFile(Settings):
     step_s: float = Field(ge=0.001, le=86400.0, description="Step of every federate that names none of its own.")
     seed: int = Field(0, ge=0, lt=2**63, description="Every random number of the run follows from it.")
     engine: Literal["helics", "mosaik", "local"] = Field("helics", description="What moves the federates.")
-    placement: Literal["together", "apart", "hosts"] = Field(
+    placement: Literal["together", "threads", "apart", "hosts"] = Field(
         "together",
-        description="HELICS only. together: in one process. apart: a process for each federate or loop. "
-        "hosts: as apart, on the machines of a hosts file.",
+        description="HELICS only. together: in one process. threads: there too, with a thread for each federate or "
+        "loop. apart: a process for each. hosts: as apart, on the machines of a hosts file.",
     )
     hosts: dict[HostName, tuple[Annotated[str, StringConstraints(max_length=MAX_PATTERN)], ...]] = Field(
         {},

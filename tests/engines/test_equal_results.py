@@ -16,7 +16,7 @@ from derloop.errors import EngineError, ScenarioError
 from derloop.federation import Federation
 
 Run = Callable[[list[Stepper], int], None]
-ENGINES = {"helics": helics.run, "mosaik": mosaik.run}
+ENGINES = {"helics": helics.run, "threads": helics.run_in_threads, "mosaik": mosaik.run}
 
 
 def record(federation: Federation, run: Run, until_s: float) -> Record:
@@ -117,6 +117,7 @@ def test_vectors_of_ten_thousand_elements_arrive_whole() -> None:
 
 
 def test_a_step_that_has_no_room_for_the_phases_of_all_units_is_refused() -> None:
-    federates = {f"f{i}": Mixer({}, {"y": 1}, 1e-5, i) for i in range(9)}
-    with pytest.raises(EngineError, match=r"a step of 1e-05 s of 'f0' is too short for HELICS: 9 units take 1e-05 s"):
-        helics.run(steppers_of(Federation(federates, []), Recording()), S)
+    federates = {f"f{i}": Mixer({"x": 1} if i else {}, {"y": 1}, 1e-5, i) for i in range(9)}
+    chain = [wire(f"f{i}.y -> f{i + 1}.x") for i in range(8)]
+    with pytest.raises(EngineError, match=r"a step of 1e-05 s of 'f0' is too short for HELICS: 9 units, one after"):
+        helics.run(steppers_of(Federation(federates, chain), Recording()), S)

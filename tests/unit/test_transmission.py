@@ -15,8 +15,9 @@ from derloop.kind import Context, PlaceError
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from federates.grid.engine import SolverError
-from federates.grid.opendss import OpenDssFeeder, OpenDssSettings
+from federates.grid.opendss import OpenDssFeeder
 from federates.grid.place import Feeder
+from federates.grid.settings import OpenDssSettings
 from federates.grid.transmission import TransmissionBus, TransmissionBusSettings
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -27,7 +28,7 @@ START = datetime(2025, 7, 15, tzinfo=UTC)
 def bus(feeders: tuple[str, ...] = ("north",), **settings: Any) -> TransmissionBus:
     asked = {"feeders": feeders, "short_circuit_mva": 10.0, "x_r": 0.0, **settings}
     place = SimpleNamespace(can_be_fed=True)
-    context = Context("bulk", Path(), START, S, 3600 * S, 1, feeders={"north": place, "south": place})  # type: ignore[dict-item]
+    context = Context("bulk", Path(), START, S, 3600 * S, 1, feeders={"north": place, "south": place})
     return TransmissionBus(TransmissionBusSettings.model_validate(asked), context)
 
 
