@@ -111,7 +111,8 @@ class Bundle(dict[str, FloatArray]):
 
     A federate that returns the same bundle each time, and writes into it in place, spares a run to copy and to check
     each port by itself: on a small scenario that costs more than the models do. What is assigned, `bundle["p_kw"] =
-    p_kw`, or updated, `bundle |= values`, is copied into its part; KeyError for a port that has none.
+    p_kw`, or updated, `bundle |= values`, is copied into its part; KeyError for a port that has none, ValueError for
+    one of another size.
     """
 
     __slots__ = ("vector",)
@@ -122,11 +123,14 @@ class Bundle(dict[str, FloatArray]):
         super().__init__(zip(ports, (self.vector[first:last] for first, last in pairwise(edges)), strict=True))
 
     def __setitem__(self, port: str, value: FloatArray) -> None:
-        self[port][...] = value
+        part = self[port]
+        if value.shape != part.shape:
+            raise ValueError(f"{port!r} has shape {value.shape}, its part in the bundle {part.shape}")
+        part[...] = value
 
     def update(self, values: Values) -> None:  # type: ignore[override]
         for port, value in values.items():
-            self[port][...] = value
+            self[port] = value
 
     def __ior__(self, values: Values) -> Self:  # type: ignore[override, misc]
         self.update(values)

@@ -30,11 +30,13 @@ class Group:
         self.labels = tuple(t.label for t in terminals)
         self.sees_voltage = not any(t.element for t in terminals)
         self.p_port, self.q_port, self.solved_port = f"{name}.p_kw", f"{name}.q_kvar", f"{name}.solved_kw"
+        self._v_port = f"{name}.v_pu"
         self.ports = {self.p_port, self.q_port, *(f"{name}.{port}" for port in self.seen_ports)}
         self.injects = self.sees_voltage and not terminals[0].draws
         self._sign = -1.0 if terminals[0].draws and self.sees_voltage else 1.0
         self._places = Places([t.element or (t.bus, t.phases) for t in terminals])
-        self._p_kw = np.zeros(len(terminals))
+        self._given = np.zeros((2, len(terminals)))
+        self._p_kw, self._q_kvar = self._given
 
     def add(self, solver: Solver) -> None:
         for index, terminal in enumerate(self._terminals[i] for i in self._places.firsts):
@@ -76,28 +78,29 @@ class Group:
         return self._setpoints
 
     def write(self, inputs: Values) -> None:
-        self._p_kw[:] = inputs[self.p_port]
-        self._setpoints.p_kw[:] = self.placed(self._p_kw)
-        self._setpoints.q_kvar[:] = self.placed(inputs[self.q_port])
+        self._p_kw[:], self._q_kvar[:] = inputs[self.p_port], inputs[self.q_port]
+        np.multiply(self._places.pair_summed(self._given), self._sign, out=self._setpoints.values)
         self._setpoints.write()
 
     def placed(self, powers: FloatArray) -> FloatArray:
         """Return the powers (devices,), in the federate's sign, of the elements (elements,), in the element's own."""
         return self._places.summed(powers) * self._sign
 
-    def solved_kw(self, drawn_kw: FloatArray, dead: NDArray[np.bool_] | None) -> FloatArray:
-        """Return the power (devices,) that the solution has at the terminals, in the federate's sign.
+    def tell_solved(self, drawn_kw: FloatArray, dead: NDArray[np.bool_] | None, told: Values) -> None:
+        """Write the power (devices,) that the solution has at the terminals, in the federate's sign.
 
         drawn_kw: of all elements of the solver. dead: which nodes (nodes,) are, where any can be. Devices of one
         element share alike what the solution has beyond what they give.
         """
-        kw: FloatArray = drawn_kw[self.elements]
+        found, kw = told[self.solved_port], drawn_kw[self.elements]
         kw = -kw if self.injects else kw
         if self._places.are_single:
-            return kw
+            found[:] = kw
+            return
         beyond_kw = (kw - self._setpoints.p_kw * self._sign) / self._places.counts
-        found: FloatArray = self._p_kw + self._places.spread(beyond_kw)
-        return found if dead is None else np.where(dead[self._first], 0.0, found)
+        np.add(self._p_kw, self._places.spread(beyond_kw), out=found)
+        if dead is not None:
+            found[dead[self._first]] = 0.0
 
     def given_kw(self, nodes: NDArray[np.bool_]) -> FloatArray:
         """Return the power (devices,) that the devices at these nodes (nodes,) say they give, in their own sign."""
@@ -131,21 +134,22 @@ class Group:
             return ()
         return ("v_pu", "v_low_pu", "v_high_pu") if self._terminals[0].extremes else ("v_pu",)
 
-    def seen(self, v_pu: FloatArray, volts: NDArray[np.complex128], bases_v: FloatArray) -> dict[str, FloatArray]:
-        """Return what each device sees, shape (devices,), pu: `v_pu`, and the extremes where they are asked for."""
+    def tell_seen(self, v_pu: FloatArray, volts: NDArray[np.complex128], bases_v: FloatArray, told: Values) -> None:
+        """Write what each device sees, shape (devices,), pu: `v_pu`, and the extremes where they are asked for."""
         first = self._terminals[0]
         if not self.sees_voltage:
-            return {}
+            return
+        seen = told[self._v_port]
         if first.sees == "mean" and not first.extremes:
-            return {f"{self.name}.v_pu": self._means(v_pu)}
+            self._tell_means(v_pu, seen)
+            return
         phases = Phases(volts[self._nodes] / bases_v[self._nodes], self._count)
-        found = {f"{self.name}.v_pu": voltage(phases, first.sees)}
+        seen[:] = voltage(phases, first.sees)
         if first.extremes:
-            found[f"{self.name}.v_low_pu"], found[f"{self.name}.v_high_pu"] = extremes(phases)
-        return found
+            told[f"{self.name}.v_low_pu"][:], told[f"{self.name}.v_high_pu"][:] = extremes(phases)
 
-    def _means(self, v_pu: FloatArray) -> FloatArray:
+    def _tell_means(self, v_pu: FloatArray, seen: FloatArray) -> None:
         if self._nodes.shape[1] == 1:
-            return v_pu[self._first]
-        mean: FloatArray = np.einsum("ij,ij->i", v_pu[self._nodes], self._weights)
-        return mean
+            v_pu.take(self._first, out=seen, mode="clip")
+        else:
+            np.einsum("ij,ij->i", v_pu[self._nodes], self._weights, out=seen)

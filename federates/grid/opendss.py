@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from derloop.contract import Balance, FloatArray, Interface, Jacobian, Port, Values
+from derloop.contract import Balance, Bundle, FloatArray, Interface, Jacobian, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Terminal
 from derloop.memory import remembers
 from federates.grid.accounts import Accounts
@@ -66,7 +66,8 @@ class OpenDssFeeder:
         self._now_ns = -1
         step_ns = round(settings.step_s * 1e9) if settings.step_s else context.step_ns
         self._interface = Interface(step_ns, self._inputs(), self._outputs(), balances=tuple(self._balances()))
-        self._v_pu = np.zeros(len(self._solver.nodes))
+        self._told = Bundle(self._interface.outputs)
+        self._v_pu = self._told["v_pu"]
 
     @property
     def interface(self) -> Interface:
@@ -136,7 +137,7 @@ class OpenDssFeeder:
     def start(self) -> Values:
         """Solve as the feeder file stands, with devices that inject nothing."""
         self._solver.solve()
-        return self._solved("before the first step", self._island.at_rest() if self._island else {})
+        return self._solved(self._island.at_rest() if self._island else {})
 
     def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
         """Return how what devices see answers their powers, for each of these federates: see `sensitivity`.
@@ -183,7 +184,7 @@ class OpenDssFeeder:
             held = self._island.solve(now_ns, inputs)
         else:
             self._solver.solve()
-        return self._solved(f"at {now_ns / 1e9:g} s", held, now_ns)
+        return self._solved(held, now_ns)
 
     def stop(self) -> None:
         """Nothing to close: the solver goes with its last reference."""
@@ -192,24 +193,27 @@ class OpenDssFeeder:
         """Return the sums of the accounts, where they are kept."""
         return self._accounts.statistics() if self._accounts else {}
 
-    def _solved(self, when: str, held: Values, now_ns: int | None = None) -> dict[str, FloatArray]:
+    def _solved(self, held: Values, now_ns: int | None = None) -> Bundle:
         """Return the outputs of the last solution, with those of the grid-forming units."""
-        volts = self._volts()
+        volts, told = self._volts(), self._told
         np.abs(volts, out=self._v_pu)
         self._v_pu /= self._bases_v
-        self._check_sane(when)
+        self._check_sane(now_ns)
         if self._has_moved():
             self._moved = self._controls()
         dead = volts == 0.0 if self._can_be_dead else None
-        values = {"v_pu": self._v_pu, **held}
+        if held:
+            told |= held
         if self._regulators:
-            values["taps"] = self._moved[0]
+            told["taps"] = self._moved[0]
         for group in self._drives:
-            values |= group.seen(self._v_pu, volts, self._bases_v)
+            group.tell_seen(self._v_pu, volts, self._bases_v, told)
             if dead is not None:
-                values |= {port: group.given_kw(dead) for port in self._undelivered(group)}
+                told |= {port: group.given_kw(dead) for port in self._undelivered(group)}
         drawn = self._drawn()
-        return values | self._powers(drawn, dead) | self._of_elements(drawn, dead, now_ns)
+        self._tell_powers(drawn, dead)
+        told |= self._of_elements(drawn, dead, now_ns)
+        return told
 
     def _has_moved(self) -> bool:
         """Return whether taps and banks must be read again."""
@@ -222,22 +226,26 @@ class OpenDssFeeder:
         drawn = self._solver.element_powers() if self._tells_powers else self._solver.powers_of(self._heads)
         if self._island:
             return drawn * self._island.is_solved
-        return drawn.copy()  # the view would have the currents of the next call
+        return drawn.copy() if self._gear or self._monitored else drawn  # the view has the currents of the next call
 
-    def _powers(self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None) -> dict[str, FloatArray]:
-        if not self._tells_powers:
-            return _head(np.add.reduce(drawn, keepdims=True))
-        sums = self._sums.of(drawn)
-        kw, drawn_kw = sums.real, drawn.real
-        values = {**_head(sums[:1]), "losses_kw": kw[1:2], "others_kw": kw[2:]}
-        for group in self._drives:
-            values[group.solved_port] = group.solved_kw(drawn_kw, dead)
-        return values
+    def _tell_powers(self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None) -> None:
+        told = self._told
+        if self._tells_powers:
+            head, losses, others = self._sums.of(drawn).tolist()
+            told["losses_kw"][0], told["others_kw"][0] = losses.real, others.real
+            drawn_kw = drawn.real
+            for group in self._drives:
+                group.tell_solved(drawn_kw, dead, told)
+        else:
+            head = complex(np.add.reduce(drawn))
+        told["head_kw"][0], told["head_kvar"][0] = -head.real, -head.imag  # what feeds draws less than nothing
 
     def _of_elements(
         self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None, now_ns: int | None
     ) -> dict[str, FloatArray]:
         """Return what was asked for of switches, currents and accounts; nothing where nothing was."""
+        if not (self._gear or self._monitored or self._accounts):
+            return {}
         asked = self._monitored is not None or (self._gear is not None and self._gear.needs_currents)
         currents_a = self._solver.most_currents_a() if asked else None
         values: dict[str, FloatArray] = {}
@@ -276,17 +284,19 @@ class OpenDssFeeder:
         part = self._island or self._gear
         return part.alive if part else None
 
-    def _check_sane(self, when: str) -> None:
+    def _check_sane(self, now_ns: int | None) -> None:
         low, high = self._settings.sane_v_pu
         if self._gear and self._gear.is_faulted:
             low = 0.0
-        if np.minimum.reduce(self._v_pu) >= low and np.maximum.reduce(self._v_pu) <= high:
+        v_pu = self._v_pu
+        if v_pu[v_pu.argmin()] >= low and v_pu[v_pu.argmax()] <= high:
             return
         outside = np.maximum(low - self._v_pu, self._v_pu - high)
         if self._alive is not None:
             outside = np.where(self._alive, outside, -1.0)
         worst = int(outside.argmax())
         if outside[worst] > 0.0:
+            when = "before the first step" if now_ns is None else f"at {now_ns / 1e9:g} s"
             raise SolverError(
                 f"voltage collapse {when}: {self._v_pu[worst]:.3f} pu at {self._solver.nodes[worst]!r}, "
                 f"sane is {low:g} to {high:g} (setting sane_v_pu)"
@@ -334,11 +344,6 @@ def _undriven(feeder: Feeder, groups: Sequence[Group], nodes: Sequence[str]) -> 
     number = {node: index for index, node in enumerate(nodes)}
     at = np.array([number[f"{load.bus}.{load.phases[0]}"] for load in loads], np.intp)
     return at, np.array([load.kw for load in loads])
-
-
-def _head(drawn: NDArray[np.complex128]) -> dict[str, FloatArray]:
-    """Return what the feeder draws from what its sources draw (1,), which is less than nothing."""
-    return {"head_kw": -drawn.real, "head_kvar": -drawn.imag}
 
 
 def _limits(settings: OpenDssSettings, bases_v: FloatArray) -> Limits:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 
@@ -17,9 +16,10 @@ class Places:
         """of: what each device's place is."""
         number = {place: index for index, place in enumerate(dict.fromkeys(of))}
         self._of = np.array([number[place] for place in of], np.intp)
+        self._of_pair = np.concatenate([self._of, self._of + len(number)])
         self.firsts: list[int] = np.unique(self._of, return_index=True)[1].tolist()
         """The first device at each place (m,)."""
-        self.counts: NDArray[np.intp] = np.bincount(self._of)
+        self.counts: FloatArray = np.bincount(self._of).astype(np.float64)
         """How many devices are at each place (m,)."""
         self.are_single = len(number) == len(of)
         """Whether each device has its own."""
@@ -28,7 +28,13 @@ class Places:
         """Return the sums (m,) of values of devices (n,)."""
         if self.are_single:
             return values
-        return np.bincount(self._of, values, len(self.firsts)).astype(np.float64, copy=False)
+        return np.bincount(self._of, values, len(self.firsts))
+
+    def pair_summed(self, values: FloatArray) -> FloatArray:
+        """Return the sums (2, m) of two values of each device (2, n), in one go."""
+        if self.are_single:
+            return values
+        return np.bincount(self._of_pair, values.reshape(-1), 2 * len(self.firsts)).reshape(2, -1)
 
     def spread(self, values: FloatArray) -> FloatArray:
         """Return for each device (n,) the value of its place (m,)."""

@@ -32,13 +32,14 @@ class Pairs:
         self._indices = indices
         self.values = np.zeros((2, len(numbers)))
         """The first and the second property of each element, in the element's own sign."""
+        self._rows = tuple(self.values)
         self._given = [b"", b""]
-        self._pointers = tuple(ffi.from_buffer("double[]", values) for values in self.values)
+        self._pointers = tuple(ffi.from_buffer("double[]", values) for values in self._rows)
 
     def have(self, first: float, second: float) -> None:
         """Take it that every element has these values already."""
-        self.values[0][:], self.values[1][:] = first, second
-        self._given = [values.tobytes() for values in self.values]
+        self._rows[0][:], self._rows[1][:] = first, second
+        self._given = [values.tobytes() for values in self._rows]
 
     def write(self) -> None:
         """Give the values to the elements, in the element's own sign, unless they have them already.
@@ -47,7 +48,7 @@ class Pairs:
         keeps the power factor of a generator whose P is given, so that Q, unless there is none, must follow again.
         """
         is_moved = False
-        for at, values in enumerate(self.values):
+        for at, values in enumerate(self._rows):
             given = values.tobytes()
             if given != self._given[at] or (is_moved and values.any()):
                 is_moved = True
@@ -62,11 +63,11 @@ class Setpoints(Pairs):
 
     @property
     def p_kw(self) -> FloatArray:
-        return self.values[0]
+        return self._rows[0]
 
     @property
     def q_kvar(self) -> FloatArray:
-        return self.values[1]
+        return self._rows[1]
 
 
 class Sources(Pairs):
@@ -74,8 +75,8 @@ class Sources(Pairs):
 
     @property
     def v_pu(self) -> FloatArray:
-        return self.values[0]
+        return self._rows[0]
 
     @property
     def angle_deg(self) -> FloatArray:
-        return self.values[1]
+        return self._rows[1]

@@ -27,6 +27,21 @@ COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
 
 
+class View:
+    """Complex numbers in OpenDSS's memory, seen in place; made anew only where they have moved."""
+
+    def __init__(self, ffi: Any) -> None:
+        self._ffi, self._pointer = ffi, ffi.NULL
+        self._numbers = np.zeros(0, np.complex128)
+
+    def at(self, pointer: Any, size: int) -> NDArray[np.complex128]:
+        """Return the numbers (size,) that are there now, and will be."""
+        if pointer != self._pointer or size != self._numbers.size:
+            self._numbers = np.frombuffer(self._ffi.buffer(pointer, 16 * size), dtype=np.complex128)
+            self._pointer = pointer
+        return self._numbers
+
+
 class Solver:
     """A feeder in OpenDSS."""
 
@@ -35,6 +50,9 @@ class Solver:
         api = self._dss._api_util
         self._lib, self._ffi, self._ctx = api.lib_unpatched, api.ffi, api.ctx
         self._pointer = self._ffi.new("double *[1]")
+        self._volts, self._drawn = View(self._ffi), View(self._ffi)
+        self.has_acted = False
+        """Whether a control of the feeder's may have moved something in the last solution: it was solved again then."""
         self._error = self._lib.ctx_Error_Get_NumberPtr(self._ctx)
         self._run("Clear")
         self._run(f'Redirect "{feeder}"')
@@ -159,8 +177,7 @@ class Solver:
     def voltages(self) -> NDArray[np.complex128]:
         """Return the node voltages in V, shape (nodes,), valid until the next solution."""
         self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
-        size = 16 * (len(self._order) + 1)
-        found = np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)[1:]
+        found = self._volts.at(self._pointer[0], len(self._order) + 1)[1:]
         return found if self._where is None else found[self._where]
 
     def solve(self) -> None:
@@ -175,7 +192,8 @@ class Solver:
             self._raise()
         if not self._lib.ctx_Solution_Get_Converged(self._ctx):
             raise SolverError(f"no solution after {self._dss.Solution.Iterations()} iterations")
-        if moved or self._lib.ctx_Solution_Get_ControlIterations(self._ctx) > 1:
+        self.has_acted = self._lib.ctx_Solution_Get_ControlIterations(self._ctx) > 1
+        if moved or self.has_acted:
             self.build_matrix()
 
     def build_matrix(self) -> None:
@@ -188,11 +206,6 @@ class Solver:
             self._dss.Solution._check_for_error()
         except Exception as error:
             raise SolverError(" ".join(str(error).split())) from error
-
-    @property
-    def has_acted(self) -> bool:
-        """Whether a control of the feeder's may have moved something in the last solution: it was solved again then."""
-        return bool(self._lib.ctx_Solution_Get_ControlIterations(self._ctx) > 1)
 
     def _node_order(self) -> dict[str, int]:
         return {name.lower(): i for i, name in enumerate(self._dss.Circuit.YNodeOrder())}
@@ -367,7 +380,7 @@ class Solver:
         """
         self._lib.ctx_Circuit_Get_AllElementLosses_GR(self._ctx)
         pointer, counts = self._dss._api_util.gr_float64_pointers
-        return np.frombuffer(self._ffi.buffer(pointer[0], 8 * counts[0]), dtype=np.complex128)
+        return self._drawn.at(pointer[0], counts[0] // 2)
 
     def powers_of(self, elements: NDArray[np.intp]) -> NDArray[np.complex128]:
         """Return the same of some of `elements` (k,), for a few of many: the rest is not computed."""

@@ -18,6 +18,8 @@ class Sums:
 
     def of(self, values: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """Return the sums (k,), valid until the next call."""
-        if self._members.size:
+        if self._used.size == self._found.size:
+            np.add.reduceat(values[self._members], self._starts, out=self._found)
+        elif self._used.size:
             self._found[self._used] = np.add.reduceat(values[self._members], self._starts)
         return self._found

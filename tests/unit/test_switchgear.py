@@ -125,8 +125,8 @@ def test_an_arc_is_cleared_and_reclosing_succeeds(tmp_path: Path) -> None:
     relay = {"switch": "sw_a", "pickup_a": 200.0, "time_dial": 0.2, "recloses_s": [2.0]}
     fault = {"bus": "b", "begins_s": 1.0, "r_ohm": 0.1, "arc": True}
     grid = ring(tmp_path, protection=[relay], faults=[fault], indicators={"pickup_a": 200.0, "reset_s": 3.0})
-    seen = [grid.step(k * S, told(1, 1, 0)) for k in range(9)]
-    assert [v["switches"][0] for v in map(dict, seen)] == [1, 1, 0, 0, 1, 1, 1, 1, 1]
+    seen = [{port: v.copy() for port, v in grid.step(k * S, told(1, 1, 0)).items()} for k in range(9)]
+    assert [v["switches"][0] for v in seen] == [1, 1, 0, 0, 1, 1, 1, 1, 1]
     assert seen[-1]["unserved_kw"][0] == 0.0
     assert seen[-1]["locked_out"][0] == 0.0
 

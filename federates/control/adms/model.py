@@ -150,7 +150,7 @@ class GridModel:
             found = self.grid.step(self._calls, {**self._measured, **wanted})
         except SolverError:
             return None
-        loading_pu = found.get("loading_pu", np.zeros(0))
+        loading_pu = np.array(found.get("loading_pu", ()))
         unserved_kw = float(found["unserved_kw"][0]) if "unserved_kw" in found else 0.0
         v_pu = np.array(found["v_pu"])
         return Outcome(float(found["head_kw"][0]), float(found["losses_kw"][0]), unserved_kw, v_pu, loading_pu)
