@@ -28,13 +28,14 @@ class Places:
         """Return the sums (m,) of values of devices (n,)."""
         if self.are_single:
             return values
-        return np.bincount(self._of, values, len(self.firsts))
+        return np.asarray(np.bincount(self._of, values, len(self.firsts)), np.float64)
 
     def pair_summed(self, values: FloatArray) -> FloatArray:
         """Return the sums (2, m) of two values of each device (2, n), in one go."""
         if self.are_single:
             return values
-        return np.bincount(self._of_pair, values.reshape(-1), 2 * len(self.firsts)).reshape(2, -1)
+        sums = np.bincount(self._of_pair, values.reshape(-1), 2 * len(self.firsts))
+        return np.asarray(sums, np.float64).reshape(2, -1)
 
     def spread(self, values: FloatArray) -> FloatArray:
         """Return for each device (n,) the value of its place (m,)."""
