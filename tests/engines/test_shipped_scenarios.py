@@ -19,6 +19,13 @@ SHORT_S = 7200
 SHORT_STEPS = 600
 """Two hours, or so many steps, show what a day would; the whole days run in the golden tests."""
 
+APART = {
+    *("quickstart", "kind_transmission_bus", "kind_network", "kind_emulator", "kind_microgrid", "kind_grid_forming"),
+    *("smart_functions", "battery_utility", "frequency_regulation", "vpp_stack", "feeder_restoration", "v2h_outage"),
+}
+"""Loops, sockets, networks, switches, states: what threads and processes could part. The others are in the long tests."""
+PLACED = [pytest.param(name, marks=() if name in APART else (pytest.mark.long,)) for name in SHIPPED]
+
 PATIENT = ("deadlines.join_s=150", "deadlines.step_s=150")
 """A dozen processes on a busy machine of two cores need a while to meet."""
 
@@ -43,6 +50,7 @@ def run(name: str, out: Path, engine: str, placement: str) -> RunFolder:
 def test_scenarios_are_shipped() -> None:
     assert "quickstart" in SHIPPED
     assert len(SHIPPED) >= 10
+    assert set(SHIPPED) >= APART
 
 
 @pytest.mark.timeout(400)
@@ -54,7 +62,8 @@ def test_engines_agree_to_the_bit(name: str, engine: str, reference: Reference, 
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("name", SHIPPED)
-def test_a_process_for_each_federate_agrees_to_the_bit(name: str, reference: Reference, tmp_path: Path) -> None:
-    found = compare(reference(name), run(name, tmp_path / "run", "helics", "apart"))
+@pytest.mark.parametrize("name", PLACED)
+@pytest.mark.parametrize("placement", ["threads", "apart"])
+def test_placements_agree_to_the_bit(name: str, placement: str, reference: Reference, tmp_path: Path) -> None:
+    found = compare(reference(name), run(name, tmp_path / "run", "helics", placement))
     assert found.same, str(found)
