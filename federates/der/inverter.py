@@ -55,6 +55,7 @@ class Inverters:
         self._slices = _slices(rated_kva.size)
         self._blocks = [Block(smart, rated_kva[s], rated_kw[s], seed, s.start, q_full_above_p_pu) for s in self._slices]
         self._f_nominal_hz = np.array([float(smart.f_nominal_hz)])
+        self._looks_further = smart.needs_extremes or smart.needs_frequency
 
     @property
     def smart(self) -> Smart:
@@ -80,6 +81,8 @@ class Inverters:
     def seen(self, inputs: Values) -> Seen:
         """Return what the inputs (see `ports`) say."""
         v_pu = inputs["v_pu"]
+        if not self._looks_further:
+            return Seen(v_pu, v_pu, v_pu, self._f_nominal_hz)
         low_pu, high_pu = inputs.get("v_low_pu", v_pu), inputs.get("v_high_pu", v_pu)
         return Seen(v_pu, low_pu, high_pu, inputs.get("f_hz", self._f_nominal_hz))
 
@@ -142,18 +145,18 @@ class Inverters:
     # --- behaviour -----------------------------------------------------------------------------------
 
     def step(
-        self, now_ns: int, seen: Seen, wanted_kw: FloatArray, band_kw: Band, limit_kw: FloatArray | None = None
+        self, now_ns: int, seen: Seen, wanted_kw: FloatArray, band_kw: Band | None, limit_kw: FloatArray | None = None
     ) -> tuple[FloatArray, FloatArray]:
-        """Return P, kW, and Q, kvar, (n,) at `now_ns`.
+        """Return P, kW, and Q, kvar, (n,) at `now_ns`. P may be `wanted_kw` itself.
 
-        wanted_kw: what the source would do. band_kw: the least and the most that it can do.
-        limit_kw: a limit of active power from outside, if there is one.
+        wanted_kw: what the source would do. band_kw: the least and the most that it can do; None: a source that only
+        injects, from nothing to `wanted_kw`. limit_kw: a limit of active power from outside, if there is one.
         """
         if len(self._blocks) == 1:
             return self._blocks[0].step(now_ns, seen, wanted_kw, band_kw, limit_kw)
         p_kw, q_kvar = np.empty(self.rated_kva.shape), np.empty(self.rated_kva.shape)
         for block, s in zip(self._blocks, self._slices, strict=True):
-            limit, band = None if limit_kw is None else limit_kw[s], (band_kw[0][s], band_kw[1][s])
+            limit, band = None if limit_kw is None else limit_kw[s], band_kw and (band_kw[0][s], band_kw[1][s])
             p_kw[s], q_kvar[s] = block.step(now_ns, seen.part(s), wanted_kw[s], band, limit)
         return p_kw, q_kvar
 
@@ -170,6 +173,12 @@ class Inverters:
         for block, s in zip(self._blocks, self._slices, strict=True):
             p[s], q[s] = block.within_rating(p_kw[s], q_kvar[s])
         return p, q
+
+    def left_by_pf_kw(self, p_kw: FloatArray) -> FloatArray:
+        """Return what a constant power factor leaves of an injection (n,) within the rating: often `p_kw` itself."""
+        if len(self._blocks) == 1:
+            return self._blocks[0].left_by_pf_kw(p_kw)
+        return self._joined(lambda b, s: b.left_by_pf_kw(p_kw[s]))
 
     @property
     def p_most_kw(self) -> FloatArray:

@@ -98,7 +98,7 @@ def test_a_timer_counts_from_the_instant_before_and_starts_anew() -> None:
 
 
 def test_memory_is_a_few_hundred_bytes_for_each_device_and_does_not_grow() -> None:
-    """Every function on: 316 bytes were measured with a tenth of the devices disturbed, 500 here with most of them."""
+    """Every function on, most of the devices disturbed: 633 bytes were measured, of which the two curves are 112."""
     n = 2000
     series = stormy(n, 40, 1)
     tracemalloc.start()
@@ -112,8 +112,19 @@ def test_memory_is_a_few_hundred_bytes_for_each_device_and_does_not_grow() -> No
                 held.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert held[-1] / n < 600.0
+    assert held[-1] / n < 700.0
     assert max(held[5:]) - max(held[:5]) < 4.0 * n  # the disturbed few are not always as many
+
+
+def test_who_was_disturbed_in_a_first_pass_of_an_instant_is_not_in_its_last() -> None:
+    """As in a converged loop whose first pass saw low voltages at two devices, and whose last one sees none."""
+    inverters = Inverters(Smart.model_validate({"voltage_trip": {}}), np.full(3, 10.0))
+    sagging, one, f_hz = np.array([0.4, 0.4, 1.0]), np.ones(3), np.array([60.0])
+    for now_s, v in ((0, one), (1, sagging), (1, one), (2, one), (3, sagging)):
+        inverters.step(now_s * S, Seen(v, v, v, f_hz), one, (0.0 * one, one))
+    assert inverters.in_service.tolist() == [True, True, True]  # UV2 clears in 2 s: low since 2 s, as it counts
+    inverters.step(4 * S, Seen(sagging, sagging, sagging, f_hz), one, (0.0 * one, one))
+    assert inverters.in_service.tolist() == [False, False, True]
 
 
 def test_at_rest_nothing_is_held_of_anybody() -> None:

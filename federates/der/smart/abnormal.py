@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from derloop.contract import FloatArray
 from federates.der.smart.enter_service import EnterService, Service
 from federates.der.smart.few import Few, Index
-from federates.der.smart.held import BoolArray, Clock
+from federates.der.smart.held import BoolArray, Clock, is_any
 from federates.der.smart.points import F_NOMINAL_HZ, Abnormal, Function, Points, written
 from federates.der.smart.ride_through import (
     CONTINUOUS_HZ,
@@ -57,6 +57,7 @@ class Aside(NamedTuple):
     entering: Entering | None
 
 
+_LOW_PU, _HIGH_PU = (np.array(end) for end in CONTINUOUS_PU)
 _NONE: Final[Index] = np.zeros(0, np.intp)
 NOBODY: Final = Aside(_NONE, _NONE, None)
 
@@ -139,6 +140,8 @@ class AbnormalConditions:
 
     def update(self, seen: Seen) -> Aside:
         """Move to this instant. Return with whom something abnormal goes on."""
+        if self._service is None and self._cessation is None:
+            return NOBODY
         too_fast = None if self._rate is None else self._rate.beyond(seen.f_hz, ROCOF_HZ_PER_S[self._category])
         if not self._few.pick(self._disturbed(seen, too_fast)):
             return NOBODY
@@ -156,14 +159,14 @@ class AbnormalConditions:
         found = None if self._permitted is None else ~self._permitted
         if too_fast is not None:
             found = _joined(found, too_fast.copy())
-        low_pu, high_pu = CONTINUOUS_PU
-        if seen.low_pu.min() < low_pu or seen.high_pu.max() >= high_pu:
-            found = _joined(found, (seen.low_pu < low_pu) | (seen.high_pu >= high_pu))
+        low, high = seen.low_pu < _LOW_PU, seen.high_pu >= _HIGH_PU
+        if is_any(low) or is_any(high):
+            found = _joined(found, np.logical_or(low, high, out=low))
         if self._smart.needs_frequency:
             least_hz, most_hz = self._normal_hz
-            if seen.f_hz.min() < least_hz or seen.f_hz.max() > most_hz:
-                beyond = (seen.f_hz < least_hz) | (seen.f_hz > most_hz)
-                found = _joined(found, np.array(np.broadcast_to(beyond, seen.v_pu.shape)))
+            low, high = seen.f_hz < least_hz, seen.f_hz > most_hz
+            if is_any(low) or is_any(high):
+                found = _joined(found, np.array(np.broadcast_to(low | high, seen.v_pu.shape)))
         return found
 
     @property

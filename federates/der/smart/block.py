@@ -12,9 +12,16 @@ from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
 from federates.der.smart.abnormal import KINDS as ABNORMAL
 from federates.der.smart.abnormal import NOBODY, AbnormalConditions
-from federates.der.smart.capability import clipped, in_proportion, leg, within_circle
+from federates.der.smart.capability import (
+    clipped,
+    in_proportion,
+    leg,
+    replaced,
+    surely_carried_kw,
+    within_circle,
+)
 from federates.der.smart.few import Index
-from federates.der.smart.held import BoolArray, Clock
+from federates.der.smart.held import BoolArray, Clock, is_any
 from federates.der.smart.points import Points
 from federates.der.smart.priority import KINDS as ACTIVE_POWER
 from federates.der.smart.priority import ActivePower, Band
@@ -42,10 +49,10 @@ class Block:
         self._smart = smart
         self._q_full_kw = q_full_above_p_pu * rated_kva if q_full_above_p_pu > 0.0 else None
         self._q_most, self._q_least = smart.q_injected_max_pu * rated_kva, -smart.q_absorbed_max_pu * rated_kva
+        self._surely_carried_kw = surely_carried_kw(rated_kva, np.maximum(self._q_most, -self._q_least))
         self._clock = Clock()
         self._reactive = ReactivePower(smart, self._rated_kw, rated_kva, self._clock)
         self._active = ActivePower(smart, self._rated_kw, self._clock)
-        self._output_kw = self._clock.state(rated_kva.size)
         self._abnormal = AbnormalConditions(smart, rated_kva, (seed, first), self._clock)
 
     # --- settings while running ----------------------------------------------------------------------
@@ -76,52 +83,47 @@ class Block:
     # --- behaviour -----------------------------------------------------------------------------------
 
     def step(
-        self, now_ns: int, seen: Seen, wanted_kw: FloatArray, band_kw: Band, limit_kw: FloatArray | None = None
+        self, now_ns: int, seen: Seen, wanted_kw: FloatArray, band_kw: Band | None, limit_kw: FloatArray | None = None
     ) -> tuple[FloatArray, FloatArray]:
-        """Return P, kW, and Q, kvar, (n,) at `now_ns`.
-
-        wanted_kw: what the source would do. band_kw: the least and the most that it can do.
-        limit_kw: a limit of active power from outside, if there is one.
-        """
+        """Return P, kW, and Q, kvar, (n,) at `now_ns`; see `Inverters.step`."""
         self._clock.move(now_ns)
         aside = self._abnormal.update(seen)
-        wanted_kw = self._active.wanted_kw(
-            seen.v_pu, seen.f_hz, wanted_kw, band_kw, limit_kw, self._output_kw.then, aside.entering
-        )
+        p_kw = self._active.wanted_kw(seen.v_pu, seen.f_hz, wanted_kw, band_kw, limit_kw, aside.entering)
         if aside.out.size:
             self._active.reset(aside.out)
-            wanted_kw[aside.out] = 0.0
-        q_kvar = self._capable_kvar(seen.v_pu, wanted_kw, self._share(wanted_kw), aside.out)
-        p_kw, q_kvar = self.within_rating(wanted_kw, q_kvar)
+            p_kw = replaced(p_kw, aside.out, 0.0)
+        size_kw = np.abs(p_kw)
+        q_kvar = self._capable_kvar(seen.v_pu, p_kw, self._capability_kvar(size_kw), aside.out)
+        if self._reactive.binds_p or is_any(size_kw > self._surely_carried_kw):
+            p_kw, q_kvar = self.within_rating(p_kw, q_kvar)
         if self._smart.current_max_pu is not None:
             carried = self._smart.current_max_pu * seen.v_pu * self.rated_kva
             p_kw, q_kvar = within_circle(p_kw, q_kvar, carried, "reactive")
         if aside.silent.size:
-            p_kw[aside.silent] = 0.0
-            q_kvar[aside.silent] = 0.0
-        self._output_kw.now[:] = p_kw
+            p_kw, q_kvar = replaced(p_kw, aside.silent, 0.0), replaced(q_kvar, aside.silent, 0.0)
+        self._active.note(p_kw)
         return p_kw, q_kvar
 
-    def _share(self, p_kw: FloatArray) -> FloatArray | float:
-        if self._q_full_kw is None:
-            return 1.0
-        share = np.abs(p_kw)
-        share /= self._q_full_kw
-        return np.minimum(share, 1.0, out=share)
-
-    def q_kvar(
-        self, now_ns: int, v_pu: FloatArray, share: FloatArray | float = 1.0, p_kw: FloatArray | None = None
-    ) -> FloatArray:
+    def q_kvar(self, now_ns: int, v_pu: FloatArray, share: FloatArray, p_kw: FloatArray | None = None) -> FloatArray:
         """Return the reactive power (n,) that the functions ask for, within `share` of the capability."""
         self._clock.move(now_ns)
-        return self._capable_kvar(v_pu, self._rated_kw if p_kw is None else p_kw, share, NOBODY.out)
+        capability = self._q_least * share, self._q_most * share
+        return self._capable_kvar(v_pu, self._rated_kw if p_kw is None else p_kw, capability, NOBODY.out)
 
-    def _capable_kvar(self, v_pu: FloatArray, p_kw: FloatArray, share: FloatArray | float, out: Index) -> FloatArray:
+    def _capability_kvar(self, size_kw: FloatArray) -> Band:
+        """Return the least and the most reactive power (n,) beside an active power of this size (n,)."""
+        if self._q_full_kw is None or not is_any(size_kw < self._q_full_kw):
+            return self._q_least, self._q_most
+        share = size_kw / self._q_full_kw
+        np.minimum(share, 1.0, out=share)
+        return self._q_least * share, self._q_most * share
+
+    def _capable_kvar(self, v_pu: FloatArray, p_kw: FloatArray, capability_kvar: Band, out: Index) -> FloatArray:
         if not self._reactive.is_on:
             return np.zeros(self.rated_kva.shape)
-        wanted = self._reactive.wanted_kvar(v_pu, p_kw, out)
-        within = np.maximum(wanted, self._q_least * share)
-        return np.minimum(within, self._q_most * share, out=within)
+        least, most = capability_kvar
+        within = np.maximum(self._reactive.wanted_kvar(v_pu, p_kw, out), least)
+        return np.minimum(within, most, out=within)
 
     def within_rating(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return both powers (n,) as the rating can carry them; with constant power factor Q follows P."""
@@ -141,14 +143,18 @@ class Block:
         Q of a lag is cut at the capability; P then has the room that this leaves.
         """
         p, q = in_proportion(*self._reactive.at_constant_pf(p_kw), self.rated_kva)
-        share, lags = self._share(p), self._reactive.pf_responds
-        capable = np.maximum(np.minimum(q, self._q_most * share), self._q_least * share)
+        (least, most), lags = self._capability_kvar(np.abs(p)), self._reactive.pf_responds
+        capable = np.maximum(np.minimum(q, most), least)
         beyond = lags & ((q > self._q_most) | (q < self._q_least))
         p = np.where(beyond, clipped(p_kw, leg(self.rated_kva, capable)), p)
         return p, np.where(lags, capable, q)
 
     def _within_circle(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
         return within_circle(p_kw, q_kvar, self.rated_kva, self._smart.priority, self._smart.category)
+
+    def left_by_pf_kw(self, p_kw: FloatArray) -> FloatArray:
+        """See `Inverters.left_by_pf_kw`."""
+        return p_kw if self._reactive.mask("constant_pf") is None else np.minimum(p_kw, self.p_most_kw)
 
     @property
     def p_most_kw(self) -> FloatArray:

@@ -32,6 +32,14 @@ def leg(hypotenuse: FloatArray, other: FloatArray) -> FloatArray:
     return np.sqrt(square, out=square)
 
 
+def surely_carried_kw(rated_kva: FloatArray, q_most_kvar: FloatArray) -> FloatArray:
+    """Return an active power (n,) up to which the circle cuts nothing beside any Q up to `q_most_kvar` (n,).
+
+    A little less than the most, so that no rounding can be on the other side.
+    """
+    return np.sqrt(np.maximum(rated_kva * rated_kva * (1.0 - 1e-9) - q_most_kvar * q_most_kvar, 0.0))
+
+
 def within_circle(
     p_kw: FloatArray, q_kvar: FloatArray, rated_kva: FloatArray, priority: Priority, category: Normal = "category-b"
 ) -> tuple[FloatArray, FloatArray]:
@@ -52,7 +60,7 @@ def within_circle(
         q = clipped(q, leg(s, p))
     else:
         p, q = _above_minimum(p, q, s, category)
-    return _with(p_kw, outside, p), _with(q_kvar, outside, q)
+    return replaced(p_kw, outside, p), replaced(q_kvar, outside, q)
 
 
 def _above_minimum(
@@ -71,10 +79,10 @@ def in_proportion(p_kw: FloatArray, q_kvar: FloatArray, rated_kva: FloatArray) -
     square = p_kw * p_kw + q_kvar * q_kvar
     outside = np.flatnonzero(square > rated_kva * rated_kva)
     share = rated_kva[outside] / np.sqrt(square[outside])
-    return _with(p_kw, outside, p_kw[outside] * share), _with(q_kvar, outside, q_kvar[outside] * share)
+    return replaced(p_kw, outside, p_kw[outside] * share), replaced(q_kvar, outside, q_kvar[outside] * share)
 
 
-def _with(x: FloatArray, who: Index, values: FloatArray) -> FloatArray:
+def replaced(x: FloatArray, who: Index, values: FloatArray | float) -> FloatArray:
     """Return a copy of x (n,) that has these `values` at `who`."""
     found = x.copy()
     found[who] = values

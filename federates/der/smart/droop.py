@@ -21,7 +21,7 @@ from pydantic import Field
 
 from derloop.contract import FloatArray
 from federates.der.smart.few import Index
-from federates.der.smart.held import BoolArray, Clock, Response
+from federates.der.smart.held import BoolArray, Clock, Response, is_any
 from federates.der.smart.points import Abnormal, Function, Points, Ranges
 
 SETTLED_PU = 1e-3
@@ -97,8 +97,8 @@ class Droop:
         band_kw: the least and the most that the source can do. entering: devices on their enter-service ramp.
         """
         over, under = f_hz > self._high_hz, f_hz < self._low_hz
-        is_over, is_under = bool(over.any()), bool(under.any())
-        if not (is_over or is_under or self.active.then.any()):
+        is_over, is_under = is_any(over), is_any(under)
+        if not (is_over or is_under or is_any(self.active.then)):
             self._rest(normal_kw)
             return None
         self._over.now[:], self._under.now[:] = over, under

@@ -70,6 +70,8 @@ class Few:
 
     def turn_over(self) -> None:
         """Let this instant be the last one."""
+        if not self.index.size and not self._kept.size:
+            return
         self._kept, self._lasting = self.index, np.zeros(self.index.size, np.bool_)
         for state in self._states:
             state.kept = state.now
@@ -79,17 +81,21 @@ class Few:
     def pick(self, disturbed: BoolArray | None) -> bool:
         """Let those (n,) who are disturbed be the few, beside whom something lasts of. Return whether there are any."""
         if disturbed is None and not self._kept.size:
-            self.index = self._kept
+            if self.index.size:  # some were, when this instant was stepped before
+                self._rearrange(self._kept, self._kept, self._kept)
             return False
         chosen = np.zeros(self._n, np.bool_) if disturbed is None else disturbed
         chosen[self._kept[self._lasting]] = True
         was_one = np.zeros(self._n, np.bool_)
         was_one[self._kept] = True
-        self.index = np.flatnonzero(chosen)
-        stays, places = np.flatnonzero(chosen[self._kept]), np.flatnonzero(was_one[self.index])
+        index = np.flatnonzero(chosen)
+        self._rearrange(index, np.flatnonzero(chosen[self._kept]), np.flatnonzero(was_one[index]))
+        return index.size > 0
+
+    def _rearrange(self, index: Index, stays: Index, places: Index) -> None:
+        self.index = index
         for state in self._states:
-            state.rearrange(self.index.size, stays, places)
-        return self.index.size > 0
+            state.rearrange(index.size, stays, places)
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return what stands in `values`, (..., 1) or (..., n), for the few."""

@@ -47,6 +47,7 @@ class ActivePower:
         self._ramp: Slope | None = None
         self._limit: Slope | None = None
         self._p_limit_kw: FloatArray | None = None
+        self._output_kw = clock.state(rated_kw.size) if smart.needs_frequency else None
         everyone = np.ones(rated_kw.size, np.bool_)
         for name in ("volt_watt", "frequency_droop", "active_power_limit", "ramp"):
             if getattr(smart, name) is not None:
@@ -111,15 +112,19 @@ class ActivePower:
         v_pu: FloatArray,
         f_hz: FloatArray,
         wanted_kw: FloatArray,
-        band_kw: Band,
+        band_kw: Band | None,
         limit_kw: FloatArray | None,
-        output_then_kw: FloatArray,
         entering: Entering | None,
     ) -> FloatArray:
-        """Return the active power (n,) that the functions leave, kW: a new array.
+        """Return the active power (n,) that the functions leave, kW: `wanted_kw` itself where nothing bears on it.
 
-        limit_kw: a limit from outside. entering: who is on the enter-service ramp, and how far.
+        band_kw: None: from nothing to `wanted_kw`. limit_kw: a limit from outside. entering: who is on the
+        enter-service ramp, and how far.
         """
+        if band_kw is None:
+            if limit_kw is None and entering is None and not self._points:
+                return wanted_kw
+            band_kw = np.zeros(wanted_kw.shape), wanted_kw
         wanted_kw = np.array(wanted_kw if self._ramp is None else self._ramp.towards(wanted_kw))
         if entering is not None:
             who = entering.who
@@ -131,7 +136,7 @@ class ActivePower:
         if cap_kw is not None:
             np.minimum(wanted_kw, cap_kw, out=wanted_kw)
         if self._droop is not None:
-            self._put_droop(self._droop, f_hz, wanted_kw, band_kw, output_then_kw, entering, cap_kw)
+            self._put_droop(self._droop, f_hz, wanted_kw, band_kw, entering, cap_kw)
         np.minimum(wanted_kw, band_kw[1], out=wanted_kw)
         return np.maximum(wanted_kw, band_kw[0], out=wanted_kw)
 
@@ -146,7 +151,8 @@ class ActivePower:
             return None
         curve, lag = self._volt_watt
         cap = lag.towards(self._clock.now_ns, curve(v_pu))
-        cap[self._without_volt_watt] = 1.0
+        if self._without_volt_watt.size:
+            cap[self._without_volt_watt] = 1.0
         return cap * self._rated_kw
 
     def _put_droop(
@@ -155,13 +161,11 @@ class ActivePower:
         f_hz: FloatArray,
         wanted_kw: FloatArray,
         band_kw: Band,
-        output_then_kw: FloatArray,
         entering: Entering | None,
         cap_kw: FloatArray | None,
     ) -> None:
         """Put the droop's power into `wanted_kw` where it is active."""
-        if self._clock.is_first:
-            output_then_kw = wanted_kw
+        output_then_kw = wanted_kw if self._output_kw is None or self._clock.is_first else self._output_kw.then
         who = None if entering is None else entering.who[entering.then < 1.0]
         p_min = self._smart.p_min_pu
         least = band_kw[0] if p_min is None else np.maximum(band_kw[0], p_min * self._rated_kw)
@@ -170,6 +174,11 @@ class ActivePower:
             return
         most_kw = self._rated_kw if cap_kw is None else np.minimum(cap_kw, self._rated_kw)
         np.copyto(wanted_kw, np.minimum(moved, most_kw), where=droop.active.now)
+
+    def note(self, output_kw: FloatArray) -> None:
+        """Keep what is put out at this instant (n,), kW, from which droop starts at the next."""
+        if self._output_kw is not None:
+            self._output_kw.now[:] = output_kw
 
     def reset(self, out: Index) -> None:
         """Put the states of devices that are out of service where they start from."""

@@ -33,6 +33,7 @@ class ReactivePower:
         self._responses_s: dict[str, FloatArray] = {}
         self._points: dict[str, Points] = {}
         self._chosen = np.full(n, NOTHING, np.int8)
+        self._masks: dict[str, BoolArray] = {}
         self._of_all: Target | None = None
         self._lag = Response(n, 0.0, clock)
         self._vref: VrefTracking | None = None
@@ -99,8 +100,7 @@ class ReactivePower:
         def target(v_pu: FloatArray, p_kw: FloatArray) -> FloatArray:
             del p_kw
             found = curve(v_pu)
-            found *= self._rated_kva
-            return found
+            return np.multiply(found, self._rated_kva, found)
 
         self._choose("volt_var", target, response_s, on)
 
@@ -156,7 +156,12 @@ class ReactivePower:
     @property
     def is_on(self) -> bool:
         """Whether any device has a function."""
-        return bool(len(self._targets)) and bool(self._masks)
+        return bool(self._masks)
+
+    @property
+    def binds_p(self) -> bool:
+        """Whether any device has a function for which active power gives way in its own manner."""
+        return "constant_pf" in self._masks or "watt_var" in self._masks
 
     def wanted_kvar(self, v_pu: FloatArray, p_kw: FloatArray, out: Index) -> FloatArray:
         """Return the reactive power (n,) that the functions ask for; valid until the next instant.
@@ -180,7 +185,7 @@ class ReactivePower:
 
     def mask(self, function: str) -> BoolArray | None:
         """Return the devices (n,) that have this function; None where none has."""
-        return self._masks.get(function) if self._targets else None
+        return self._masks.get(function)
 
     @property
     def pf_responds(self) -> BoolArray:

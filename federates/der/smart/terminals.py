@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from derloop.contract import FloatArray
 from federates.der.smart.few import Few
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What n inverters see at their terminals: voltages (n,), pu; frequency (1,) or (n,), Hz."""
 
     v_pu: FloatArray
