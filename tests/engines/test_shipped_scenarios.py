@@ -23,7 +23,7 @@ APART = {
     *("quickstart", "kind_transmission_bus", "kind_network", "kind_emulator", "kind_microgrid", "kind_grid_forming"),
     *("smart_functions", "battery_utility", "frequency_regulation", "vpp_stack", "feeder_restoration", "v2h_outage"),
 }
-"""Loops, sockets, networks, switches, states: what threads and processes could part. The others are in the long tests."""
+"""Loops, sockets, networks, switches, states: what threads and processes could part. The others: long tests."""
 PLACED = [pytest.param(name, marks=() if name in APART else (pytest.mark.long,)) for name in SHIPPED]
 
 PATIENT = ("deadlines.join_s=150", "deadlines.step_s=150")
