@@ -7,21 +7,20 @@ nothing is left.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 from time import monotonic, sleep
 
 from derloop.engines import broker  # HELICS and all: nothing heavy is loaded once the run listens for this host
 from derloop.engines.process import Process
-from derloop.errors import DerloopError, EngineError, HostError
+from derloop.errors import EngineError, HostError
 from derloop.hosts.channel import Channel, Malformed, Message
 from derloop.hosts.copying import Copies, Source, plain
 from derloop.hosts.greeting import approach
 from derloop.hosts.likeness import facts, hashes
+from derloop.hosts.workplace import working_folder
 from derloop.kind import NONE_GRANTED, Permissions, permissions_to_json
 
 POLL_S = 0.02
@@ -60,7 +59,7 @@ def join(invitation: Invitation, say: Say) -> None:
     channel, interface = _connected(invitation)
     with ExitStack() as stack:
         stack.callback(channel.close)
-        folder = stack.enter_context(_working_folder(invitation.folder))
+        folder = stack.enter_context(working_folder(invitation.folder))
         host = Host(invitation, channel, invitation.interface or interface, folder)
         stack.callback(host.close)
         say(f"{invitation.name} has joined the run at {invitation.address}:{invitation.port}")
@@ -81,21 +80,6 @@ def _connected(invitation: Invitation) -> tuple[Channel, str]:
             if monotonic() > until:
                 raise HostError(invitation.name, f"found no run at {where}: {error.strerror or error}") from error
             sleep(RETRY_S)
-
-
-@contextmanager
-def _working_folder(wanted: Path | None) -> Iterator[Path]:
-    if wanted is None:
-        made = Path(mkdtemp(prefix="derloop-host-"))
-        try:
-            yield made
-        finally:
-            rmtree(made, ignore_errors=True)
-        return
-    if wanted.exists() and any(wanted.iterdir()):
-        raise DerloopError(f"{wanted} holds something already; a host needs a folder of its own")
-    wanted.mkdir(parents=True, exist_ok=True)
-    yield wanted.resolve()
 
 
 class Host:
