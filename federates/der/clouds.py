@@ -91,10 +91,11 @@ class CloudField:
         phase = chance.uniform(0.0, 2.0 * np.pi, WAVES)
         there = (places_m[:, None, :] * wave_rad_m).sum(axis=2) + phase
         self._cos, self._sin = np.cos(there), np.sin(there)
+        self._waves, self._other_waves = np.empty(there.shape), np.empty(there.shape)
         towards = radians(clouds.wind_from_deg + 180.0)
         wind_m_s = clouds.wind_m_per_s * np.array([sin(towards), cos(towards)])
         self._rad_s = (wave_rad_m * wind_m_s).sum(axis=1)
-        self._softness, self._depth = clouds.softness, clouds.depth_pu
+        self._softness, self._depth_pu = clouds.softness, clouds.depth_pu
         self._threshold = None if clouds.cover_pu == "weather" else threshold(clouds.cover_pu)
 
     def clearness(self, now_ns: int, cover_pu: float = 0.0) -> FloatArray:
@@ -103,12 +104,17 @@ class CloudField:
         if z is None:
             z = threshold(cover_pu) * sqrt(1.0 + (LOGISTIC * self._softness) ** 2)
         passed = self._rad_s * (now_ns / 1e9)
-        waves = self._cos * np.cos(passed)
-        waves += self._sin * np.sin(passed)
-        above = sqrt(2.0 / WAVES) * waves.sum(axis=1) - z
-        cloud = 0.5 + 0.5 * np.tanh(above / (2.0 * self._softness))
-        clearness: FloatArray = 1.0 - self._depth * cloud
-        return clearness
+        waves = np.multiply(self._cos, np.cos(passed), self._waves)
+        np.add(waves, np.multiply(self._sin, np.sin(passed), self._other_waves), waves)
+        clearness: FloatArray = np.add.reduce(waves, axis=1)
+        clearness *= sqrt(2.0 / WAVES)
+        clearness -= z
+        clearness /= 2.0 * self._softness
+        np.tanh(clearness, clearness)  # twice the cloud in front of the sun, less one
+        clearness *= 0.5
+        clearness += 0.5
+        clearness *= self._depth_pu
+        return np.subtract(1.0, clearness, clearness)
 
 
 def threshold(cover_pu: float) -> float:

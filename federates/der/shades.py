@@ -24,15 +24,16 @@ class Shades:
         places = np.concatenate([_places(fleet, context) for fleet in over]) * extent_m
         places, self._place_of = np.unique(places, axis=0, return_inverse=True)
         self._clouds = clouds and CloudField(clouds, context, places)
-        self._edges, self._ones = [0, *np.cumsum(counts).tolist()], np.ones(sum(counts))
+        edges = [0, *np.cumsum(counts).tolist()]
+        self._parts, self._ones = [slice(first, last) for first, last in pairwise(edges)], np.ones(edges[-1])
 
     def clearness(self, now_ns: int, cover_pu: float = 0.0) -> FloatArray:
         """Return the share (n,) that is left."""
-        return self._clouds.clearness(now_ns, cover_pu)[self._place_of] if self._clouds else self._ones
+        return self._clouds.clearness(now_ns, cover_pu).take(self._place_of) if self._clouds else self._ones
 
     def split(self, values: FloatArray) -> list[FloatArray]:
         """Return the values of each fleet."""
-        return [values[first:last] for first, last in pairwise(self._edges)]
+        return [values[part] for part in self._parts]
 
 
 def _places(fleet: str, context: Context) -> FloatArray:

@@ -104,8 +104,8 @@ class Sky:
         return self.step(0, {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:  # noqa: ARG002
-        irradiance = self._shades.split(self._clear.at(now_ns) * self._shades.clearness(now_ns))
-        return dict(zip(self._interface.outputs, irradiance, strict=True))
+        light = np.array(self._clear.at(now_ns)) * self._shades.clearness(now_ns)
+        return dict(zip(self._interface.outputs, self._shades.split(light), strict=True))
 
     def stop(self) -> None:
         pass
