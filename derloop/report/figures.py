@@ -95,6 +95,7 @@ class Charted:
 def figures(run: Charted) -> list[Figure]:
     """Return every chart for which the run has signals with values."""
     makers = (
+        _buses,
         _heads,
         _voltages,
         _active_power,
@@ -112,6 +113,23 @@ def _feeders(run: Charted) -> list[str]:
     return [s.federate for s in run.ending("head_kw")]
 
 
+def _of_feeder(title: str, feeder: str, run: Charted) -> str:
+    """Return a title with the feeder's name, where there are several."""
+    return f"{title}: {feeder}" if len(_feeders(run)) > 1 else title
+
+
+def _buses(run: Charted) -> Iterator[Figure]:
+    """Yield what several feeders draw together of the bus that they hang on."""
+    for signal in run.ending("system_kw"):
+        time_ns, drawn = run.total(signal)
+        if not drawn.size:
+            continue
+        lines = [*bounds(run, signal.name), traces.line(run.times, signal.name, time_ns, drawn, "blue", width=2.2)]
+        lines += [_peak(run, time_ns, drawn), *run.limits_of(signal, time_ns)]
+        note = "What all feeders draw through the bus, with what is lost behind it."
+        yield Figure(f"bus-{signal.federate}", f"Power of the bus: {signal.federate}", note, "kW", lines)
+
+
 def _heads(run: Charted) -> Iterator[Figure]:
     for signal in run.ending("head_kw"):
         time_ns, head = run.total(signal)
@@ -122,7 +140,8 @@ def _heads(run: Charted) -> Iterator[Figure]:
         if any("baseline" in t["name"] for t in lines):
             note += " Dotted: what it would have been without control, as the control estimates it."
         lines += [_peak(run, time_ns, head), *run.limits_of(signal, time_ns)]
-        yield Figure(f"head-{signal.federate}", "Feeder head power", note, "kW", lines)
+        title = _of_feeder("Feeder head power", signal.federate, run)
+        yield Figure(f"head-{signal.federate}", title, note, "kW", lines)
 
 
 def bounds(run: Charted, of: str | None = None) -> Iterator[Trace]:
@@ -160,7 +179,7 @@ def _voltages(run: Charted) -> Iterator[Figure]:
         note += "" if np.isfinite(supplied).all() else " What has no supply is left out, for as long as it has none."
         lines = traces.band(run.times, "", time_ns, supplied, signal.labels, "blue")
         lines += run.limits_of(signal, time_ns)
-        yield Figure(f"voltage-{feeder}", "Node voltages", note, "pu", lines)
+        yield Figure(f"voltage-{feeder}", _of_feeder("Node voltages", feeder, run), note, "pu", lines)
 
 
 def _active_power(run: Charted) -> Iterator[Figure]:

@@ -68,7 +68,7 @@ def page(run: Run) -> str:
 def _drawn(run: Charted, facts: Mapping[str, Any]) -> list[Figure]:
     """Return every chart: first what the run is about, its head and what its checks judge; last what stands still."""
     general, services = figures(run), service_figures(run)
-    heads = [figure for figure in general if figure.id.startswith("head-")]
+    heads = [figure for figure in general if figure.id.startswith(("head-", "bus-"))]
     judged = [*followed_figures(run, facts), *judged_figures(run)]
     moving = [figure for figure in judged if not is_still(figure)]
     still = [figure for figure in judged if is_still(figure)]

@@ -425,3 +425,11 @@ def test_what_is_judged_comes_first_and_what_stands_still_comes_last() -> None:
 def test_reactive_power_that_nobody_gives_is_not_charted() -> None:
     run = feeder().add("bat", "q_kvar", "kvar", np.zeros((120, 3)))
     assert "Reactive power by fleet" not in [f["title"] for f in data(page(run))["figures"]]
+
+
+def test_charts_of_several_feeders_have_their_names_and_the_bus_has_one() -> None:
+    run = feeder().add("south", "head_kw", "kW", np.ones(120)).add("south", "v_pu", "pu", np.ones(120))
+    run.add("bulk", "system_kw", "kW", np.arange(120.0), ("bulk",))
+    titles = [chart["title"] for chart in data(page(run))["figures"]]
+    assert titles[:3] == ["Power of the bus: bulk", "Feeder head power: grid", "Feeder head power: south"]
+    assert {"Node voltages: grid", "Node voltages: south"} <= set(titles)

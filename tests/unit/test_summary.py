@@ -120,3 +120,18 @@ def test_what_federates_count_has_the_unit_of_its_name_or_of_its_output(tmp_path
         ("m: h", "", "1"),
         ("retail: bill", "USD", "412.2 USD"),
     ]
+
+
+def test_figures_of_several_feeders_have_their_names_and_the_bus_has_its_own(tmp_path: Path) -> None:
+    head = {"head_kw": Port("kW", ("head",))}
+    bus = {"system_kw": Port("kW", ("bulk",)), "v_pu": Port("pu", ("bulk",))}
+    interfaces = {name: Interface(HOUR_NS, outputs=ports) for name, ports in (("n", head), ("s", head), ("bulk", bus))}
+    recorder = Recorder(tmp_path, interfaces)
+    recorder.observe("n", 0, {"head_kw": np.array([100.0])})
+    recorder.observe("s", 0, {"head_kw": np.array([40.0])})
+    recorder.observe("bulk", 0, {"system_kw": np.array([141.0]), "v_pu": np.array([0.99])})
+    recorder.close()
+    (tmp_path / "run.json").write_text(json.dumps({"start": "2025-07-15T06:30:00-07:00"}))
+    found = {figure.label: figure.value for figure in summarise(RunFolder(tmp_path))}
+    assert (found["n: peak"], found["s: peak"], found["bulk: peak"]) == (100.0, 40.0, 141.0)
+    assert found["bulk: lowest voltage"] == 0.99
