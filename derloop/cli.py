@@ -21,6 +21,8 @@ from derloop.commands.options import (
     Bench,
     CheckpointEvery,
     Engine,
+    Hosts,
+    Listen,
     Out,
     Placement,
     Quiet,
@@ -101,12 +103,8 @@ def run(
     trust_control: TrustControl = False,
     bench: Bench = None,
     arm: Arm = None,
-    hosts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The hosts file: which other machines take part.")
-    ] = None,
-    listen: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="This machine's address for them; else the file's.")
-    ] = None,
+    hosts: Hosts = None,
+    listen: Listen = None,
     checkpoint_every: CheckpointEvery = None,
     report: Report = True,
     quiet: Quiet = False,

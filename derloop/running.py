@@ -118,9 +118,6 @@ def _saving(scenario: Scenario, federation: Federation, options: Options, begun:
     if begun or options.checkpoint_every_s:
         kinds = {name: (entry.kind.name, entry.via) for name, entry in scenario.federates.items()}
         problems = refusals(federation, kinds, every_ns) + (begun.problems(federation) if begun else [])
-        if scenario.file.placement == "hosts":
-            what = "'hosts': checkpoints are taken on one machine; let it be 'together' or 'apart'"
-            problems.append(Problem("/placement", what))
         if problems:
             raise ScenarioError(problems, str(scenario.path))
     return Saving(every_ns, begun.checkpoint if begun else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,8 @@ from derloop.commands.options import (
     CheckpointEvery,
     Engine,
     EngineOf,
+    Hosts,
+    Listen,
     Out,
     Placement,
     PlacementOf,
@@ -36,6 +39,8 @@ def resume(
     run: RunPath,
     engine: EngineOf = None,
     placement: PlacementOf = None,
+    hosts: Hosts = None,
+    listen: Listen = None,
     trust_feeder: TrustFeeder = False,
     trust_control: TrustControl = False,
     checkpoint_every: CheckpointEvery = None,
@@ -50,7 +55,7 @@ def resume(
     """
     from derloop.resuming import resume as go_on
 
-    options = _options(engine, placement, trust_feeder, trust_control, checkpoint_every, report)
+    options = _options(engine, placement, hosts, listen, trust_feeder, trust_control, checkpoint_every, report)
     conduct(quiet, lambda show, say: go_on(existing(run), options, show, say))
 
 
@@ -63,6 +68,8 @@ def fork(
     set_: Sets = None,
     engine: EngineOf = None,
     placement: PlacementOf = None,
+    hosts: Hosts = None,
+    listen: Listen = None,
     out: Out = None,
     trust_feeder: TrustFeeder = False,
     trust_control: TrustControl = False,
@@ -78,13 +85,17 @@ def fork(
     """
     from derloop.resuming import fork as branch
 
-    options = replace(_options(engine, placement, trust_feeder, trust_control, checkpoint_every, report), out=out)
+    options = replace(
+        _options(engine, placement, hosts, listen, trust_feeder, trust_control, checkpoint_every, report), out=out
+    )
     conduct(quiet, lambda show, say: branch(existing(run), at_s, set_ or [], options, show, say))
 
 
 def _options(
     engine: Engine | None,
     placement: Placement | None,
+    hosts: Path | None,
+    listen: str | None,
     trust_feeder: bool,
     trust_control: bool,
     every_s: float | None,
@@ -97,6 +108,8 @@ def _options(
         placement and placement.value,
         trust_feeder=trust_feeder,
         trust_control=trust_control,
+        hosts=hosts,
+        listen=listen,
         checkpoint_every_s=every_s,
         report=report,
     )

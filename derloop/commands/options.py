@@ -49,6 +49,12 @@ TrustControl = Annotated[
     bool,
     typer.Option("--trust-control", help="Run the scenario's own controls: code beside it, processes that answer."),
 ]
+Hosts = Annotated[
+    Path | None, typer.Option("--hosts", metavar="FILE", help="The hosts file: which other machines take part.")
+]
+Listen = Annotated[
+    str | None, typer.Option("--listen", metavar="ADDRESS", help="This machine's address for them; else the file's.")
+]
 CheckpointEvery = Annotated[
     float | None,
     typer.Option(

@@ -126,8 +126,13 @@ class Channel:
         return monotonic() - self.heard_at
 
     def send(self, what: str, data: bytes = b"", **fields: Any) -> None:
-        """Send a message, sooner or later; one that is lost is noticed by what does not come back."""
+        """Send a message, sooner or later; one that is lost is noticed by what does not come back.
+
+        Raises Malformed for one that is too long.
+        """
         text = json.dumps({"what": what, **fields}).encode()
+        if len(text) > MAX_JSON or len(data) > MAX_BYTES:
+            raise Malformed(f"a message of {len(text)} and {len(data)} bytes is too long")
         self._queued += len(text) + len(data)
         self._outgoing.put((text, data))
 

@@ -2,6 +2,9 @@
 
 Files only grow, as series and logs do; so a host that dies has left all but the last moment of them where the run was
 started. At the end sizes and digests are compared.
+
+Where a run is taken up again, its folder has the beginning of each stream, and the host records the rest as a stream of
+its own. That begins with the schema, as every Arrow stream, which the run's has already: the rest is appended without.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from derloop.hosts.channel import Malformed
 PIECE_BYTES = 2**20
 PATH = re.compile(r"(?!\.)[\w@+,=%. -]{1,200}(/(?!\.)[\w@+,=%. -]{1,200}){0,6}")
 MAX_FILES = 100_000
+PREFIX_BYTES = 8
 
 
 def plain(path: object) -> str:
@@ -58,19 +62,37 @@ class Copies:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._sizes: dict[str, int] = {}
+        self._begun: dict[str, _Begun] = {}
+        self._kept: set[str] = set()
+        """Of an earlier attempt at the run, and the same now."""
+
+    def go_on(self, path: str) -> None:
+        """Append what comes of a stream to what is there of it, if anything is."""
+        if (self._folder / path).exists():
+            self._begun[path] = _Begun((self._folder / path).stat().st_size)
 
     def take(self, path: object, at: int, data: bytes) -> None:
         """Write a piece where it belongs; raise Malformed where it cannot belong there."""
         path = plain(path)
         if at != self._sizes.get(path, 0):
             raise Malformed(f"a piece of {path} begins at {at}, expected {self._sizes.get(path, 0)}")
-        with self._opened(path) as file:
-            file.write(data)
+        if at == 0 and self._is_there(path, data):
+            self._kept.add(path)
+        else:
+            with self._opened(path) as file:
+                file.write(self._begun[path].rest(data) if path in self._begun else data)
         self._sizes[path] = at + len(data)
+
+    def _is_there(self, path: str, data: bytes) -> bool:
+        target = self._folder / path
+        is_other = path not in self._sizes and path not in self._begun and target.is_file()
+        return is_other and target.stat().st_size == len(data) and target.read_bytes() == data
 
     def _opened(self, path: str) -> BinaryIO:
         target = self._folder / path
-        if path in self._sizes:
+        if path in self._kept:
+            raise Malformed(f"{path} is there already")
+        if path in self._sizes or path in self._begun:
             return target.open("ab")
         if len(self._sizes) >= MAX_FILES:
             raise Malformed(f"more than {MAX_FILES} files")
@@ -87,9 +109,40 @@ class Copies:
         return [path for path, digest in digests.items() if not self._is(path, digest)]
 
     def _is(self, path: str, digest: str) -> bool:
-        return path in self._sizes and _digest(self._folder / path) == digest
+        begun = self._begun.get(path)
+        head, size = (begun.head, begun.size) if begun else (b"", 0)
+        return path in self._sizes and _digest(self._folder / path, head, size) == digest
 
 
-def _digest(path: Path) -> str:
+class _Begun:
+    """A stream of which the run's folder has the beginning."""
+
+    def __init__(self, size: int) -> None:
+        """size: of the beginning, bytes."""
+        self.size, self.head = size, b""
+        self._is_past = False
+
+    def rest(self, data: bytes) -> bytes:
+        """Return what of the host's next bytes is to be appended: all that stands behind its schema.
+
+        That is the first message: 4 bytes of ones, 4 with the length of what follows.
+        """
+        if self._is_past:
+            return data
+        self.head += data
+        length = PREFIX_BYTES + int.from_bytes(self.head[4:PREFIX_BYTES], "little")
+        self._is_past = len(self.head) >= max(length, PREFIX_BYTES + 1)
+        if not self._is_past:
+            return b""
+        self.head, rest = self.head[:length], self.head[length:]
+        return rest
+
+
+def _digest(path: Path, head: bytes = b"", skipped: int = 0) -> str:
+    """Return the SHA-256 of `head` and of a file behind its first bytes."""
+    digest = hashlib.sha256(head)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(skipped)
+        while piece := file.read(PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 from derloop.engines.apart import CORE_TYPE
 from derloop.engines.process import Process, Reach
 from derloop.errors import HostError, Problem, ScenarioError, did_you_mean
-from derloop.federation import Federation, Unit
+from derloop.federation import Federation, Unit, loop_name
 from derloop.hosts.door import Door
 from derloop.hosts.file import HostsFile, read_hosts
 from derloop.hosts.greeting import keep_token, make_token, read_token
@@ -163,7 +163,8 @@ class Gathering:
         host = self._placed.get(unit.name)
         if host is None:
             return Process(unit.name, {**job, "core_options": self._core_options}, log, unit.blocking)
-        return self._guests[host].start(unit, job, log.stem)
+        log.unlink(missing_ok=True)  # that of an earlier attempt
+        return self._guests[host].start(unit, job, log.stem, _begun(unit) if job["saving"]["begun"] else ())
 
     def check(self) -> None:
         for guest in self._guests.values():
@@ -207,6 +208,13 @@ class Gathering:
             name: {"units": placed[name], "interface": guest.interface, **guest.facts}
             for name, guest in self._guests.items()
         }
+
+
+def _begun(unit: Unit) -> list[str]:
+    """Return the streams of a unit, as far as there are any, from the run's folder."""
+    from derloop.results.series import stem
+
+    return [f"series/{stem(name)}.arrows" for name in (*unit.members, loop_name(unit))]
 
 
 def _token(file: HostsFile) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -55,10 +55,18 @@ class Guest:
         """Tell where the run's broker is."""
         self._channel.send("broker", address=address, port=port, units=units, core_type=core_type)
 
-    def start(self, unit: Unit, job: Mapping[str, Any], log: str) -> Relayed:
-        """Have the process of a unit started there."""
+    def start(self, unit: Unit, job: Mapping[str, Any], log: str, begun: Sequence[str] = ()) -> Relayed:
+        """Have the process of a unit started there.
+
+        begun: the streams of which the run's folder has the beginning. Raises HostError for a job that is too long.
+        """
         self._processes[unit.name] = process = Relayed(self, unit.name)
-        self.send("start", unit=unit.name, job=job, log=log, is_holding=unit.blocking)
+        for path in begun:
+            self._copies.go_on(path)
+        try:
+            self.send("start", unit=unit.name, job=job, log=log, is_holding=unit.blocking)
+        except Malformed as error:
+            raise HostError(self.name, f"cannot be told to start {unit.name!r}: {error}") from error
         return process
 
     def send(self, what: str, **fields: Any) -> None:
@@ -129,7 +137,7 @@ class Relayed:
             case "started":
                 self._whose = str(message["whose"])
             case "said":
-                self._lines.extend(map(str, message["lines"]))
+                self._lines.append(str(message["line"]))
             case "state":
                 self.now_ns, self._is_stopped = message["now_ns"], bool(message["is_stopped"])
             case "gone":

@@ -196,8 +196,8 @@ class Host:
             if unit in self._gone:
                 continue
             how = process.gone()
-            if lines := process.heard():
-                self._channel.send("said", unit=unit, lines=lines)
+            for line in process.heard():  # each by itself: state of many devices is many long lines
+                self._channel.send("said", unit=unit, line=line)
             state = (process.now_ns, how is None and process.is_stopped())
             if state != self._states.get(unit):
                 self._states[unit] = state

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from derloop.contract import Interface, Port
 from derloop.hosts import copying
 from derloop.hosts.channel import Malformed
 from derloop.hosts.copying import Copies, Source
+from derloop.results import series
 
 
 @pytest.fixture
@@ -85,3 +88,55 @@ def test_a_piece_that_leaves_a_gap_is_refused(folders: tuple[Path, Path]) -> Non
     copies.take("a", 0, b"0123")
     with pytest.raises(Malformed, match="a piece of a begins at 5, expected 4"):
         copies.take("a", 5, b"5")
+
+
+# --- a run that is taken up again --------------------------------------------------------------------
+
+PV = Interface(1, outputs={"p_kw": Port("kW", ("pv_1", "pv_2"))})
+
+
+def recorded(folder: Path, first: int, goes_on: bool = False) -> None:
+    """Record two instants from `first` on."""
+    writer = series.Writer(folder, "pv", PV, goes_on)
+    writer.write(np.arange(first, first + 2), {"p_kw": np.full((2, 2), float(first))})
+    writer.close()
+
+
+@pytest.mark.parametrize("piece_bytes", [3, 2**20])
+def test_a_stream_that_was_begun_goes_on_with_what_the_host_records(
+    folders: tuple[Path, Path], piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "PIECE_BYTES", piece_bytes)
+    there, here = folders
+    (here / "series").mkdir()
+    recorded(here / "series", 0)
+    series.rewind(here / "series" / "pv.arrows", here / "series", 2)
+    copies, source = Copies(here), Source(there)
+    copies.go_on("series/pv.arrows")
+    copies.go_on("series/loop@pv.arrows")  # there is none
+    recorded(there / "series", 2, goes_on=True)
+    copy(source, copies)
+    assert copies.incomplete(source.digests()) == []
+    (piece,) = [values for _, values in series.batches(here / "series" / "pv.arrows", ["p_kw"], 2)]
+    assert piece["p_kw"].tolist() == [[2.0, 2.0], [2.0, 2.0]]
+    times = [time_ns.tolist() for time_ns, _ in series.batches(here / "series" / "pv.arrows", ["p_kw"])]
+    assert times == [[0, 1], [2, 3]]
+    with (there / "series" / "pv.arrows").open("r+b") as file:
+        file.seek(-20, 2)
+        file.write(b"x")
+    assert copies.incomplete(source.digests()) == ["series/pv.arrows"]
+
+
+def test_a_file_of_an_earlier_attempt_stays_where_it_is_the_same_and_nothing_is_added(
+    folders: tuple[Path, Path],
+) -> None:
+    here = folders[1]
+    for name in ("tariff.json", "run.json"):
+        (here / name).write_bytes(b"{}")
+    copies = Copies(here)
+    copies.take("tariff.json", 0, b"{}")
+    assert copies.incomplete({"tariff.json": copying._digest(here / "tariff.json")}) == []
+    copies.take("run.json", 0, b"{}")
+    with pytest.raises(Malformed, match=r"run\.json is there already"):
+        copies.take("run.json", 2, b"more")
+    assert (here / "run.json").read_bytes() == b"{}"

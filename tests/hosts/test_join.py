@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import psutil
 import pytest
@@ -19,8 +21,10 @@ from derloop.commands.join import app
 from derloop.errors import DerloopError, HostError, ScenarioError
 from derloop.hosts import joining
 from derloop.hosts.joining import Invitation
+from derloop.options import Options
 from derloop.result import Result
 from derloop.results.compare import compare
+from derloop.resuming import resume
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 SCENARIO = SCENARIOS / "kind_load.json"
@@ -74,24 +78,54 @@ def hosts(folder: Path, **federates: list[str]) -> Iterator[tuple[Path, Start]]:
     assert not [p for p in psutil.Process().children() if "derloop.engines.child" in " ".join(p.cmdline())]
 
 
-def run(folder: Path, file: Path) -> Result:
-    return derloop.run(SCENARIO, SHORT, hosts=file, out=folder / "out", report=False)
+def run(folder: Path, file: Path, **options: Any) -> Result:
+    return derloop.run(SCENARIO, SHORT, hosts=file, out=folder / "out", report=False, **options)
+
+
+def kept(run: Path) -> dict[str, bytes]:
+    """Return a run's checkpoints."""
+    return {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
 
 
 def test_two_hosts_give_the_results_of_one_process(tmp_path: Path) -> None:
     with hosts(tmp_path, **TWO) as (file, start):
         joined = [start("feeder"), start("fleets", SCENARIO)]
-        result = run(tmp_path, file)
+        result = run(tmp_path, file, checkpoint_every_s=1800)
         assert (result.outcome, result.failure, result.complaints) == ("completed", "", ())
         assert [each.end() for each in joined] == [None, None]
-    alone = derloop.run(SCENARIO, SHORT, engine="local", out=tmp_path / "alone", report=False)
+    alone = derloop.run(SCENARIO, SHORT, engine="local", out=tmp_path / "alone", report=False, checkpoint_every_s=1800)
     found = compare(alone.folder, result.folder)
     assert found.same, str(found)
+    assert kept(result.folder.path) == kept(alone.folder.path)
+    assert len(kept(alone.folder.path)) == 2
     record = result.folder.run
     assert (record["placement"], record["status"]) == ("hosts", alone.status)
     assert record["hosts"]["fleets"]["units"] == ["homes"]
     assert record["hosts"]["fleets"]["numpy"] == record["versions"]["numpy"]
     assert (result.folder.path / "logs" / "homes.log").exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_run_that_was_stopped_goes_on_over_hosts_and_was_one_of_a_single_machine(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"engine": "local", "report": False, "checkpoint_every_s": 900}
+    whole = derloop.run(SCENARIO, SHORT, out=tmp_path / "whole", **options)
+    began = derloop.run(SCENARIO, SHORT, out=tmp_path / "out", **options).folder
+    said = json.loads((began.path / "run.json").read_text())
+    (began.path / "run.json").write_text(json.dumps({**said, "outcome": "running"}))
+    for late in sorted((began.path / "checkpoints").iterdir())[2:]:
+        late.unlink()
+    (began.path / "logs").mkdir()
+    (began.path / "logs" / "grid.log").write_text("of the first attempt\n")
+    with hosts(tmp_path, **TWO) as (file, start):
+        joined = [start("feeder"), start("fleets")]
+        result = resume(began.path, Options(hosts=file, engine="helics", report=False))
+        assert (result.outcome, result.failure, result.complaints) == ("completed", "", ())
+        assert [each.end() for each in joined] == [None, None]
+    found = compare(whole.folder, result.folder)
+    assert found.same, str(found)
+    assert kept(result.folder.path) == kept(whole.folder.path)
+    assert result.folder.run["begun"]["at_s"] == 1800.0
 
 
 def failed(folder: Path, file: Path) -> str:
