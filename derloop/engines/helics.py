@@ -183,7 +183,14 @@ class _Cell:
         for source, feed in self._stepper.inbox.feeds.items():
             handle = lib.helicsFederateRegisterSubscription(self._federate, source.encode(), b"", self._error)
             self._inputs.append((source, handle, ffi.from_buffer("double[]", feed.payload), feed.payload.size))
-        for reader in self._stepper.readers:  # or a unit that reads nothing would run ahead, and its values pile up
+        self._check()
+
+    def _heed_readers(self) -> None:
+        """Go ahead no further than who reads this, or values pile up: of weather, days of them.
+
+        HELICS looks for a federate once, and forgets what it does not find: all must be known by now.
+        """
+        for reader in self._stepper.readers:
             lib.helicsFederateAddDependency(self._federate, reader.encode(), self._error)
         self._check()
 
@@ -255,11 +262,19 @@ class _CallbackCell(_Cell):
 
     def enter(self) -> None:
         self._on_grant = ffi.callback("HelicsTime(HelicsTime, void *)", lambda at_s, _: self._granted(at_s))
+        self._on_initializing = ffi.callback("void(HelicsBool, void *)", lambda *_: self._initialized())
         self._on_end = ffi.callback("void(void *)", lambda _: self._leave())
         lib.helicsCallbackFederateNextTimeCallback(self._federate, self._on_grant, ffi.NULL, self._error)
+        lib.helicsFederateInitializingEntryCallback(self._federate, self._on_initializing, ffi.NULL, self._error)
         lib.helicsFederateCosimulationTerminationCallback(self._federate, self._on_end, ffi.NULL, self._error)
         lib.helicsFederateEnterInitializingMode(self._federate, self._error)
         self._check()
+
+    def _initialized(self) -> None:
+        try:
+            self._heed_readers()
+        except EngineError as error:  # HELICS would swallow it
+            self._run.abort(error)
 
 
 class _ThreadCell(_Cell):
@@ -275,6 +290,9 @@ class _ThreadCell(_Cell):
 
     def _work(self) -> None:
         try:
+            lib.helicsFederateEnterInitializingMode(self._federate, self._error)
+            self._check()
+            self._heed_readers()
             lib.helicsFederateEnterExecutingMode(self._federate, self._error)
             self._check()
             at_s = 0.0

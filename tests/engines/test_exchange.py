@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from threading import Event
 
 import numpy as np
 import pytest
@@ -125,3 +127,24 @@ def test_an_input_that_needs_no_wire_is_what_it_otherwise_is(wires: list[str]) -
 def test_another_process_knows_which_inputs_need_no_wire() -> None:
     interface = Listener(otherwise=7.0).interface
     assert interface_from_json(json.loads(json.dumps(interface_to_json(interface)))) == interface
+
+
+@pytest.mark.parametrize("run", [helics.run, helics.run_in_threads])
+def test_a_source_that_hears_nobody_stays_with_its_readers_under_helics(run: Callable[..., None]) -> None:
+    """Else its values pile up in HELICS: weather, days of it, at every place."""
+    at_ns, ahead_ns = {"source": 0}, []
+
+    def observe(federate: str, now_ns: int, values: Values) -> None:
+        at_ns[federate] = now_ns
+        if federate == "reader":
+            ahead_ns.append(at_ns["source"] - now_ns)
+
+    federates = {
+        "source": Mixer({}, {"x": 2}, 1, 1),
+        "reader": Mixer({"x": 2, "z": 1}, {"y": 1}, 1, 2),
+        "grid": Mixer({"y": 1}, {"z": 1}, 1, 3),
+    }
+    wires = [wire("source.x -> reader.x"), wire("reader.y -> grid.y"), wire("grid.z -> reader.z delayed")]
+    federation = Federation(federates, wires)
+    run([Stepper(federation, unit, observe, Event()) for unit in federation.units], 500 * S)
+    assert max(ahead_ns) <= 8 * S
