@@ -18,9 +18,9 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from peers.compared import Comparison, conclude
+from peers.compared import Comparison, Nearness, conclude
 from peers.in_opendss import commands
-from peers.rooftops import EXACT, Q_PU, V_PU, Rooftops, bases_v, mean_step_s, run
+from peers.rooftops import EXACT, Q_PU, V_PU, Found, Rooftops, bases_v, mean_step_s, p_pu, run
 
 from derloop.contract import FloatArray
 from federates.grid.engine import new_context
@@ -34,33 +34,21 @@ SETTINGS = {
 """What InvControl is told, and the tolerance, pu, that brings derloop as near to the equilibrium, or nearer."""
 
 
-class InvControl:
-    """A day in OpenDSS alone."""
-
-    def __init__(self, case: Rooftops, p_pu: FloatArray, settings: str) -> None:
-        self._dss, self._steps = new_context(), case.steps
-        for command in ("Clear", *commands(case, p_pu, "daily"), *_control(case, settings)):
-            self._dss.Text.Command(command)
-        self.nodes = [node.lower() for node in self._dss.Circuit.YNodeOrder()]
-        self.v_pu = np.zeros((case.steps, len(self.nodes)))
-        """(steps, nodes), as `run` has found them."""
-        self.iterations = 0
-        """Of the control, over all steps."""
-
-    def run(self) -> FloatArray:
-        """Return the clock (steps,), s, after each step: solved, and all voltages read."""
-        api = self._dss._api_util
-        lib, context, pointer = api.lib_unpatched, api.ctx, api.ffi.new("double *[1]")
-        clock_s, volts = np.zeros(self._steps), np.zeros((self._steps, len(self.nodes)))
-        size = 16 * (len(self.nodes) + 1)
-        for k in range(self._steps):
-            lib.ctx_Solution_Solve(context)
-            lib.ctx_YMatrix_getVpointer(context, pointer)
-            np.abs(np.frombuffer(api.ffi.buffer(pointer[0], size), dtype=np.complex128)[1:], out=volts[k])
-            clock_s[k] = perf_counter()
-            self.iterations += lib.ctx_Solution_Get_ControlIterations(context)
-        self.v_pu = volts / bases_v(self.nodes)
-        return clock_s
+def invcontrol(case: Rooftops, given_pu: FloatArray, settings: str) -> Found:
+    """Have OpenDSS alone do the day: in each step it is solved and all voltages are read."""
+    dss, clock_s, iterations = new_context(), np.zeros(case.steps), 0
+    for command in ("Clear", *commands(case, given_pu, "daily"), *_control(case, settings)):
+        dss.Text.Command(command)
+    nodes = tuple(node.lower() for node in dss.Circuit.YNodeOrder())
+    api, volts, size = dss._api_util, np.zeros((case.steps, len(nodes))), 16 * (len(nodes) + 1)
+    lib, context, pointer = api.lib_unpatched, api.ctx, api.ffi.new("double *[1]")
+    for k in range(case.steps):
+        lib.ctx_Solution_Solve(context)
+        lib.ctx_YMatrix_getVpointer(context, pointer)
+        np.abs(np.frombuffer(api.ffi.buffer(pointer[0], size), dtype=np.complex128)[1:], out=volts[k])
+        clock_s[k] = perf_counter()
+        iterations += lib.ctx_Solution_Get_ControlIterations(context)
+    return Found(mean_step_s(clock_s), nodes, volts / bases_v(nodes), iterations / case.steps)
 
 
 def _control(case: Rooftops, settings: str) -> Iterator[str]:
@@ -80,25 +68,24 @@ def _control(case: Rooftops, settings: str) -> Iterator[str]:
 def compared(case: Rooftops, rounds: int, name: str) -> Comparison:
     """Run both in turns, after a run to the equilibrium."""
     settings, tolerance_pu = SETTINGS[name]
-    own_s, theirs_s = [], []
+    own, theirs = list[Found](), list[Found]()
     with tempfile.TemporaryDirectory() as named:
         folder = Path(named)
         scenario = replace(case, tolerance_pu=tolerance_pu).write(folder)
         exact = run(scenario, folder / "exact", *EXACT)
+        given_pu = p_pu(case, folder / "exact")
         for number in range(rounds):
-            own = run(scenario, folder / str(number))
-            theirs = InvControl(case, own.p_pu, settings)
-            theirs_s.append(mean_step_s(theirs.run()))
-            own_s.append(own.step_s)
-    remarks = {
-        "its control iterations a step": theirs.iterations / case.steps,
-        "derloop's solutions a step": own.passes,
-        "it is from the equilibrium, pu": exact.v_apart_pu(theirs.nodes, theirs.v_pu),
-        "derloop is from it, pu": exact.v_apart_pu([*own.nodes], own.v_pu),
-    }
-    work = f"IEEE 123, {case.count} rooftops, converged, a day in {case.step_s:g} s steps"
-    apart = own.v_apart_pu(theirs.nodes, theirs.v_pu)
-    return Comparison(work, f"InvControl, {name}", tuple(own_s), tuple(theirs_s), AIM, apart, remarks)
+            own.append(run(scenario, folder / str(number)))
+            theirs.append(invcontrol(case, given_pu, settings))
+    return Comparison(
+        f"IEEE 123, {case.count} rooftops, a day in {case.step_s:g} s steps",
+        f"InvControl, {name}",
+        tuple(each.step_s for each in own),
+        tuple(each.step_s for each in theirs),
+        AIM,
+        float(own[-1].apart_pu(theirs[-1]).max()),
+        (Nearness.of(theirs[-1], exact), Nearness.of(own[-1], exact)),
+    )
 
 
 def main() -> None:

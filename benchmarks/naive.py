@@ -24,7 +24,7 @@ from time import monotonic, sleep
 
 import numpy as np
 from peers.compared import Comparison, conclude
-from peers.rooftops import FEEDER, Q_PU, V_PU, Rooftops, mean_step_s, run
+from peers.rooftops import FEEDER, Q_PU, V_PU, Found, Rooftops, mean_step_s, run
 
 from derloop.engines.broker import LOOPBACK, close, opened
 
@@ -56,8 +56,8 @@ def process(complaints: Path, *command: str) -> Iterator[subprocess.Popen[bytes]
         begun.wait()
 
 
-def federation(case: Rooftops, folder: Path, waits: bool) -> Path:
-    """Run the naive federation to its end; return what its feeder has found."""
+def federation(case: Rooftops, folder: Path, waits: bool) -> Found:
+    """Run the naive federation to its end."""
     places, job, complaints = [asdict(place) for place in case.places()], folder / "job.json", folder / "complaints"
     found = folder / "naive.npz"
     said = {
@@ -78,7 +78,8 @@ def federation(case: Rooftops, folder: Path, waits: bool) -> Path:
         job.write_text(json.dumps({**said, "port": port}), encoding="utf-8")
         begun = [stack.enter_context(process(complaints / str(k), *member)) for k, member in enumerate(members)]
         end(begun, complaints)
-    return found
+    with np.load(found) as held:
+        return Found(mean_step_s(held["clock_s"]), tuple(node.lower() for node in held["nodes"]), held["v_pu"])
 
 
 def end(processes: list[subprocess.Popen[bytes]], complaints: Path) -> None:
@@ -94,19 +95,20 @@ def end(processes: list[subprocess.Popen[bytes]], complaints: Path) -> None:
 
 def compared(case: Rooftops, rounds: int, waits: bool) -> Comparison:
     """Run both in turns. derloop does ten times as many steps, so that as much time is measured."""
-    own_s, theirs_s, apart = [], [], []
+    own, theirs = list[Found](), list[Found]()
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as named:
             folder = Path(named)
-            with np.load(federation(case, folder, waits)) as found:
-                theirs_s.append(mean_step_s(found["clock_s"]))
-                nodes, v_pu = list(found["nodes"]), found["v_pu"]
-            own = run(replace(case, steps=10 * case.steps).write(folder), folder / "run")
-            own_s.append(own.step_s)
-            apart.append(own.v_apart_pu(nodes, v_pu))
-    work = f"IEEE 123, {case.count} rooftops, delayed, {case.step_s:g} s steps"
-    other = "a process for each, in turn" if waits else "a process for each, all at once"
-    return Comparison(work, other, tuple(own_s), tuple(theirs_s), AIM, max(apart), {})
+            theirs.append(federation(case, folder, waits))
+            own.append(run(replace(case, steps=10 * case.steps).write(folder), folder / "run"))
+    return Comparison(
+        f"IEEE 123, {case.count} rooftops, delayed, {case.step_s:g} s steps",
+        "a process for each, in turn" if waits else "a process for each, all at once",
+        tuple(each.step_s for each in own),
+        tuple(each.step_s for each in theirs),
+        AIM,
+        float(own[-1].apart_pu(theirs[-1]).max()),
+    )
 
 
 def main() -> None:
@@ -116,7 +118,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     asked, load = parser.parse_args(), os.getloadavg()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # as by Ctrl-C, so that processes are ended
-    case = Rooftops(asked.devices, 1.0, asked.steps, begin_h=11.0, coupling="delayed", response_s=5.0)
+    case = Rooftops(
+        asked.devices, 1.0, asked.steps, begin_h=11.0, coupling="delayed", response_s=5.0, solver_tolerance=1e-6
+    )
     found = [compared(case, asked.rounds, waits) for waits in (False, True)]
     conclude("Beside a naive federation over HELICS", "naive", found, load)
 

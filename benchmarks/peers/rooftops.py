@@ -19,6 +19,7 @@ import numpy as np
 from timed import timed
 
 from derloop.contract import FloatArray
+from derloop.results.store import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 FEEDER = ROOT / "scenarios" / "feeders" / "ieee123" / "ieee123.dss"
@@ -128,37 +129,39 @@ class Rooftops:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of it."""
+    """What came of it, by derloop or by another."""
 
     step_s: float
     """Wall time of a step, mean over all that count."""
     nodes: tuple[str, ...]
     v_pu: FloatArray
     """(steps, nodes)"""
-    p_pu: FloatArray
-    """What the light gives at each step, pu of the rating (steps,): the same for all."""
-    passes: float
-    """Solutions of the feeder for a step, mean."""
+    passes: float = 1.0
+    """Solutions of the feeder, or loops of a control, for a step, mean."""
 
-    def v_apart_pu(self, nodes: list[str], v_pu: FloatArray) -> float:
-        """Return the largest difference from these voltages (steps, nodes), in the steps that count."""
-        own = {node: k for k, node in enumerate(self.nodes)}
-        order, first = [own[node.lower()] for node in nodes], round(WARM_UP * len(v_pu))
-        return float(np.abs(self.v_pu[first : len(v_pu), order] - v_pu[first:]).max())
+    def apart_pu(self, other: Found) -> FloatArray:
+        """Return the largest difference of a voltage in each step that counts, of those that both have done."""
+        columns = {node: k for k, node in enumerate(other.nodes)}
+        order, steps = [columns[node] for node in self.nodes], min(len(self.v_pu), len(other.v_pu))
+        apart = np.abs(self.v_pu[:steps] - other.v_pu[:steps, order]).max(axis=1)
+        return apart[round(WARM_UP * steps) :]
 
 
 def run(scenario: Path, folder: Path, *overrides: str) -> Found:
     """Have derloop run it, under HELICS in one process, with everything recorded."""
     result = timed(scenario, overrides, "helics", "together", folder)
-    rated_kva = json.loads(scenario.read_text(encoding="utf-8"))["federates"]["pv"]["at"][0]["rated_kva"]
     loops = result.folder.select("loop@*.passes")
     return Found(
         mean_step_s(result["grid.run_s"][:, 0]),
         result.folder.signal("grid.v_pu").labels,
         result["grid.v_pu"],
-        result["pv.p_available_kw"][:, 0] / rated_kva,
         float(result[loops[0].name].mean()) if loops else 1.0,
     )
+
+
+def p_pu(case: Rooftops, folder: Path) -> FloatArray:
+    """Return what the light gave at each step (steps,) of the run in `folder`, pu of the rating: alike for all."""
+    return RunFolder(folder).read("pv.p_available_kw")[1][:, 0] / case.places()[0].kva
 
 
 def bases_v(nodes: Sequence[str]) -> FloatArray:
