@@ -114,12 +114,17 @@ def apart_ms(folder: Path, environment: Mapping[str, str]) -> tuple[float, float
     return step_ms(folder / "apart")
 
 
+def installed(folder: Path) -> dict[str, str]:
+    """Put the star's kind into a folder; return the environment of processes that know it."""
+    kinds = install(folder / "kinds", "star_kind", {"derloop.kinds": {"star": "star_kind:STAR"}}, KIND)
+    return {**os.environ, "PYTHONPATH": str(kinds)}
+
+
 def main() -> None:
     if (why := reason_to_skip()) is not None:
         raise SystemExit(why)
     with TemporaryDirectory() as made:
-        kinds = install(Path(made) / "kinds", "star_kind", {"derloop.kinds": {"star": "star_kind:STAR"}}, KIND)
-        environment = {**os.environ, "PYTHONPATH": str(kinds)}
+        environment = installed(Path(made))
         (folder := Path(made) / "apart").mkdir()
         print("| hosts | one-way delay ms | ms a step, 10 % | median |\n|---|---|---|---|")
         print("| none (apart) | | {:.2f} | {:.2f} |".format(*apart_ms(folder, environment)))
