@@ -41,12 +41,16 @@ def question_of(file: Path, trust: bool, regulators: str | None) -> Asked:
 
 def _of_scenario(file: Path) -> OpenDssSettings:
     federates = document.read(file).get("federates")
-    for name, entry in federates.items() if isinstance(federates, dict) else ():
-        if isinstance(entry, dict) and entry.get("kind") == "opendss":
-            said = {key: value for key, value in entry.items() if key in OpenDssSettings.model_fields}
-            try:
-                return OpenDssSettings.model_validate(said)
-            except ValidationError as error:
-                found = [Problem(document.pointer(("federates", name, *e["loc"])), e["msg"]) for e in error.errors()]
-                raise ScenarioError(found, str(file)) from error
-    raise ScenarioError([Problem("/federates", "no federate is of kind 'opendss'")], str(file))
+    entries = federates.items() if isinstance(federates, dict) else ()
+    feeders = {name: e for name, e in entries if isinstance(e, dict) and e.get("kind") == "opendss"}
+    if len(feeders) != 1:
+        several = f"there are several feeders, {', '.join(feeders)}: give the file of one"
+        what = several if feeders else "no federate is of kind 'opendss'"
+        raise ScenarioError([Problem("/federates", what)], str(file))
+    name, entry = feeders.popitem()
+    said = {key: value for key, value in entry.items() if key in OpenDssSettings.model_fields}
+    try:
+        return OpenDssSettings.model_validate(said)
+    except ValidationError as error:
+        found = [Problem(document.pointer(("federates", name, *e["loc"])), e["msg"]) for e in error.errors()]
+        raise ScenarioError(found, str(file)) from error
