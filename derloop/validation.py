@@ -104,14 +104,14 @@ def _problem(
     path = _real_path(data, error["loc"], error["type"] == "missing")
     where = document.pointer((*at, *path))
     if error["type"] == "extra_forbidden":
-        known = sorted({*_known(model, path[:-1]), *(also if len(path) == 1 else ())})
+        known = sorted({*_known(model, path[:-1], data), *(also if len(path) == 1 else ())})
         return Problem(where, "unknown" + did_you_mean(str(path[-1]), known))
     if error["type"] == "missing":
         return Problem(where, "is missing")
     if error["type"].startswith("union_tag") and isinstance(error["input"], dict):
         return _no_tag(where, error["ctx"])
     text = _worded(error)
-    if error["type"] == "value_error" and text.split()[0] in _known(model, path):
+    if error["type"] == "value_error" and text.split()[0] in _known(model, path, data):
         where += document.pointer((text.split()[0],))  # a rule between settings, told of the first
     return Problem(where, text)
 
@@ -149,12 +149,26 @@ def _real_path(data: Any, loc: Sequence[str | int], missing: bool) -> tuple[str 
     return tuple(path)
 
 
-def _known(model: type[BaseModel], path: Sequence[str | int]) -> set[str]:
-    """Return the names of the settings possible at `path` below `model`."""
+def _known(model: type[BaseModel], path: Sequence[str | int], data: Any) -> set[str]:
+    """Return the names of the settings possible at `path` below `model`, which is where `data` stands."""
     found: list[Any] = [model]
+    at = data
     for part in path:
         found = [inner for annotation in found for inner in _below(annotation, str(part))]
-    return {info.alias or name for m in _plain(found) for name, info in m.model_fields.items()}
+        at = at[part] if isinstance(at, dict | list) else None  # type: ignore[index]  # part is a key of it
+    models = list(_plain(found))
+    meant = [m for m in models if _may_be(m, at)] or models
+    return {info.alias or name for m in meant for name, info in m.model_fields.items()}
+
+
+def _may_be(model: type[BaseModel], data: Any) -> bool:
+    """Return whether the settings by which sorts are told apart say that `data` is of this one."""
+    fixed = {
+        info.alias or name: typing.get_args(info.annotation)
+        for name, info in model.model_fields.items()
+        if typing.get_origin(info.annotation) is typing.Literal
+    }
+    return isinstance(data, dict) and all(data[name] in words for name, words in fixed.items() if name in data)
 
 
 def _below(annotation: Any, part: str) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
@@ -17,11 +18,25 @@ class Shelf(Settings):
     boards: dict[str, int] = Field(default_factory=dict)
 
 
-def problems(folder: Path, text: str) -> list[str]:
+class Board(Settings):
+    kind: Literal["board"]
+    wood: str
+
+
+class Glass(Settings):
+    kind: Literal["glass"]
+    tint: str
+
+
+class Cupboard(Settings):
+    parts: tuple[Annotated[Board | Glass, Field(discriminator="kind")], ...]
+
+
+def problems(folder: Path, text: str, model: type[Settings] = Shelf) -> list[str]:
     path = folder / "shelf.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ScenarioError) as refused:
-        read_model(Shelf, path)
+        read_model(model, path)
     assert refused.value.source == str(path)
     return [str(problem) for problem in refused.value.problems]
 
@@ -49,3 +64,12 @@ def test_no_more_problems_are_listed_than_somebody_reads(tmp_path: Path) -> None
     found = problems(tmp_path, f'{{"width_m": 1, "boards": {{{boards}}}}}')
     assert len(found) == MAX_LISTED + 1
     assert found[-1] == "/: and 50 problems more"
+
+
+def test_what_is_possible_is_what_this_sort_has(tmp_path: Path) -> None:
+    """`tint` is a setting, but of another sort of part: to be told to take it instead of it would be of no use."""
+    text = '{"parts": [{"kind": "board", "wood": "oak", "tint": "blue"}, {"kind": "glass", "tint": "red", "tinn": 1}]}'
+    assert problems(tmp_path, text, Cupboard) == [
+        "/parts/0/tint: unknown; there are: kind, wood",
+        "/parts/1/tinn: unknown; did you mean 'tint'?",
+    ]
