@@ -93,3 +93,8 @@ def test_steps_smaller_than_a_unit_are_refused_and_not_made_larger(tmp_path: Pat
     done = CliRunner().invoke(app, [str(question(tmp_path).feeder), "--step-kw", "1", "--unit-kw", "100"])
     assert done.exit_code == 2
     assert "1 is less than one unit of 100 kW" in done.output
+
+
+def test_a_scenario_of_several_feeders_must_say_which() -> None:
+    said = CliRunner().invoke(app, [str(SCENARIOS / "kind_transmission_bus.json")])
+    assert "there are several feeders, north, south: give the file of one" in str(said.exception or said.output)
