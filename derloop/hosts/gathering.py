@@ -45,7 +45,7 @@ class Plan:
 def plan(scenario: Scenario, federation: Federation, path: Path | str | None, listen: str | None) -> Plan:
     """Return which hosts take part by the hosts file at `path`; raise ScenarioError where that does not fit."""
     if path is None:
-        why = "'hosts' needs a file that says how they are reached: --hosts FILE"
+        why = "'hosts' needs a file that says how they are reached: --hosts FILE; or let it be 'together' or 'apart'"
         raise ScenarioError([Problem("/placement", why)], str(scenario.path))
     if federation.pacing is not None:
         why = "a run in real time is on one machine: every machine has a clock of its own"
