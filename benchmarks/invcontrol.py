@@ -18,7 +18,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from peers.compared import Comparison, Nearness, conclude
+from peers.compared import Comparison, conclude
 from peers.in_opendss import commands
 from peers.rooftops import EXACT, Q_PU, V_PU, Found, Rooftops, bases_v, mean_step_s, p_pu, run
 
@@ -77,15 +77,8 @@ def compared(case: Rooftops, rounds: int, name: str) -> Comparison:
         for number in range(rounds):
             own.append(run(scenario, folder / str(number)))
             theirs.append(invcontrol(case, given_pu, settings))
-    return Comparison(
-        f"IEEE 123, {case.count} rooftops, a day in {case.step_s:g} s steps",
-        f"InvControl, {name}",
-        tuple(each.step_s for each in own),
-        tuple(each.step_s for each in theirs),
-        AIM,
-        float(own[-1].apart_pu(theirs[-1]).max()),
-        (Nearness.of(theirs[-1], exact), Nearness.of(own[-1], exact)),
-    )
+    work = f"IEEE 123, {case.count} rooftops, a day in {case.step_s:g} s steps"
+    return Comparison.of(work, f"InvControl, {name}", AIM, own, theirs, exact)
 
 
 def main() -> None:

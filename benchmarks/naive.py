@@ -101,14 +101,9 @@ def compared(case: Rooftops, rounds: int, waits: bool) -> Comparison:
             folder = Path(named)
             theirs.append(federation(case, folder, waits))
             own.append(run(replace(case, steps=10 * case.steps).write(folder), folder / "run"))
-    return Comparison(
-        f"IEEE 123, {case.count} rooftops, delayed, {case.step_s:g} s steps",
-        "a process for each, in turn" if waits else "a process for each, all at once",
-        tuple(each.step_s for each in own),
-        tuple(each.step_s for each in theirs),
-        AIM,
-        float(own[-1].apart_pu(theirs[-1]).max()),
-    )
+    work = f"IEEE 123, {case.count} rooftops, delayed, {case.step_s:g} s steps"
+    other = "a process for each, in turn" if waits else "a process for each, all at once"
+    return Comparison.of(work, other, AIM, own, theirs)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from peers.compared import Comparison, Nearness, conclude
+from peers.compared import Comparison, conclude
 from peers.in_opendss import commands
 from peers.rooftops import EXACT, Q_PU, V_PU, Found, Rooftops, mean_step_s, p_pu, run
 
@@ -95,15 +95,8 @@ def compared(python: str, case: Rooftops, rounds: int) -> Iterator[Comparison]:
             for name, tolerance_pu in OWN_TOLERANCES_PU.items():
                 own[name].append(run(scenario, folder / f"{name} {number}", f"coupling.tolerance={tolerance_pu}"))
     for name, found in own.items():
-        yield Comparison(
-            f"IEEE 123, {case.count} rooftops, {case.step_s:g} s steps, {name}",
-            "PyDSS",
-            tuple(each.step_s for each in found),
-            tuple(each.step_s for each in theirs),
-            AIM,
-            float(found[-1].apart_pu(theirs[-1]).max()),
-            (Nearness.of(theirs[-1], exact), Nearness.of(found[-1], exact)),
-        )
+        work = f"IEEE 123, {case.count} rooftops, {case.step_s:g} s steps, {name}"
+        yield Comparison.of(work, "PyDSS", AIM, found, theirs, exact)
 
 
 def main() -> None:

@@ -48,6 +48,21 @@ class Comparison:
     nearness: tuple[Nearness, Nearness] | None = None
     """The other's and derloop's, where the work converges."""
 
+    @staticmethod
+    def of(
+        work: str, other: str, aim: float, own: Sequence[Found], theirs: Sequence[Found], exact: Found | None = None
+    ) -> Comparison:
+        """Compare what was found in each round; `exact` is the equilibrium, where the work converges to one."""
+        return Comparison(
+            work,
+            other,
+            tuple(each.step_s for each in own),
+            tuple(each.step_s for each in theirs),
+            aim,
+            float(own[-1].apart_pu(theirs[-1]).max()),
+            (Nearness.of(theirs[-1], exact), Nearness.of(own[-1], exact)) if exact else None,
+        )
+
     @property
     def times(self) -> list[float]:
         """How many times as fast derloop was in each round."""
@@ -67,7 +82,7 @@ def conclude(title: str, name: str, comparisons: Sequence[Comparison], load: tup
     if any(comparison.nearness for comparison in comparisons):
         console.print(_nearness_table(comparisons))
     found = [{**asdict(each), "times": each.times} for each in comparisons]
-    console.print(f"kept as {kept(facts(load_before=load, comparisons=found), f'{name}-')}")
+    console.print(f"kept as {kept(facts(load_before=load, comparisons=found), f'{name}-')}", soft_wrap=True)
 
 
 def _times_table(title: str, comparisons: Sequence[Comparison]) -> Table:
