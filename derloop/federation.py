@@ -17,6 +17,8 @@ from derloop.pacing import Pacing
 Coupling = Literal["direct", "delayed", "converged"]
 PACE = "pace@"
 """With what the names begin under which a paced run records how it keeps time."""
+LOOP_PORTS = {"passes": Port("1", ("passes",)), "residual": Port("1", ("largest",))}
+"""What is recorded of a converged loop at each instant."""
 
 
 class Ref(NamedTuple):
@@ -136,9 +138,7 @@ class Federation:
         found = {name: self.interfaces[name] for name in members}
         for unit in self.units:
             if unit.is_loop and unit.members[0] in members:
-                found[loop_name(unit)] = Interface(
-                    unit.step_ns, outputs={"passes": Port("1", ("passes",)), "residual": Port("1", ("largest",))}
-                )
+                found[loop_name(unit)] = Interface(unit.step_ns, outputs=LOOP_PORTS)
             if self.pacing and unit.members[0] in members:
                 found[pace_name(unit)] = Interface(unit.step_ns, outputs=turn_ports(unit))
         return found

@@ -8,10 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-from derloop.contract import FloatArray, Jacobian, Values
+from derloop.contract import Bundle, FloatArray, Jacobian, Values
 from derloop.coupling import Convergence, Iteration, Secants
 from derloop.errors import FederateError
-from derloop.federation import Federation, Unit, Wire
+from derloop.federation import LOOP_PORTS, Federation, Unit, Wire, loop_name
 from derloop.memory import remembers
 
 HELD_PASSES = 4
@@ -51,8 +51,10 @@ class Loop:
             p for w, p in zip(self._torn, self._slices, strict=True) if w.target.federate in self._answering
         ]
         self._latest: dict[str, Values] = {}
+        self._asked_on, self._given = b"", np.zeros(0)
         self._inside: dict[str, dict[str, FloatArray]] = {}
-        self.passes, self.residual = np.zeros(1), np.zeros(1)
+        self.name, self.found = loop_name(unit), Bundle(LOOP_PORTS)
+        """Under which name it is recorded, and how many passes the last instant took, to which residual."""
 
     def _parted(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         answering = {w.source.federate for w in self._torn}
@@ -75,9 +77,9 @@ class Loop:
             self._step(now_ns, self._answering)
             found = self._found()
             change = found - self._guess
-            self.residual[0] = np.abs(change).max()
-            if self.residual[0] <= self._convergence.tolerance:
-                self.passes[0] = passes
+            residual = float(np.abs(change).max())
+            if residual <= self._convergence.tolerance:
+                self.found["passes"][0], self.found["residual"][0] = passes, residual
                 self._guess[:] = found
                 return self._latest
             trail = [*trail[1 - HELD_PASSES :], found]
@@ -86,16 +88,24 @@ class Loop:
 
     def _begin(self, inputs: Mapping[str, Values]) -> None:
         self._iteration.begin()
+        self._asked_on = b""
         self._inside = {name: dict(inputs[name]) for name in self._members}
         for wire in self._delayed:
             self._inside[wire.target.federate][wire.target.port] = self._value(wire).copy()
 
     def _ask(self, now_ns: int, guess: FloatArray) -> FloatArray:
-        """Step the asked federates on a guess; return all that the answering ones are given."""
+        """Step the asked federates on a guess; return all that the answering ones are given.
+
+        A guess that they were asked on last is not asked again: for one instant they would answer as before.
+        """
+        if (asked_on := guess.tobytes()) == self._asked_on:
+            return self._given
+        self._asked_on = asked_on
         for wire, part in zip(self._torn, self._slices, strict=True):
             self._inside[wire.target.federate][wire.target.port] = guess[part]
         self._step(now_ns, self._asked)
-        return np.concatenate([*(self._value(w) for w in self._into), *(guess[part] for part in self._through)])
+        self._given = np.concatenate([*(self._value(w) for w in self._into), *(guess[part] for part in self._through)])
+        return self._given
 
     def _step(self, now_ns: int, names: Sequence[str]) -> None:
         for name in names:

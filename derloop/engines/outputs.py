@@ -42,7 +42,7 @@ class Outputs(Bundle):
 
     def _copied(self, outputs: Values) -> str:
         """Copy port by port; return what is wrong, empty where nothing is."""
-        if not isinstance(outputs, Mapping):
+        if type(outputs) is not dict and not isinstance(outputs, Mapping):
             return f"returned a {type(outputs).__name__}, not its outputs by name"
         for name, shape, part in self._parts:
             value = outputs.get(name)

@@ -14,7 +14,7 @@ from derloop.engines.loop import Loop
 from derloop.engines.outputs import Outputs
 from derloop.engines.turns import Timed, Turns
 from derloop.errors import NOT_STOPPED, EngineError, FederateError
-from derloop.federation import Federation, Unit, loop_name
+from derloop.federation import Federation, Unit
 from derloop.pacing import Clock
 
 Observe = Callable[[str, int, Values], None]
@@ -64,7 +64,9 @@ class Member:
             raise FederateError(self.name, None, _cause(error)) from error
         finally:
             self._progress.leave()
-        return self._taken(None, outputs, {})
+        if wrong := self._outputs.take(outputs):
+            raise FederateError(self.name, None, wrong)
+        return self._outputs
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         self._progress.enter(self.name, now_ns)
@@ -73,8 +75,10 @@ class Member:
         except BaseException as error:
             raise FederateError(self.name, now_ns, _cause(error), _kept(inputs)) from error
         finally:
-            self._progress.leave()
-        return self._taken(now_ns, outputs, inputs)
+            self._progress.federate = None
+        if wrong := self._outputs.take(outputs):
+            raise FederateError(self.name, now_ns, wrong, _kept(inputs))
+        return self._outputs
 
     def stop(self) -> None:
         """Stop; raise FederateError, at the last instant, where that fails."""
@@ -106,11 +110,6 @@ class Member:
             raise FederateError(self.name, None, f"does not know its answers: {_cause(error)}") from error
         finally:
             self._progress.leave()
-
-    def _taken(self, now_ns: int | None, outputs: Values, inputs: Values) -> Values:
-        if wrong := self._outputs.take(outputs):
-            raise FederateError(self.name, now_ns, wrong, _kept(inputs))
-        return self._outputs
 
 
 def _cause(error: BaseException) -> str:
@@ -187,28 +186,27 @@ class Stepper:
 
     def step(self, now_ns: int) -> None:
         """Step the unit on what the inbox holds; its outputs are then in the outbox and observed."""
-        self.wait(now_ns)
+        turns = self._turns
+        if turns:
+            turns.wait(now_ns, self.cancelled)
         self._begin()
         try:
             inputs = self.inbox.read(now_ns)
-            outputs = self._outputs(now_ns, inputs)
+            if turns:
+                outputs = turns.take(now_ns, lambda: self._runner.step(now_ns, inputs))
+            else:
+                outputs = self._runner.step(now_ns, inputs)
             self.outbox.post(now_ns // self.unit.step_ns, outputs)
             for name, values in outputs.items():
                 self._observe(name, now_ns, values)
             if isinstance(self._runner, Loop):
-                found = {"passes": self._runner.passes, "residual": self._runner.residual}
-                self._observe(loop_name(self.unit), now_ns, found)
+                self._observe(self._runner.name, now_ns, self._runner.found)
             for watch in self._watches:
                 watch.see(now_ns, inputs, outputs)
-            if self._turns:
-                self._turns.end(now_ns)
+            if turns:
+                turns.end(now_ns)
         finally:
             self.is_busy = False
-
-    def _outputs(self, now_ns: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
-        if self._turns is None:
-            return self._runner.step(now_ns, inputs)
-        return self._turns.take(now_ns, lambda: self._runner.step(now_ns, inputs))
 
     @property
     def is_paced(self) -> bool:

@@ -26,7 +26,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, model_validator
 
-from derloop.contract import Interface, Port, Values
+from derloop.contract import Bundle, Interface, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, Kind, PlaceError
 from derloop.memory import remembers
@@ -93,6 +93,7 @@ class Sky:
         _check_fleets(settings, context)
         outputs = {f"{fleet}.irradiance_wm2": Port("W/m2", context.labels[fleet]) for fleet in settings.over}
         self._interface = Interface(settings.step_ns(context), {}, outputs)
+        self._light = Bundle(outputs)
         self._clear = read_profile(settings.clear_sky, context, self._interface.step_ns, "clear_sky")
         self._shades = Shades(settings.over, settings.clouds, settings.extent_m, context)
 
@@ -104,8 +105,8 @@ class Sky:
         return self.step(0, {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:  # noqa: ARG002
-        light = np.array(self._clear.at(now_ns)) * self._shades.clearness(now_ns)
-        return dict(zip(self._interface.outputs, self._shades.split(light), strict=True))
+        np.multiply(self._clear.at(now_ns), self._shades.clearness(now_ns), out=self._light.vector)
+        return self._light
 
     def stop(self) -> None:
         pass

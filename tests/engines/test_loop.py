@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -73,6 +74,27 @@ def test_how_often_it_iterated_is_recorded_for_each_instant() -> None:
     assert passes[1] == 1
     assert 2 <= passes[0] <= 5
     assert federation.federates["b"].calls.count(0) == passes[0]  # type: ignore[attr-defined]
+
+
+class Asked(Affine):
+    """Keeps on what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5, np.ones(2))
+        self.asked: list[tuple[int, bytes]] = []
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        self.asked.append((now_ns, inputs["u"].tobytes()))
+        return super().step(now_ns, inputs)
+
+
+def test_devices_are_not_asked_twice_in_a_row_on_one_guess() -> None:
+    asked = Asked()
+    wires = [wire("a.y -> b.u"), wire("b.y -> a.u converged")]
+    run(Federation({"a": asked, "b": Affine(1.0, np.zeros(2))}, wires, Convergence(tolerance=1e-9)))
+    assert len(asked.asked) > 2
+    assert all(one != next_one for one, next_one in pairwise(asked.asked))
+    assert sum(now_ns == S for now_ns, _ in asked.asked) == 1  # each instant asks anew, also on the last one's guess
 
 
 def test_a_loop_that_does_not_converge_says_who_hunts() -> None:

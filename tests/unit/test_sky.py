@@ -61,7 +61,7 @@ def test_each_fleet_has_a_port_with_its_devices(folder: Path) -> None:
 
 def test_irradiance_is_between_full_shadow_and_clear_sky(folder: Path) -> None:
     cloudy = sky(folder, clouds={"cover_pu": 0.5, "depth_pu": 0.7})
-    noon = np.array([cloudy.step((43200 + t) * S, {})["pv.irradiance_wm2"] for t in range(0, 3600, 60)])
+    noon = np.array([cloudy.step((43200 + t) * S, {})["pv.irradiance_wm2"].copy() for t in range(0, 3600, 60)])
     clear = 1000.0 * (1 - np.arange(0, 3600, 60) / 43200)[:, None]
     assert (noon <= clear * (1 + 1e-12)).all()
     assert (noon >= 0.3 * clear * (1 - 1e-12)).all()
@@ -105,7 +105,7 @@ def test_irradiance_depends_on_time_and_seed_alone(folder: Path) -> None:
     clouds = {"cover_pu": 0.5}
     first, again, other = (sky(folder, clouds=clouds, seed=seed) for seed in (7, 7, 8))
     times = [43200 + 60 * k for k in range(10)]
-    backwards = [again.step(t * S, {})["pv.irradiance_wm2"] for t in reversed(times)][::-1]
+    backwards = [again.step(t * S, {})["pv.irradiance_wm2"].copy() for t in reversed(times)][::-1]
     for t, values in zip(times, backwards, strict=True):
         assert_array_equal(first.step(t * S, {})["pv.irradiance_wm2"], values)
         assert_array_equal(first.step(t * S, {})["pv.irradiance_wm2"], values)
