@@ -20,6 +20,7 @@ from derloop.commands.options import (
     Arm,
     Bench,
     CheckpointEvery,
+    CheckpointKeep,
     Engine,
     Hosts,
     Listen,
@@ -106,6 +107,7 @@ def run(
     hosts: Hosts = None,
     listen: Listen = None,
     checkpoint_every: CheckpointEvery = None,
+    checkpoint_keep: CheckpointKeep = None,
     report: Report = True,
     quiet: Quiet = False,
 ) -> None:
@@ -131,6 +133,7 @@ def run(
         hosts,
         listen,
         checkpoint_every,
+        checkpoint_keep,
     )
     conduct(quiet, lambda show, say: run_scenario(scenario, set_ or [], options, show, say))
 

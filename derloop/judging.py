@@ -47,6 +47,7 @@ def facts(scenario: Scenario, options: Options) -> dict[str, Any]:
         ],
         **permissions_to_json(options.permissions),
         "checkpoint_every_s": options.checkpoint_every_s,
+        "checkpoint_keep": options.checkpoint_keep,
         "started": _now(),
         "versions": versions(),
         "host": {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()},

@@ -17,7 +17,7 @@ from derloop.federation import Federation
 from derloop.kind import Permissions
 from derloop.options import Progress, Say
 from derloop.result import Outcome
-from derloop.results.checkpoints import Checkpoint, write
+from derloop.results.checkpoints import Checkpoint, keep_last, write
 from derloop.results.events import Events
 from derloop.results.recorder import Recorder
 from derloop.results.store import RunFolder
@@ -134,6 +134,8 @@ class Moving:
             first()
             checkpoint.scenario = known_as
             write(checkpoint, self.folder)
+            if self.saving.most:
+                keep_last(self.folder, self.saving.most)
 
         return Parts([unit.name for unit in self.federation.units], keep).take
 

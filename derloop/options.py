@@ -38,6 +38,8 @@ class Options:
     """The address of this machine on which the others find the run, instead of the hosts file's."""
     checkpoint_every_s: float | None = None
     """Keep the run's state so often, simulated seconds; None: never."""
+    checkpoint_keep: int | None = None
+    """How many of these checkpoints stay, the last ones; None: all."""
 
     @property
     def permissions(self) -> Permissions:

@@ -39,8 +39,11 @@ def resume(run: Path, options: Options, on_progress: Progress | None = None, on_
     if fingerprint(scenario) != checkpoint.scenario:
         what = "its scenario's files, or derloop, are not what they were; run it anew, or fork it"
         raise DerloopError(f"{run} cannot go on as it was: {what}")
-    every_s = options.checkpoint_every_s or said.get("checkpoint_every_s")
-    options = replace(options, checkpoint_every_s=every_s)
+    options = replace(
+        options,
+        checkpoint_every_s=options.checkpoint_every_s or said.get("checkpoint_every_s"),
+        checkpoint_keep=options.checkpoint_keep or said.get("checkpoint_keep"),
+    )
     return run_loaded(scenario, options, on_progress, on_caution, Begun(checkpoint, run, run))
 
 

@@ -120,7 +120,9 @@ def _saving(scenario: Scenario, federation: Federation, options: Options, begun:
         problems = refusals(federation, kinds, every_ns) + (begun.problems(federation) if begun else [])
         if problems:
             raise ScenarioError(problems, str(scenario.path))
-    return Saving(every_ns, begun.checkpoint if begun else None)
+    if options.checkpoint_keep and not every_ns:
+        raise DerloopError("--checkpoint-keep says how many stay; --checkpoint-every says how often there is one")
+    return Saving(every_ns, begun.checkpoint if begun else None, most=options.checkpoint_keep)
 
 
 def _plan(scenario: Scenario, federation: Federation, options: Options) -> Plan | None:

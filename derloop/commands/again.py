@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from derloop.commands.conducting import conduct, existing
 from derloop.commands.options import (
     CheckpointEvery,
-    Engine,
+    CheckpointKeep,
     EngineOf,
     Hosts,
     Listen,
     Out,
-    Placement,
     PlacementOf,
     Quiet,
     Report,
@@ -26,9 +23,6 @@ from derloop.commands.options import (
     TrustFeeder,
     application,
 )
-
-if TYPE_CHECKING:
-    from derloop.options import Options
 
 going_on = application()
 branching = application()
@@ -44,6 +38,7 @@ def resume(
     trust_feeder: TrustFeeder = False,
     trust_control: TrustControl = False,
     checkpoint_every: CheckpointEvery = None,
+    checkpoint_keep: CheckpointKeep = None,
     report: Report = True,
     quiet: Quiet = False,
 ) -> None:
@@ -53,9 +48,20 @@ def resume(
 
     Exit status: as of `run`.
     """
+    from derloop.options import Options
     from derloop.resuming import resume as go_on
 
-    options = _options(engine, placement, hosts, listen, trust_feeder, trust_control, checkpoint_every, report)
+    options = Options(
+        engine,
+        placement,
+        trust_feeder=trust_feeder,
+        report=report,
+        trust_control=trust_control,
+        hosts=hosts,
+        listen=listen,
+        checkpoint_every_s=checkpoint_every,
+        checkpoint_keep=checkpoint_keep,
+    )
     conduct(quiet, lambda show, say: go_on(existing(run), options, show, say))
 
 
@@ -74,6 +80,7 @@ def fork(
     trust_feeder: TrustFeeder = False,
     trust_control: TrustControl = False,
     checkpoint_every: CheckpointEvery = None,
+    checkpoint_keep: CheckpointKeep = None,
     report: Report = True,
     quiet: Quiet = False,
 ) -> None:
@@ -83,33 +90,19 @@ def fork(
 
     Exit status: as of `run`.
     """
+    from derloop.options import Options
     from derloop.resuming import fork as branch
 
-    options = replace(
-        _options(engine, placement, hosts, listen, trust_feeder, trust_control, checkpoint_every, report), out=out
-    )
-    conduct(quiet, lambda show, say: branch(existing(run), at_s, set_ or [], options, show, say))
-
-
-def _options(
-    engine: Engine | None,
-    placement: Placement | None,
-    hosts: Path | None,
-    listen: str | None,
-    trust_feeder: bool,
-    trust_control: bool,
-    every_s: float | None,
-    report: bool,
-) -> Options:
-    from derloop.options import Options
-
-    return Options(
-        engine and engine.value,
-        placement and placement.value,
+    options = Options(
+        engine,
+        placement,
+        out,
         trust_feeder=trust_feeder,
+        report=report,
         trust_control=trust_control,
         hosts=hosts,
         listen=listen,
-        checkpoint_every_s=every_s,
-        report=report,
+        checkpoint_every_s=checkpoint_every,
+        checkpoint_keep=checkpoint_keep,
     )
+    conduct(quiet, lambda show, say: branch(existing(run), at_s, set_ or [], options, show, say))

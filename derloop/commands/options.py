@@ -64,6 +64,10 @@ CheckpointEvery = Annotated[
         help="Keep the run's state so often, simulated time: see resume, fork.",
     ),
 ]
+CheckpointKeep = Annotated[
+    int | None,
+    typer.Option("--checkpoint-keep", metavar="N", min=1, help="Let the last N of these stay; without it, all."),
+]
 EngineOf = Annotated[Engine | None, typer.Option("--engine", help="What moves the federates; the run's without it.")]
 PlacementOf = Annotated[
     Placement | None,

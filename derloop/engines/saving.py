@@ -74,9 +74,14 @@ class Parts:
 class Saving:
     """Checkpoints of a run as it goes on, and the one from which it is taken up."""
 
-    def __init__(self, every_ns: int, begun: Checkpoint | None = None, keep: Keep = lambda _: None) -> None:
-        """every_ns: 0 for never. keep: called with the part of each unit, when that is at a checkpoint's instant."""
-        self.every_ns, self._begun, self.keep = every_ns, begun, keep
+    def __init__(
+        self, every_ns: int, begun: Checkpoint | None = None, keep: Keep = lambda _: None, most: int | None = None
+    ) -> None:
+        """every_ns: 0 for never. keep: called with the part of each unit, when that is at a checkpoint's instant.
+
+        most: how many of the run's checkpoints stay, the last ones; None: all.
+        """
+        self.every_ns, self._begun, self.keep, self.most = every_ns, begun, keep, most
 
     @property
     def from_ns(self) -> int:

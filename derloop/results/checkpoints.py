@@ -77,6 +77,16 @@ def instants(run: Path) -> list[int]:
     return sorted(int(path.stem) for path in (run / "checkpoints").glob("*.npz") if path.stem.isdigit())
 
 
+def keep_last(run: Path, count: int) -> None:
+    """Remove all checkpoints of a run but the last `count`. Raises DerloopError."""
+    for at_ns in instants(run)[:-count]:
+        path = run / "checkpoints" / f"{at_ns:020d}.npz"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DerloopError(f"cannot remove {path}: {error.strerror}") from error
+
+
 def read(run: Path, at_ns: int) -> Checkpoint:
     """Return the checkpoint of a run at an instant. Raises DerloopError where it is none."""
     path = run / "checkpoints" / f"{at_ns:020d}.npz"

@@ -182,6 +182,17 @@ def test_what_cannot_give_its_state_is_refused_by_name_before_the_run(name: str,
     assert not (tmp_path / "run").exists()
 
 
+def test_of_the_checkpoints_the_last_ones_stay_also_where_a_run_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(DerloopError, match="--checkpoint-every says how often"):
+        whole(tmp_path / "none", HOUR, checkpoint_keep=2)
+    assert not (tmp_path / "none").exists()
+    whole(tmp_path / "run", HOUR, engine="local", checkpoint_every_s=1800, checkpoint_keep=2)
+    assert checkpoints.instants(tmp_path / "run") == [9_000_000_000_000, 10_800_000_000_000]
+    stopped(tmp_path / "run", 9_000_000_000_000)
+    resume(tmp_path / "run", Options(report=False, checkpoint_every_s=900))
+    assert checkpoints.instants(tmp_path / "run") == [9_900_000_000_000, 10_800_000_000_000]
+
+
 def test_checkpoints_at_other_instants_than_every_federate_s_steps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="must be a multiple of 900 s"):
         whole(tmp_path / "run", HOUR, checkpoint_every_s=1000)
