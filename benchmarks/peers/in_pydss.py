@@ -55,42 +55,52 @@ def project(said, folder):
     return made, scenario
 
 
+class Watched:
+    """A simulation of PyDSS with a clock that stops while voltages are read."""
+
+    def __init__(self, made):
+        settings = made.simulation_config
+        settings.project.active_scenario = SCENARIO
+        made._hdf_store = h5py.File("nothing", "w", driver="core", backing_store=False)
+        self._running = OpenDSS(settings)
+        self._stepped, self._running.RunStep = self._running.RunStep, self._step
+        self._aside_s, self.clock_s, self.v_pu, self.unconverged = 0.0, [], [], 0
+
+    def _step(self, *arguments):
+        """Step as PyDSS does; then read, before it goes on to the next instant."""
+        converged = self._stepped(*arguments)
+        began = perf_counter()
+        self.v_pu.append(dss.Circuit.AllBusMagPu())
+        self._aside_s += perf_counter() - began
+        return converged
+
+    def run(self, made, scenario):
+        for is_complete, _, has_converged, _ in self._running.RunSimulation(made, scenario):
+            if is_complete:
+                break
+            self.unconverged += not has_converged
+            self.clock_s.append(perf_counter() - self._aside_s)
+
+    @property
+    def loops(self):
+        """Return how many loops of the control there were in which something was commanded and solved."""
+        return sum(loops * steps for loops, steps in self._running._controller_iteration_counts.items())
+
+
 def main():
     said = json.loads(Path(sys.argv[1]).read_text())
     logger.remove()
     with contextlib.redirect_stdout(sys.stderr):
         made, scenario = project(said, Path(sys.argv[1]).parent)
-        settings = made.simulation_config
-        settings.project.active_scenario = SCENARIO
-        clock_s, aside_s, voltages = [], 0.0, []
-        made._hdf_store = h5py.File("nothing", "w", driver="core", backing_store=False)
-        running = OpenDSS(settings)
-        stepped = running.RunStep
-
-        def step_and_read(*arguments):
-            nonlocal aside_s
-            converged = stepped(*arguments)
-            began = perf_counter()
-            voltages.append(dss.Circuit.AllBusMagPu())
-            aside_s += perf_counter() - began
-            return converged
-
-        running.RunStep = step_and_read
-        unconverged = 0
-        for is_complete, _, has_converged, _ in running.RunSimulation(made, scenario):
-            if is_complete:
-                break
-            unconverged += not has_converged
-            clock_s.append(perf_counter() - aside_s)
-    counts = running._controller_iteration_counts
-    passes = sum(count * number for count, number in counts.items())
+        watched = Watched(made)
+        watched.run(made, scenario)
     np.savez(
         said["found"],
-        clock_s=clock_s,
-        v_pu=voltages,
+        clock_s=watched.clock_s,
+        v_pu=watched.v_pu,
         nodes=dss.Circuit.AllNodeNames(),
-        passes=passes / said["steps"],
-        unconverged=unconverged,
+        passes=watched.loops / said["steps"],
+        unconverged=watched.unconverged,
     )
 
 
