@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from derloop.contract import FloatArray, Interface, Jacobian, Port, Values
+from derloop.contract import Bundle, FloatArray, Interface, Jacobian, Port, Values
 from derloop.kind import Context
 from federates.grid import opendss
 from federates.grid.setpoints import AVOID_FULL_RECALC
 
 BLOCK = 20
+CLOCK = {"run_s": Port("s", ("run",)), "bare_s": Port("s", ("bare",)), "v_apart_pu": Port("pu", ("largest",))}
 TRACE = "DERLOOP_BENCH_TRACE"
 """The environment variable with the path of what the feeder is given."""
 
@@ -101,13 +102,13 @@ class TimedFeeder:
         self._step_ns = self._feeder.interface.step_ns
         self._now_ns = -1
         self._stopped_s = 0.0
-        self._run_s, self._bare_s, self._v_apart_pu = np.zeros(1), np.zeros(1), np.zeros(1)
+        self._told = Bundle(self.interface.outputs)
+        self._of_feeder, self._clock = self._told.vector[: -len(CLOCK)], self._told.vector[-len(CLOCK) :]
 
     @property
     def interface(self) -> Interface:
         inner = self._feeder.interface
-        more = {"run_s": Port("s", ("run",)), "bare_s": Port("s", ("bare",)), "v_apart_pu": Port("pu", ("largest",))}
-        return replace(inner, outputs={**inner.outputs, **more})
+        return replace(inner, outputs={**inner.outputs, **CLOCK})
 
     def start(self) -> Values:
         path = os.environ.get(TRACE)
@@ -130,13 +131,15 @@ class TimedFeeder:
 
     def _let_run(self, bare: BareLoop, steps: int) -> None:
         began = perf_counter()
-        self._bare_s[0] += bare.run(steps)
-        self._v_apart_pu[0] = bare.v_apart_pu(steps)
+        self._clock[1] += bare.run(steps)
+        self._clock[2] = bare.v_apart_pu(steps)
         self._stopped_s += perf_counter() - began
 
-    def _with_clock(self, outputs: Values) -> dict[str, Any]:
-        self._run_s[0] = perf_counter() - self._stopped_s
-        return {**outputs, "run_s": self._run_s, "bare_s": self._bare_s, "v_apart_pu": self._v_apart_pu}
+    def _with_clock(self, outputs: Values) -> Bundle:
+        assert isinstance(outputs, Bundle)
+        self._of_feeder[:] = outputs.vector
+        self._clock[0] = perf_counter() - self._stopped_s
+        return self._told
 
 
 KIND = replace(opendss.KIND, name="timed-opendss", build=TimedFeeder)

@@ -238,7 +238,7 @@ class _Cell:
                         f"HELICS brought {length} values of {source!r} to {self._stepper.unit.name!r}, expected {size}"
                     )
                 lib.helicsInputGetVector(handle, buffer, size, self._count, self._error)
-        self._check()
+                self._check()
 
     def _publish(self) -> None:
         if self._publication:
