@@ -26,9 +26,9 @@ from growing.points import Cost, Measured  # noqa: E402
 from growing.sweeps import planned  # noqa: E402
 from kept import facts  # noqa: E402
 from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
 
-SWEEPS = ("devices", "arrays", "nodes", "federates", "hosts", "beside")
+HEAD = "A step, ms: processor; of it feeder, fleets; wall clock 10 %, median, 99 %; memory MB"
+SWEEPS = ("devices", "arrays", "nodes", "federates", "many", "beside", "feeders", "hosts")
 ARRAYS = (1_000, 3_000, 10_000, 30_000, 100_000)
 HOSTS = [(hosts, delay_ms) for delay_ms in (0.0, 5.0) for hosts in (1, 2, 3, 4)]
 
@@ -44,8 +44,19 @@ def measured(sweeps: Sequence[str], console: Console) -> Iterator[Measured]:
             Measured("arrays", "numpy", size, Cost(least_ms=(ms := pass_ms(size)), median_ms=ms, cpu_ms=ms))
             for size in ARRAYS
         )
+    if "feeders" in sweeps:
+        yield from _feeders(console)
     if "hosts" in sweeps:
         yield from _hosts(console)
+
+
+def _feeders(console: Console) -> Iterator[Measured]:
+    """Measure several feeders on one bus (`feeders.py`)."""
+    import feeders
+
+    with console.status("feeders"):
+        for each in feeders.measured([1, 2, 4], steps=100, rounds=1):
+            yield Measured("feeders", each.placement, each.feeders, Cost(each.ms_a_step, each.ms_a_step))
 
 
 def _hosts(console: Console) -> Iterator[Measured]:
@@ -65,18 +76,11 @@ def _hosts(console: Console) -> Iterator[Measured]:
             yield Measured("hosts", f"{delay_ms:g} ms", count, Cost(least_ms, median_ms))
 
 
-def table(found: Sequence[Measured]) -> Table:
-    made = Table(title="A step, ms")
-    for column in ("sweep", "curve"):
-        made.add_column(column)
-    for column in ("x", "processor", "feeder", "fleets", "wall 10 %", "median", "99 %", "MB"):
-        made.add_column(column, justify="right")
-    for each in found:
-        cost = each.cost
-        times = (cost.cpu_ms, cost.feeder_ms, cost.fleets_ms, cost.least_ms, cost.median_ms, cost.slow_ms)
-        cells = [f"{ms:.3g}" if ms else "" for ms in times]
-        made.add_row(each.sweep, each.line, f"{each.x:g}", *cells, f"{cost.memory_mb:.0f}")
-    return made
+def line(each: Measured) -> str:
+    """Return a point as a line of the terminal."""
+    cost, what = each.cost, f"{each.sweep:<10}{each.line:<20}{each.x:>8g}"
+    times = (cost.cpu_ms, cost.feeder_ms, cost.fleets_ms, cost.least_ms, cost.median_ms, cost.slow_ms)
+    return what + "".join(f"{ms:>9.3g}" if ms else " " * 9 for ms in times) + f"{cost.memory_mb:>8.0f}"
 
 
 def _asked() -> argparse.Namespace:
@@ -90,9 +94,11 @@ def _asked() -> argparse.Namespace:
 def main() -> None:
     asked, console = _asked(), Console(width=140)
     if not (asked.plot or asked.page):
-        before = facts()
-        found = [*measured(asked.only or SWEEPS, console)]
-        console.print(table(found))
+        before, found = facts(), []
+        print(HEAD)
+        for each in measured(asked.only or SWEEPS, console):
+            found.append(each)
+            print(line(each), flush=True)
         figures.keep(found, {**before, "load_average_after": os.getloadavg()})
         console.print(f"kept as {figures.FILE}")
     if asked.plot:

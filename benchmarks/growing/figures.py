@@ -32,8 +32,18 @@ def keep(found: Sequence[Measured], facts: dict[str, Any]) -> None:
     for sweep in dict.fromkeys(each.sweep for each in found):
         rows = [_rounded(asdict(each)) for each in found if each.sweep == sweep]
         figures[sweep] = {"facts": facts, "points": rows}
-    FILE.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    FILE.write_text(_written(figures), encoding="utf-8")
 
 
 def _rounded(said: dict[str, Any]) -> dict[str, Any]:
-    return {**said, "cost": {name: float(f"{value:.5g}") for name, value in said["cost"].items()}}
+    """Return a point without what it does not have, to five digits."""
+    return {**said, "cost": {name: float(f"{value:.5g}") for name, value in said["cost"].items() if value}}
+
+
+def _written(figures: Figures) -> str:
+    """Return figures as JSON with a line for each point."""
+    sweeps = []
+    for sweep, held in figures.items():
+        rows = ",\n".join(f"  {json.dumps(point)}" for point in held["points"])
+        sweeps.append(f' "{sweep}": {{"facts": {json.dumps(held["facts"])}, "points": [\n{rows}\n ]}}')
+    return "{\n" + ",\n".join(sweeps) + "\n}\n"

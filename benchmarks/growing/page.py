@@ -10,6 +10,7 @@ from growing.figures import Figures, points
 from growing.model import Model, Residual, fitted, residuals
 from growing.points import Measured
 from growing.prediction import Study, predicted
+from growing.sweeps import NODES_OF_EACH
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "laptop-to-cluster.md"
 PART = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -103,6 +104,18 @@ def _hosts(figures: Figures, _: Model) -> str:
     return _table(("one-way delay, hosts", *(_count(x) for x in counts)), rows)
 
 
+def _feeders(figures: Figures, _: Model) -> str:
+    curves = {line: points(figures, "feeders", line) for line in ("together", "threads", "apart")}
+    alone = {each.x: each.cost.least_ms for each in curves["together"]}
+    rows = [[line, *(_beside_alone(each, alone[each.x]) for each in curve)] for line, curve in curves.items()]
+    return _table(("placement, feeders", *map(_count, alone)), rows)
+
+
+def _beside_alone(each: Measured, alone_ms: float) -> str:
+    ms = each.cost.least_ms
+    return _ms(ms) if each.line == "together" else f"{_ms(ms)} ({alone_ms / ms:.2f})"
+
+
 def _beside(figures: Figures, model: Model) -> str:
     side = {(each.line, each.x): each.cost.cpu_ms for each in points(figures, "beside")}
     lines = dict.fromkeys(line for line, _ in side)
@@ -157,6 +170,17 @@ def _prediction(_: Figures, model: Model) -> str:
     return f"{made}\n\n{placed}, the exchange alone takes {_ms(exchange_ms)} ms, and the processes {memory_gb:.0f} GB."
 
 
+def _many(figures: Figures, model: Model) -> str:
+    rows = []
+    for each in points(figures, "many"):
+        assert each.point
+        point = each.point
+        study = Study(point.feeders, NODES_OF_EACH, point.devices, hosts=1, cores=1)
+        what = f"{point.feeders} feeders" if point.feeders > 1 else "one feeder"
+        rows.append(_residual(Residual("feeder", what, each.cost.cpu_ms, predicted(model, study).step_ms)))
+    return _table(("of 1 000 nodes and 1 000 devices", "measured ms", "model ms", "apart"), rows)
+
+
 def _predicted(model: Model, study: Study) -> list[str]:
     found = predicted(model, study)
     times = [_ms(ms) for ms in (found.work_ms, found.exchange_ms, found.step_ms, found.most_ms)]
@@ -184,9 +208,11 @@ PARTS: dict[str, Callable[[Figures, Model], str]] = {
     "arrays": _arrays,
     "nodes": _nodes,
     "federates": _federates,
+    "feeders": _feeders,
     "hosts": _hosts,
     "beside": _beside,
     "coefficients": _coefficients,
     "residuals": _residuals,
+    "many": _many,
     "prediction": _prediction,
 }

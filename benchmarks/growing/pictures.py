@@ -43,7 +43,7 @@ def draw(figures: Figures) -> list[Path]:
 
 def _written(name: str, figure: Figure) -> Path:
     path = FOLDER / f"growth-{name}.svg"
-    figure.savefig(path, format="svg", metadata={"Date": None})
+    figure.savefig(path, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.08)
     return path
 
 
@@ -153,7 +153,7 @@ def _lines(axes: Any, *lines: Line, linear: tuple[float, float] | None = None) -
 
 def _explained(axes: Any) -> None:
     """Put the legend below, where no line is."""
-    axes.legend(loc="upper left", bbox_to_anchor=(-0.1, -0.17), ncols=2)
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.19), borderaxespad=0.0, ncols=2)
 
 
 def _whole(what: str, curve: Sequence[Measured], colour: str) -> Line:

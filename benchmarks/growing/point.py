@@ -39,6 +39,9 @@ def written(point: Point, folder: Path) -> Path:
     """Write the point's scenario; return the path."""
     if point.shape == "rooftops":
         return scenarios.rooftops(folder, point.feeder, point.devices, point.federates - 2, point.steps)
+    if point.shape == "several":
+        assert isinstance(point.feeder, int)
+        return scenarios.several(folder, point.feeder, point.devices, point.feeders, point.steps)
     return SHAPES[point.shape](folder, point.federates, point.steps)
 
 
@@ -67,7 +70,7 @@ def _most_mb() -> float:
 
 
 def _cost(point: Point, result: Result, began: float, ended: float) -> Cost:
-    timed = "grid" if point.shape == "rooftops" else "middle"
+    timed = {"rooftops": "grid", "several": "grid0"}.get(point.shape, "middle")
     wall_s = result[f"{timed}.wall_s"][1:, 0]  # the first is of before the first step
     least_ms, median_ms = np.quantile(_blocks(np.diff(wall_s)), [0.1, 0.5])
     return Cost(

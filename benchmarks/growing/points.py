@@ -13,7 +13,7 @@ Mover = Literal["local", "together", "threads", "apart"]
 class Point:
     """What is run once."""
 
-    shape: Literal["rooftops", "star", "chain"]
+    shape: Literal["rooftops", "several", "star", "chain"]
     steps: int
     mover: Mover = "together"
     federates: int = 3
@@ -21,6 +21,8 @@ class Point:
     feeder: str | int = ""
     """The name of one of IEEE's, or the number of nodes of a made-up one."""
     devices: int = 0
+    """On each feeder."""
+    feeders: int = 1
 
 
 @dataclass(frozen=True, slots=True)

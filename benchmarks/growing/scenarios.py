@@ -22,6 +22,8 @@ KW_A_NODE = 0.4
 """Load, and rooftops in kVA, of a made-up feeder, for each of its nodes."""
 SHIPPED = {"ieee13": 1000.0, "ieee34": 500.0, "ieee123": 1000.0}
 """Their rooftops, kVA in all."""
+GRID = {"tolerance": 1e-6, "powers": "head", "sane_v_pu": [0.0, 2.0]}
+CLEAR_SKY = {"file": "light.csv", "column": "poa_wm2"}
 Said = dict[str, Any]
 
 
@@ -36,11 +38,26 @@ def rooftops(folder: Path, feeder: str | int, devices: int, fleets: int, steps: 
     watched = "watched-" if fleets == 1 else ""
     names = [f"pv{i}" for i in range(fleets)]
     sizes = [devices // fleets + (i < devices % fleets) for i in range(fleets)]
-    grid = {"kind": "watched-opendss", "feeder": file, "tolerance": 1e-6, "powers": "head", "sane_v_pu": [0.0, 2.0]}
-    clear_sky = {"file": "light.csv", "column": "poa_wm2"}
-    federates: Said = {"grid": grid, "sky": {"kind": f"{watched}sky", "over": names, "clear_sky": clear_sky}}
+    grid = {"kind": "watched-opendss", "feeder": file, **GRID}
+    federates: Said = {"grid": grid, "sky": {"kind": f"{watched}sky", "over": names, "clear_sky": CLEAR_SKY}}
     for name, size in zip(names, sizes, strict=True):
         federates[name] = {"kind": f"{watched}pv", **_fleet(size, kva / devices)}
+    return _written(folder, {"step_s": STEP_S, "duration_s": STEP_S * steps, "federates": federates})
+
+
+def several(folder: Path, nodes: int, devices: int, feeders: int, steps: int) -> Path:
+    """Write a scenario of made-up feeders on one bus, a fleet on each, and one sky; the first is watched."""
+    file, kva = _feeder(folder, nodes)
+    (folder / "light.csv").write_text("\n".join(_light()), encoding="utf-8")
+    grids, fleets = ([f"{what}{i}" for i in range(feeders)] for what in ("grid", "pv"))
+    federates: Said = {
+        "bulk": {"kind": "transmission-bus", "feeders": grids, "short_circuit_mva": 100.0 * feeders},
+        "sky": {"kind": "sky", "over": fleets, "clear_sky": CLEAR_SKY},
+    }
+    for number, (grid, fleet) in enumerate(zip(grids, fleets, strict=True)):
+        watched = "" if number else "watched-"
+        federates[grid] = {"kind": f"{watched}opendss", "feeder": file, **GRID}
+        federates[fleet] = {"kind": "pv", "feeder": grid, **_fleet(devices, kva / devices)}
     return _written(folder, {"step_s": STEP_S, "duration_s": STEP_S * steps, "federates": federates})
 
 

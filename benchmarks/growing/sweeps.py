@@ -13,7 +13,7 @@ from typing import Literal
 from growing.points import Cost, Measured, Mover, Point
 
 PROGRAM = Path(__file__).resolve().with_name("point.py")
-Sweep = Literal["devices", "nodes", "federates", "beside"]
+Sweep = Literal["devices", "nodes", "federates", "many", "beside"]
 DEVICES = (10, 100, 1_000, 3_000, 10_000, 30_000, 100_000)
 NODES: tuple[str | int, ...] = ("ieee13", "ieee34", "ieee123", 100, 300, 1_000, 3_000, 10_000, "ieee9500")
 FEDERATES = (2, 5, 10, 20, 50)
@@ -60,6 +60,7 @@ def planned() -> Iterator[Planned]:
     yield from _devices()
     yield from _nodes()
     yield from _federates()
+    yield from _many()
     yield from _beside()
 
 
@@ -90,6 +91,12 @@ def _federates() -> Iterator[Planned]:
         yield Planned("federates", "star, apart", federates, Point("star", 150, "apart", federates))
     for federates in FEDERATES[:3]:
         yield Planned("federates", "chain, apart", federates, Point("chain", 150, "apart", federates))
+
+
+def _many() -> Iterator[Planned]:
+    for feeders in (1, 3, 10, 30):
+        point = Point("several", 60, "together", 2 + 2 * feeders, NODES_OF_EACH, DEVICES_SHARED, feeders)
+        yield Planned("many", "one process", feeders, point)
 
 
 def _beside() -> Iterator[Planned]:
