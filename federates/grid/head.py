@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from derloop.contract import Port, Values
-from federates.grid.setpoints import Sources
+from federates.grid.setpoints import FewSources, Sources
 from federates.grid.solver import Solver
 
 PORT: Final = "source_v_pu"
@@ -26,7 +26,7 @@ class Head:
 
     def attach(self, solver: Solver) -> None:
         """Be given from now on: once the list of elements is final."""
-        self._sources = solver.emfs([SOURCE])
+        self._sources = solver.emfs([SOURCE], FewSources)
         self._sources.have(*self._in_file)
 
     def write(self, inputs: Values) -> None:

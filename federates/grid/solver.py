@@ -135,9 +135,9 @@ class Solver:
         """Return the setpoints of devices that were added, in this order."""
         return Setpoints(*self._pairs("Generator", self._dss.Generators.AllNames(), names, ("kw", "kvar")))
 
-    def emfs(self, names: Sequence[str]) -> Sources:
+    def emfs(self, names: Sequence[str], given: type[Sources] = Sources) -> Sources:
         """Return magnitude and angle of voltage sources that were added, in this order."""
-        return Sources(*self._pairs("Vsource", self._dss.Vsources.AllNames(), names, ("pu", "angle")))
+        return given(*self._pairs("Vsource", self._dss.Vsources.AllNames(), names, ("pu", "angle")))
 
     def drawn_by(self, names: Sequence[str]) -> Setpoints:
         """Return the setpoints of loads of the feeder file, in this order; positive when drawn."""
