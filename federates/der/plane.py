@@ -92,6 +92,7 @@ class Planes:
         self._up = np.cos(tilt)
         self._sky = 0.5 * (1.0 + self._up)
         self._ground = albedo * 0.5 * (1.0 - self._up)
+        self._nothing, self._whole = np.zeros(tilt.shape), np.ones(tilt.shape)
 
     @classmethod
     def drawn(cls, plane: Plane, context: Context, own_tilt_deg: FloatArray, own_azimuth_deg: FloatArray) -> Planes:
@@ -107,30 +108,54 @@ class Planes:
     def light(self, sun: Sunlight) -> Light:
         """Return the light in the planes."""
         cosine = self._cos_incidence(sun)
-        through = sun.dni_wm2 / sun.dni_extra_wm2
+        through = sun.dni_wm2 / np.array(sun.dni_extra_wm2)
         direct = sun.dni_wm2 * cosine
-        around_the_sun = sun.dhi_wm2 * through * cosine / max(sun.up, LEAST_COS_ZENITH)
-        sky = np.maximum(sun.dhi_wm2 * (1.0 - through) * self._sky, 0.0)
-        diffuse = around_the_sun + sky + sun.ghi_wm2 * self._ground
-        return Light(direct + diffuse, direct * glass(cosine) + diffuse)
+        diffuse = self._diffuse(sun, through, cosine)
+        effective = glass(cosine)
+        np.multiply(direct, effective, effective)
+        np.add(effective, diffuse, effective)
+        return Light(np.add(direct, diffuse, direct), effective)
+
+    def _diffuse(self, sun: Sunlight, through: FloatArray, cosine: FloatArray) -> FloatArray:
+        """Return the light (n,) from around the sun, from the rest of the sky, and from the ground."""
+        diffuse: FloatArray = sun.dhi_wm2 * through
+        np.multiply(diffuse, cosine, diffuse)
+        np.divide(diffuse, np.array(max(sun.up, LEAST_COS_ZENITH)), diffuse)
+        sky = np.subtract(_ONE, through)
+        np.multiply(sun.dhi_wm2, sky, sky)
+        np.multiply(sky, self._sky, sky)
+        np.maximum(sky, self._nothing, out=sky)
+        np.add(diffuse, sky, diffuse)
+        np.add(diffuse, sun.ghi_wm2 * self._ground, diffuse)
+        return diffuse
 
     def _cos_incidence(self, sun: Sunlight) -> FloatArray:
         """Return the cosines (n,) of the angle of incidence; 0 where the sun is behind the plane."""
-        cosine = self._east * sun.east
-        cosine += self._north * sun.north
-        cosine += self._up * sun.up
-        return np.clip(cosine, 0.0, 1.0, out=cosine)
+        cosine: FloatArray = self._east * np.array(sun.east)
+        np.add(cosine, self._north * np.array(sun.north), cosine)
+        np.add(cosine, self._up * np.array(sun.up), cosine)
+        np.maximum(cosine, self._nothing, out=cosine)
+        np.minimum(cosine, self._whole, out=cosine)
+        return cosine
 
 
 def glass(cosine: FloatArray) -> FloatArray:
     """Return the share (n,) of beam light that gets through the glass, relative to normal incidence."""
-    bent = np.sqrt(cosine * cosine + (INDEX**2 - 1.0))  # index times the cosine inside the glass
+    bent: FloatArray = cosine * cosine
+    np.sqrt(np.add(bent, _BENDS, bent), bent)  # index times the cosine inside the glass
     across = (cosine - bent) / (cosine + bent)
-    inside = bent / INDEX
-    steep = INDEX * cosine
+    inside = np.divide(bent, _INDEX, bent)
+    steep = cosine * _INDEX
     along = (inside - steep) / (inside + steep)
-    through = 1.0 - 0.5 * (across * across + along * along)
-    return through * np.exp(-EXTINCTION / inside) / _NORMAL
+    through: FloatArray = across * across
+    np.add(through, np.multiply(along, along, along), through)
+    np.subtract(_ONE, np.multiply(through, _HALF, through), through)
+    left = np.divide(_EXTINCTION, inside, inside)
+    np.multiply(through, np.exp(left, left), through)
+    np.divide(through, _NORMAL, through)
+    return through
 
 
-_NORMAL: Final = (1.0 - ((1.0 - INDEX) / (1.0 + INDEX)) ** 2) * exp(-EXTINCTION)
+_NORMAL: Final = np.array((1.0 - ((1.0 - INDEX) / (1.0 + INDEX)) ** 2) * exp(-EXTINCTION))
+_INDEX, _BENDS, _EXTINCTION = np.array(INDEX), np.array(INDEX**2 - 1.0), np.array(-EXTINCTION)
+_ONE, _HALF = np.array(1.0), np.array(0.5)

@@ -290,9 +290,6 @@ class Conversion:
 
     def available_kw(self, effective_wm2: FloatArray, cell_c: FloatArray) -> FloatArray:
         """Return the AC power (n,), kW: a new array."""
-        return self._ac_power_kw(self._dc_power_kw(effective_wm2, cell_c))
-
-    def _dc_power_kw(self, effective_wm2: FloatArray, cell_c: FloatArray) -> FloatArray:
         derating = np.subtract(cell_c, _REFERENCE_C)
         np.multiply(derating, self._per_k, derating)
         np.add(derating, _ONE, derating)
@@ -300,9 +297,6 @@ class Conversion:
         dc_kw: FloatArray = self._dc_kw * effective_wm2
         np.multiply(dc_kw, derating, dc_kw)
         np.multiply(dc_kw, self._left_per_wm2, dc_kw)
-        return dc_kw
-
-    def _ac_power_kw(self, dc_kw: FloatArray) -> FloatArray:
         z = dc_kw / self._limit_kw
         np.minimum(z, self._whole, out=z)
         ac_kw: FloatArray = z * _SQUARE

@@ -92,7 +92,7 @@ class Block:
         if aside.out.size:
             self._active.reset(aside.out)
             p_kw = replaced(p_kw, aside.out, 0.0)
-        size_kw = np.abs(p_kw)
+        size_kw = p_kw if band_kw is None else np.abs(p_kw)
         q_kvar = self._capable_kvar(seen.v_pu, p_kw, self._capability_kvar(size_kw), aside.out)
         if self._reactive.binds_p or is_any(size_kw > self._surely_carried_kw):
             p_kw, q_kvar = self.within_rating(p_kw, q_kvar)

@@ -19,6 +19,7 @@ class Curve:
         width, height = np.diff(x, axis=0), np.diff(y, axis=0)
         slope = np.divide(height, width, out=np.zeros_like(width), where=width > 0.0)
         pieces = np.flatnonzero((slope != 0.0).any(axis=1))
+        pieces = pieces if pieces.size else np.zeros(1, np.intp)
         self._numbers = y[:1], x[pieces], x[pieces + 1], slope[pieces]
         self._write_out(x.shape[1])
 
@@ -27,7 +28,7 @@ class Curve:
         first, *numbers = (np.array(np.broadcast_to(rows, (len(rows), n))) for rows in self._numbers)
         self._first, (self._left, self._right, self._slope) = first[0], numbers
         self._room = np.empty(self._left.shape)
-        self._rows = list(self._room)
+        self._row, *self._more_rows = self._room
 
     def __call__(self, x: FloatArray) -> FloatArray:
         """Return y (n,) at x (n,): a new array."""
@@ -39,7 +40,7 @@ class Curve:
         np.minimum(room, self._right, out=room)
         np.subtract(room, self._left, room)
         np.multiply(room, self._slope, room)
-        y: FloatArray = self._first.copy()
-        for row in self._rows:
+        y: FloatArray = np.add(self._first, self._row)
+        for row in self._more_rows:
             np.add(y, row, y)
         return y

@@ -109,7 +109,7 @@ class Response:
         """Return the state (n,) at `now_ns`; valid until the next instant. `target` (n,) holds since the last one."""
         self._clock.move(now_ns)
         now: FloatArray = self.state.now
-        if self._clock.is_first:
+        if self._clock.then_ns is None:
             now[:] = target
             return now
         np.subtract(self.state.then, target, now)

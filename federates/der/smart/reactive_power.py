@@ -34,6 +34,10 @@ class ReactivePower:
         self._points: dict[str, Points] = {}
         self._chosen = np.full(n, NOTHING, np.int8)
         self._masks: dict[str, BoolArray] = {}
+        self.is_on = False
+        """Whether any device has a function."""
+        self.binds_p = False
+        """Whether any device has one for which active power gives way in a manner of its own."""
         self._of_all: Target | None = None
         self._lag = Response(n, 0.0, clock)
         self._vref: VrefTracking | None = None
@@ -139,6 +143,8 @@ class ReactivePower:
         self._chosen = np.where(on, code, np.where(self._chosen == code, NOTHING, self._chosen)).astype(np.int8)
         self._masks = {f: self._chosen == REACTIVE.index(f) for f in self._targets}
         self._masks = {f: mask for f, mask in self._masks.items() if mask.any()}
+        self.is_on = bool(self._masks)
+        self.binds_p = "constant_pf" in self._masks or "watt_var" in self._masks
         everyone = [f for f, mask in self._masks.items() if mask.all()]
         self._of_all = self._targets[everyone[0]] if everyone else None
         self._lag.set_response_s(self._response_s())
@@ -152,16 +158,6 @@ class ReactivePower:
         return found
 
     # --- behaviour -----------------------------------------------------------------------------------
-
-    @property
-    def is_on(self) -> bool:
-        """Whether any device has a function."""
-        return bool(self._masks)
-
-    @property
-    def binds_p(self) -> bool:
-        """Whether any device has a function for which active power gives way in its own manner."""
-        return "constant_pf" in self._masks or "watt_var" in self._masks
 
     def wanted_kvar(self, v_pu: FloatArray, p_kw: FloatArray, out: Index) -> FloatArray:
         """Return the reactive power (n,) that the functions ask for; valid until the next instant.
