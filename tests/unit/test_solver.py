@@ -16,7 +16,7 @@ import pytest
 
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
-from federates.grid.setpoints import Setpoints
+from federates.grid.setpoints import FewSources, Setpoints
 from federates.grid.solver import Solver
 
 ENVIRONMENT_MOVES = """
@@ -133,6 +133,17 @@ def test_reactive_power_holds_where_active_power_alone_changes() -> None:
     once.write()
     fresh.solve()
     np.testing.assert_allclose(np.abs(moved.voltages()), np.abs(fresh.voltages()), rtol=1e-6)
+
+
+def test_the_source_takes_another_voltage_without_the_matrix_being_built_anew() -> None:
+    solver = prepared()
+    solver.solve()
+    source = solver.emfs(["source"], FewSources)
+    source.have(*solver.head_source())
+    source.v_pu[:] = 0.97
+    source.write()
+    assert solver.head_source() == (0.97, 0.0)
+    assert not solver._dss.Solution.SystemYChanged()
 
 
 def test_capacitors_are_asked_for_only_where_a_control_may_switch_them(with_cap_control: Path) -> None:
