@@ -33,7 +33,6 @@ from federates.grid.engine import SolverError
 from federates.grid.head import PORT
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
-Numbers = tuple[float, ...]
 
 
 class TransmissionBusSettings(Stepped):
