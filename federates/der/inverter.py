@@ -55,6 +55,7 @@ class Inverters:
         self._slices = _slices(rated_kva.size)
         self._blocks = [Block(smart, rated_kva[s], rated_kw[s], seed, s.start, q_full_above_p_pu) for s in self._slices]
         self._f_nominal_hz = np.array([float(smart.f_nominal_hz)])
+        self._q_told = b""
         self._looks_further = smart.needs_extremes or smart.needs_frequency
 
     @property
@@ -105,6 +106,17 @@ class Inverters:
             block.checked(function, part)
         for block, part, s in zip(self._blocks, parts, self._slices, strict=True):
             block.adjust(function, part, where[s])
+        self._q_told = b""
+
+    def tell_q(self, q_pu: FloatArray) -> None:
+        """Have this constant reactive power (n,), pu of rated kVA, from the next step on; cut at the rating.
+
+        Done at once where it is what was told last and nothing else was set since then.
+        """
+        told = q_pu.tobytes()
+        if told != self._q_told:
+            self.adjust("constant_q", q_pu=np.clip(q_pu, -1.0, 1.0))
+            self._q_told = told
 
     def check(self, function: str, **numbers: float) -> None:
         """Raise ValueError for numbers of one device that `adjust` would not take."""
@@ -132,6 +144,7 @@ class Inverters:
         responses_s = np.broadcast_to(np.asarray(response_s, dtype=np.float64), self.rated_kva.shape)
         for block, s in zip(self._blocks, self._slices, strict=True):
             block.set_volt_var(on[s], v_pu[s], q_kvar[s], responses_s[s])
+        self._q_told = b""
 
     def set_permit_service(self, permitted: ArrayLike) -> None:
         """Permit service, or not, from the next step on: (n,) or one for all."""

@@ -209,7 +209,7 @@ class PvFleet:
     def step(self, now_ns: int, inputs: Values) -> Values:
         self._be_lit(inputs)
         if self._settings.q_commanded:
-            self.inverters.adjust("constant_q", q_pu=np.clip(inputs["q_set_pu"], -1.0, 1.0))
+            self.inverters.tell_q(inputs["q_set_pu"])
         wanted_kw = self.inverters.left_by_pf_kw(self._available_kw)
         limit_kw = inputs["p_limit_kw"] if self._settings.curtailable else None
         p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted_kw, None, limit_kw)

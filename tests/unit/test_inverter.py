@@ -178,3 +178,14 @@ def test_each_inverter_has_its_own_response_time_of_a_written_curve() -> None:
     inverters.set_volt_var(nobody + 1, *points, np.array([1.0, 10.0]))
     found = inverters.q_kvar(1_000_000_000, np.full(2, 1.1))
     assert found == pytest.approx([-36.0, -40.0 * (1 - 10**-0.1)])
+
+
+def test_reactive_power_that_is_told_again_counts_also_where_something_else_was_set_in_between() -> None:
+    inverters = Inverters(Smart(), np.full(2, 100.0))
+    told, found = np.array([0.2, -9.0]), []
+    for now_s in range(3):
+        if now_s == 2:
+            inverters.adjust("volt_var")
+        inverters.tell_q(told)
+        found.append(inverters.q_kvar(now_s * 1_000_000_000, np.full(2, 1.1)).tolist())
+    assert found == [[20.0, -44.0]] * 3  # cut at the rating, and then at 0.44 of it
