@@ -162,7 +162,8 @@ def test_a_step_that_is_repeated_starts_from_the_taps_of_the_last_instant() -> N
         return assemble(load(SCENARIOS / "kind_pv.json", [])).federates["grid"]
 
     def inputs(of: Any, share: float) -> dict[str, Any]:
-        drawn = {port: np.zeros(spec.size) for port, spec in of.interface.inputs.items()}
+        asked = {port: spec for port, spec in of.interface.inputs.items() if spec.otherwise is None}
+        drawn = {port: np.zeros(spec.size) for port, spec in asked.items()}
         drawn["homes.p_kw"] += 230.0 * share
         return drawn
 
