@@ -70,16 +70,15 @@ def test_processes_keep_what_one_keeps_and_go_on_to_the_same_end(tmp_path: Path)
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["kind_battery", "kind_zip_load", "kind_network"])
-def test_plants_loops_and_networks_do_as_well(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["kind_battery", "kind_zip_load"])
+def test_plants_and_loops_do_as_well(name: str, tmp_path: Path) -> None:
     check_goes_on(name, tmp_path, "duration_s=10800", "checks=[]")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("placement", ["together", "apart"])
 def test_a_run_that_is_killed_between_two_parts_goes_on_from_the_last_whole_checkpoint(
-    placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # before each step all give their parts: a does, then takes 0.3 s for its step, then b and c do
     row = counters(14, a={"slow_s": 0.3}, b={"reads": "a", "arrival": "now"}, c={"reads": "b"})
@@ -96,9 +95,8 @@ def test_a_run_that_is_killed_between_two_parts_goes_on_from_the_last_whole_chec
             [i * 10**9 for i in range(last_ns // 10**9)]
         ] * 3
     monkeypatch.syspath_prepend(str(PLUGIN))
-    monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
     plugins._offered.cache_clear()
-    assert resume(real.out, Options(placement=placement, report=False)).outcome == "completed"
+    assert resume(real.out, Options(placement="together", report=False)).outcome == "completed"
     never = derloop.run(tmp_path / "scenario.json", ["federates.a.slow_s=0"], out=tmp_path / "never", report=False)
     plugins._offered.cache_clear()
     found = compare(never.folder, RunFolder(real.out))
