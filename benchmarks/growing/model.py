@@ -169,7 +169,7 @@ def _hub_ms(figures: Figures) -> float:
 
 def _crowded(figures: Figures) -> float:
     side = {(each.line, each.x): each.cost.cpu_ms for each in points(figures, "beside")}
-    return max((side[line, 2] / ms for (line, x), ms in side.items() if x == 1), default=1.0)
+    return max([1.0, *(side[line, 2] / ms for (line, x), ms in side.items() if x == 1)])
 
 
 def _slow(measured: Sequence[Measured]) -> float:
