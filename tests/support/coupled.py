@@ -118,7 +118,8 @@ def converged(federation: Federation, step_s: int = 600) -> Iterator[Instant]:
         values = loop.step(k * step_s * S, {m: {} for m in unit.members})
         k += 1
         pv = values["pv"]
-        yield Instant(pv["p_kw"].copy(), pv["q_kvar"].copy(), values["grid"]["v_pu"].copy(), int(loop.found["passes"][0]))
+        v_pu, passes = values["grid"]["v_pu"].copy(), int(loop.found["passes"][0])
+        yield Instant(pv["p_kw"].copy(), pv["q_kvar"].copy(), v_pu, passes)
 
 
 def damped(federation: Federation, step_s: int = 600, by: float = 0.4, most: int = 100) -> Iterator[int]:
