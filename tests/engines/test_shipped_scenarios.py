@@ -24,7 +24,10 @@ APART = {
     *("smart_functions", "battery_utility", "frequency_regulation", "vpp_stack", "feeder_restoration", "v2h_outage"),
 }
 """Loops, sockets, networks, switches, states: what threads and processes could part. The others: long tests."""
-PLACED = [pytest.param(name, marks=() if name in APART else (pytest.mark.long,)) for name in SHIPPED]
+PLACED = [
+    *(pytest.param(name, "threads") for name in SHIPPED if name in APART),
+    *(pytest.param(name, "apart", marks=() if name in APART else (pytest.mark.long,)) for name in SHIPPED),
+]
 
 PATIENT = ("deadlines.join_s=150", "deadlines.step_s=150")
 """A dozen processes on a busy machine of two cores need a while to meet."""
@@ -62,8 +65,7 @@ def test_engines_agree_to_the_bit(name: str, engine: str, reference: Reference, 
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("name", PLACED)
-@pytest.mark.parametrize("placement", ["threads", "apart"])
+@pytest.mark.parametrize(("name", "placement"), PLACED)
 def test_placements_agree_to_the_bit(name: str, placement: str, reference: Reference, tmp_path: Path) -> None:
     found = compare(reference(name), run(name, tmp_path / "run", "helics", placement))
     assert found.same, str(found)
