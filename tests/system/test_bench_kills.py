@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -238,8 +239,8 @@ def may_make_networks() -> bool:
 
 @pytest.mark.skipif(not may_make_networks(), reason="network namespaces need root, and ip of iproute2")
 def test_after_twenty_cuts_of_the_network_every_device_is_safe_and_restored_when_it_is_back(tmp_path: Path) -> None:
-    name = f"dl{os.getpid() % 100000}"
-    with network(name, 1 + os.getpid() % 250) as host:
+    name = f"dl{secrets.token_hex(3)}"  # its own: the kernel takes a network of before down in its own time
+    with network(name, 1 + secrets.randbelow(250)) as host:
         site = Site(tmp_path, (1502, 1503), host, name)
         with site.devices(), site.seen() as seen:
             before = seen.values()
@@ -258,8 +259,8 @@ def test_after_twenty_cuts_of_the_network_every_device_is_safe_and_restored_when
 
 @pytest.mark.skipif(not may_make_networks(), reason="network namespaces need root, and ip of iproute2")
 def test_a_cable_that_is_back_soon_ends_nothing(tmp_path: Path) -> None:
-    name = f"dl{os.getpid() % 100000}"
-    with network(name, 1 + os.getpid() % 250) as host:
+    name = f"dl{secrets.token_hex(3)}"  # its own: the kernel takes a network of before down in its own time
+    with network(name, 1 + secrets.randbelow(250)) as host:
         site = Site(tmp_path, (1502, 1503), host, name)
         with site.devices(), site.seen() as seen:
             before = seen.values()
