@@ -104,13 +104,6 @@ def _hosts(figures: Figures, _: Model) -> str:
     return _table(("one-way delay, hosts", *(_count(x) for x in counts)), rows)
 
 
-def _feeders(figures: Figures, _: Model) -> str:
-    curves = {line: points(figures, "feeders", line) for line in ("together", "threads", "apart")}
-    alone = {each.x: each.cost.least_ms for each in curves["together"]}
-    rows = [[line, *(_beside_alone(each, alone[each.x]) for each in curve)] for line, curve in curves.items()]
-    return _table(("placement, feeders", *map(_count, alone)), rows)
-
-
 def _beside_alone(each: Measured, alone_ms: float) -> str:
     ms = each.cost.least_ms
     return _ms(ms) if each.line == "together" else f"{_ms(ms)} ({alone_ms / ms:.2f})"
@@ -208,7 +201,6 @@ PARTS: dict[str, Callable[[Figures, Model], str]] = {
     "arrays": _arrays,
     "nodes": _nodes,
     "federates": _federates,
-    "feeders": _feeders,
     "hosts": _hosts,
     "beside": _beside,
     "coefficients": _coefficients,
