@@ -28,7 +28,7 @@ from kept import facts  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 HEAD = "A step, ms: processor; of it feeder, fleets; wall clock 10 %, median, 99 %; memory MB"
-SWEEPS = ("devices", "arrays", "nodes", "federates", "many", "beside", "feeders", "hosts")
+SWEEPS = ("devices", "arrays", "nodes", "federates", "many", "beside", "hosts")
 ARRAYS = (1_000, 3_000, 10_000, 30_000, 100_000)
 HOSTS = [(hosts, delay_ms) for delay_ms in (0.0, 5.0) for hosts in (1, 2, 3, 4)]
 
@@ -44,19 +44,8 @@ def measured(sweeps: Sequence[str], console: Console) -> Iterator[Measured]:
             Measured("arrays", "numpy", size, Cost(least_ms=(ms := pass_ms(size)), median_ms=ms, cpu_ms=ms))
             for size in ARRAYS
         )
-    if "feeders" in sweeps:
-        yield from _feeders(console)
     if "hosts" in sweeps:
         yield from _hosts(console)
-
-
-def _feeders(console: Console) -> Iterator[Measured]:
-    """Measure several feeders on one bus (`feeders.py`)."""
-    import feeders
-
-    with console.status("feeders"):
-        for each in feeders.measured([1, 2, 4], steps=100, rounds=1):
-            yield Measured("feeders", each.placement, each.feeders, Cost(each.ms_a_step, each.ms_a_step))
 
 
 def _hosts(console: Console) -> Iterator[Measured]:

@@ -91,7 +91,7 @@ def _federates(figures: Figures, _: Model) -> str:
     for what, (line, is_alone) in lines.items():
         found = {each.x: each.cost for each in points(figures, "federates", line)}
         cells = [_ms(found[x].cpu_ms if is_alone else found[x].least_ms) if x in found else "" for x in counts]
-        rows.append([what, *cells])
+        rows += [[what, *cells]] if found else []
     return _table(("ms a step, federates", *(_count(x) for x in counts)), rows)
 
 

@@ -1,4 +1,4 @@
-"""The curves as pictures for the page: SVG that reads on light and on dark ground. Needs matplotlib (extra `bench`)."""
+"""The curves as pictures for the page: SVG that reads on light and on dark ground. Needs matplotlib."""
 
 from __future__ import annotations
 
