@@ -25,7 +25,7 @@ __all__ = ["BLOCK", "TRACE", "Trace", "timed"]
 
 def timed(scenario: Path, overrides: Sequence[str], engine: str, placement: str, folder: Path) -> Result:
     """Run it with everything recorded, without a report; end the program where the run does not complete."""
-    options = Options(engine, placement, folder, trust_feeder=True, report=False)
+    options = Options(engine=engine, placement=placement, out=folder, trust_feeder=True, report=False)
     result = run(scenario, overrides, options)
     if result.outcome != "completed":
         raise SystemExit(f"{scenario.stem} under {engine}, {placement}: {result.failure}")
