@@ -33,6 +33,7 @@ from derloop.commands.options import (
     Sets,
     TrustControl,
     TrustFeeder,
+    Workers,
 )
 
 
@@ -99,6 +100,7 @@ def run(
     placement: Annotated[
         Placement | None, typer.Option(help="HELICS: in one thread, one for each, or a process.")
     ] = None,
+    workers: Workers = None,
     out: Out = None,
     trust_feeder: TrustFeeder = False,
     trust_control: TrustControl = False,
@@ -134,6 +136,7 @@ def run(
         listen,
         checkpoint_every,
         checkpoint_keep,
+        workers,
     )
     conduct(quiet, lambda show, say: run_scenario(scenario, set_ or [], options, show, say))
 

@@ -57,8 +57,6 @@ class Unit:
     name: str
     rank: int
     """Within an instant, units are stepped by ascending rank."""
-    level: int
-    """The same, but that units between which there is no wire may have one level: they can be stepped side by side."""
     members: tuple[str, ...]
     """In the order in which they are stepped."""
     step_ns: int
@@ -115,17 +113,15 @@ class Federation:
         if problems:
             raise ScenarioError(problems)
         ranked = _ranked(groups, self.wires)
-        levels = _levels(ranked, self.wires)
-        self.units = tuple(self._unit(rank, levels[rank], members, wires) for rank, members in enumerate(ranked))
+        self.units = tuple(self._unit(rank, members, wires) for rank, members in enumerate(ranked))
         self.unit_of = {member: unit for unit in self.units for member in unit.members}
 
-    def _unit(self, rank: int, level: int, members: tuple[str, ...], wires: Sequence[Wire]) -> Unit:
+    def _unit(self, rank: int, members: tuple[str, ...], wires: Sequence[Wire]) -> Unit:
         mine = [w for w in wires if w.target.federate in members]
         first = self.interfaces[members[0]]
         return Unit(
             name="+".join(members),
             rank=rank,
-            level=level,
             members=members,
             step_ns=first.step_ns,
             blocking=any(self.interfaces[m].blocking for m in members),
@@ -341,20 +337,3 @@ def _ranked(groups: Sequence[tuple[str, ...]], wires: Sequence[Wire]) -> list[tu
         if w.coupling != "delayed" and group_of[w.source.federate] != group_of[w.target.federate]
     ]
     return [group_of[first] for first in _sorted(firsts, between)]
-
-
-def _levels(ranked: Sequence[tuple[str, ...]], wires: Sequence[Wire]) -> list[int]:
-    """Return the level of each group: above those of lower rank with which it has a wire, in whichever direction.
-
-    A value that is delayed on its way to a group of lower rank may not come before that one has been stepped.
-    """
-    rank_of = {member: rank for rank, members in enumerate(ranked) for member in members}
-    below: list[set[int]] = [set() for _ in ranked]
-    for wire in wires:
-        low, high = sorted((rank_of[wire.source.federate], rank_of[wire.target.federate]))
-        if low < high:
-            below[high].add(low)
-    levels: list[int] = []
-    for lower in below:
-        levels.append(1 + max((levels[rank] for rank in lower), default=-1))
-    return levels

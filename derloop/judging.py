@@ -21,7 +21,7 @@ from derloop.options import Options
 from derloop.result import Result
 from derloop.results.store import RunFolder
 from derloop.results.summary import counted, summarise
-from derloop.scenario.models import Scenario
+from derloop.scenario.models import MOVED_BY, Scenario
 from derloop.verdict import Doubt
 
 
@@ -32,7 +32,7 @@ def facts(scenario: Scenario, options: Options) -> dict[str, Any]:
         **file.model_dump(mode="json", include={"name", "description", "start", "time_zone"}),
         **file.model_dump(
             mode="json",
-            include={"duration_s", "step_s", "seed", "engine", "placement", "coupling", "deadlines", "pacing"},
+            include={*MOVED_BY, "duration_s", "step_s", "seed", "coupling", "deadlines", "pacing"},
         ),
         "scenario_path": str(scenario.path),
         "scenario": scenario.document,

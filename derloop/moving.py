@@ -1,4 +1,4 @@
-"""Stepping a federation to its end, whichever that is: in this process, in one for each unit, or on other machines."""
+"""Stepping a federation to its end, whichever that is: in this process, in others, or on other machines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from derloop.checks.stale import stale
 from derloop.checks.unproven import unproven
+from derloop.crews import crews_of
 from derloop.engines.hunting import Hunting
 from derloop.engines.saving import Keep, Parts, Saving
 from derloop.engines.worker import Deadlines, Worker, mover
@@ -89,7 +90,8 @@ class Moving:
             hunting.note(worker.hunting)
             self.on_progress(worker.now_ns, self.scenario.until_ns)
 
-        moved_by = mover(file.engine, in_threads=file.placement == "threads")
+        threads = crews_of(federation, federation.units, file.workers) if file.placement == "threads" else None
+        moved_by = mover(file.engine, threads)
 
         def move() -> None:
             try:

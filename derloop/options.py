@@ -40,6 +40,8 @@ class Options:
     """Keep the run's state so often, simulated seconds; None: never."""
     checkpoint_keep: int | None = None
     """How many of these checkpoints stay, the last ones; None: all."""
+    workers: int | None = None
+    """At most so many threads, or processes on each machine; None: the scenario's."""
 
     @property
     def permissions(self) -> Permissions:
@@ -52,5 +54,8 @@ class Options:
     @property
     def overrides(self) -> list[str]:
         """What of the scenario these options replace, as `--set` would say it."""
-        chosen = {"engine": self.engine, "placement": "hosts" if self.hosts else self.placement}
-        return [f'{key}="{value}"' for key, value in chosen.items() if value]
+        placement = "hosts" if self.hosts else self.placement
+        workers = "null" if placement == "together" and self.workers is None else self.workers
+        chosen = {"engine": self.engine, "placement": placement}
+        told = [f'{key}="{value}"' for key, value in chosen.items() if value]
+        return told if workers is None else [*told, f"workers={workers}"]

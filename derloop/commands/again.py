@@ -21,6 +21,7 @@ from derloop.commands.options import (
     Sets,
     TrustControl,
     TrustFeeder,
+    Workers,
     application,
 )
 
@@ -33,6 +34,7 @@ def resume(
     run: RunPath,
     engine: EngineOf = None,
     placement: PlacementOf = None,
+    workers: Workers = None,
     hosts: Hosts = None,
     listen: Listen = None,
     trust_feeder: TrustFeeder = False,
@@ -61,6 +63,7 @@ def resume(
         listen=listen,
         checkpoint_every_s=checkpoint_every,
         checkpoint_keep=checkpoint_keep,
+        workers=workers,
     )
     conduct(quiet, lambda show, say: go_on(existing(run), options, show, say))
 
@@ -74,6 +77,7 @@ def fork(
     set_: Sets = None,
     engine: EngineOf = None,
     placement: PlacementOf = None,
+    workers: Workers = None,
     hosts: Hosts = None,
     listen: Listen = None,
     out: Out = None,
@@ -104,5 +108,6 @@ def fork(
         listen=listen,
         checkpoint_every_s=checkpoint_every,
         checkpoint_keep=checkpoint_keep,
+        workers=workers,
     )
     conduct(quiet, lambda show, say: branch(existing(run), at_s, set_ or [], options, show, say))

@@ -68,6 +68,10 @@ CheckpointKeep = Annotated[
     int | None,
     typer.Option("--checkpoint-keep", metavar="N", min=1, help="Let the last N of these stay; without it, all."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", min=1, help="At most N threads, or processes on each machine."),
+]
 EngineOf = Annotated[Engine | None, typer.Option("--engine", help="What moves the federates; the run's without it.")]
 PlacementOf = Annotated[
     Placement | None,

@@ -1,4 +1,4 @@
-"""The supervisor: each unit in a process of its own, joined by HELICS over ZeroMQ, on loopback unless told otherwise.
+"""The supervisor: each crew in a process of its own, joined by HELICS over ZeroMQ, on loopback unless told otherwise.
 
 HELICS does not notice a federate that is killed, stopped, hangs or never joins, and takes one that raised for one that
 has left. So the broker lives in this process, every child is watched here, and the first that fails ends the run in its
@@ -17,13 +17,14 @@ from time import monotonic, monotonic_ns, sleep
 from typing import Any, Protocol
 
 from derloop.contract import interface_to_json
+from derloop.crews import Crew, crews_of
 from derloop.engines.broker import LOOPBACK, close, opened
 from derloop.engines.hunting import Hunting
 from derloop.engines.process import Process, Reach
 from derloop.engines.saving import Saving
 from derloop.engines.worker import POLL_S, STOP_S, Deadlines, Stall
 from derloop.errors import EngineError, FederateError
-from derloop.federation import Federation, Unit
+from derloop.federation import Federation
 from derloop.kind import Permissions, permissions_to_json
 from derloop.results.checkpoints import Checkpoint, unpacked
 from derloop.scenario.models import Scenario
@@ -38,11 +39,11 @@ BEGIN_S = 0.02
 
 
 class Child:
-    """One unit's process, wherever it is."""
+    """One crew's process, wherever it is."""
 
-    def __init__(self, unit: Unit, reach: Reach, stop_s: float = STOP_S) -> None:
+    def __init__(self, crew: Crew, reach: Reach, stop_s: float = STOP_S) -> None:
         """stop_s: how long its federates may take to stop."""
-        self.unit, self.reach, self.stop_s = unit, reach, stop_s
+        self.crew, self.reach, self.stop_s = crew, reach, stop_s
         self.stage = "starting"
         self.done, self.is_lost = False, False
         self.asks_when = False
@@ -53,7 +54,7 @@ class Child:
         self.complaints: list[str] = []
         self.hunting: list[Hunting] = []
         self.parts: list[Checkpoint] = []
-        """State of its unit that nobody has taken yet."""
+        """State of its units that nobody has taken yet."""
         self._pieces = ""
 
     @property
@@ -107,12 +108,12 @@ class Child:
         elif "failed" in said:
             failed = said["failed"]
             if failed["federate"] is None:
-                self.failed = EngineError(f"{self.unit.name}: {failed['why']}")
+                self.failed = EngineError(f"{self.crew.name}: {failed['why']}")
             else:
                 self.failed = FederateError(failed["federate"], failed["now_ns"], failed["why"], failed["inputs"])
 
     def _error(self, why: str) -> FederateError:
-        return FederateError(self.unit.name, self.now_ns, why)
+        return FederateError(self.crew.name, self.now_ns, why)
 
     def begin(self, epoch_ns: int) -> None:
         """Tell the child when the instant 0 is due, in `time.monotonic_ns`, which is one for all of this machine."""
@@ -139,8 +140,12 @@ class Places(Protocol):
         """Take note of the broker's port."""
         ...
 
-    def reach(self, unit: Unit, job: Mapping[str, Any], log: Path) -> Reach:
-        """Start the process of a unit where that belongs."""
+    def crews(self, federation: Federation, most: int | None) -> tuple[Crew, ...]:
+        """Return who steps which units, in at most so many processes in each place; None: one for each unit."""
+        ...
+
+    def reach(self, crew: Crew, job: Mapping[str, Any], log: Path) -> Reach:
+        """Start the process of a crew where that belongs."""
         ...
 
     def check(self) -> None:
@@ -166,8 +171,11 @@ class Here:
     def open(self, port: int) -> None:
         self._port = port
 
-    def reach(self, unit: Unit, job: Mapping[str, Any], log: Path) -> Reach:
-        return Process(unit.name, {**job, "core_options": f"--brokerport={self._port}"}, log, unit.blocking)
+    def crews(self, federation: Federation, most: int | None) -> tuple[Crew, ...]:
+        return crews_of(federation, federation.units, most)
+
+    def reach(self, crew: Crew, job: Mapping[str, Any], log: Path) -> Reach:
+        return Process(crew.name, {**job, "core_options": f"--brokerport={self._port}"}, log, crew.blocking)
 
     def check(self) -> None:
         """What is lost here is a process, and is told by it."""
@@ -193,6 +201,7 @@ class Apart:
         self._folder, self._permissions = folder, permissions
         limits = scenario.file.deadlines
         self._deadlines = Deadlines(limits.join_s, limits.step_s)
+        self._crews = self._places.crews(federation, scenario.file.workers)
         self.children: list[Child] = []
         self.complaints: list[str] = []
         self._has_begun = False
@@ -202,28 +211,29 @@ class Apart:
         with ExitStack() as stack:
             stack.callback(lambda: self.complaints.extend(self._places.close()))
             self._places.meet(on_poll)
-            broker, port = opened(len(self._federation.units), CORE_TYPE, self._places.interface)
+            broker, port = opened(len(self._crews), CORE_TYPE, self._places.interface)
             stack.callback(close, broker)
             stack.callback(self._end)
             self._places.open(port)
             on_poll()  # from now on an interruption is heard in polls, and not amid the start of a process
-            for unit in self._federation.units:
-                log = self._folder / "logs" / f"{unit.members[0]}.log"
-                stop_s = STOP_S + self._federation.stop_s([unit])
-                self.children.append(Child(unit, self._places.reach(unit, self._job(unit), log), stop_s))
+            for crew in self._crews:
+                log = self._folder / "logs" / f"{crew.members[0]}.log"
+                stop_s = STOP_S + self._federation.stop_s(crew.units)
+                self.children.append(Child(crew, self._places.reach(crew, self._job(crew), log), stop_s))
             self._watch(on_poll)
 
-    def _job(self, unit: Unit) -> dict[str, Any]:
+    def _job(self, crew: Crew) -> dict[str, Any]:
         return {
             "path": str(self._scenario.path),
             "document": self._scenario.document,
             "permissions": permissions_to_json(self._permissions),
-            "members": unit.members,
+            "members": crew.members,
+            "crews": [[unit.name for unit in each.units] for each in self._crews],
             "interfaces": {name: interface_to_json(i) for name, i in self._federation.interfaces.items()},
             "folder": str(self._folder),
             "core_type": CORE_TYPE,
             "until_ns": self._scenario.until_ns,
-            "saving": self._saving.to_json(unit),
+            "saving": self._saving.to_json(crew),
             "deadlines": {"join_s": self._deadlines.join_s, "step_s": self._deadlines.step_s},
         }
 
@@ -236,7 +246,7 @@ class Apart:
             self._begin_when_asked()
             stages = [child.stage for child in self.children]
             if "starting" in stages and monotonic() - began > self._deadlines.join_s + SILENCE_S:
-                late = self.children[stages.index("starting")].unit.name
+                late = self.children[stages.index("starting")].crew.name
                 raise FederateError(late, None, f"has not joined within {self._deadlines.join_s:g} s")
             stall.check([child.now_ns for child in self.children], stages)
             on_poll()
@@ -290,8 +300,8 @@ class Apart:
             child.reach.end(child.is_lost)
         asked = monotonic()
         for child in self.children:
-            if not child.reach.ended_by(asked + (child.stop_s if child.unit.blocking else 0) + END_S):
-                self.complaints.append(f"federate {child.unit.name!r} did not leave and was killed")
+            if not child.reach.ended_by(asked + (child.stop_s if child.crew.blocking else 0) + END_S):
+                self.complaints.append(f"federate {child.crew.name!r} did not leave and was killed")
                 child.reach.kill()
             child.close()
             self.complaints += child.complaints

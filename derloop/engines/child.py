@@ -22,6 +22,7 @@ from time import monotonic, sleep
 from typing import Any, TextIO
 
 from derloop.contract import Interface, interface_from_json
+from derloop.crews import Crew
 from derloop.engines.hunting import Hunting
 from derloop.engines.saving import Saving
 from derloop.engines.stepping import Cancelled, Stepper
@@ -133,15 +134,17 @@ def _assembled(job: Mapping[str, Any], known: Mapping[str, Interface]) -> Federa
         raise FederateError("+".join(job["members"]), None, why) from error
 
 
-def _move(job: Mapping[str, Any]) -> Any:
+def _move(job: Mapping[str, Any], federation: Federation) -> Any:
     from derloop.engines import helics  # not before the supervisor can hear us
 
     transport = helics.Transport(job["core_type"], job["core_options"])
+    unit_of = {unit.name: unit for unit in federation.units}
+    crews = [Crew(tuple(unit_of[name] for name in names)) for names in job["crews"]]
 
     def move(steppers: list[Stepper], until_ns: int) -> None:
         for stepper in steppers:
             stepper.start()
-        helics.join(steppers, until_ns, transport)
+        helics.join(steppers, crews, until_ns, transport)
 
     return move
 
@@ -169,7 +172,7 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
         supervisor.poll(worker)
 
     try:
-        worker.run(_move(job), job["until_ns"] - saving.from_ns, poll)
+        worker.run(_move(job, federation), job["until_ns"] - saving.from_ns, poll)
     finally:
         supervisor.say_hunting(worker)
         supervisor.say(complaints=worker.complaints)

@@ -1,25 +1,29 @@
 """HELICS moves the federation: the only module that imports helics.
 
-Units that only compute are *callback* federates on one core, so a grant costs no thread switch; a unit that waits on
-sockets, or for the clock on the wall, has a thread and a core of its own: HELICS takes a callback that does not return
-for 24 s for lost. With placement `threads` every unit has. Data are moved by bound C calls into numpy buffers.
+A crew is a HELICS federate. Those that only compute are *callback* federates on one core, so a grant costs no thread
+switch; one that waits on sockets, or for the clock on the wall, has a thread and a core of its own: HELICS takes a
+callback that does not return for 24 s for lost. With placement `threads` every crew has. Data are moved by bound C
+calls into numpy buffers.
 
-HELICS sees an instant as phases: a unit of level l is granted `now + (l + 1) * PHASE_NS`, so whatever it reads of this
-instant has been published by then, and the order of an instant is the same on every transport. Units of one level read
-nothing of each other, and are granted together. HELICS's own same-time iteration is not used.
+HELICS sees an instant as phases: what comes in phase p is granted `now + (p + 1) * PHASE_NS`, so whatever is read of
+this instant has been published by then, and the order of an instant is the same on every transport. Units of one phase
+in different crews read nothing of each other, and are granted together. HELICS's own same-time iteration is not used.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
 from typing import Any
 from uuid import uuid4
 
 import helics
 from helics.capi import ffi, lib
 
+from derloop.crews import Crew, one_each, phases_of
 from derloop.engines.stepping import Cancelled, Stepper
 from derloop.errors import DerloopError, EngineError
 
@@ -63,42 +67,77 @@ class Broker:
         helics.helicsBrokerFree(self._broker)
 
 
-class Federates:
-    """The units of this process as HELICS federates: entered, granted, and left together."""
+class Order:
+    """In which phase of an instant HELICS grants what: alike in every process of a run."""
 
-    def __init__(self, steppers: list[Stepper], until_ns: int, transport: Transport, in_threads: bool = False) -> None:
-        """in_threads: each unit in a thread of its own, not only those that wait."""
+    def __init__(self, crews: Sequence[Crew]) -> None:
+        """crews: all of the run."""
+        phases = phases_of(crews)
+        self.phase_ns = {unit: (phase + 1) * PHASE_NS for unit, phase in phases.items()}
+        self.last_ns = (max(phases.values()) + 2) * PHASE_NS
+        """A phase of each instant in which nothing is done."""
+        self.federate_of = {unit.name: _federate_name(crew) for crew in crews for unit in crew.units}
+        """The HELICS federate that each unit belongs to."""
+        self._crews = crews
+
+    def check_room(self) -> None:
+        """Raise EngineError for a step into which the phases of an instant do not fit."""
+        for unit in (unit for crew in self._crews for unit in crew.units):
+            if unit.step_ns <= self.last_ns:
+                count, needed_s = self.last_ns // PHASE_NS - 1, self.last_ns / 1e9
+                raise EngineError(
+                    f"a step of {unit.step_ns / 1e9:g} s of {unit.name!r} is too short for HELICS: "
+                    f"{count} units, one after the other, take {needed_s:g} s of phases"
+                )
+
+
+def _federate_name(crew: Crew) -> str:
+    return crew.units[0].name
+
+
+class Federates:
+    """The crews of this process as HELICS federates: entered, granted, and left together."""
+
+    def __init__(
+        self,
+        steppers: list[Stepper],
+        crews: Sequence[Crew],
+        until_ns: int,
+        transport: Transport,
+        in_threads: bool = False,
+    ) -> None:
+        """crews: all of the run; those whose steppers are given are this process's.
+
+        in_threads: each in a thread of its own, not only those that wait.
+        """
         self._in_threads = in_threads
         self.aborted = threading.Event()
         self.failure: BaseException | None = None
         self._left = threading.Semaphore(0)
         self._cells: list[_Cell] = []
-        self._steppers = steppers
+        self._steppers = {stepper.unit.name: stepper for stepper in steppers}
+        self._crews = [crew for crew in crews if crew.units[0].name in self._steppers]
+        self.order = Order(crews)
+        self.order.check_room()
         self._until_ns, self._transport = until_ns, transport
+        self.cancelled = steppers[0].cancelled
         self._lock = threading.Lock()
-        for stepper in steppers:
-            if stepper.unit.step_ns <= (stepper.last_level + 2) * PHASE_NS:
-                levels, needed_s = stepper.last_level + 1, (stepper.last_level + 2) * PHASE_NS / 1e9
-                raise EngineError(
-                    f"a step of {stepper.unit.step_ns / 1e9:g} s of {stepper.unit.name!r} is too short for HELICS: "
-                    f"{levels} units, one after the other, take {needed_s:g} s of phases"
-                )
 
     def enter(self) -> None:
-        """Register and enter; from here on HELICS calls the units. Returns once entering is under way."""
-        computing = [s for s in self._steppers if not self._has_thread(s)]
+        """Register and enter; from here on HELICS calls the crews. Returns once entering is under way."""
+        computing = [crew for crew in self._crews if not self._has_thread(crew)]
         shared = _core(self._transport, len(computing)) if computing else ""
-        for stepper in self._steppers:
-            if self._has_thread(stepper):
-                core = _core(self._transport, 1)
-                self._cells.append(_ThreadCell(stepper, self, core))
+        for crew in self._crews:
+            steppers = [self._steppers[unit.name] for unit in crew.units]
+            if self._has_thread(crew):
+                self._cells.append(_ThreadCell(crew, steppers, self, _core(self._transport, 1)))
             else:
-                self._cells.append(_CallbackCell(stepper, self, shared))
+                self._cells.append(_CallbackCell(crew, steppers, self, shared))
         for cell in self._cells:
             cell.enter()
 
-    def _has_thread(self, stepper: Stepper) -> bool:
-        return self._in_threads or stepper.unit.blocking or stepper.is_paced
+    def _has_thread(self, crew: Crew) -> bool:
+        return self._in_threads or crew.blocking or self._steppers[crew.units[0].name].is_paced
 
     @property
     def until_ns(self) -> int:
@@ -109,12 +148,12 @@ class Federates:
         return self._transport.core_type
 
     def wait(self) -> None:
-        """Return when every unit has left; raise what a unit raised."""
+        """Return when every crew has left; raise what a unit raised."""
         remaining = len(self._cells)
         while remaining and not self.aborted.is_set():
             if self._left.acquire(timeout=POLL_S):
                 remaining -= 1
-            elif self._steppers[0].cancelled.is_set():
+            elif self.cancelled.is_set():
                 self.abort(Cancelled())
         while remaining and self._left.acquire(timeout=SETTLE_S):
             remaining -= 1
@@ -122,11 +161,11 @@ class Federates:
             raise self.failure
 
     def abort(self, failure: BaseException | None) -> None:
-        """Let every unit leave at its next grant. The first failure is the one that is kept."""
+        """Let every crew leave at its next grant. The first failure is the one that is kept."""
         with self._lock:
             self.failure = self.failure or failure
         self.aborted.set()
-        self._steppers[0].cancelled.set()  # whoever waits for the clock on the wall
+        self.cancelled.set()  # whoever waits for the clock on the wall
 
     def left(self) -> None:
         self._left.release()
@@ -141,20 +180,19 @@ class Federates:
 
 
 class _Cell:
-    """One unit as a HELICS federate."""
+    """One crew as a HELICS federate."""
 
-    def __init__(self, stepper: Stepper, run: Federates, core: str) -> None:
-        self._stepper, self._run = stepper, run
-        self._phase_ns = (stepper.unit.level + 1) * PHASE_NS
-        self._last_phase_ns = (stepper.last_level + 2) * PHASE_NS
-        self._now_ns = -1
-        self.has_left = False
+    def __init__(self, crew: Crew, steppers: list[Stepper], run: Federates, core: str) -> None:
+        self._crew, self._steppers, self._run = crew, steppers, run
+        self._due: list[tuple[int, int, Stepper]] = []
+        """A heap of when each unit is granted its next step, ns; its rank; its stepper."""
+        self._has_begun = self.has_left = False
         self._error = ffi.new("HelicsError *", lib.helicsErrorInitialize())
         self._info = lib.helicsCreateFederateInfo()
         lib.helicsFederateInfoSetCoreName(self._info, core.encode(), self._error)
         lib.helicsFederateInfoSetCoreTypeFromString(self._info, run.core_type.encode(), self._error)
         lib.helicsFederateInfoSetFlagOption(self._info, helics.HELICS_FLAG_UNINTERRUPTIBLE, 1, self._error)
-        self._federate = self._create(stepper.unit.name.encode())
+        self._federate = self._create(_federate_name(crew).encode())
         self._check()
         self._end_s = run.until_ns / 1e9
         lib.helicsFederateSetTimeProperty(
@@ -169,64 +207,85 @@ class _Cell:
         raise NotImplementedError
 
     def _register(self) -> None:
-        vector = helics.HELICS_DATA_TYPE_VECTOR
-        outbox = self._stepper.outbox
-        self._out = ffi.from_buffer("double[]", outbox.payload)
-        self._publication = ffi.NULL
-        if outbox.is_read:
-            name = self._stepper.unit.name.encode()
-            self._publication = lib.helicsFederateRegisterGlobalPublication(
-                self._federate, name, vector, b"", self._error
-            )
         self._count = ffi.new("int *")
+        own = {stepper.unit.name: stepper for stepper in self._steppers}
+        self._publications = {
+            name: self._publication(stepper) for name, stepper in own.items() if {*stepper.readers} - own.keys()
+        }
+        payloads = {name: stepper.outbox.payload for name, stepper in own.items()}
         self._inputs = []
-        for source, feed in self._stepper.inbox.feeds.items():
-            handle = lib.helicsFederateRegisterSubscription(self._federate, source.encode(), b"", self._error)
-            self._inputs.append((source, handle, ffi.from_buffer("double[]", feed.payload), feed.payload.size))
+        for stepper in self._steppers:
+            for source, feed in stepper.inbox.feeds.items():
+                if source not in payloads:
+                    payloads[source] = feed.payload
+                    handle = lib.helicsFederateRegisterSubscription(self._federate, source.encode(), b"", self._error)
+                    self._inputs.append((source, handle, ffi.from_buffer("double[]", feed.payload), feed.payload.size))
+            stepper.inbox.attach({source: payloads[source] for source in stepper.inbox.feeds})
         self._check()
+
+    def _publication(self, stepper: Stepper) -> tuple[Any, Any]:
+        """Return the publication of what a unit gives to other crews, and the buffer of that."""
+        name, vector = stepper.unit.name.encode(), helics.HELICS_DATA_TYPE_VECTOR
+        publication = lib.helicsFederateRegisterGlobalPublication(self._federate, name, vector, b"", self._error)
+        return publication, ffi.from_buffer("double[]", stepper.outbox.payload)
 
     def _heed_readers(self) -> None:
         """Go ahead no further than who reads this, or values pile up: of weather, days of them.
 
         HELICS looks for a federate once, and forgets what it does not find: all must be known by now.
         """
-        for reader in self._stepper.readers:
+        readers = {self._run.order.federate_of[name] for stepper in self._steppers for name in stepper.readers}
+        for reader in sorted(readers - {_federate_name(self._crew)}):
             lib.helicsFederateAddDependency(self._federate, reader.encode(), self._error)
         self._check()
 
     def _check(self) -> None:
         if self._error.error_code:
             text = ffi.string(self._error.message).decode(errors="replace")
-            raise EngineError(f"HELICS failed at unit {self._stepper.unit.name!r}: {text}")
+            raise EngineError(f"HELICS failed at unit {self._crew.name!r}: {text}")
 
     def _granted(self, at_s: float) -> float:
         """Do what is due at the grant `at_s`; return the time to ask for next."""
         try:
             if self._run.aborted.is_set():
                 return self._end_s + 1
-            if self._now_ns < 0:
-                self._publish()
-                return self._next(0)
-            self._check_grant(at_s)
-            self._read()
-            self._stepper.step(self._now_ns)
-            self._publish()
-            return self._next(self._now_ns + self._stepper.unit.step_ns)
+            if self._has_begun:
+                self._check_grant(at_s)
+                self._read()
+                self._take_turns(self._due[0][0])
+            else:
+                self._begin()
+            return self._due[0][0] / 1e9 if self._due else self._end_s + 1
         except BaseException as error:  # noqa: BLE001 - HELICS would swallow it; it is raised where the run waits
             self._run.abort(error)
             return self._end_s + 1
 
-    def _next(self, now_ns: int) -> float:
-        self._now_ns = now_ns
-        if now_ns >= self._run.until_ns:
-            return self._end_s + 1
-        return (now_ns + self._phase_ns) / 1e9
+    def _begin(self) -> None:
+        self._has_begun = True
+        for stepper in self._steppers:
+            self._publish(stepper)
+            self._due.append((self._phase_ns(stepper), stepper.unit.rank, stepper))
+        heapify(self._due)
+
+    def _phase_ns(self, stepper: Stepper) -> int:
+        return self._run.order.phase_ns[stepper.unit.name]
+
+    def _take_turns(self, granted_ns: int) -> None:
+        while self._due and self._due[0][0] == granted_ns:
+            _, rank, stepper = self._due[0]
+            now_ns = granted_ns - self._phase_ns(stepper)
+            stepper.step(now_ns)
+            self._publish(stepper)
+            if now_ns + stepper.unit.step_ns < self._run.until_ns:
+                heapreplace(self._due, (granted_ns + stepper.unit.step_ns, rank, stepper))
+            else:
+                heappop(self._due)
 
     def _check_grant(self, at_s: float) -> None:
-        asked_s = (self._now_ns + self._phase_ns) / 1e9
+        asked_s = self._due[0][0] / 1e9
         if abs(at_s - asked_s) > PHASE_NS / 2e9:
             raise EngineError(
-                f"HELICS granted {at_s!r} s to unit {self._stepper.unit.name!r}, which had asked for {asked_s!r} s"
+                f"HELICS granted {at_s!r} s to unit {self._crew.name!r}, which had asked for {asked_s!r} s"
             )
 
     def _read(self) -> None:
@@ -235,14 +294,15 @@ class _Cell:
                 length = lib.helicsInputGetVectorSize(handle)
                 if length != size:
                     raise EngineError(
-                        f"HELICS brought {length} values of {source!r} to {self._stepper.unit.name!r}, expected {size}"
+                        f"HELICS brought {length} values of {source!r} to {self._crew.name!r}, expected {size}"
                     )
                 lib.helicsInputGetVector(handle, buffer, size, self._count, self._error)
                 self._check()
 
-    def _publish(self) -> None:
-        if self._publication:
-            lib.helicsPublicationPublishVector(self._publication, self._out, len(self._out), self._error)
+    def _publish(self, stepper: Stepper) -> None:
+        if found := self._publications.get(stepper.unit.name):
+            publication, buffer = found
+            lib.helicsPublicationPublishVector(publication, buffer, len(buffer), self._error)
             self._check()
 
     def _leave(self) -> None:
@@ -255,7 +315,7 @@ class _Cell:
 
 
 class _CallbackCell(_Cell):
-    """A unit that computes: HELICS calls it in the core's own thread."""
+    """A crew that computes: HELICS calls it in the core's own thread."""
 
     def _create(self, name: bytes) -> Any:
         return lib.helicsCreateCallbackFederate(name, self._info, self._error)
@@ -278,13 +338,13 @@ class _CallbackCell(_Cell):
 
 
 class _ThreadCell(_Cell):
-    """A unit that waits on sockets or hardware: it has a thread, and may block there without harm to others."""
+    """A crew that waits on sockets or hardware: it has a thread, and may block there without harm to others."""
 
     def _create(self, name: bytes) -> Any:
         return lib.helicsCreateValueFederate(name, self._info, self._error)
 
     def enter(self) -> None:
-        name = f"derloop {self._stepper.unit.name}"
+        name = f"derloop {self._crew.name}"
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -312,20 +372,21 @@ class _ThreadCell(_Cell):
         return at_s
 
     def _rest(self, at_ns: int) -> None:
-        """Wait for the unit's next instant on the wall with the others, beat by beat, after each with no request open.
+        """Wait for the crew's next instant on the wall with the others, beat by beat, after each with no request open.
 
         HELICS's federates that have asked for time repeat it to each other for as long as one that was granted its time
-        is not done: a wait of all units but one would cost a core and more. So all ask for a last phase of each
+        is not done: a wait of all crews but one would cost a core and more. So all ask for a last phase of each
         instant, in which nothing is done, and wait there.
         """
-        beat_ns = self._stepper.beat_ns
-        if not self._stepper.is_paced or at_ns == 0 or beat_ns <= self._last_phase_ns:
+        first, last_ns = self._steppers[0], self._run.order.last_ns
+        if not first.is_paced or at_ns == 0 or first.beat_ns <= last_ns:
             return
-        for instant_ns in range(at_ns // beat_ns * beat_ns, self._now_ns, beat_ns):
+        beat_ns, (next_ns, _, _) = first.beat_ns, self._due[0]
+        for instant_ns in range(at_ns // beat_ns * beat_ns, next_ns // beat_ns * beat_ns, beat_ns):
             if self._run.aborted.is_set():
                 return
-            self._request((instant_ns + self._last_phase_ns) / 1e9)
-            self._stepper.wait(instant_ns + beat_ns)
+            self._request((instant_ns + last_ns) / 1e9)
+            first.wait(instant_ns + beat_ns)
 
     def free(self) -> None:
         self._thread.join()
@@ -342,25 +403,34 @@ def _core(transport: Transport, federates: int) -> str:
     return name
 
 
-def run(steppers: list[Stepper], until_ns: int, in_threads: bool = False) -> None:
-    """Step the units until `until_ns` in this process, on a broker of their own that has no socket."""
+def run(steppers: list[Stepper], until_ns: int, crews: Sequence[Crew] | None = None, in_threads: bool = False) -> None:
+    """Step the units until `until_ns` in this process, on a broker of their own that has no socket.
+
+    crews: who steps which; without it, each unit is a federate of its own.
+    """
     for stepper in steppers:
         stepper.start()
-    broker = Broker(len(steppers))
+    crews = crews or one_each([stepper.unit for stepper in steppers])
+    broker = Broker(len(crews))
     try:
-        join(steppers, until_ns, Transport(core_options=f"--broker={broker.name}"), in_threads)
+        join(steppers, crews, until_ns, Transport(core_options=f"--broker={broker.name}"), in_threads)
     finally:
         broker.close()
 
 
-def run_in_threads(steppers: list[Stepper], until_ns: int) -> None:
-    """As `run`, with a thread for each unit: those of one level are stepped side by side."""
-    run(steppers, until_ns, in_threads=True)
+def run_in_threads(steppers: list[Stepper], until_ns: int, crews: Sequence[Crew] | None = None) -> None:
+    """As `run`, with a thread for each crew: those of one phase are stepped side by side."""
+    run(steppers, until_ns, crews, in_threads=True)
 
 
-def join(steppers: list[Stepper], until_ns: int, transport: Transport, in_threads: bool = False) -> None:
-    """Step started units as federates of a broker that may be elsewhere. Raises what a unit raised."""
-    federates = Federates(steppers, until_ns, transport, in_threads)
+def join(
+    steppers: list[Stepper], crews: Sequence[Crew], until_ns: int, transport: Transport, in_threads: bool = False
+) -> None:
+    """Step started units as federates of a broker that may be elsewhere. Raises what a unit raised.
+
+    crews: all of the run, of which these units are some.
+    """
+    federates = Federates(steppers, crews, until_ns, transport, in_threads)
     try:
         federates.enter()
         federates.wait()

@@ -16,6 +16,7 @@ from threading import Event, Lock
 from typing import Any
 
 from derloop import memory
+from derloop.crews import Crew
 from derloop.engines.exchange import layout_of
 from derloop.engines.stepping import Observe, Stepper
 from derloop.errors import FederateError, Problem
@@ -92,9 +93,10 @@ class Saving:
     def begun(self) -> Checkpoint | None:
         return self._begun
 
-    def to_json(self, unit: Unit) -> dict[str, Any]:
-        """Return what the process of a unit needs of this."""
-        part = self._begun and b64encode(packed(self._begun.of(unit.name, unit.members))).decode()
+    def to_json(self, crew: Crew) -> dict[str, Any]:
+        """Return what the process of a crew needs of this."""
+        units = [unit.name for unit in crew.units]
+        part = self._begun and b64encode(packed(self._begun.of(units, crew.members))).decode()
         return {"every_ns": self.every_ns, "begun": part}
 
     @classmethod

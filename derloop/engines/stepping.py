@@ -150,7 +150,6 @@ class Stepper:
     ) -> None:
         self.unit, self._observe, self.cancelled = unit, observe, cancelled
         self.readers = readers_of(federation, unit)
-        self.last_level = max(other.level for other in federation.units)
         self.beat_ns = math.gcd(*(other.step_ns for other in federation.units))
         """From one instant of the federation to the next at which any unit may be stepped."""
         self.progress = Progress()

@@ -10,10 +10,12 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from mmap import mmap
 from threading import Event, Thread
 from time import monotonic
 
+from derloop.crews import Crew
 from derloop.engines.hunting import Hunting
 from derloop.engines.stepping import Cancelled, Observe, Stepper
 from derloop.errors import EngineError, FederateError
@@ -65,10 +67,13 @@ class Stall:
             raise EngineError(f"the run stands still {where}: for {still_s:.0f} s nobody was given a step")
 
 
-def mover(engine: str, in_threads: bool = False) -> Move:
-    """Return what moves a federation under `engine`, importing its middleware only now."""
+def mover(engine: str, threads: Sequence[Crew] | None = None) -> Move:
+    """Return what moves a federation under `engine`, importing its middleware only now.
+
+    threads: who steps which units, each crew in a thread of its own; without it, one thread steps all.
+    """
     module = importlib.import_module(f"derloop.engines.{engine}")
-    return module.run_in_threads if in_threads else module.run  # type: ignore[no-any-return]
+    return partial(module.run_in_threads, crews=threads) if threads else module.run
 
 
 class Worker:
@@ -136,8 +141,10 @@ class Worker:
                 return
 
     def show_instant_on(self, board: mmap) -> None:
-        """Write the instant that the first unit is at into `board` too, which another process may read."""
-        self._steppers[0].progress.board = memoryview(board).cast("q")
+        """Write the instant that is at work into `board` too, which another process may read."""
+        shown = memoryview(board).cast("q")
+        for stepper in self._steppers:
+            stepper.progress.board = shown
 
     def _watch(self, thread: Thread, on_poll: Callable[[], None]) -> None:
         stall = Stall(self._deadlines, self._wait_s)

@@ -9,10 +9,11 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from derloop.crews import Crew, crews_of
 from derloop.engines.apart import CORE_TYPE
 from derloop.engines.process import Process, Reach
 from derloop.errors import HostError, Problem, ScenarioError, did_you_mean
-from derloop.federation import Federation, Unit, loop_name
+from derloop.federation import Federation, loop_name
 from derloop.hosts.door import Door
 from derloop.hosts.file import HostsFile, read_hosts
 from derloop.hosts.greeting import keep_token, make_token, read_token
@@ -71,6 +72,8 @@ class Gathering:
         self.interface = plan.file.listen
         self._names = sorted({*plan.placed.values()})
         self._guests: dict[str, Guest] = {}
+        self._host_of: dict[str, str] = {}
+        """The host of each crew that is not here, by the crew's name."""
         self._door: Door | None = None
         self._started: list[Started] = []
         self._core_options = ""
@@ -155,16 +158,24 @@ class Gathering:
     def open(self, port: int) -> None:
         near = f"--local_interface=tcp://{self.interface}"
         self._core_options = f"--brokeraddress=tcp://{self.interface} --brokerport={port} {near}"
-        units = Counter(self._placed.values())
+        crews = Counter(self._host_of.values())
         for name, guest in self._guests.items():
-            guest.open(self.interface, port, units[name], CORE_TYPE)
+            guest.open(self.interface, port, crews[name], CORE_TYPE)
 
-    def reach(self, unit: Unit, job: Mapping[str, Any], log: Path) -> Reach:
-        host = self._placed.get(unit.name)
+    def crews(self, federation: Federation, most: int | None) -> tuple[Crew, ...]:
+        units = {
+            host: [u for u in federation.units if self._placed.get(u.name) == host] for host in (None, *self._names)
+        }
+        crews = {host: crews_of(federation, these, most) for host, these in units.items()}
+        self._host_of = {crew.name: host for host, these in crews.items() if host for crew in these}
+        return tuple(crew for these in crews.values() for crew in these)
+
+    def reach(self, crew: Crew, job: Mapping[str, Any], log: Path) -> Reach:
+        host = self._host_of.get(crew.name)
         if host is None:
-            return Process(unit.name, {**job, "core_options": self._core_options}, log, unit.blocking)
+            return Process(crew.name, {**job, "core_options": self._core_options}, log, crew.blocking)
         log.unlink(missing_ok=True)  # that of an earlier attempt
-        return self._guests[host].start(unit, job, log.stem, _begun(unit) if job["saving"]["begun"] else ())
+        return self._guests[host].start(crew, job, log.stem, _begun(crew) if job["saving"]["begun"] else ())
 
     def check(self) -> None:
         for guest in self._guests.values():
@@ -210,11 +221,12 @@ class Gathering:
         }
 
 
-def _begun(unit: Unit) -> list[str]:
-    """Return the streams of a unit, as far as there are any, from the run's folder."""
+def _begun(crew: Crew) -> list[str]:
+    """Return the streams of a crew, as far as there are any, from the run's folder."""
     from derloop.results.series import stem
 
-    return [f"series/{stem(name)}.arrows" for name in (*unit.members, loop_name(unit))]
+    names = [*crew.members, *map(loop_name, crew.units)]
+    return [f"series/{stem(name)}.arrows" for name in names]
 
 
 def _token(file: HostsFile) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from derloop.crews import Crew
 from derloop.errors import HostError
-from derloop.federation import Unit
 from derloop.hosts.channel import Channel, Malformed, Message
 from derloop.hosts.copying import PIECE_BYTES, Copies
 
@@ -51,22 +51,22 @@ class Guest:
                     if not piece:
                         break
 
-    def open(self, address: str, port: int, units: int, core_type: str) -> None:
+    def open(self, address: str, port: int, crews: int, core_type: str) -> None:
         """Tell where the run's broker is."""
-        self._channel.send("broker", address=address, port=port, units=units, core_type=core_type)
+        self._channel.send("broker", address=address, port=port, crews=crews, core_type=core_type)
 
-    def start(self, unit: Unit, job: Mapping[str, Any], log: str, begun: Sequence[str] = ()) -> Relayed:
-        """Have the process of a unit started there.
+    def start(self, crew: Crew, job: Mapping[str, Any], log: str, begun: Sequence[str] = ()) -> Relayed:
+        """Have the process of a crew started there.
 
         begun: the streams of which the run's folder has the beginning. Raises HostError for a job that is too long.
         """
-        self._processes[unit.name] = process = Relayed(self, unit.name)
+        self._processes[crew.name] = process = Relayed(self, crew.name)
         for path in begun:
             self._copies.go_on(path)
         try:
-            self.send("start", unit=unit.name, job=job, log=log, is_holding=unit.blocking)
+            self.send("start", crew=crew.name, job=job, log=log, is_holding=crew.blocking)
         except Malformed as error:
-            raise HostError(self.name, f"cannot be told to start {unit.name!r}: {error}") from error
+            raise HostError(self.name, f"cannot be told to start {crew.name!r}: {error}") from error
         return process
 
     def send(self, what: str, **fields: Any) -> None:
@@ -110,9 +110,9 @@ class Guest:
 
     def _process(self, message: Message) -> Relayed:
         try:
-            return self._processes[message["unit"]]
+            return self._processes[message["crew"]]
         except KeyError:
-            raise Malformed(f"no unit {message['unit']!r} runs there") from None
+            raise Malformed(f"no crew {message['crew']!r} runs there") from None
 
     def close(self) -> None:
         self._channel.send("bye")
@@ -122,8 +122,8 @@ class Guest:
 class Relayed:
     """A process on another host: a `derloop.engines.process.Reach`."""
 
-    def __init__(self, guest: Guest, unit: str) -> None:
-        self._guest, self._unit = guest, unit
+    def __init__(self, guest: Guest, crew: str) -> None:
+        self._guest, self._crew = guest, crew
         self._lines: deque[str] = deque()
         self._whose, self._how, self._words = "its process", None, ""
         self._is_stopped = False
@@ -148,7 +148,7 @@ class Relayed:
         return f"{self._whose} on host {self._guest.name!r}"
 
     def tell(self, line: str) -> None:
-        self._guest.send("tell", unit=self._unit, line=line)
+        self._guest.send("tell", crew=self._crew, line=line)
 
     def heard(self) -> list[str]:
         lines = [*self._lines]
@@ -165,7 +165,7 @@ class Relayed:
         return self._words
 
     def end(self, is_lost: bool) -> None:
-        self._guest.send("end", unit=self._unit, is_lost=is_lost)
+        self._guest.send("end", crew=self._crew, is_lost=is_lost)
 
     def ended_by(self, deadline: float) -> bool:
         """Return whether it has ended; where its host is lost, the host itself ends it."""
@@ -180,7 +180,7 @@ class Relayed:
         return True
 
     def kill(self) -> None:
-        self._guest.send("kill", unit=self._unit)
+        self._guest.send("kill", crew=self._crew)
         self.ended_by(monotonic() + KILLED_S)
 
     def close(self) -> None:

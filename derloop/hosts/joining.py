@@ -167,13 +167,13 @@ class Host:
         parent = f"--brokeraddress=tcp://{message['address']} --brokerport={message['port']}"
         near = f"--local_interface=tcp://{self._interface}"
         self._core_options = f"{parent} {near}"
-        if message["units"] > 1:
-            opened, port = broker.opened(message["units"], message["core_type"], self._interface, parent)
+        if message["crews"] > 1:
+            opened, port = broker.opened(message["crews"], message["core_type"], self._interface, parent)
             self._close_broker = lambda: broker.close(opened)
             self._core_options = f"--brokeraddress=tcp://{self._interface} --brokerport={port} {near}"
 
     def _start(self, message: Message) -> None:
-        unit, log = message["unit"], self._run / "logs" / f"{plain(message['log'])}.log"
+        crew, log = message["crew"], self._run / "logs" / f"{plain(message['log'])}.log"
         job = {
             **message["job"],
             "path": str(self._scenario),
@@ -181,30 +181,30 @@ class Host:
             "permissions": permissions_to_json(self._invitation.permissions),
             "core_options": self._core_options,
         }
-        self._processes[unit] = process = Process(unit, job, log, message["is_holding"])
-        self._channel.send("started", unit=unit, whose=process.whose)
+        self._processes[crew] = process = Process(crew, job, log, message["is_holding"])
+        self._channel.send("started", crew=crew, whose=process.whose)
 
     def _process(self, message: Message) -> Process:
         try:
-            return self._processes[message["unit"]]
+            return self._processes[message["crew"]]
         except KeyError:
-            raise Malformed(f"no unit {message['unit']!r} runs here") from None
+            raise Malformed(f"no crew {message['crew']!r} runs here") from None
 
     def _report(self) -> None:
         """Say what each process says, how far it is, and whether it lives."""
-        for unit, process in self._processes.items():
-            if unit in self._gone:
+        for crew, process in self._processes.items():
+            if crew in self._gone:
                 continue
             how = process.gone()
             for line in process.heard():  # each by itself: state of many devices is many long lines
-                self._channel.send("said", unit=unit, line=line)
+                self._channel.send("said", crew=crew, line=line)
             state = (process.now_ns, how is None and process.is_stopped())
-            if state != self._states.get(unit):
-                self._states[unit] = state
-                self._channel.send("state", unit=unit, now_ns=state[0], is_stopped=state[1])
+            if state != self._states.get(crew):
+                self._states[crew] = state
+                self._channel.send("state", crew=crew, now_ns=state[0], is_stopped=state[1])
             if how is not None:
-                self._gone.add(unit)
-                self._channel.send("gone", unit=unit, how=how, words=process.last_words())
+                self._gone.add(crew)
+                self._channel.send("gone", crew=crew, how=how, words=process.last_words())
 
     def _copy(self) -> None:
         self._copied_at = monotonic()

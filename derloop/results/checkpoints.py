@@ -46,12 +46,12 @@ class Checkpoint:
         for share in SHARES:
             getattr(self, share).update(getattr(part, share))
 
-    def of(self, unit: str, members: Collection[str]) -> Checkpoint:
-        """Return the part of it that one unit takes up."""
+    def of(self, units: Collection[str], members: Collection[str]) -> Checkpoint:
+        """Return the part of it that these units, with these federates, take up."""
         return Checkpoint(
             self.at_ns,
             {name: state for name, state in self.federates.items() if name in members},
-            {name: state for name, state in self.units.items() if name == unit},
+            {name: state for name, state in self.units.items() if name in units},
             {ref: value for ref, value in self.latest.items() if ref.partition(".")[0] in members},
             {ref: value for ref, value in self.earlier.items() if ref.partition(".")[0] in members},
             self.scenario,

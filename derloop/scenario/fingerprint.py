@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from derloop.scenario.models import Scenario
+from derloop.scenario.models import MOVED_BY, Scenario
 
 LENGTH = 12
 """Hexadecimal digits: among a hundred thousand runs, two alike by chance have a probability of 2e-5."""
@@ -39,8 +39,8 @@ class Fingerprints:
 
 
 def fingerprint(scenario: Scenario) -> str:
-    """Return the fingerprint of a scenario, whichever engine moves it."""
-    said = {key: value for key, value in scenario.document.items() if key not in ("engine", "placement")}
+    """Return the fingerprint of a scenario, whichever engine moves it, wherever its federates are."""
+    said = {key: value for key, value in scenario.document.items() if key not in MOVED_BY}
     return Fingerprints().of(said, scenario.folder)
 
 

@@ -26,6 +26,8 @@ MAX_PATTERN = 200
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", max_length=120)]
 NS = 1_000_000_000
 DAY_S = 86_400.0
+MOVED_BY = ("engine", "placement", "workers")
+"""The settings of a scenario that say how it is moved: results are the same with any of them."""
 MOST_FEDERATES, MOST_WIRES, MOST_CHECKS = 2000, 100_000, 10_000
 
 
@@ -101,6 +103,13 @@ class ScenarioFile(Settings):
         description="HELICS only. together: in one process. threads: there too, with a thread for each federate or "
         "loop. apart: a process for each. hosts: as apart, on the machines of a hosts file.",
     )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_FEDERATES,
+        description="At most so many threads, or processes on each machine, which then step several federates each; "
+        "as many as there are cores is fastest. Without it, one for each federate or loop.",
+    )
     hosts: dict[HostName, tuple[Annotated[str, StringConstraints(max_length=MAX_PATTERN)], ...]] = Field(
         {},
         max_length=500,
@@ -121,6 +130,8 @@ class ScenarioFile(Settings):
         if self.placement != "together" and self.engine != "helics":
             what = f"placement {self.placement!r} is HELICS's; under engine {self.engine!r} all federates are together"
             raise ValueError(what)
+        if self.workers is not None and self.placement == "together":
+            raise ValueError("workers are the threads or processes of a placement 'threads', 'apart' or 'hosts'")
         return self
 
     @model_validator(mode="after")

@@ -10,13 +10,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toys import Mixer, Record, Recording, S, star, steppers_of, wire
 
+from derloop.crews import Crew
 from derloop.engines import helics, local, mosaik
 from derloop.engines.stepping import Stepper
 from derloop.errors import EngineError, ScenarioError
 from derloop.federation import Federation
 
 Run = Callable[[list[Stepper], int], None]
-ENGINES = {"helics": helics.run, "threads": helics.run_in_threads, "mosaik": mosaik.run}
+
+
+def in_two_crews(steppers: list[Stepper], until_ns: int) -> None:
+    """Every other unit in one crew, so that wires run to and fro between the two, and inside each."""
+    units = [stepper.unit for stepper in steppers]
+    helics.run(steppers, until_ns, [Crew(tuple(half)) for half in (units[::2], units[1::2]) if half])
+
+
+ENGINES = {
+    "helics": helics.run,
+    "threads": helics.run_in_threads,
+    "crews": in_two_crews,
+    "mosaik": mosaik.run,
+}
 
 
 def record(federation: Federation, run: Run, until_s: float) -> Record:

@@ -70,12 +70,12 @@ def test_a_reader_whose_source_falls_silent_under_helics_ends_the_run(
     publish = helics._Cell._publish
     sent = []
 
-    def silent(cell: helics._Cell) -> None:
-        if cell._stepper.unit.name == "source":
-            sent.append(cell._now_ns)
+    def silent(cell: helics._Cell, stepper: Stepper) -> None:
+        if stepper.unit.name == "source":
+            sent.append(stepper)
             if len(sent) > lost:
                 return
-        publish(cell)
+        publish(cell, stepper)
 
     monkeypatch.setattr(helics._Cell, "_publish", silent)
     federates = {"source": Mixer({}, {"x": 2}, 1, 1), "reader": Mixer({"x": 2}, {"y": 1}, 1, 2, blocking=blocking)}

@@ -80,15 +80,3 @@ def test_an_instant_is_stepped_in_the_order_of_its_wires() -> None:
     wires = ["a.x -> b.u", "b.x -> c.u", "c.x -> d.u", "d.x -> a.u delayed"]
     federation = Federation(federates, [wire(text) for text in wires])
     assert [unit.name for unit in federation.units] == ["a", "b", "c", "d"]
-
-
-def test_units_between_which_no_wire_runs_have_one_level() -> None:
-    """Two feeders on a bus, and a third federate that hears one of them a step late: it may not run beside that."""
-    inputs = {"north": {"v": 1}, "south": {"v": 1}, "bus": {"n": 1, "s": 1}, "late": {"n": 1}}
-    federates = {name: Mixer(ports, {"y": 1}, 1, i) for i, (name, ports) in enumerate(inputs.items())}
-    wires = ["north.y -> bus.n", "south.y -> bus.s", "bus.y -> north.v delayed", "bus.y -> south.v delayed"]
-    federation = Federation(federates, [*map(wire, wires), wire("north.y -> late.n delayed")])
-    levels = {unit.name: unit.level for unit in federation.units}
-    assert levels["north"] == levels["south"] == 0
-    assert levels["bus"] == 1
-    assert levels["late"] == 1

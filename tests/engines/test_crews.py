@@ -1,0 +1,90 @@
+"""Who steps which units: as even as can be, in phases that let no value be early or late, with equal results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from toys import Mixer, Recording, S, steppers_of, wire
+
+from derloop.crews import Crew, crews_of, one_each, phases_of
+from derloop.engines import helics, local
+from derloop.federation import Federation
+
+
+def two_feeders() -> Federation:
+    """Two feeders on a bus that is a step late, each with a fleet under one sky."""
+    inputs = {"sky": {}, "fleet_n": {"g": 1, "v": 9}, "fleet_s": {"g": 1, "v": 9}}
+    inputs |= {"north": {"p": 3, "q": 3, "u": 1}, "south": {"p": 3, "q": 3, "u": 1}, "bus": {"n": 1, "s": 1}}
+    outputs = {"sky": {"g": 1}, "fleet_n": {"p": 3, "q": 3}, "fleet_s": {"p": 3, "q": 3}}
+    outputs |= {"north": {"v": 9, "head": 1}, "south": {"v": 9, "head": 1}, "bus": {"u": 1}}
+    federates = {name: Mixer(inputs[name], outputs[name], 1, i) for i, name in enumerate(inputs)}
+    wires = ["north.head -> bus.n", "south.head -> bus.s"]
+    for feeder, fleet in (("north", "fleet_n"), ("south", "fleet_s")):
+        wires += [f"sky.g -> {fleet}.g", f"{fleet}.p -> {feeder}.p", f"{fleet}.q -> {feeder}.q"]
+        wires += [f"{feeder}.v -> {fleet}.v delayed", f"bus.u -> {feeder}.u delayed"]
+    return Federation(federates, [wire(text) for text in wires])
+
+
+def named(crews: Sequence[Crew]) -> list[set[str]]:
+    return [{*crew.members} for crew in crews]
+
+
+def test_a_fleet_comes_with_its_feeder_and_the_two_crews_are_even() -> None:
+    federation = two_feeders()
+    crews = named(crews_of(federation, federation.units, 2))
+    assert len(crews) == 2
+    assert any({"north", "fleet_n"} <= crew for crew in crews)
+    assert any({"south", "fleet_s"} <= crew for crew in crews)
+    assert not any({"north", "south"} <= crew for crew in crews)
+
+
+@pytest.mark.parametrize("most", [None, 6, 7])
+def test_with_room_for_all_each_unit_has_a_crew(most: int | None) -> None:
+    federation = two_feeders()
+    assert crews_of(federation, federation.units, most) == one_each(federation.units)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 5])
+def test_every_unit_is_in_one_crew_and_there_are_no_more_than_asked(most: int) -> None:
+    federation = two_feeders()
+    crews = crews_of(federation, federation.units, most)
+    assert len(crews) == most
+    assert sorted(name for crew in crews for name in crew.members) == sorted(federation.federates)
+
+
+def test_units_that_say_nothing_to_each_other_are_shared_out_evenly() -> None:
+    federation = Federation({f"f{i}": Mixer({}, {"y": 1}, 1, i) for i in range(6)}, [])
+    assert sorted(len(crew.units) for crew in crews_of(federation, federation.units, 3)) == [2, 2, 2]
+
+
+def test_units_between_which_no_wire_runs_have_one_phase() -> None:
+    """Two feeders on a bus, and a third federate that hears one of them a step late: it may not run beside that."""
+    inputs = {"north": {"v": 1}, "south": {"v": 1}, "bus": {"n": 1, "s": 1}, "late": {"n": 1}}
+    federates = {name: Mixer(ports, {"y": 1}, 1, i) for i, (name, ports) in enumerate(inputs.items())}
+    wires = ["north.y -> bus.n", "south.y -> bus.s", "bus.y -> north.v delayed", "bus.y -> south.v delayed"]
+    federation = Federation(federates, [*map(wire, wires), wire("north.y -> late.n delayed")])
+    phases = phases_of(one_each(federation.units))
+    assert phases == {"north": 0, "south": 0, "bus": 1, "late": 1}
+
+
+def test_a_phase_ends_only_where_a_wire_leads_to_another_crew_and_feeders_are_side_by_side() -> None:
+    federation = two_feeders()
+    phases = phases_of(crews_of(federation, federation.units, 2))
+    assert phases == {"sky": 0, "fleet_n": 1, "fleet_s": 1, "north": 1, "south": 1, "bus": 2}
+    assert phases_of([Crew(federation.units)]) == dict.fromkeys(federation.federates, 0)
+
+
+def record(federation: Federation, run: Callable[..., None], steps: int) -> dict[str, list[object]]:
+    recording = Recording()
+    run(steppers_of(federation, recording), steps * S)
+    return recording.seen
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("in_threads", [False, True])
+def test_crews_change_no_bit(most: int, in_threads: bool) -> None:
+    federation = two_feeders()
+    crews = crews_of(federation, federation.units, most)
+    found = record(federation, lambda steppers, until: helics.run(steppers, until, crews, in_threads), 50)
+    assert found == record(two_feeders(), local.run, 50)
