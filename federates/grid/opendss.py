@@ -18,11 +18,11 @@ from federates.grid.head import Head
 from federates.grid.island import Island, Limits
 from federates.grid.monitored import Monitored
 from federates.grid.place import Feeder, check_terminals
+from federates.grid.powers import powers
 from federates.grid.sensitivity import Devices, factored
 from federates.grid.settings import OpenDssSettings
 from federates.grid.solution import Solution
 from federates.grid.solver import Solver
-from federates.grid.sums import Sums
 from federates.grid.switchgear import Switchgear, unserved_kw
 
 
@@ -55,12 +55,14 @@ class OpenDssFeeder:
         self._regulators = self._solver.regulators()
         heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]
         self._heads = np.array(heads, np.intp)
-        self._sums = Sums(self._heads, self._solver.delivery, _others(self._solver, self._drives))
         self._monitored = (
             Monitored(settings.monitored, settings.ratings_a, self._solver) if settings.monitored else None
         )
         names = self._monitored.names if self._monitored else ()
         self._accounts = Accounts(settings.accounts, self._solver, names) if settings.accounts else None
+        can_change = self._can_be_dead or self._accounts is not None
+        others = _others(self._solver, self._drives)
+        self._powers = powers(self._solver, self._heads, others, can_change) if self._tells_powers else None
         self._undriven = _undriven(feeder, self._drives, self._solver.nodes)
         self._kept = self._moved = self._controls()
         self._now_ns = -1
@@ -223,16 +225,15 @@ class OpenDssFeeder:
 
     def _drawn(self) -> NDArray[np.complex128]:
         """Return what each element draws, kVA (elements,), or only each of the heads, as far as powers are told."""
-        drawn = self._solver.element_powers() if self._tells_powers else self._solver.powers_of(self._heads)
+        drawn = self._powers.drawn() if self._powers else self._solver.powers_of(self._heads)
         if self._island:
             return drawn * self._island.is_solved
         return drawn.copy() if self._gear or self._monitored else drawn  # the view has the currents of the next call
 
     def _tell_powers(self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None) -> None:
         told = self._told
-        if self._tells_powers:
-            head, losses, others = self._sums.of(drawn).tolist()
-            told["losses_kw"][0], told["others_kw"][0] = losses.real, others.real
+        if self._powers:
+            head, told["losses_kw"][0], told["others_kw"][0] = self._powers.totals(drawn)
             drawn_kw = drawn.real
             for group in self._drives:
                 group.tell_solved(drawn_kw, dead, told)

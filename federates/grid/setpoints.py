@@ -14,6 +14,19 @@ AVOID_FULL_RECALC = 2
 """DSS C-API `SetterFlags_AvoidFullRecalc`."""
 
 
+def batch_of(dss: Any, element_class: str, numbers: Sequence[int]) -> Any:
+    """Return elements of a class by their numbers in it, from 1, as calls that work on many take them."""
+    api = dss._api_util
+    chosen = np.array(numbers, dtype=np.int32)
+    pointer, dims = api.ffi.new("void ***"), api.ffi.new("int32_t[4]")
+    api.lib_unpatched.Batch_CreateByIndexS(
+        api.ctx, pointer, dims, element_class.encode(), api.ffi.from_buffer("int32_t[]", chosen), len(chosen)
+    )
+    if dims[0] != len(numbers):
+        raise SolverError(f"OpenDSS found {dims[0]} of {len(numbers)} elements of class {element_class}")
+    return pointer[0]
+
+
 class Pairs:
     """Two properties of a group of elements, written in two calls."""
 
@@ -21,14 +34,7 @@ class Pairs:
         api = dss._api_util
         self._lib, ffi = api.lib_unpatched, api.ffi
         self._set = self._lib.BatchOperation_Set
-        chosen = np.array(numbers, dtype=np.int32)
-        pointer, dims = ffi.new("void ***"), ffi.new("int32_t[4]")
-        self._lib.Batch_CreateByIndexS(
-            api.ctx, pointer, dims, element_class.encode(), ffi.from_buffer("int32_t[]", chosen), len(chosen)
-        )
-        if dims[0] != len(numbers):
-            raise SolverError(f"OpenDSS found {dims[0]} of {len(numbers)} elements of class {element_class}")
-        self._batch, self._count = pointer[0], dims[0]
+        self._batch, self._count = batch_of(dss, element_class, numbers), len(numbers)
         self._indices = indices
         self.values = np.zeros((2, len(numbers)))
         """The first and the second property of each element, in the element's own sign."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from derloop.contract import FloatArray
 from derloop.kind import Bus, Connection, FeederLoad
 from federates.grid.engine import SolverError, new_context
-from federates.grid.setpoints import Setpoints, Sources
+from federates.grid.setpoints import Setpoints, Sources, batch_of
 
 WHOLE_MATRIX = 2
 """OpenDSS `WHOLEMATRIX`; 1 is the matrix of series elements alone, with which a solution begins from nothing."""
@@ -42,6 +42,31 @@ class View:
         return self._numbers
 
 
+class Primitive(NamedTuple):
+    """One element by itself."""
+
+    nodes: NDArray[np.intp]
+    """Where each conductor of each terminal ends (k,), counted from 1; 0 is ground."""
+    admittances_s: NDArray[np.complex128]
+    """(k, k)"""
+
+
+class ClassPowers:
+    """What elements of one class and of one terminal draw, asked in one call."""
+
+    def __init__(self, dss: Any, element_class: str, numbers: Sequence[int]) -> None:
+        api = dss._api_util
+        self._lib, self._ffi = api.lib_unpatched, api.ffi
+        self._batch = batch_of(dss, element_class, numbers)
+        self._pointer, self._dims = self._ffi.new("double *[1]"), self._ffi.new("int32_t[4]")
+        self._found, self._count = View(self._ffi), len(numbers)
+
+    def read(self) -> NDArray[np.complex128]:
+        """Return kW + j kvar (elements,) of the last solution, valid until the next call."""
+        self._lib.Alt_CEBatch_Get_TotalPowers(self._pointer, self._dims, self._batch, self._count)
+        return self._found.at(self._pointer[0], self._count)
+
+
 class Solver:
     """A feeder in OpenDSS."""
 
@@ -53,6 +78,8 @@ class Solver:
         self._volts, self._drawn = View(self._ffi), View(self._ffi)
         self.has_acted = False
         """Whether a control of the feeder's may have moved something in the last solution: it was solved again then."""
+        self.built = 0
+        """How often its matrix was built anew: after each move of a tap or a bank, it is."""
         self._error = self._lib.ctx_Error_Get_NumberPtr(self._ctx)
         self._run("Clear")
         self._run(f'Redirect "{feeder}"')
@@ -198,6 +225,7 @@ class Solver:
 
     def build_matrix(self) -> None:
         """Build the matrix of all admittances, of loads at their powers of now."""
+        self.built += 1
         self._lib.ctx_YMatrix_BuildYMatrixD(self._ctx, WHOLE_MATRIX, 0)
 
     def _raise(self) -> None:
@@ -390,6 +418,45 @@ class Solver:
             self._lib.ctx_Circuit_SetCktElementIndex(self._ctx, element)
             self._lib.ctx_CktElement_Get_Losses_GR(self._ctx)
             found[at] = complex(*self._ffi.unpack(pointer[0], counts[0])) * 0.001  # as OpenDSS does it
+        return found
+
+    def in_service(self, elements: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return those of `elements` that are enabled."""
+        return np.array([i for i in elements.tolist() if self._is_enabled(i)], np.intp)
+
+    def _is_enabled(self, element: int) -> bool:
+        self._lib.ctx_Circuit_SetCktElementIndex(self._ctx, element)
+        return bool(self._dss.CktElement.Enabled())
+
+    def class_powers(self, element_class: str, elements: NDArray[np.intp]) -> ClassPowers:
+        """Return how to ask for the powers of some of `elements`, all of this class."""
+        self._dss.Circuit.SetActiveClass(element_class)
+        number = {name.lower(): index + 1 for index, name in enumerate(self._dss.ActiveClass.AllNames())}
+        names = [self.elements[i].partition(".")[2] for i in elements]
+        return ClassPowers(self._dss, element_class, [number[name] for name in names])
+
+    def primitives(self, elements: Sequence[int]) -> list[Primitive]:
+        """Return each of these of `elements` that is in service by itself, as it stands now."""
+        found, element = [], self._dss.CktElement
+        for index in elements:
+            if self._is_enabled(index):
+                nodes = np.array(element.NodeRef(), np.intp)
+                admittances_s = np.array(element.YPrim(), np.float64).view(np.complex128)
+                found.append(Primitive(nodes, admittances_s.reshape(nodes.size, nodes.size)))
+        return found
+
+    def acted_on(self) -> set[str]:
+        """Return the lower-case full names of what the feeder's own controls move: transformers and capacitors."""
+        return {f"transformer.{name}" for name in self._named(self._dss.RegControls, "Transformer")} | {
+            f"capacitor.{name}" for name in self._named(self._dss.CapControls, "Capacitor")
+        }
+
+    @staticmethod
+    def _named(controls: Any, what: str) -> set[str]:
+        found = set()
+        for _ in range(controls.First() and controls.Count()):
+            found.add(str(getattr(controls, what)()).lower())
+            controls.Next()
         return found
 
     def rounding_kw(self) -> float:

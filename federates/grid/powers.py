@@ -1,0 +1,101 @@
+"""Powers everywhere, as the last solution has them: what each element draws, and their sums.
+
+Of a small feeder each element is asked. OpenDSS takes half a microsecond for each, several times that where a solution
+has just driven them out of the processor's caches: on thousands of elements as long as for the solution. So of a large
+one only what draws is asked, class by class, and what delivers is summed (`losses.py`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federates.grid.losses import Losses
+from federates.grid.solver import Solver
+from federates.grid.sums import Sums
+
+MANY = 1000
+"""Elements from which on a feeder is large."""
+ASKED = ("load", "generator", "pvsystem", "storage")
+"""Classes of one terminal, whose elements can be asked together."""
+IDLE = ("regcontrol", "capcontrol", "swtcontrol", "fuse", "relay", "recloser", "energymeter", "monitor", "sensor")
+"""Classes of elements that draw nothing."""
+
+
+class Totals(NamedTuple):
+    """Sums over a feeder, kVA and kW, positive when drawn."""
+
+    head: complex
+    losses_kw: float
+    others_kw: float
+
+
+class Powers(Protocol):
+    """What a feeder's elements draw, and deliver, and lose."""
+
+    def drawn(self) -> NDArray[np.complex128]:
+        """Return what each element draws, kVA (elements,), of what is told; valid until the next call."""
+        ...
+
+    def totals(self, drawn: NDArray[np.complex128]) -> Totals:
+        """Return the sums of the same solution."""
+        ...
+
+
+class Each:
+    """Every element is asked."""
+
+    def __init__(self, solver: Solver, heads: NDArray[np.intp], others: NDArray[np.intp]) -> None:
+        self._solver, self._sums = solver, Sums(heads, solver.delivery, others)
+
+    def drawn(self) -> NDArray[np.complex128]:
+        return self._solver.element_powers()
+
+    def totals(self, drawn: NDArray[np.complex128]) -> Totals:
+        head, losses, others = self._sums.of(drawn).tolist()
+        return Totals(head, losses.real, others.real)
+
+
+class Summed:
+    """What draws is asked; of what delivers only the sum is known."""
+
+    def __init__(self, solver: Solver, heads: NDArray[np.intp], others: NDArray[np.intp]) -> None:
+        self._solver, self._heads, self._sums = solver, heads, Sums(heads, others)
+        self._drawn = np.zeros(len(solver.elements), np.complex128)
+        self._losses = Losses(solver)
+        classes = np.array([_class(name) for name in solver.elements])
+        self._asked = [
+            (found, solver.class_powers(name, found)) for name in ASKED if (found := _at(classes, name)).size
+        ]
+        known = [solver.delivery, heads, *(_at(classes, name) for name in (*ASKED, *IDLE))]
+        self.is_known = self._losses.is_known and np.concatenate(known).size == len(solver.elements)
+        """Whether every element is among those that are asked, or summed."""
+
+    def drawn(self) -> NDArray[np.complex128]:
+        drawn = self._drawn
+        for where, powers in self._asked:
+            drawn[where] = powers.read()
+        drawn[self._heads] = self._solver.powers_of(self._heads)
+        return drawn
+
+    def totals(self, drawn: NDArray[np.complex128]) -> Totals:
+        head, others = self._sums.of(drawn).tolist()
+        return Totals(head, self._losses.total_kw(), others.real)
+
+
+def powers(solver: Solver, heads: NDArray[np.intp], others: NDArray[np.intp], can_change: bool) -> Powers:
+    """Return how powers are told; can_change: by more than controls, or each element is accounted for."""
+    if can_change or len(solver.elements) < MANY:
+        return Each(solver, heads, others)
+    summed = Summed(solver, heads, others)
+    return summed if summed.is_known else Each(solver, heads, others)
+
+
+def _class(element: str) -> str:
+    return element.partition(".")[0]
+
+
+def _at(classes: NDArray[np.str_], name: str) -> NDArray[np.intp]:
+    return np.flatnonzero(classes == name)

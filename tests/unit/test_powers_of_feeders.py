@@ -1,0 +1,101 @@
+"""Powers of large feeders: what is asked class by class and summed is what OpenDSS tells of each element."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from federates.grid.losses import is_reciprocal
+from federates.grid.powers import Each, Summed, powers
+from federates.grid.solver import Primitive, Solver
+
+FEEDERS = Path(__file__).parents[2] / "scenarios" / "feeders"
+FILES = ("ieee13/ieee13.dss", "ieee34/ieee34.dss", "ieee123/ieee123.dss", "ieee123/ieee123_two_sources.dss")
+OPEN_AND_SHORT = """
+Open Line.671_680 2 3
+New Load.odd bus1=671.1.2 phases=1 conn=delta model=5 kV=4.16 kW=100 kvar=50
+New Load.gone bus1=675.1 phases=1 kV=2.4 kW=10 kvar=5 enabled=no
+New Reactor.earth bus1=675 phases=3 kv=4.16 R=1000 X=10
+New Fault.short bus1=684.1 phases=1 r=5
+New PVSystem.roof bus1=675.2 phases=1 kV=2.4 kVA=50 Pmpp=40
+"""
+
+
+def solved(feeder: Path) -> Solver:
+    solver = Solver(feeder)
+    solver.add_injection("pv_0", str(next(iter(solver.buses()))), [1], 2.4)
+    solver.prepare(controls=True, tolerance=1e-9, max_iterations=100)
+    return solver
+
+
+def both(solver: Solver) -> tuple[Each, Summed]:
+    drawing = np.setdiff1d(np.arange(len(solver.elements)), [*solver.sources, *solver.delivery])
+    return Each(solver, solver.sources, drawing), Summed(solver, solver.sources, drawing)
+
+
+def assert_equal(each: Each, summed: Summed, solver: Solver) -> None:
+    expected, found = each.drawn().copy(), summed.drawn()
+    drawing = np.setdiff1d(np.arange(len(solver.elements)), solver.delivery)
+    np.testing.assert_allclose(found[drawing], expected[drawing], rtol=1e-12, atol=1e-9)
+    total, same = each.totals(expected), summed.totals(found)
+    assert same.losses_kw == pytest.approx(total.losses_kw, rel=1e-9, abs=0.0)
+    assert same.head == pytest.approx(total.head, rel=1e-12, abs=0.0)
+    assert same.others_kw == pytest.approx(total.others_kw, rel=1e-12, abs=0.0)
+
+
+@pytest.fixture(params=[*FILES, "open and short"])
+def solver(request: pytest.FixtureRequest, tmp_path: Path) -> Solver:
+    if request.param in FILES:
+        return solved(FEEDERS / request.param)
+    feeder = tmp_path / "feeder.dss"
+    feeder.write_text((FEEDERS / FILES[0]).read_text() + OPEN_AND_SHORT)
+    return solved(feeder)
+
+
+def test_summed_powers_are_those_of_each_element(solver: Solver) -> None:
+    each, summed = both(solver)
+    assert summed.is_known
+    assert_equal(each, summed, solver)
+
+
+def test_losses_follow_every_tap_and_bank(solver: Solver) -> None:
+    each, summed = both(solver)
+    before = summed.totals(summed.drawn()).losses_kw
+    solver.with_controls(False)
+    solver.set_taps(solver.taps() - 3.0)
+    solver.dss.Capacitors.First()
+    if solver.dss.Capacitors.Count():
+        solver.dss.Capacitors.States([0])
+    solver.solve()
+    assert_equal(each, summed, solver)
+    assert summed.totals(summed.drawn()).losses_kw != before
+
+
+def test_losses_follow_a_control_that_acts_within_a_solution() -> None:
+    solver = solved(FEEDERS / FILES[0])
+    each, summed = both(solver)
+    taps = solver.taps()
+    devices = solver.injections(["pv_0"])
+    devices.p_kw[:] = 900.0
+    devices.write()
+    solver.set_taps(taps - 8.0)
+    solver.solve()
+    assert solver.has_acted
+    assert_equal(each, summed, solver)
+
+
+def test_what_is_not_reciprocal_is_no_quadratic_form() -> None:
+    nodes, y = np.array([1, 2]), np.array([[2.0, -1.0 + 0.5j], [-1.0 + 0.5j, 2.0]])
+    assert is_reciprocal(Primitive(nodes, y))
+    assert not is_reciprocal(Primitive(nodes, np.triu(y)))
+
+
+@pytest.mark.parametrize("can_change", [True, False])
+def test_only_large_feeders_without_switches_are_summed(monkeypatch: pytest.MonkeyPatch, can_change: bool) -> None:
+    solver = solved(FEEDERS / FILES[0])
+    nothing = np.zeros(0, np.intp)
+    assert isinstance(powers(solver, solver.sources, nothing, can_change), Each)
+    monkeypatch.setattr("federates.grid.powers.MANY", 10)
+    assert isinstance(powers(solver, solver.sources, nothing, can_change), Each if can_change else Summed)
