@@ -32,6 +32,8 @@ from derloop.scenario.models import Scenario
 CORE_TYPE = "zmq"
 END_S = 1.0
 """How long a child that only computes may take to write what it holds and leave."""
+SHOWN = 5
+"""How many federates of a crew a message names."""
 SILENCE_S = 0.3
 """How much longer than a deadline a child may be silent."""
 BEGIN_S = 0.02
@@ -113,7 +115,15 @@ class Child:
                 self.failed = FederateError(failed["federate"], failed["now_ns"], failed["why"], failed["inputs"])
 
     def _error(self, why: str) -> FederateError:
-        return FederateError(self.crew.name, self.now_ns, why)
+        """Return the error of its unit; among several, of the federate that was last at work."""
+        if len(self.crew.units) == 1:
+            return FederateError(self.crew.name, self.now_ns, why)
+        members = self.crew.members
+        name = members[self.reach.at_work]
+        others = [member for member in members if member != name]
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        why = f"{why}; it was the last at work there, beside {', '.join(others[:SHOWN])}{more}"
+        return FederateError(name, self.now_ns, why)
 
     def begin(self, epoch_ns: int) -> None:
         """Tell the child when the instant 0 is due, in `time.monotonic_ns`, which is one for all of this machine."""

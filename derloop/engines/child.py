@@ -165,7 +165,7 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
     supervisor.clock = Clock(federation.pacing.speed, is_told=True) if federation.pacing else None
     limits = Deadlines(**job["deadlines"])
     worker = Worker(federation, units, recorder.observe, limits, supervisor.clock, saving.stepper)
-    worker.show_instant_on(mmap(job["board"], BOARD_BYTES))
+    worker.show_work_on(mmap(job["board"], BOARD_BYTES), job["members"])
 
     def poll() -> None:
         recorder.flush_due()

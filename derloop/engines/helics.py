@@ -23,7 +23,7 @@ from uuid import uuid4
 import helics
 from helics.capi import ffi, lib
 
-from derloop.crews import Crew, one_each, phases_of
+from derloop.crews import Crew, computing_together, one_each, phases_of
 from derloop.engines.stepping import Cancelled, Stepper
 from derloop.errors import DerloopError, EngineError
 
@@ -406,16 +406,22 @@ def _core(transport: Transport, federates: int) -> str:
 def run(steppers: list[Stepper], until_ns: int, crews: Sequence[Crew] | None = None, in_threads: bool = False) -> None:
     """Step the units until `until_ns` in this process, on a broker of their own that has no socket.
 
-    crews: who steps which; without it, each unit is a federate of its own.
+    crews: who steps which; without it, all that only compute are one federate, and each unit that waits is one.
     """
     for stepper in steppers:
         stepper.start()
-    crews = crews or one_each([stepper.unit for stepper in steppers])
+    crews = crews or _alone(steppers)
     broker = Broker(len(crews))
     try:
         join(steppers, crews, until_ns, Transport(core_options=f"--broker={broker.name}"), in_threads)
     finally:
         broker.close()
+
+
+def _alone(steppers: Sequence[Stepper]) -> tuple[Crew, ...]:
+    """Return the crews of a run in one process: what computes there takes turns anyway, without a message between."""
+    units = [stepper.unit for stepper in steppers]
+    return one_each(units) if steppers[0].is_paced else computing_together(units)
 
 
 def run_in_threads(steppers: list[Stepper], until_ns: int, crews: Sequence[Crew] | None = None) -> None:

@@ -32,6 +32,11 @@ class Reach(Protocol):
         """The instant that it is at, by its own word; None before its first step."""
         ...
 
+    @property
+    def at_work(self) -> int:
+        """The number of the federate that is or was last at work there, among those of its crew."""
+        ...
+
     def tell(self, line: str) -> None: ...
 
     def heard(self) -> list[str]:
@@ -77,7 +82,7 @@ class Process:
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as errors, TemporaryFile() as board:
-            board.write(BEFORE.to_bytes(BOARD_BYTES, sys.byteorder, signed=True))
+            board.write(BEFORE.to_bytes(8, sys.byteorder, signed=True).ljust(BOARD_BYTES, b"\0"))
             board.flush()
             self._board = memoryview(mmap(board.fileno(), BOARD_BYTES)).cast("q")
             self._process = subprocess.Popen(
@@ -113,6 +118,10 @@ class Process:
     def now_ns(self) -> int | None:
         now_ns = self._board[0]
         return None if now_ns == BEFORE else now_ns
+
+    @property
+    def at_work(self) -> int:
+        return self._board[1]
 
     def heard(self) -> list[str]:
         lines = []

@@ -31,11 +31,12 @@ class Cancelled(Exception):
 class Progress:
     """Who is at work on what since when, for whoever watches. Written without a lock, by one thread."""
 
-    __slots__ = ("board", "federate", "now_ns", "since")
+    __slots__ = ("board", "federate", "now_ns", "numbers", "since")
 
     def __init__(self) -> None:
-        self.board: MutableSequence[int] | memoryview = [BEFORE]
-        """The instant again, where another process may see it: also after this one was killed."""
+        self.board: MutableSequence[int] | memoryview = [BEFORE, 0]
+        """The instant again, and the number of who is or was at work, for other processes: also after a kill."""
+        self.numbers: Mapping[str, int] = {}
         self.federate: str | None = None
         self.now_ns: int | None = None
         self.since = monotonic()
@@ -44,6 +45,7 @@ class Progress:
         self.now_ns, self.since = now_ns, monotonic()
         self.federate = federate
         self.board[0] = BEFORE if now_ns is None else now_ns
+        self.board[1] = self.numbers.get(federate, 0)
 
     def leave(self) -> None:
         self.federate = None

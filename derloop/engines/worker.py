@@ -28,7 +28,7 @@ SETTLE_S = 0.4
 LOOK_S = 0.01
 STOP_S = 5.0
 """How long all federates together may take to stop."""
-BOARD_BYTES = 8
+BOARD_BYTES = 16
 STALL_S = 1.0
 """How much longer than a federate's deadline nothing may move."""
 
@@ -140,11 +140,11 @@ class Worker:
             if not busy and (self._hung or not self._is_alone):
                 return
 
-    def show_instant_on(self, board: mmap) -> None:
-        """Write the instant that is at work into `board` too, which another process may read."""
-        shown = memoryview(board).cast("q")
+    def show_work_on(self, board: mmap, members: Sequence[str]) -> None:
+        """Write instants into `board` too, which another process may read, and who of `members` is at work on each."""
+        shown, numbers = memoryview(board).cast("q"), {name: number for number, name in enumerate(members)}
         for stepper in self._steppers:
-            stepper.progress.board = shown
+            stepper.progress.board, stepper.progress.numbers = shown, numbers
 
     def _watch(self, thread: Thread, on_poll: Callable[[], None]) -> None:
         stall = Stall(self._deadlines, self._wait_s)

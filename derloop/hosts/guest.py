@@ -128,6 +128,7 @@ class Relayed:
         self._whose, self._how, self._words = "its process", None, ""
         self._is_stopped = False
         self.now_ns: int | None = None
+        self.at_work = 0
 
     _how: str | None
 
@@ -140,6 +141,7 @@ class Relayed:
                 self._lines.append(str(message["line"]))
             case "state":
                 self.now_ns, self._is_stopped = message["now_ns"], bool(message["is_stopped"])
+                self.at_work = int(message["at_work"])
             case "gone":
                 self._how, self._words = str(message["how"]), str(message["words"])
 

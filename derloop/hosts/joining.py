@@ -93,7 +93,7 @@ class Host:
         self._copies = Copies(self._given)
         self._source, self._copied_at = Source(self._run), monotonic()
         self._processes: dict[str, Process] = {}
-        self._states: dict[str, tuple[int | None, bool]] = {}
+        self._states: dict[str, tuple[int | None, int, bool]] = {}
         self._gone: set[str] = set()
         self._core_options, self._silence_s = "", SILENCE_S
         self._close_broker: Callable[[], None] = lambda: None
@@ -198,10 +198,10 @@ class Host:
             how = process.gone()
             for line in process.heard():  # each by itself: state of many devices is many long lines
                 self._channel.send("said", crew=crew, line=line)
-            state = (process.now_ns, how is None and process.is_stopped())
+            state = (process.now_ns, process.at_work, how is None and process.is_stopped())
             if state != self._states.get(crew):
-                self._states[crew] = state
-                self._channel.send("state", crew=crew, now_ns=state[0], is_stopped=state[1])
+                now_ns, at_work, is_stopped = self._states[crew] = state
+                self._channel.send("state", crew=crew, now_ns=now_ns, at_work=at_work, is_stopped=is_stopped)
             if how is not None:
                 self._gone.add(crew)
                 self._channel.send("gone", crew=crew, how=how, words=process.last_words())

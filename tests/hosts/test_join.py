@@ -90,7 +90,7 @@ def kept(run: Path) -> dict[str, bytes]:
 def test_two_hosts_give_the_results_of_one_process(tmp_path: Path) -> None:
     with hosts(tmp_path, **TWO) as (file, start):
         joined = [start("feeder"), start("fleets", SCENARIO)]
-        result = run(tmp_path, file, checkpoint_every_s=1800)
+        result = run(tmp_path, file, checkpoint_every_s=1800, workers=1)
         assert (result.outcome, result.failure, result.complaints) == ("completed", "", ())
         assert [each.end() for each in joined] == [None, None]
     alone = derloop.run(SCENARIO, SHORT, engine="local", out=tmp_path / "alone", report=False, checkpoint_every_s=1800)
