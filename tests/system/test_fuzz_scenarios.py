@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from copy import deepcopy
 from pathlib import Path
 from shutil import copytree
@@ -61,6 +62,8 @@ NUMBERS = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True),
     st.sampled_from([0, -1, 1e-9, 1e9, 1e300, 2**63, 10**400, -0.0, 0.1, 59.999]),
 )
+LARGEST = sys.float_info.max
+"""Whole numbers above it may stand in a file, but no factor can be put to them."""
 SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, st.sampled_from(WORDS), st.text(max_size=8))
 VALUES = st.recursive(
     SCALARS,
@@ -91,7 +94,7 @@ def spoil(draw: st.DrawFn, data: Any, at: Any, key: Any) -> None:
             del at[key]
         case "replace":
             at[key] = draw(VALUES)
-        case "scale" if isinstance(at[key], int | float):
+        case "scale" if isinstance(at[key], int | float) and abs(at[key]) < LARGEST:
             at[key] = at[key] * draw(st.sampled_from([-1, 0, 0.5, 1.0001, 1e3, 1e12]))
         case "add" if isinstance(at, dict):
             at[draw(st.sampled_from(WORDS))] = draw(VALUES)
