@@ -43,6 +43,12 @@ def one_each(units: Sequence[Unit]) -> tuple[Crew, ...]:
     return tuple(Crew((unit,)) for unit in units)
 
 
+def computing_together(units: Sequence[Unit]) -> tuple[Crew, ...]:
+    """Return one crew of all units that only compute, and one for each that waits on sockets or hardware."""
+    computing = tuple(sorted((unit for unit in units if not unit.blocking), key=lambda unit: unit.rank))
+    return (*((Crew(computing),) if computing else ()), *one_each([unit for unit in units if unit.blocking]))
+
+
 def crews_of(federation: Federation, units: Sequence[Unit], most: int | None) -> tuple[Crew, ...]:
     """Return at most `most` crews of `units`, even in what they give out; None: one for each unit.
 
