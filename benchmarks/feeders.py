@@ -1,14 +1,16 @@
 """How several feeders scale with cores: `python benchmarks/feeders.py [--feeders 1 2 4] [--steps 300] [--rounds 3]`.
 
 Made-up feeders of 3000 nodes with 300 rooftops each, which hang on one bus of the transmission system, in one-second
-steps with delayed coupling, everything recorded: in one thread, a thread for each federate, a process for each. What a
-step takes is the difference between a long and a short run, so that the start is not in it.
+steps with delayed coupling, everything recorded: in one thread, in as many threads or processes as there are cores, and
+in a process for each federate. What a step takes is the difference between a long and a short run, so that the start is
+not in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,15 +33,22 @@ from derloop.options import Options  # noqa: E402
 from derloop.running import run  # noqa: E402
 
 BUSES = 1000
-PLACEMENTS = ("together", "threads", "apart")
+CORES = os.cpu_count() or 1
+PLACEMENTS = {
+    "one thread": ("together", None),
+    f"{CORES} threads": ("threads", CORES),
+    f"{CORES} processes": ("apart", CORES),
+    "a process each": ("apart", None),
+}
+"""What each way of placing is called: the placement, and its workers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """So many feeders in one placement."""
+    """So many feeders, placed in one way."""
 
     feeders: int
-    placement: str
+    how: str
     ms_a_step: float
     least_ms: float
     most_ms: float
@@ -81,36 +90,38 @@ def _said(names: list[str]) -> dict[str, Any]:
 def measured(counts: list[int], steps: int, rounds: int) -> Iterator[Scaling]:
     """Run each number of feeders in each placement, in turns."""
     for feeders in counts:
-        found: dict[str, list[float]] = {placement: [] for placement in PLACEMENTS}
+        found: dict[str, list[float]] = {how: [] for how in PLACEMENTS}
         with tempfile.TemporaryDirectory() as folder:
             path = scenario(Path(folder), feeders)
             for number in range(rounds):
-                for placement in PLACEMENTS:
-                    out = Path(folder) / f"{placement}-{number}"
-                    short_s, long_s = (_took_s(path, n, placement, Path(f"{out}-{n}")) for n in (steps // 5, steps))
-                    found[placement].append(1000 * (long_s - short_s) / (steps - steps // 5))
-        for placement, ms in found.items():
-            yield Scaling(feeders, placement, median(ms), min(ms), max(ms))
+                for how in PLACEMENTS:
+                    out = Path(folder) / f"{how}-{number}"
+                    short_s, long_s = (_took_s(path, n, how, Path(f"{out}-{n}")) for n in (steps // 5, steps))
+                    found[how].append(1000 * (long_s - short_s) / (steps - steps // 5))
+        for how, ms in found.items():
+            yield Scaling(feeders, how, median(ms), min(ms), max(ms))
 
 
-def _took_s(path: Path, steps: int, placement: str, out: Path) -> float:
+def _took_s(path: Path, steps: int, how: str, out: Path) -> float:
     overrides = [f"duration_s={steps}", 'deadlines={"join_s": 300, "step_s": 300}']
+    placement, workers = PLACEMENTS[how]
+    options = Options("helics", placement, out, trust_feeder=True, report=False, workers=workers)
     began = perf_counter()
-    result = run(path, overrides, Options("helics", placement, out, trust_feeder=True, report=False))
+    result = run(path, overrides, options)
     if result.outcome != "completed":
-        raise SystemExit(f"{placement}: {result.failure}")
+        raise SystemExit(f"{how}: {result.failure}")
     return perf_counter() - began
 
 
 def table(found: list[Scaling]) -> Table:
     shown = Table(title=f"Feeders of {3 * BUSES} nodes with 300 rooftops on one bus, HELICS")
-    for column in ("feeders", "placement", "ms a step", "(least..most)", "beside one thread"):
+    for column in ("feeders", "how", "ms a step", "(least..most)", "beside one thread"):
         shown.add_column(column, justify="right")
     for each in found:
-        alone = next(f for f in found if (f.feeders, f.placement) == (each.feeders, "together"))
+        alone = next(f for f in found if (f.feeders, f.how) == (each.feeders, "one thread"))
         ratio = f"{alone.ms_a_step / each.ms_a_step:.2f} times as fast"
         span = f"{each.least_ms:.2f}..{each.most_ms:.2f}"
-        shown.add_row(str(each.feeders), each.placement, f"{each.ms_a_step:.2f}", span, ratio)
+        shown.add_row(str(each.feeders), each.how, f"{each.ms_a_step:.2f}", span, ratio)
     return shown
 
 
