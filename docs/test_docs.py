@@ -121,6 +121,11 @@ PAGES = sorted(
     path for path in (*ROOT.glob("*.md"), *DOCS.rglob("*.md")) if not is_generated(path) and "_build" not in path.parts
 )
 BLOCKS = {page: list(blocks_of(page)) for page in PAGES}
+RUN_PAGES = sorted(
+    (page for page in PAGES if any(block.is_to_run for block in BLOCKS[page])),
+    key=lambda page: -sum(block.text.count("$ ") for block in BLOCKS[page] if block.is_to_run),
+)
+"""Those with most commands first, so that no worker is left alone with the longest at the end."""
 
 
 @pytest.fixture(name="project")
@@ -130,7 +135,7 @@ def _project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("page", [p for p in PAGES if any(b.is_to_run for b in BLOCKS[p])], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", RUN_PAGES, ids=lambda p: p.stem)
 def test_what_a_page_shows_runs_as_it_says(page: Path, project: Path) -> None:
     ran = 0
     for block in BLOCKS[page]:

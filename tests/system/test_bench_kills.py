@@ -63,6 +63,7 @@ def many(folder: Path, count: int, trials: Callable[[Site, range], Counter[str]]
         return sum(parts, Counter())
 
 
+@pytest.mark.long(about_s=105)
 def test_after_forty_eight_kills_of_the_run_every_device_is_safe_and_restored(tmp_path: Path) -> None:
     def trials(site: Site, numbers: range) -> Counter[str]:
         outcomes: Counter[str] = Counter()
@@ -106,6 +107,7 @@ def test_after_a_kill_in_the_midst_of_restoring_the_rest_is_restored(tmp_path: P
     assert outcomes["2 records left"] + outcomes["1 records left"] >= 2, outcomes
 
 
+@pytest.mark.long(about_s=110)
 def test_after_fifteen_kills_of_the_devices_the_run_ends_named_and_they_are_restored(tmp_path: Path) -> None:
     def trials(site: Site, numbers: range) -> Counter[str]:
         for number in numbers:
@@ -124,6 +126,7 @@ def test_after_fifteen_kills_of_the_devices_the_run_ends_named_and_they_are_rest
     assert many(tmp_path, 15, trials)["ended"] == 15
 
 
+@pytest.mark.long(about_s=80)
 def test_after_ten_kills_of_derloop_run_devices_are_safe_and_its_recordings_are_there(tmp_path: Path) -> None:
     def trials(site: Site, numbers: range) -> Counter[str]:
         with site.devices(), site.seen() as seen:
@@ -237,6 +240,7 @@ def may_make_networks() -> bool:
     return made
 
 
+@pytest.mark.long(about_s=170)
 @pytest.mark.skipif(not may_make_networks(), reason="network namespaces need root, and ip of iproute2")
 def test_after_twenty_cuts_of_the_network_every_device_is_safe_and_restored_when_it_is_back(tmp_path: Path) -> None:
     name = f"dl{secrets.token_hex(3)}"  # its own: the kernel takes a network of before down in its own time

@@ -179,7 +179,7 @@ def test_any_override_is_judged_without_a_traceback(folder: Path, changes: list[
         event("refused")
 
 
-@pytest.mark.long
+@pytest.mark.long(about_s=300)
 @given(spoilt())
 @MANY
 def test_thousands_of_spoilt_quickstarts_are_judged_without_a_traceback(folder: Path, data: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ def victim(run: RealRun, rng: random.Random) -> psutil.Process | None:
     return rng.choice(children)
 
 
+@pytest.mark.long(about_s=50)
 @pytest.mark.parametrize("batch", range(10))
 def test_twenty_kills_at_random_moments_leave_no_hang_no_orphan_and_no_false_success(
     tmp_path: Path, batch: int
@@ -80,6 +81,7 @@ def test_twenty_kills_at_random_moments_leave_no_hang_no_orphan_and_no_false_suc
     assert found["child killed"] >= 2, found
 
 
+@pytest.mark.long(about_s=450)
 def test_a_hundred_starts_and_stops_leave_nothing(tmp_path: Path) -> None:
     def trial(number: int) -> str:
         rng = random.Random(number)
@@ -122,6 +124,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.long(about_s=60)
 def test_a_hundred_runs_in_one_process_hold_no_thread_and_no_file(tmp_path: Path) -> None:
     path = tmp_path / "scenario.json"
     path.write_text(json.dumps(counters(STEPS, a={}, b={"reads": "a"}, c={"reads": "b", "blocking": True})))

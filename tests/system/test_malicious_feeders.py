@@ -451,7 +451,7 @@ for line in sys.stdin.read().split():
 """
 
 
-@pytest.mark.long
+@pytest.mark.long(about_s=90)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and named pipes")
 def test_no_property_that_is_let_through_opens_a_file(tmp_path: Path) -> None:
     asked = [f"{kind}.{name}" for kind, known in dss_names.PROPERTIES.items() for name in known]
