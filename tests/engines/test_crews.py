@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from toys import Mixer, Recording, S, steppers_of, wire
 
-from derloop.crews import Crew, crews_of, one_each, phases_of
+from derloop.crews import Crew, computing_together, crews_of, one_each, phases_of
 from derloop.engines import helics, local
 from derloop.federation import Federation
 
@@ -73,6 +73,14 @@ def test_a_phase_ends_only_where_a_wire_leads_to_another_crew_and_feeders_are_si
     phases = phases_of(crews_of(federation, federation.units, 2))
     assert phases == {"sky": 0, "fleet_n": 1, "fleet_s": 1, "north": 1, "south": 1, "bus": 2}
     assert phases_of([Crew(federation.units)]) == dict.fromkeys(federation.federates, 0)
+
+
+def test_in_one_process_what_computes_is_one_crew_by_rank_and_what_waits_has_its_own() -> None:
+    federates = {f"f{i}": Mixer({}, {"y": 1}, 1, i, blocking=i in {0, 3}) for i in range(5)}
+    federation = Federation(federates, [])
+    crews = computing_together(federation.units[::-1])
+    assert named(crews) == [{"f1", "f2", "f4"}, {"f3"}, {"f0"}]
+    assert [unit.rank for unit in crews[0].units] == sorted(unit.rank for unit in crews[0].units)
 
 
 def record(federation: Federation, run: Callable[..., None], steps: int) -> dict[str, list[object]]:

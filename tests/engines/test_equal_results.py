@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toys import Mixer, Record, Recording, S, star, steppers_of, wire
 
-from derloop.crews import Crew
+from derloop.crews import Crew, one_each
 from derloop.engines import helics, local, mosaik
 from derloop.engines.stepping import Stepper
 from derloop.errors import EngineError, ScenarioError
@@ -25,8 +25,13 @@ def in_two_crews(steppers: list[Stepper], until_ns: int) -> None:
     helics.run(steppers, until_ns, [Crew(tuple(half)) for half in (units[::2], units[1::2]) if half])
 
 
+def in_a_crew_each(steppers: list[Stepper], until_ns: int) -> None:
+    helics.run(steppers, until_ns, one_each([stepper.unit for stepper in steppers]))
+
+
 ENGINES = {
     "helics": helics.run,
+    "helics, each": in_a_crew_each,
     "threads": helics.run_in_threads,
     "crews": in_two_crews,
     "mosaik": mosaik.run,
@@ -134,4 +139,4 @@ def test_a_step_that_has_no_room_for_the_phases_of_all_units_is_refused() -> Non
     federates = {f"f{i}": Mixer({"x": 1} if i else {}, {"y": 1}, 1e-5, i) for i in range(9)}
     chain = [wire(f"f{i}.y -> f{i + 1}.x") for i in range(8)]
     with pytest.raises(EngineError, match=r"a step of 1e-05 s of 'f0' is too short for HELICS: 9 units, one after"):
-        helics.run(steppers_of(Federation(federates, chain), Recording()), S)
+        in_a_crew_each(steppers_of(Federation(federates, chain), Recording()), S)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from threading import Event
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from toys import Mixer, Recording, S, steppers_of, wire
 
 from derloop.contract import Interface, Port, Values, interface_from_json, interface_to_json
+from derloop.crews import one_each
 from derloop.engines import helics, local
 from derloop.engines.stepping import Stepper
 from derloop.errors import EngineError
@@ -82,7 +82,7 @@ def test_a_reader_whose_source_falls_silent_under_helics_ends_the_run(
     federation = Federation(federates, [wire("source.x -> reader.x")])
     recording = Recording()
     with pytest.raises(EngineError, match=r"reader at \d s holds step (nan|1) of source, expected step \d: a value"):
-        helics.run(steppers_of(federation, recording), 100 * S)
+        helics.run(steppers_of(federation, recording), 100 * S, one_each(federation.units))
     assert len(recording.seen.get("reader", [])) == max(0, lost - 1)
 
 
@@ -129,8 +129,8 @@ def test_another_process_knows_which_inputs_need_no_wire() -> None:
     assert interface_from_json(json.loads(json.dumps(interface_to_json(interface)))) == interface
 
 
-@pytest.mark.parametrize("run", [helics.run, helics.run_in_threads])
-def test_a_source_that_hears_nobody_stays_with_its_readers_under_helics(run: Callable[..., None]) -> None:
+@pytest.mark.parametrize("in_threads", [False, True])
+def test_a_source_that_hears_nobody_stays_with_its_readers_under_helics(in_threads: bool) -> None:
     """Else its values pile up in HELICS: weather, days of it, at every place."""
     at_ns, ahead_ns = {"source": 0}, []
 
@@ -146,5 +146,6 @@ def test_a_source_that_hears_nobody_stays_with_its_readers_under_helics(run: Cal
     }
     wires = [wire("source.x -> reader.x"), wire("reader.y -> grid.y"), wire("grid.z -> reader.z delayed")]
     federation = Federation(federates, wires)
-    run([Stepper(federation, unit, observe, Event()) for unit in federation.units], 500 * S)
+    steppers = [Stepper(federation, unit, observe, Event()) for unit in federation.units]
+    helics.run(steppers, 500 * S, one_each(federation.units), in_threads)
     assert max(ahead_ns[len(ahead_ns) // 2 :]) <= 8 * S  # while all are still coming in, it may be further ahead
