@@ -33,10 +33,10 @@ class Group:
         self._v_port = f"{name}.v_pu"
         self.ports = {self.p_port, self.q_port, *(f"{name}.{port}" for port in self.seen_ports)}
         self.injects = self.sees_voltage and not terminals[0].draws
+        self._solved_sign = -1.0 if self.injects else 1.0
         self._sign = -1.0 if terminals[0].draws and self.sees_voltage else 1.0
         self._places = Places([t.element or (t.bus, t.phases) for t in terminals])
-        self._given = np.zeros((2, len(terminals)))
-        self._p_kw, self._q_kvar = self._given
+        self._give_into(np.zeros((2, len(terminals))))
 
     def add(self, solver: Solver) -> None:
         for index, terminal in enumerate(self._terminals[i] for i in self._places.firsts):
@@ -44,8 +44,16 @@ class Group:
                 kv = self._buses[terminal.bus].kv_ln * (1.0 if len(terminal.phases) == 1 else SQRT3)
                 solver.add_injection(f"{self.name}_{index}", terminal.bus, terminal.phases, kv)
 
+    def _give_into(self, given: FloatArray) -> None:
+        """Have P and Q of the devices (2, devices), in their own sign, in this array from now on."""
+        self._given, self._in_a_row = given, given.reshape(-1)
+        self._p_kw = given[0]
+
     def attach(self, solver: Solver) -> None:
         self._setpoints = self._made(solver)
+        self._is_direct = self._places.are_single and self._sign == 1.0
+        if self._is_direct:
+            self._give_into(self._setpoints.values)
         place = {element: index for index, element in enumerate(solver.elements)}
         self.elements = np.array([place[name] for name in self.element_names])
         number = {node: index for index, node in enumerate(solver.nodes)}
@@ -78,8 +86,9 @@ class Group:
         return self._setpoints
 
     def write(self, inputs: Values) -> None:
-        self._p_kw[:], self._q_kvar[:] = inputs[self.p_port], inputs[self.q_port]
-        np.multiply(self._places.pair_summed(self._given), self._sign, out=self._setpoints.values)
+        np.concatenate((inputs[self.p_port], inputs[self.q_port]), out=self._in_a_row)
+        if not self._is_direct:
+            np.multiply(self._places.pair_summed(self._given), self._sign, out=self._setpoints.values)
         self._setpoints.write()
 
     def placed(self, powers: FloatArray) -> FloatArray:
@@ -93,10 +102,10 @@ class Group:
         element share alike what the solution has beyond what they give.
         """
         found, kw = told[self.solved_port], drawn_kw[self.elements]
-        kw = -kw if self.injects else kw
         if self._places.are_single:
-            found[:] = kw
+            np.multiply(kw, self._solved_sign, out=found)
             return
+        kw = -kw if self.injects else kw
         beyond_kw = (kw - self._setpoints.p_kw * self._sign) / self._places.counts
         np.add(self._p_kw, self._places.spread(beyond_kw), out=found)
         if dead is not None:

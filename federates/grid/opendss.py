@@ -64,7 +64,9 @@ class OpenDssFeeder:
         others = _others(self._solver, self._drives)
         self._powers = powers(self._solver, self._heads, others, can_change) if self._tells_powers else None
         self._undriven = _undriven(feeder, self._drives, self._solver.nodes)
+        self._tells_elements = bool(self._gear or self._monitored or self._accounts)
         self._kept = self._moved = self._controls()
+        self._told_taps = np.zeros(0)
         self._now_ns = -1
         step_ns = round(settings.step_s * 1e9) if settings.step_s else context.step_ns
         self._interface = Interface(step_ns, self._inputs(), self._outputs(), balances=tuple(self._balances()))
@@ -206,15 +208,16 @@ class OpenDssFeeder:
         dead = volts == 0.0 if self._can_be_dead else None
         if held:
             told |= held
-        if self._regulators:
-            told["taps"] = self._moved[0]
+        if self._regulators and self._told_taps is not self._moved[0]:
+            told["taps"] = self._told_taps = self._moved[0]
         for group in self._drives:
             group.tell_seen(self._v_pu, volts, self._bases_v, told)
             if dead is not None:
                 told |= {port: group.given_kw(dead) for port in self._undelivered(group)}
         drawn = self._drawn()
         self._tell_powers(drawn, dead)
-        told |= self._of_elements(drawn, dead, now_ns)
+        if self._tells_elements:
+            told |= self._of_elements(drawn, dead, now_ns)
         return told
 
     def _has_moved(self) -> bool:
@@ -244,9 +247,7 @@ class OpenDssFeeder:
     def _of_elements(
         self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None, now_ns: int | None
     ) -> dict[str, FloatArray]:
-        """Return what was asked for of switches, currents and accounts; nothing where nothing was."""
-        if not (self._gear or self._monitored or self._accounts):
-            return {}
+        """Return what was asked for of switches, currents and accounts."""
         asked = self._monitored is not None or (self._gear is not None and self._gear.needs_currents)
         currents_a = self._solver.most_currents_a() if asked else None
         values: dict[str, FloatArray] = {}
