@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import Field, model_validator
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Bundle, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Terminal
 from derloop.memory import remembers
 from federates.der import Stepped
@@ -197,7 +197,8 @@ class PvFleet:
         outputs = {"p_kw": Port("kW", labels), "q_kvar": Port("kvar", labels), "p_available_kw": Port("kW", labels)}
         self._interface = Interface(settings.step_ns(context), inputs, {**outputs, **self._light.outputs})
         self._lit_by, self._available_kw = b"", np.zeros(rated_kva.shape)
-        self._shown: Values = {}
+        self._shown: tuple[FloatArray, ...] = ()
+        self._told = Bundle(self._interface.outputs)
 
     @property
     def interface(self) -> Interface:
@@ -213,7 +214,8 @@ class PvFleet:
         wanted_kw = self.inverters.left_by_pf_kw(self._available_kw)
         limit_kw = inputs["p_limit_kw"] if self._settings.curtailable else None
         p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted_kw, None, limit_kw)
-        return {"p_kw": p_kw, "q_kvar": q_kvar, "p_available_kw": self._available_kw, **self._shown}
+        np.concatenate((p_kw, q_kvar, self._available_kw, *self._shown), out=self._told.vector)
+        return self._told
 
     def _be_lit(self, inputs: Values) -> None:
         """Compute what the light gives, unless it is to the bit that of the last call, as within a converged step."""
@@ -232,8 +234,8 @@ class _Lit(NamedTuple):
 
     effective_wm2: FloatArray
     cell_c: FloatArray
-    shown: Values
-    """What of it is an output of the fleet."""
+    shown: tuple[FloatArray, ...]
+    """What of it are outputs of the fleet, in their order."""
 
 
 class _InPlane:
@@ -249,7 +251,7 @@ class _InPlane:
     def at(self, inputs: Values) -> _Lit:
         sun = np.maximum(inputs["irradiance_wm2"], self._dark)
         cell_c = sun * self._rise
-        return _Lit(sun, np.add(cell_c, self._ambient_c, cell_c), {})
+        return _Lit(sun, np.add(cell_c, self._ambient_c, cell_c), ())
 
 
 class _FromSky:
@@ -269,7 +271,7 @@ class _FromSky:
         wind = float(inputs["wind_m_per_s"][0])
         rise = self._cell.rise_k_m2_per_w(wind) if self._cell else self._noct_rise
         cell_c = inputs["air_c"][0] + light.poa_wm2 * rise
-        return _Lit(light.effective_wm2, cell_c, {"poa_wm2": light.poa_wm2, "cell_c": cell_c})
+        return _Lit(light.effective_wm2, cell_c, (light.poa_wm2, cell_c))
 
 
 def _rise_by_noct(settings: PvSettings) -> float:

@@ -60,7 +60,8 @@ def ours() -> dict[str, FloatArray]:
     steps = []
     for hour in range(HOURS):
         light = {name.removeprefix("pv."): value for name, value in sky.step(hour * H, {}).items()}
-        steps.append({**fleet.step(hour * H, {"v_pu": np.ones(len(ARRAYS)), **light}), **light})
+        given = fleet.step(hour * H, {"v_pu": np.ones(len(ARRAYS)), **light})
+        steps.append({**{name: values.copy() for name, values in given.items()}, **light})
     return {name: np.array([step[name] for step in steps]) for name in steps[0]}
 
 

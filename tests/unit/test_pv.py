@@ -195,7 +195,8 @@ def test_array_that_faces_the_sun_has_the_most_light() -> None:
 
 def test_wind_cools_the_cells_and_so_gives_power() -> None:
     pv = fleet(plane={"tilt_deg": 30}, cell={"model": "faiman"}, temperature_coefficient_per_k=-0.0035)
-    still, windy = lit(pv, wind_m_per_s=0.0), lit(pv, wind_m_per_s=10.0)
+    still = {name: values.copy() for name, values in lit(pv, wind_m_per_s=0.0).items()}
+    windy = lit(pv, wind_m_per_s=10.0)
     assert still["cell_c"][0] == pytest.approx(25.0 + still["poa_wm2"][0] / 25.0)
     assert windy["cell_c"][0] == pytest.approx(25.0 + still["poa_wm2"][0] / (25.0 + 68.4))
     assert windy["p_kw"][0] > 1.05 * still["p_kw"][0]
