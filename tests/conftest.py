@@ -10,8 +10,11 @@ settings.load_profile("derloop")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest of the long tests first, so that no worker is left alone with one of them at the end."""
-    items.sort(key=about_s, reverse=True)
+    """Put those that wait first, then the longest, so that no worker is left alone with one of them at the end.
+
+    What mostly waits is one group (`xdist_group("waits")`): a worker has it while the others need the cores.
+    """
+    items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is not None, about_s(item)), reverse=True)
 
 
 def about_s(item: pytest.Item) -> float:

@@ -181,7 +181,7 @@ def test_who_asks_for_the_same_endpoint_gets_the_same_connection_and_the_longest
                 await link.read(0, 1)
             await connections.close()
         gaps_s = [later - earlier for earlier, later in pairwise(gateway.times_s)]
-        assert min(gaps_s) >= 0.09
+        assert min(gaps_s) > 0.05  # a request may be seen late, but 0.02 s would be the shorter interval
 
     run(main())
 
