@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush, heapreplace
 
 from derloop.federation import Federation, Unit
 
 SLACK = 1.1
-"""How much heavier than an even share a crew may become for the sake of what its units say to each other."""
+"""How much heavier than an even share a bundle may become for the sake of what its units say to each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,51 +53,49 @@ def computing_together(units: Sequence[Unit]) -> tuple[Crew, ...]:
 def crews_of(federation: Federation, units: Sequence[Unit], most: int | None) -> tuple[Crew, ...]:
     """Return at most `most` crews of `units`, even in what they give out; None: one for each unit.
 
-    Units with many wires between them come together, as far as no crew becomes much heavier than the others by it.
-    A unit's weight is the number of values that it gives out, which stands for what they cost.
+    Units with many wires between them come together, as far as they are no more than a crew's even share; such bundles
+    are then packed, each into the crew that has least so far, the heaviest first. A unit's weight is the number of
+    values that it gives out, which stands for what it costs.
     """
     if most is None or most >= len(units):
         return one_each(units)
-    sharing = _Sharing(federation, units, most)
-    while len(sharing.together) > most:
-        sharing.join(*sharing.next_pair())
-    return tuple(sorted((Crew(found) for found in sharing.found()), key=lambda crew: crew.units[0].rank))
+    weights = [_weight(federation, unit) for unit in units]
+    bundles = _bundled(weights, _wires_between(units), SLACK * sum(weights) / most)
+    packed = _packed(bundles, [sum(weights[at] for at in bundle) for bundle in bundles], most)
+    crews = (Crew(tuple(sorted((units[at] for at in found), key=lambda unit: unit.rank))) for found in packed)
+    return tuple(sorted(crews, key=lambda crew: crew.units[0].rank))
 
 
-class _Sharing:
-    """Units on their way into crews: every one alone at first, then two crews become one, again and again."""
+def _bundled(weights: Sequence[int], wires: Mapping[int, Counter[int]], heaviest: float) -> list[list[int]]:
+    """Return bundles of positions: those with the most wires between them first, none above `heaviest` by being joined.
 
-    def __init__(self, federation: Federation, units: Sequence[Unit], most: int) -> None:
-        self._units = units
-        self.together: dict[int, list[int]] = {at: [at] for at in range(len(units))}
-        self._weight = {at: _weight(federation, unit) for at, unit in enumerate(units)}
-        self._most = max(SLACK * sum(self._weight.values()) / most, *self._weight.values())
-        self._wires = _wires_between(units)
+    wires: for each position, how many wires it has to others.
+    """
+    bundles = {at: [at] for at in range(len(weights))}
+    weight, between = dict(enumerate(weights)), {at: Counter(found) for at, found in wires.items()}
+    pairs = [(-count, low, high) for low in between for high, count in between[low].items() if low < high]
+    heapify(pairs)
+    while pairs:
+        count, low, high = heappop(pairs)
+        if low not in bundles or between[low].get(high) != -count or weight[low] + weight[high] > heaviest:
+            continue  # one of them has been joined since, or they are too heavy, and grow no lighter
+        bundles[low] += bundles.pop(high)
+        weight[low] += weight.pop(high)
+        for other, more in between.pop(high).items():
+            del between[other][high]
+            if other != low:
+                between[low][other] += more
+                between[other][low] += more
+                heappush(pairs, (-between[low][other], min(low, other), max(low, other)))
+    return list(bundles.values())
 
-    def next_pair(self) -> tuple[int, int]:
-        """Return the crews with the most wires between them that one crew can carry; without such, the lightest."""
-        fitting = [pair for pair in self._wires if self._load(pair) <= self._most]
-        if fitting:
-            return min(fitting, key=lambda pair: (-self._wires[pair], self._load(pair), pair))
-        first, second = sorted(self.together, key=lambda at: (self._weight[at], at))[:2]
-        return min(first, second), max(first, second)
 
-    def _load(self, pair: tuple[int, int]) -> int:
-        return self._weight[pair[0]] + self._weight[pair[1]]
-
-    def join(self, into: int, other: int) -> None:
-        self.together[into] += self.together.pop(other)
-        self._weight[into] += self._weight.pop(other)
-        joined: Counter[tuple[int, int]] = Counter()
-        for (a, b), count in self._wires.items():
-            low, high = sorted(into if at == other else at for at in (a, b))
-            if low != high:
-                joined[low, high] += count
-        self._wires = joined
-
-    def found(self) -> Iterator[tuple[Unit, ...]]:
-        for these in self.together.values():
-            yield tuple(sorted((self._units[at] for at in these), key=lambda unit: unit.rank))
+def _packed(bundles: Sequence[list[int]], weights: Sequence[int], most: int) -> list[list[int]]:
+    crews: list[tuple[int, int, list[int]]] = [(0, number, []) for number in range(min(most, len(bundles)))]
+    for at in sorted(range(len(bundles)), key=lambda at: -weights[at]):
+        weight, number, found = crews[0]
+        heapreplace(crews, (weight + weights[at], number, [*found, *bundles[at]]))
+    return [found for _, _, found in crews]
 
 
 def _weight(federation: Federation, unit: Unit) -> int:
@@ -104,13 +103,14 @@ def _weight(federation: Federation, unit: Unit) -> int:
     return 1 + sum(port.size for port in ports)
 
 
-def _wires_between(units: Sequence[Unit]) -> Counter[tuple[int, int]]:
+def _wires_between(units: Sequence[Unit]) -> dict[int, Counter[int]]:
     at_of = {member: at for at, unit in enumerate(units) for member in unit.members}
-    found: Counter[tuple[int, int]] = Counter()
+    found: dict[int, Counter[int]] = {at: Counter() for at in range(len(units))}
     for at, unit in enumerate(units):
         for wire in unit.incoming:
             if (source := at_of.get(wire.source.federate)) is not None:
-                found[min(at, source), max(at, source)] += 1
+                found[at][source] += 1
+                found[source][at] += 1
     return found
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -113,11 +114,21 @@ class Federation:
         if problems:
             raise ScenarioError(problems)
         ranked = _ranked(groups, self.wires)
-        self.units = tuple(self._unit(rank, members, wires) for rank, members in enumerate(ranked))
+        arriving: dict[str, list[Wire]] = {name: [] for name in federates}
+        for wire in wires:
+            arriving[wire.target.federate].append(wire)
+        self.units = tuple(
+            self._unit(rank, members, [wire for member in members for wire in arriving[member]])
+            for rank, members in enumerate(ranked)
+        )
         self.unit_of = {member: unit for unit in self.units for member in unit.members}
+        self._leaving: dict[str, list[Wire]] = {unit.name: [] for unit in self.units}
+        for wire in wires:
+            unit = self.unit_of[wire.source.federate]
+            if wire.target.federate not in unit.members:
+                self._leaving[unit.name].append(wire)
 
-    def _unit(self, rank: int, members: tuple[str, ...], wires: Sequence[Wire]) -> Unit:
-        mine = [w for w in wires if w.target.federate in members]
+    def _unit(self, rank: int, members: tuple[str, ...], arriving: Sequence[Wire]) -> Unit:
         first = self.interfaces[members[0]]
         return Unit(
             name="+".join(members),
@@ -125,9 +136,13 @@ class Federation:
             members=members,
             step_ns=first.step_ns,
             blocking=any(self.interfaces[m].blocking for m in members),
-            inside=tuple(w for w in mine if w.source.federate in members),
-            incoming=tuple(w for w in mine if w.source.federate not in members),
+            inside=tuple(w for w in arriving if w.source.federate in members),
+            incoming=tuple(w for w in arriving if w.source.federate not in members),
         )
+
+    def leaving(self, unit: Unit) -> Sequence[Wire]:
+        """Return the wires from `unit` to others, in the order of `wires`."""
+        return self._leaving[unit.name]
 
     def recorded(self, members: Collection[str]) -> dict[str, Interface]:
         """Return what is recorded of these federates, of the converged loops that they are in, and of their pace."""
@@ -169,11 +184,17 @@ class Federation:
         return self.interfaces[ref.federate].outputs[ref.port]
 
 
-def downstream(wires: Sequence[Wire], starts: Iterable[str], avoiding: Collection[str] = ()) -> set[str]:
+def downstream(wires: Sequence[Wire], starts: Collection[str], avoiding: Collection[str] = ()) -> set[str]:
     """Return `starts` and every federate that a wire of any coupling leads to from there, not through `avoiding`."""
-    found = {*starts}
-    while more := {w.target.federate for w in wires if w.source.federate in found} - found - {*avoiding}:
-        found |= more
+    ahead: dict[str, list[str]] = {}
+    for w in wires:
+        ahead.setdefault(w.source.federate, []).append(w.target.federate)
+    found, avoided, more = {*starts}, {*avoiding}, [*starts]
+    while more:
+        for name in ahead.get(more.pop(), ()):
+            if name not in found and name not in avoided:
+                found.add(name)
+                more.append(name)
     return found
 
 
@@ -267,17 +288,22 @@ def _misfits(wire: Wire, source: Port, target: Port) -> list[Problem]:
 def _groups(interfaces: Mapping[str, Interface], wires: Sequence[Wire]) -> tuple[list[tuple[str, ...]], list[Problem]]:
     """Return the federates that must be stepped together, each group in order; and what is wrong."""
     undelayed = [w for w in wires if w.coupling != "delayed"]
+    found = _strongly_connected(list(interfaces), undelayed)
+    number_of = {name: number for number, together in enumerate(found) for name in together}
+    inner: list[list[Wire]] = [[] for _ in found]
+    for w in undelayed:
+        if number_of[w.source.federate] == number_of[w.target.federate]:
+            inner[number_of[w.source.federate]].append(w)
     groups: list[tuple[str, ...]] = []
     problems: list[Problem] = []
-    for together in _strongly_connected(list(interfaces), undelayed):
-        inner = [w for w in undelayed if w.source.federate in together and w.target.federate in together]
+    for together, inside in zip(found, inner, strict=True):
         try:
-            groups.append(_sorted(together, [w for w in inner if w.coupling == "direct"]))
+            groups.append(_sorted(together, [w for w in inside if w.coupling == "direct"]))
         except CycleError as error:
             loop = " -> ".join(reversed(error.args[1]))
             problems.append(Problem("/wires", f"loop {loop}: make one of its wires delayed, or let it converge"))
             continue
-        problems += _loop_problems(interfaces, together) if inner else []
+        problems += _loop_problems(interfaces, together) if inside else []
     return groups, problems
 
 
@@ -296,20 +322,38 @@ def _loop_problems(interfaces: Mapping[str, Interface], members: Sequence[str]) 
 
 
 def _strongly_connected(names: Sequence[str], wires: Sequence[Wire]) -> list[list[str]]:
-    reach = {name: {name} for name in names}
-    for _ in names:  # as many rounds as the longest path can need; federates are few
-        grown = {n: {n}.union(*(reach[w.target.federate] for w in wires if w.source.federate == n)) for n in names}
-        if grown == reach:
-            break
-        reach = grown
-    groups: list[list[str]] = []
+    """Return groups of `names` of which each can be reached from each along `wires`, in their order (Kosaraju)."""
+    ahead: dict[str, list[str]] = {name: [] for name in names}
+    behind: dict[str, list[str]] = {name: [] for name in names}
+    for w in wires:
+        ahead[w.source.federate].append(w.target.federate)
+        behind[w.target.federate].append(w.source.federate)
+    seen: set[str] = set()
+    left = [name for start in names for name in _left(start, ahead, seen)]
+    home: dict[str, str] = {}
+    seen = set()
+    for start in reversed(left):
+        home |= dict.fromkeys(_left(start, behind, seen), start)
+    groups: dict[str, list[str]] = {}
     for name in names:
-        home = next((g for g in groups if g[0] in reach[name] and name in reach[g[0]]), None)
-        if home is None:
-            groups.append([name])
+        groups.setdefault(home[name], []).append(name)
+    return list(groups.values())
+
+
+def _left(start: str, edges: Mapping[str, Sequence[str]], seen: set[str]) -> Iterator[str]:
+    """Yield what can be reached from `start` and was not `seen`, each when all that follows from it has been."""
+    if start in seen:
+        return
+    seen.add(start)
+    path = [(start, iter(edges[start]))]
+    while path:
+        name, following = path[-1]
+        if (other := next((n for n in following if n not in seen), None)) is None:
+            path.pop()
+            yield name
         else:
-            home.append(name)
-    return groups
+            seen.add(other)
+            path.append((other, iter(edges[other])))
 
 
 def _sorted(names: Sequence[str], wires: Sequence[Wire]) -> tuple[str, ...]:
@@ -319,11 +363,13 @@ def _sorted(names: Sequence[str], wires: Sequence[Wire]) -> tuple[str, ...]:
         before[w.target.federate].add(w.source.federate)
     sorter = TopologicalSorter(before)
     sorter.prepare()
+    at_of = {name: at for at, name in enumerate(names)}
     order: list[str] = []
-    ready: list[str] = []
+    ready: list[int] = []
     while sorter.is_active():
-        ready = sorted({*ready, *sorter.get_ready()}, key=names.index)
-        order.append(ready.pop(0))
+        for name in sorter.get_ready():
+            heappush(ready, at_of[name])
+        order.append(names[heappop(ready)])
         sorter.done(order[-1])
     return tuple(order)
 

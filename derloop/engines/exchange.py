@@ -29,9 +29,7 @@ class Layout:
 
 def layout_of(federation: Federation, unit: Unit) -> Layout:
     """Return the layout of what other units read of `unit`."""
-    leaving = [
-        w for w in federation.wires if w.source.federate in unit.members and w.target.federate not in unit.members
-    ]
+    leaving = federation.leaving(unit)
     end = 1
     parts: list[dict[Ref, slice]] = [{}, {}]
     for part, wires in zip(parts, (leaving, [w for w in leaving if _is_forward(federation, w)]), strict=True):
@@ -73,6 +71,7 @@ class Feed:
     """One unit whose payload another one reads. The engine keeps `payload` filled."""
 
     source: Unit
+    layout: Layout
     comes_first: bool
     """The source is stepped before the reader within an instant."""
     payload: FloatArray
@@ -92,9 +91,10 @@ class Inbox:
 
     def __init__(self, federation: Federation, unit: Unit) -> None:
         self._unit = unit
+        sources = {source.name: source for source in (federation.unit_of[w.source.federate] for w in unit.incoming)}
         self.feeds = {
-            source.name: Feed(source, source.rank < unit.rank, np.full(layout_of(federation, source).size, np.nan))
-            for source in dict.fromkeys(federation.unit_of[w.source.federate] for w in unit.incoming)
+            name: Feed(source, layout := layout_of(federation, source), source.rank < unit.rank, _unsent(layout))
+            for name, source in sources.items()
         }
         self._federation = federation
         self._values: dict[str, dict[str, FloatArray]] = {}
@@ -112,12 +112,11 @@ class Inbox:
             self._attach_wire(wire)
 
     def _attach_wire(self, wire: Wire) -> None:
-        source = self._federation.unit_of[wire.source.federate]
-        feed, layout = self.feeds[source.name], layout_of(self._federation, source)
-        latest = _read_only(feed.payload[layout.latest[wire.source]])
+        feed = self.feeds[self._federation.unit_of[wire.source.federate].name]
+        latest = _read_only(feed.payload[feed.layout.latest[wire.source]])
         self._values[wire.target.federate][wire.target.port] = latest
         if wire.coupling == "delayed" and feed.comes_first:
-            earlier = _read_only(feed.payload[layout.earlier[wire.source]])
+            earlier = _read_only(feed.payload[feed.layout.earlier[wire.source]])
             self._delayed_forward.append((feed, wire, latest, earlier))
 
     def read(self, now_ns: int) -> Mapping[str, Values]:
@@ -132,6 +131,10 @@ class Inbox:
             stepped_now = now_ns % feed.source.step_ns == 0
             self._values[wire.target.federate][wire.target.port] = earlier if stepped_now else latest
         return self._values
+
+
+def _unsent(layout: Layout) -> FloatArray:
+    return np.full(layout.size, np.nan)
 
 
 def _unheard(interface: Interface) -> dict[str, FloatArray]:

@@ -168,12 +168,12 @@ class Watch:
 
 def delayed_loops(federation: Federation, unit: Unit) -> list[Wire]:
     """Return the wires from `unit` to others that come back to it, and are delayed for want of a converged coupling."""
-    return [w for w in federation.wires if w.source.federate in unit.members and _is_delayed_loop(federation, unit, w)]
+    return [w for w in federation.leaving(unit) if _is_delayed_loop(federation, unit, w)]
 
 
 def _is_delayed_loop(federation: Federation, unit: Unit, wire: Wire) -> bool:
     arrival = federation.interfaces[wire.target.federate].inputs[wire.target.port].arrival
-    if wire.coupling != "delayed" or arrival != "coupled" or wire.target.federate in unit.members:
+    if wire.coupling != "delayed" or arrival != "coupled":
         return False
     answering = downstream(federation.wires, [wire.target.federate], unit.members)
     return any(w.source.federate in answering for w in unit.incoming)

@@ -138,7 +138,9 @@ class Single:
 
 def readers_of(federation: Federation, unit: Unit) -> tuple[str, ...]:
     """Return the names of the units that read what `unit` gives out."""
-    return tuple(u.name for u in federation.units if any(w.source.federate in unit.members for w in u.incoming))
+    readers = [federation.unit_of[wire.target.federate] for wire in federation.leaving(unit)]
+    ranks = {reader.name: reader.rank for reader in readers}
+    return tuple(sorted(ranks, key=lambda name: ranks[name]))
 
 
 class Stepper:

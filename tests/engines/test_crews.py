@@ -58,6 +58,21 @@ def test_units_that_say_nothing_to_each_other_are_shared_out_evenly() -> None:
     assert sorted(len(crew.units) for crew in crews_of(federation, federation.units, 3)) == [2, 2, 2]
 
 
+def test_of_many_feeders_on_one_bus_each_crew_has_its_share_and_each_fleet_is_at_its_feeder() -> None:
+    """Forty feeders with a fleet each, 15 values, for eight crews: five feeders each, and the bus somewhere."""
+    federates = {"bus": Mixer({f"h{i}": 1 for i in range(40)}, {"u": 1}, 1, 0)}
+    wires = []
+    for i in range(40):
+        federates[f"fleet{i}"] = Mixer({"v": 9}, {"p": 3, "q": 3}, 1, i)
+        federates[f"feeder{i}"] = Mixer({"p": 3, "q": 3, "u": 1}, {"v": 9, "h": 1}, 1, i)
+        wires += [f"fleet{i}.p -> feeder{i}.p", f"fleet{i}.q -> feeder{i}.q", f"feeder{i}.v -> fleet{i}.v delayed"]
+        wires += [f"feeder{i}.h -> bus.h{i}", f"bus.u -> feeder{i}.u delayed"]
+    federation = Federation(federates, [wire(text) for text in wires])
+    crews = named(crews_of(federation, federation.units, 8))
+    assert sorted(len(crew - {"bus"}) for crew in crews) == [10] * 8
+    assert all((f"fleet{i}" in crew) == (f"feeder{i}" in crew) for crew in crews for i in range(40))
+
+
 def test_units_between_which_no_wire_runs_have_one_phase() -> None:
     """Two feeders on a bus, and a third federate that hears one of them a step late: it may not run beside that."""
     inputs = {"north": {"v": 1}, "south": {"v": 1}, "bus": {"n": 1, "s": 1}, "late": {"n": 1}}

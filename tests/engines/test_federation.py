@@ -75,6 +75,12 @@ def test_what_cannot_repeat_a_step_is_not_iterated_with() -> None:
     assert found == ["/federates/b: converged loop of a, b: 'b' cannot repeat a step; delay a wire of the loop"]
 
 
+def test_a_chain_of_thousands_is_put_in_order() -> None:
+    federates = {f"f{i}": Mixer({"u": 1} if i < 2999 else {}, {"x": 1}, 1, i) for i in range(3000)}
+    federation = Federation(federates, [wire(f"f{i + 1}.x -> f{i}.u") for i in range(2999)])
+    assert [unit.name for unit in federation.units] == [f"f{i}" for i in reversed(range(3000))]
+
+
 def test_an_instant_is_stepped_in_the_order_of_its_wires() -> None:
     federates = {name: Mixer({"u": 1}, {"x": 1}, 1, 1) for name in "dcba"}
     wires = ["a.x -> b.u", "b.x -> c.u", "c.x -> d.u", "d.x -> a.u delayed"]
