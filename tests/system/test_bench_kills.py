@@ -26,7 +26,7 @@ from bench_kills import LEASE_S, PATIENCE_S, SWITCHES, Seen, Site, ended, free_p
 from derloop.results.store import RunFolder
 from hil.frames.evidence import Evidence
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1500), pytest.mark.xdist_group("waits")]
+pytestmark = [pytest.mark.long(about_s=30), pytest.mark.timeout(1500)]
 
 SLACK_S = 0.5
 """A lease runs out at a device's own pace, and is looked at from outside."""

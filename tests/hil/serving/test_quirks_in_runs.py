@@ -58,7 +58,6 @@ PAIRED = [
 
 
 @pytest.mark.long(about_s=40)
-@pytest.mark.xdist_group("waits")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("one", PAIRED[:-1])
 def test_runs_with_each_pair_of_quirks_end_well_or_named(one: str) -> None:
