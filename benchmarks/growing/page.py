@@ -159,7 +159,7 @@ def _prediction(_: Figures, model: Model) -> str:
     made = _table((*head, "start s"), (_predicted(model, study) for study in STUDIES))
     processes = 3 * STUDIES[0].feeders
     exchange_ms, memory_gb = model.hub_ms * processes, model.memory_mb[0] * processes / 1e3
-    placed = f"With a process for each of the {_count(processes)} federates, as `apart` and `hosts` place them without `workers`"
+    placed = f"With a process for each of the {_count(processes)} federates, as it is without `workers`"
     return f"{made}\n\n{placed}, the exchange alone takes {_ms(exchange_ms)} ms, and the processes {memory_gb:.0f} GB."
 
 
