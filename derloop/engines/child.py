@@ -144,7 +144,7 @@ def _move(job: Mapping[str, Any], federation: Federation) -> Any:
     def move(steppers: list[Stepper], until_ns: int) -> None:
         for stepper in steppers:
             stepper.start()
-        helics.join(steppers, crews, until_ns, transport)
+        helics.join(steppers, crews, until_ns, transport, in_threads=True)
 
     return move
 

@@ -1,13 +1,15 @@
 """HELICS moves the federation: the only module that imports helics.
 
-A crew is a HELICS federate. Those that only compute are *callback* federates on one core, so a grant costs no thread
-switch; one that waits on sockets, or for the clock on the wall, has a thread and a core of its own: HELICS takes a
-callback that does not return for 24 s for lost. With placement `threads` every crew has. Data are moved by bound C
-calls into numpy buffers.
+A crew is a HELICS federate. In one process those that only compute are *callback* federates on one core, so a grant
+costs no thread switch. One that waits on sockets, or for the clock on the wall, has a thread and a core of its own:
+HELICS takes a callback that does not return for 24 s for lost. So has every crew where crews work side by side: the
+thread of a core that is at work in a callback tells nobody that others may begin. Data are moved by bound C calls into
+numpy buffers.
 
 HELICS sees an instant as phases: what comes in phase p is granted `now + (p + 1) * PHASE_NS`, so whatever is read of
 this instant has been published by then, and the order of an instant is the same on every transport. Units of one phase
-in different crews read nothing of each other, and are granted together. HELICS's own same-time iteration is not used.
+in different crews read nothing of each other, and are granted together: what a crew gives out is seen half a phase
+later, so that HELICS lets another begin while that one is at work. HELICS's own same-time iteration is not used.
 """
 
 from __future__ import annotations
@@ -195,10 +197,12 @@ class _Cell:
         self._federate = self._create(_federate_name(crew).encode())
         self._check()
         self._end_s = run.until_ns / 1e9
-        lib.helicsFederateSetTimeProperty(
-            self._federate, helics.HELICS_PROPERTY_TIME_STOPTIME, self._end_s, self._error
-        )
+        self._set_time(helics.HELICS_PROPERTY_TIME_STOPTIME, self._end_s)
+        self._set_time(helics.HELICS_PROPERTY_TIME_OUTPUT_DELAY, PHASE_NS / 2e9)
         self._register()
+
+    def _set_time(self, what: int, seconds: float) -> None:
+        lib.helicsFederateSetTimeProperty(self._federate, what, seconds, self._error)
 
     def _create(self, name: bytes) -> Any:
         raise NotImplementedError
