@@ -73,6 +73,18 @@ def test_a_child_killed_from_outside_is_named(tmp_path: Path) -> None:
         run.assert_nothing_left()
 
 
+@pytest.mark.parametrize("placement", ["threads", "apart"])
+def test_two_crews_are_at_work_at_the_same_time(tmp_path: Path, placement: str) -> None:
+    """The crew with what both hear is granted its time before the other has heard that it may begin."""
+    meeting = tmp_path / "out-of-sight"
+    meeting.mkdir()
+    both = {"reads": "a", "arrival": "now", "meets": ["b", "c"], "meets_in": str(meeting)}
+    side_by_side = ("--placement", placement, "--workers", "2")
+    with started(tmp_path / "run", counters(50, a={}, b=both, c=both), *side_by_side) as run:
+        assert run.wait() == 0, run.said()
+        assert len(rows_on_disk(run.out, "c")) == 50
+
+
 def test_of_several_federates_in_a_process_that_is_killed_the_one_at_work_is_named(tmp_path: Path) -> None:
     with started(tmp_path, failing("kill", "step", blocking=False), *APART, "--workers", "1") as run:
         assert run.wait() == 3

@@ -21,7 +21,7 @@ from derloop.contract import Interface, Port, Values
 from derloop.kind import Context, Kind, Settings
 from derloop.memory import remembers
 
-AGE_S = 0.001
+AGE_S, MEETING_S = 0.001, 15.0
 
 
 class CounterSettings(Settings):
@@ -34,6 +34,8 @@ class CounterSettings(Settings):
     blocking: bool = False
     slow_s: float = Field(0.0, description="Wall-clock seconds that each step takes.")
     slow_at_s: tuple[float, ...] | None = Field(None, description="Only the steps at these instants do.")
+    meets: tuple[str, ...] = Field((), description="Itself and others: no step ends before all are amid the same one.")
+    meets_in: str = Field("", description="A folder for what they leave for each other.")
     paced: bool = Field(False, description="As equipment it cannot be stepped again, and tells an age of 0.001 s.")
     arrival: Literal["now", "before"] = "before"
     elements: int = 2
@@ -43,6 +45,7 @@ class CounterSettings(Settings):
 class Counter:
     def __init__(self, settings: CounterSettings, context: Context) -> None:
         self._settings, self._has_failed = settings, False
+        self._name = context.name
         labels = tuple(f"n{i}" for i in range(settings.elements))
         inputs = {f"{settings.reads}.count": Port("1", labels, settings.arrival)} if settings.reads else {}
         outputs = {"count": Port("1", labels), **({"age_s": Port("s", labels)} if settings.paced else {})}
@@ -64,6 +67,7 @@ class Counter:
     def step(self, now_ns: int, inputs: Values) -> Values:
         if self._settings.slow_at_s is None or now_ns / 1e9 in self._settings.slow_at_s:
             time.sleep(self._settings.slow_s)
+        self._meet(now_ns)
         count = np.full(self._settings.elements, 1.0 + now_ns / 1e9)
         for values in inputs.values():
             count += 0.5 * values
@@ -72,6 +76,16 @@ class Counter:
             if self._settings.phase == "step":
                 return self._aged(self._broken(count))
         return self._aged({"count": count})
+
+    def _meet(self, now_ns: int) -> None:
+        if not self._settings.meets:
+            return
+        folder, until = Path(self._settings.meets_in), time.monotonic() + MEETING_S
+        (folder / f"{self._name}-{now_ns}").touch()
+        while absent := [name for name in self._settings.meets if not (folder / f"{name}-{now_ns}").exists()]:
+            if time.monotonic() > until:
+                raise RuntimeError(f"{absent[0]} did not come")
+            time.sleep(0.001)
 
     def _aged(self, values: dict[str, np.ndarray]) -> Values:
         return {**values, "age_s": np.full(self._settings.elements, AGE_S)} if self._settings.paced else values
