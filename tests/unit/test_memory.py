@@ -143,7 +143,7 @@ def test_a_file_cannot_have_anything_made_that_is_no_state(said: dict[str, Any])
 # --- that kinds say all of it ------------------------------------------------------------------------
 
 SCRATCH = {
-    *("OpenDssFeeder._v_pu", "Sums._found"),
+    *("OpenDssFeeder._v_pu", "OpenDssFeeder._told_taps", "Sums._found"),
     *("PvFleet._lit_by", "PvFleet._available_kw", "PvFleet._shown", "Inverters._q_told"),
 }
 """Written before it is read, at each step; or follows from the inputs, and is computed again where these are others."""
@@ -160,6 +160,7 @@ ELSEWHERE = {
     "federates/grid/dss_language.py": "before the run",
     "federates/grid/feeder_file.py": "before the run",
     "federates/grid/hosting.py": "no federate",
+    "federates/grid/losses.py": "admittances, read again once controls have acted, and scratch",
     "federates/grid/place.py": "before the run",
     "federates/grid/sensitivity.py": "before the run",
     "federates/grid/solver.py": "in OpenDSS: `solution` has it",
