@@ -484,6 +484,7 @@ def test_random_settings_and_inputs_agree(case: Case) -> None:
 
 
 @pytest.mark.long(about_s=700)
+@pytest.mark.timeout(3600)
 def test_many_random_settings_and_inputs_agree() -> None:
     """At least 2000 cases of 200 steps; what they are about is counted, so that nothing is missing unnoticed."""
     about: Counter[str] = Counter()
