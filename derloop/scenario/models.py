@@ -131,7 +131,10 @@ class ScenarioFile(Settings):
             what = f"placement {self.placement!r} is HELICS's; under engine {self.engine!r} all federates are together"
             raise ValueError(what)
         if self.workers is not None and self.placement == "together":
-            raise ValueError("workers are the threads or processes of a placement 'threads', 'apart' or 'hosts'")
+            what = (
+                "workers are threads or processes, of a placement 'threads', 'apart' or 'hosts'; this one is 'together'"
+            )
+            raise ValueError(what)
         return self
 
     @model_validator(mode="after")

@@ -18,28 +18,14 @@ from numpy.typing import NDArray
 from derloop.contract import FloatArray
 from derloop.kind import Bus, Connection, FeederLoad
 from federates.grid.engine import SolverError, new_context
-from federates.grid.setpoints import Setpoints, Sources, batch_of
+from federates.grid.setpoints import Setpoints, Sources
+from federates.grid.views import ClassPowers, View
 
 WHOLE_MATRIX = 2
 """OpenDSS `WHOLEMATRIX`; 1 is the matrix of series elements alone, with which a solution begins from nothing."""
 
 COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
-
-
-class View:
-    """Complex numbers in OpenDSS's memory, seen in place; made anew only where they have moved."""
-
-    def __init__(self, ffi: Any) -> None:
-        self._ffi, self._pointer = ffi, ffi.NULL
-        self._numbers = np.zeros(0, np.complex128)
-
-    def at(self, pointer: Any, size: int) -> NDArray[np.complex128]:
-        """Return the numbers (size,) that are there now, and will be."""
-        if pointer != self._pointer or size != self._numbers.size:
-            self._numbers = np.frombuffer(self._ffi.buffer(pointer, 16 * size), dtype=np.complex128)
-            self._pointer = pointer
-        return self._numbers
 
 
 class Primitive(NamedTuple):
@@ -49,22 +35,6 @@ class Primitive(NamedTuple):
     """Where each conductor of each terminal ends (k,), counted from 1; 0 is ground."""
     admittances_s: NDArray[np.complex128]
     """(k, k)"""
-
-
-class ClassPowers:
-    """What elements of one class and of one terminal draw, asked in one call."""
-
-    def __init__(self, dss: Any, element_class: str, numbers: Sequence[int]) -> None:
-        api = dss._api_util
-        self._lib, self._ffi = api.lib_unpatched, api.ffi
-        self._batch = batch_of(dss, element_class, numbers)
-        self._pointer, self._dims = self._ffi.new("double *[1]"), self._ffi.new("int32_t[4]")
-        self._found, self._count = View(self._ffi), len(numbers)
-
-    def read(self) -> NDArray[np.complex128]:
-        """Return kW + j kvar (elements,) of the last solution, valid until the next call."""
-        self._lib.Alt_CEBatch_Get_TotalPowers(self._pointer, self._dims, self._batch, self._count)
-        return self._found.at(self._pointer[0], self._count)
 
 
 class Solver:

@@ -11,7 +11,7 @@ from toys import Mixer, Recording, S, steppers_of, wire
 
 from derloop.contract import Interface, Port, Values, interface_from_json, interface_to_json
 from derloop.crews import one_each
-from derloop.engines import helics, local
+from derloop.engines import cells, helics, local
 from derloop.engines.stepping import Stepper
 from derloop.errors import EngineError
 from derloop.federation import Federation
@@ -67,17 +67,17 @@ def test_a_reader_whose_source_falls_silent_under_helics_ends_the_run(
     monkeypatch: pytest.MonkeyPatch, lost: int, blocking: bool
 ) -> None:
     """HELICS itself would give it the last value again, or -1e49."""
-    publish = helics._Cell._publish
+    publish = cells.Cell._publish
     sent = []
 
-    def silent(cell: helics._Cell, stepper: Stepper) -> None:
+    def silent(cell: cells.Cell, stepper: Stepper) -> None:
         if stepper.unit.name == "source":
             sent.append(stepper)
             if len(sent) > lost:
                 return
         publish(cell, stepper)
 
-    monkeypatch.setattr(helics._Cell, "_publish", silent)
+    monkeypatch.setattr(cells.Cell, "_publish", silent)
     federates = {"source": Mixer({}, {"x": 2}, 1, 1), "reader": Mixer({"x": 2}, {"y": 1}, 1, 2, blocking=blocking)}
     federation = Federation(federates, [wire("source.x -> reader.x")])
     recording = Recording()

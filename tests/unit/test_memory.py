@@ -166,6 +166,7 @@ ELSEWHERE = {
     "federates/grid/solver.py": "in OpenDSS: `solution` has it",
     "federates/grid/group.py": "setpoints, written at each step",
     "federates/grid/setpoints.py": "what OpenDSS was given last: it is given everything anew where a run goes on",
+    "federates/grid/views.py": "in OpenDSS",
     "federates/market/commands": "no federate",
     "federates/market/value": "no federate",
 }

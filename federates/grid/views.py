@@ -1,0 +1,42 @@
+"""What OpenDSS knows, seen where it lies in its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federates.grid.setpoints import batch_of
+
+
+class View:
+    """Complex numbers in OpenDSS's memory, seen in place; made anew only where they have moved."""
+
+    def __init__(self, ffi: Any) -> None:
+        self._ffi, self._pointer = ffi, ffi.NULL
+        self._numbers = np.zeros(0, np.complex128)
+
+    def at(self, pointer: Any, size: int) -> NDArray[np.complex128]:
+        """Return the numbers (size,) that are there now, and will be."""
+        if pointer != self._pointer or size != self._numbers.size:
+            self._numbers = np.frombuffer(self._ffi.buffer(pointer, 16 * size), dtype=np.complex128)
+            self._pointer = pointer
+        return self._numbers
+
+
+class ClassPowers:
+    """What elements of one class and of one terminal draw, asked in one call."""
+
+    def __init__(self, dss: Any, element_class: str, numbers: Sequence[int]) -> None:
+        api = dss._api_util
+        self._lib, self._ffi = api.lib_unpatched, api.ffi
+        self._batch = batch_of(dss, element_class, numbers)
+        self._pointer, self._dims = self._ffi.new("double *[1]"), self._ffi.new("int32_t[4]")
+        self._found, self._count = View(self._ffi), len(numbers)
+
+    def read(self) -> NDArray[np.complex128]:
+        """Return kW + j kvar (elements,) of the last solution, valid until the next call."""
+        self._lib.Alt_CEBatch_Get_TotalPowers(self._pointer, self._dims, self._batch, self._count)
+        return self._found.at(self._pointer[0], self._count)
