@@ -1,8 +1,8 @@
-"""The supervisor: each crew in a process of its own, joined by HELICS over ZeroMQ, on loopback unless told otherwise.
+"""The supervisor: each crew in a process of its own, given its turns by the hub of its machine.
 
 HELICS does not notice a federate that is killed, stopped, hangs or never joins, and takes one that raised for one that
-has left. So the broker lives in this process, every child is watched here, and the first that fails ends the run in its
-name.
+has left. So broker and hub live in this process, every child is watched here, and the first that fails ends the run in
+its name.
 Only processes that were started here are ended, by their handles.
 """
 
@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from time import monotonic, monotonic_ns, sleep
 from typing import Any, Protocol
 
 from derloop.contract import interface_to_json
 from derloop.crews import Crew, crews_of
-from derloop.engines.broker import LOOPBACK, close, opened
+from derloop.engines import helics
+from derloop.engines.agenda import Crews, cell_name, seats_of, seats_to_json
+from derloop.engines.broker import close
+from derloop.engines.hub import Hub
 from derloop.engines.hunting import Hunting
 from derloop.engines.process import Process, Reach
 from derloop.engines.saving import Saving
@@ -26,10 +30,10 @@ from derloop.engines.worker import POLL_S, STOP_S, Deadlines, Stall
 from derloop.errors import EngineError, FederateError
 from derloop.federation import Federation
 from derloop.kind import Permissions, permissions_to_json
+from derloop.pacing import Clock
 from derloop.results.checkpoints import Checkpoint, unpacked
 from derloop.scenario.models import Scenario
 
-CORE_TYPE = "zmq"
 END_S = 1.0
 """How long a child that only computes may take to write what it holds and leave."""
 SHOWN = 5
@@ -137,25 +141,32 @@ class Child:
 class Places(Protocol):
     """Where the processes of a run are, and how those elsewhere find its broker."""
 
-    @property
-    def interface(self) -> str:
-        """The address on which the broker listens."""
-        ...
-
     def meet(self, on_poll: Callable[[], None]) -> None:
         """Return when every place is ready for its processes."""
         ...
 
-    def open(self, port: int) -> None:
-        """Take note of the broker's port."""
+    def cells(self, federation: Federation, most: int | None) -> tuple[Crews, ...]:
+        """Return who steps which units, in at most so many processes in each place; None: one for each unit.
+
+        The crews of a cell are in one place.
+        """
         ...
 
-    def crews(self, federation: Federation, most: int | None) -> tuple[Crew, ...]:
-        """Return who steps which units, in at most so many processes in each place; None: one for each unit."""
+    def here(self, cells: Sequence[Crews]) -> Sequence[Crews]:
+        """Return those of the cells that are on this machine."""
         ...
 
-    def reach(self, crew: Crew, job: Mapping[str, Any], log: Path) -> Reach:
-        """Start the process of a crew where that belongs."""
+    def broker(self, cells: int) -> tuple[helics.Broker, helics.Transport]:
+        """Return a broker for so many cells, and how those of this machine reach it; tell the other places."""
+        ...
+
+    @property
+    def are_many(self) -> bool:
+        """There are other machines than this."""
+        ...
+
+    def reach(self, crew: Crew, job: Mapping[str, Any], log: Path, hub: Hub) -> Reach:
+        """Start the process of a crew where that belongs. hub: of this machine."""
         ...
 
     def check(self) -> None:
@@ -168,24 +179,27 @@ class Places(Protocol):
 
 
 class Here:
-    """Every process on this machine, on loopback."""
+    """Every process on this machine."""
 
-    interface = LOOPBACK
-
-    def __init__(self) -> None:
-        self._port = 0
+    are_many = False
 
     def meet(self, on_poll: Callable[[], None]) -> None:
         """There is nobody to wait for."""
 
-    def open(self, port: int) -> None:
-        self._port = port
+    def cells(self, federation: Federation, most: int | None) -> tuple[Crews, ...]:
+        """Return one cell; in real time each crew is one, so that nobody waits for another's clock."""
+        crews = crews_of(federation, federation.units, most)
+        return tuple((crew,) for crew in crews) if federation.pacing else (crews,)
 
-    def crews(self, federation: Federation, most: int | None) -> tuple[Crew, ...]:
-        return crews_of(federation, federation.units, most)
+    def here(self, cells: Sequence[Crews]) -> Sequence[Crews]:
+        return cells
 
-    def reach(self, crew: Crew, job: Mapping[str, Any], log: Path) -> Reach:
-        return Process(crew.name, {**job, "core_options": f"--brokerport={self._port}"}, log, crew.blocking)
+    def broker(self, cells: int) -> tuple[helics.Broker, helics.Transport]:
+        broker = helics.Broker(cells)
+        return broker, helics.Transport(core_options=f"--broker={broker.name}")
+
+    def reach(self, crew: Crew, job: Mapping[str, Any], log: Path, hub: Hub) -> Reach:
+        return Process(crew.name, job, log, crew.blocking, hub.link(job["crew"]))
 
     def check(self) -> None:
         """What is lost here is a process, and is told by it."""
@@ -211,7 +225,14 @@ class Apart:
         self._folder, self._permissions = folder, permissions
         limits = scenario.file.deadlines
         self._deadlines = Deadlines(limits.join_s, limits.step_s)
-        self._crews = self._places.crews(federation, scenario.file.workers)
+        cells = self._places.cells(federation, scenario.file.workers)
+        self._crews = [crew for crews in cells for crew in crews]
+        self._seats = seats_of(federation, cells)
+        self._until_ns = scenario.until_ns - saving.from_ns
+        clock = Clock(federation.pacing.speed, is_told=True) if federation.pacing else None
+        self._count = len(cells)
+        here = [cell_name(crews) for crews in self._places.here(cells)]
+        self._hub = Hub(here, self._seats, self._until_ns, clock)
         self.children: list[Child] = []
         self.complaints: list[str] = []
         self._has_begun = False
@@ -221,28 +242,29 @@ class Apart:
         with ExitStack() as stack:
             stack.callback(lambda: self.complaints.extend(self._places.close()))
             self._places.meet(on_poll)
-            broker, port = opened(len(self._crews), CORE_TYPE, self._places.interface)
+            broker, transport = self._places.broker(self._count)
             stack.callback(close, broker)
+            stack.callback(self._hub.close)
             stack.callback(self._end)
-            self._places.open(port)
             on_poll()  # from now on an interruption is heard in polls, and not amid the start of a process
-            for crew in self._crews:
+            for number, crew in enumerate(self._crews):
                 log = self._folder / "logs" / f"{crew.members[0]}.log"
-                stop_s = STOP_S + self._federation.stop_s(crew.units)
-                self.children.append(Child(crew, self._places.reach(crew, self._job(crew), log), stop_s))
+                reach = self._places.reach(crew, self._job(crew, number), log, self._hub)
+                self.children.append(Child(crew, reach, STOP_S + self._federation.stop_s(crew.units)))
+            self._hub.start(transport, self._places.are_many)
             self._watch(on_poll)
 
-    def _job(self, crew: Crew) -> dict[str, Any]:
+    def _job(self, crew: Crew, number: int) -> dict[str, Any]:
         return {
+            "crew": number,
             "path": str(self._scenario.path),
             "document": self._scenario.document,
             "permissions": permissions_to_json(self._permissions),
             "members": crew.members,
-            "crews": [[unit.name for unit in each.units] for each in self._crews],
+            "seats": seats_to_json(self._seats),
             "interfaces": {name: interface_to_json(i) for name, i in self._federation.interfaces.items()},
             "folder": str(self._folder),
-            "core_type": CORE_TYPE,
-            "until_ns": self._scenario.until_ns,
+            "until_ns": self._until_ns,
             "saving": self._saving.to_json(crew),
             "deadlines": {"join_s": self._deadlines.join_s, "step_s": self._deadlines.step_s},
         }
@@ -269,6 +291,8 @@ class Apart:
             epoch_ns = monotonic_ns() + round(BEGIN_S * 1e9)
             for child in self.children:
                 child.begin(epoch_ns)
+            if self._hub.clock:
+                self._hub.clock.begin(epoch_ns)
 
     def _keep_parts(self) -> None:
         for child in self.children:
@@ -276,12 +300,13 @@ class Apart:
                 self._saving.keep(child.parts.pop(0))
 
     def _check_children(self) -> None:
-        """Raise for the child that failed; what HELICS says of it through the others comes second."""
+        """Raise for the child that failed; what the hub, or the others, notice of it comes second."""
         self._places.check()
         echo: EngineError | None = None
-        for child in self.children:
+        checks: list[Callable[[], None]] = [partial(child.check, self._deadlines) for child in self.children]
+        for check in (self._hub.check, *checks):
             try:
-                child.check(self._deadlines)
+                check()
             except EngineError as error:
                 echo = echo or error
         if echo:

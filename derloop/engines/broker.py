@@ -1,4 +1,4 @@
-"""The broker of a run in several processes, on ports that are free."""
+"""The broker of a run on several machines, on ports that are free, and how cores reach it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ TRIES = 5
 CLOSE_S = 0.3
 
 
-def opened(units: int, core_type: str, interface: str, options: str = "") -> tuple[helics.Broker, int]:
-    """Return a broker for `units` federates that listens on the address `interface`, and its port."""
-    if interface != LOOPBACK:
-        options = f"--local_interface=tcp://{interface} {options}"
+def opened(federates: int, core_type: str, interface: str) -> tuple[helics.Broker, int]:
+    """Return a broker for so many federates that listens on the address `interface`, and its port."""
+    options = "" if interface == LOOPBACK else f"--local_interface=tcp://{interface}"
     for attempt in range(TRIES):
-        port = _free_ports(BROKER_PORTS + units, interface)
+        port = _free_ports(BROKER_PORTS + federates, interface)
         try:
-            return helics.Broker(units, core_type, f"{options} --localport={port}"), port
+            return helics.Broker(federates, core_type, f"{options} --localport={port}"), port
         except EngineError:
             if attempt == TRIES - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def core_options(address: str, port: int, interface: str) -> str:
+    """Return what a core on `interface` of this machine is told of the broker at an address."""
+    return f"--brokeraddress=tcp://{address} --brokerport={port} --local_interface=tcp://{interface}"
 
 
 def close(broker: helics.Broker) -> None:

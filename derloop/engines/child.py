@@ -22,12 +22,13 @@ from time import monotonic, sleep
 from typing import Any, TextIO
 
 from derloop.contract import Interface, interface_from_json
-from derloop.crews import Crew
+from derloop.engines.agenda import Agenda, seats_from_json
 from derloop.engines.hunting import Hunting
+from derloop.engines.link import CrewEnd, Memory
 from derloop.engines.saving import Saving
 from derloop.engines.stepping import Cancelled, Stepper
-from derloop.engines.worker import BOARD_BYTES, Deadlines, Worker
-from derloop.errors import DerloopError, FederateError
+from derloop.engines.worker import BOARD_BYTES, Deadlines, Move, Worker
+from derloop.errors import DerloopError, EngineError, FederateError
 from derloop.federation import Federation
 from derloop.kind import permissions_from_json
 from derloop.pacing import Clock
@@ -134,17 +135,25 @@ def _assembled(job: Mapping[str, Any], known: Mapping[str, Interface]) -> Federa
         raise FederateError("+".join(job["members"]), None, why) from error
 
 
-def _move(job: Mapping[str, Any], federation: Federation) -> Any:
-    from derloop.engines import helics  # not before the supervisor can hear us
-
-    transport = helics.Transport(job["core_type"], job["core_options"])
-    unit_of = {unit.name: unit for unit in federation.units}
-    crews = [Crew(tuple(unit_of[name] for name in names)) for names in job["crews"]]
+def _move(job: Mapping[str, Any]) -> Move:
+    """Return what takes the turns that the hub of this machine gives."""
+    seats, end = seats_from_json(job["seats"]), CrewEnd(job["link"])
 
     def move(steppers: list[Stepper], until_ns: int) -> None:
+        stepper_of = {stepper.unit.name: stepper for stepper in steppers}
+        own = [seat for seat in seats if seat.name in stepper_of]
+        cell = {seat.name for seat in seats if seat.cell == own[0].cell}
+        payloads, agenda = Memory(seats, cell).opened(job["link"]["memory"]), Agenda(own, until_ns)
         for stepper in steppers:
+            stepper.attach(payloads)
             stepper.start()
-        helics.join(steppers, crews, until_ns, transport, in_threads=True)
+        end.ready()
+        while (granted_ns := end.turn()) is not None:
+            for name, now_ns in agenda.take(granted_ns):
+                stepper_of[name].step(now_ns)
+            end.taken(granted_ns)
+        if agenda.next_ns is not None:
+            raise EngineError("nobody gives any turns any more")
 
     return move
 
@@ -172,7 +181,7 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
         supervisor.poll(worker)
 
     try:
-        worker.run(_move(job, federation), job["until_ns"] - saving.from_ns, poll)
+        worker.run(_move(job), job["until_ns"], poll)
     finally:
         supervisor.say_hunting(worker)
         supervisor.say(complaints=worker.complaints)

@@ -49,10 +49,14 @@ class Outbox:
     """What a unit gives to others."""
 
     def __init__(self, federation: Federation, unit: Unit) -> None:
-        layout = layout_of(federation, unit)
-        self.payload = np.zeros(layout.size)
-        self._latest = [(*ref, self.payload[part]) for ref, part in layout.latest.items()]
-        self._earlier = [(self.payload[part], self.payload[layout.latest[ref]]) for ref, part in layout.earlier.items()]
+        self._layout = layout_of(federation, unit)
+        self.attach(np.zeros(self._layout.size))
+
+    def attach(self, payload: FloatArray) -> None:
+        """Write into this array from now on."""
+        self.payload, latest = payload, self._layout.latest
+        self._latest = [(*ref, payload[part]) for ref, part in latest.items()]
+        self._earlier = [(payload[part], payload[latest[ref]]) for ref, part in self._layout.earlier.items()]
 
     @property
     def is_read(self) -> bool:

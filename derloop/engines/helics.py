@@ -1,20 +1,20 @@
 """HELICS moves the federation.
 
-A crew is a HELICS federate. In one process those that only compute are *callback* federates on one core, so a grant
-costs no thread switch. One that waits on sockets, or for the clock on the wall, has a thread and a core of its own:
-HELICS takes a callback that does not return for 24 s for lost. So has every crew where crews work side by side: the
-thread of a core that is at work in a callback tells nobody that others may begin.
+A federate of HELICS is a *cell*: a crew in this process, or the crews of this machine that have processes. Those that
+only compute are *callback* federates on one core, so a grant costs no thread switch. One that waits on sockets, for the
+clock on the wall or for other machines has a thread and a core of its own: HELICS takes a callback that does not return
+for 24 s for lost, and the thread of a core that is at work in a callback tells nobody that others may begin.
 
 HELICS sees an instant as phases: what comes in phase p is granted `now + (p + 1) * PHASE_NS`, so whatever is read of
 this instant has been published by then, and the order of an instant is the same on every transport. Units of one phase
-in different crews read nothing of each other, and are granted together: what a crew gives out is seen half a phase
+in different cells read nothing of each other, and are granted together: what a cell gives out is seen half a phase
 later, so that HELICS lets another begin while that one is at work. HELICS's own same-time iteration is not used.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -22,12 +22,14 @@ from uuid import uuid4
 import helics
 
 from derloop.crews import Crew, computing_together, one_each
-from derloop.engines.cells import CallbackCell, Cell, Order, ThreadCell
+from derloop.engines.agenda import Seat, cell_name, seats_of
+from derloop.engines.cells import CallbackCell, Cell, ThreadCell
+from derloop.engines.hands import Hands, OwnHands
 from derloop.engines.stepping import Cancelled, Stepper
 from derloop.errors import EngineError
 
 SETTLE_S = 0.4
-"""How long the units may take to leave after one of them has failed."""
+"""How long the cells may take to leave after one of them has failed."""
 POLL_S = 0.05
 _QUIET = "--loglevel=no_print"
 _wedged: list[object] = []
@@ -65,48 +67,40 @@ class Broker:
 
 
 class Federates:
-    """The crews of this process as HELICS federates: entered, granted, and left together."""
+    """The cells of this process as HELICS federates: entered, granted, and left together."""
 
     def __init__(
-        self,
-        steppers: list[Stepper],
-        crews: Sequence[Crew],
-        until_ns: int,
-        transport: Transport,
-        in_threads: bool = False,
+        self, hands: Mapping[str, Hands], threads: Collection[str], seats: Sequence[Seat], until_ns: int, way: Transport
     ) -> None:
-        """crews: all of the run; those whose steppers are given are this process's.
+        """hands: those of each cell of this process.
 
-        in_threads: each in a thread of its own, not only those that wait.
+        threads: the cells that have a thread of their own.
+        seats: of the whole run.
         """
-        self._in_threads = in_threads
         self.aborted = threading.Event()
         self.failure: BaseException | None = None
         self._left = threading.Semaphore(0)
         self._cells: list[Cell] = []
-        self._steppers = {stepper.unit.name: stepper for stepper in steppers}
-        self._crews = [crew for crew in crews if crew.units[0].name in self._steppers]
-        self.order = Order(crews)
-        self.order.check_room()
-        self._until_ns, self._transport = until_ns, transport
-        self.cancelled = steppers[0].cancelled
+        self._hands, self._threads, self._seats = hands, threads, seats
+        self._until_ns, self._transport = until_ns, way
+        self.cancelled = next(iter(hands.values())).cancelled
         self._lock = threading.Lock()
 
     def enter(self) -> None:
-        """Register and enter; from here on HELICS calls the crews. Returns once entering is under way."""
-        computing = [crew for crew in self._crews if not self._has_thread(crew)]
-        shared = _core(self._transport, len(computing)) if computing else ""
-        for crew in self._crews:
-            steppers = [self._steppers[unit.name] for unit in crew.units]
-            if self._has_thread(crew):
-                self._cells.append(ThreadCell(crew, steppers, self, _core(self._transport, 1)))
+        """Register and enter; from here on HELICS calls the cells. Returns once entering is under way."""
+        calls = len(self._hands) - len(self._threads)
+        shared = _core(self._transport, calls) if calls else ""
+        for name, hands in self._hands.items():
+            if name in self._threads:
+                self._cells.append(ThreadCell(name, hands, self, _core(self._transport, 1)))
             else:
-                self._cells.append(CallbackCell(crew, steppers, self, shared))
+                self._cells.append(CallbackCell(name, hands, self, shared))
         for cell in self._cells:
             cell.enter()
 
-    def _has_thread(self, crew: Crew) -> bool:
-        return self._in_threads or crew.blocking or self._steppers[crew.units[0].name].is_paced
+    @property
+    def seats(self) -> Sequence[Seat]:
+        return self._seats
 
     @property
     def until_ns(self) -> int:
@@ -117,7 +111,7 @@ class Federates:
         return self._transport.core_type
 
     def wait(self) -> None:
-        """Return when every crew has left; raise what a unit raised."""
+        """Return when every cell has left; raise what a unit raised."""
         remaining = len(self._cells)
         while remaining and not self.aborted.is_set():
             if self._left.acquire(timeout=POLL_S):
@@ -130,7 +124,7 @@ class Federates:
             raise self.failure
 
     def abort(self, failure: BaseException | None) -> None:
-        """Let every crew leave at its next grant. The first failure is the one that is kept."""
+        """Let every cell leave at its next grant. The first failure is the one that is kept."""
         with self._lock:
             self.failure = self.failure or failure
         self.aborted.set()
@@ -161,14 +155,20 @@ def _core(transport: Transport, federates: int) -> str:
 def run(steppers: list[Stepper], until_ns: int, crews: Sequence[Crew] | None = None, in_threads: bool = False) -> None:
     """Step the units until `until_ns` in this process, on a broker of their own that has no socket.
 
-    crews: who steps which; without it, all that only compute are one federate, and each unit that waits is one.
+    crews: who steps which, each a federate of HELICS; without it, all that only compute are one, and each unit that
+    waits is one.
+    in_threads: each in a thread of its own, not only those that wait.
     """
     for stepper in steppers:
         stepper.start()
     crews = crews or _alone(steppers)
+    stepper_of = {stepper.unit.name: stepper for stepper in steppers}
+    hands = {cell_name([crew]): OwnHands([stepper_of[unit.name] for unit in crew.units]) for crew in crews}
+    waiting = {cell_name([crew]) for crew in crews if in_threads or crew.blocking or steppers[0].is_paced}
+    seats = seats_of(steppers[0].federation, [[crew] for crew in crews])
     broker = Broker(len(crews))
     try:
-        join(steppers, crews, until_ns, Transport(core_options=f"--broker={broker.name}"), in_threads)
+        join(hands, waiting, seats, until_ns, Transport(core_options=f"--broker={broker.name}"))
     finally:
         broker.close()
 
@@ -185,13 +185,14 @@ def run_in_threads(steppers: list[Stepper], until_ns: int, crews: Sequence[Crew]
 
 
 def join(
-    steppers: list[Stepper], crews: Sequence[Crew], until_ns: int, transport: Transport, in_threads: bool = False
+    hands: Mapping[str, Hands], threads: Collection[str], seats: Sequence[Seat], until_ns: int, transport: Transport
 ) -> None:
-    """Step started units as federates of a broker that may be elsewhere. Raises what a unit raised.
+    """Take the turns of started units as federates of a broker that may be elsewhere. Raises what a unit raised.
 
-    crews: all of the run, of which these units are some.
+    hands: those of each cell of this process; threads: the cells that have a thread of their own; seats: of all units
+    of the run.
     """
-    federates = Federates(steppers, crews, until_ns, transport, in_threads)
+    federates = Federates(hands, threads, seats, until_ns, transport)
     try:
         federates.enter()
         federates.wait()

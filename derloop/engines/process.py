@@ -17,6 +17,7 @@ from typing import IO, Any, Protocol, cast
 
 import psutil
 
+from derloop.engines.link import Link
 from derloop.engines.stepping import BEFORE
 from derloop.engines.worker import BOARD_BYTES
 
@@ -76,8 +77,11 @@ class Reach(Protocol):
 class Process:
     """A process on this machine: pipes for what is said, a page of memory for the instant, a file for its log."""
 
-    def __init__(self, name: str, job: Mapping[str, Any], log: Path, is_holding: bool) -> None:
-        """is_holding: it may hold equipment, and is woken rather than killed where it is stopped."""
+    def __init__(self, name: str, job: Mapping[str, Any], log: Path, is_holding: bool, link: Link) -> None:
+        """is_holding: it may hold equipment, and is woken rather than killed where it is stopped.
+
+        link: by which it is given its turns.
+        """
         self._is_holding, self._log = is_holding, log
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -92,10 +96,11 @@ class Process:
                 stderr=errors,
                 text=True,
                 encoding="utf-8",
-                pass_fds=[board.fileno()],
+                pass_fds=[board.fileno(), *link.passed.values()],
                 process_group=0,  # a terminal's Ctrl-C and Ctrl-Z are for the supervisor
             )
-            told = json.dumps({**job, "board": board.fileno()}) + "\n"
+            told = json.dumps({**job, "board": board.fileno(), "link": link.passed}) + "\n"
+        link.pass_on()
         self._has_its_job = Event()
         self._thread = Thread(target=self._talk, args=(told,), name=f"derloop {name}", daemon=True)
         self._thread.start()

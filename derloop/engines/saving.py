@@ -128,7 +128,7 @@ class SavingStepper(Stepper):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(federation, unit, observe, cancelled, clock)
-        self._saving, self._federation = saving, federation
+        self._saving = saving
 
     def start(self) -> None:
         super().start()
@@ -153,11 +153,11 @@ class SavingStepper(Stepper):
         part = Checkpoint(at_ns)
         for name in self.unit.members:
             try:
-                part.federates[name] = memory.encoded(memory.taken(self._federation.federates[name]))
+                part.federates[name] = memory.encoded(memory.taken(self.federation.federates[name]))
             except memory.Forgetful as error:
                 raise FederateError(name, at_ns, f"cannot give its state: {error}") from error
         part.units[self.unit.name] = memory.encoded(memory.taken(self._own))
-        layout, payload = layout_of(self._federation, self.unit), self.outbox.payload
+        layout, payload = layout_of(self.federation, self.unit), self.outbox.payload
         part.latest = {str(ref): memory.encoded(payload[at]) for ref, at in layout.latest.items()}
         part.earlier = {str(ref): memory.encoded(payload[at]) for ref, at in layout.earlier.items()}
         return part
@@ -170,12 +170,12 @@ class SavingStepper(Stepper):
         for name in self.unit.members:
             if name in begun.federates:
                 try:
-                    memory.given(self._federation.federates[name], memory.decoded(*begun.federates[name]))
+                    memory.given(self.federation.federates[name], memory.decoded(*begun.federates[name]))
                 except memory.Forgetful as error:
                     raise FederateError(name, begun.at_ns, f"cannot be taken up again as it was: {error}") from error
         if own := begun.units.get(self.unit.name):
             memory.given(self._own, memory.decoded(*own))
-        layout, payload = layout_of(self._federation, self.unit), self.outbox.payload
+        layout, payload = layout_of(self.federation, self.unit), self.outbox.payload
         payload[0] = begun.at_ns // self.unit.step_ns - 1
         for slices, said in ((layout.latest, begun.latest), (layout.earlier, begun.earlier)):
             for ref, at in slices.items():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from threading import Event
 from time import monotonic
 
-from derloop.contract import Answering, Federate, Interface, Jacobian, Values
+from derloop.contract import Answering, Federate, FloatArray, Interface, Jacobian, Values
 from derloop.engines.exchange import Inbox, Outbox
 from derloop.engines.hunting import Hunting, watches
 from derloop.engines.loop import Loop
@@ -152,10 +151,7 @@ class Stepper:
     def __init__(
         self, federation: Federation, unit: Unit, observe: Observe, cancelled: Event, clock: Clock | None = None
     ) -> None:
-        self.unit, self._observe, self.cancelled = unit, observe, cancelled
-        self.readers = readers_of(federation, unit)
-        self.beat_ns = math.gcd(*(other.step_ns for other in federation.units))
-        """From one instant of the federation to the next at which any unit may be stepped."""
+        self.federation, self.unit, self._observe, self.cancelled = federation, unit, observe, cancelled
         self.progress = Progress()
         self.has_started = self.is_busy = False
         self.inbox, self.outbox = Inbox(federation, unit), Outbox(federation, unit)
@@ -171,6 +167,11 @@ class Stepper:
         )
         self._watches = watches(federation, unit)
         self._to_stop: list[Member] = []
+
+    def attach(self, payloads: Mapping[str, FloatArray]) -> None:
+        """Write and read payloads in these arrays from now on, which have the names of the units that give them out."""
+        self.outbox.attach(payloads[self.unit.name])
+        self.inbox.attach({source: payloads[source] for source in self.inbox.feeds})
 
     def start(self) -> None:
         """Start the federates; what they give out before the first step is in the outbox."""

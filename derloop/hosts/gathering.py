@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 from derloop.crews import Crew, crews_of
-from derloop.engines.apart import CORE_TYPE
+from derloop.engines import broker, helics
+from derloop.engines.agenda import Crews
+from derloop.engines.hub import Hub
 from derloop.engines.process import Process, Reach
 from derloop.errors import HostError, Problem, ScenarioError, did_you_mean
 from derloop.federation import Federation, loop_name
@@ -23,6 +24,7 @@ from derloop.hosts.starting import Started
 from derloop.placement import hosts_of
 from derloop.scenario.models import Scenario
 
+CORE_TYPE = "zmq"
 POLL_S = 0.05
 COPY_S = 60.0
 """How long a host may take to send what is left of its results."""
@@ -65,23 +67,24 @@ def plan(scenario: Scenario, federation: Federation, path: Path | str | None, li
 class Gathering:
     """The hosts of a run: `derloop.engines.apart.Places` of which some are other machines."""
 
+    are_many = True
+
     def __init__(self, plan: Plan, scenario: Scenario, folder: Path, say: Say) -> None:
         self._file, self._placed, self._token = plan.file, plan.placed, plan.token
         self._scenario, self._folder, self._say = scenario, folder, say
         self._files = named_files(scenario.path, scenario.document)
-        self.interface = plan.file.listen
+        self._interface = plan.file.listen
         self._names = sorted({*plan.placed.values()})
         self._guests: dict[str, Guest] = {}
         self._host_of: dict[str, str] = {}
         """The host of each crew that is not here, by the crew's name."""
         self._door: Door | None = None
         self._started: list[Started] = []
-        self._core_options = ""
         self._complaints: list[str] = []
 
     def meet(self, on_poll: Callable[[], None]) -> None:
         """Return when every host has joined and is alike; raise HostError for one that has not, or is not."""
-        self._door = Door(self.interface, self._file.port, self._token)
+        self._door = Door(self._interface, self._file.port, self._token)
         self._start_hosts(self._door.port)
         until = monotonic() + self._file.wait_s
         while missing := [name for name in self._names if not self._has_greeted(name)]:
@@ -102,11 +105,11 @@ class Gathering:
                 by_hand.append(name)
                 continue
             log = self._folder / "logs" / f"host-{name}.log"
-            self._started.append(Started(name, host, (self.interface, port), self._token, log))
+            self._started.append(Started(name, host, (self._interface, port), self._token, log))
         if by_hand:
             self._say(
                 f"waiting for {len(by_hand)} hosts, at most {self._file.wait_s:g} s: "
-                f"derloop join {self.interface}:{port} --name {'|'.join(by_hand)} --token-file FILE"
+                f"derloop join {self._interface}:{port} --name {'|'.join(by_hand)} --token-file FILE"
             )
 
     def _missing(self, missing: list[str]) -> str:
@@ -155,25 +158,29 @@ class Gathering:
             if guest.files is None:
                 guest.give(self._scenario.folder, self._files)
 
-    def open(self, port: int) -> None:
-        near = f"--local_interface=tcp://{self.interface}"
-        self._core_options = f"--brokeraddress=tcp://{self.interface} --brokerport={port} {near}"
-        crews = Counter(self._host_of.values())
-        for name, guest in self._guests.items():
-            guest.open(self.interface, port, crews[name], CORE_TYPE)
-
-    def crews(self, federation: Federation, most: int | None) -> tuple[Crew, ...]:
+    def cells(self, federation: Federation, most: int | None) -> tuple[Crews, ...]:
+        """Return a cell for each machine."""
         units = {
             host: [u for u in federation.units if self._placed.get(u.name) == host] for host in (None, *self._names)
         }
-        crews = {host: crews_of(federation, these, most) for host, these in units.items()}
+        crews = {host: crews_of(federation, these, most) for host, these in units.items() if these}
         self._host_of = {crew.name: host for host, these in crews.items() if host for crew in these}
-        return tuple(crew for these in crews.values() for crew in these)
+        return tuple(crews.values())
 
-    def reach(self, crew: Crew, job: Mapping[str, Any], log: Path) -> Reach:
+    def here(self, cells: Sequence[Crews]) -> Sequence[Crews]:
+        return [crews for crews in cells if crews[0].name not in self._host_of]
+
+    def broker(self, cells: int) -> tuple[helics.Broker, helics.Transport]:
+        opened, port = broker.opened(cells, CORE_TYPE, self._interface)
+        for guest in self._guests.values():
+            here = [crew for crew, host in self._host_of.items() if host == guest.name]
+            guest.open(self._interface, port, len(here), CORE_TYPE)
+        return opened, helics.Transport(CORE_TYPE, broker.core_options(self._interface, port, self._interface))
+
+    def reach(self, crew: Crew, job: Mapping[str, Any], log: Path, hub: Hub) -> Reach:
         host = self._host_of.get(crew.name)
         if host is None:
-            return Process(crew.name, {**job, "core_options": self._core_options}, log, crew.blocking)
+            return Process(crew.name, job, log, crew.blocking, hub.link(job["crew"]))
         log.unlink(missing_ok=True)  # that of an earlier attempt
         return self._guests[host].start(crew, job, log.stem, _begun(crew) if job["saving"]["begun"] else ())
 

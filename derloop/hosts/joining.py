@@ -6,14 +6,19 @@ nothing is left.
 
 from __future__ import annotations
 
+import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 from derloop.engines import broker  # HELICS and all: nothing heavy is loaded once the run listens for this host
+from derloop.engines.agenda import seats_from_json
+from derloop.engines.helics import Transport
+from derloop.engines.hub import Hub
 from derloop.engines.process import Process
 from derloop.errors import EngineError, HostError
 from derloop.hosts.channel import Channel, Malformed, Message
@@ -95,8 +100,10 @@ class Host:
         self._processes: dict[str, Process] = {}
         self._states: dict[str, tuple[int | None, int, bool]] = {}
         self._gone: set[str] = set()
-        self._core_options, self._silence_s = "", SILENCE_S
-        self._close_broker: Callable[[], None] = lambda: None
+        self._silence_s = SILENCE_S
+        self._transport, self._crews = Transport(), 0
+        self._hub: Hub | None = None
+        self._has_told = False
         self._has_finished, self._is_over = False, False
 
     def run(self) -> None:
@@ -163,26 +170,25 @@ class Host:
         raise self._error(f"was refused: {message['why']}")
 
     def _open(self, message: Message) -> None:
-        """Note where the run's broker is; where several processes will run here, open one for them below it."""
-        parent = f"--brokeraddress=tcp://{message['address']} --brokerport={message['port']}"
-        near = f"--local_interface=tcp://{self._interface}"
-        self._core_options = f"{parent} {near}"
-        if message["crews"] > 1:
-            opened, port = broker.opened(message["crews"], message["core_type"], self._interface, parent)
-            self._close_broker = lambda: broker.close(opened)
-            self._core_options = f"--brokeraddress=tcp://{self._interface} --brokerport={port} {near}"
+        """Note where the run's broker is, and how many processes there will be."""
+        options = broker.core_options(message["address"], int(message["port"]), self._interface)
+        self._transport = Transport(message["core_type"], options)
+        self._crews = int(message["crews"])
 
     def _start(self, message: Message) -> None:
+        """Start a process; once all are, have them given their turns."""
         crew, log = message["crew"], self._run / "logs" / f"{plain(message['log'])}.log"
         job = {
             **message["job"],
             "path": str(self._scenario),
             "folder": str(self._run),
             "permissions": permissions_to_json(self._invitation.permissions),
-            "core_options": self._core_options,
         }
-        self._processes[crew] = process = Process(crew, job, log, message["is_holding"])
+        hub = self._hub = self._hub or _hub(job)
+        self._processes[crew] = process = Process(crew, job, log, message["is_holding"], hub.link(job["crew"]))
         self._channel.send("started", crew=crew, whose=process.whose)
+        if len(self._processes) == self._crews:
+            hub.start(self._transport, in_threads=True)
 
     def _process(self, message: Message) -> Process:
         try:
@@ -205,6 +211,17 @@ class Host:
             if how is not None:
                 self._gone.add(crew)
                 self._channel.send("gone", crew=crew, how=how, words=process.last_words())
+        self._report_hub()
+
+    def _report_hub(self) -> None:
+        """Say in the name of a process that no more turns can be given: the run asks the others first why."""
+        if self._hub and not self._has_told:
+            try:
+                self._hub.check()
+            except EngineError as error:
+                self._has_told = True
+                line = json.dumps({"failed": {"federate": None, "now_ns": None, "why": str(error), "inputs": {}}})
+                self._channel.send("said", crew=next(iter(self._processes)), line=f"{line}\n")
 
     def _copy(self) -> None:
         self._copied_at = monotonic()
@@ -224,7 +241,8 @@ class Host:
     def close(self) -> None:
         """End whatever runs here. Only what was started here is ended."""
         self._end_processes()
-        self._close_broker()
+        if self._hub:
+            self._hub.close()
 
     def _end_processes(self) -> None:
         living = [process for process in self._processes.values() if process.gone() is None]
@@ -236,3 +254,10 @@ class Host:
                 process.kill()
         for process in self._processes.values():
             process.close()
+
+
+def _hub(job: Mapping[str, Any]) -> Hub:
+    """Return the hub of the processes of which one has this job."""
+    seats = seats_from_json(job["seats"])
+    own = next(seat for seat in seats if seat.crew == job["crew"])
+    return Hub([own.cell], seats, job["until_ns"])

@@ -31,15 +31,12 @@ def are_loopback(addresses: set[tuple[str, int]]) -> bool:
     return all(ipaddress.ip_address(address).is_loopback for address, _ in addresses)
 
 
-@pytest.mark.parametrize("options", [(), ("--engine", "mosaik"), ("--engine", "local")])
-def test_one_process_listens_on_nothing(tmp_path: Path, options: tuple[str, ...]) -> None:
+ALONE = [(), ("--engine", "mosaik"), ("--engine", "local"), ("--placement", "threads"), ("--placement", "apart")]
+
+
+@pytest.mark.parametrize("options", ALONE)
+def test_one_machine_listens_on_nothing(tmp_path: Path, options: tuple[str, ...]) -> None:
     assert all_listeners(tmp_path, SCENARIO, *options) == set()
-
-
-def test_processes_listen_on_loopback_alone(tmp_path: Path) -> None:
-    found = all_listeners(tmp_path, SCENARIO, "--placement", "apart")
-    assert len(found) >= 2
-    assert are_loopback(found)
 
 
 def test_emulated_devices_listen_on_loopback_alone(tmp_path: Path) -> None:
