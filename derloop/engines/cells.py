@@ -160,6 +160,8 @@ class Cell:
 
     def _leave(self) -> None:
         self.has_left = True
+        if self._agenda.next_ns is not None and not self._run.aborted.is_set():
+            self._run.abort(EngineError(f"HELICS let go of unit {self._name!r} before its last step"))
         self._run.left()
 
     def free(self) -> None:

@@ -32,6 +32,8 @@ SETTLE_S = 0.4
 """How long the cells may take to leave after one of them has failed."""
 POLL_S = 0.05
 _QUIET = "--loglevel=no_print"
+_TIMERS = {"inproc": "--disable_timer"}
+"""In one process nobody is lost, but HELICS takes a callback that does not return for 24 s for that."""
 _wedged: list[object] = []
 """What HELICS may still call after a run that could not be ended in order."""
 
@@ -50,7 +52,7 @@ class Broker:
     def __init__(self, count: int, core_type: str = "inproc", options: str = "") -> None:
         self.name = f"derloop-{uuid4().hex}"
         try:
-            self._broker = helics.helicsCreateBroker(core_type, self.name, f"-f {count} {_QUIET} {options}")
+            self._broker = helics.helicsCreateBroker(core_type, self.name, f"-f {count} {_QUIET} {_TIMERS.get(core_type, '')} {options}")
         except helics.HelicsException as error:
             raise EngineError(f"HELICS could not start its broker: {error}") from error
         if not helics.helicsBrokerIsConnected(self._broker):
@@ -144,7 +146,7 @@ class Federates:
 
 def _core(transport: Transport, federates: int) -> str:
     name = f"derloop-core-{uuid4().hex}"
-    options = f"-f {federates} {_QUIET} {transport.core_options}"
+    options = f"-f {federates} {_QUIET} {_TIMERS.get(transport.core_type, '')} {transport.core_options}"
     try:
         helics.helicsCreateCore(transport.core_type, name, options)
     except helics.HelicsException as error:
