@@ -32,8 +32,6 @@ class Seat:
     """Of its payload."""
     readers: tuple[str, ...]
     """The units that read what it gives out."""
-    blocking: bool
-    """It waits on sockets or hardware."""
     crew: int
     cell: str
     """The federate of HELICS that it belongs to: the name of that one's first unit."""
@@ -59,7 +57,6 @@ def seats_of(federation: Federation, cells: Sequence[Crews]) -> tuple[Seat, ...]
             (phases[unit.name] + 1) * PHASE_NS,
             layout_of(federation, unit).size,
             readers_of(federation, unit),
-            unit.blocking,
             numbers[id(crew)],
             cell_name(crews),
         )

@@ -21,10 +21,10 @@ from uuid import uuid4
 
 import helics
 
-from derloop.crews import Crew, computing_together, one_each
-from derloop.engines.agenda import Seat, cell_name, seats_of
+from derloop.crews import computing_together, one_each
+from derloop.engines.agenda import Crews, Seat, cell_name, seats_of
 from derloop.engines.cells import CallbackCell, Cell, ThreadCell
-from derloop.engines.hands import Hands, OwnHands
+from derloop.engines.hands import Hands, hands_of
 from derloop.engines.stepping import Cancelled, Stepper
 from derloop.errors import EngineError
 
@@ -52,7 +52,9 @@ class Broker:
     def __init__(self, count: int, core_type: str = "inproc", options: str = "") -> None:
         self.name = f"derloop-{uuid4().hex}"
         try:
-            self._broker = helics.helicsCreateBroker(core_type, self.name, f"-f {count} {_QUIET} {_TIMERS.get(core_type, '')} {options}")
+            self._broker = helics.helicsCreateBroker(
+                core_type, self.name, f"-f {count} {_QUIET} {_TIMERS.get(core_type, '')} {options}"
+            )
         except helics.HelicsException as error:
             raise EngineError(f"HELICS could not start its broker: {error}") from error
         if not helics.helicsBrokerIsConnected(self._broker):
@@ -154,36 +156,37 @@ def _core(transport: Transport, federates: int) -> str:
     return name
 
 
-def run(steppers: list[Stepper], until_ns: int, crews: Sequence[Crew] | None = None, in_threads: bool = False) -> None:
+def run(steppers: list[Stepper], until_ns: int, cells: Sequence[Crews] | None = None, in_threads: bool = False) -> None:
     """Step the units until `until_ns` in this process, on a broker of their own that has no socket.
 
-    crews: who steps which, each a federate of HELICS; without it, all that only compute are one, and each unit that
-    waits is one.
-    in_threads: each in a thread of its own, not only those that wait.
+    cells: who steps which, and which crews are one federate of HELICS. Without it all are one, whose units take turns,
+    but those that wait on sockets or hardware do so side by side; in real time each unit is one.
+    in_threads: each in a thread of its own, as all are in real time.
     """
+    is_paced = steppers[0].is_paced
+    units = [stepper.unit for stepper in steppers]
+    cells = cells or ([[crew] for crew in one_each(units)] if is_paced else [computing_together(units)])
     for stepper in steppers:
         stepper.start()
-    crews = crews or _alone(steppers)
     stepper_of = {stepper.unit.name: stepper for stepper in steppers}
-    hands = {cell_name([crew]): OwnHands([stepper_of[unit.name] for unit in crew.units]) for crew in crews}
-    waiting = {cell_name([crew]) for crew in crews if in_threads or crew.blocking or steppers[0].is_paced}
-    seats = seats_of(steppers[0].federation, [[crew] for crew in crews])
-    broker = Broker(len(crews))
+    hands = {
+        cell_name(crews): hands_of([[stepper_of[u.name] for u in crew.units] for crew in crews]) for crews in cells
+    }
+    broker = Broker(len(cells))
     try:
-        join(hands, waiting, seats, until_ns, Transport(core_options=f"--broker={broker.name}"))
+        seats = seats_of(steppers[0].federation, cells)
+        transport = Transport(core_options=f"--broker={broker.name}")
+        join(hands, hands if in_threads or is_paced else (), seats, until_ns, transport)
     finally:
+        for each in hands.values():
+            each.close()
         broker.close()
 
 
-def _alone(steppers: Sequence[Stepper]) -> tuple[Crew, ...]:
-    """Return the crews of a run in one process: what computes there takes turns anyway, without a message between."""
-    units = [stepper.unit for stepper in steppers]
-    return one_each(units) if steppers[0].is_paced else computing_together(units)
-
-
-def run_in_threads(steppers: list[Stepper], until_ns: int, crews: Sequence[Crew] | None = None) -> None:
+def run_in_threads(steppers: list[Stepper], until_ns: int, crews: Crews | None = None) -> None:
     """As `run`, with a thread for each crew: those of one phase are stepped side by side."""
-    run(steppers, until_ns, crews, in_threads=True)
+    crews = crews or one_each([stepper.unit for stepper in steppers])
+    run(steppers, until_ns, [[crew] for crew in crews] if steppers[0].is_paced else [crews])
 
 
 def join(

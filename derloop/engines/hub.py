@@ -57,7 +57,7 @@ class Hub:
         """
         if not self._hands:
             return  # every federate is on another machine
-        threads = [name for name, hands in self._hands.items() if in_threads or hands.is_paced or hands.is_blocking]
+        threads = [name for name, hands in self._hands.items() if in_threads or hands.is_paced]
         self._thread = Thread(target=self._work, args=(transport, threads), name="derloop hub", daemon=True)
         self._thread.start()
 
@@ -105,7 +105,7 @@ class CrewHands:
         clock: Clock | None,
     ) -> None:
         self.payloads, self.cancelled, self._clock = payloads, cancelled, clock
-        self.is_paced, self.is_blocking = clock is not None, any(seat.blocking for seat in cell)
+        self.is_paced = clock is not None
         self._link_of = {seat.name: links[seat.crew] for seat in cell}
         self._phase_ns = {seat.name: seat.phase_ns for seat in cell}
 

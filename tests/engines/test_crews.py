@@ -109,5 +109,7 @@ def record(federation: Federation, run: Callable[..., None], steps: int) -> dict
 def test_crews_change_no_bit(most: int, in_threads: bool) -> None:
     federation = two_feeders()
     crews = crews_of(federation, federation.units, most)
-    found = record(federation, lambda steppers, until: helics.run(steppers, until, crews, in_threads), 50)
+    found = record(
+        federation, lambda steppers, until: helics.run(steppers, until, [[crew] for crew in crews], in_threads), 50
+    )
     assert found == record(two_feeders(), local.run, 50)

@@ -22,11 +22,11 @@ Run = Callable[[list[Stepper], int], None]
 def in_two_crews(steppers: list[Stepper], until_ns: int) -> None:
     """Every other unit in one crew, so that wires run to and fro between the two, and inside each."""
     units = [stepper.unit for stepper in steppers]
-    helics.run(steppers, until_ns, [Crew(tuple(half)) for half in (units[::2], units[1::2]) if half])
+    helics.run(steppers, until_ns, [[Crew(tuple(half))] for half in (units[::2], units[1::2]) if half])
 
 
 def in_a_crew_each(steppers: list[Stepper], until_ns: int) -> None:
-    helics.run(steppers, until_ns, one_each([stepper.unit for stepper in steppers]))
+    helics.run(steppers, until_ns, [[crew] for crew in one_each([stepper.unit for stepper in steppers])])
 
 
 ENGINES = {

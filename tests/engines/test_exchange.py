@@ -82,7 +82,7 @@ def test_a_reader_whose_source_falls_silent_under_helics_ends_the_run(
     federation = Federation(federates, [wire("source.x -> reader.x")])
     recording = Recording()
     with pytest.raises(EngineError, match=r"reader at \d s holds step (nan|1) of source, expected step \d: a value"):
-        helics.run(steppers_of(federation, recording), 100 * S, one_each(federation.units))
+        helics.run(steppers_of(federation, recording), 100 * S, [[crew] for crew in one_each(federation.units)])
     assert len(recording.seen.get("reader", [])) == max(0, lost - 1)
 
 
@@ -147,5 +147,5 @@ def test_a_source_that_hears_nobody_stays_with_its_readers_under_helics(in_threa
     wires = [wire("source.x -> reader.x"), wire("reader.y -> grid.y"), wire("grid.z -> reader.z delayed")]
     federation = Federation(federates, wires)
     steppers = [Stepper(federation, unit, observe, Event()) for unit in federation.units]
-    helics.run(steppers, 500 * S, one_each(federation.units), in_threads)
+    helics.run(steppers, 500 * S, [[crew] for crew in one_each(federation.units)], in_threads)
     assert max(ahead_ns[len(ahead_ns) // 2 :]) <= 8 * S  # while all are still coming in, it may be further ahead
