@@ -28,7 +28,7 @@ from kept import facts  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 HEAD = "A step, ms: processor; of it feeder, fleets; wall clock 10 %, median, 99 %; memory MB"
-SWEEPS = ("devices", "arrays", "nodes", "federates", "many", "beside", "hosts")
+SWEEPS = ("devices", "arrays", "nodes", "federates", "many", "cores", "beside", "hosts")
 ARRAYS = (1_000, 3_000, 10_000, 30_000, 100_000)
 HOSTS = [(hosts, delay_ms) for delay_ms in (0.0, 5.0) for hosts in (1, 2, 3, 4)]
 

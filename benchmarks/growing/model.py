@@ -7,9 +7,13 @@ One feeder with its fleets in one process takes, in ms of one core,
 with n nodes, k iterations of the feeder's solution, D devices and F fleets beyond the first. P processes that exchange
 vectors in lock-step add, with h crossings one after the other, each of which takes the network `delay`,
 
-    t = p P + h (q + delay + e)
+    t = p P + h (q + delay)
 
-where e counts only between hosts. Memory and the time to start are linear in n and D. All coefficients are >= 0; they
+and H hosts, of each of which one process speaks to the others,
+
+    t = m H + h e
+
+besides, and h times the delay. Memory and the time to start are linear in n and D. All coefficients are >= 0; they
 minimise the squares of relative errors.
 """
 
@@ -55,9 +59,10 @@ class Model:
     fleet_ms: float
     process_ms: float
     crossing_ms: float
+    host_ms: float
     network_ms: float
     hub_ms: float
-    """Of `process_ms`, what the processor of the federate in the middle spends on each other process."""
+    """Of `process_ms`, what the processor of the process that gives turns spends on each other one."""
     crowded: float
     """How many times as long two processes take side by side, each on a core."""
     slow: float
@@ -72,10 +77,13 @@ class Model:
         work_us += self.device_more_us * max(0.0, devices - CACHED)
         return self.step_ms + work_us / 1e3 + self.fleet_ms * (fleets - 1)
 
-    def exchange_ms(self, processes: int, crossings: int, delay_ms: float | None) -> float:
-        """Return what an exchange takes; `delay_ms` one way, None: on one machine."""
-        over = 0.0 if delay_ms is None else delay_ms + self.network_ms
-        return self.process_ms * processes + crossings * (self.crossing_ms + over)
+    def turns_ms(self, processes: int, crossings: int, process_ms: float) -> float:
+        """Return what an exchange takes on one machine, `process_ms` for each process."""
+        return process_ms * processes + crossings * self.crossing_ms
+
+    def between_ms(self, hosts: int, crossings: int, delay_ms: float) -> float:
+        """Return what the hosts take besides; `delay_ms` is one way."""
+        return self.host_ms * hosts + crossings * (self.network_ms + delay_ms) if hosts > 1 else 0.0
 
 
 def fitted(figures: Figures) -> Model:
@@ -83,7 +91,7 @@ def fitted(figures: Figures) -> Model:
     alone, between = _alone(figures), [*_between(figures)]
     step_ms, node_us, device_us, more_us, fleet_ms = _solved([_size(each) for each in alone], _cpu(alone))
     exchanges = [each.multiplies for each in between], [each.ms for each in between]
-    process_ms, crossing_ms, network_ms = _solved(*exchanges)
+    process_ms, crossing_ms, host_ms, network_ms = _solved(*exchanges)
     of_one_fleet = [each for each in alone if each.sweep != "federates"]
     plain = [np.array([1.0, each.cost.nodes, _devices(each)]) for each in of_one_fleet]
     return Model(
@@ -94,6 +102,7 @@ def fitted(figures: Figures) -> Model:
         fleet_ms=fleet_ms,
         process_ms=process_ms,
         crossing_ms=crossing_ms,
+        host_ms=host_ms,
         network_ms=network_ms,
         hub_ms=_hub_ms(figures),
         crowded=_crowded(figures),
@@ -110,7 +119,7 @@ def residuals(figures: Figures, model: Model) -> Iterator[Residual]:
         cost, devices, fleets = point.cost, point.point.devices, point.point.federates - 2
         what = f"{cost.nodes:.0f} nodes, {devices} devices, {fleets} fleet{'s' * (fleets > 1)}"
         yield Residual("feeder", what, cost.cpu_ms, model.feeder_ms(cost.nodes, cost.iterations, devices, fleets))
-    coefficients = np.array([model.process_ms, model.crossing_ms, model.network_ms])
+    coefficients = np.array([model.process_ms, model.crossing_ms, model.host_ms, model.network_ms])
     for each in _between(figures):
         modelled = float(each.multiplies @ coefficients) + each.delays_ms
         yield Residual("exchange", each.what, each.ms + each.delays_ms, modelled)
@@ -144,7 +153,7 @@ class Exchange:
 
     what: str
     multiplies: FloatArray
-    """p, q and e: (3,)."""
+    """p, q, m and e: (4,)."""
     ms: float
     """Without the delays."""
     delays_ms: float = 0.0
@@ -152,19 +161,19 @@ class Exchange:
 
 def _between(figures: Figures) -> Iterator[Exchange]:
     for each in points(figures, "federates", "star, apart"):
-        yield Exchange(f"star of {each.x:.0f} processes", np.array([each.x, 2.0, 0.0]), each.cost.least_ms)
+        yield Exchange(f"star of {each.x:.0f} processes", np.array([each.x, 2.0, 0.0, 0.0]), each.cost.least_ms)
     for each in points(figures, "federates", "chain, apart"):
-        yield Exchange(f"chain of {each.x:.0f} processes", np.array([each.x, each.x, 0.0]), each.cost.least_ms)
+        yield Exchange(f"chain of {each.x:.0f} processes", np.array([each.x, each.x, 0.0, 0.0]), each.cost.least_ms)
     for each in points(figures, "hosts"):
         what = f"star over {each.x:.0f} host{'s' * (each.x > 1)}, {each.line} one way"
         delays_ms = 2 * float(each.line.removesuffix(" ms"))
-        yield Exchange(what, np.array([each.x + 1, 2.0, 2.0]), each.cost.least_ms - delays_ms, delays_ms)
+        yield Exchange(what, np.array([each.x + 1, 2.0, each.x, 2.0]), each.cost.least_ms - delays_ms, delays_ms)
 
 
 def _hub_ms(figures: Figures) -> float:
-    """Return the slope of the middle's own processor time over the processes of a star."""
+    """Return the slope, over the processes of a star, of the processor time of the one that gives them turns."""
     star = points(figures, "federates", "star, apart")
-    return float(_solved([np.array([1.0, each.x]) for each in star], _cpu(star))[1])
+    return float(_solved([np.array([1.0, each.x]) for each in star], [each.cost.hub_ms for each in star])[1])
 
 
 def _crowded(figures: Figures) -> float:

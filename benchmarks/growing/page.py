@@ -10,7 +10,7 @@ from growing.figures import Figures, points
 from growing.model import Model, Residual, fitted, residuals
 from growing.points import Measured
 from growing.prediction import Study, predicted
-from growing.sweeps import NODES_OF_EACH
+from growing.sweeps import CREWS, NODES_OF_EACH
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "laptop-to-cluster.md"
 PART = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -104,9 +104,14 @@ def _hosts(figures: Figures, _: Model) -> str:
     return _table(("one-way delay, hosts", *(_count(x) for x in counts)), rows)
 
 
-def _beside_alone(each: Measured, alone_ms: float) -> str:
-    ms = each.cost.least_ms
-    return _ms(ms) if each.line == "together" else f"{_ms(ms)} ({alone_ms / ms:.2f})"
+def _cores(figures: Figures, _: Model) -> str:
+    rows, crews = [], [*CREWS]
+    ms = {(each.line, each.x): each.cost.least_ms for each in points(figures, "cores")}
+    for nodes in dict.fromkeys(line.split(",")[0] for line, _ in ms):
+        for feeders in dict.fromkeys(x for line, x in ms if line.startswith(nodes)):
+            alone, *others = (ms[f"{nodes}, {how}", feeders] for how in crews)
+            rows.append([nodes, _count(feeders), _ms(alone), *(f"{_ms(each)} ({alone / each:.2f})" for each in others)])
+    return _table(("each of", "feeders", *crews), rows)
 
 
 def _beside(figures: Figures, model: Model) -> str:
@@ -125,9 +130,10 @@ def _coefficients(_: Figures, model: Model) -> str:
         ["c'", "for each device beyond 10 000 in a process", f"{model.device_more_us:.3f} us"],
         ["f", "for each fleet beyond the first", f"{model.fleet_ms:.3f} ms"],
         ["p", "for each process, where all share two cores", f"{model.process_ms:.3f} ms"],
-        ["p'", "of it, what the process in the middle spends itself", f"{model.hub_ms:.3f} ms"],
+        ["p'", "of it, what the process that gives turns spends itself", f"{model.hub_ms:.3f} ms"],
         ["q", "for each crossing between processes", f"{model.crossing_ms:.2f} ms"],
-        ["e", "and between hosts, beside the delay", f"{model.network_ms:.2f} ms"],
+        ["m", "for each host, where all share two cores", f"{model.host_ms:.2f} ms"],
+        ["e", "for each crossing between hosts, beside the delay", f"{model.network_ms:.2f} ms"],
         ["s", "cores of one machine that work at once: times", f"{model.crowded:.2f}"],
         ["", "memory: of a process; for 1 000 nodes; for 1 000 devices", _three(memory, "MB")],
         ["", "start: of a process; for 1 000 nodes; for 1 000 devices", _three(starting, "s")],
@@ -202,6 +208,7 @@ PARTS: dict[str, Callable[[Figures, Model], str]] = {
     "nodes": _nodes,
     "federates": _federates,
     "hosts": _hosts,
+    "cores": _cores,
     "beside": _beside,
     "coefficients": _coefficients,
     "residuals": _residuals,

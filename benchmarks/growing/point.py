@@ -10,7 +10,8 @@ import os
 import resource
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
@@ -32,6 +33,7 @@ from derloop.running import run  # noqa: E402
 BLOCK = 10
 WARM_UP = 0.2
 """The share of a run's blocks that is not counted: late imports, caches, the first taps."""
+STEP_NS = {"star": 10**9, "chain": 10**9, "rooftops": scenarios.STEP_S * 10**9, "several": scenarios.STEP_S * 10**9}
 SHAPES: dict[str, Callable[[Path, int, int], Path]] = {"star": scenarios.star, "chain": scenarios.chain}
 
 
@@ -51,18 +53,28 @@ def measured(point: Point) -> Cost:
     (HERE.parent / "results").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=HERE.parent / "results") as named:
         path, began = written(point, Path(named)), perf_counter()
-        options = Options(engine, placement, Path(named) / "run", trust_feeder=True, report=False)
-        stepping_mb = [0.0]
+        options = Options(
+            engine, placement, Path(named) / "run", trust_feeder=True, report=False, workers=point.workers
+        )
+        stepping_mb, instants = [0.0], list[tuple[int, float]]()
 
         def note(now_ns: int | None, until_ns: int) -> None:
-            del now_ns, until_ns
             stepping_mb[0] = _most_mb()
+            if now_ns is not None and now_ns > WARM_UP * until_ns:
+                instants.append((now_ns, time.process_time()))
 
         result = run(path, (), options, note)
         ended = perf_counter()
         if result.outcome != "completed":
             raise SystemExit(f"{point}: {result.failure}")
-        return replace(_cost(point, result, began, ended), memory_mb=stepping_mb[0])
+        hub_ms = _a_step_ms(instants, STEP_NS[point.shape]) if point.mover == "apart" else 0.0
+        return replace(_cost(point, result, began, ended), memory_mb=stepping_mb[0], hub_ms=hub_ms)
+
+
+def _a_step_ms(instants: Sequence[tuple[int, float]], step_ns: int) -> float:
+    """Return the processor time of this process for a step, while others took the turns that it gave."""
+    (began_ns, began_s), (ended_ns, ended_s) = instants[0], instants[-1]
+    return (ended_s - began_s) / max((ended_ns - began_ns) / step_ns, 1.0) * 1e3
 
 
 def _most_mb() -> float:

@@ -23,6 +23,8 @@ class Point:
     devices: int = 0
     """On each feeder."""
     feeders: int = 1
+    workers: int | None = None
+    """How many threads or processes there are at most; None: one for each federate or loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,10 @@ class Cost:
     """The hundredth part of the single steps is slower."""
     cpu_ms: float = 0.0
     """Processor time of the process that the clock is in, median of the blocks."""
+    hub_ms: float = 0.0
+    """Processor time of the process that gives the others their turns, where there are others."""
     feeder_ms: float = 0.0
-    """Of it, in the feeder's step."""
+    """Of `cpu_ms`, in the feeder's step."""
     fleets_ms: float = 0.0
     """In the steps of the sky and the fleet, where they are watched."""
     nodes: int = 0

@@ -57,14 +57,16 @@ def predicted(model: Model, study: Study) -> Prediction:
     cold_us = model.device_more_us if on_each * study.devices > CACHED else 0.0
     one_ms = model.feeder_ms(study.nodes, study.iterations, study.devices) + cold_us * study.devices / 1e3
     work_ms = on_each * one_ms * (model.crowded if study.cores > 1 else 1.0)
-    delay_ms = study.delay_ms if study.hosts > 1 else None
-    apart_ms = model.exchange_ms(processes, 2, delay_ms) if processes > 1 else 0.0
-    hub_ms = apart_ms - (model.process_ms - model.hub_ms) * processes if processes > 1 else 0.0
+    between_ms = model.between_ms(study.hosts, 2, study.delay_ms)
+    least_ms, most_ms = (
+        model.turns_ms(study.cores, 2, each_ms) + between_ms if processes > 1 else 0.0
+        for each_ms in (model.hub_ms, model.process_ms)
+    )
     size = np.array([1.0, on_each * study.nodes, on_each * study.devices])
     return Prediction(
         work_ms=work_ms,
-        exchange_ms=hub_ms,
-        most_ms=work_ms * model.slow + apart_ms,
+        exchange_ms=least_ms,
+        most_ms=work_ms * model.slow + most_ms,
         memory_gb=float(model.memory_mb @ size) * study.cores / 1e3,
         starting_s=float(model.starting_s @ size),
     )

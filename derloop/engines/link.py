@@ -130,3 +130,7 @@ class CrewEnd:
             os.write(self._said, _TURN.pack(granted_ns))
         except OSError:
             return
+
+    def close(self) -> None:
+        for number in (self._given, self._said):
+            os.close(number)

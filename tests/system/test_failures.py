@@ -156,3 +156,13 @@ def test_a_federate_that_never_joins_ends_the_run(tmp_path: Path, phase: str) ->
         assert time.monotonic() - run.began < 3 * join_s
         assert run.failure["federate"] == "b"
         run.assert_nothing_left()
+
+
+@pytest.mark.long(about_s=45)
+@pytest.mark.parametrize("placement", ["together", "apart"])
+def test_a_step_may_take_longer_than_helics_waits_for_anybody(tmp_path: Path, placement: str) -> None:
+    """HELICS takes a federate that has said nothing for 24 s for lost, and went on without it."""
+    scenario = counters(1, a={"slow_s": 31}, b={"reads": "a"})
+    with started(tmp_path, {**scenario, "deadlines": {"step_s": 50}}, "--placement", placement) as run:
+        assert run.wait() == 0, run.said()
+        assert run.results.run["outcome"] == "completed"

@@ -35,18 +35,18 @@ def feeder(sweep: str, nodes: int, devices: int, fleets: int = 1) -> Any:
 
 
 def star(processes: int) -> Any:
-    """Return a point of which each process costs 0.4 ms, 0.05 of them in the middle, and each crossing 0.2 ms."""
+    """Return a point of which each process costs 0.4 ms, 0.05 of them where turns are given, and each crossing 0.2."""
     from growing.points import Cost, Measured
 
     ms = 0.4 * processes + 2 * 0.2
-    return Measured("federates", "star, apart", processes, Cost(ms, ms, cpu_ms=1 + 0.05 * processes))
+    return Measured("federates", "star, apart", processes, Cost(ms, ms, hub_ms=1 + 0.05 * processes))
 
 
 def over_hosts(hosts: int, delay_ms: float) -> Any:
-    """Return a point of the same costs whose crossings take the delay, and 0.3 ms, besides."""
+    """Return a point of the same costs; each host takes 0.15 ms besides, and each crossing the delay and 0.3 ms."""
     from growing.points import Cost, Measured
 
-    ms = 0.4 * (hosts + 1) + 2 * (0.2 + 0.3 + delay_ms)
+    ms = 0.4 * (hosts + 1) + 0.15 * hosts + 2 * (0.2 + 0.3 + delay_ms)
     return Measured("hosts", f"{delay_ms:g} ms", hosts, Cost(ms, ms))
 
 
@@ -73,7 +73,8 @@ def test_coefficients_of_exact_points_are_found_again() -> None:
     assert model.device_us == pytest.approx(0.2, rel=1e-6)
     assert model.device_more_us == pytest.approx(0.1, rel=1e-6)
     assert model.fleet_ms == pytest.approx(0.25, rel=1e-6)
-    assert (model.process_ms, model.crossing_ms, model.network_ms) == pytest.approx((0.4, 0.2, 0.3), rel=1e-6)
+    assert (model.process_ms, model.crossing_ms) == pytest.approx((0.4, 0.2), rel=1e-6)
+    assert (model.host_ms, model.network_ms) == pytest.approx((0.15, 0.3), rel=1e-6)
     assert model.hub_ms == pytest.approx(0.05, rel=1e-6)
     assert (model.crowded, model.slow) == pytest.approx((1.2, 2.0))
     assert model.memory_mb == pytest.approx([100, 0.01, 0.002], rel=1e-6)
@@ -97,8 +98,8 @@ def test_a_study_takes_what_its_formula_says() -> None:
     found = predicted(fitted(made()), study)
     # 50 feeders a core of 0.5 + 0.6 + 0.2 ms, and 0.1 more as their devices are not kept in the cache; 1.2 as all work.
     assert found.work_ms == pytest.approx(1.2 * 50 * 1.4)
-    assert found.exchange_ms == pytest.approx(20 * 0.05 + 2 * (0.2 + 0.3 + 0.1))
-    assert found.most_ms == pytest.approx(2.0 * 84 + 20 * 0.4 + 1.2)
+    assert found.exchange_ms == pytest.approx(5 * 0.05 + 4 * 0.15 + 2 * (0.2 + 0.3 + 0.1))
+    assert found.most_ms == pytest.approx(2.0 * 84 + 5 * 0.4 + 4 * 0.15 + 1.2)
     assert found.memory_gb == pytest.approx(5 * (100 + 0.01 * 50_000 + 0.002 * 50_000) / 1e3)
     assert found.day_s == pytest.approx(found.step_ms * 1.44)
 
