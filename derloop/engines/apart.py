@@ -240,11 +240,12 @@ class Apart:
     def run(self, on_poll: Callable[[], None]) -> None:
         """Run to the end; raise FederateError with the name of the first federate that failed."""
         with ExitStack() as stack:
+            stack.callback(self._hub.close)
             stack.callback(lambda: self.complaints.extend(self._places.close()))
             self._places.meet(on_poll)
             broker, transport = self._places.broker(self._count)
             stack.callback(close, broker)
-            stack.callback(self._hub.close)
+            stack.callback(self._hub.leave)
             stack.callback(self._end)
             on_poll()  # from now on an interruption is heard in polls, and not amid the start of a process
             for number, crew in enumerate(self._crews):

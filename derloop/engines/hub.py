@@ -80,11 +80,15 @@ class Hub:
         if self.failure:
             raise EngineError(f"{type(self.failure).__name__}: {self.failure}") from self.failure
 
-    def close(self) -> None:
-        """Let go of everything, once the processes have ended."""
+    def leave(self) -> None:
+        """Give no more turns."""
         self.cancelled.set()
         if self._thread:
             self._thread.join(LEAVE_S)
+
+    def close(self) -> None:
+        """Let go of everything, once the processes have ended."""
+        self.leave()
         if self._thread and self._thread.is_alive():
             return  # HELICS holds it: what it reads and writes stays open
         for link in self._links.values():

@@ -67,11 +67,12 @@ class Link:
         self._hear, said = os.pipe()
         self.passed = {"given": given, "said": said, "memory": memory}
         """Numbers of files for the process."""
+        self._theirs = [given, said]
 
     def pass_on(self) -> None:
         """Let go of what the process has by now, so that its end is noticed."""
-        for number in (self.passed["given"], self.passed["said"]):
-            os.close(number)
+        while self._theirs:
+            os.close(self._theirs.pop())
 
     def wait_ready(self) -> None:
         """Return when the units of the crew have started; raise EngineError where its process goes."""
@@ -105,6 +106,7 @@ class Link:
             self._give = -1
 
     def close(self) -> None:
+        self.pass_on()
         self.end()
         os.close(self._hear)
 
