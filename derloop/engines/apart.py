@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from time import monotonic, monotonic_ns, sleep
-from typing import Any, Protocol
+from typing import Any
 
 from derloop.contract import interface_to_json
-from derloop.crews import Crew, crews_of
-from derloop.engines import helics
-from derloop.engines.agenda import Crews, cell_name, seats_of, seats_to_json
+from derloop.crews import Crew
+from derloop.engines.agenda import cell_name, seats_of, seats_to_json
 from derloop.engines.broker import close
 from derloop.engines.hub import Hub
 from derloop.engines.hunting import Hunting
-from derloop.engines.process import Process, Reach
+from derloop.engines.places import Here, Places
+from derloop.engines.process import Reach
 from derloop.engines.saving import Saving
 from derloop.engines.worker import POLL_S, STOP_S, Deadlines, Stall
 from derloop.errors import EngineError, FederateError
@@ -136,76 +136,6 @@ class Child:
     def close(self) -> None:
         self.reach.close()
         self.hear()
-
-
-class Places(Protocol):
-    """Where the processes of a run are, and how those elsewhere find its broker."""
-
-    def meet(self, on_poll: Callable[[], None]) -> None:
-        """Return when every place is ready for its processes."""
-        ...
-
-    def cells(self, federation: Federation, most: int | None) -> tuple[Crews, ...]:
-        """Return who steps which units, in at most so many processes in each place; None: one for each unit.
-
-        The crews of a cell are in one place.
-        """
-        ...
-
-    def here(self, cells: Sequence[Crews]) -> Sequence[Crews]:
-        """Return those of the cells that are on this machine."""
-        ...
-
-    def broker(self, cells: int) -> tuple[helics.Broker, helics.Transport]:
-        """Return a broker for so many cells, and how those of this machine reach it; tell the other places."""
-        ...
-
-    @property
-    def are_many(self) -> bool:
-        """There are other machines than this."""
-        ...
-
-    def reach(self, crew: Crew, job: Mapping[str, Any], log: Path, hub: Hub) -> Reach:
-        """Start the process of a crew where that belongs. hub: of this machine."""
-        ...
-
-    def check(self) -> None:
-        """Raise the error of a place that was lost."""
-        ...
-
-    def close(self) -> list[str]:
-        """Take back what the places hold, once no process runs there; return what went wrong in doing so."""
-        ...
-
-
-class Here:
-    """Every process on this machine."""
-
-    are_many = False
-
-    def meet(self, on_poll: Callable[[], None]) -> None:
-        """There is nobody to wait for."""
-
-    def cells(self, federation: Federation, most: int | None) -> tuple[Crews, ...]:
-        """Return one cell; in real time each crew is one, so that nobody waits for another's clock."""
-        crews = crews_of(federation, federation.units, most)
-        return tuple((crew,) for crew in crews) if federation.pacing else (crews,)
-
-    def here(self, cells: Sequence[Crews]) -> Sequence[Crews]:
-        return cells
-
-    def broker(self, cells: int) -> tuple[helics.Broker, helics.Transport]:
-        broker = helics.Broker(cells)
-        return broker, helics.Transport(core_options=f"--broker={broker.name}")
-
-    def reach(self, crew: Crew, job: Mapping[str, Any], log: Path, hub: Hub) -> Reach:
-        return Process(crew.name, job, log, crew.blocking, hub.link(job["crew"]))
-
-    def check(self) -> None:
-        """What is lost here is a process, and is told by it."""
-
-    def close(self) -> list[str]:
-        return []
 
 
 class Apart:

@@ -65,7 +65,7 @@ def plan(scenario: Scenario, federation: Federation, path: Path | str | None, li
 
 
 class Gathering:
-    """The hosts of a run: `derloop.engines.apart.Places` of which some are other machines."""
+    """The hosts of a run: `derloop.engines.places.Places` of which some are other machines."""
 
     are_many = True
 
