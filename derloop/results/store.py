@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, tzinfo
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -17,6 +19,9 @@ from derloop.contract import FloatArray
 from derloop.errors import DerloopError, did_you_mean
 from derloop.results.events import read_events
 from derloop.results.signals import Piece, Signal, TimeArray
+
+FILES_AT_ONCE = 4
+"""How many series are made Parquet at the same time: each holds some megabytes of its rows meanwhile."""
 
 
 class UnknownSignal(DerloopError, LookupError):
@@ -153,12 +158,11 @@ def finish(folder: Path) -> None:
     """
     from derloop.results.series import to_parquet
 
-    failed: list[DerloopError] = []
-    for path in sorted((folder / "series").glob("*.arrows")):
-        try:
-            to_parquet(path)
-        except DerloopError as error:
-            failed.append(error)
+    streams = sorted((folder / "series").glob("*.arrows"))
+    by_size = sorted(streams, key=lambda path: -path.stat().st_size)  # so that none is left alone at the end
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, FILES_AT_ONCE)) as pool:
+        done = {path: pool.submit(to_parquet, path) for path in by_size}
+    failed = [error for path in streams if (error := done[path].exception()) is not None]
     if failed:
         raise failed[0]
 
