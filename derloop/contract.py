@@ -91,7 +91,7 @@ class Interface:
     repeatable: bool = True
     """May be stepped again for the same instant: it then starts from its state at the last instant."""
     blocking: bool = False
-    """Waits on sockets or hardware, and so gets a thread of its own."""
+    """Waits on sockets or hardware, and so gets a thread of its own, in which all its steps are taken."""
     balances: tuple[Balance, ...] = ()
     """What can be proven of it from what was recorded."""
     paced: bool = False

@@ -1,8 +1,8 @@
 """Who steps which units: a crew is a thread or a process with the units that it steps, one after the other.
 
-Between two crews values cross by the middleware, which costs a switch of threads or a message at least; within one
-they lie where they were written. So few crews are fast, as many as there are cores; with a crew for each unit, whatever
-kills a process has killed one unit.
+To give a crew its turns costs a switch of threads or processes, there and back; within one, units take them one after
+the other. So few crews are fast, as many as there are cores; with a crew for each unit, whatever kills a process has
+killed one unit.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def _trials() -> Iterator[tuple[str, Callable[[], None]]]:
         yield f"realisation {name}", lambda name=name: _load(plugins.realisation, name)  # type: ignore[misc]
     for engine in ("local", "helics", "mosaik"):
         yield f"a run under {engine}", lambda engine=engine: _run(engine, "together", "model")  # type: ignore[misc]
-    yield "a run in processes, over ZeroMQ on loopback", lambda: _run("helics", "apart", "model")
+    yield "a run in processes", lambda: _run("helics", "apart", "model")
     yield "a run with an emulated inverter, over Modbus on loopback", lambda: _run("helics", "together", "emulator")
     yield f"{_FREE_MB} MB of disk for runs", _disk
 

@@ -123,6 +123,7 @@ class Moving:
         ending.hunting = hunting.all
         ending.statistics, ending.complaints = apart.statistics(), tuple(apart.complaints)
         ending.hosts = gathering.facts() if gathering else {}
+        ending.is_stuck = apart.is_stuck
         return ending
 
     def _kept(self, first: Callable[[], None] = lambda: None) -> Keep:

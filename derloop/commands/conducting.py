@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-import typer
+from derloop.commands.leaving import leave
 
 if TYPE_CHECKING:
     from derloop.options import Progress, Say
@@ -24,7 +23,7 @@ def conduct(quiet: bool, go: Callable[[Progress, Say], Result]) -> NoReturn:
         with Bar(quiet or not sys.stderr.isatty()) as bar:
             result = go(interruption.heard_by(bar.show), bar.say)
         show_result(result, quiet)
-    _leave(result)
+    leave(result.status, result.is_stuck)
 
 
 class _Interruption:
@@ -63,15 +62,6 @@ class _Interruption:
             show(now_ns, until_ns)
 
         return listen
-
-
-def _leave(result: Result) -> NoReturn:
-    """Exit; where a federate could not be ended, without waiting for it."""
-    if result.is_stuck:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(result.status)
-    raise typer.Exit(result.status)
 
 
 def existing(run: Path) -> Path:

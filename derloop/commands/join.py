@@ -11,10 +11,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from derloop.commands.leaving import leave
 from derloop.commands.options import Arm, Bench, TrustControl, TrustFeeder, application
 
 app = application()
-LOST = 3
+LOST, INTERRUPTED = 3, 130
 NAME = r"[a-z][a-z0-9_-]{0,39}"
 
 
@@ -46,6 +47,7 @@ def join(
     records, and ends with the run. Exit status: 0 the run is over, 2 the command is wrong, 3 the run or this host was
     lost or refused.
     """
+    from derloop.engines.helics import is_wedged
     from derloop.errors import HostError
     from derloop.hosts.joining import Invitation
     from derloop.hosts.joining import join as take_part
@@ -65,9 +67,13 @@ def join(
     try:
         take_part(invitation, _say)
         _say("the run is over")
+        status = 0
     except HostError as error:
         _say(str(error))
-        raise typer.Exit(LOST) from error
+        status = LOST
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    leave(status, is_wedged())
 
 
 def _token(file: Path | None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,13 @@ from typing import Any
 
 from derloop.contract import interface_to_json
 from derloop.crews import Crew
-from derloop.engines.agenda import cell_name, seats_of, seats_to_json
+from derloop.engines import helics
+from derloop.engines.agenda import Seat, cell_name, seats_of, seats_to_json
 from derloop.engines.broker import close
 from derloop.engines.hub import Hub
 from derloop.engines.hunting import Hunting
 from derloop.engines.places import Here, Places
-from derloop.engines.process import Reach
+from derloop.engines.process import KILLED, Reach
 from derloop.engines.saving import Saving
 from derloop.engines.worker import POLL_S, STOP_S, Deadlines, Stall
 from derloop.errors import EngineError, FederateError
@@ -36,6 +37,8 @@ from derloop.scenario.models import Scenario
 
 END_S = 1.0
 """How long a child that only computes may take to write what it holds and leave."""
+ECHO_S = 0.5
+"""How much later than of a failure it may be heard whose it was: the word of another machine takes its time."""
 SHOWN = 5
 """How many federates of a crew a message names."""
 SILENCE_S = 0.3
@@ -72,7 +75,7 @@ class Child:
         """Take in what the child has said; raise FederateError where it failed."""
         ending = self.reach.gone()
         self.hear()
-        if self.failed:
+        if self.failed and not (isinstance(self.failed, EngineError) and ending and KILLED in ending):
             raise self.failed
         if self.done:
             return
@@ -155,44 +158,42 @@ class Apart:
         self._folder, self._permissions = folder, permissions
         limits = scenario.file.deadlines
         self._deadlines = Deadlines(limits.join_s, limits.step_s)
-        cells = self._places.cells(federation, scenario.file.workers)
-        self._crews = [crew for crews in cells for crew in crews]
-        self._seats = seats_of(federation, cells)
         self._until_ns = scenario.until_ns - saving.from_ns
-        clock = Clock(federation.pacing.speed, is_told=True) if federation.pacing else None
-        self._count = len(cells)
-        here = [cell_name(crews) for crews in self._places.here(cells)]
-        self._hub = Hub(here, self._seats, self._until_ns, clock)
         self.children: list[Child] = []
         self.complaints: list[str] = []
         self._has_begun = False
 
     def run(self, on_poll: Callable[[], None]) -> None:
         """Run to the end; raise FederateError with the name of the first federate that failed."""
+        federation, places = self._federation, self._places
+        cells = places.cells(federation, self._scenario.file.workers)
+        seats, here = seats_of(federation, cells), [cell_name(crews) for crews in places.here(cells)]
+        clock = Clock(federation.pacing.speed, is_told=True) if federation.pacing else None
         with ExitStack() as stack:
-            stack.callback(self._hub.close)
-            stack.callback(lambda: self.complaints.extend(self._places.close()))
-            self._places.meet(on_poll)
-            broker, transport = self._places.broker(self._count)
+            hub = Hub(here, seats, self._until_ns, clock)
+            stack.callback(hub.close)
+            stack.callback(lambda: self.complaints.extend(places.close()))
+            places.meet(on_poll)
+            broker, transport = places.broker(len(cells))
             stack.callback(close, broker)
-            stack.callback(self._hub.leave)
+            stack.callback(hub.leave)
             stack.callback(self._end)
             on_poll()  # from now on an interruption is heard in polls, and not amid the start of a process
-            for number, crew in enumerate(self._crews):
+            for number, crew in enumerate(crew for crews in cells for crew in crews):
                 log = self._folder / "logs" / f"{crew.members[0]}.log"
-                reach = self._places.reach(crew, self._job(crew, number), log, self._hub)
-                self.children.append(Child(crew, reach, STOP_S + self._federation.stop_s(crew.units)))
-            self._hub.start(transport, self._places.are_many)
-            self._watch(on_poll)
+                reach = places.reach(crew, self._job(crew, number, seats), log, hub)
+                self.children.append(Child(crew, reach, STOP_S + federation.stop_s(crew.units)))
+            hub.start(transport, places.are_many)
+            self._watch(hub, on_poll)
 
-    def _job(self, crew: Crew, number: int) -> dict[str, Any]:
+    def _job(self, crew: Crew, number: int, seats: Sequence[Seat]) -> dict[str, Any]:
         return {
             "crew": number,
             "path": str(self._scenario.path),
             "document": self._scenario.document,
             "permissions": permissions_to_json(self._permissions),
             "members": crew.members,
-            "seats": seats_to_json(self._seats),
+            "seats": seats_to_json(seats),
             "interfaces": {name: interface_to_json(i) for name, i in self._federation.interfaces.items()},
             "folder": str(self._folder),
             "until_ns": self._until_ns,
@@ -200,13 +201,13 @@ class Apart:
             "deadlines": {"join_s": self._deadlines.join_s, "step_s": self._deadlines.step_s},
         }
 
-    def _watch(self, on_poll: Callable[[], None]) -> None:
+    def _watch(self, hub: Hub, on_poll: Callable[[], None]) -> None:
         wait_s = self._federation.longest_wait_s + self._federation.stop_s(self._federation.units)
         began, stall = monotonic(), Stall(self._deadlines, wait_s)
         while not all(child.done for child in self.children):
-            self._check_children()
+            self._check_children(hub)
             self._keep_parts()
-            self._begin_when_asked()
+            self._begin_when_asked(hub)
             stages = [child.stage for child in self.children]
             if "starting" in stages and monotonic() - began > self._deadlines.join_s + SILENCE_S:
                 late = self.children[stages.index("starting")].crew.name
@@ -215,43 +216,54 @@ class Apart:
             on_poll()
             sleep(POLL_S)
 
-    def _begin_when_asked(self) -> None:
+    def _begin_when_asked(self, hub: Hub) -> None:
         """Say when a paced run begins, as soon as one waits for its first instant: all of them have joined then."""
         if not self._has_begun and any(child.asks_when for child in self.children):
             self._has_begun = True
             epoch_ns = monotonic_ns() + round(BEGIN_S * 1e9)
             for child in self.children:
                 child.begin(epoch_ns)
-            if self._hub.clock:
-                self._hub.clock.begin(epoch_ns)
+            if hub.clock:
+                hub.clock.begin(epoch_ns)
 
     def _keep_parts(self) -> None:
         for child in self.children:
             while child.parts:
                 self._saving.keep(child.parts.pop(0))
 
-    def _check_children(self) -> None:
-        """Raise for the child that failed; what the hub, or the others, notice of it comes second."""
+    def _check_children(self, hub: Hub) -> None:
+        """Raise for the child that failed; what hubs, or the others, notice of it comes second."""
         self._places.check()
+        if (echo := self._echo(hub)) is None:
+            return
+        until = monotonic() + ECHO_S
+        while monotonic() < until:
+            sleep(POLL_S)
+            self._places.check()
+            self._echo(hub)
+        raise echo
+
+    def _echo(self, hub: Hub) -> EngineError | None:
+        """Return what is known of a failure, but not of whom; raise the error of the one that has failed."""
         echo: EngineError | None = None
         checks: list[Callable[[], None]] = [partial(child.check, self._deadlines) for child in self.children]
-        for check in (self._hub.check, *checks):
+        for check in (hub.check, self._places.check_hubs, *checks):
             try:
                 check()
             except EngineError as error:
                 echo = echo or error
-        if echo:
-            sleep(POLL_S)
-            self._places.check()
-            for child in self.children:
-                child.check(self._deadlines)
-            raise echo
+        return echo
 
     @property
     def now_ns(self) -> int | None:
         """The instant that every unit has reached; None before the first step."""
         reached = [child.now_ns for child in self.children if not child.done]
         return None if None in reached or not reached else min(now for now in reached if now is not None)
+
+    @property
+    def is_stuck(self) -> bool:
+        """HELICS could not be left, and would keep this process from its end."""
+        return helics.is_wedged()
 
     @property
     def hunting(self) -> list[Hunting]:

@@ -170,7 +170,7 @@ class Cell:
 
 
 class CallbackCell(Cell):
-    """Units that compute: HELICS calls them in the core's own thread."""
+    """A cell that HELICS calls in the core's own thread."""
 
     def _create(self, name: bytes) -> Any:
         return lib.helicsCreateCallbackFederate(name, self._info, self._error)
@@ -193,7 +193,7 @@ class CallbackCell(Cell):
 
 
 class ThreadCell(Cell):
-    """Units that wait on sockets or hardware: they have a thread, and may block there without harm to others."""
+    """A cell with a thread of its own, where it may wait, for the clock or other machines, without harm to others."""
 
     def _create(self, name: bytes) -> Any:
         return lib.helicsCreateValueFederate(name, self._info, self._error)

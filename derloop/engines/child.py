@@ -144,11 +144,14 @@ def _move(job: Mapping[str, Any]) -> Move:
         own = [seat for seat in seats if seat.name in stepper_of]
         cell = {seat.name for seat in seats if seat.cell == own[0].cell}
         payloads, agenda = Memory(seats, cell).opened(job["link"]["memory"]), Agenda(own, until_ns)
+        os.close(job["link"]["memory"])
         for stepper in steppers:
             stepper.attach(payloads)
             stepper.start()
         end.ready()
         while (granted_ns := end.turn()) is not None:
+            if granted_ns != agenda.next_ns:
+                raise EngineError(f"was given turns of {granted_ns} ns, and expects those of {agenda.next_ns}")
             for name, now_ns in agenda.take(granted_ns):
                 stepper_of[name].step(now_ns)
             end.taken(granted_ns)

@@ -63,13 +63,18 @@ class OwnHands:
 
 
 class SideBySide:
-    """Crews in this process: those that have turns in one phase take them at once, each in a thread."""
+    """Crews in this process: those that have turns in one phase take them at once, each in a thread.
+
+    A crew that is alone in a phase takes its turns in the thread that gives them, unless it waits on sockets or
+    hardware: whatever that has made stays in one thread.
+    """
 
     def __init__(self, crews: Sequence[Sequence[Stepper]]) -> None:
         self._all = OwnHands([stepper for crew in crews for stepper in crew])
         self.cancelled, self.wait, self.is_paced = self._all.cancelled, self._all.wait, self._all.is_paced
         self.payloads = self._all.payloads
         self._crew_of = {stepper.unit.name: number for number, crew in enumerate(crews) for stepper in crew}
+        self._blocking = {number for number, crew in enumerate(crews) if any(each.unit.blocking for each in crew)}
         self._helpers: dict[int, Helper] = {}
         self._taken: SimpleQueue[BaseException | None] = SimpleQueue()
 
@@ -78,7 +83,7 @@ class SideBySide:
         crews: dict[int, list[Turn]] = {}
         for turn in turns:
             crews.setdefault(self._crew_of[turn[0]], []).append(turn)
-        if len(crews) == 1:
+        if len(crews) == 1 and not self._blocking & crews.keys():
             self._all.take(turns)
             return
         for crew, theirs in crews.items():

@@ -1,9 +1,9 @@
 """HELICS moves the federation.
 
-A federate of HELICS is a *cell*: a crew in this process, or the crews of this machine that have processes. Those that
-only compute are *callback* federates on one core, so a grant costs no thread switch. One that waits on sockets, for the
-clock on the wall or for other machines has a thread and a core of its own: HELICS takes a callback that does not return
-for 24 s for lost, and the thread of a core that is at work in a callback tells nobody that others may begin.
+A federate of HELICS is a *cell*: all crews of this process, or those of this machine that have processes. It is a
+*callback* federate, so that a grant costs no thread switch. One that waits for the clock on the wall or for other
+machines has a thread and a core of its own, for the thread of a core that is at work in a callback tells nobody that
+others may begin.
 
 HELICS sees an instant as phases: what comes in phase p is granted `now + (p + 1) * PHASE_NS`, so whatever is read of
 this instant has been published by then, and the order of an instant is the same on every transport. Units of one phase
@@ -36,6 +36,11 @@ _TIMERS = {"inproc": "--disable_timer"}
 """In one process nobody is lost, but HELICS takes a callback that does not return for 24 s for that."""
 _wedged: list[object] = []
 """What HELICS may still call after a run that could not be ended in order."""
+
+
+def is_wedged() -> bool:
+    """Return whether a run of this process could not be ended in order, so that HELICS may still call its hands."""
+    return bool(_wedged)
 
 
 @dataclass(frozen=True, slots=True)

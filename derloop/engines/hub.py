@@ -35,8 +35,16 @@ class Hub:
         self.failure: BaseException | None = None
         self._links: dict[int, Link] = {}
         self._memories: list[int] = []
-        self._hands = {cell: self._made([seat for seat in seats if seat.cell == cell]) for cell in cells}
         self._thread: Thread | None = None
+        try:
+            self._hands = {cell: self._made([seat for seat in seats if seat.cell == cell]) for cell in cells}
+        except OSError as error:
+            self.close()
+            crews = len({seat.crew for seat in seats if seat.cell in cells})
+            raise EngineError(
+                f"{crews} processes cannot be given turns: {error.strerror}; each takes some open files (ulimit -n), "
+                "and workers let several federates share one"
+            ) from error
 
     def _made(self, cell: Sequence[Seat]) -> CrewHands:
         memory, payloads = Memory(self._seats, {seat.name for seat in cell}).made()
@@ -55,6 +63,7 @@ class Hub:
 
         in_threads: HELICS waits for nobody here, for there are other machines.
         """
+        self._let_go_of_memories()  # the processes have it
         if not self._hands:
             return  # every federate is on another machine
         threads = [name for name, hands in self._hands.items() if in_threads or hands.is_paced]
@@ -89,12 +98,15 @@ class Hub:
     def close(self) -> None:
         """Let go of everything, once the processes have ended."""
         self.leave()
-        if self._thread and self._thread.is_alive():
+        self._let_go_of_memories()
+        if helics.is_wedged() or (self._thread and self._thread.is_alive()):
             return  # HELICS holds it: what it reads and writes stays open
         for link in self._links.values():
             link.close()
-        for memory in self._memories:
-            os.close(memory)
+
+    def _let_go_of_memories(self) -> None:
+        while self._memories:
+            os.close(self._memories.pop())
 
 
 class CrewHands:

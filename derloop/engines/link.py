@@ -38,10 +38,10 @@ class Memory:
 
     def made(self) -> tuple[int, Mapping[str, FloatArray]]:
         """Return new memory as a file's number, which its caller closes, and the payloads in it."""
-        with TemporaryFile() as file:
+        number = _new_file()
+        with os.fdopen(os.dup(number), "wb") as file:
             file.write(np.full(self.bytes // 8, np.nan).tobytes())
-            file.flush()
-            return os.dup(file.fileno()), self.opened(file.fileno())
+        return number, self.opened(number)
 
     def opened(self, number: int) -> dict[str, FloatArray]:
         """Return the payloads in the memory that another process has made."""
@@ -51,6 +51,14 @@ class Memory:
             found[seat.name] = shared[at : at + seat.size]
             at += _room(seat)
         return found
+
+
+def _new_file() -> int:
+    """Return the number of a file that has no name and, where that can be, is nowhere but in memory."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("derloop")
+    with TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _room(seat: Seat) -> int:
@@ -116,6 +124,8 @@ class CrewEnd:
 
     def __init__(self, passed: Mapping[str, int]) -> None:
         self._given, self._said = passed["given"], passed["said"]
+        for number in passed.values():
+            os.set_inheritable(number, False)  # a process of a federate's own would hide that this one has gone
 
     def ready(self) -> None:
         """Say that the units have started."""

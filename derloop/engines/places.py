@@ -49,6 +49,10 @@ class Places(Protocol):
         """Raise the error of a place that was lost."""
         ...
 
+    def check_hubs(self) -> None:
+        """Raise EngineError where the processes of another place are given no turns any more."""
+        ...
+
     def close(self) -> list[str]:
         """Take back what the places hold, once no process runs there; return what went wrong in doing so."""
         ...
@@ -79,6 +83,9 @@ class Here:
 
     def check(self) -> None:
         """What is lost here is a process, and is told by it."""
+
+    def check_hubs(self) -> None:
+        """There is no other place."""
 
     def close(self) -> list[str]:
         return []

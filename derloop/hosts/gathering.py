@@ -13,7 +13,7 @@ from derloop.engines import broker, helics
 from derloop.engines.agenda import Crews
 from derloop.engines.hub import Hub
 from derloop.engines.process import Process, Reach
-from derloop.errors import HostError, Problem, ScenarioError, did_you_mean
+from derloop.errors import EngineError, HostError, Problem, ScenarioError, did_you_mean
 from derloop.federation import Federation, loop_name
 from derloop.hosts.door import Door
 from derloop.hosts.file import HostsFile, read_hosts
@@ -191,6 +191,11 @@ class Gathering:
             except HostError as error:
                 self._say(f"{error}; the run ends")  # at once: letting go of the other hosts takes its time
                 raise
+
+    def check_hubs(self) -> None:
+        for guest in self._guests.values():
+            if guest.hub_failed is not None:
+                raise EngineError(f"host {guest.name!r}: {guest.hub_failed}")
 
     def close(self) -> list[str]:
         for guest in self._guests.values():

@@ -32,6 +32,8 @@ class Guest:
         self.has_greeted, self.has_copied = False, False
         self.complaints: list[str] = []
         self._failed: str | None = None
+        self.hub_failed: str | None = None
+        """Why its processes are given no turns any more; whose fault it is, they may know better."""
 
     def ask(self, scenario: str, files: list[str]) -> None:
         """Ask what it is, and how these files are there."""
@@ -103,6 +105,8 @@ class Guest:
                 self.complaints += [f"host {self.name!r}: {path} did not arrive as it is there" for path in files]
             case "failed":
                 self._failed = str(message["why"])
+            case "hub":
+                self.hub_failed = str(message["why"])
             case "started" | "said" | "state" | "gone":
                 self._process(message).take(message)
             case _:

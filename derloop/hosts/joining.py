@@ -6,7 +6,6 @@ nothing is left.
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -214,14 +213,13 @@ class Host:
         self._report_hub()
 
     def _report_hub(self) -> None:
-        """Say in the name of a process that no more turns can be given: the run asks the others first why."""
+        """Say that no more turns can be given: the run asks the processes first why."""
         if self._hub and not self._has_told:
             try:
                 self._hub.check()
             except EngineError as error:
                 self._has_told = True
-                line = json.dumps({"failed": {"federate": None, "now_ns": None, "why": str(error), "inputs": {}}})
-                self._channel.send("said", crew=next(iter(self._processes)), line=f"{line}\n")
+                self._channel.send("hub", why=str(error))
 
     def _copy(self) -> None:
         self._copied_at = monotonic()

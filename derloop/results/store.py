@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, tzinfo
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -160,8 +160,12 @@ def finish(folder: Path) -> None:
 
     streams = sorted((folder / "series").glob("*.arrows"))
     by_size = sorted(streams, key=lambda path: -path.stat().st_size)  # so that none is left alone at the end
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, FILES_AT_ONCE)) as pool:
+    pool = ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, FILES_AT_ONCE))
+    try:
         done = {path: pool.submit(to_parquet, path) for path in by_size}
+        wait(done.values())
+    finally:
+        pool.shutdown(cancel_futures=True)  # by Ctrl-C, what has not begun stays as it is
     failed = [error for path in streams if (error := done[path].exception()) is not None]
     if failed:
         raise failed[0]
