@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,7 +77,12 @@ def hosts(folder: Path, **federates: list[str]) -> Iterator[tuple[Path, Start]]:
     yield file, start
     for each in started:
         each.end()
-    assert not [p for p in psutil.Process().children() if "derloop.engines.child" in " ".join(p.cmdline())]
+    assert not children()
+
+
+def children() -> list[psutil.Process]:
+    """Return the processes in which federates run."""
+    return [p for p in psutil.Process().children() if "derloop.engines.child" in " ".join(p.cmdline())]
 
 
 def run(folder: Path, file: Path, **options: Any) -> Result:
@@ -229,3 +236,24 @@ def test_a_host_that_is_started_with_a_bad_address_or_name_is_told(words: list[s
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
     assert why in " ".join(result.output.split())
+
+
+def test_a_process_that_is_killed_among_others_of_its_host_is_named(tmp_path: Path) -> None:
+    """The host's hub notices it first, and so do the other processes."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        while len(found := children()) < 2:
+            time.sleep(0.05)
+        time.sleep(4)
+        killed.append(found[-1].pid)
+        found[-1].kill()
+
+    with hosts(tmp_path, lab=["grid", "hom*"]) as (file, start):
+        start("lab", SCENARIO)
+        (killer := Thread(target=kill)).start()
+        overrides = ["duration_s=86400", "step_s=1", "deadlines.join_s=100"]
+        result = derloop.run(SCENARIO, overrides, hosts=file, out=tmp_path / "out", report=False)
+        killer.join(60)
+    why = rf"federate '\w+' .*: its process \(pid {killed[0]}\) on host 'lab' was killed by SIGKILL"
+    assert re.match(why, result.failure), result.failure
