@@ -8,7 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -81,8 +81,13 @@ def hosts(folder: Path, **federates: list[str]) -> Iterator[tuple[Path, Start]]:
 
 
 def children() -> list[psutil.Process]:
-    """Return the processes in which federates run."""
-    return [p for p in psutil.Process().children() if "derloop.engines.child" in " ".join(p.cmdline())]
+    """Return the processes in which federates run; one that goes meanwhile is none."""
+    found = []
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if "derloop.engines.child" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def run(folder: Path, file: Path, **options: Any) -> Result:
