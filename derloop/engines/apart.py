@@ -181,7 +181,10 @@ class Apart:
             on_poll()  # from now on an interruption is heard in polls, and not amid the start of a process
             for number, crew in enumerate(crew for crews in cells for crew in crews):
                 log = self._folder / "logs" / f"{crew.members[0]}.log"
-                reach = places.reach(crew, self._job(crew, number, seats), log, hub)
+                try:
+                    reach = places.reach(crew, self._job(crew, number, seats), log, hub)
+                except OSError as error:
+                    raise EngineError(f"the process of {crew.name!r} could not be started: {error}") from error
                 self.children.append(Child(crew, reach, STOP_S + federation.stop_s(crew.units)))
             hub.start(transport, places.are_many)
             self._watch(hub, on_poll)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from real_runs import RealRun, counters, started
+from real_runs import RealRun, counters, environment, started
 
 ENDS_WITHIN_S = 2.0
 HANG_S = 1.0
@@ -166,3 +169,19 @@ def test_a_step_may_take_longer_than_helics_waits_for_anybody(tmp_path: Path, pl
     with started(tmp_path, {**scenario, "deadlines": {"step_s": 50}}, "--placement", placement) as run:
         assert run.wait() == 0, run.said()
         assert run.results.run["outcome"] == "completed"
+
+
+@pytest.mark.parametrize("files", [30, 40])
+def test_a_run_that_may_not_open_enough_files_fails_and_says_so(tmp_path: Path, files: int) -> None:
+    """With fewer, the hub cannot open its pipes; with some more, a process cannot be started."""
+    many = counters(5, **{f"n{i}": {} for i in range(8)})
+    (tmp_path / "scenario.json").write_text(json.dumps(many), encoding="utf-8")
+    command = [sys.executable, "-m", "derloop.cli", "run", "scenario.json", "--placement", "apart", "--out", "out"]
+    limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command, "--no-report"]
+    ran = subprocess.run(
+        limited, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 3, ran.stderr
+    assert "Too many open files" in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stdout + ran.stderr
+    assert json.loads((tmp_path / "out" / "run.json").read_text("utf-8"))["outcome"] == "failed"
