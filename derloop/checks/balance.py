@@ -44,7 +44,7 @@ def judge_balances(
     verdicts: list[Verdict] = []
     for name, interface in interfaces.items():
         for balance in interface.balances:
-            books = _Books(name, interface, balance, ends, recorded)
+            books = _Books(name, interfaces, balance, ends, recorded)
             if books.signals <= there and (verdict := books.judged()):
                 verdicts.append(verdict)
     return tuple(verdicts)
@@ -130,9 +130,15 @@ class _Books:
     """One balance of one federate, and where its terms were recorded."""
 
     def __init__(
-        self, federate: str, interface: Interface, balance: Balance, ends: Mapping[Ref, Wire], recorded: Recorded
+        self,
+        federate: str,
+        interfaces: Mapping[str, Interface],
+        balance: Balance,
+        ends: Mapping[Ref, Wire],
+        recorded: Recorded,
     ) -> None:
         self._federate, self._balance, self._recorded = federate, balance, recorded
+        self._interfaces, interface = interfaces, interfaces[federate]
         ports = {**interface.inputs, **interface.outputs}
         sources = {port: _source(federate, port, ends) for port in (*balance.powers, *balance.stored)}
         self._sources = {port: source for port, source in sources.items() if ports[port].size}
@@ -243,7 +249,10 @@ class _Books:
         if own is None:
             return
         clocked, series[own] = tee(series[own])
-        held = [Held(series[port], source.before) for port, source in self._sources.items()]
+        held = [
+            Held(series[port], self._interfaces[source.signal.federate].step_ns, source.before)
+            for port, source in self._sources.items()
+        ]
         for time_ns, found in abreast((time_ns for time_ns, _ in clocked), held, self._most):
             yield time_ns, {port: self._counted(port, values) for port, values in zip(series, found, strict=True)}
 

@@ -10,8 +10,6 @@ import numpy as np
 from derloop.contract import FloatArray
 from derloop.results.signals import Piece, TimeArray
 
-FOR_EVER = np.iinfo(np.int64).max
-
 
 class Held:
     """A series of which a value holds from its instant until the next. Keeps two of its pieces, no more.
@@ -19,16 +17,22 @@ class Held:
     before: at an instant of its own it still holds the value before, as what a delayed wire carries does.
     """
 
-    def __init__(self, series: Iterator[Piece], before: bool = False) -> None:
-        self._series, self._before = series, int(before)
+    def __init__(self, series: Iterator[Piece], step_ns: int, before: bool = False) -> None:
+        """step_ns: how long the last value holds; what came after it nobody has recorded, as after a kill."""
+        self._series, self._step_ns, self._before = series, step_ns, int(before)
         self._now: Piece | None = None
         self._next = next(series, None)
 
     def until(self, now_ns: int) -> int:
-        """Go to the piece that says what holds at `now_ns`, later than before; return the instant where it ends."""
+        """Go to the piece that says what holds at `now_ns`, later than before; return the instant where it ends.
+
+        That is no later than `now_ns` where the series has ended.
+        """
         while self._next and self._next[0][0] + self._before <= now_ns:
             self._now, self._next = self._next, next(self._series, None)
-        return int(self._next[0][0]) + self._before if self._next else FOR_EVER
+        if self._next:
+            return int(self._next[0][0]) + self._before
+        return int(self._now[0][-1]) + self._step_ns + self._before if self._now else now_ns
 
     def at(self, time_ns: TimeArray) -> FloatArray | None:
         """Return what holds at instants (k,) of this piece, shape (k, n); None where the series begins later.
@@ -56,12 +60,14 @@ def abreast(
 ) -> Iterator[tuple[TimeArray, list[FloatArray]]]:
     """Yield instants in blocks of `most` at most, and what each series holds at them: (k,) and for each (k, n).
 
-    Instants that come before a series begins are left out.
+    Instants that come before a series begins, or after one has ended, are left out.
     """
     for time_ns in instants:
         begin = 0
         while begin < time_ns.size:
             ends_ns = min(held.until(int(time_ns[begin])) for held in series)
+            if ends_ns <= time_ns[begin]:
+                return
             end = min(begin + most, int(np.searchsorted(time_ns, ends_ns)))
             block_ns, begin = time_ns[begin:end], end
             found = [values for held in series if (values := held.at(block_ns)) is not None]

@@ -287,3 +287,17 @@ def test_a_balance_is_not_judged_where_a_partner_has_left_nothing(tmp_path: Path
     interfaces = {"tanks": tanks(balance), "other": Interface(HOUR, {}, {"used_kw": Port("kW", ("a", "b"))})}
     wire = Wire(Ref("other", "used_kw"), Ref("tanks", "other.used_kw"), "direct", "")
     assert judged(tmp_path, {"tanks": interfaces["tanks"]}, {"tanks": {"p_kw": np.zeros((3, 2))}}, wire) == ()
+
+
+@pytest.mark.parametrize(("coupling", "heard"), [("direct", [1, 1, 2, 2, 3, 3]), ("delayed", [0, 1, 1, 2, 2, 3])])
+def test_a_balance_is_judged_no_further_than_a_partner_was_recorded(
+    tmp_path: Path, coupling: Any, heard: list[int]
+) -> None:
+    """A process that is killed loses what it had not written; what it gave out then is not what it gave out last."""
+    balance = Balance("power", ("p_kw",), ("other.used_kw",), partner="other")
+    other = Interface(2 * HOUR, {}, {"used_kw": Port("kW", ("tank_0", "tank_1"))})
+    sent, taken = ([[x, x] for x in values] for values in ([1.0, 2.0], heard))
+    series = {"tanks": {"p_kw": taken}, "other": {"used_kw": sent}}
+    wire = Wire(Ref("other", "used_kw"), Ref("tanks", "other.used_kw"), coupling)
+    (verdict,) = judged(tmp_path, {"tanks": tanks(balance), "other": other}, series, wire)
+    assert (verdict.outcome, verdict.text) == ("PASS", "closes at 4 instants and over the run")
