@@ -10,7 +10,7 @@ from growing.figures import Figures, points
 from growing.model import Model, Residual, fitted, residuals
 from growing.points import Measured
 from growing.prediction import Study, predicted
-from growing.sweeps import CREWS, NODES_OF_EACH
+from growing.sweeps import NODES_OF_EACH
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "laptop-to-cluster.md"
 PART = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -105,12 +105,11 @@ def _hosts(figures: Figures, _: Model) -> str:
 
 
 def _cores(figures: Figures, _: Model) -> str:
-    rows, crews = [], [*CREWS]
-    ms = {(each.line, each.x): each.cost.least_ms for each in points(figures, "cores")}
-    for nodes in dict.fromkeys(line.split(",")[0] for line, _ in ms):
-        for feeders in dict.fromkeys(x for line, x in ms if line.startswith(nodes)):
-            alone, *others = (ms[f"{nodes}, {how}", feeders] for how in crews)
-            rows.append([nodes, _count(feeders), _ms(alone), *(f"{_ms(each)} ({alone / each:.2f})" for each in others)])
+    ms = {(*each.line.split(", "), each.x): each.cost.least_ms for each in points(figures, "cores")}
+    crews, rows = [*dict.fromkeys(how for _, how, _ in ms)], []
+    for nodes, feeders in dict.fromkeys((nodes, feeders) for nodes, _, feeders in ms):
+        alone, *others = (ms[nodes, how, feeders] for how in crews)
+        rows.append([nodes, _count(feeders), _ms(alone), *(f"{_ms(each)} ({alone / each:.2f})" for each in others)])
     return _table(("each of", "feeders", *crews), rows)
 
 
