@@ -7,12 +7,15 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from derloop.commands.leaving import leave
 from derloop.commands.options import Arm, Bench, TrustControl, TrustFeeder, application
+
+if TYPE_CHECKING:
+    from derloop.hosts.joining import Invitation
 
 app = application()
 LOST, INTERRUPTED = 3, 130
@@ -45,12 +48,10 @@ def join(
 
     The run is started with `derloop run SCENARIO --hosts FILE`. This machine runs what is placed on it, sends what it
     records, and ends with the run. Exit status: 0 the run is over, 2 the command is wrong, 3 the run or this host was
-    lost or refused.
+    lost or refused, 130 interrupted.
     """
     from derloop.engines.helics import is_wedged
-    from derloop.errors import HostError
     from derloop.hosts.joining import Invitation
-    from derloop.hosts.joining import join as take_part
     from derloop.kind import Permissions
 
     invitation = Invitation(
@@ -64,16 +65,23 @@ def join(
         permissions=Permissions(trust_feeder, bench and bench.resolve(), tuple(arm or ()), trust_control),
     )
     signal.signal(signal.SIGTERM, _interrupt)
+    leave(_status(invitation), is_wedged())
+
+
+def _status(invitation: Invitation) -> int:
+    """Take part to the end, whichever that is; return the exit status."""
+    from derloop.errors import HostError
+    from derloop.hosts.joining import join as take_part
+
     try:
         take_part(invitation, _say)
-        _say("the run is over")
-        status = 0
     except HostError as error:
         _say(str(error))
-        status = LOST
+        return LOST
     except KeyboardInterrupt:
-        status = INTERRUPTED
-    leave(status, is_wedged())
+        return INTERRUPTED
+    _say("the run is over")
+    return 0
 
 
 def _token(file: Path | None) -> str:

@@ -25,7 +25,7 @@ from derloop.engines.broker import close
 from derloop.engines.hub import Hub
 from derloop.engines.hunting import Hunting
 from derloop.engines.places import Here, Places
-from derloop.engines.process import KILLED, Reach
+from derloop.engines.process import Reach
 from derloop.engines.saving import Saving
 from derloop.engines.worker import POLL_S, STOP_S, Deadlines, Stall
 from derloop.errors import EngineError, FederateError
@@ -75,7 +75,7 @@ class Child:
         """Take in what the child has said; raise FederateError where it failed."""
         ending = self.reach.gone()
         self.hear()
-        if self.failed and not (isinstance(self.failed, EngineError) and ending and KILLED in ending):
+        if self.failed:
             raise self.failed
         if self.done:
             return

@@ -21,7 +21,6 @@ from derloop.engines.link import Link
 from derloop.engines.stepping import BEFORE
 from derloop.engines.worker import BOARD_BYTES
 
-KILLED = "was killed by"
 LAST_WORDS_S = 1.0
 """How long to read what a process that has ended has said."""
 
@@ -188,5 +187,5 @@ class Process:
 
 def _ending(code: int) -> str:
     if code < 0:
-        return f"{KILLED} {signal.Signals(-code).name}"
+        return f"was killed by {signal.Signals(-code).name}"
     return f"ended with status {code}" if code else "left before the end of the run"

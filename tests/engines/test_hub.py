@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from threading import Event, Thread, get_ident
@@ -15,12 +14,10 @@ from derloop.contract import Values
 from derloop.crews import Crew, one_each
 from derloop.engines import cells, helics
 from derloop.engines.agenda import Agenda, Seat, seats_from_json, seats_of, seats_to_json
-from derloop.engines.apart import Child
 from derloop.engines.hands import SideBySide
 from derloop.engines.helics import Broker, Transport
 from derloop.engines.hub import Hub
 from derloop.engines.link import CrewEnd, Link, Memory
-from derloop.engines.worker import Deadlines
 from derloop.errors import EngineError, FederateError
 from derloop.federation import Federation
 
@@ -234,31 +231,3 @@ def test_a_unit_that_waits_on_sockets_stays_in_one_thread() -> None:
     helics.run(steppers_of(made, Recording()), 6 * S)
     assert [len(idents) for idents in seen.values()] == [1, 1]
     assert seen["slow"] != seen["fast"]
-
-
-class Said:
-    """A process of which this is known."""
-
-    whose, now_ns, at_work = "its process (pid 7)", 3 * S, 0
-
-    def __init__(self, lines: list[str], how: str | None) -> None:
-        self._lines, self._how = lines, how
-
-    def heard(self) -> list[str]:
-        return self._lines
-
-    def gone(self) -> str | None:
-        return self._how
-
-    def last_words(self) -> str:
-        return ""
-
-
-def test_a_process_that_was_killed_is_named_although_it_had_noticed_another_failure() -> None:
-    line = json.dumps({"failed": {"federate": None, "now_ns": None, "why": "nobody gives turns", "inputs": {}}}) + "\n"
-    (unit,) = Federation({"grid": Mixer({}, {"x": 1}, 1, 1)}, []).units
-    noticed, killed = (Child(Crew((unit,)), Said([line], how)) for how in (None, "was killed by SIGKILL"))  # type: ignore[arg-type]
-    with pytest.raises(EngineError, match="grid: nobody gives turns"):
-        noticed.check(Deadlines())
-    with pytest.raises(FederateError, match=r"federate 'grid' at 3 s: its process \(pid 7\) was killed by SIGKILL"):
-        killed.check(Deadlines())
