@@ -5,7 +5,7 @@ Everything else in the house depends on this file; it depends on nothing but num
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -163,8 +163,9 @@ class Federate(Protocol):
         """Leave everything safe and closed. Called once, also after a failure, also of `start`."""
         ...
 
-    # A federate may also have `statistics`: see `Statistics`; `answers`: see `Answering`; `keep_in`: see `Keeping`;
-    # `cautions`: see `Cautious`; a state that can be taken and put back: see `derloop.memory`.
+    # A federate may also have `statistics`: see `Statistics`; `answers`: see `Answering`; `attempt`: see `Attempting`;
+    # `keep_in`: see `Keeping`; `cautions`: see `Cautious`; a state that can be taken and put back: see
+    # `derloop.memory`.
 
 
 class Statistics(Protocol):
@@ -212,6 +213,28 @@ class Answering(Protocol):
 
     def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
         """Return how these outputs answer these inputs. Called once, after `start`."""
+        ...
+
+
+@runtime_checkable
+class Attempting(Protocol):
+    """What a federate can add for a converged loop, whose steps for one instant are many, and only the last one counts.
+
+    Where the loop reads nothing but `attempted` of it, it is attempted in the place of being stepped, and completes the
+    last attempt: what only others read is so computed once.
+    """
+
+    @property
+    def attempted(self) -> Collection[str]:
+        """The outputs that an attempt gives. The others may be what they were."""
+        ...
+
+    def attempt(self, now_ns: int, inputs: Values) -> Values:
+        """As `step`, as far as `attempted` goes."""
+        ...
+
+    def complete(self) -> Values:
+        """Return all outputs of the last attempt."""
         ...
 
 

@@ -7,7 +7,7 @@ same steps on a feeder of its own, in the same process. So run and loop meet the
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -116,12 +116,23 @@ class TimedFeeder:
         return self._with_clock(self._feeder.start())
 
     def step(self, now_ns: int, inputs: Values) -> Values:
+        self.attempt(now_ns, inputs)
+        return self.complete()
+
+    @property
+    def attempted(self) -> Collection[str]:
+        return self._feeder.attempted
+
+    def attempt(self, now_ns: int, inputs: Values) -> Values:
         if now_ns != self._now_ns:
             self._now_ns = now_ns
             done = now_ns // self._step_ns
             if self._bare and done and done % BLOCK == 0:
                 self._let_run(self._bare, done)
-        return self._with_clock(self._feeder.step(now_ns, inputs))
+        return self._with_clock(self._feeder.attempt(now_ns, inputs))
+
+    def complete(self) -> Values:
+        return self._with_clock(self._feeder.complete())
 
     def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
         return self._feeder.answers(inputs, outputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Protocol
 
@@ -23,6 +23,9 @@ class Steps(Protocol):
 
     def start(self) -> Values: ...
     def step(self, now_ns: int, inputs: Values) -> Values: ...
+    def attempts(self, ports: Collection[str]) -> bool: ...
+    def attempt(self, now_ns: int, inputs: Values) -> Values: ...
+    def complete(self, now_ns: int, inputs: Values) -> Values: ...
     def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian | None: ...
 
 
@@ -43,6 +46,8 @@ class Loop:
         self._asked, self._answering = self._parted()
         fed = [w for w in self._direct if w.source.federate in self._asked]
         self._into = [w for w in fed if w.target.federate in self._answering]
+        self._attempted = tuple(name for name in self._answering if members[name].attempts(self._read_of(name)))
+        self._steps = {name: m.attempt if name in self._attempted else m.step for name, m in members.items()}
         self._ports = [federation.port(w.source) for w in self._torn]
         self._sizes = {w: federation.port(w.source).size for w in unit.inside}
         self._slices = _slices([port.size for port in self._ports])
@@ -63,6 +68,10 @@ class Loop:
         asked = tuple(m for m in self._unit.members if m not in answering)
         return asked, tuple(m for m in self._unit.members if m in answering)
 
+    def _read_of(self, name: str) -> set[str]:
+        """Return which outputs of a member are read within an instant."""
+        return {w.source.port for w in (*self._torn, *self._direct) if w.source.federate == name}
+
     def start(self) -> dict[str, Values]:
         self._latest = {name: member.start() for name, member in self._members.items()}
         self._guess[:] = self._found()
@@ -81,6 +90,7 @@ class Loop:
             if residual <= self._convergence.tolerance:
                 self.found["passes"][0], self.found["residual"][0] = passes, residual
                 self._guess[:] = found
+                self._complete(now_ns)
                 return self._latest
             trail = [*trail[1 - HELD_PASSES :], found]
             self._guess[:] = self._iteration.next(self._guess, given, found, lambda guess: self._ask(now_ns, guess))
@@ -109,10 +119,14 @@ class Loop:
 
     def _step(self, now_ns: int, names: Sequence[str]) -> None:
         for name in names:
-            self._latest[name] = self._members[name].step(now_ns, self._inside[name])
+            self._latest[name] = self._steps[name](now_ns, self._inside[name])
             for wire in self._direct:
                 if wire.source.federate == name:
                     self._inside[wire.target.federate][wire.target.port] = self._value(wire)
+
+    def _complete(self, now_ns: int) -> None:
+        for name in self._attempted:
+            self._latest[name] = self._members[name].complete(now_ns, self._inside[name])
 
     def _value(self, wire: Wire) -> FloatArray:
         return self._latest[wire.source.federate][wire.source.port]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableSequence, Sequence
 from threading import Event
 from time import monotonic
 
-from derloop.contract import Answering, Federate, FloatArray, Interface, Jacobian, Values
+from derloop.contract import Answering, Attempting, Federate, FloatArray, Interface, Jacobian, Values
 from derloop.engines.exchange import Inbox, Outbox
 from derloop.engines.hunting import Hunting, watches
 from derloop.engines.loop import Loop
@@ -70,9 +70,26 @@ class Member:
         return self._outputs
 
     def step(self, now_ns: int, inputs: Values) -> Values:
+        return self._stepped(self._federate.step, now_ns, inputs)
+
+    def attempts(self, ports: Collection[str]) -> bool:
+        """Return whether it can be attempted where only these of its outputs are read."""
+        return isinstance(self._federate, Attempting) and set(ports) <= {*self._federate.attempted}
+
+    def attempt(self, now_ns: int, inputs: Values) -> Values:
+        assert isinstance(self._federate, Attempting)
+        return self._stepped(self._federate.attempt, now_ns, inputs)
+
+    def complete(self, now_ns: int, inputs: Values) -> Values:
+        """Return all outputs of the last attempt, which was on these inputs."""
+        federate = self._federate
+        assert isinstance(federate, Attempting)
+        return self._stepped(lambda *_: federate.complete(), now_ns, inputs)
+
+    def _stepped(self, step: Callable[[int, Values], Values], now_ns: int, inputs: Values) -> Values:
         self._progress.enter(self.name, now_ns)
         try:
-            outputs = self._federate.step(now_ns, inputs)
+            outputs = step(now_ns, inputs)
         except BaseException as error:
             raise FederateError(self.name, now_ns, _cause(error), _kept(inputs)) from error
         finally:

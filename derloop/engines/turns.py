@@ -5,7 +5,7 @@ What is recorded are the signals of `pace@<first member>`, for each instant of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Event
 from time import monotonic
 
@@ -33,9 +33,21 @@ class Timed:
         return self._steps.start()
 
     def step(self, now_ns: int, inputs: Values) -> Values:
+        return self._timed(self._steps.step, now_ns, inputs)
+
+    def attempts(self, ports: Collection[str]) -> bool:
+        return self._steps.attempts(ports)
+
+    def attempt(self, now_ns: int, inputs: Values) -> Values:
+        return self._timed(self._steps.attempt, now_ns, inputs)
+
+    def complete(self, now_ns: int, inputs: Values) -> Values:
+        return self._timed(self._steps.complete, now_ns, inputs)
+
+    def _timed(self, step: Callable[[int, Values], Values], now_ns: int, inputs: Values) -> Values:
         began = monotonic()
         try:
-            return self._steps.step(now_ns, inputs)
+            return step(now_ns, inputs)
         finally:
             self.took_s += monotonic() - began
 

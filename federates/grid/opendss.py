@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +141,8 @@ class OpenDssFeeder:
     def start(self) -> Values:
         """Solve as the feeder file stands, with devices that inject nothing."""
         self._solver.solve()
-        return self._solved(self._island.at_rest() if self._island else {})
+        self._seen(self._island.at_rest() if self._island else {})
+        return self._completed()
 
     def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
         """Return how what devices see answers their powers, for each of these federates: see `sensitivity`.
@@ -172,6 +173,15 @@ class OpenDssFeeder:
         say that they give is `<federate>.undelivered_kw`.
         Raises SolverError where OpenDSS finds no solution or a collapsed one.
         """
+        self.attempt(now_ns, inputs)
+        return self.complete()
+
+    @property
+    def attempted(self) -> Collection[str]:
+        """What devices see, and the voltages that it is made of: see `derloop.contract.Attempting`."""
+        return {"v_pu", *(f"{group.name}.{port}" for group in self._drives for port in group.seen_ports)}
+
+    def attempt(self, now_ns: int, inputs: Values) -> Values:
         if now_ns == self._now_ns:
             self._restore(self._kept)
         else:
@@ -188,7 +198,10 @@ class OpenDssFeeder:
             held = self._island.solve(now_ns, inputs)
         else:
             self._solver.solve()
-        return self._solved(held, now_ns)
+        return self._seen(held, now_ns)
+
+    def complete(self) -> Values:
+        return self._completed(self._now_ns)
 
     def stop(self) -> None:
         """Nothing to close: the solver goes with its last reference."""
@@ -197,22 +210,27 @@ class OpenDssFeeder:
         """Return the sums of the accounts, where they are kept."""
         return self._accounts.statistics() if self._accounts else {}
 
-    def _solved(self, held: Values, now_ns: int | None = None) -> Bundle:
-        """Return the outputs of the last solution, with those of the grid-forming units."""
+    def _seen(self, held: Values, now_ns: int | None = None) -> Bundle:
+        """Return the outputs of the last solution as far as they are voltages, with those of grid-forming units."""
         volts, told = self._volts(), self._told
         np.abs(volts, out=self._v_pu)
         self._v_pu /= self._bases_v
         self._check_sane(now_ns)
         if self._has_moved():
             self._moved = self._controls()
-        dead = volts == 0.0 if self._can_be_dead else None
         if held:
             told |= held
-        if self._regulators and self._told_taps is not self._moved[0]:
-            told["taps"] = self._told_taps = self._moved[0]
         for group in self._drives:
             group.tell_seen(self._v_pu, volts, self._bases_v, told)
-            if dead is not None:
+        return told
+
+    def _completed(self, now_ns: int | None = None) -> Bundle:
+        """Return all outputs of the last solution."""
+        told, dead = self._told, self._volts() == 0.0 if self._can_be_dead else None
+        if self._regulators and self._told_taps is not self._moved[0]:
+            told["taps"] = self._told_taps = self._moved[0]
+        if dead is not None:
+            for group in self._drives:
                 told |= {port: group.given_kw(dead) for port in self._undelivered(group)}
         drawn = self._drawn()
         self._tell_powers(drawn, dead)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import ArrayLike
 from toys import Recording, S, ports, steppers_of, wire
 
-from derloop.contract import FloatArray, Interface, Jacobian, Values
+from derloop.contract import Bundle, FloatArray, Interface, Jacobian, Values
 from derloop.coupling import Anderson, Convergence
 from derloop.engines import local
 from derloop.errors import FederateError
@@ -255,3 +256,69 @@ def test_a_loop_whose_answer_is_read_within_the_instant_converges_too() -> None:
     assert found["a.y"] == pytest.approx([0.375, 0.375], abs=1e-9)
     assert found["c.y"] == pytest.approx([-0.125, -0.125], abs=1e-9)
     assert found["loop@a.passes"] == [1.0]
+
+
+class Attempted(Affine):
+    """Gives `y` when attempted, and the sum of all of it, `total`, when it completes."""
+
+    attempted = ("y",)
+
+    def __init__(self) -> None:
+        super().__init__(0.5, np.ones(2))
+        self._interface = Interface(S, ports({"u": 2}), ports({"y": 2, "total": 1}))
+        self._told = Bundle(self._interface.outputs)
+        self.completed: list[int] = []
+
+    def start(self) -> Values:
+        return self._told
+
+    def attempt(self, now_ns: int, inputs: Values) -> Values:
+        self._told |= super().step(now_ns, inputs)
+        return self._told
+
+    def complete(self) -> Values:
+        self.completed.append(self.calls[-1])
+        self._told["total"][0] = self._told["y"].sum()
+        return self._told
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        self.attempt(now_ns, inputs)
+        return self.complete()
+
+
+def beside(attempted: Attempted, *more: str) -> Federation:
+    """The federate `a` answers `b`, in a loop."""
+    inputs = ("u", "w") if more else ("u",)
+    sizes = {"u": 2, "w": 1} if more else {"u": 2}
+    asked = Affine(1.0, np.zeros(2), inputs)
+    asked._interface = Interface(S, ports(sizes), ports({"y": 2}))
+    wires = [wire(text) for text in ("a.y -> b.u converged", "b.y -> a.u", *more)]
+    return Federation({"a": attempted, "b": asked}, wires, Convergence(tolerance=1e-9))
+
+
+def test_what_only_others_read_is_completed_once_an_instant() -> None:
+    attempted = Attempted()
+    found = run(beside(attempted))
+    assert attempted.calls.count(0) >= 2
+    assert attempted.completed == [0, S]
+    assert found["a.y"] == pytest.approx([2.0, 2.0], abs=1e-8)
+    assert found["a.total"][0] == found["a.y"].sum()
+
+
+def test_a_federate_of_which_more_is_read_in_the_loop_is_stepped() -> None:
+    attempted = Attempted()
+    federation = beside(attempted, "a.total -> b.w converged")
+    with suppress(FederateError):  # whether this loop has an equilibrium is another question
+        run(federation)
+    assert attempted.completed == attempted.calls
+
+
+def test_what_fails_in_completing_is_named_with_its_instant() -> None:
+    class Failing(Attempted):
+        def complete(self) -> Values:
+            if self.calls[-1] == S:
+                raise ValueError("no total")
+            return super().complete()
+
+    with pytest.raises(FederateError, match="federate 'a' at 1 s: ValueError: no total"):
+        run(beside(Failing()))

@@ -76,3 +76,18 @@ def test_a_group_without_elements_sums_to_nothing() -> None:
     assert Sums(np.array([0]), none, np.array([3, 1])).of(values).tolist() == [1 + 1j, 0, 2 + 8j]
     assert Sums(none, np.array([2]), none).of(values).tolist() == [0, 4, 0]
     assert Sums(none, none).of(values).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("more", [{}, {"accounts": {}, "monitored": ["*"]}])
+def test_attempted_and_completed_a_feeder_tells_what_it_tells_when_stepped(more: dict[str, object]) -> None:
+    stepped, attempted = feeder(**more), feeder(**more)
+    stepped.start(), attempted.start()
+    for k, p_kw in enumerate((300.0, 1200.0, 3000.0)):
+        stepped.step(k * S, given(p_kw / 2))
+        attempt = attempted.attempt(k * S, given(p_kw / 2))
+        whole = {port: value.copy() for port, value in stepped.step(k * S, given(p_kw)).items()}
+        attempt = {port: value.copy() for port, value in attempted.attempt(k * S, given(p_kw)).items()}
+        assert all(attempt[port].tobytes() == whole[port].tobytes() for port in attempted.attempted)
+        assert {port: value.tobytes() for port, value in attempted.complete().items()} == {
+            port: value.tobytes() for port, value in whole.items()
+        }
