@@ -36,7 +36,7 @@ ASKED = 12
 """How often the devices are asked for one guess."""
 WINDOW = 5
 """How many earlier answers of the devices a guess looks back on."""
-CLOSE = 0.1
+CLOSE = 0.3
 """How closely the devices must agree with the expected answer, in tolerances."""
 INDEPENDENT = 1e-3
 """What a change must have of its own, beside newer ones, to be learnt from."""
