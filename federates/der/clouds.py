@@ -30,6 +30,7 @@ from pydantic import Discriminator, Field, Tag
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, Settings
+from federates.der.ahead import Instants
 from federates.der.placement import stream
 
 WAVES: Final = 64
@@ -90,31 +91,38 @@ class CloudField:
         wave_rad_m = chance.standard_normal((WAVES, 2)) / clouds.size_m
         phase = chance.uniform(0.0, 2.0 * np.pi, WAVES)
         there = (places_m[:, None, :] * wave_rad_m).sum(axis=2) + phase
-        self._cos, self._sin = np.cos(there), np.sin(there)
-        self._waves, self._other_waves = np.empty(there.shape), np.empty(there.shape)
+        self._there = np.concatenate([np.cos(there), np.sin(there)], axis=1)
         towards = radians(clouds.wind_from_deg + 180.0)
         wind_m_s = clouds.wind_m_per_s * np.array([sin(towards), cos(towards)])
         self._rad_s = (wave_rad_m * wind_m_s).sum(axis=1)
         self._softness, self._depth_pu = clouds.softness, clouds.depth_pu
         self._threshold = None if clouds.cover_pu == "weather" else threshold(clouds.cover_pu)
 
-    def clearness(self, now_ns: int, cover_pu: float = 0.0) -> FloatArray:
-        """Return the share of the light (n,) that is left. cover_pu: of now, where it follows the weather."""
-        z = self._threshold
-        if z is None:
-            z = threshold(cover_pu) * sqrt(1.0 + (LOGISTIC * self._softness) ** 2)
-        passed = self._rad_s * (now_ns / 1e9)
-        waves = np.multiply(self._cos, np.cos(passed), self._waves)
-        np.add(waves, np.multiply(self._sin, np.sin(passed), self._other_waves), waves)
-        clearness: FloatArray = np.add.reduce(waves, axis=1)
+    def clearness(self, instants_ns: Instants, cover_pu: FloatArray | None = None) -> FloatArray:
+        """Return the share of the light (k, n) that is left at k instants.
+
+        cover_pu: of each of them (k,), where it follows the weather.
+        """
+        passed = (instants_ns / 1e9)[:, None] * self._rad_s
+        now = np.concatenate([np.cos(passed), np.sin(passed)], axis=1)
+        # einsum, and no product of matrices: that one's last digits depend on how many there are, and on the machine
+        clearness: FloatArray = np.einsum("nm,km->kn", self._there, now)
         clearness *= sqrt(2.0 / WAVES)
-        clearness -= z
+        clearness -= self._thresholds(cover_pu)
         clearness /= 2.0 * self._softness
         np.tanh(clearness, clearness)  # twice the cloud in front of the sun, less one
         clearness *= 0.5
         clearness += 0.5
         clearness *= self._depth_pu
         return np.subtract(1.0, clearness, clearness)
+
+    def _thresholds(self, cover_pu: FloatArray | None) -> FloatArray | float:
+        """Return `z`, one or of each instant (k, 1)."""
+        if self._threshold is not None:
+            return self._threshold
+        assert cover_pu is not None
+        wider = sqrt(1.0 + (LOGISTIC * self._softness) ** 2)
+        return np.array([[threshold(cover) * wider] for cover in cover_pu.tolist()])
 
 
 def threshold(cover_pu: float) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, Place
+from federates.der.ahead import Instants
 from federates.der.clouds import CloudField, Clouds
 from federates.der.placement import stream
 
@@ -23,17 +24,19 @@ class Shades:
         counts = [len(context.labels[fleet]) for fleet in over]
         places = np.concatenate([_places(fleet, context) for fleet in over]) * extent_m
         places, self._place_of = np.unique(places, axis=0, return_inverse=True)
-        self._clouds = clouds and CloudField(clouds, context, places)
+        self._clouds = None if clouds is None else CloudField(clouds, context, places)
         edges = [0, *np.cumsum(counts).tolist()]
-        self._parts, self._ones = [slice(first, last) for first, last in pairwise(edges)], np.ones(edges[-1])
+        self._parts = [slice(first, last) for first, last in pairwise(edges)]
 
-    def clearness(self, now_ns: int, cover_pu: float = 0.0) -> FloatArray:
-        """Return the share (n,) that is left."""
-        return self._clouds.clearness(now_ns, cover_pu).take(self._place_of) if self._clouds else self._ones
+    def clearness(self, instants_ns: Instants, cover_pu: FloatArray | None = None) -> FloatArray:
+        """Return the share (k, n) that is left at k instants. cover_pu: see `CloudField`."""
+        if self._clouds is None:
+            return np.ones((instants_ns.size, self._place_of.size))
+        return self._clouds.clearness(instants_ns, cover_pu).take(self._place_of, axis=1)
 
     def split(self, values: FloatArray) -> list[FloatArray]:
-        """Return the values of each fleet."""
-        return [values[part] for part in self._parts]
+        """Return the values (k, n) of each fleet."""
+        return [values[:, part] for part in self._parts]
 
 
 def _places(fleet: str, context: Context) -> FloatArray:

@@ -20,18 +20,18 @@ Devices at one bus stand at one place. All depends on seed and time alone: the o
 
 from __future__ import annotations
 
-from math import cos, radians
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from derloop.contract import Bundle, Interface, Port, Values
+from derloop.contract import Bundle, FloatArray, Interface, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, Kind, PlaceError
 from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.above_clouds import AboveClouds
+from federates.der.ahead import Ahead, Instants
 from federates.der.clouds import Clouds
 from federates.der.profile import ProfileColumn, read_profile
 from federates.der.shades import Shades
@@ -96,6 +96,7 @@ class Sky:
         self._light = Bundle(outputs)
         self._clear = read_profile(settings.clear_sky, context, self._interface.step_ns, "clear_sky")
         self._shades = Shades(settings.over, settings.clouds, settings.extent_m, context)
+        self._ahead = Ahead(self._interface.step_ns, self._light.vector.size, self._lit)
 
     @property
     def interface(self) -> Interface:
@@ -105,8 +106,12 @@ class Sky:
         return self.step(0, {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:  # noqa: ARG002
-        np.multiply(self._clear.at(now_ns), self._shades.clearness(now_ns), out=self._light.vector)
+        self._light.vector[...] = self._ahead.at(now_ns)
         return self._light
+
+    def _lit(self, instants_ns: Instants) -> FloatArray:
+        """Return the irradiance on all devices (k, n) at some instants."""
+        return self._clear.at_all(instants_ns)[:, None] * self._shades.clearness(instants_ns)
 
     def stop(self) -> None:
         pass
@@ -130,6 +135,8 @@ class WeatherSky:
         weather = read_weather(settings.weather, settings.site, context, step_ns)
         clouds = settings.clouds if settings.clouds and settings.clouds.cover_pu == "weather" else None
         self._weather = AboveClouds(weather, clouds, context, step_ns)
+        self._light = Bundle(outputs)
+        self._ahead = Ahead(step_ns, self._light.vector.size, self._lit)
 
     @property
     def interface(self) -> Interface:
@@ -139,14 +146,20 @@ class WeatherSky:
         return self.step(0, {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:  # noqa: ARG002
-        now = self._weather.at(now_ns)
-        clearness = self._shades.clearness(now_ns, now.cover_pu)
-        dni = now.dni_wm2 * clearness
-        dhi = now.dhi_wm2 * np.ones(clearness.shape)
-        ghi = now.ghi_wm2 + (dni - now.dni_wm2) * max(cos(radians(now.zenith_deg)), 0.0)
-        parts = zip(*map(self._shades.split, (ghi, dni, dhi)), strict=True)
-        one = [np.array([x]) for x in now[3:8]]
-        return dict(zip(self._interface.outputs, [v for part in parts for v in (*part, *one)], strict=True))
+        self._light.vector[...] = self._ahead.at(now_ns)
+        return self._light
+
+    def _lit(self, instants_ns: Instants) -> FloatArray:
+        """Return all outputs, one after the other, at some instants (k,)."""
+        columns = self._weather.at(instants_ns)
+        ghi, dni, dhi, zenith_deg, *_ = (column[:, None] for column in columns)
+        clearness = self._shades.clearness(instants_ns, columns.cover_pu)
+        beam = dni * clearness
+        diffuse = dhi * np.ones(clearness.shape)
+        all_of_it = ghi + (beam - dni) * np.maximum(np.cos(np.radians(zenith_deg)), 0.0)
+        parts = zip(*map(self._shades.split, (all_of_it, beam, diffuse)), strict=True)
+        for_all = np.column_stack(columns[3:8])
+        return np.concatenate([rows for part in parts for rows in (*part, for_all)], axis=1)
 
     def stop(self) -> None:
         pass

@@ -59,7 +59,7 @@ def ours() -> dict[str, FloatArray]:
     fleet = PvFleet(settings(), Context("pv", SCENARIOS, START, H, HOURS * H, 1, **of))
     steps = []
     for hour in range(HOURS):
-        light = {name.removeprefix("pv."): value for name, value in sky.step(hour * H, {}).items()}
+        light = {name.removeprefix("pv."): value.copy() for name, value in sky.step(hour * H, {}).items()}
         given = fleet.step(hour * H, {"v_pu": np.ones(len(ARRAYS)), **light})
         steps.append({**{name: values.copy() for name, values in given.items()}, **light})
     return {name: np.array([step[name] for step in steps]) for name in steps[0]}

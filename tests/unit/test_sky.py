@@ -11,12 +11,15 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pydantic import ValidationError
 
+from derloop.contract import FloatArray
 from derloop.kind import Bus, Context, PlaceError, Terminal
+from federates.der.ahead import Ahead, Instants
 from federates.der.clouds import CloudField, Clouds
 from federates.der.pv import PvSettings
 from federates.der.sky import Sky, SkySettings, build
 
 S = 10**9
+MINUTE = np.array([60 * S])
 LABELS = {"pv": tuple(f"pv_{i}" for i in range(40)), "roofs": ("a", "b")}
 
 
@@ -69,33 +72,33 @@ def test_irradiance_is_between_full_shadow_and_clear_sky(folder: Path) -> None:
 
 
 def test_no_cover_is_clear_and_full_cover_is_dark() -> None:
-    assert field([[0, 0]], cover_pu=0.0).clearness(60 * S)[0] == 1.0
-    assert field([[0, 0]], cover_pu=1.0, depth_pu=0.7).clearness(60 * S)[0] == pytest.approx(0.3, abs=1e-12)
+    assert field([[0, 0]], cover_pu=0.0).clearness(MINUTE) == 1.0
+    assert field([[0, 0]], cover_pu=1.0, depth_pu=0.7).clearness(MINUTE) == pytest.approx(0.3, abs=1e-12)
 
 
 @pytest.mark.parametrize("cover", [0.2, 0.5, 0.8])
 def test_cover_is_the_share_of_the_sky_under_cloud(cover: float) -> None:
     places = np.random.default_rng(3).uniform(0, 100_000, (4000, 2))
-    under = field(places, cover_pu=cover, depth_pu=1.0, size_m=300.0).clearness(0) < 0.5
+    under = field(places, cover_pu=cover, depth_pu=1.0, size_m=300.0).clearness(0 * MINUTE)[0] < 0.5
     assert under.mean() == pytest.approx(cover, abs=0.05)
 
 
 def test_shadows_move_with_the_wind() -> None:
     """At 10 m/s from the west, a place 600 m to the east sees the same shadow 60 s later."""
     west_and_east = field([[0.0, 200.0], [600.0, 200.0]], wind_m_per_s=10.0, wind_from_deg=270.0)
-    seen = np.array([west_and_east.clearness(t * S) for t in range(0, 3600, 10)])
+    seen = west_and_east.clearness(S * np.arange(0, 3600, 10))
     assert_allclose(seen[6:, 1], seen[:-6, 0], atol=1e-9)
     assert np.abs(seen[:, 1] - seen[:, 0]).max() > 0.3
 
 
 def test_wind_from_the_north_carries_shadows_south() -> None:
     north_and_south = field([[0.0, 300.0], [0.0, 0.0]], wind_m_per_s=5.0, wind_from_deg=0.0)
-    seen = np.array([north_and_south.clearness(t * S) for t in range(0, 1800, 10)])
+    seen = north_and_south.clearness(S * np.arange(0, 1800, 10))
     assert_allclose(seen[6:, 1], seen[:-6, 0], atol=1e-9)
 
 
 def test_near_places_see_more_alike_than_far_ones() -> None:
-    seen = np.array([field([[0, 0], [50, 0], [5000, 0]], size_m=400.0).clearness(t * S) for t in range(0, 20000, 50)])
+    seen = field([[0, 0], [50, 0], [5000, 0]], size_m=400.0).clearness(S * np.arange(0, 20000, 50))
     alike = np.corrcoef(seen.T)
     assert alike[0, 1] > 0.9
     assert abs(alike[0, 2]) < 0.5
@@ -128,8 +131,8 @@ def test_devices_at_one_bus_have_one_sky_whatever_their_fleet(folder: Path) -> N
 
 def test_forty_places_see_what_each_of_them_sees_alone() -> None:
     places = np.random.default_rng(3).uniform(0, 1000, (40, 2))
-    together = field(places).clearness(999 * S)
-    assert together.tolist() == [field([place]).clearness(999 * S)[0] for place in places]
+    together = field(places).clearness(MINUTE)[0]
+    assert together.tolist() == [field([place]).clearness(MINUTE)[0, 0] for place in places]
 
 
 def test_fleet_that_is_not_there_is_refused(folder: Path) -> None:
@@ -163,7 +166,12 @@ def seen_at(folder: Path, *buses: str, over: Any) -> np.ndarray:
     clouds = {"cover_pu": 0.5, "wind_m_per_s": 10.0, "wind_from_deg": 270.0}
     column = {"file": "sky.csv", "column": "poa_wm2"}
     settings = {"over": ("pv",), "clear_sky": column, "clouds": clouds, "extent_m": [600.0, 600.0]}
-    there = replace(context(folder, labels=labels, terminals=terminals), feeders={"grid": over}, meets={"pv": "grid"})
+    there = replace(
+        context(folder, labels=labels, terminals=terminals),
+        feeders={"grid": over},
+        meets={"pv": "grid"},
+        step_ns=10 * S,
+    )
     made = Sky(SkySettings.model_validate(settings), there)
     times = range(43200, 46800, 10)
     return np.array([made.step(t * S, {})["pv.irradiance_wm2"] / (1000 * (2 - t / 43200)) for t in times])
@@ -198,3 +206,18 @@ def test_fleet_that_this_light_does_not_fit_is_refused(folder: Path, plane: Any,
     with pytest.raises(PlaceError, match=why) as error:
         build(SkySettings.model_validate({"over": ["pv"], **light}), there)
     assert error.value.problems[0][0] == ("over", 0)
+
+
+def test_what_is_computed_ahead_is_that_of_its_instant_in_any_order() -> None:
+    """In each of two blocks, over the edge between them, and back."""
+    asked: list[int] = []
+
+    def values(instants_ns: Instants) -> FloatArray:
+        asked.append(instants_ns.size)
+        return np.column_stack([instants_ns / 1e9, -instants_ns / 1e9])
+
+    ahead = Ahead(60 * S, 2, values)
+    for k in (0, 1, 255, 256, 300, 254, 256):
+        assert ahead.at(k * 60 * S).tolist() == [60.0 * k, -60.0 * k]
+    assert asked == [256] * 4
+    assert Ahead(60 * S, 100_000, lambda t: np.ones((t.size, 100_000))).at(0).size == 100_000
