@@ -92,12 +92,19 @@ def seats_from_json(said: Iterable[dict[str, Any]]) -> tuple[Seat, ...]:
 
 
 class Agenda:
-    """The turns of some units until the end of the run."""
+    """The turns of some units until the end of the run. Those that always have them together are kept as one."""
 
     def __init__(self, seats: Iterable[Seat], until_ns: int) -> None:
         self._until_ns = until_ns
-        self._due = [(seat.phase_ns, seat.rank, seat) for seat in seats]
+        together: dict[tuple[int, int], list[Seat]] = {}
+        for seat in sorted(seats, key=lambda seat: seat.rank):
+            together.setdefault((seat.phase_ns, seat.step_ns), []).append(seat)
+        self._due = [
+            (phase_ns, number, step_ns, phase_ns, tuple(seat.name for seat in group))
+            for number, ((phase_ns, step_ns), group) in enumerate(together.items())
+        ]
         heapify(self._due)
+        self._rank = {seat.name: seat.rank for group in together.values() for seat in group}
 
     @property
     def next_ns(self) -> int | None:
@@ -106,14 +113,17 @@ class Agenda:
 
     def take(self, granted_ns: int) -> list[tuple[str, int]]:
         """Return whose turn it is at `granted_ns`, by rank, and for which instant."""
-        turns = []
-        due = self._due
+        turns: list[tuple[str, int]] = []
+        due, groups = self._due, 0
         while due and due[0][0] == granted_ns:
-            _, rank, seat = due[0]
-            now_ns = granted_ns - seat.phase_ns
-            turns.append((seat.name, now_ns))
-            if now_ns + seat.step_ns < self._until_ns:
-                heapreplace(due, (granted_ns + seat.step_ns, rank, seat))
+            _, number, step_ns, phase_ns, names = due[0]
+            now_ns = granted_ns - phase_ns
+            turns += [(name, now_ns) for name in names]
+            groups += 1
+            if now_ns + step_ns < self._until_ns:
+                heapreplace(due, (granted_ns + step_ns, number, step_ns, phase_ns, names))
             else:
                 heappop(due)
+        if groups > 1:
+            turns.sort(key=lambda turn: self._rank[turn[0]])
         return turns

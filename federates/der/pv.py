@@ -46,9 +46,10 @@ from federates.der.sunlight import Sunlight, light_ports
 
 ETA_REFERENCE = 0.9637
 """Efficiency of the inverter whose part-load curve PVWatts uses."""
-_LINEAR, _SQUARE, _STANDING = np.array(0.9858), np.array(0.0162), np.array(0.0059)
-"""That curve. As arrays, because numpy takes half as long again with a number that is none."""
-_ONE, _REFERENCE_C = np.array(1.0), np.array(25.0)
+LINEAR, SQUARE, STANDING = 0.9858, 0.0162, 0.0059
+"""That curve."""
+REFERENCE_C = 25.0
+"""Temperature of the cells at which the power of an array is stated, degC."""
 
 
 class PvSpot(Spot):
@@ -222,7 +223,7 @@ class PvFleet:
         lit_by = b"".join([inputs[name].tobytes() for name in self._light.inputs])
         if lit_by != self._lit_by:
             light = self._light.at(inputs)
-            self._available_kw = self._conversion.available_kw(light.effective_wm2, light.cell_c)
+            self._available_kw = self._conversion.available_kw(light.effective_wm2, light.derating_pu)
             self._lit_by, self._shown = lit_by, light.shown
 
     def stop(self) -> None:
@@ -233,7 +234,8 @@ class _Lit(NamedTuple):
     """The cells of n arrays in the sun."""
 
     effective_wm2: FloatArray
-    cell_c: FloatArray
+    derating_pu: FloatArray
+    """What the cells' temperature leaves of the power: a new array."""
     shown: tuple[FloatArray, ...]
     """What of it are outputs of the fleet, in their order."""
 
@@ -245,13 +247,15 @@ class _InPlane:
 
     def __init__(self, settings: PvSettings, labels: tuple[str, ...]) -> None:
         self.inputs = {"irradiance_wm2": Port("W/m2", labels)}
-        self._ambient_c, self._rise = np.array(settings.ambient_c), np.array(_rise_by_noct(settings))
+        warmth = Warmth(settings)
+        self._per_wm2 = np.array(warmth.per_k * _rise_by_noct(settings))
+        self._unlit_pu = np.array(warmth.at_0_c_pu + warmth.per_k * settings.ambient_c)
         self._dark = np.zeros(len(labels))
 
     def at(self, inputs: Values) -> _Lit:
         sun = np.maximum(inputs["irradiance_wm2"], self._dark)
-        cell_c = sun * self._rise
-        return _Lit(sun, np.add(cell_c, self._ambient_c, cell_c), ())
+        derating_pu = sun * self._per_wm2
+        return _Lit(sun, np.add(derating_pu, self._unlit_pu, derating_pu), ())
 
 
 class _FromSky:
@@ -265,47 +269,56 @@ class _FromSky:
         tilt, azimuth = np.array(own, dtype=np.float64).T
         self._planes = Planes.drawn(settings.plane, context, tilt, azimuth)
         self._cell, self._noct_rise = settings.cell, _rise_by_noct(settings)
+        self._warmth = Warmth(settings)
 
     def at(self, inputs: Values) -> _Lit:
         light = self._planes.light(Sunlight.of(inputs))
         wind = float(inputs["wind_m_per_s"][0])
         rise = self._cell.rise_k_m2_per_w(wind) if self._cell else self._noct_rise
         cell_c = inputs["air_c"][0] + light.poa_wm2 * rise
-        return _Lit(light.effective_wm2, cell_c, (light.poa_wm2, cell_c))
+        return _Lit(light.effective_wm2, self._warmth.derating_pu(cell_c), (light.poa_wm2, cell_c))
 
 
 def _rise_by_noct(settings: PvSettings) -> float:
     return (settings.noct_c - 20.0) / 800.0
 
 
+class Warmth:
+    """What the temperature of cells leaves of their power, `1 + gamma (T - 25)`, as `at_0_c_pu + per_k T`."""
+
+    def __init__(self, settings: PvSettings) -> None:
+        self.per_k = settings.temperature_coefficient_per_k
+        self.at_0_c_pu = 1.0 - self.per_k * REFERENCE_C
+
+    def derating_pu(self, cell_c: FloatArray) -> FloatArray:
+        return cell_c * self.per_k + self.at_0_c_pu
+
+
 class Conversion:
-    """From light to DC to AC, of n systems with arrays of `dc_kw` (n,) and inverters of `rated_kva` (n,)."""
+    """From light to DC to AC, of n systems with arrays of `dc_kw` (n,) and inverters of `rated_kva` (n,).
+
+    The equations above with their constants multiplied out.
+    """
 
     def __init__(self, settings: PvSettings, dc_kw: FloatArray, rated_kva: FloatArray) -> None:
         efficiency_pu = settings.inverter_efficiency_pu
-        self._dc_kw, self._rated_kva = dc_kw, rated_kva
-        self._per_k = np.array(settings.temperature_coefficient_per_k)
-        self._left_per_wm2 = np.array((1.0 - settings.losses_pu) / 1000.0)
-        self._limit_kw = rated_kva / efficiency_pu
-        self._ac_kw = self._limit_kw * (efficiency_pu / ETA_REFERENCE)
+        limit_kw = rated_kva / efficiency_pu
+        ac_kw = limit_kw * (efficiency_pu / ETA_REFERENCE)
+        self._rated_kva = rated_kva
+        self._z_per_wm2 = dc_kw * ((1.0 - settings.losses_pu) / 1000.0) / limit_kw
+        self._linear_kw, self._square_kw, self._standing_kw = LINEAR * ac_kw, SQUARE * ac_kw, STANDING * ac_kw
         self._nothing, self._whole = np.zeros(rated_kva.shape), np.ones(rated_kva.shape)
 
-    def available_kw(self, effective_wm2: FloatArray, cell_c: FloatArray) -> FloatArray:
-        """Return the AC power (n,), kW: a new array."""
-        derating = np.subtract(cell_c, _REFERENCE_C)
-        np.multiply(derating, self._per_k, derating)
-        np.add(derating, _ONE, derating)
-        np.maximum(derating, self._nothing, out=derating)
-        dc_kw: FloatArray = self._dc_kw * effective_wm2
-        np.multiply(dc_kw, derating, dc_kw)
-        np.multiply(dc_kw, self._left_per_wm2, dc_kw)
-        z = dc_kw / self._limit_kw
+    def available_kw(self, effective_wm2: FloatArray, derating_pu: FloatArray) -> FloatArray:
+        """Return the AC power (n,), kW: a new array. `derating_pu` (n,) counts as no less than nothing."""
+        z = np.maximum(derating_pu, self._nothing)
+        np.multiply(z, effective_wm2, z)
+        np.multiply(z, self._z_per_wm2, z)
         np.minimum(z, self._whole, out=z)
-        ac_kw: FloatArray = z * _SQUARE
-        np.subtract(_LINEAR, ac_kw, ac_kw)
+        ac_kw: FloatArray = z * self._square_kw
+        np.subtract(self._linear_kw, ac_kw, ac_kw)
         np.multiply(ac_kw, z, ac_kw)
-        np.subtract(ac_kw, _STANDING, ac_kw)
-        np.multiply(ac_kw, self._ac_kw, ac_kw)
+        np.subtract(ac_kw, self._standing_kw, ac_kw)
         np.maximum(ac_kw, self._nothing, out=ac_kw)
         return np.minimum(ac_kw, self._rated_kva, out=ac_kw)
 

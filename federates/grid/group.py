@@ -34,6 +34,8 @@ class Group:
         self.ports = {self.p_port, self.q_port, *(f"{name}.{port}" for port in self.seen_ports)}
         self.injects = self.sees_voltage and not terminals[0].draws
         self._solved_sign = -1.0 if self.injects else 1.0
+        self._beyond = np.add if self.sees_voltage else np.subtract
+        """How what the solver has of an element is apart from what it was given, which is in the element's own sign."""
         self._sign = -1.0 if terminals[0].draws and self.sees_voltage else 1.0
         self._places = Places([t.element or (t.bus, t.phases) for t in terminals])
         self._give_into(np.zeros((2, len(terminals))))
@@ -68,6 +70,8 @@ class Group:
                 self._weights[row, column] = 1 / len(terminal.phases)
 
         self._first = self._nodes[:, 0].copy()
+        self._share = self._solved_sign / self._places.counts
+        """Of what an element has beyond what it was given, that of each of its devices, in the federate's sign."""
 
     def _made(self, solver: Solver) -> Setpoints:
         names = [name.partition(".")[2] for name in self.element_names]
@@ -88,7 +92,8 @@ class Group:
     def write(self, inputs: Values) -> None:
         np.concatenate((inputs[self.p_port], inputs[self.q_port]), out=self._in_a_row)
         if not self._is_direct:
-            np.multiply(self._places.pair_summed(self._given), self._sign, out=self._setpoints.values)
+            given = self._places.pair_summed(self._in_a_row)
+            self._setpoints.values[...] = given if self._sign == 1.0 else -given
         self._setpoints.write()
 
     def placed(self, powers: FloatArray) -> FloatArray:
@@ -105,8 +110,8 @@ class Group:
         if self._places.are_single:
             np.multiply(kw, self._solved_sign, out=found)
             return
-        kw = -kw if self.injects else kw
-        beyond_kw = (kw - self._setpoints.p_kw * self._sign) / self._places.counts
+        beyond_kw = self._beyond(kw, self._setpoints.p_kw)
+        np.multiply(beyond_kw, self._share, beyond_kw)
         np.add(self._p_kw, self._places.spread(beyond_kw), out=found)
         if dead is not None:
             found[dead[self._first]] = 0.0

@@ -14,11 +14,15 @@ SOURCE: Final = "source"
 
 
 class Head:
-    """The one source of a feeder's file. Where nobody says otherwise it stays as the file has it."""
+    """The one source of a feeder's file. Where nobody says otherwise it stays as the file has it.
+
+    It is given to OpenDSS where it moves: that is asked at each step, in most of which it does not.
+    """
 
     def __init__(self, solver: Solver) -> None:
         self._in_file = solver.head_source()
         self._sources: Sources | None = None
+        self._v_pu = self._in_file[0]
 
     @property
     def inputs(self) -> dict[str, Port]:
@@ -31,6 +35,6 @@ class Head:
 
     def write(self, inputs: Values) -> None:
         """Let the magnitude behind the source's impedance be what the input says, pu."""
-        if self._sources is not None and PORT in inputs:
-            self._sources.v_pu[:] = inputs[PORT]
+        if self._sources is not None and PORT in inputs and inputs[PORT][0] != self._v_pu:
+            self._sources.v_pu[:] = self._v_pu = inputs[PORT][0]
             self._sources.write()

@@ -31,10 +31,10 @@ class Places:
         return np.asarray(np.bincount(self._of, values, len(self.firsts)), np.float64)
 
     def pair_summed(self, values: FloatArray) -> FloatArray:
-        """Return the sums (2, m) of two values of each device (2, n), in one go."""
+        """Return the sums (2, m) of two values of each device, one after the other (2 n,), in one go."""
         if self.are_single:
-            return values
-        sums = np.bincount(self._of_pair, values.reshape(-1), 2 * len(self.firsts))
+            return values.reshape(2, -1)
+        sums = np.bincount(self._of_pair, values, 2 * len(self.firsts))
         return np.asarray(sums, np.float64).reshape(2, -1)
 
     def spread(self, values: FloatArray) -> FloatArray:

@@ -99,10 +99,7 @@ class FewSources(Sources):
         self._numbers, self._ctx = numbers, dss._api_util.ctx
 
     def write(self) -> None:
-        given = [values.tobytes() for values in self._rows]
-        if given != self._given:
-            for number, v_pu, angle_deg in zip(self._numbers, *self.values.tolist(), strict=True):
-                self._lib.ctx_Vsources_Set_idx(self._ctx, number)
-                self._lib.ctx_Vsources_Set_pu(self._ctx, v_pu)
-                self._lib.ctx_Vsources_Set_AngleDeg(self._ctx, angle_deg)
-            self._given = given
+        for number, v_pu, angle_deg in zip(self._numbers, *self.values.tolist(), strict=True):
+            self._lib.ctx_Vsources_Set_idx(self._ctx, number)
+            self._lib.ctx_Vsources_Set_pu(self._ctx, v_pu)
+            self._lib.ctx_Vsources_Set_AngleDeg(self._ctx, angle_deg)

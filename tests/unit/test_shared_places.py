@@ -76,7 +76,7 @@ def test_places_are_counted_in_the_order_in_which_they_come() -> None:
     assert places.firsts == [0, 1, 3]
     values = np.array([[1.0, 2.0, 4.0, 8.0, 16.0], [0.5, -2.0, 0.25, 3.0, 1.0]])
     assert places.summed(values[0]).tolist() == [5.0, 18.0, 8.0]
-    assert places.pair_summed(values).tolist() == [[5.0, 18.0, 8.0], [0.75, -1.0, 3.0]]
+    assert places.pair_summed(values.reshape(-1)).tolist() == [[5.0, 18.0, 8.0], [0.75, -1.0, 3.0]]
     assert places.spread(np.array([1.0, 2.0, 3.0])).tolist() == [1.0, 2.0, 1.0, 3.0, 2.0]
     assert not places.are_single
     assert Places(["x", "y"]).are_single

@@ -35,8 +35,7 @@ class Curve:
         if x.shape != self._first.shape:
             self._write_out(x.size)
         room = self._room
-        room[...] = x
-        np.maximum(room, self._left, out=room)
+        np.maximum(x, self._left, out=room)
         np.minimum(room, self._right, out=room)
         np.subtract(room, self._left, room)
         np.multiply(room, self._slope, room)
