@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fleets import HOUR, MINUTE, context, places, stepped
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from pydantic import ValidationError
@@ -44,6 +44,8 @@ def test_losses_are_those_of_a_measured_system(share: float) -> None:
 
 
 @given(st.floats(-1.0, 1.0), st.floats(0.0, 0.3), st.floats(0.0, 0.34), st.floats(0.0, 0.9), st.floats(0.0, 0.9))
+@example(p=0.7, b_in=0.1, a_in=0.0, b_out=0.2, a_out=0.0)
+@example(p=-0.7, b_in=0.1, a_in=0.0, b_out=0.2, a_out=0.0)
 def test_inverse_of_the_losses_is_exact(p: float, b_in: float, a_in: float, b_out: float, a_out: float) -> None:
     given_losses = {
         "charge": {"proportional_pu": b_in, "square_pu": a_in},

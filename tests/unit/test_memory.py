@@ -145,6 +145,7 @@ def test_a_file_cannot_have_anything_made_that_is_no_state(said: dict[str, Any])
 SCRATCH = {
     *("OpenDssFeeder._v_pu", "OpenDssFeeder._told_taps", "Sums._found"),
     *("PvFleet._lit_by", "PvFleet._available_kw", "PvFleet._shown", "Inverters._q_told"),
+    *("Cells._ranged", "BatteryFleet._told_after"),
 }
 """Written before it is read, at each step; or follows from the inputs, and is computed again where these are others."""
 MUTATING = {"append", "pop", "clear", "update", "extend", "popleft", "appendleft", "remove", "discard", "insert"}

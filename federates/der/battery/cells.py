@@ -38,9 +38,21 @@ class Window(NamedTuple):
     most_pu: float
 
 
+class _Ranged(NamedTuple):
+    """The powers (n,) that are possible from what is stored."""
+
+    stored_kwh: FloatArray
+    capacity_kwh: FloatArray
+    hours: float
+    range_kw: tuple[FloatArray, FloatArray]
+
+    def is_of(self, stored_kwh: FloatArray, capacity_kwh: FloatArray, hours: float) -> bool:
+        return self.stored_kwh is stored_kwh and self.capacity_kwh is capacity_kwh and self.hours == hours
+
+
 @remembers("stored_kwh", "capacity_kwh")
 class Cells:
-    """n stores. State: the energy stored, and what they can hold."""
+    """n stores. State: the energy stored, and what they can hold; both are replaced, and never written into."""
 
     def __init__(
         self, conversion: Conversion, energy_kwh: FloatArray, window: Window, standby_kw: float, sigma_per_h: float
@@ -49,6 +61,7 @@ class Cells:
         self._standby_kw, self._sigma_per_h = standby_kw, sigma_per_h
         self.nominal_kwh = self.capacity_kwh = energy_kwh
         self.stored_kwh = np.zeros(energy_kwh.shape)
+        self._ranged: _Ranged | None = None
 
     @property
     def soc_pu(self) -> FloatArray:
@@ -56,13 +69,21 @@ class Cells:
         return self.stored_kwh / self.capacity_kwh
 
     def p_range_kw(self, hours: float) -> tuple[FloatArray, FloatArray]:
-        """Return the least and the most power (n,) that keep the energy in its window for this time."""
+        """Return the least and the most power (n,) that keep the energy in its window for this time.
+
+        Found once for what is stored: an instant asks for it several times.
+        """
+        known = self._ranged
+        if known and known.is_of(self.stored_kwh, self.capacity_kwh, hours):
+            return known.range_kw
         kept, a = self._decay(hours)
         left = self.stored_kwh * kept
         low, reserve, high = (share * self.capacity_kwh for share in self.window)
-        floor = np.clip(self.stored_kwh, low, reserve)
+        floor = np.minimum(np.maximum(self.stored_kwh, low), reserve)
         most = self.conversion.to_grid((left - floor) / a - self._standby_kw)
-        return self.conversion.to_grid((left - high) / a - self._standby_kw), most
+        least = self.conversion.to_grid((left - high) / a - self._standby_kw)
+        self._ranged = _Ranged(self.stored_kwh, self.capacity_kwh, hours, (least, most))
+        return least, most
 
     def after(self, p_kw: FloatArray, hours: float) -> tuple[FloatArray, FloatArray]:
         """Return the energy (n,) after this power has held for this time, and the mean of what was lost, kW (n,)."""
@@ -70,10 +91,10 @@ class Cells:
         given_kw = self.conversion.from_store(p_kw)
         left = self.stored_kwh * kept
         low, high = self.window.least_pu * self.capacity_kwh, self.window.most_pu * self.capacity_kwh
-        standby_kw = np.clip((left - low) / a - given_kw, 0.0, self._standby_kw)
+        standby_kw = np.minimum(np.maximum((left - low) / a - given_kw, 0.0), self._standby_kw)
         taken_kw = given_kw + standby_kw
         reached = left - taken_kw * a
-        inside = np.clip(reached, low, high)
+        inside = np.minimum(np.maximum(reached, low), high)
         near = np.abs(inside - reached) <= ROUNDING * self.capacity_kwh
         faded_kw = (self.stored_kwh * (1.0 - kept) + taken_kw * (a - hours)) / hours
         return np.where(near, inside, reached), given_kw - p_kw + standby_kw + faded_kw

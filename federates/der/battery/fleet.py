@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,15 @@ class Storage:
     soc_max_pu: float
 
 
+class _After(NamedTuple):
+    """What a step with this power leads to."""
+
+    on: tuple[FloatArray, FloatArray, FloatArray]
+    """Power, what is stored, and what can be: arrays that are replaced, and never written into."""
+    hours: float
+    found: tuple[FloatArray, FloatArray]
+
+
 @remembers("_p_kw", "_p_then_kw", "_now_ns", "_health_pu")
 class BatteryFleet:
     """n batteries. State: of the cells at the last instant, and the power that holds since then."""
@@ -59,6 +69,7 @@ class BatteryFleet:
         self._now_ns: int | None = None
         self._p_kw = self._p_then_kw = np.zeros(len(units))
         self._health_pu = np.ones(len(units))
+        self._told_after: _After | None = None
 
     @property
     def interface(self) -> Interface:
@@ -72,7 +83,7 @@ class BatteryFleet:
         self._pass_until(now_ns)
         band = self._p_range_kw(self.inverters.p_most_kw)
         wanted = self._mode.wanted_kw(Now(now_ns, inputs, self._p_then_kw, self._cells))
-        wanted = np.clip(wanted, *band)
+        wanted = np.minimum(np.maximum(wanted, band[0]), band[1])
         if self._settings.q_commanded:
             self.inverters.adjust("constant_q", q_pu=np.clip(inputs["q_set_pu"], -1.0, 1.0))
         self._p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, band)
@@ -94,7 +105,7 @@ class BatteryFleet:
             return
         hours = (now_ns - then_ns) / NS_PER_H
         self._p_then_kw = self._p_kw
-        self._cells.stored_kwh, loss_kw = self._cells.after(self._p_kw, hours)
+        self._cells.stored_kwh, loss_kw = self._after(self._p_kw, hours)
         if self._warmth is not None:
             self._warmth.pass_by(loss_kw, then_ns, hours)
         if self._ageing is not None:
@@ -106,15 +117,25 @@ class BatteryFleet:
         """Return the least and the most active power (n,) that can hold for one step in this room of the inverter."""
         power = np.minimum(self._power_kw, room_kw)
         charge, discharge = (1.0, 1.0) if self._warmth is None else self._warmth.shares()
+        lowest, highest = -power * charge, power * discharge
         least, most = self._cells.p_range_kw(self._step_h)
-        return np.clip(least, -power * charge, power * discharge), np.clip(most, -power * charge, power * discharge)
+        least, most = np.maximum(least, lowest), np.maximum(most, lowest)
+        return np.minimum(least, highest, out=least), np.minimum(most, highest, out=most)
+
+    def _after(self, p_kw: FloatArray, hours: float) -> tuple[FloatArray, FloatArray]:
+        """Return what `Cells.after` does: what an instant has told of its step, the next one finds."""
+        cells, known = self._cells, self._told_after
+        on = p_kw, cells.stored_kwh, cells.capacity_kwh
+        if known is None or known.hours != hours or any(a is not b for a, b in zip(on, known.on, strict=True)):
+            self._told_after = known = _After(on, hours, cells.after(p_kw, hours))
+        return known.found
 
     def _outputs(self, p_kw: FloatArray, q_kvar: FloatArray) -> Values:
         p_min_kw, p_max_kw = self._p_range_kw(self.inverters.p_room_kw(q_kvar))
         cells = self._cells
         told = {
             **{"p_kw": p_kw, "q_kvar": q_kvar, "soc_pu": cells.soc_pu, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw},
-            **{"loss_kw": cells.after(p_kw, self._step_h)[1], "stored_kwh": cells.stored_kwh},
+            **{"loss_kw": self._after(p_kw, self._step_h)[1], "stored_kwh": cells.stored_kwh},
         }
         if self._warmth is not None:
             told["cells_c"] = self._warmth.cells_c

@@ -74,18 +74,25 @@ class Conversion:
         self._slope_out = 1.0 + losses.discharge.proportional_pu
         self._slope_in = 1.0 - losses.charge.proportional_pu
         self._curve_out, self._curve_in = losses.discharge.square_pu / power_kw, losses.charge.square_pu / power_kw
+        self._is_straight = losses.discharge.square_pu == losses.charge.square_pu == 0.0
+        """Efficiencies are constant: there is no root to be taken."""
 
     def from_store(self, p_kw: FloatArray) -> FloatArray:
         """Return what the cells give (n,) for the power at the grid, both positive when discharging."""
         out = p_kw >= 0.0
-        slope, curve = np.where(out, self._slope_out, self._slope_in), np.where(out, self._curve_out, self._curve_in)
-        given: FloatArray = p_kw * (slope + curve * p_kw)
+        slope = np.where(out, self._slope_out, self._slope_in)
+        if not self._is_straight:
+            slope += np.where(out, self._curve_out, self._curve_in) * p_kw
+        given: FloatArray = p_kw * slope
         return given
 
     def to_grid(self, x_kw: FloatArray) -> FloatArray:
         """Return the power at the grid (n,) for what the cells give. Beyond the most that they can take: that."""
         out = x_kw >= 0.0
-        slope, curve = np.where(out, self._slope_out, self._slope_in), np.where(out, self._curve_out, self._curve_in)
+        slope: FloatArray = np.where(out, self._slope_out, self._slope_in)
+        if self._is_straight:
+            return x_kw / slope
+        curve = np.where(out, self._curve_out, self._curve_in)
         root = np.sqrt(np.maximum(slope * slope + 4.0 * curve * x_kw, 0.0))
         p_kw: FloatArray = 2.0 * x_kw / (slope + root)
         return p_kw
