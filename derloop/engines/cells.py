@@ -135,11 +135,13 @@ class Cell:
             raise EngineError(
                 f"HELICS granted {at_s!r} s to unit {self._name!r}, which had asked for {asked_ns / 1e9!r} s"
             )
-        self._read()
+        if self._inputs:
+            self._read()
         turns = self._agenda.take(asked_ns)
         self._hands.take(turns)
-        for name, _ in turns:
-            self._publish(name)
+        if self._publications:
+            for name, _ in turns:
+                self._publish(name)
 
     def _read(self) -> None:
         for source, handle, buffer, size in self._inputs:

@@ -84,21 +84,22 @@ class Block:
         self._count += 1
         return self._count == ROWS + 2
 
-    def alternating(self) -> FloatArray:
-        """Return by how much each element of a full block alternates, 0 where it does not."""
+    def alternating(self) -> FloatArray | None:
+        """Return by how much each element of a full block alternates, 0 where it does not; None where none does."""
         x = self._rows
         if not self._may_alternate():
-            return np.zeros(x.shape[1])
+            return None
         step, back = np.abs(x[2:] - x[1:-1]), np.abs(x[2:] - x[:-2])
         is_so = (back <= REGULAR * step).all(axis=0) & (step.min(axis=0) > LEAST * np.abs(x).max(axis=0))
         is_so &= step[-1] >= LASTING * step[0]
-        return np.where(is_so, step[-1], 0.0)
+        return np.where(is_so, step[-1], 0.0) if is_so.any() else None
 
     def _may_alternate(self) -> bool:
         """Return whether the last rows by themselves alternate, anywhere: the whole block costs five times as much."""
         before, last, now = self._rows[-3:]
         step = np.abs(now - last)
-        return bool(((np.abs(now - before) <= REGULAR * step) & (step > LEAST * np.abs(now))).any())
+        is_back = np.abs(now - before) <= REGULAR * step
+        return True in is_back.tobytes() and bool((is_back & (step > LEAST * np.abs(now))).any())
 
 
 @remembers("_block", "_suspects", "_since_ns", "found")
@@ -130,7 +131,7 @@ class Watch:
         if not is_full:
             return
         alternating = self._block.alternating()
-        if not alternating.any():
+        if alternating is None:
             self._suspects = {}
         elif self._suspects:
             self._judge(alternating)
@@ -144,7 +145,7 @@ class Watch:
         self._suspects = {w: Block(size) for w, size in self._looked_at.items()}
 
     def _judge(self, alternating: FloatArray) -> None:
-        moves = {wire: bool(block.alternating().any()) for wire, block in self._suspects.items()}
+        moves = {wire: block.alternating() is not None for wire, block in self._suspects.items()}
         self._suspects = {}
         if any(moves[w] for w in self._back) and not any(moves[w] for w in self._driving):
             self.found = self._hunting(alternating)

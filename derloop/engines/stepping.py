@@ -143,13 +143,16 @@ class Single:
     """The runner of a unit with one federate."""
 
     def __init__(self, member: Member | Timed) -> None:
-        self._member = member
+        self._member, self._name = member, member.name
+        self._told: dict[str, Values] = {}
 
     def start(self) -> dict[str, Values]:
-        return {self._member.name: self._member.start()}
+        self._told[self._name] = self._member.start()
+        return self._told
 
     def step(self, now_ns: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
-        return {self._member.name: self._member.step(now_ns, inputs[self._member.name])}
+        self._told[self._name] = self._member.step(now_ns, inputs[self._name])
+        return self._told
 
 
 def readers_of(federation: Federation, unit: Unit) -> tuple[str, ...]:
@@ -183,6 +186,7 @@ class Stepper:
             Loop(federation, unit, stepped) if unit.is_loop else Single(stepped[unit.members[0]])
         )
         self._watches = watches(federation, unit)
+        self._step_ns, self._loop = unit.step_ns, self._runner if isinstance(self._runner, Loop) else None
         self._to_stop: list[Member] = []
 
     def attach(self, payloads: Mapping[str, FloatArray]) -> None:
@@ -217,11 +221,11 @@ class Stepper:
                 outputs = turns.take(now_ns, lambda: self._runner.step(now_ns, inputs))
             else:
                 outputs = self._runner.step(now_ns, inputs)
-            self.outbox.post(now_ns // self.unit.step_ns, outputs)
+            self.outbox.post(now_ns // self._step_ns, outputs)
             for name, values in outputs.items():
                 self._observe(name, now_ns, values)
-            if isinstance(self._runner, Loop):
-                self._observe(self._runner.name, now_ns, self._runner.found)
+            if self._loop:
+                self._observe(self._loop.name, now_ns, self._loop.found)
             for watch in self._watches:
                 watch.see(now_ns, inputs, outputs)
             if turns:
