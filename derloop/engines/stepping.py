@@ -56,6 +56,7 @@ class Member:
     def __init__(self, name: str, federate: Federate, interface: Interface, progress: Progress) -> None:
         self.name, self._federate, self._progress = name, federate, progress
         self._outputs = Outputs(interface)
+        self._attempting = federate if isinstance(federate, Attempting) else None
 
     def start(self) -> Values:
         self._progress.enter(self.name, None)
@@ -74,17 +75,17 @@ class Member:
 
     def attempts(self, ports: Collection[str]) -> bool:
         """Return whether it can be attempted where only these of its outputs are read."""
-        return isinstance(self._federate, Attempting) and set(ports) <= {*self._federate.attempted}
+        return self._attempting is not None and set(ports) <= {*self._attempting.attempted}
 
     def attempt(self, now_ns: int, inputs: Values) -> Values:
-        assert isinstance(self._federate, Attempting)
-        return self._stepped(self._federate.attempt, now_ns, inputs)
+        assert self._attempting
+        return self._stepped(self._attempting.attempt, now_ns, inputs)
 
     def complete(self, now_ns: int, inputs: Values) -> Values:
         """Return all outputs of the last attempt, which was on these inputs."""
-        federate = self._federate
-        assert isinstance(federate, Attempting)
-        return self._stepped(lambda *_: federate.complete(), now_ns, inputs)
+        attempted = self._attempting
+        assert attempted
+        return self._stepped(lambda *_: attempted.complete(), now_ns, inputs)
 
     def _stepped(self, step: Callable[[int, Values], Values], now_ns: int, inputs: Values) -> Values:
         self._progress.enter(self.name, now_ns)
