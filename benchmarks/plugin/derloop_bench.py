@@ -7,7 +7,7 @@ same steps on a feeder of its own, in the same process. So run and loop meet the
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -69,19 +69,27 @@ class BareLoop:
             for index, rows in values
         ]
 
-    def run(self, steps: int) -> float:
-        """Do all up to the step `steps`; return the seconds."""
+    def again(self) -> None:
+        """Begin anew with the powers of the first step."""
+        self._solved = 0
+
+    def run(self, steps: int, pause: Callable[[], None] | None = None) -> float:
+        """Do all up to the step `steps`; return the seconds. `pause` comes before each solution, and is not counted."""
         lib, ctx, pointer, write = self._lib, self._ctx, self._ffi.new("double *[1]"), self._lib.BatchOperation_Set
         size, volts, writes = 16 * (len(self._volts) + 1), self._volts, self._writes
         first, self._solved = self._solved, int(self._trace.ends[steps - 1])
-        began = perf_counter()
+        paused_s, began = 0.0, perf_counter()
         for solution in range(first, self._solved):
+            if pause:
+                left = perf_counter()
+                pause()
+                paused_s += perf_counter() - left
             for batch, count, index, rows in writes:
                 lib.Batch_Float64Array(batch, count, index, write, rows[solution], AVOID_FULL_RECALC)
             lib.ctx_Solution_Solve(ctx)
             lib.ctx_YMatrix_getVpointer(ctx, pointer)
             np.abs(np.frombuffer(self._ffi.buffer(pointer[0], size), dtype=np.complex128)[1:], out=volts)
-        return perf_counter() - began
+        return perf_counter() - began - paused_s
 
     def v_apart_pu(self, steps: int) -> float:
         """Return the largest difference between the voltages here and those of the run, after `steps` steps."""
