@@ -1,8 +1,8 @@
 """What a pause before it costs a solution: `python benchmarks/pauses.py [--only ieee9500-delayed-0.0001-head ...]`.
 
-A co-simulation lets the solver rest while devices compute. Here the bare loop rests before each solution, and nothing is
-computed but the sum of 16 kB, again and again in one call, so that neither Python nor data drive what the solver uses
-from the processor's caches. What the solutions then take longer is none of derloop's work, and is paid by whatever
+A co-simulation lets the solver rest while devices compute. Here the bare loop rests before each solution, and nothing
+is computed but the sum of 16 kB, again and again in one call, so that neither Python nor data drive what the solver
+uses from the processor's caches. What the solutions then take longer is none of derloop's work, and is paid by whatever
 comes between them: caches are shared, with other machines on one processor too, and who rests loses them.
 """
 
@@ -19,7 +19,7 @@ from cases import CASES, Case
 from kept import facts, kept
 from rich.console import Console
 from rich.table import Table
-from timed import BLOCK
+from timed import BLOCK, BareLoop
 from tracing import feeder_of, traced
 
 PAUSES_US = (0, 50, 100, 200, 300, 500, 1000)
@@ -44,7 +44,11 @@ def resting(pause_us: int) -> Callable[[], None] | None:
         return None
     once = min(_took_s(SUMMED) for _ in range(1000))
     rows = np.broadcast_to(SUMMED, (max(1, round(pause_us * 1e-6 / once)), SUMMED.size))
-    return lambda: None if np.isnan(rows.sum()) else None
+
+    def rest() -> None:
+        rows.sum()
+
+    return rest
 
 
 def _took_s(values: np.ndarray) -> float:
@@ -55,8 +59,6 @@ def _took_s(values: np.ndarray) -> float:
 
 def measured(case: Case, pauses_us: Sequence[int], rounds: int) -> list[Cost]:
     """Time blocks of steps after each pause in turn, so that all meet the same noise."""
-    from derloop_bench import BareLoop
-
     trace = traced(case)
     loop = BareLoop(feeder_of(case), trace)
     rests = {pause_us: resting(pause_us) for pause_us in pauses_us}

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -25,7 +25,7 @@ from cases import CASES, MOVERS, Case, Mover
 from kept import facts, kept
 from rich.console import Console
 from rich.table import Table
-from timed import BLOCK, TRACE, Trace, timed
+from timed import BLOCK, FIRST, TRACE, Trace, timed
 from tracing import traced
 
 from derloop.contract import FloatArray
@@ -77,15 +77,18 @@ class Start:
 
 
 def measured(case: Case, movers: Sequence[Mover], rounds: int) -> Iterator[Cost]:
-    """Run the case `rounds` times under every mover in turn, with a bare loop within each run."""
+    """Run the case `rounds` times under every mover in turn, with a bare loop within each run.
+
+    In every other round the bare loop has the feeder that was read first.
+    """
     trace = traced(case)
     runs: dict[Mover, list[Run]] = {mover: [] for mover in movers}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.npz"
         trace.write(path)
         with _environment(TRACE, str(path)):
-            for number in range(rounds):
-                for mover in movers:
+            for number, mover in product(range(rounds), movers):
+                with _environment(FIRST, "bare" if number % 2 else "run"):
                     runs[mover].append(_run(case, mover, Path(folder) / f"{mover.engine}-{mover.placement}-{number}"))
     for mover in movers:
         yield _cost(case, mover, trace, runs[mover])
@@ -197,13 +200,13 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a fifth of the steps, two rounds")
     parser.add_argument("--only", action="append", metavar="NAME", help="cases whose name holds NAME; may be repeated")
     parser.add_argument("--mover", action="append", metavar="NAME", help="movers whose name holds NAME")
-    parser.add_argument("--rounds", type=int, help="runs of each, beside as many bare loops (default 5)")
+    parser.add_argument("--rounds", type=int, help="runs of each, beside as many bare loops (default 6)")
     return parser.parse_args()
 
 
 def main() -> None:
     asked, console = _asked(), Console(width=140)
-    rounds = asked.rounds or (2 if asked.quick else 5)
+    rounds = asked.rounds or (2 if asked.quick else 6)
     cases = [c for c in CASES if not asked.only or any(part in c.name for part in asked.only)]
     movers = [m for m in MOVERS if not asked.mover or any(part in m.name for part in asked.mover)]
     if not cases or not movers:
