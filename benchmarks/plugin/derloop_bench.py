@@ -7,7 +7,7 @@ same steps on a feeder of its own, in the same process. So run and loop meet the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from derloop.contract import Bundle, FloatArray, Interface, Jacobian, Port, Values
+from derloop.contract import FloatArray, Port, Values
 from derloop.kind import Context
 from federates.grid import opendss
+from federates.grid.place import Feeder
 from federates.grid.setpoints import AVOID_FULL_RECALC
 
 BLOCK = 20
@@ -101,7 +102,7 @@ class BareLoop:
         return float(np.abs(self._volts / self._bases_v - self._trace.v_pu[steps - 1]).max())
 
 
-class TimedFeeder:
+class TimedFeeder(opendss.OpenDssFeeder):
     """A feeder with a clock. Outputs beside those of the feeder:
 
     - `run_s`: the monotonic clock, less all that the bare loop has taken,
@@ -110,63 +111,42 @@ class TimedFeeder:
     """
 
     def __init__(self, settings: opendss.OpenDssSettings, context: Context) -> None:
-        self._trace = os.environ.get(TRACE)
-        feeders = [opendss.KIND.build(settings, context)]
-        if self._trace:
-            feeders.append(opendss.KIND.build(settings, replace(context, feeder=None)))
-        self._feeder = feeders[-1] if os.environ.get(FIRST) == "bare" else feeders[0]
-        self._others = [feeder for feeder in feeders if feeder is not self._feeder]
-        self._step_ns = self._feeder.interface.step_ns
-        self._now_ns = -1
-        self._stopped_s = 0.0
-        self._told = Bundle(self.interface.outputs)
-        self._of_feeder, self._clock = self._told.vector[: -len(CLOCK)], self._told.vector[-len(CLOCK) :]
+        trace = os.environ.get(TRACE)
+        read = [context.feeder if isinstance(context.feeder, Feeder) else Feeder(settings, context)]
+        if trace:
+            read.append(Feeder(settings, context))
+        own = -1 if os.environ.get(FIRST) == "bare" else 0
+        super().__init__(settings, context, read.pop(own))
+        self._bare_feeder = opendss.OpenDssFeeder(settings, context, read[0]) if trace else None
+        self._trace_path, self._timed_ns, self._stopped_s = trace, -1, 0.0
+        self._clock = self._told.vector[-len(CLOCK) :]
 
-    @property
-    def interface(self) -> Interface:
-        inner = self._feeder.interface
-        return replace(inner, outputs={**inner.outputs, **CLOCK})
+    def _outputs(self) -> dict[str, Port]:
+        return {**super()._outputs(), **CLOCK}
 
     def start(self) -> Values:
-        self._bare = BareLoop(self._others[0], Trace.read(Path(self._trace))) if self._trace else None
-        return self._with_clock(self._feeder.start())
-
-    def step(self, now_ns: int, inputs: Values) -> Values:
-        self.attempt(now_ns, inputs)
-        return self.complete()
-
-    @property
-    def attempted(self) -> Collection[str]:
-        return self._feeder.attempted
+        traced = self._bare_feeder and self._trace_path
+        self._bare = BareLoop(self._bare_feeder, Trace.read(Path(traced))) if traced else None
+        return super().start()
 
     def attempt(self, now_ns: int, inputs: Values) -> Values:
-        if now_ns != self._now_ns:
-            self._now_ns = now_ns
-            done = now_ns // self._step_ns
+        if now_ns != self._timed_ns:
+            self._timed_ns = now_ns
+            done = now_ns // self.interface.step_ns
             if self._bare and done and done % BLOCK == 0:
                 self._let_run(self._bare, done)
-        return self._with_clock(self._feeder.attempt(now_ns, inputs))
+        return super().attempt(now_ns, inputs)
 
     def complete(self) -> Values:
-        return self._with_clock(self._feeder.complete())
-
-    def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
-        return self._feeder.answers(inputs, outputs)
-
-    def stop(self) -> None:
-        self._feeder.stop()
+        told = super().complete()
+        self._clock[0] = perf_counter() - self._stopped_s
+        return told
 
     def _let_run(self, bare: BareLoop, steps: int) -> None:
         began = perf_counter()
         self._clock[1] += bare.run(steps)
         self._clock[2] = bare.v_apart_pu(steps)
         self._stopped_s += perf_counter() - began
-
-    def _with_clock(self, outputs: Values) -> Bundle:
-        assert isinstance(outputs, Bundle)
-        self._of_feeder[:] = outputs.vector
-        self._clock[0] = perf_counter() - self._stopped_s
-        return self._told
 
 
 KIND = replace(opendss.KIND, name="timed-opendss", build=TimedFeeder)
