@@ -29,19 +29,23 @@ def obeying(bank: RegisterBank) -> Iterator[Physics]:
     """Let devices give the power that they are told to, none when they are told none, and time pass."""
     stopping, physics = threading.Event(), Physics()
 
+    def obey() -> None:
+        settings = bank.settings()
+        p_w = np.where(np.isnan(settings.p_w), 0.0, settings.p_w)
+        most_w = np.minimum(settings.limit_fraction * settings.p_max_w, physics.most_w)
+        bank.set_measurements(
+            Measurements.of(np.minimum(p_w, most_w), np.zeros(len(bank)), np.full(len(bank), 240.0), soc_pct=50.0)
+        )
+
     def live() -> None:
         then = monotonic()
         while not stopping.wait(TICK_S):
-            settings = bank.settings()
-            p_w = np.where(np.isnan(settings.p_w), 0.0, settings.p_w)
-            most_w = np.minimum(settings.limit_fraction * settings.p_max_w, physics.most_w)
-            bank.set_measurements(
-                Measurements.of(np.minimum(p_w, most_w), np.zeros(len(bank)), np.full(len(bank), 240.0), soc_pct=50.0)
-            )
+            obey()
             now = monotonic()
             bank.advance(now - then)
             then = now
 
+    obey()  # before anyone reads what they measure
     thread = threading.Thread(target=live, name="obeying devices")
     thread.start()
     try:
