@@ -58,6 +58,7 @@ class Group:
             self._give_into(self._setpoints.values)
         place = {element: index for index, element in enumerate(solver.elements)}
         self.elements = np.array([place[name] for name in self.element_names])
+        self._drawn = np.zeros(self.elements.size, np.complex128)
         number = {node: index for index, node in enumerate(solver.nodes)}
         most = max(len(t.phases) for t in self._terminals)
         self._nodes = np.zeros((len(self._terminals), most), dtype=np.intp)
@@ -100,13 +101,13 @@ class Group:
         """Return the powers (devices,), in the federate's sign, of the elements (elements,), in the element's own."""
         return self._places.summed(powers) * self._sign
 
-    def tell_solved(self, drawn_kw: FloatArray, dead: NDArray[np.bool_] | None, told: Values) -> None:
+    def tell_solved(self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None, told: Values) -> None:
         """Write the power (devices,) that the solution has at the terminals, in the federate's sign.
 
-        drawn_kw: of all elements of the solver. dead: which nodes (nodes,) are, where any can be. Devices of one
+        drawn: by all elements of the solver, kVA. dead: which nodes (nodes,) are, where any can be. Devices of one
         element share alike what the solution has beyond what they give.
         """
-        found, kw = told[self.solved_port], drawn_kw[self.elements]
+        found, kw = told[self.solved_port], drawn.take(self.elements, out=self._drawn, mode="clip").real
         if self._places.are_single:
             np.multiply(kw, self._solved_sign, out=found)
             return

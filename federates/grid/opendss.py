@@ -255,9 +255,8 @@ class OpenDssFeeder:
         told = self._told
         if self._powers:
             head, told["losses_kw"][0], told["others_kw"][0] = self._powers.totals(drawn)
-            drawn_kw = drawn.real
             for group in self._drives:
-                group.tell_solved(drawn_kw, dead, told)
+                group.tell_solved(drawn, dead, told)
         else:
             head = complex(np.add.reduce(drawn))
         told["head_kw"][0], told["head_kvar"][0] = -head.real, -head.imag  # what feeds draws less than nothing

@@ -39,4 +39,4 @@ class Places:
 
     def spread(self, values: FloatArray) -> FloatArray:
         """Return for each device (n,) the value of its place (m,)."""
-        return values[self._of]
+        return values.take(self._of, mode="clip")
