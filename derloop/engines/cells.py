@@ -55,6 +55,8 @@ class Cell:
         self._beat_ns = gcd(*(seat.step_ns for seat in run.seats))
         """From one instant of the federation to the next at which any unit may be stepped."""
         self._has_begun = self.has_left = False
+        self._asked_ns: int | None = None
+        """The time that it has asked for."""
         self._error = ffi.new("HelicsError *", lib.helicsErrorInitialize())
         self._info = lib.helicsCreateFederateInfo()
         lib.helicsFederateInfoSetCoreName(self._info, core.encode(), self._error)
@@ -111,7 +113,7 @@ class Cell:
             text = ffi.string(self._error.message).decode(errors="replace")
             raise EngineError(f"HELICS failed at unit {self._name!r}: {text}")
 
-    def _granted(self, at_s: float) -> float:
+    def _granted(self, at_s: float, _: object = None) -> float:
         """Do what is due at the grant `at_s`; return the time to ask for next."""
         try:
             if self._run.aborted.is_set():
@@ -122,14 +124,14 @@ class Cell:
                 self._has_begun = True
                 for seat in self._seats:
                     self._publish(seat.name)
-            next_ns = self._agenda.next_ns
+            self._asked_ns = next_ns = self._agenda.next_ns
             return self._end_s + 1 if next_ns is None else next_ns / 1e9
         except BaseException as error:  # noqa: BLE001 - HELICS would swallow it; it is raised where the run waits
             self._run.abort(error)
             return self._end_s + 1
 
     def _take_turns(self, at_s: float) -> None:
-        asked_ns = self._agenda.next_ns
+        asked_ns = self._asked_ns
         assert asked_ns is not None
         if abs(at_s - asked_ns / 1e9) > PHASE_NS / 2e9:
             raise EngineError(
@@ -178,7 +180,7 @@ class CallbackCell(Cell):
         return lib.helicsCreateCallbackFederate(name, self._info, self._error)
 
     def enter(self) -> None:
-        self._on_grant = ffi.callback("HelicsTime(HelicsTime, void *)", lambda at_s, _: self._granted(at_s))
+        self._on_grant = ffi.callback("HelicsTime(HelicsTime, void *)", self._granted)
         self._on_initializing = ffi.callback("void(HelicsBool, void *)", lambda *_: self._initialized())
         self._on_end = ffi.callback("void(void *)", lambda _: self._leave())
         lib.helicsCallbackFederateNextTimeCallback(self._federate, self._on_grant, ffi.NULL, self._error)

@@ -220,7 +220,7 @@ class PvFleet:
 
     def _be_lit(self, inputs: Values) -> None:
         """Compute what the light gives, unless it is to the bit that of the last call, as within a converged step."""
-        lit_by = b"".join([inputs[name].tobytes() for name in self._light.inputs])
+        lit_by = self._light.bytes_of(inputs)
         if lit_by != self._lit_by:
             light = self._light.at(inputs)
             self._available_kw = self._conversion.available_kw(light.effective_wm2, light.derating_pu)
@@ -252,6 +252,9 @@ class _InPlane:
         self._unlit_pu = np.array(warmth.at_0_c_pu + warmth.per_k * settings.ambient_c)
         self._dark = np.zeros(len(labels))
 
+    def bytes_of(self, inputs: Values) -> bytes:
+        return inputs["irradiance_wm2"].tobytes()
+
     def at(self, inputs: Values) -> _Lit:
         sun = np.maximum(inputs["irradiance_wm2"], self._dark)
         derating_pu = sun * self._per_wm2
@@ -270,6 +273,9 @@ class _FromSky:
         self._planes = Planes.drawn(settings.plane, context, tilt, azimuth)
         self._cell, self._noct_rise = settings.cell, _rise_by_noct(settings)
         self._warmth = Warmth(settings)
+
+    def bytes_of(self, inputs: Values) -> bytes:
+        return b"".join([inputs[name].tobytes() for name in self.inputs])
 
     def at(self, inputs: Values) -> _Lit:
         light = self._planes.light(Sunlight.of(inputs))
