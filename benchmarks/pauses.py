@@ -25,6 +25,7 @@ from tracing import feeder_of, traced
 PAUSES_US = (0, 50, 100, 200, 300, 500, 1000)
 SUMMED = np.ones(2048)
 """16 kB."""
+TIMED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,9 @@ def resting(pause_us: int) -> Callable[[], None] | None:
     """Return what sums for about so long."""
     if not pause_us:
         return None
-    once = min(_took_s(SUMMED) for _ in range(1000))
-    rows = np.broadcast_to(SUMMED, (max(1, round(pause_us * 1e-6 / once)), SUMMED.size))
+    many = np.broadcast_to(SUMMED, (TIMED, SUMMED.size))
+    once_s = min(_took_s(many) for _ in range(20)) / TIMED
+    rows = np.broadcast_to(SUMMED, (max(1, round(pause_us * 1e-6 / once_s)), SUMMED.size))
 
     def rest() -> None:
         rows.sum()

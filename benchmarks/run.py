@@ -200,7 +200,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a fifth of the steps, two rounds")
     parser.add_argument("--only", action="append", metavar="NAME", help="cases whose name holds NAME; may be repeated")
     parser.add_argument("--mover", action="append", metavar="NAME", help="movers whose name holds NAME")
-    parser.add_argument("--rounds", type=int, help="runs of each, beside as many bare loops (default 6)")
+    parser.add_argument("--rounds", type=int, help="runs of each, with a bare loop in each; an even number (default 6)")
     return parser.parse_args()
 
 

@@ -44,7 +44,7 @@ STAGES: dict[str, tuple[tuple[type, str], ...]] = {
     "feeder: what is given": ((Group, "write"), (Head, "write")),
     "feeder: sums of powers": ((powers.Each, "totals"), (powers.Summed, "totals"), (Group, "tell_solved")),
     "feeder: voltages": ((OpenDssFeeder, "_volts"), (OpenDssFeeder, "_check_sane"), (Group, "tell_seen")),
-    "feeder: the rest": ((OpenDssFeeder, "step"), (OpenDssFeeder, "attempt"), (OpenDssFeeder, "complete")),
+    "feeder: the rest": ((OpenDssFeeder, "step"), (OpenDssFeeder, "iterate"), (OpenDssFeeder, "conclude")),
     "rooftops": ((PvFleet, "step"),),
     "sky": ((Sky, "step"),),
     "outputs taken and checked": ((Outputs, "take"),),

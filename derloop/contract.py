@@ -163,7 +163,7 @@ class Federate(Protocol):
         """Leave everything safe and closed. Called once, also after a failure, also of `start`."""
         ...
 
-    # A federate may also have `statistics`: see `Statistics`; `answers`: see `Answering`; `attempt`: see `Attempting`;
+    # A federate may also have `statistics`: see `Statistics`; `answers`: see `Answering`; `iterate`: see `Iterating`;
     # `keep_in`: see `Keeping`; `cautions`: see `Cautious`; a state that can be taken and put back: see
     # `derloop.memory`.
 
@@ -217,24 +217,23 @@ class Answering(Protocol):
 
 
 @runtime_checkable
-class Attempting(Protocol):
-    """What a federate can add for a converged loop, whose steps for one instant are many, and only the last one counts.
+class Iterating(Protocol):
+    """What a federate can add for a converged loop, which steps it several times for one instant. The last one counts.
 
-    Where the loop reads nothing but `attempted` of it, it is attempted in the place of being stepped, and completes the
-    last attempt: what only others read is so computed once.
+    Where the loop reads no more of it than `iterated`, each pass is an `iterate` in the place of a `step`, and
+    `conclude` follows the last one: what only others read is so computed once.
     """
 
-    @property
-    def attempted(self) -> Collection[str]:
-        """The outputs that an attempt gives. The others may be what they were."""
+    def iterated(self) -> Collection[str]:
+        """Return which outputs are right after a pass. Called once, before `start`."""
         ...
 
-    def attempt(self, now_ns: int, inputs: Values) -> Values:
-        """As `step`, as far as `attempted` goes."""
+    def iterate(self, now_ns: int, inputs: Values) -> Values:
+        """As `step`, with all outputs; but those that are not `iterated` may be of an earlier instant."""
         ...
 
-    def complete(self) -> Values:
-        """Return all outputs of the last attempt."""
+    def conclude(self) -> Values:
+        """Return all outputs at the instant of the last pass."""
         ...
 
 

@@ -115,9 +115,11 @@ class TimedFeeder(opendss.OpenDssFeeder):
         read = [context.feeder if isinstance(context.feeder, Feeder) else Feeder(settings, context)]
         if trace:
             read.append(Feeder(settings, context))
-        own = -1 if os.environ.get(FIRST) == "bare" else 0
-        super().__init__(settings, context, read.pop(own))
-        self._bare_feeder = opendss.OpenDssFeeder(settings, context, read[0]) if trace else None
+        is_later = bool(trace) and os.environ.get(FIRST) == "bare"
+        self._bare_feeder = opendss.OpenDssFeeder(settings, context, read[0]) if is_later else None
+        super().__init__(settings, context, read[is_later])
+        if trace and not is_later:
+            self._bare_feeder = opendss.OpenDssFeeder(settings, context, read[1])
         self._trace_path, self._timed_ns, self._stopped_s = trace, -1, 0.0
         self._clock = self._told.vector[-len(CLOCK) :]
 
@@ -129,16 +131,16 @@ class TimedFeeder(opendss.OpenDssFeeder):
         self._bare = BareLoop(self._bare_feeder, Trace.read(Path(traced))) if traced else None
         return super().start()
 
-    def attempt(self, now_ns: int, inputs: Values) -> Values:
+    def iterate(self, now_ns: int, inputs: Values) -> Values:
         if now_ns != self._timed_ns:
             self._timed_ns = now_ns
             done = now_ns // self.interface.step_ns
             if self._bare and done and done % BLOCK == 0:
                 self._let_run(self._bare, done)
-        return super().attempt(now_ns, inputs)
+        return super().iterate(now_ns, inputs)
 
-    def complete(self) -> Values:
-        told = super().complete()
+    def conclude(self) -> Values:
+        told = super().conclude()
         self._clock[0] = perf_counter() - self._stopped_s
         return told
 

@@ -180,7 +180,8 @@ class CallbackCell(Cell):
         return lib.helicsCreateCallbackFederate(name, self._info, self._error)
 
     def enter(self) -> None:
-        self._on_grant = ffi.callback("HelicsTime(HelicsTime, void *)", self._granted)
+        granted = "HelicsTime(HelicsTime, void *)"
+        self._on_grant = ffi.callback(granted, self._granted, error=self._end_s + 1)
         self._on_initializing = ffi.callback("void(HelicsBool, void *)", lambda *_: self._initialized())
         self._on_end = ffi.callback("void(void *)", lambda _: self._leave())
         lib.helicsCallbackFederateNextTimeCallback(self._federate, self._on_grant, ffi.NULL, self._error)

@@ -99,7 +99,7 @@ class Block:
         before, last, now = self._rows[-3:]
         step = np.abs(now - last)
         is_back = np.abs(now - before) <= REGULAR * step
-        return True in is_back.tobytes() and bool((is_back & (step > LEAST * np.abs(now))).any())
+        return 1 in is_back.tobytes() and bool((is_back & (step > LEAST * np.abs(now))).any())
 
 
 @remembers("_block", "_suspects", "_since_ns", "found")

@@ -23,9 +23,9 @@ class Steps(Protocol):
 
     def start(self) -> Values: ...
     def step(self, now_ns: int, inputs: Values) -> Values: ...
-    def attempts(self, ports: Collection[str]) -> bool: ...
-    def attempt(self, now_ns: int, inputs: Values) -> Values: ...
-    def complete(self, now_ns: int, inputs: Values) -> Values: ...
+    def iterates(self, ports: Collection[str]) -> bool: ...
+    def iterate(self, now_ns: int, inputs: Values) -> Values: ...
+    def conclude(self, now_ns: int, inputs: Values) -> Values: ...
     def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian | None: ...
 
 
@@ -46,8 +46,8 @@ class Loop:
         self._asked, self._answering = self._parted()
         fed = [w for w in self._direct if w.source.federate in self._asked]
         self._into = [w for w in fed if w.target.federate in self._answering]
-        self._attempted = tuple(name for name in self._answering if members[name].attempts(self._read_of(name)))
-        self._steps = {name: m.attempt if name in self._attempted else m.step for name, m in members.items()}
+        self._iterated = tuple(name for name in self._answering if members[name].iterates(self._read_of(name)))
+        self._steps = {name: m.iterate if name in self._iterated else m.step for name, m in members.items()}
         self._ports = [federation.port(w.source) for w in self._torn]
         self._sizes = {w: federation.port(w.source).size for w in unit.inside}
         self._slices = _slices([port.size for port in self._ports])
@@ -90,7 +90,7 @@ class Loop:
             if residual <= self._convergence.tolerance:
                 self.found["passes"][0], self.found["residual"][0] = passes, residual
                 self._guess[:] = found
-                self._complete(now_ns)
+                self._conclude(now_ns)
                 return self._latest
             trail = [*trail[1 - HELD_PASSES :], found]
             self._guess[:] = self._iteration.next(self._guess, given, found, lambda guess: self._ask(now_ns, guess))
@@ -124,9 +124,9 @@ class Loop:
                 if wire.source.federate == name:
                     self._inside[wire.target.federate][wire.target.port] = self._value(wire)
 
-    def _complete(self, now_ns: int) -> None:
-        for name in self._attempted:
-            self._latest[name] = self._members[name].complete(now_ns, self._inside[name])
+    def _conclude(self, now_ns: int) -> None:
+        for name in self._iterated:
+            self._latest[name] = self._members[name].conclude(now_ns, self._inside[name])
 
     def _value(self, wire: Wire) -> FloatArray:
         return self._latest[wire.source.federate][wire.source.port]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, MutableSequence, Sequ
 from threading import Event
 from time import monotonic
 
-from derloop.contract import Answering, Attempting, Federate, FloatArray, Interface, Jacobian, Values
+from derloop.contract import Answering, Federate, FloatArray, Interface, Iterating, Jacobian, Values
 from derloop.engines.exchange import Inbox, Outbox
 from derloop.engines.hunting import Hunting, watches
 from derloop.engines.loop import Loop
@@ -56,7 +56,7 @@ class Member:
     def __init__(self, name: str, federate: Federate, interface: Interface, progress: Progress) -> None:
         self.name, self._federate, self._progress = name, federate, progress
         self._outputs = Outputs(interface)
-        self._attempting = federate if isinstance(federate, Attempting) else None
+        self._iterating = federate if isinstance(federate, Iterating) else None
 
     def start(self) -> Values:
         self._progress.enter(self.name, None)
@@ -73,19 +73,24 @@ class Member:
     def step(self, now_ns: int, inputs: Values) -> Values:
         return self._stepped(self._federate.step, now_ns, inputs)
 
-    def attempts(self, ports: Collection[str]) -> bool:
-        """Return whether it can be attempted where only these of its outputs are read."""
-        return self._attempting is not None and set(ports) <= {*self._attempting.attempted}
+    def iterates(self, ports: Collection[str]) -> bool:
+        """Return whether it can be iterated where only these of its outputs are read."""
+        if self._iterating is None:
+            return False
+        try:
+            return set(ports) <= {*self._iterating.iterated()}
+        except BaseException as error:
+            raise FederateError(self.name, None, f"does not know what it iterates: {_cause(error)}") from error
 
-    def attempt(self, now_ns: int, inputs: Values) -> Values:
-        assert self._attempting
-        return self._stepped(self._attempting.attempt, now_ns, inputs)
+    def iterate(self, now_ns: int, inputs: Values) -> Values:
+        assert self._iterating
+        return self._stepped(self._iterating.iterate, now_ns, inputs)
 
-    def complete(self, now_ns: int, inputs: Values) -> Values:
-        """Return all outputs of the last attempt, which was on these inputs."""
-        attempted = self._attempting
-        assert attempted
-        return self._stepped(lambda *_: attempted.complete(), now_ns, inputs)
+    def conclude(self, now_ns: int, inputs: Values) -> Values:
+        """Return all outputs at the instant of the last pass, which was on these inputs."""
+        iterating = self._iterating
+        assert iterating
+        return self._stepped(lambda *_: iterating.conclude(), now_ns, inputs)
 
     def _stepped(self, step: Callable[[int, Values], Values], now_ns: int, inputs: Values) -> Values:
         self._progress.enter(self.name, now_ns)

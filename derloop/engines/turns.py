@@ -35,14 +35,14 @@ class Timed:
     def step(self, now_ns: int, inputs: Values) -> Values:
         return self._timed(self._steps.step, now_ns, inputs)
 
-    def attempts(self, ports: Collection[str]) -> bool:
-        return self._steps.attempts(ports)
+    def iterates(self, ports: Collection[str]) -> bool:
+        return self._steps.iterates(ports)
 
-    def attempt(self, now_ns: int, inputs: Values) -> Values:
-        return self._timed(self._steps.attempt, now_ns, inputs)
+    def iterate(self, now_ns: int, inputs: Values) -> Values:
+        return self._timed(self._steps.iterate, now_ns, inputs)
 
-    def complete(self, now_ns: int, inputs: Values) -> Values:
-        return self._timed(self._steps.complete, now_ns, inputs)
+    def conclude(self, now_ns: int, inputs: Values) -> Values:
+        return self._timed(self._steps.conclude, now_ns, inputs)
 
     def _timed(self, step: Callable[[int, Values], Values], now_ns: int, inputs: Values) -> Values:
         began = monotonic()

@@ -8,8 +8,8 @@ import numpy as np
 
 from derloop.contract import FloatArray
 from derloop.kind import Context
-from federates.der.ahead import Ahead, Instants
 from federates.der.clouds import Clouds
+from federates.der.lookahead import Instants, Lookahead
 from federates.der.sun import clear_sky, linke_of_months
 from federates.der.weather import Moments, Weather
 
@@ -34,7 +34,7 @@ class AboveClouds:
     def __init__(self, weather: Weather, clouds: Clouds | None, context: Context, step_ns: int) -> None:
         self._weather, self._clouds, self._start = weather, clouds, context.start
         self._linke = linke_of_months(weather.site, None) if clouds else np.empty(0)
-        self._ahead = Ahead(step_ns, len(Skies._fields), lambda instants: np.column_stack(self._columns(instants)))
+        self._ahead = Lookahead(step_ns, len(Skies._fields), lambda instants: np.column_stack(self._columns(instants)))
 
     def at(self, instants_ns: Instants) -> Skies:
         return Skies(*np.array([self._ahead.at(now_ns) for now_ns in instants_ns.tolist()]).T)

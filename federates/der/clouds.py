@@ -30,7 +30,7 @@ from pydantic import Discriminator, Field, Tag
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, Settings
-from federates.der.ahead import Instants
+from federates.der.lookahead import Instants
 from federates.der.placement import stream
 
 WAVES: Final = 64
@@ -105,7 +105,7 @@ class CloudField:
         """
         passed = (instants_ns / 1e9)[:, None] * self._rad_s
         now = np.concatenate([np.cos(passed), np.sin(passed)], axis=1)
-        # einsum, and no product of matrices: that one's last digits depend on how many there are, and on the machine
+        # einsum, and no product of matrices: that one's last digits depend on how many places and instants there are
         clearness: FloatArray = np.einsum("nm,km->kn", self._there, now)
         clearness *= sqrt(2.0 / WAVES)
         clearness -= self._thresholds(cover_pu)

@@ -235,7 +235,7 @@ class _Lit(NamedTuple):
 
     effective_wm2: FloatArray
     derating_pu: FloatArray
-    """What the cells' temperature leaves of the power: a new array."""
+    """What the cells' temperature leaves of the power."""
     shown: tuple[FloatArray, ...]
     """What of it are outputs of the fleet, in their order."""
 
@@ -247,9 +247,9 @@ class _InPlane:
 
     def __init__(self, settings: PvSettings, labels: tuple[str, ...]) -> None:
         self.inputs = {"irradiance_wm2": Port("W/m2", labels)}
-        warmth = Warmth(settings)
-        self._per_wm2 = np.array(warmth.per_k * _rise_by_noct(settings))
-        self._unlit_pu = np.array(warmth.at_0_c_pu + warmth.per_k * settings.ambient_c)
+        derating = Derating(settings)
+        self._per_wm2 = np.array(derating.per_k * _rise_by_noct(settings))
+        self._unlit_pu = np.array(derating.at_0_c_pu + derating.per_k * settings.ambient_c)
         self._dark = np.zeros(len(labels))
 
     def bytes_of(self, inputs: Values) -> bytes:
@@ -272,7 +272,7 @@ class _FromSky:
         tilt, azimuth = np.array(own, dtype=np.float64).T
         self._planes = Planes.drawn(settings.plane, context, tilt, azimuth)
         self._cell, self._noct_rise = settings.cell, _rise_by_noct(settings)
-        self._warmth = Warmth(settings)
+        self._derating = Derating(settings)
 
     def bytes_of(self, inputs: Values) -> bytes:
         return b"".join([inputs[name].tobytes() for name in self.inputs])
@@ -282,14 +282,14 @@ class _FromSky:
         wind = float(inputs["wind_m_per_s"][0])
         rise = self._cell.rise_k_m2_per_w(wind) if self._cell else self._noct_rise
         cell_c = inputs["air_c"][0] + light.poa_wm2 * rise
-        return _Lit(light.effective_wm2, self._warmth.derating_pu(cell_c), (light.poa_wm2, cell_c))
+        return _Lit(light.effective_wm2, self._derating.derating_pu(cell_c), (light.poa_wm2, cell_c))
 
 
 def _rise_by_noct(settings: PvSettings) -> float:
     return (settings.noct_c - 20.0) / 800.0
 
 
-class Warmth:
+class Derating:
     """What the temperature of cells leaves of their power, `1 + gamma (T - 25)`, as `at_0_c_pu + per_k T`."""
 
     def __init__(self, settings: PvSettings) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, Place
-from federates.der.ahead import Instants
 from federates.der.clouds import CloudField, Clouds
+from federates.der.lookahead import Instants
 from federates.der.placement import stream
 
 Extent = tuple[float, float]

@@ -31,8 +31,8 @@ from derloop.kind import Context, Kind, PlaceError
 from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.above_clouds import AboveClouds
-from federates.der.ahead import Ahead, Instants
 from federates.der.clouds import Clouds
+from federates.der.lookahead import Instants, Lookahead
 from federates.der.profile import ProfileColumn, read_profile
 from federates.der.shades import Shades
 from federates.der.sun import Site
@@ -96,7 +96,7 @@ class Sky:
         self._light = Bundle(outputs)
         self._clear = read_profile(settings.clear_sky, context, self._interface.step_ns, "clear_sky")
         self._shades = Shades(settings.over, settings.clouds, settings.extent_m, context)
-        self._ahead = Ahead(self._interface.step_ns, self._light.vector.size, self._lit)
+        self._ahead = Lookahead(self._interface.step_ns, self._light.vector.size, self._lit)
 
     @property
     def interface(self) -> Interface:
@@ -136,7 +136,7 @@ class WeatherSky:
         clouds = settings.clouds if settings.clouds and settings.clouds.cover_pu == "weather" else None
         self._weather = AboveClouds(weather, clouds, context, step_ns)
         self._light = Bundle(outputs)
-        self._ahead = Ahead(step_ns, self._light.vector.size, self._lit)
+        self._ahead = Lookahead(step_ns, self._light.vector.size, self._lit)
 
     @property
     def interface(self) -> Interface:

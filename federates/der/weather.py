@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, PlaceError, Settings
 from federates.der.course import Allowed, Course, read_course
 from federates.der.inside import path_inside
+from federates.der.lookahead import Instants
 from federates.der.profile import ProfileColumn
 from federates.der.sun import Site, Sun, clear_sky, linke_of_months, split, sun_at
 from federates.der.typical_year import Format, TypicalYear, TypicalYearError, read_typical_year
@@ -32,7 +32,6 @@ NIGHT_DEG: Final = 96.0
 LIGHT_AT_NIGHT_WM2: Final = 20.0
 LOOKS: Final = 2000
 """Instants of a run at which a series is compared with the sun."""
-Instants = NDArray[np.int64]
 
 _AIR_C: Course = 20.0
 _WIND: Course = 1.0

@@ -16,7 +16,7 @@ SOURCE: Final = "source"
 class Head:
     """The one source of a feeder's file. Where nobody says otherwise it stays as the file has it.
 
-    It is given to OpenDSS where it moves: that is asked at each step, in most of which it does not.
+    It is given to OpenDSS where it has moved: that is asked at each step, in most of which it has not.
     """
 
     def __init__(self, solver: Solver) -> None:

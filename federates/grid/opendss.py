@@ -142,7 +142,7 @@ class OpenDssFeeder:
         """Solve as the feeder file stands, with devices that inject nothing."""
         self._solver.solve()
         self._seen(self._island.at_rest() if self._island else {})
-        return self._completed()
+        return self._concluded()
 
     def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian:
         """Return how what devices see answers their powers, for each of these federates: see `sensitivity`.
@@ -173,15 +173,14 @@ class OpenDssFeeder:
         say that they give is `<federate>.undelivered_kw`.
         Raises SolverError where OpenDSS finds no solution or a collapsed one.
         """
-        self.attempt(now_ns, inputs)
-        return self.complete()
+        self.iterate(now_ns, inputs)
+        return self.conclude()
 
-    @property
-    def attempted(self) -> Collection[str]:
-        """What devices see, and the voltages that it is made of: see `derloop.contract.Attempting`."""
+    def iterated(self) -> Collection[str]:
+        """Return what devices see, and the voltages that it is made of: see `derloop.contract.Iterating`."""
         return {"v_pu", *(f"{group.name}.{port}" for group in self._drives for port in group.seen_ports)}
 
-    def attempt(self, now_ns: int, inputs: Values) -> Values:
+    def iterate(self, now_ns: int, inputs: Values) -> Values:
         if now_ns == self._now_ns:
             self._restore(self._kept)
         else:
@@ -200,8 +199,8 @@ class OpenDssFeeder:
             self._solver.solve()
         return self._seen(held, now_ns)
 
-    def complete(self) -> Values:
-        return self._completed(self._now_ns)
+    def conclude(self) -> Values:
+        return self._concluded(self._now_ns)
 
     def stop(self) -> None:
         """Nothing to close: the solver goes with its last reference."""
@@ -224,7 +223,7 @@ class OpenDssFeeder:
             group.tell_seen(self._v_pu, volts, self._bases_v, told)
         return told
 
-    def _completed(self, now_ns: int | None = None) -> Bundle:
+    def _concluded(self, now_ns: int | None = None) -> Bundle:
         """Return all outputs of the last solution."""
         told, dead = self._told, self._volts() == 0.0 if self._can_be_dead else None
         if self._regulators and self._told_taps is not self._moved[0]:

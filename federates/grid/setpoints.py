@@ -89,7 +89,7 @@ class Sources(Pairs):
 
 
 class FewSources(Sources):
-    """Sources that are given one by one, by the calls that are theirs.
+    """Sources that are given one by one, by the calls that are theirs, each time that they are written.
 
     A batch builds Y anew for a source, whatever the flag says: on a thousand nodes ten times what a solution takes.
     """

@@ -59,6 +59,19 @@ def test_an_agenda_has_every_turn_by_phase_and_rank() -> None:
     ]
 
 
+def test_turns_that_meet_at_an_instant_are_by_rank_whatever_their_steps() -> None:
+    """The first and the third, every second; the second, every other second; all of one phase."""
+    made = [
+        Seat(name, rank, step_s * S, 1000, 1, (), 0, "first")
+        for rank, (name, step_s) in enumerate((("first", 1), ("second", 2), ("third", 1)))
+    ]
+    agenda = Agenda(made, 3 * S)
+    assert agenda.take(1000) == [("first", 0), ("second", 0), ("third", 0)]
+    assert agenda.take(S + 1000) == [("first", S), ("third", S)]
+    assert agenda.take(2 * S + 1000) == [("first", 2 * S), ("second", 2 * S), ("third", 2 * S)]
+    assert agenda.next_ns is None
+
+
 def test_what_one_process_writes_another_reads() -> None:
     told = seats(federation())
     memory, here = Memory(told, {"reader"}).made()
@@ -161,7 +174,7 @@ def test_a_cell_that_helics_lets_go_early_ends_the_run_by_name(monkeypatch: pyte
     """HELICS ends a federate that it takes for lost as one that has come to its end."""
     granted = cells.Cell._granted
 
-    def gone(cell: cells.Cell, at_s: float) -> float:
+    def gone(cell: cells.Cell, at_s: float, *_: object) -> float:
         return 1e9 if at_s > 3 else granted(cell, at_s)
 
     monkeypatch.setattr(cells.Cell, "_granted", gone)

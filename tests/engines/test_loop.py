@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +17,15 @@ from toys import Recording, S, ports, steppers_of, wire
 from derloop.contract import Bundle, FloatArray, Interface, Jacobian, Values
 from derloop.coupling import Anderson, Convergence
 from derloop.engines import local
+from derloop.engines.stepping import Member, Progress
+from derloop.engines.turns import Timed
 from derloop.errors import FederateError
 from derloop.federation import Federation
+from derloop.kind import Permissions
+from derloop.scenario.assembly import assemble
+from derloop.scenario.loading import load
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
 
 class Affine:
@@ -258,67 +267,113 @@ def test_a_loop_whose_answer_is_read_within_the_instant_converges_too() -> None:
     assert found["loop@a.passes"] == [1.0]
 
 
-class Attempted(Affine):
-    """Gives `y` when attempted, and the sum of all of it, `total`, when it completes."""
-
-    attempted = ("y",)
+class Iterated(Affine):
+    """Gives `y` when iterated, and the sum of all of it, `total`, when it concludes."""
 
     def __init__(self) -> None:
         super().__init__(0.5, np.ones(2))
         self._interface = Interface(S, ports({"u": 2}), ports({"y": 2, "total": 1}))
         self._told = Bundle(self._interface.outputs)
-        self.completed: list[int] = []
+        self.concluded: list[int] = []
 
     def start(self) -> Values:
         return self._told
 
-    def attempt(self, now_ns: int, inputs: Values) -> Values:
+    def iterated(self) -> Sequence[str]:
+        return ("y",)
+
+    def iterate(self, now_ns: int, inputs: Values) -> Values:
         self._told |= super().step(now_ns, inputs)
         return self._told
 
-    def complete(self) -> Values:
-        self.completed.append(self.calls[-1])
+    def conclude(self) -> Values:
+        self.concluded.append(self.calls[-1])
         self._told["total"][0] = self._told["y"].sum()
         return self._told
 
     def step(self, now_ns: int, inputs: Values) -> Values:
-        self.attempt(now_ns, inputs)
-        return self.complete()
+        self.iterate(now_ns, inputs)
+        return self.conclude()
 
 
-def beside(attempted: Attempted, *more: str) -> Federation:
+def beside(iterated: Iterated, *more: str) -> Federation:
     """The federate `a` answers `b`, in a loop."""
     inputs = ("u", "w") if more else ("u",)
     sizes = {"u": 2, "w": 1} if more else {"u": 2}
     asked = Affine(1.0, np.zeros(2), inputs)
     asked._interface = Interface(S, ports(sizes), ports({"y": 2}))
     wires = [wire(text) for text in ("a.y -> b.u converged", "b.y -> a.u", *more)]
-    return Federation({"a": attempted, "b": asked}, wires, Convergence(tolerance=1e-9))
+    return Federation({"a": iterated, "b": asked}, wires, Convergence(tolerance=1e-9))
 
 
-def test_what_only_others_read_is_completed_once_an_instant() -> None:
-    attempted = Attempted()
-    found = run(beside(attempted))
-    assert attempted.calls.count(0) >= 2
-    assert attempted.completed == [0, S]
+def test_what_only_others_read_is_concluded_once_an_instant() -> None:
+    iterated = Iterated()
+    found = run(beside(iterated))
+    assert iterated.calls.count(0) >= 2
+    assert iterated.concluded == [0, S]
     assert found["a.y"] == pytest.approx([2.0, 2.0], abs=1e-8)
     assert found["a.total"][0] == found["a.y"].sum()
 
 
 def test_a_federate_of_which_more_is_read_in_the_loop_is_stepped() -> None:
-    attempted = Attempted()
-    federation = beside(attempted, "a.total -> b.w converged")
+    iterated = Iterated()
+    federation = beside(iterated, "a.total -> b.w converged")
     with suppress(FederateError):  # whether this loop has an equilibrium is another question
         run(federation)
-    assert attempted.completed == attempted.calls
+    assert iterated.concluded == iterated.calls
 
 
-def test_what_fails_in_completing_is_named_with_its_instant() -> None:
-    class Failing(Attempted):
-        def complete(self) -> Values:
+def test_what_fails_in_concluding_is_named_with_its_instant() -> None:
+    class Failing(Iterated):
+        def conclude(self) -> Values:
             if self.calls[-1] == S:
                 raise ValueError("no total")
-            return super().complete()
+            return super().conclude()
 
     with pytest.raises(FederateError, match="federate 'a' at 1 s: ValueError: no total"):
         run(beside(Failing()))
+
+
+def test_passes_and_what_concludes_them_are_timed_together() -> None:
+    federate = Iterated()
+    timed = Timed("a", Member("a", federate, federate.interface, Progress()))
+    timed.start()
+    assert timed.iterates({"y"})
+    assert not timed.iterates({"y", "total"})
+    timed.iterate(S, {"u": np.ones(2)})
+    passed_s = timed.took_s
+    assert timed.conclude(S, {"u": np.ones(2)})["total"].tolist() == [3.0]
+    assert 0.0 < passed_s < timed.took_s
+
+
+def test_a_federate_that_does_not_know_what_it_iterates_is_named() -> None:
+    class Lost(Iterated):
+        def iterated(self) -> Sequence[str]:
+            raise LookupError("no such port")
+
+    with pytest.raises(FederateError, match="does not know what it iterates: LookupError: no such port") as caught:
+        run(beside(Lost()))
+    assert caught.value.federate == "a"
+
+
+def test_the_feeder_of_a_converged_scenario_is_iterated() -> None:
+    """Sums of powers in each pass would show in no result."""
+    permissions = Permissions(trust_feeder=True)
+    federation = assemble(load(SCENARIOS / "kind_pv.json", ["duration_s=1200"], permissions), permissions)
+    feeder, calls = federation.federates["grid"], Counter[str]()
+
+    def counted(name: str) -> Callable[..., Values]:
+        plain: Callable[..., Values] = getattr(feeder, name)
+
+        def step(*given: Any) -> Values:
+            calls[name] += 1
+            return plain(*given)
+
+        return step
+
+    for name in ("iterate", "conclude", "step"):
+        setattr(feeder, name, counted(name))
+    local.run(steppers_of(federation, Recording()), 1200 * S)
+    assert calls["step"] == 0
+    assert calls["conclude"] == 1200 * S // federation.interfaces["grid"].step_ns
+    assert calls["iterate"] > calls["conclude"]

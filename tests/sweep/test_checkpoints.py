@@ -30,8 +30,9 @@ from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
-FEW = ("kind_load", "kind_zip_load", "kind_chp")
-"""Tap changers and loads; a converged loop; engines of three phases, that start and stop."""
+FEW = ("kind_load", "kind_zip_load", "kind_chp", "battery_self_consumption", "solar_neighbourhood")
+"""Tap changers and loads; a converged loop; engines of three phases, that start and stop; batteries; rooftops
+in a loop."""
 REFUSED = {"kind_emulator": "via 'emulator'", "quickstart": "via 'emulator'"}
 WITH_GOLDEN = sorted(path.name for path in (SCENARIOS / "golden").iterdir() if path.name not in (*FEW, *REFUSED))
 

@@ -155,7 +155,7 @@ ELSEWHERE = {
     "federates/control/adms/search.py": "made anew for each search",
     "federates/control/vpp/linear_program.py": "made anew for each plan",
     "federates/control/own": "controls of the user's: they refuse",
-    "federates/der/ahead.py": "computed anew where a run goes on, and the same",
+    "federates/der/lookahead.py": "computed anew where a run goes on, and the same",
     "federates/der/hot_water.py": "days that were drawn, drawn again alike",
     "federates/der/smart": "settings of functions, and scratch; states are those of `held` and `few`",
     "federates/grid/dss_language.py": "before the run",

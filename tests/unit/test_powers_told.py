@@ -78,16 +78,23 @@ def test_a_group_without_elements_sums_to_nothing() -> None:
     assert Sums(none, none).of(values).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("more", [{}, {"accounts": {}, "monitored": ["*"]}])
-def test_attempted_and_completed_a_feeder_tells_what_it_tells_when_stepped(more: dict[str, object]) -> None:
-    stepped, attempted = feeder(**more), feeder(**more)
-    stepped.start(), attempted.start()
+PROTECTED = {
+    "protection": [{"switch": "sw_671_692", "pickup_a": 400.0, "recloses_s": [1.0]}],
+    "faults": [{"bus": "675", "r_ohm": 0.1, "begins_s": 0.5, "arc": True}],
+    "indicators": {"pickup_a": 200.0},
+}
+
+
+@pytest.mark.parametrize("more", [{}, {"accounts": {}, "monitored": ["line.*"]}, PROTECTED])
+def test_iterated_and_concluded_a_feeder_tells_what_it_tells_when_stepped(more: dict[str, object]) -> None:
+    stepped, iterated = feeder(**more), feeder(**more)
+    stepped.start(), iterated.start()
     for k, p_kw in enumerate((300.0, 1200.0, 3000.0)):
         stepped.step(k * S, given(p_kw / 2))
-        attempt = attempted.attempt(k * S, given(p_kw / 2))
+        seen = iterated.iterate(k * S, given(p_kw / 2))
         whole = {port: value.copy() for port, value in stepped.step(k * S, given(p_kw)).items()}
-        attempt = {port: value.copy() for port, value in attempted.attempt(k * S, given(p_kw)).items()}
-        assert all(attempt[port].tobytes() == whole[port].tobytes() for port in attempted.attempted)
-        assert {port: value.tobytes() for port, value in attempted.complete().items()} == {
+        seen = {port: value.copy() for port, value in iterated.iterate(k * S, given(p_kw)).items()}
+        assert all(seen[port].tobytes() == whole[port].tobytes() for port in iterated.iterated())
+        assert {port: value.tobytes() for port, value in iterated.conclude().items()} == {
             port: value.tobytes() for port, value in whole.items()
         }

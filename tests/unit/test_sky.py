@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from derloop.contract import FloatArray
 from derloop.kind import Bus, Context, PlaceError, Terminal
-from federates.der.ahead import Ahead, Instants
 from federates.der.clouds import CloudField, Clouds
+from federates.der.lookahead import Instants, Lookahead
 from federates.der.pv import PvSettings
 from federates.der.sky import Sky, SkySettings, build
 
@@ -216,8 +216,8 @@ def test_what_is_computed_ahead_is_that_of_its_instant_in_any_order() -> None:
         asked.append(instants_ns.size)
         return np.column_stack([instants_ns / 1e9, -instants_ns / 1e9])
 
-    ahead = Ahead(60 * S, 2, values)
+    ahead = Lookahead(60 * S, 2, values)
     for k in (0, 1, 255, 256, 300, 254, 256):
         assert ahead.at(k * 60 * S).tolist() == [60.0 * k, -60.0 * k]
     assert asked == [256] * 4
-    assert Ahead(60 * S, 100_000, lambda t: np.ones((t.size, 100_000))).at(0).size == 100_000
+    assert Lookahead(60 * S, 100_000, lambda t: np.ones((t.size, 100_000))).at(0).size == 100_000

@@ -17,6 +17,7 @@ from derloop.scenario.loading import load
 from federates.grid.engine import SolverError
 from federates.grid.opendss import OpenDssFeeder
 from federates.grid.place import Feeder
+from federates.grid.setpoints import FewSources
 from federates.grid.settings import OpenDssSettings
 from federates.grid.transmission import TransmissionBus, TransmissionBusSettings
 
@@ -91,6 +92,16 @@ def feeder(source_pu: float, folder: Path) -> OpenDssFeeder:
     settings = OpenDssSettings.model_validate({"feeder": "f.dss", "regulators": "locked"})
     context = Context("grid", folder, START, S, 3600 * S, 1)
     return OpenDssFeeder(settings, context, Feeder(settings, context))
+
+
+def test_a_source_is_written_where_it_has_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, written = feeder(1.0, tmp_path), []
+    grid.start()
+    monkeypatch.setattr(FewSources, "write", lambda sources: written.append(float(sources.v_pu[0])))
+    for k, v_pu in enumerate([1.0, 1.02, 1.02, 1.0]):
+        grid.step(k * S, {"source_v_pu": np.array([v_pu])})
+    grid.step(4 * S, {})
+    assert written == [1.02, 1.0]
 
 
 def test_a_feeder_told_a_source_voltage_is_the_feeder_whose_file_has_it(tmp_path: Path) -> None:

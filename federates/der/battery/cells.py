@@ -38,7 +38,7 @@ class Window(NamedTuple):
     most_pu: float
 
 
-class _Ranged(NamedTuple):
+class _PowerRange(NamedTuple):
     """The powers (n,) that are possible from what is stored."""
 
     stored_kwh: FloatArray
@@ -61,7 +61,7 @@ class Cells:
         self._standby_kw, self._sigma_per_h = standby_kw, sigma_per_h
         self.nominal_kwh = self.capacity_kwh = energy_kwh
         self.stored_kwh = np.zeros(energy_kwh.shape)
-        self._ranged: _Ranged | None = None
+        self._ranged: _PowerRange | None = None
 
     @property
     def soc_pu(self) -> FloatArray:
@@ -82,7 +82,7 @@ class Cells:
         floor = np.minimum(np.maximum(self.stored_kwh, low), reserve)
         most = self.conversion.to_grid((left - floor) / a - self._standby_kw)
         least = self.conversion.to_grid((left - high) / a - self._standby_kw)
-        self._ranged = _Ranged(self.stored_kwh, self.capacity_kwh, hours, (least, most))
+        self._ranged = _PowerRange(self.stored_kwh, self.capacity_kwh, hours, (least, most))
         return least, most
 
     def after(self, p_kw: FloatArray, hours: float) -> tuple[FloatArray, FloatArray]:

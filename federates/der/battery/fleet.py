@@ -40,7 +40,7 @@ class Storage:
     soc_max_pu: float
 
 
-class _After(NamedTuple):
+class _Outcome(NamedTuple):
     """What a step with this power leads to."""
 
     on: tuple[FloatArray, FloatArray, FloatArray]
@@ -69,7 +69,7 @@ class BatteryFleet:
         self._now_ns: int | None = None
         self._p_kw = self._p_then_kw = np.zeros(len(units))
         self._health_pu = np.ones(len(units))
-        self._told_after: _After | None = None
+        self._told_after: _Outcome | None = None
 
     @property
     def interface(self) -> Interface:
@@ -127,7 +127,7 @@ class BatteryFleet:
         cells, known = self._cells, self._told_after
         on = p_kw, cells.stored_kwh, cells.capacity_kwh
         if known is None or known.hours != hours or any(a is not b for a, b in zip(on, known.on, strict=True)):
-            self._told_after = known = _After(on, hours, cells.after(p_kw, hours))
+            self._told_after = known = _Outcome(on, hours, cells.after(p_kw, hours))
         return known.found
 
     def _outputs(self, p_kw: FloatArray, q_kvar: FloatArray) -> Values:

@@ -19,7 +19,7 @@ VALUES: Final = 2**13
 
 
 @remembers()
-class Ahead:
+class Lookahead:
     """Rows of values over time, kept until those of other instants are asked for: memory does not grow with the run.
 
     A row is the same whichever are asked for before it, and whether or not the run has begun with a checkpoint.
