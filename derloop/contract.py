@@ -225,7 +225,7 @@ class Iterating(Protocol):
     """
 
     def iterated(self) -> Collection[str]:
-        """Return which outputs are right after a pass. Called once, before `start`."""
+        """Return which outputs are right after a pass. Called once, after `start`."""
         ...
 
     def iterate(self, now_ns: int, inputs: Values) -> Values:

@@ -46,8 +46,8 @@ class Loop:
         self._asked, self._answering = self._parted()
         fed = [w for w in self._direct if w.source.federate in self._asked]
         self._into = [w for w in fed if w.target.federate in self._answering]
-        self._iterated = tuple(name for name in self._answering if members[name].iterates(self._read_of(name)))
-        self._steps = {name: m.iterate if name in self._iterated else m.step for name, m in members.items()}
+        self._iterated: tuple[str, ...] = ()
+        self._steps = {name: member.step for name, member in members.items()}
         self._ports = [federation.port(w.source) for w in self._torn]
         self._sizes = {w: federation.port(w.source).size for w in unit.inside}
         self._slices = _slices([port.size for port in self._ports])
@@ -75,6 +75,8 @@ class Loop:
     def start(self) -> dict[str, Values]:
         self._latest = {name: member.start() for name, member in self._members.items()}
         self._guess[:] = self._found()
+        self._iterated = tuple(name for name in self._answering if self._members[name].iterates(self._read_of(name)))
+        self._steps |= {name: self._members[name].iterate for name in self._iterated}
         self._iteration = Iteration(self._convergence, Secants(self._convergence.depth, *self._known()))
         return self._latest
 
