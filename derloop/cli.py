@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from derloop.commands.conducting import conduct, existing
+from derloop.commands.conducting import SIGNALS, conduct, existing
 from derloop.commands.options import (
     Arm,
     Bench,
@@ -261,7 +261,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is to leave, with the status that is known
+        for sign in SIGNALS:
+            signal.signal(sign, signal.SIG_IGN)  # what is left is to leave, with the status that is known
 
 
 if __name__ == "__main__":

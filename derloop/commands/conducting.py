@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from derloop.options import Progress, Say
     from derloop.result import Result
 
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""What asks a command to end: Ctrl-C, `kill`, and, where there is such a thing, a terminal that is closed."""
+
 
 def conduct(quiet: bool, go: Callable[[Progress, Say], Result]) -> NoReturn:
     """Run with a bar, heed Ctrl-C, show what came of it, and exit."""
@@ -22,6 +25,7 @@ def conduct(quiet: bool, go: Callable[[Progress, Say], Result]) -> NoReturn:
     with _Interruption() as interruption:
         with Bar(quiet or not sys.stderr.isatty()) as bar:
             result = go(interruption.heard_by(bar.show), bar.say)
+        interruption.comes_too_late()
         show_result(result, quiet)
     leave(result.status, result.is_stuck)
 
@@ -34,13 +38,13 @@ class _Interruption:
     """
 
     def __init__(self) -> None:
-        self._is_moving, self._is_wished = False, False
+        self._is_heard_at_once, self._is_wished = True, False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        signals = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-        for sign in (signal.SIGINT, *(s for s in signals if signal.getsignal(s) == signal.SIG_DFL)):
-            self._before[sign] = signal.signal(sign, self._wish)
+        for sign in SIGNALS:
+            if sign == signal.SIGINT or signal.getsignal(sign) == signal.SIG_DFL:
+                self._before[sign] = signal.signal(sign, self._wish)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -49,14 +53,18 @@ class _Interruption:
 
     def _wish(self, *_: object) -> None:
         self._is_wished = True
-        if not self._is_moving:
+        if self._is_heard_at_once:
             raise KeyboardInterrupt
+
+    def comes_too_late(self) -> None:
+        """From now on it changes nothing: what came of the run is known, and is only shown."""
+        self._is_heard_at_once = False
 
     def heard_by(self, show: Progress) -> Progress:
         """Return `show` as what raises KeyboardInterrupt once the run is wished to end."""
 
         def listen(now_ns: int | None, until_ns: int) -> None:
-            self._is_moving = True
+            self._is_heard_at_once = False
             if self._is_wished:
                 raise KeyboardInterrupt
             show(now_ns, until_ns)

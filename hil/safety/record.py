@@ -124,6 +124,8 @@ class Records:
                 found.append(decoded(path.read_bytes(), path))
             except RecordError as error:
                 bad.append(error)
+            except FileNotFoundError:
+                continue  # another run has closed it since the folder was listed
             except OSError as failure:
                 bad.append(RecordError(path, str(failure.strerror)))
         return found, bad

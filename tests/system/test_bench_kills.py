@@ -91,11 +91,12 @@ def test_after_a_kill_in_the_midst_of_restoring_the_rest_is_restored(tmp_path: P
         outcomes: Counter[str] = Counter()
         with site.devices(), site.seen() as seen:
             before = seen.values()
+            takes_s = seconds_to_restore(site)
             for number in numbers:
                 with site.driver(PATIENCE_S) as run:
                     wait_for(run, "commanding")
                     run.terminate()
-                    time.sleep(random.Random(number).uniform(0.0, 0.1))
+                    time.sleep(random.Random(number).uniform(0.0, takes_s))
                     since_s = kill(run)
                 let_leases_run_out(since_s)
                 assert_safe(seen)
@@ -105,6 +106,20 @@ def test_after_a_kill_in_the_midst_of_restoring_the_rest_is_restored(tmp_path: P
 
     outcomes = many(tmp_path, 12, trials)
     assert outcomes["2 records left"] + outcomes["1 records left"] >= 2, outcomes
+
+
+def seconds_to_restore(site: Site) -> float:
+    """Return how long a run that is ended, and not killed, has records of what it is to restore."""
+    with site.driver(PATIENCE_S) as run, site.seen() as seen:
+        wait_for(run, "commanding")
+        assert seen.records
+        run.terminate()
+        since_s = time.monotonic()
+        while seen.records:
+            assert time.monotonic() - since_s < PATIENCE_S
+        took_s = time.monotonic() - since_s
+        assert ended(run)[0] == 130
+        return took_s
 
 
 @pytest.mark.long(about_s=110)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_runs import PATIENCE_S, RealRun, counters, rows_on_disk, started
+from real_runs import PATIENCE_S, RealRun, counters, environment, rows_on_disk, started
 
 ENDS_WITHIN_S = 2.0
 SLACK = 3
@@ -160,6 +160,31 @@ def test_a_second_ctrl_c_does_not_spoil_the_first(tmp_path: Path) -> None:
         assert run.wait() == 130, run.said()
         assert run.results.run["outcome"] == "interrupted"
         assert "Traceback" not in run.said()
+
+
+LATE = """
+import atexit, os, signal, sys
+from derloop import cli, console
+
+def interrupt():
+    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(os.getpid(), sign)
+
+shown = console.show_result
+console.show_result = lambda *given: (interrupt(), shown(*given))
+atexit.register(interrupt)
+sys.argv[0] = "derloop"
+cli.main()
+"""
+
+
+def test_an_interruption_that_comes_when_all_is_done_does_not_change_the_status(tmp_path: Path) -> None:
+    path, env = tmp_path / "scenario.json", environment(tmp_path)
+    path.write_text(json.dumps(counters(3, a={})))
+    command = [sys.executable, "-c", LATE, "run", str(path), "--out", str(tmp_path / "out"), "--no-report"]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "results" in run.stdout
 
 
 def test_results_up_to_the_last_second_survive_a_kill_of_the_whole_run(tmp_path: Path) -> None:

@@ -74,6 +74,13 @@ def test_a_folder_that_is_not_there_has_no_records(tmp_path: Path) -> None:
     assert Records(tmp_path / "none").read() == ([], [])
 
 
+def test_a_record_that_is_closed_while_the_folder_is_read_is_not_a_bad_one(tmp_path: Path) -> None:
+    """A link to nothing is listed, and is not there when it is opened, as a file is that another run removes."""
+    Records(tmp_path).write(RECORD)
+    (tmp_path / "closed.json").symlink_to(tmp_path / "nothing")
+    assert Records(tmp_path).read() == ([RECORD], [])
+
+
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     """The limit on a file's size stands for a full disk: the write fails in its midst."""
     path = tmp_path / "file"
