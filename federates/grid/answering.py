@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 from derloop.kind import Sensitivity, Terminal
+from federates.grid import inventory
 from federates.grid.monitored import Monitored
 from federates.grid.solver import Solver
 
@@ -34,7 +35,7 @@ def answers(
     """Return how all nodes and some lines and transformers answer the powers of devices; in an engine of its own."""
     solver = Solver(feeder)
     places = list(dict.fromkeys((t.bus, t.phases) for t in terminals))
-    kv_ln = {name: bus.kv_ln for name, bus in solver.buses().items()}
+    kv_ln = {name: bus.kv_ln for name, bus in inventory.buses(solver).items()}
     for i, (bus, phases) in enumerate(places):
         solver.add_injection(f"place_{i}", bus, phases, kv_ln[bus] * (1.0 if len(phases) == 1 else SQRT3))
     solver.prepare(controls=False, tolerance=TOLERANCE, max_iterations=100)

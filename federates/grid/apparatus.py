@@ -18,6 +18,7 @@ from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
 from derloop.kind import Settings
 from federates.fleets import Path, Problems
+from federates.grid import inventory
 from federates.grid.solver import Solver
 
 BoolArray = NDArray[np.bool_]
@@ -74,17 +75,19 @@ class Apparatus:
         """relayed: lower-case names of further lines that are switches, because something opens them."""
         self._solver, self._dss = solver, solver.dss
         at: Path = ("operated",)
-        self.switches, problems = matching(settings.switches, solver.lines(), "line", (*at, "switches"))
-        regulators, missing = matching(settings.regulators, solver.regulators(), "regulator", (*at, "regulators"))
+        self.switches, problems = matching(settings.switches, inventory.lines(solver), "line", (*at, "switches"))
+        regulators, missing = matching(
+            settings.regulators, inventory.regulators(solver), "regulator", (*at, "regulators")
+        )
         banks = self._dss.Capacitors.AllNames() if self._dss.Capacitors.Count() else []
         self.capacitors, lost = matching(settings.capacitors, banks, "capacitor", (*at, "capacitors"))
         self.problems = [*problems, *missing, *lost]
         """What is named and is not there."""
         self.regulators = regulators
-        self._numbers = [[n.lower() for n in solver.regulators()].index(name) for name in regulators]
+        self._numbers = [[n.lower() for n in inventory.regulators(solver)].index(name) for name in regulators]
         self.movable = (*self.switches, *(name for name in relayed if name not in self.switches))
         """Every switch that may move."""
-        self.closed_in_file = np.array([solver.is_closed(name) for name in self.movable], dtype=np.bool_)
+        self.closed_in_file = np.array([inventory.is_closed(solver, name) for name in self.movable], dtype=np.bool_)
         solver.admit(np.array(self.movable)[~self.closed_in_file].tolist() if self.movable else [])
 
     # --- switches ------------------------------------------------------------------------------------
@@ -128,11 +131,11 @@ class Apparatus:
 
     def operated_regulators(self) -> BoolArray:
         """Return which of all tap changers (regulators,) are operated."""
-        return np.isin(np.arange(len(self._solver.regulators())), self._numbers)
+        return np.isin(np.arange(len(inventory.regulators(self._solver))), self._numbers)
 
     def regulated_buses(self) -> tuple[str, ...]:
         """Return the lower-case bus whose voltage each of all tap changers holds."""
-        return tuple(self._regulated_bus(index) for index in range(len(self._solver.regulators())))
+        return tuple(self._regulated_bus(index) for index in range(len(inventory.regulators(self._solver))))
 
     def _regulated_bus(self, index: int) -> str:
         controls: Any = self._dss.RegControls

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray, Port
 from derloop.memory import remembers
+from federates.grid import inventory
 from federates.grid.solver import Solver
 
 HEAD: Final = "head"
@@ -147,15 +148,15 @@ class Crossing:
 
     def __init__(self, switch: str, solver: Solver) -> None:
         self._switch, self._solver, self._slip = switch, solver, Slip()
-        self._emf_pu, self._base_hz = solver.head_emf_pu(), solver.base_hz()
-        kv_ln = {name: bus.kv_ln for name, bus in solver.buses().items()}
+        self._emf_pu, self._base_hz = inventory.head_emf_pu(solver), inventory.base_hz(solver)
+        kv_ln = {name: bus.kv_ln for name, bus in inventory.buses(solver).items()}
         if switch == HEAD:
-            self._ends = [Side.of(solver.head_bus(), kv_ln[solver.head_bus()], solver)]
+            self._ends = [Side.of(inventory.head_bus(solver), kv_ln[inventory.head_bus(solver)], solver)]
             self._source = solver.elements.index("vsource.source")
             return
-        branches = solver.branches()
+        branches = inventory.branches(solver)
         ends = branches[f"line.{switch}"]
-        cut_off = behind(branches, solver.head_bus(), switch)
+        cut_off = behind(branches, inventory.head_bus(solver), switch)
         self._terminal = 0 if ends[1] in cut_off else 1
         grid, island = ends if self._terminal == 0 else reversed(ends)
         self._ends = [Side.of(bus, kv_ln[bus], solver) for bus in (grid, island)]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from derloop.contract import FloatArray, Port, Values
 from derloop.kind import Terminal
 from derloop.memory import remembers
+from federates.grid import inventory
 from federates.grid.balance import Balance
 from federates.grid.seen import A
 from federates.grid.solver import Solver
@@ -106,7 +107,7 @@ class Formers:
         self._nodes = np.array([[number[f"{bus}.{phase}"] for phase in (1, 2, 3)] for bus in self._buses])
         place = {element: index for index, element in enumerate(self._solver.elements)}
         self._elements = np.array([place[f"vsource.{name}".lower()] for name in self._names])
-        self._base_hz = self._solver.base_hz()
+        self._base_hz = inventory.base_hz(self._solver)
         self._sources = self._solver.emfs(self._names)
         seen = self._positive_pu()
         self._v_pu, self._angle, self._off_hz = np.abs(seen), np.angle(seen), np.zeros(seen.size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from derloop.contract import Port, Values
+from federates.grid import inventory
 from federates.grid.setpoints import FewSources, Sources
 from federates.grid.solver import Solver
 
@@ -20,7 +21,7 @@ class Head:
     """
 
     def __init__(self, solver: Solver) -> None:
-        self._in_file = solver.head_source()
+        self._in_file = inventory.head_source(solver)
         self._sources: Sources | None = None
         self._v_pu = self._in_file[0]
 

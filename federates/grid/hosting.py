@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from derloop.contract import FloatArray
+from federates.grid import inventory
 from federates.grid.engine import SolverError
 from federates.grid.monitored import Monitored
 from federates.grid.setpoints import Setpoints
@@ -80,7 +81,7 @@ class _Sweep:
     def __init__(self, question: Question, sweep: int) -> None:
         self._question, self._sweep = question, sweep
         solver = self._solver = Solver(question.feeder)
-        buses, self._loads = solver.buses(), list(solver.loads().values())
+        buses, self._loads = inventory.buses(solver), list(inventory.loads(solver).values())
         for i, load in enumerate(self._loads):
             kv = buses[load.bus].kv_ln * (1.0 if len(load.phases) == 1 else SQRT3)
             solver.add_injection(f"unit_{i}", load.bus, load.phases, kv)

@@ -27,6 +27,7 @@ from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import PlaceError, Settings
 from derloop.memory import remembers
+from federates.grid import inventory
 from federates.grid.balance import NoBalance
 from federates.grid.crossing import HEAD, PORTS, Crossing, Position, Relay
 from federates.grid.engine import SolverError
@@ -101,7 +102,7 @@ class Island:
         self._settings, self.formers, self._solver, self._limits = settings, formers, solver, limits
         _check_switch(settings, solver)
         formers.attach()
-        self._head_node = solver.nodes.index(f"{solver.head_bus()}.1")
+        self._head_node = solver.nodes.index(f"{inventory.head_bus(solver)}.1")
         self._arranged: tuple[Position, bytes] | None = None
         self.alive = np.ones(len(solver.nodes), np.bool_)
         """Which nodes (nodes,) are energised."""
@@ -126,7 +127,7 @@ class Island:
         zeros = np.zeros(seen.p_kw.shape)
         self._parts = np.zeros(len(self._solver.nodes), np.intp)
         self._head_part = 0
-        return self._told(0, seen, zeros, np.full(zeros.shape, self._solver.base_hz()))
+        return self._told(0, seen, zeros, np.full(zeros.shape, inventory.base_hz(self._solver)))
 
     @property
     def is_solved(self) -> bool:
@@ -182,7 +183,7 @@ class Island:
     def _node_hz(self, node: int) -> float:
         """Return the frequency at a node, Hz; 0 where it is dead."""
         part = int(self._parts[node])
-        return self._solver.base_hz() if part == self._head_part else self.formers.part_hz(part)
+        return inventory.base_hz(self._solver) if part == self._head_part else self.formers.part_hz(part)
 
     def _held(self, asked: Asked) -> tuple[Flow, FloatArray]:
         """Return what the units give, and the fault (n,) of those that cannot."""
@@ -260,7 +261,7 @@ class Island:
 def _check_switch(settings: IslandSettings | None, solver: Solver) -> None:
     if settings is None or settings.switch == HEAD:
         return
-    lines = solver.lines()
+    lines = inventory.lines(solver)
     if settings.switch.lower() not in lines:
         what = f"the feeder has no line {settings.switch!r}" + did_you_mean(settings.switch, [HEAD, *lines])
         raise PlaceError([(("island", "switch"), what)])

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
+from federates.grid import inventory
 from federates.grid.solver import Primitive, Solver
 
 RECIPROCAL = 1e-12
@@ -43,7 +44,7 @@ class Losses:
 
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
-        acted_on = solver.acted_on()
+        acted_on = inventory.acted_on(solver)
         names = [solver.elements[i] for i in solver.delivery]
         self._moving = [int(i) for i, name in zip(solver.delivery, names, strict=True) if name in acted_on]
         fixed = [int(i) for i, name in zip(solver.delivery, names, strict=True) if name not in acted_on]

@@ -15,6 +15,7 @@ from derloop.contract import FloatArray, Port
 from derloop.errors import did_you_mean
 from derloop.kind import PlaceError
 from federates.fleets import Problems
+from federates.grid import inventory
 from federates.grid.apparatus import matching
 from federates.grid.solver import Solver
 
@@ -24,7 +25,7 @@ class Monitored:
 
     def __init__(self, patterns: Sequence[str], ratings_a: Mapping[str, float], solver: Solver) -> None:
         """Raises PlaceError for a pattern that fits nothing."""
-        delivering = solver.delivering()
+        delivering = inventory.delivering(solver)
         known = [name for name in delivering if name.startswith(("line.", "transformer."))]
         self.names, problems = matching(
             [_full(pattern) for pattern in patterns], known, "line or transformer", ("monitored",)
@@ -52,7 +53,7 @@ def _full(pattern: str) -> str:
 
 def _rating_a(name: str, ratings_a: Mapping[str, float], solver: Solver) -> float:
     own = (rating for pattern, rating in ratings_a.items() if fnmatchcase(name, _full(pattern.lower())))
-    return next(own, None) or solver.rating_a(name)
+    return next(own, None) or inventory.rating_a(solver, name)
 
 
 def _unrated(ratings_a: Mapping[str, float], names: Sequence[str]) -> Problems:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from derloop.contract import Balance, Bundle, FloatArray, Interface, Jacobian, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Terminal
 from derloop.memory import remembers
+from federates.grid import inventory
 from federates.grid.accounts import Accounts
 from federates.grid.engine import SolverError
 from federates.grid.formers import Formers
@@ -52,7 +53,7 @@ class OpenDssFeeder:
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         limits = _limits(settings, self._bases_v)
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
-        self._regulators = self._solver.regulators()
+        self._regulators = inventory.regulators(self._solver)
         heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]
         self._heads = np.array(heads, np.intp)
         self._monitored = (
@@ -338,7 +339,7 @@ def _formers(
     """Return the grid-forming units, added to the feeder; None where there are none."""
     if settings.island is not None and not forming:
         raise PlaceError([(("island",), "nothing could hold an island: no federate is of kind 'grid-forming'")])
-    base_hz = feeder.solver.base_hz()
+    base_hz = inventory.base_hz(feeder.solver)
     for name in forming:
         nominal_hz = getattr(context.settings.get(name), "f_nominal_hz", base_hz)
         if nominal_hz != base_hz:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Context, FeederLoad, PlaceError, Sensitivity, Terminal
+from federates.grid import inventory
 from federates.grid.answering import answers
 from federates.grid.apparatus import Apparatus
 from federates.grid.crossing import behind
@@ -30,7 +31,7 @@ class Feeder:
             raise PlaceError([(("feeder",), f"OpenDSS refuses {settings.feeder}: {error}")]) from error
         relays, problems = relayed(settings.protection, self.solver)
         self.apparatus = Apparatus(self.solver, settings.operated, relays)
-        self._buses, self._loads = self.solver.buses(), self.solver.loads()
+        self._buses, self._loads = inventory.buses(self.solver), inventory.loads(self.solver)
         if problems := [*problems, *self.apparatus.problems, *misplaced(settings.faults, self._buses)]:
             raise PlaceError(problems)
         self._impedances_ohm: Mapping[str, complex] = {}
@@ -58,11 +59,11 @@ class Feeder:
     @property
     def can_be_fed(self) -> bool:
         """Its source's voltage may come from outside: it has one source, and no island that compares itself with it."""
-        return self._settings.island is None and len(self.solver.head_buses()) == 1
+        return self._settings.island is None and len(inventory.head_buses(self.solver)) == 1
 
     def behind(self, switch: str) -> frozenset[str]:
         """Return the buses that a switch, when it is open, cuts off from the head: see `island`."""
-        return behind(self.solver.branches(), self.solver.head_bus(), switch)
+        return behind(inventory.branches(self.solver), inventory.head_bus(self.solver), switch)
 
 
 def feeder_path(feeder: str, context: Context) -> Path:

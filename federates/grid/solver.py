@@ -1,5 +1,6 @@
 """One OpenDSS engine of our own, its fast calls bound.
 
+- What is in a feeder, as its file has it, is read by `inventory.py`.
 - Each `Solver` has its own context; nothing of the process's default engine is touched, nor the working directory.
 - Setpoints go in as arrays (`setpoints.py`); voltages are read through a view of the solution vector. Both were proven
   equal to the plain calls (`tests/unit/test_solver.py`).
@@ -16,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
-from derloop.kind import Bus, Connection, FeederLoad
 from federates.grid.engine import SolverError, new_context
 from federates.grid.setpoints import Setpoints, Sources
 from federates.grid.views import ClassPowers, View
@@ -69,32 +69,6 @@ class Solver:
         except Exception as error:  # dss.DSSException, whose module is not imported here
             raise SolverError(" ".join(str(error).split())) from error
 
-    def buses(self) -> dict[str, Bus]:
-        """Return every bus by its lower-case name."""
-        found = {}
-        for name in self._dss.Circuit.AllBusNames():
-            self._dss.Circuit.SetActiveBus(name)
-            phases = tuple(sorted(n for n in self._dss.Bus.Nodes() if 1 <= n <= 3))
-            found[name.lower()] = Bus(name.lower(), phases, self._dss.Bus.kVBase(), self._drawn_at())
-        return found
-
-    def _drawn_at(self) -> tuple[float, float] | None:
-        """Return the coordinates of the active bus."""
-        return (self._dss.Bus.X(), self._dss.Bus.Y()) if self._dss.Bus.Coorddefined() else None
-
-    def loads(self) -> dict[str, FeederLoad]:
-        """Return every load of the feeder file by its lower-case name."""
-        loads = self._dss.Loads
-        found = {}
-        for _ in range(loads.First() and loads.Count()):
-            name = loads.Name().lower()
-            bus, *nodes = self._dss.CktElement.BusNames()[0].lower().split(".")
-            phases = tuple(int(n) for n in nodes if 1 <= int(n) <= 3) or (1, 2, 3)[: self._dss.CktElement.NumPhases()]
-            connection: Connection = "delta" if loads.IsDelta() else "wye"
-            found[name] = FeederLoad(name, bus, phases, connection, loads.kW(), loads.kvar())
-            loads.Next()
-        return found
-
     def source_impedances_ohm(self) -> dict[str, complex]:
         """Solve the feeder; return the short-circuit impedance of every bus by its lower-case name.
 
@@ -107,10 +81,6 @@ class Solver:
         self._dss.Circuit.SetActiveBus(bus)
         self._dss.Bus.ZscRefresh()
         return complex(*self._dss.Bus.Zsc1())
-
-    def regulators(self) -> tuple[str, ...]:
-        """Return the names of the tap-changer controls."""
-        return tuple(self._dss.RegControls.AllNames()) if self._dss.RegControls.Count() else ()
 
     def add_injection(self, name: str, bus: str, phases: Sequence[int], kv: float) -> None:
         """Add a device that injects constant power; kv is line to neutral for one phase, line to line for more."""
@@ -210,54 +180,12 @@ class Solver:
 
     # --- switching -----------------------------------------------------------------------------------
 
-    def lines(self) -> tuple[str, ...]:
-        """Return the lower-case names of all lines, switches among them."""
-        return tuple(name.lower() for name in self._dss.Lines.AllNames()) if self._dss.Lines.Count() else ()
-
-    def head_bus(self) -> str:
-        """Return the lower-case name of the bus where the feeder is fed."""
-        self._dss.Circuit.SetActiveElement("Vsource.source")
-        return str(self._dss.CktElement.BusNames()[0]).split(".")[0].lower()
-
-    def base_hz(self) -> float:
-        """Return the frequency at which the feeder is solved, Hz."""
-        return float(self._dss.Solution.Frequency())
-
-    def branches(self) -> dict[str, tuple[str, str]]:
-        """Return the two buses that each line, transformer ... connects, by its lower-case full name.
-
-        What is not enabled, as an open switch, connects nothing and is left out.
-        """
-        found, elements = {}, self._dss.PDElements
-        for _ in range(elements.First() and elements.Count()):
-            buses = [name.split(".")[0].lower() for name in self._dss.CktElement.BusNames()]
-            found[elements.Name().lower()] = buses[0], buses[-1]
-            if not elements.Next():
-                break
-        return found
-
-    def head_emf_pu(self) -> complex:
-        """Return the voltage behind the impedance of the feeder's head, pu."""
-        v_pu, angle_deg = self.head_source()
-        return complex(v_pu * np.exp(1j * np.radians(angle_deg)))
-
-    def head_source(self) -> tuple[float, float]:
-        """Return magnitude, pu, and angle, degrees, of the feeder's head as the file has it."""
-        self._dss.Vsources.Name("source")
-        return float(self._dss.Vsources.PU()), float(self._dss.Vsources.AngleDeg())
-
     def line_kva(self, line: str, terminal: int) -> complex:
         """Return the power that enters a line at its terminal, 0 or 1: kW + j kvar."""
         self._dss.Circuit.SetActiveElement(f"Line.{line}")
         powers = np.asarray(self._dss.CktElement.Powers(), dtype=np.float64)
         kw, kvar = powers.reshape(2, -1, 2)[terminal].sum(axis=0)
         return complex(kw, kvar)
-
-    def is_closed(self, line: str) -> bool:
-        """Return whether a line conducts: it is enabled, and no phase of it is open."""
-        element = self._dss.CktElement
-        self._dss.Circuit.SetActiveElement(f"Line.{line}")
-        return bool(element.Enabled() and not element.IsOpen(1, 0) and not element.IsOpen(2, 0))
 
     def admit(self, lines: Sequence[str]) -> None:
         """Let lines that do not conduct be open switches, so that they can be closed; their buses are known then."""
@@ -280,15 +208,6 @@ class Solver:
         """Let a fault be there, or not. `rearrange` must follow."""
         self._run(f"Edit Fault.{name} enabled={'yes' if on else 'no'}")
 
-    def head_buses(self) -> list[str]:
-        """Return the lower-case names of the buses where voltage sources of the feeder file stand."""
-        found = []
-        for name in self._dss.Vsources.AllNames():
-            self._dss.Circuit.SetActiveElement(f"Vsource.{name}")
-            if self._dss.CktElement.Enabled():
-                found.append(str(self._dss.CktElement.BusNames()[0]).split(".")[0].lower())
-        return found
-
     def quench(self, dead: NDArray[np.bool_]) -> None:
         """Let the voltages of dead nodes (nodes,) be none, for solutions to begin with."""
         self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
@@ -304,10 +223,6 @@ class Solver:
         held = np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)
         held[1:][slice(None) if self._where is None else self._where] = volts
 
-    def delivering(self) -> tuple[str, ...]:
-        """Return the lower-case full names of lines, transformers ..., in the order of `most_currents_a`."""
-        return tuple(name.lower() for name in self._dss.PDElements.AllNames())
-
     def most_currents_a(self) -> FloatArray:
         """Return the largest current of any phase at the first terminal of each of `delivering`, A, in one call.
 
@@ -316,18 +231,6 @@ class Solver:
         self._lib.ctx_PDElements_Get_AllMaxCurrents_GR(self._ctx, 0)
         pointer, counts = self._dss._api_util.gr_float64_pointers
         return np.frombuffer(self._ffi.buffer(pointer[0], 8 * counts[0]), dtype=np.float64)
-
-    def rating_a(self, element: str) -> float:
-        """Return what a line may carry (normamps), or the rated current of a transformer's first winding, A."""
-        self._dss.Circuit.SetActiveElement(element)
-        if not element.startswith("transformer."):
-            return float(self._dss.CktElement.NormalAmps())
-        transformers = self._dss.Transformers
-        transformers.Name(element.partition(".")[2])
-        transformers.Wdg(1)
-        to_neutral = self._dss.CktElement.NumPhases() == 1
-        kva, kv = transformers.kVA(), transformers.kV()
-        return float(kva / kv if to_neutral else kva / (3**0.5 * kv))
 
     def switch_line(self, line: str, closed: bool) -> None:
         """Open or close all phases of a line. `rearrange` must follow."""
@@ -413,20 +316,6 @@ class Solver:
                 nodes = np.array(element.NodeRef(), np.intp)
                 admittances_s = np.array(element.YPrim(), np.float64).view(np.complex128)
                 found.append(Primitive(nodes, admittances_s.reshape(nodes.size, nodes.size)))
-        return found
-
-    def acted_on(self) -> set[str]:
-        """Return the lower-case full names of what the feeder's own controls move: transformers and capacitors."""
-        return {f"transformer.{name}" for name in self._named(self._dss.RegControls, "Transformer")} | {
-            f"capacitor.{name}" for name in self._named(self._dss.CapControls, "Capacitor")
-        }
-
-    @staticmethod
-    def _named(controls: Any, what: str) -> set[str]:
-        found = set()
-        for _ in range(controls.First() and controls.Count()):
-            found.add(str(getattr(controls, what)()).lower())
-            controls.Next()
         return found
 
     def rounding_kw(self) -> float:

@@ -19,6 +19,7 @@ from derloop.errors import did_you_mean
 from derloop.kind import Settings
 from derloop.memory import remembers
 from federates.fleets import Problems
+from federates.grid import inventory
 from federates.grid.apparatus import Apparatus, BoolArray, OperatedSettings
 from federates.grid.faults import Faults, FaultSettings
 from federates.grid.protection import Relays, RelaySettings
@@ -86,10 +87,10 @@ class Switchgear:
 
     def attach(self) -> None:
         """Find everything in the prepared solver; dead parts are as the file has them."""
-        delivering = self._solver.delivering()
+        delivering = inventory.delivering(self._solver)
         self._element = np.array([delivering.index(f"line.{n}") for n in self._apparatus.movable], np.intp)
         bus_of = np.array([node.rpartition(".")[0] for node in self._solver.nodes])
-        self._heads = np.isin(bus_of, self._solver.head_buses())
+        self._heads = np.isin(bus_of, inventory.head_buses(self._solver))
         self._regulated = [np.flatnonzero(bus_of == bus) for bus in self._apparatus.regulated_buses()]
         self._limits = self._apparatus.limit_taps()
         self._most_steps = self._apparatus.most_steps()
@@ -249,7 +250,7 @@ class Switchgear:
 
 def relayed(protection: Sequence[RelaySettings], solver: Solver) -> tuple[tuple[str, ...], Problems]:
     """Return the switches at which relays stand, and what is wrong with them."""
-    lines = solver.lines()
+    lines = inventory.lines(solver)
     names = [relay.switch.lower() for relay in protection]
     problems: Problems = [
         (("protection", i, "switch"), f"the feeder has no line {relay.switch!r}" + did_you_mean(relay.switch, lines))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from federates.grid import inventory
 from federates.grid.losses import is_reciprocal
 from federates.grid.powers import Each, Summed, powers
 from federates.grid.solver import Primitive, Solver
@@ -25,7 +26,7 @@ New PVSystem.roof bus1=675.2 phases=1 kV=2.4 kVA=50 Pmpp=40
 
 def solved(feeder: Path) -> Solver:
     solver = Solver(feeder)
-    solver.add_injection("pv_0", str(next(iter(solver.buses()))), [1], 2.4)
+    solver.add_injection("pv_0", str(next(iter(inventory.buses(solver)))), [1], 2.4)
     solver.prepare(controls=True, tolerance=1e-9, max_iterations=100)
     return solver
 

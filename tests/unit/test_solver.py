@@ -16,6 +16,7 @@ import pytest
 
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
+from federates.grid import inventory
 from federates.grid.setpoints import FewSources, Setpoints
 from federates.grid.solver import Solver
 
@@ -75,7 +76,7 @@ def test_setpoints_and_voltages_equal_the_plain_calls() -> None:
 def test_taps_equal_the_plain_calls_after_they_were_set() -> None:
     solver = prepared()
     solver.set_taps(np.array([3.0, -4.0, 5.0]))
-    names = solver.regulators()
+    names = inventory.regulators(solver)
     found = []
     for name in names:
         solver._dss.RegControls.Name(name)
@@ -139,10 +140,10 @@ def test_the_source_takes_another_voltage_without_the_matrix_being_built_anew() 
     solver = prepared()
     solver.solve()
     source = solver.emfs(["source"], FewSources)
-    source.have(*solver.head_source())
+    source.have(*inventory.head_source(solver))
     source.v_pu[:] = 0.97
     source.write()
-    assert solver.head_source() == (0.97, 0.0)
+    assert inventory.head_source(solver) == (0.97, 0.0)
     assert not solver._dss.Solution.SystemYChanged()
 
 

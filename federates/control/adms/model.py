@@ -15,6 +15,7 @@ from derloop.errors import did_you_mean
 from derloop.kind import Context, PlaceError
 from derloop.memory import remembers
 from federates.der.smart.settings import Smart
+from federates.grid import inventory
 from federates.grid.apparatus import Apparatus, matching
 from federates.grid.engine import SolverError
 from federates.grid.opendss import OpenDssFeeder
@@ -84,7 +85,7 @@ class GridModel:
         """Raises PlaceError where there is no such feeder of kind opendss, or one in which nothing is operated."""
         self.name, settings = _feeder_of(context, feeder)
         known = context.feeders.get(self.name)
-        there = known.solver.regulators() if isinstance(known, Feeder) else ()
+        there = inventory.regulators(known.solver) if isinstance(known, Feeder) else ()
         movable = {"local_after_s": None, "regulators": ("*",) if there else ()}
         own = settings.model_copy(
             update={

@@ -21,6 +21,7 @@ from federates.control.adms.model import Commands, GridModel
 from federates.control.adms.sections import Sections, sections
 from federates.control.adms.settings import RestorationSettings
 from federates.control.adms.volt_var import VoltVar, outside_pu
+from federates.grid import inventory
 
 BoolArray = NDArray[np.bool_]
 MOST_PLANS = 200_000
@@ -42,10 +43,10 @@ class Plan(NamedTuple):
 def sections_of(model: GridModel) -> Sections:
     """Return the sections between the switches that are operated."""
     solver, switches = model.feeder.solver, model.apparatus.switches
-    branches = solver.branches()
+    branches = inventory.branches(solver)
     of_switches = [branches.pop(f"line.{name}") for name in switches]
     joined = [ends for ends in branches.values() if {*ends} <= {*model.feeder.buses}]
-    return sections(model.feeder.buses, joined, of_switches, solver.head_buses())
+    return sections(model.feeder.buses, joined, of_switches, inventory.head_buses(solver))
 
 
 class Restoration:

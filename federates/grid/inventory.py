@@ -1,0 +1,135 @@
+"""What is in a feeder: its buses, loads, lines and controls, and where it is fed, in OpenDSS's own order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from derloop.kind import Bus, Connection, FeederLoad
+from federates.grid.solver import Solver
+
+
+def buses(solver: Solver) -> dict[str, Bus]:
+    """Return every bus by its lower-case name."""
+    found = {}
+    for name in solver.dss.Circuit.AllBusNames():
+        solver.dss.Circuit.SetActiveBus(name)
+        phases = tuple(sorted(n for n in solver.dss.Bus.Nodes() if 1 <= n <= 3))
+        found[name.lower()] = Bus(name.lower(), phases, solver.dss.Bus.kVBase(), _drawn_at(solver))
+    return found
+
+
+def _drawn_at(solver: Solver) -> tuple[float, float] | None:
+    """Return the coordinates of the active bus."""
+    return (solver.dss.Bus.X(), solver.dss.Bus.Y()) if solver.dss.Bus.Coorddefined() else None
+
+
+def loads(solver: Solver) -> dict[str, FeederLoad]:
+    """Return every load of the feeder file by its lower-case name."""
+    found, elements = {}, solver.dss.Loads
+    for _ in range(elements.First() and elements.Count()):
+        name = elements.Name().lower()
+        bus, *nodes = solver.dss.CktElement.BusNames()[0].lower().split(".")
+        phases = tuple(int(n) for n in nodes if 1 <= int(n) <= 3) or (1, 2, 3)[: solver.dss.CktElement.NumPhases()]
+        connection: Connection = "delta" if elements.IsDelta() else "wye"
+        found[name] = FeederLoad(name, bus, phases, connection, elements.kW(), elements.kvar())
+        elements.Next()
+    return found
+
+
+def lines(solver: Solver) -> tuple[str, ...]:
+    """Return the lower-case names of all lines, switches among them."""
+    return tuple(name.lower() for name in solver.dss.Lines.AllNames()) if solver.dss.Lines.Count() else ()
+
+
+def branches(solver: Solver) -> dict[str, tuple[str, str]]:
+    """Return the two buses that each line, transformer ... connects, by its lower-case full name.
+
+    What is not enabled, as an open switch, connects nothing and is left out.
+    """
+    found, elements = {}, solver.dss.PDElements
+    for _ in range(elements.First() and elements.Count()):
+        ends = [name.split(".")[0].lower() for name in solver.dss.CktElement.BusNames()]
+        found[elements.Name().lower()] = ends[0], ends[-1]
+        if not elements.Next():
+            break
+    return found
+
+
+def head_bus(solver: Solver) -> str:
+    """Return the lower-case name of the bus where the feeder is fed."""
+    solver.dss.Circuit.SetActiveElement("Vsource.source")
+    return str(solver.dss.CktElement.BusNames()[0]).split(".")[0].lower()
+
+
+def head_buses(solver: Solver) -> list[str]:
+    """Return the lower-case names of the buses where voltage sources of the feeder file stand."""
+    found = []
+    for name in solver.dss.Vsources.AllNames():
+        solver.dss.Circuit.SetActiveElement(f"Vsource.{name}")
+        if solver.dss.CktElement.Enabled():
+            found.append(str(solver.dss.CktElement.BusNames()[0]).split(".")[0].lower())
+    return found
+
+
+def head_source(solver: Solver) -> tuple[float, float]:
+    """Return magnitude, pu, and angle, degrees, of the feeder's head as the file has it."""
+    solver.dss.Vsources.Name("source")
+    return float(solver.dss.Vsources.PU()), float(solver.dss.Vsources.AngleDeg())
+
+
+def head_emf_pu(solver: Solver) -> complex:
+    """Return the voltage behind the impedance of the feeder's head, pu."""
+    v_pu, angle_deg = head_source(solver)
+    return complex(v_pu * np.exp(1j * np.radians(angle_deg)))
+
+
+def base_hz(solver: Solver) -> float:
+    """Return the frequency at which the feeder is solved, Hz."""
+    return float(solver.dss.Solution.Frequency())
+
+
+def regulators(solver: Solver) -> tuple[str, ...]:
+    """Return the names of the tap-changer controls."""
+    return tuple(solver.dss.RegControls.AllNames()) if solver.dss.RegControls.Count() else ()
+
+
+def acted_on(solver: Solver) -> set[str]:
+    """Return the lower-case full names of what the feeder's own controls move: transformers and capacitors."""
+    return {f"transformer.{name}" for name in _named(solver.dss.RegControls, "Transformer")} | {
+        f"capacitor.{name}" for name in _named(solver.dss.CapControls, "Capacitor")
+    }
+
+
+def _named(controls: Any, what: str) -> set[str]:
+    found = set()
+    for _ in range(controls.First() and controls.Count()):
+        found.add(str(getattr(controls, what)()).lower())
+        controls.Next()
+    return found
+
+
+def is_closed(solver: Solver, line: str) -> bool:
+    """Return whether a line conducts: it is enabled, and no phase of it is open."""
+    element = solver.dss.CktElement
+    solver.dss.Circuit.SetActiveElement(f"Line.{line}")
+    return bool(element.Enabled() and not element.IsOpen(1, 0) and not element.IsOpen(2, 0))
+
+
+def delivering(solver: Solver) -> tuple[str, ...]:
+    """Return the lower-case full names of lines, transformers ..., in the order of `most_currents_a`."""
+    return tuple(name.lower() for name in solver.dss.PDElements.AllNames())
+
+
+def rating_a(solver: Solver, element: str) -> float:
+    """Return what a line may carry (normamps), or the rated current of a transformer's first winding, A."""
+    solver.dss.Circuit.SetActiveElement(element)
+    if not element.startswith("transformer."):
+        return float(solver.dss.CktElement.NormalAmps())
+    transformers = solver.dss.Transformers
+    transformers.Name(element.partition(".")[2])
+    transformers.Wdg(1)
+    to_neutral = solver.dss.CktElement.NumPhases() == 1
+    kva, kv = transformers.kVA(), transformers.kV()
+    return float(kva / kv if to_neutral else kva / (3**0.5 * kv))
