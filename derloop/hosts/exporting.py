@@ -114,6 +114,8 @@ SLURM = """\
 #SBATCH --exclusive
 # The first node runs the scenario, each other one a host of its hosts file. The token, the scenario and the hosts file
 # are on a file system that all nodes see; results go to the folder of the run.
+# `scancel` tells every process of the job to end, and kills what is left when this script has: it outlives the run.
+trap : TERM
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 address=$(getent ahostsv4 "${{nodes[0]}}" | awk 'NR == 1 {{ print $1 }}')
 hosts=({hosts})

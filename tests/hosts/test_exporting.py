@@ -73,15 +73,23 @@ TOOLS = {
 """What the script calls, and what it says with."""
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="the script is bash's")
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="the script is bash's")
+
+
+def status(folder: Path, **tools: str) -> int:
+    """Return how the script ends."""
+    for name, text in {**TOOLS, **tools}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    (folder / "study.sh").write_text(slurm(made(folder)))
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "node-[0-2]"}
+    return subprocess.run(["bash", "study.sh"], cwd=folder, env=environment, timeout=60).returncode
+
+
+@needs_bash
 def test_a_slurm_script_starts_every_host_on_a_node_and_ends_as_the_run_does(tmp_path: Path) -> None:
-    for name, text in TOOLS.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    (tmp_path / "study.sh").write_text(script := slurm(made(tmp_path)))
-    assert "#SBATCH --nodes=3\n" in script
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "node-[0-2]"}
-    assert subprocess.run(["bash", "study.sh"], cwd=tmp_path, env=environment, timeout=60).returncode == 1
+    assert status(tmp_path) == 1
+    assert "#SBATCH --nodes=3\n" in (tmp_path / "study.sh").read_text()
     calls = sorted((tmp_path / "calls.txt").read_text().splitlines())
     token, hosts = tmp_path / "run.token", tmp_path / "hosts.json"
     assert calls == [
@@ -89,6 +97,11 @@ def test_a_slurm_script_starts_every_host_on_a_node_and_ends_as_the_run_does(tmp
         f"--nodelist=node-2: derloop join 127.0.0.1:7100 --name fleets --token-file {token}",
         f"here: run {tmp_path}/study.json --hosts {hosts} --listen 127.0.0.1",
     ]
+
+
+@needs_bash
+def test_a_slurm_script_that_is_told_to_end_outlives_the_run(tmp_path: Path) -> None:
+    assert status(tmp_path, derloop="kill -TERM $PPID; exit 130") == 130
 
 
 def test_hosts_that_the_run_would_start_itself_are_not_exported(tmp_path: Path) -> None:

@@ -43,6 +43,11 @@ class Machines:
         """Return the beginning of a command that runs in the namespace."""
         return ["ip", "netns", "exec", self._prefix + name]
 
+    def pids(self, name: str) -> set[int]:
+        """Return every process that lives in the namespace."""
+        command = ["ip", "netns", "pids", self._prefix + name]
+        return {int(pid) for pid in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()}
+
     def cut(self, name: str) -> None:
         """Let nothing through to or from `name` any more."""
         assert self._wire.stdin
