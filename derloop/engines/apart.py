@@ -43,8 +43,6 @@ SHOWN = 5
 """How many federates of a crew a message names."""
 SILENCE_S = 0.3
 """How much longer than a deadline a child may be silent."""
-BEGIN_S = 0.02
-"""How soon after a paced run's processes are told it begins: all must have heard by then."""
 
 
 class Child:
@@ -132,10 +130,6 @@ class Child:
         why = f"{why}; it was the last at work there, beside {', '.join(others[:SHOWN])}{more}"
         return FederateError(name, self.now_ns, why)
 
-    def begin(self, epoch_ns: int) -> None:
-        """Tell the child when the instant 0 is due, in `time.monotonic_ns`, which is one for all of this machine."""
-        self.reach.tell(f"begin {epoch_ns}\n")
-
     def close(self) -> None:
         self.reach.close()
         self.hear()
@@ -185,9 +179,13 @@ class Apart:
                     reach = places.reach(crew, self._job(crew, number, seats), log, hub)
                 except OSError as error:
                     raise EngineError(f"the process of {crew.name!r} could not be started: {error}") from error
-                self.children.append(Child(crew, reach, STOP_S + federation.stop_s(crew.units)))
+                self.children.append(Child(crew, reach, self._stop_s(crew)))
             hub.start(transport, places.are_many)
             self._watch(hub, on_poll)
+
+    def _stop_s(self, crew: Crew) -> float:
+        """Return how long the federates of a crew may take to stop."""
+        return STOP_S + self._federation.stop_s(crew.units)
 
     def _job(self, crew: Crew, number: int, seats: Sequence[Seat]) -> dict[str, Any]:
         return {
@@ -200,6 +198,7 @@ class Apart:
             "interfaces": {name: interface_to_json(i) for name, i in self._federation.interfaces.items()},
             "folder": str(self._folder),
             "until_ns": self._until_ns,
+            "stop_s": self._stop_s(crew),
             "saving": self._saving.to_json(crew),
             "deadlines": {"join_s": self._deadlines.join_s, "step_s": self._deadlines.step_s},
         }
@@ -223,9 +222,9 @@ class Apart:
         """Say when a paced run begins, as soon as one waits for its first instant: all of them have joined then."""
         if not self._has_begun and any(child.asks_when for child in self.children):
             self._has_begun = True
-            epoch_ns = monotonic_ns() + round(BEGIN_S * 1e9)
+            epoch_ns = monotonic_ns() + round(self._places.told_within_s * 1e9)
             for child in self.children:
-                child.begin(epoch_ns)
+                child.reach.begin(epoch_ns)
             if hub.clock:
                 hub.clock.begin(epoch_ns)
 

@@ -45,6 +45,11 @@ class Places(Protocol):
         """Start the process of a crew where that belongs. hub: of this machine."""
         ...
 
+    @property
+    def told_within_s(self) -> float:
+        """How long it takes at most until every process has heard when a paced run begins."""
+        ...
+
     def check(self) -> None:
         """Raise the error of a place that was lost."""
         ...
@@ -58,18 +63,22 @@ class Places(Protocol):
         ...
 
 
+def cells_of(federation: Federation, crews: Crews) -> tuple[Crews, ...]:
+    """Return the crews of a place as one cell; in real time each is one, so that nobody waits for another's clock."""
+    return tuple((crew,) for crew in crews) if federation.pacing else (crews,)
+
+
 class Here:
     """Every process on this machine."""
 
     are_many = False
+    told_within_s = 0.02
 
     def meet(self, on_poll: Callable[[], None]) -> None:
         """There is nobody to wait for."""
 
     def cells(self, federation: Federation, most: int | None) -> tuple[Crews, ...]:
-        """Return one cell; in real time each crew is one, so that nobody waits for another's clock."""
-        crews = crews_of(federation, federation.units, most)
-        return tuple((crew,) for crew in crews) if federation.pacing else (crews,)
+        return cells_of(federation, crews_of(federation, federation.units, most))
 
     def here(self, cells: Sequence[Crews]) -> Sequence[Crews]:
         return cells

@@ -38,7 +38,9 @@ class Reach(Protocol):
         """The number of the federate that is or was last at work there, among those of its crew."""
         ...
 
-    def tell(self, line: str) -> None: ...
+    def begin(self, epoch_ns: int) -> None:
+        """Tell when the instant 0 of a paced run is due, by `time.monotonic_ns` of this machine."""
+        ...
 
     def heard(self) -> list[str]:
         """Return the lines that it has said since this was called last."""
@@ -106,18 +108,21 @@ class Process:
         self._thread.start()
 
     def _talk(self, job: str) -> None:
-        self.tell(job)  # longer than a pipe holds, it waits for the child, which may never read it
+        self._tell(job)  # longer than a pipe holds, it waits for the child, which may never read it
         self._has_its_job.set()
         for line in cast("IO[str]", self._process.stdout):
             self._lines.put(line)
 
-    def tell(self, line: str) -> None:
+    def _tell(self, line: str) -> None:
         assert self._process.stdin
         try:
             self._process.stdin.write(line)
             self._process.stdin.flush()
         except (OSError, ValueError):
             return  # it has gone, and is about to be noticed
+
+    def begin(self, epoch_ns: int) -> None:
+        self._tell(f"begin {epoch_ns}\n")
 
     @property
     def now_ns(self) -> int | None:
@@ -162,7 +167,7 @@ class Process:
             self._process.kill()
         else:
             self._process.send_signal(signal.SIGCONT)  # what holds equipment lets go of it first
-            self.tell("end\n")
+            self._tell("end\n")
 
     def ended_by(self, deadline: float) -> bool:
         try:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from time import monotonic
+from time import monotonic, monotonic_ns
 from typing import Any
 
 MAX_JSON = 64 * 2**20
@@ -53,6 +53,8 @@ class Message:
     what: str
     fields: dict[str, Any] = field(default_factory=dict)
     data: bytes = b""
+    heard_ns: int = field(default_factory=monotonic_ns, compare=False)
+    """When it came, by `time.monotonic_ns`."""
 
     def __getitem__(self, key: str) -> Any:
         try:

@@ -10,11 +10,13 @@ from typing import Any
 
 from derloop.crews import Crew, crews_of
 from derloop.engines import broker, helics
-from derloop.engines.agenda import Crews
+from derloop.engines.agenda import Crews, cell_name
 from derloop.engines.hub import Hub
+from derloop.engines.places import cells_of
 from derloop.engines.process import Process, Reach
 from derloop.errors import EngineError, HostError, Problem, ScenarioError, did_you_mean
 from derloop.federation import Federation, loop_name
+from derloop.hosts.clocks import HostClock
 from derloop.hosts.door import Door
 from derloop.hosts.file import HostsFile, read_hosts
 from derloop.hosts.greeting import keep_token, make_token, read_token
@@ -26,6 +28,8 @@ from derloop.scenario.models import Scenario
 
 CORE_TYPE = "zmq"
 POLL_S = 0.05
+TOLD_S = 0.1
+"""How long it takes at most, beside the network, until every process of a host has heard what it is told."""
 COPY_S = 60.0
 """How long a host may take to send what is left of its results."""
 
@@ -39,6 +43,8 @@ class Plan:
     file: HostsFile
     placed: Mapping[str, str]
     """The host of each unit that does not run here, by the unit's name."""
+    speed: float | None
+    """Scenario seconds in a second of a run in real time; None where it is not."""
     token: str = field(repr=False)
 
     def gathering(self, scenario: Scenario, folder: Path, say: Say) -> Gathering:
@@ -50,9 +56,6 @@ def plan(scenario: Scenario, federation: Federation, path: Path | str | None, li
     if path is None:
         why = "'hosts' needs a file that says how they are reached: --hosts FILE; or let it be 'together' or 'apart'"
         raise ScenarioError([Problem("/placement", why)], str(scenario.path))
-    if federation.pacing is not None:
-        why = "a run in real time is on one machine: every machine has a clock of its own"
-        raise ScenarioError([Problem("/pacing", why)], str(scenario.path))
     file = read_hosts(Path(path), listen)
     placed, problems = hosts_of(federation.units, file.wishes(scenario.file.hosts), ("federates",))
     for name in scenario.file.hosts.keys() - file.hosts.keys():
@@ -61,7 +64,7 @@ def plan(scenario: Scenario, federation: Federation, path: Path | str | None, li
         problems = [Problem("/hosts", "no federate is on any of these hosts; name some in `federates`")]
     if problems:
         raise ScenarioError(problems, str(path))
-    return Plan(file, placed, _token(file))
+    return Plan(file, placed, federation.pacing.speed if federation.pacing else None, _token(file))
 
 
 class Gathering:
@@ -71,6 +74,7 @@ class Gathering:
 
     def __init__(self, plan: Plan, scenario: Scenario, folder: Path, say: Say) -> None:
         self._file, self._placed, self._token = plan.file, plan.placed, plan.token
+        self._speed = plan.speed
         self._scenario, self._folder, self._say = scenario, folder, say
         self._files = named_files(scenario.path, scenario.document)
         self._interface = plan.file.listen
@@ -78,6 +82,7 @@ class Gathering:
         self._guests: dict[str, Guest] = {}
         self._host_of: dict[str, str] = {}
         """The host of each crew that is not here, by the crew's name."""
+        self._cells_of: dict[str, list[str]] = {}
         self._door: Door | None = None
         self._started: list[Started] = []
         self._complaints: list[str] = []
@@ -96,6 +101,10 @@ class Gathering:
                 raise HostError(missing[0], self._missing(missing))
             sleep(POLL_S)
         self._compare()
+        while not all(clock.is_known for clock in self._clocks()):
+            on_poll()
+            self.check()
+            sleep(POLL_S)
 
     def _start_hosts(self, port: int) -> None:
         by_hand = []
@@ -123,7 +132,7 @@ class Gathering:
     def _let_in(self) -> None:
         assert self._door
         for channel in self._door.arrived():
-            guest = Guest(channel, self._folder, self._file.silence_s)
+            guest = Guest(channel, self._folder, self._file.silence_s, is_paced=self._speed is not None)
             if channel.peer not in self._names:
                 names = ", ".join(self._names)
                 self._turn_away(guest, f"the run has no federates for a host {channel.peer!r}; it has hosts {names}")
@@ -159,13 +168,15 @@ class Gathering:
                 guest.give(self._scenario.folder, self._files)
 
     def cells(self, federation: Federation, most: int | None) -> tuple[Crews, ...]:
-        """Return a cell for each machine."""
+        """Return the cells of each machine."""
         units = {
             host: [u for u in federation.units if self._placed.get(u.name) == host] for host in (None, *self._names)
         }
         crews = {host: crews_of(federation, these, most) for host, these in units.items() if these}
         self._host_of = {crew.name: host for host, these in crews.items() if host for crew in these}
-        return tuple(crews.values())
+        cells = {host: cells_of(federation, these) for host, these in crews.items()}
+        self._cells_of = {host: [cell_name(each) for each in these] for host, these in cells.items() if host}
+        return tuple(cell for these in cells.values() for cell in these)
 
     def here(self, cells: Sequence[Crews]) -> Sequence[Crews]:
         return [crews for crews in cells if crews[0].name not in self._host_of]
@@ -173,8 +184,8 @@ class Gathering:
     def broker(self, cells: int) -> tuple[helics.Broker, helics.Transport]:
         opened, port = broker.opened(cells, CORE_TYPE, self._interface)
         for guest in self._guests.values():
-            here = [crew for crew, host in self._host_of.items() if host == guest.name]
-            guest.open(self._interface, port, len(here), CORE_TYPE)
+            crews = [crew for crew, host in self._host_of.items() if host == guest.name]
+            guest.open(self._interface, port, CORE_TYPE, len(crews), self._cells_of[guest.name], self._speed)
         return opened, helics.Transport(CORE_TYPE, broker.core_options(self._interface, port, self._interface))
 
     def reach(self, crew: Crew, job: Mapping[str, Any], log: Path, hub: Hub) -> Reach:
@@ -183,6 +194,14 @@ class Gathering:
             return Process(crew.name, job, log, crew.blocking, hub.link(job["crew"]))
         log.unlink(missing_ok=True)  # that of an earlier attempt
         return self._guests[host].start(crew, job, log.stem, _begun(crew) if job["saving"]["begun"] else ())
+
+    @property
+    def told_within_s(self) -> float:
+        return TOLD_S + 2 * max(clock.within_s for clock in self._clocks())
+
+    def _clocks(self) -> list[HostClock]:
+        """Return the clocks of the hosts, in a run that keeps real time."""
+        return [guest.clock for guest in self._guests.values() if guest.clock]
 
     def check(self) -> None:
         for guest in self._guests.values():
@@ -228,9 +247,13 @@ class Gathering:
         """Return what is known of each host, for the run's record."""
         placed = {name: [unit for unit, host in self._placed.items() if host == name] for name in self._names}
         return {
-            name: {"units": placed[name], "interface": guest.interface, **guest.facts}
+            name: {"units": placed[name], "interface": guest.interface, **guest.facts, **_timing(guest)}
             for name, guest in self._guests.items()
         }
+
+
+def _timing(guest: Guest) -> dict[str, float]:
+    return {"clock_within_s": guest.clock.within_s} if guest.clock else {}
 
 
 def _begun(crew: Crew) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from derloop.crews import Crew
 from derloop.errors import HostError
 from derloop.hosts.channel import Channel, Malformed, Message
+from derloop.hosts.clocks import HostClock
 from derloop.hosts.copying import PIECE_BYTES, Copies
 
 POLL_S = 0.02
@@ -21,7 +22,7 @@ KILLED_S = 1.0
 class Guest:
     """A host that has joined. What it says is taken in whenever somebody looks, by the one thread that looks."""
 
-    def __init__(self, channel: Channel, folder: Path, silence_s: float) -> None:
+    def __init__(self, channel: Channel, folder: Path, silence_s: float, is_paced: bool = False) -> None:
         self.name, self._channel, self._silence_s = channel.peer, channel, silence_s
         self._copies = Copies(folder)
         self._processes: dict[str, Relayed] = {}
@@ -32,6 +33,7 @@ class Guest:
         self.has_greeted, self.has_copied = False, False
         self.complaints: list[str] = []
         self._failed: str | None = None
+        self.clock = HostClock(channel.send) if is_paced else None
         self.hub_failed: str | None = None
         """Why its processes are given no turns any more; whose fault it is, they may know better."""
 
@@ -53,9 +55,12 @@ class Guest:
                     if not piece:
                         break
 
-    def open(self, address: str, port: int, crews: int, core_type: str) -> None:
-        """Tell where the run's broker is."""
-        self._channel.send("broker", address=address, port=port, crews=crews, core_type=core_type)
+    def open(
+        self, address: str, port: int, core_type: str, crews: int, cells: Sequence[str], speed: float | None
+    ) -> None:
+        """Tell where the run's broker is, how many processes there will be, which cells of HELICS, and the pace."""
+        pace = {"crews": crews, "cells": [*cells], "speed": speed}
+        self.send("broker", address=address, port=port, core_type=core_type, **pace)
 
     def start(self, crew: Crew, job: Mapping[str, Any], log: str, begun: Sequence[str] = ()) -> Relayed:
         """Have the process of a crew started there.
@@ -80,6 +85,8 @@ class Guest:
 
     def check(self) -> None:
         """Take in what it has said; raise HostError where it is lost, or cannot do what it should."""
+        if self.clock and self.has_greeted:
+            self.clock.keep()
         try:
             for message in self._channel.heard():
                 self._take(message)
@@ -105,6 +112,9 @@ class Guest:
                 self.complaints += [f"host {self.name!r}: {path} did not arrive as it is there" for path in files]
             case "failed":
                 self._failed = str(message["why"])
+            case "clock" if self.clock:
+                asked_ns, heard_ns, said_ns = (int(message[name]) for name in ("asked_ns", "heard_ns", "said_ns"))
+                self.clock.take(asked_ns, heard_ns, said_ns, message.heard_ns)
             case "hub":
                 self.hub_failed = str(message["why"])
             case "started" | "said" | "state" | "gone":
@@ -153,8 +163,9 @@ class Relayed:
     def whose(self) -> str:
         return f"{self._whose} on host {self._guest.name!r}"
 
-    def tell(self, line: str) -> None:
-        self._guest.send("tell", crew=self._crew, line=line)
+    def begin(self, epoch_ns: int) -> None:
+        if self._guest.clock:
+            self._guest.clock.begin(epoch_ns)
 
     def heard(self) -> list[str]:
         lines = [*self._lines]

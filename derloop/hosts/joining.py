@@ -7,12 +7,11 @@ nothing is left.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Any
+from time import monotonic, monotonic_ns, sleep
 
 from derloop.engines import broker  # HELICS and all: nothing heavy is loaded once the run listens for this host
 from derloop.engines.agenda import seats_from_json
@@ -26,14 +25,15 @@ from derloop.hosts.greeting import approach
 from derloop.hosts.likeness import facts, hashes
 from derloop.hosts.workplace import working_folder
 from derloop.kind import NONE_GRANTED, Permissions, permissions_to_json
+from derloop.pacing import Clock
 
 POLL_S = 0.02
 COPY_S = 0.25
 RETRY_S = 0.3
 SILENCE_S = 4.0
 """After how long a run of which nothing is heard is lost, until it says another time itself."""
-END_S, KILL_S = 6.5, 1.0
-"""How long processes may take to leave once the run is over or lost, and to be gone once they are killed."""
+END_S = 1.5
+"""How long processes may take to leave once the run is over or lost, beside what their federates take to stop."""
 
 Say = Callable[[str], None]
 
@@ -97,10 +97,12 @@ class Host:
         self._copies = Copies(self._given)
         self._source, self._copied_at = Source(self._run), monotonic()
         self._processes: dict[str, Process] = {}
+        self._stop_s: dict[str, float] = {}
         self._states: dict[str, tuple[int | None, int, bool]] = {}
         self._gone: set[str] = set()
         self._silence_s = SILENCE_S
-        self._transport, self._crews = Transport(), 0
+        self._transport, self._crews, self._cells = Transport(), 0, list[str]()
+        self._clock: Clock | None = None
         self._hub: Hub | None = None
         self._has_told = False
         self._has_finished, self._is_over = False, False
@@ -136,7 +138,8 @@ class Host:
             "refused": self._leave_refused,
             "broker": self._open,
             "start": self._start,
-            "tell": lambda m: self._process(m).tell(m["line"]),
+            "clock": self._tell_time,
+            "begin": self._begin,
             "end": lambda m: self._process(m).end(m["is_lost"]),
             "kill": lambda m: self._process(m).kill(),
             "over": lambda _: self._finish(),
@@ -169,25 +172,40 @@ class Host:
         raise self._error(f"was refused: {message['why']}")
 
     def _open(self, message: Message) -> None:
-        """Note where the run's broker is, and how many processes there will be."""
+        """Note where the run's broker is, how many processes there will be, and whether they keep real time."""
         options = broker.core_options(message["address"], int(message["port"]), self._interface)
         self._transport = Transport(message["core_type"], options)
-        self._crews = int(message["crews"])
+        self._crews, self._cells = int(message["crews"]), list(message["cells"])
+        self._clock = None if message["speed"] is None else Clock(float(message["speed"]), is_told=True)
 
     def _start(self, message: Message) -> None:
         """Start a process; once all are, have them given their turns."""
-        crew, log = message["crew"], self._run / "logs" / f"{plain(message['log'])}.log"
+        crew, log = str(message["crew"]), self._run / "logs" / f"{plain(message['log'])}.log"
         job = {
             **message["job"],
             "path": str(self._scenario),
             "folder": str(self._run),
             "permissions": permissions_to_json(self._invitation.permissions),
         }
-        hub = self._hub = self._hub or _hub(job)
+        hub = self._hub = self._hub or Hub(self._cells, seats_from_json(job["seats"]), job["until_ns"], self._clock)
         self._processes[crew] = process = Process(crew, job, log, message["is_holding"], hub.link(job["crew"]))
+        self._stop_s[crew] = float(job["stop_s"])
         self._channel.send("started", crew=crew, whose=process.whose)
         if len(self._processes) == self._crews:
             hub.start(self._transport, in_threads=True)
+
+    def _tell_time(self, message: Message) -> None:
+        """Say what this machine's clock was when that was asked, and is now."""
+        times = {"asked_ns": message["asked_ns"], "heard_ns": message.heard_ns}
+        self._channel.send("clock", **times, said_ns=monotonic_ns())
+
+    def _begin(self, message: Message) -> None:
+        """Take it that the instant 0 is due then, by this machine's clock."""
+        epoch_ns = int(message["epoch_ns"])
+        for process in self._processes.values():
+            process.begin(epoch_ns)
+        if self._clock:
+            self._clock.begin(epoch_ns)
 
     def _process(self, message: Message) -> Process:
         try:
@@ -243,19 +261,12 @@ class Host:
             self._hub.close()
 
     def _end_processes(self) -> None:
-        living = [process for process in self._processes.values() if process.gone() is None]
-        for process in living:
+        living = {crew: process for crew, process in self._processes.items() if process.gone() is None}
+        for process in living.values():
             process.end(is_lost=False)
-        until = monotonic() + END_S
-        for process in living:
-            if not process.ended_by(until):
+        asked = monotonic()
+        for crew, process in living.items():
+            if not process.ended_by(asked + self._stop_s[crew] + END_S):
                 process.kill()
         for process in self._processes.values():
             process.close()
-
-
-def _hub(job: Mapping[str, Any]) -> Hub:
-    """Return the hub of the processes of which one has this job."""
-    seats = seats_from_json(job["seats"])
-    own = next(seat for seat in seats if seat.crew == job["crew"])
-    return Hub([own.cell], seats, job["until_ns"])

@@ -203,12 +203,9 @@ def test_a_host_that_finds_no_run_says_so() -> None:
         joining.join(invitation, lambda text: None)
 
 
-def test_a_run_in_real_time_or_without_a_hosts_file_is_refused(tmp_path: Path) -> None:
+def test_a_run_whose_hosts_file_is_missing_or_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="/placement: 'hosts' needs a file that says how they are reached"):
         derloop.run(SCENARIO, placement="hosts", out=tmp_path / "out")
-    file = hosts_file(tmp_path, TWO)
-    with pytest.raises(ScenarioError, match="/pacing: a run in real time is on one machine"):
-        derloop.run(SCENARIO, ["pacing.mode=real-time"], hosts=file, out=tmp_path / "out")
     with pytest.raises(ScenarioError, match="/hosts/fleets/federates/0: no federate 'hom'; did you mean 'homes'"):
         derloop.run(SCENARIO, hosts=hosts_file(tmp_path, {"fleets": ["hom"]}), out=tmp_path / "out")
     with pytest.raises(ScenarioError, match=r"/hosts/fleets/0: no federate 'x'"):

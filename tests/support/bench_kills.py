@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from spread import hosts_file
+
 from hil.inverter.device import Device
 from hil.modbus.endpoint import Address, Tcp, Timing
 from hil.modbus.link import Link
@@ -106,6 +108,28 @@ class Site:
         options = ["--bench", "bench.json", *armed, "--out", str(out), "--engine", "local", "--no-report", "--quiet"]
         with self._started([sys.executable, "-m", "derloop.cli", "run", "scenario.json", *options]) as process:
             yield process
+
+    @contextmanager
+    def spread(self, *options: str) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
+        """As `run`, with the batteries on a host `lab` whose bench file has the devices; yields the run and the host.
+
+        That of the run's own machine has other devices of these names, which are nowhere.
+        """
+        self._write_bench()
+        bench = json.loads((self.folder / "bench.json").read_text())
+        for port, device in enumerate(bench["devices"].values(), 1):
+            device["endpoint"] = {"transport": "tcp", "host": "127.0.0.1", "port": port}
+        (self.folder / "elsewhere.json").write_text(json.dumps(bench))
+        hosts_file(self.folder, {"lab": ["storage"]}, (port := free_ports(1)[0]))
+        armed = [word for name in self.names for word in ("--arm", name)]
+        derloop = [sys.executable, "-m", "derloop.cli"]
+        join = ["join", f"127.0.0.1:{port}", "--name", "lab", "--token-file", "run.token", "--bench", "bench.json"]
+        run = ["run", "scenario.json", "--hosts", "hosts.json", "--bench", "elsewhere.json", "--out", "out"]
+        with (
+            self._started([*derloop, *run, "--no-report", "--quiet", *options]) as started,
+            self._started([*derloop, *join, *armed]) as joined,
+        ):
+            yield started, joined
 
     @property
     def names(self) -> list[str]:
