@@ -62,6 +62,12 @@ class Message:
         except KeyError:
             raise Malformed(f"a message {self.what!r} lacks {key!r}") from None
 
+    def integer(self, key: str) -> int:
+        """Return a field that must be a whole number."""
+        if type(value := self[key]) is not int:
+            raise Malformed(f"{key!r} of a message {self.what!r} is no whole number")
+        return value
+
 
 def pack(number: int, key: bytes, text: bytes, data: bytes = b"") -> bytes:
     """Return the message `number` of its direction as it goes over the wire."""

@@ -253,7 +253,7 @@ class Gathering:
 
 
 def _timing(guest: Guest) -> dict[str, float]:
-    return {"clock_within_s": guest.clock.within_s} if guest.clock else {}
+    return {"clock_within_s": guest.clock.within_s} if guest.clock and guest.clock.is_known else {}
 
 
 def _begun(crew: Crew) -> list[str]:

@@ -113,7 +113,7 @@ class Guest:
             case "failed":
                 self._failed = str(message["why"])
             case "clock" if self.clock:
-                asked_ns, heard_ns, said_ns = (int(message[name]) for name in ("asked_ns", "heard_ns", "said_ns"))
+                asked_ns, heard_ns, said_ns = map(message.integer, ("asked_ns", "heard_ns", "said_ns"))
                 self.clock.take(asked_ns, heard_ns, said_ns, message.heard_ns)
             case "hub":
                 self.hub_failed = str(message["why"])

@@ -175,7 +175,7 @@ class Host:
         """Note where the run's broker is, how many processes there will be, and whether they keep real time."""
         options = broker.core_options(message["address"], int(message["port"]), self._interface)
         self._transport = Transport(message["core_type"], options)
-        self._crews, self._cells = int(message["crews"]), list(message["cells"])
+        self._crews, self._cells = message.integer("crews"), list(message["cells"])
         self._clock = None if message["speed"] is None else Clock(float(message["speed"]), is_told=True)
 
     def _start(self, message: Message) -> None:
@@ -201,7 +201,7 @@ class Host:
 
     def _begin(self, message: Message) -> None:
         """Take it that the instant 0 is due then, by this machine's clock."""
-        epoch_ns = int(message["epoch_ns"])
+        epoch_ns = message.integer("epoch_ns")
         for process in self._processes.values():
             process.begin(epoch_ns)
         if self._clock:

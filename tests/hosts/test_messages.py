@@ -36,6 +36,13 @@ def test_a_message_arrives_as_it_was_sent() -> None:
     assert len(packed) == 8 + 52 + 3 + 32
 
 
+@pytest.mark.parametrize("value", ["7", 7.0, True, None, float("inf"), [7]])
+def test_a_number_of_a_message_that_is_none_is_refused(value: object) -> None:
+    assert Message("clock", {"said_ns": 7}).integer("said_ns") == 7
+    with pytest.raises(Malformed, match="'said_ns' of a message 'clock' is no whole number"):
+        Message("clock", {"said_ns": value}).integer("said_ns")
+
+
 @pytest.mark.parametrize("at", [0, 7, 8, 30, -33, -1])
 def test_one_bit_that_is_flipped_anywhere_is_refused(at: int) -> None:
     packed = bytearray(pack(0, KEY, b'{"what": "end", "unit": "a"}', b"data"))
