@@ -31,7 +31,7 @@ Memory = dict[str, Any]
 Encoded = tuple[Any, list[np.ndarray[Any, Any]]]
 """A state as JSON, and the arrays that it refers to by their place."""
 Class = TypeVar("Class", bound=type)
-DECLARED = "__remembers__"
+DECLARED, SETTLED = "__remembers__", "__settled__"
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -52,11 +52,16 @@ class Remembering(Protocol):
         ...
 
 
-def remembers(*attributes: str) -> Callable[[Class], Class]:
-    """Declare which attributes of a class are state; none: it has no state of its own."""
+def remembers(*attributes: str, settled: Sequence[str] = ()) -> Callable[[Class], Class]:
+    """Declare which attributes of a class are state; none: it has no state of its own.
+
+    settled: those of them that begin as settings say. Who goes on with a state has that of other settings, and would
+    have no effect by changing them.
+    """
 
     def declare(of: Class) -> Class:
         setattr(of, DECLARED, (*getattr(of, DECLARED, ()), *attributes))
+        setattr(of, SETTLED, (*getattr(of, SETTLED, ()), *settled))
         return of
 
     return declare
@@ -76,6 +81,16 @@ def taken(what: object) -> Memory:
         if isinstance(part, Remembering):
             found |= {f"{path}{name}()": _copied(value, f"{path}{name}()") for name, value in part.memory().items()}
     return found
+
+
+def settled_otherwise(one: object, other: object) -> list[str]:
+    """Return which state begins otherwise in two objects, for their settings say so: see `remembers`."""
+    mine, theirs = _settled(one), _settled(other)
+    return [name for name, value in mine.items() if name not in theirs or not np.array_equal(value, theirs[name])]
+
+
+def _settled(what: object) -> dict[str, Any]:
+    return {name: getattr(part, name) for _, part in parts(what) for name in getattr(type(part), SETTLED, ())}
 
 
 def given(what: object, memory: Mapping[str, Any]) -> None:

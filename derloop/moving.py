@@ -72,9 +72,15 @@ class Moving:
     def to_its_end(self) -> Ending:
         """Step the federation to its end, whichever that is."""
         try:
-            return self._apart() if self.scenario.file.placement in ("apart", "hosts") else self._together()
+            is_apart = self.scenario.file.placement in ("apart", "hosts") and not self._is_at_its_end
+            return self._apart() if is_apart else self._together()
         except KeyboardInterrupt:  # just before, or just after, the federates were at work
             return Ending("interrupted", text="interrupted")
+
+    @property
+    def _is_at_its_end(self) -> bool:
+        """Whether no step is left: the run was stopped after its last one, and is only to be judged."""
+        return self.saving.from_ns >= self.scenario.until_ns
 
     def _together(self) -> Ending:
         federation, saving, file = self.federation, self.saving, self.scenario.file
@@ -91,7 +97,7 @@ class Moving:
             self.on_progress(worker.now_ns, self.scenario.until_ns)
 
         threads = crews_of(federation, federation.units, file.workers) if file.placement == "threads" else None
-        moved_by = mover(file.engine, threads)
+        moved_by = mover("local") if self._is_at_its_end else mover(file.engine, threads)
 
         def move() -> None:
             try:

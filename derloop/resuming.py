@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from derloop import document
+from derloop import document, memory
 from derloop.errors import DerloopError, Problem, ScenarioError
+from derloop.kind import Permissions
 from derloop.options import Options, Progress, Say
 from derloop.result import Result
 from derloop.results.checkpoints import instants, read
 from derloop.results.store import RunFolder
 from derloop.running import Begun, run_loaded
+from derloop.scenario.assembly import assemble
 from derloop.scenario.fingerprint import fingerprint
 from derloop.scenario.loading import typed
 from derloop.scenario.models import Scenario
@@ -22,6 +24,7 @@ from derloop.scenario.overrides import override
 
 FIXED = ("start", "time_zone", "step_s", "seed")
 """What a fork cannot change: the state that it goes on from follows from it."""
+CANNOT = "a fork cannot change it: the state that it goes on from follows from it"
 
 
 def resume(run: Path, options: Options, on_progress: Progress | None = None, on_caution: Say | None = None) -> Result:
@@ -61,21 +64,37 @@ def fork(
     Raises DerloopError where there is no such checkpoint, ScenarioError for settings that do not fit.
     """
     said, found = _said(run), _instants(run)
-    at_ns = found[-1] if at_s is None else round(at_s * 1e9)
-    if at_ns not in found:
+    at_ns = found[-1] if at_s is None else next((ns for ns in found if round(ns / 1e9, 9) == round(at_s, 9)), None)
+    if at_ns is None:
         there = ", ".join(f"{ns / 1e9:g}" for ns in found[:12]) + (", ..." if len(found) > 12 else "")
-        raise DerloopError(f"{run} has no checkpoint at {at_ns / 1e9:g} s; there are: {there}")
+        raise DerloopError(f"{run} has no checkpoint at {at_s:g} s; there are: {there}")
     scenario = _scenario(said, [*overrides, *options.overrides])
-    problems = [
-        Problem(f"/{key}", "a fork cannot change it: the state that it goes on from follows from it")
-        for key in FIXED
-        if scenario.document.get(key) != said["scenario"].get(key)
-    ]
+    problems = [Problem(f"/{key}", CANNOT) for key in FIXED if scenario.document.get(key) != said["scenario"].get(key)]
     if at_ns >= scenario.until_ns:
         problems.append(Problem("/duration_s", f"ends at {scenario.until_ns / 1e9:g} s, not after {at_ns / 1e9:g} s"))
+    problems += _without_effect(_scenario(said, ()), scenario, options.permissions)
     if problems:
         raise ScenarioError(problems, str(scenario.path))
     return run_loaded(scenario, options, on_progress, on_caution, Begun(read(run, at_ns), run, None))
+
+
+def _without_effect(was: Scenario, now: Scenario, permissions: Permissions) -> list[Problem]:
+    """Return the settings that a fork would not heed: what they decide is state, of which it has the run's."""
+    entries = was.document["federates"], now.document["federates"]
+    changed = {
+        name: [key for key in {**entries[0][name], **entry} if entries[0][name].get(key) != entry.get(key)]
+        for name, entry in entries[1].items()
+        if entry != entries[0].get(name, entry)
+    }
+    if not changed:
+        return []
+    before, after = (assemble(scenario, permissions).federates for scenario in (was, now))
+    return [
+        Problem(f"/federates/{name}/{key}", f"{CANNOT} ({', '.join(found)})")
+        for name, keys in changed.items()
+        if (found := memory.settled_otherwise(before[name], after[name]))
+        for key in keys
+    ]
 
 
 def _said(run: Path) -> dict[str, Any]:

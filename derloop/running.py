@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from shutil import rmtree
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ from derloop.scenario.models import Scenario, to_ns
 if TYPE_CHECKING:
     from derloop.hosts.gathering import Plan
 
+SELDOM_S = 1e9
+"""The longest time between checkpoints: 31 years."""
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -42,19 +46,34 @@ class Begun:
     def problems(self, federation: Federation) -> list[Problem]:
         """Return which federates do not give out what they did: what was recorded could not go on."""
         had: dict[str, dict[str, tuple[str, ...]]] = {}
+        steps_ns: dict[str, int] = {}
         for signal in RunFolder(self.source).signals():
             had.setdefault(signal.federate, {})[signal.port] = signal.labels
-        return [
+            steps_ns[signal.federate] = signal.step_ns
+        changed = [
+            Problem(f"/federates/{name}/step_s", f"was {steps_ns[name] / 1e9:g} s: what goes on has the same steps")
+            for name, interface in federation.interfaces.items()
+            if steps_ns.get(name, interface.step_ns) != interface.step_ns
+        ]
+        return changed + [
             Problem(f"/federates/{name}", f"gives out other values than in {self.source}, whose series cannot go on")
             for name, interface in federation.recorded([*federation.federates]).items()
             if name in had and had[name] != {port: spec.labels for port, spec in interface.outputs.items() if spec.size}
         ]
 
     def rewind(self, folder: Path, federation: Federation) -> dict[str, Any]:
-        """Have in `folder` what was recorded before the checkpoint; return what is noted of it."""
+        """Have in `folder` what was recorded before the checkpoint; return what is noted of it.
+
+        Where that cannot be, a folder that was made for it is no run's.
+        """
         (folder / "series").mkdir(parents=True, exist_ok=True)
-        for name in federation.recorded([*federation.federates]):
-            rewind(self.source / "series", folder / "series", name, self.checkpoint.at_ns)
+        try:
+            for name in federation.recorded([*federation.federates]):
+                rewind(self.source / "series", folder / "series", name, self.checkpoint.at_ns)
+        except DerloopError:
+            if self.folder is None:
+                rmtree(folder)
+            raise
         return {"begun": {"run": str(self.source.resolve()), "at_s": self.checkpoint.at_ns / 1e9}}
 
 
@@ -87,12 +106,12 @@ def run_loaded(
     saving = _saving(loaded, federation, options, begun)
     folder = begun.folder if begun and begun.folder else _folder(loaded, options)
     events, known, began = Events(folder / "events.jsonl"), facts(loaded, options), monotonic()
-    known["cautions"] = federation.cautions
+    known["cautions"] = cautions = (*federation.cautions, *saving.cautions(loaded.until_ns))
     if begun:
         known |= begun.rewind(folder, federation)
     write_json(folder / "run.json", {**known, "outcome": "running"})
     events.add("started", engine=loaded.file.engine, placement=loaded.file.placement)
-    for caution in federation.cautions:
+    for caution in cautions:
         events.add("caution", text=caution)
         (on_caution or _mute)(caution)
     say, show = on_caution or _mute, on_progress or _silent
@@ -114,6 +133,9 @@ def _mute(text: str) -> None:
 
 def _saving(scenario: Scenario, federation: Federation, options: Options, begun: Begun | None) -> Saving:
     """Return how a run's state is kept, and where it begins; raise ScenarioError where it cannot be."""
+    if options.checkpoint_every_s and not 0.0 < options.checkpoint_every_s <= SELDOM_S:
+        what = f"must be above 0, and at most {SELDOM_S:g}"
+        raise DerloopError(f"--checkpoint-every {options.checkpoint_every_s:g}: {what}")
     every_ns = to_ns(options.checkpoint_every_s or 0.0)
     if begun or options.checkpoint_every_s:
         kinds = {name: (entry.kind.name, entry.via) for name, entry in scenario.federates.items()}

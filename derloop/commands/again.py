@@ -68,7 +68,9 @@ def resume(
     conduct(quiet, lambda show, say: go_on(existing(run), options, show, say))
 
 
-@branching.command(epilog="Example: derloop fork runs/day --at 61200 --set federates.vpp=null --out runs/day-without")
+@branching.command(
+    epilog="Example: derloop fork runs/day --at 28800 --set federates.vpp.services.0.limit_kw=2850 --out runs/tighter"
+)
 def fork(
     run: RunPath,
     at_s: Annotated[

@@ -93,6 +93,13 @@ class Saving:
     def begun(self) -> Checkpoint | None:
         return self._begun
 
+    def cautions(self, until_ns: int) -> list[str]:
+        """Return what to tell before the run, which ends at `until_ns`."""
+        if self.every_ns and self.from_ns // self.every_ns == until_ns // self.every_ns:
+            apart_s, until_s = self.every_ns / 1e9, until_ns / 1e9
+            return [f"no checkpoint is kept: they are {apart_s:g} s apart, and the run ends at {until_s:g} s"]
+        return []
+
     def to_json(self, crew: Crew) -> dict[str, Any]:
         """Return what the process of a crew needs of this."""
         units = [unit.name for unit in crew.units]

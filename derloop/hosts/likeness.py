@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from derloop.errors import DerloopError
 from derloop.installed import versions
+from derloop.scenario.files import inside, named, texts
 
-DSS_WORD = re.compile(r"""[^\s="'()\[\]{},|]+""")
-MAX_FILES = 10_000
 Hashes = Mapping[str, str]
 """SHA-256 of each file, by its path from the scenario's folder."""
 
@@ -46,43 +43,9 @@ def file_differences(here: Hashes, there: Mapping[str, str | None]) -> list[str]
 
 
 def named_files(scenario: Path, document: Any) -> list[str]:
-    """Return the scenario's file and every file inside its folder that `document` names, from that folder.
-
-    A text may name a file, a folder with all that is in it, or hold such a name after a colon (`replay:frames`).
-    """
+    """Return the scenario's file and every file inside its folder that `document` names, from that folder."""
     folder = scenario.resolve().parent
-    found = {scenario.resolve()}
-    for text in _texts(document):
-        for part in (text, text.partition(":")[2]):
-            path = _inside(part, folder, folder)
-            if path is not None and path.is_dir():
-                found.update(each for each in path.rglob("*") if each.is_file() and not each.is_symlink())
-            elif path is not None:
-                _follow(path, folder, found)
-    if len(found) > MAX_FILES:
-        raise DerloopError(f"{scenario} names {len(found)} files, more than {MAX_FILES}")
-    return sorted(str(path.relative_to(folder)) for path in found)
-
-
-def _follow(path: Path, folder: Path, found: set[Path]) -> None:
-    """Add a file, and what it redirects to if it is a feeder."""
-    if path in found or not path.is_file():
-        return
-    found.add(path)
-    if path.suffix.lower() == ".dss":
-        for word in set(DSS_WORD.findall(path.read_text(errors="replace"))):
-            if (redirected := _inside(word.replace("\\", "/"), path.parent, folder)) is not None:
-                _follow(redirected, folder, found)
-
-
-def _inside(text: str, base: Path, folder: Path) -> Path | None:
-    if not text or len(text) > 255 or "\0" in text:
-        return None
-    try:
-        path = (base / text).resolve()
-        return path if path.is_relative_to(folder) and path != folder and path.exists() else None
-    except (OSError, RuntimeError):
-        return None
+    return sorted(str(path.relative_to(folder)) for path in {scenario.resolve(), *named(folder, texts(document))})
 
 
 def hashes(folder: Path, paths: list[str]) -> dict[str, str | None]:
@@ -91,15 +54,8 @@ def hashes(folder: Path, paths: list[str]) -> dict[str, str | None]:
 
 
 def _hash(folder: Path, path: str) -> str | None:
-    file = _inside(path, folder, folder.resolve())
+    file = inside(path, folder, folder.resolve())
     if file is None or not file.is_file():
         return None
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
-        yield from _texts(inner)

@@ -74,7 +74,8 @@ def write(checkpoint: Checkpoint, run: Path) -> Path:
 
 def instants(run: Path) -> list[int]:
     """Return the instants, ns, of which a run has checkpoints, rising."""
-    return sorted(int(path.stem) for path in (run / "checkpoints").glob("*.npz") if path.stem.isdigit())
+    stems = (path.stem for path in (run / "checkpoints").glob("*.npz"))
+    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
 
 
 def keep_last(run: Path, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from derloop.results.checkpoints import Checkpoint
 from derloop.results.compare import compare
 from derloop.results.store import RunFolder
 from derloop.resuming import fork, resume
+from derloop.running import run
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 
@@ -121,6 +123,16 @@ def test_a_run_that_was_stopped_goes_on_in_its_folder_also_under_another_engine(
     assert result.folder.run["begun"]["at_s"] == 3600.0
 
 
+@pytest.mark.parametrize("placement", ["together", "threads", "apart"])
+def test_a_run_that_was_stopped_after_its_last_step_is_only_judged(tmp_path: Path, placement: str) -> None:
+    whole(tmp_path / "whole", HOUR, engine="local")
+    whole(tmp_path / "run", HOUR, checkpoint_every_s=10800, engine="local")
+    stopped(tmp_path / "run", 10_800_000_000_000)
+    result = resume(tmp_path / "run", Options(engine="helics", placement=placement, report=False))
+    assert (result.outcome, result.failure) == ("completed", "")
+    assert parts_of(tmp_path / "whole", tmp_path / "run") == ""
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
@@ -172,6 +184,33 @@ def test_a_control_can_be_taken_out_of_a_fork_and_a_device_that_the_feeder_tells
     assert not (tmp_path / "none").exists()
 
 
+def test_a_setting_that_is_state_by_then_is_refused_and_not_passed_over(tmp_path: Path) -> None:
+    scenario, sets = SCENARIOS / "kind_battery.json", ["duration_s=7200", "step_s=1800"]
+    derloop.run(scenario, sets, out=tmp_path / "run", report=False, engine="local", checkpoint_every_s=3600)
+    options = Options(out=tmp_path / "out", report=False)
+    with pytest.raises(ScenarioError, match=r"/federates/storage/energy_kwh: a fork cannot change it.*capacity_kwh"):
+        fork(tmp_path / "run", 3600, ["federates.storage.energy_kwh=100"], options)
+    with pytest.raises(ScenarioError, match="/federates/storage/step_s: was 1800 s: what goes on has the same steps"):
+        fork(tmp_path / "run", 3600, ["federates.storage.step_s=900"], options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fork_of_a_run_that_is_still_recorded_leaves_no_folder(tmp_path: Path) -> None:
+    whole(tmp_path / "run", HOUR, checkpoint_every_s=3600, engine="local")
+    with (tmp_path / "run" / "series" / "homes.parquet").open("rb") as recorded:
+        fcntl.flock(recorded, fcntl.LOCK_EX)
+        with pytest.raises(DerloopError, match=r"homes\.parquet is still being recorded"):
+            fork(tmp_path / "run", 3600, (), Options(out=tmp_path / "out", report=False))
+    assert not (tmp_path / "out").exists()
+
+
+def test_checkpoints_that_come_after_the_end_are_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    options = Options(out=tmp_path / "run", report=False, engine="local", checkpoint_every_s=14400)
+    run(SCENARIOS / "kind_load.json", HOUR, options, on_caution=said.append)
+    assert said == ["no checkpoint is kept: they are 14400 s apart, and the run ends at 10800 s"]
+
+
 # --- what is refused ---------------------------------------------------------------------------------
 
 
@@ -192,6 +231,20 @@ def test_of_the_checkpoints_the_last_ones_stay_also_where_a_run_goes_on(tmp_path
     stopped(tmp_path / "run", 9_000_000_000_000)
     resume(tmp_path / "run", Options(report=False, checkpoint_every_s=900))
     assert checkpoints.instants(tmp_path / "run") == [9_900_000_000_000, 10_800_000_000_000]
+
+
+@pytest.mark.parametrize("every_s", [float("inf"), float("nan"), 1e300, -1.0])
+def test_checkpoints_at_no_time_are_refused(tmp_path: Path, every_s: float) -> None:
+    with pytest.raises(DerloopError, match=r"--checkpoint-every .*: must be above 0, and at most 1e\+09"):
+        whole(tmp_path / "run", HOUR, checkpoint_every_s=every_s)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_foreign_file_among_checkpoints_is_none(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("²³.npz", "notes.npz", "00000000003600000000000.npz"):
+        (tmp_path / "checkpoints" / name).touch()
+    assert checkpoints.instants(tmp_path) == [3_600_000_000_000]
 
 
 def test_checkpoints_at_other_instants_than_every_federate_s_steps_are_refused(tmp_path: Path) -> None:
@@ -218,6 +271,9 @@ def test_a_fork_at_no_checkpoint_or_with_what_its_state_rests_on_is_refused(tmp_
     whole(tmp_path / "run", HOUR, engine="local", checkpoint_every_s=3600)
     with pytest.raises(DerloopError, match="there are: 3600, 7200, 10800"):
         fork(tmp_path / "run", 3601, (), Options())
+    for never in (float("nan"), float("inf"), -1e300):
+        with pytest.raises(DerloopError, match="has no checkpoint at"):
+            fork(tmp_path / "run", never, (), Options())
     with pytest.raises(ScenarioError, match="/seed: a fork cannot change it"):
         fork(tmp_path / "run", 3600, ["seed=99"], Options())
     with pytest.raises(ScenarioError, match="/duration_s: ends at 10800 s, not after 10800 s"):

@@ -1,0 +1,66 @@
+"""Which files a scenario names: profiles, feeders with all that they redirect to, runs that it is compared with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from derloop.errors import DerloopError
+
+DSS_WORD = re.compile(r"""[^\s="'()\[\]{},|]+""")
+MAX_FILES = 10_000
+MAX_PATH = 4096
+
+
+def named(folder: Path, words: Iterable[str]) -> set[Path]:
+    """Return every file inside a resolved `folder` that `words`, of a scenario, name.
+
+    A text may name a file, a folder with all that is in it, or hold such a name after a colon (`replay:frames`).
+    """
+    found: set[Path] = set()
+    for text in words:
+        for part in (text, text.partition(":")[2]):
+            path = inside(part, folder, folder)
+            if path is not None and path.is_dir():
+                found.update(each for each in path.rglob("*") if each.is_file() and not each.is_symlink())
+            elif path is not None:
+                _follow(path, folder, found)
+    if len(found) > MAX_FILES:
+        raise DerloopError(f"the scenario in {folder} names {len(found)} files, more than {MAX_FILES}")
+    return found
+
+
+def _follow(path: Path, folder: Path, found: set[Path]) -> None:
+    """Add a file, and what it redirects to if it is a feeder."""
+    if path in found or not path.is_file():
+        return
+    found.add(path)
+    if is_feeder(path):
+        for word in set(DSS_WORD.findall(path.read_text(errors="replace"))):
+            if (redirected := inside(word.replace("\\", "/"), path.parent, folder)) is not None:
+                _follow(redirected, folder, found)
+
+
+def inside(text: str, base: Path, folder: Path) -> Path | None:
+    """Return what a text names, seen from `base`, where that is there and inside `folder`; both are resolved."""
+    if not text or len(text) > MAX_PATH or "\0" in text:
+        return None
+    try:
+        path = (base / text).resolve()
+        return path if path.is_relative_to(folder) and path != folder and path.exists() else None
+    except (OSError, RuntimeError):
+        return None
+
+
+def is_feeder(path: Path) -> bool:
+    """Return whether it is a file of OpenDSS, which may redirect to others."""
+    return path.suffix.lower() == ".dss"
+
+
+def texts(value: object) -> Iterator[str]:
+    """Yield every text of a document that is a value, as it may name a file."""
+    if isinstance(value, str):
+        yield value
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from texts(inner)

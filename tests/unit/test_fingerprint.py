@@ -1,0 +1,54 @@
+"""A run's fingerprint follows from every file that its scenario names, and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from derloop.scenario.fingerprint import Fingerprints
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    """Write a file into the folder; return its name."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return name
+
+
+def of_feeder(folder: Path, name: str) -> dict[str, str]:
+    write(folder, "feeder/codes.txt", "r1=0.3465")
+    return {"feeder": write(folder, f"feeder/{name}", "New Line.a codes.txt")}
+
+
+def of_run(folder: Path) -> dict[str, str]:
+    write(folder, "base/run.json", "{}")
+    write(folder, "base/series/grid.parquet", "of seed 1")
+    return {"against": "base"}
+
+
+NAMING: dict[str, tuple[Callable[[Path], dict[str, str]], str]] = {
+    "feeder in lower case": (lambda folder: of_feeder(folder, "master.dss"), "feeder/codes.txt"),
+    "feeder in OpenDSS's own spelling": (lambda folder: of_feeder(folder, "Master.DSS"), "feeder/codes.txt"),
+    "what lies beside a feeder": (lambda folder: of_feeder(folder, "master.dss"), "feeder/else.dat"),
+    "folder of a run to compare with": (of_run, "base/series/grid.parquet"),
+    "profile": (lambda folder: {"file": write(folder, "p.csv", "1")}, "p.csv"),
+    "recording after a colon": (lambda folder: {"via": f"replay:{write(folder, 'f/a.bin', '1')}"}, "f/a.bin"),
+}
+
+
+@pytest.mark.parametrize("what", NAMING)
+def test_a_file_that_changes_changes_the_fingerprint(what: str, tmp_path: Path) -> None:
+    named, changed = NAMING[what]
+    document = named(tmp_path)
+    before = Fingerprints().of(document, tmp_path)
+    write(tmp_path, "not-named.csv", "1")
+    assert Fingerprints().of(document, tmp_path) == before
+    write(tmp_path, changed, "something else")
+    assert Fingerprints().of(document, tmp_path) != before
+
+
+@pytest.mark.parametrize("length", [255, 256, 300, 5000])
+def test_a_text_that_is_too_long_for_a_file_names_none(length: int, tmp_path: Path) -> None:
+    assert Fingerprints().of({"description": "a" * length}, tmp_path)
