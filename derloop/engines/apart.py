@@ -182,6 +182,7 @@ class Apart:
                 self.children.append(Child(crew, reach, self._stop_s(crew)))
             hub.start(transport, places.are_many)
             self._watch(hub, on_poll)
+        places.check_results()
 
     def _stop_s(self, crew: Crew) -> float:
         """Return how long the federates of a crew may take to stop."""
@@ -264,8 +265,8 @@ class Apart:
 
     @property
     def is_stuck(self) -> bool:
-        """HELICS could not be left, and would keep this process from its end."""
-        return helics.is_wedged()
+        """HELICS keeps this process from its end, or may: what comes over a network can have stopped its threads."""
+        return helics.is_wedged() or self._places.are_many
 
     @property
     def hunting(self) -> list[Hunting]:

@@ -62,6 +62,10 @@ class Places(Protocol):
         """Take back what the places hold, once no process runs there; return what went wrong in doing so."""
         ...
 
+    def check_results(self) -> None:
+        """Raise the error of a place that is closed and did not give all of its results."""
+        ...
+
 
 def cells_of(federation: Federation, crews: Crews) -> tuple[Crews, ...]:
     """Return the crews of a place as one cell; in real time each is one, so that nobody waits for another's clock."""
@@ -98,3 +102,6 @@ class Here:
 
     def close(self) -> list[str]:
         return []
+
+    def check_results(self) -> None:
+        """They are where they were written."""

@@ -10,7 +10,6 @@ its own. That begins with the schema, as every Arrow stream, which the run's has
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -18,16 +17,24 @@ from typing import BinaryIO
 from derloop.hosts.channel import Malformed
 
 PIECE_BYTES = 2**20
-PATH = re.compile(r"(?!\.)[\w@+,=%. -]{1,200}(/(?!\.)[\w@+,=%. -]{1,200}){0,6}")
+MOST_PARTS, MOST_CHARS = 32, 255
 MAX_FILES = 100_000
 PREFIX_BYTES = 8
 
 
 def plain(path: object) -> str:
-    """Return `path` where it cannot lead out of the folder that it starts in; raise Malformed otherwise."""
-    if not isinstance(path, str) or not PATH.fullmatch(path) or ".." in path:
-        raise Malformed(f"{str(path)[:80]!r} is no path below a run's folder")
-    return path
+    """Return `path` where it cannot lead out of the folder that it starts in; raise Malformed otherwise.
+
+    Its parts are printable, and none is hidden: one that begins with a dot.
+    """
+    parts = path.split("/") if isinstance(path, str) else []
+    if not 0 < len(parts) <= MOST_PARTS or not all(map(_is_plain, parts)):
+        raise Malformed(f"{str(path)[:80]!r} is no path of printable names, none hidden, below a run's folder")
+    return str(path)
+
+
+def _is_plain(part: str) -> bool:
+    return 0 < len(part) <= MOST_CHARS and part[0] != "." and part.isprintable() and "\\" not in part
 
 
 class Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from threading import Lock, Semaphore, Thread
+from time import sleep
 
 from derloop.errors import DerloopError
 from derloop.hosts.channel import Channel, Malformed
@@ -12,6 +13,7 @@ from derloop.hosts.greeting import admit
 
 GREETING_AT_ONCE = 32
 """How many connections may be greeting: whoever connects and says nothing keeps none of the others out."""
+AGAIN_S = 0.1
 
 
 class Door:
@@ -42,7 +44,10 @@ class Door:
             try:
                 sock, (address, *_) = self._listener.accept()
             except OSError:
-                return  # closed
+                if self._is_closed:
+                    return
+                sleep(AGAIN_S)  # as where there are no more open files: others close theirs
+                continue
             if not self._places.acquire(blocking=False):
                 sock.close()
                 continue
@@ -53,9 +58,7 @@ class Door:
             _, channel = admit(sock, self._token)
         except (Malformed, OSError) as error:
             sock.close()
-            with self._lock:
-                if len(self.refused) < GREETING_AT_ONCE:
-                    self.refused.append(f"a connection from {address} was not let in: {error}")
+            self._note(f"a connection from {address} was not let in: {error}")
         else:
             with self._lock:
                 self._arrived.append(channel)
@@ -64,6 +67,12 @@ class Door:
                 channel.close()
         finally:
             self._places.release()
+
+    def _note(self, refused: str) -> None:
+        """Keep why somebody was refused, each reason once."""
+        with self._lock:
+            if len(self.refused) < GREETING_AT_ONCE and refused not in self.refused:
+                self.refused.append(refused)
 
     def close(self) -> None:
         with self._lock:

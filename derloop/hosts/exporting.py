@@ -58,6 +58,8 @@ def job(
         for each in names
         if file.hosts[each].ssh is not None
     ]
+    if "run" in names:
+        problems.append(Problem("/hosts/run", "what is exported calls the run itself so; give the host another name"))
     if problems:
         raise ScenarioError(problems, str(hosts))
     made = Job(name, scenario.resolve(), hosts.resolve(), file, tuple(names), tuple(overrides))

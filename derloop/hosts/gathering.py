@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -16,7 +16,9 @@ from derloop.engines.places import cells_of
 from derloop.engines.process import Process, Reach
 from derloop.errors import EngineError, HostError, Problem, ScenarioError, did_you_mean
 from derloop.federation import Federation, loop_name
+from derloop.hosts.channel import Malformed
 from derloop.hosts.clocks import HostClock
+from derloop.hosts.copying import plain
 from derloop.hosts.door import Door
 from derloop.hosts.file import HostsFile, read_hosts
 from derloop.hosts.greeting import keep_token, make_token, read_token
@@ -43,6 +45,8 @@ class Plan:
     file: HostsFile
     placed: Mapping[str, str]
     """The host of each unit that does not run here, by the unit's name."""
+    files: Sequence[str]
+    """Of the scenario, from its folder."""
     speed: float | None
     """Scenario seconds in a second of a run in real time; None where it is not."""
     token: str = field(repr=False)
@@ -56,7 +60,7 @@ def plan(scenario: Scenario, federation: Federation, path: Path | str | None, li
     if path is None:
         why = "'hosts' needs a file that says how they are reached: --hosts FILE; or let it be 'together' or 'apart'"
         raise ScenarioError([Problem("/placement", why)], str(scenario.path))
-    file = read_hosts(Path(path), listen)
+    file, files = read_hosts(Path(path), listen), named_files(scenario.path, scenario.document)
     placed, problems = hosts_of(federation.units, file.wishes(scenario.file.hosts), ("federates",))
     for name in scenario.file.hosts.keys() - file.hosts.keys():
         problems.append(Problem("/hosts", f"the scenario has a host {name!r}" + did_you_mean(name, [*file.hosts])))
@@ -64,7 +68,18 @@ def plan(scenario: Scenario, federation: Federation, path: Path | str | None, li
         problems = [Problem("/hosts", "no federate is on any of these hosts; name some in `federates`")]
     if problems:
         raise ScenarioError(problems, str(path))
-    return Plan(file, placed, federation.pacing.speed if federation.pacing else None, _token(file))
+    if problems := [Problem("", f"its file {name!r} cannot be sent: {why}") for name, why in _unsendable(files)]:
+        raise ScenarioError(problems, str(scenario.path))
+    return Plan(file, placed, files, federation.pacing.speed if federation.pacing else None, _token(file))
+
+
+def _unsendable(files: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the files that no host would take, and why."""
+    for name in files:
+        try:
+            plain(name)
+        except Malformed:
+            yield name, "its names must be printable, and none hidden"
 
 
 class Gathering:
@@ -76,7 +91,7 @@ class Gathering:
         self._file, self._placed, self._token = plan.file, plan.placed, plan.token
         self._speed = plan.speed
         self._scenario, self._folder, self._say = scenario, folder, say
-        self._files = named_files(scenario.path, scenario.document)
+        self._files = [*plan.files]
         self._interface = plan.file.listen
         self._names = sorted({*plan.placed.values()})
         self._guests: dict[str, Guest] = {}
@@ -86,6 +101,9 @@ class Gathering:
         self._door: Door | None = None
         self._started: list[Started] = []
         self._complaints: list[str] = []
+        self._lost: list[HostError] = []
+        self._torn: list[HostError] = []
+        """Why results are not all here once they were fetched: a host was lost meanwhile, or some did not arrive."""
 
     def meet(self, on_poll: Callable[[], None]) -> None:
         """Return when every host has joined and is alike; raise HostError for one that has not, or is not."""
@@ -94,7 +112,6 @@ class Gathering:
         until = monotonic() + self._file.wait_s
         while missing := [name for name in self._names if not self._has_greeted(name)]:
             on_poll()
-            self._let_in()
             self._check_started()
             self.check()
             if monotonic() > until:
@@ -204,6 +221,7 @@ class Gathering:
         return [guest.clock for guest in self._guests.values() if guest.clock]
 
     def check(self) -> None:
+        self._let_in()  # somebody who comes late is told that there is nothing to do
         for guest in self._guests.values():
             try:
                 guest.check()
@@ -221,14 +239,18 @@ class Gathering:
             guest.send("over")
         self._fetch_the_rest()
         for guest in self._guests.values():
-            self._complaints += guest.complaints
+            self._torn += [HostError(guest.name, f"has sent {path}, and it is another here") for path in guest.torn]
             guest.close()
         if self._door:
             self._complaints += self._door.refused
             self._door.close()
         for started in self._started:
             started.end()
-        return self._complaints
+        return self._complaints + [str(error) for error in self._torn]
+
+    def check_results(self) -> None:
+        for error in (*self._lost, *self._torn):
+            raise error
 
     def _fetch_the_rest(self) -> None:
         until = monotonic() + COPY_S
@@ -236,10 +258,11 @@ class Gathering:
             for guest in waiting:
                 try:
                     guest.check()
-                except HostError:
+                except HostError as error:
                     guest.has_copied = True  # as far as it has come
+                    self._lost.append(HostError(error.host, f"{error.why}, and has not sent all of its results"))
             if monotonic() > until:
-                self._complaints += [f"host {guest.name!r} has not sent all of its results" for guest in waiting]
+                self._torn += [HostError(guest.name, "has not sent all of its results") for guest in waiting]
                 return
             sleep(POLL_S / 5)
 

@@ -9,22 +9,30 @@ The keys of the connection follow from token, name and both nonces, so that no r
 
 from __future__ import annotations
 
+import errno
 import hmac
 import os
 import re
 import secrets
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 from derloop.errors import DerloopError
 from derloop.hosts.channel import Channel, Keys, Malformed
 
 GREET_S = 5.0
+"""How long a greeting may take, however slowly it trickles."""
 MAGIC = b"derloop-hosts-01"
 NAME_BYTES, NONCE_BYTES, PROOF_BYTES = 40, 32, 32
 TOKEN = re.compile(r"[0-9a-zA-Z_\-]{32,200}")
 TOKEN_VARIABLE = "DERLOOP_TOKEN"  # noqa: S105 - the name of the variable, not a token
+
+
+class HungUp(ConnectionError):
+    """Whoever was greeted has ended the connection before it was done."""
 
 
 def make_token() -> str:
@@ -59,13 +67,17 @@ def keep_token(path: Path, token: str) -> None:
 def admit(sock: socket.socket, token: str) -> tuple[str, Channel]:
     """Return the name of the host that has connected, and the channel to it; raise Malformed where it is none."""
     sock.settimeout(GREET_S)
-    hello = _receive(sock, len(MAGIC) + NAME_BYTES + NONCE_BYTES)
+    until = monotonic() + GREET_S
+    hello = _receive(sock, len(MAGIC) + NAME_BYTES + NONCE_BYTES, until)
     if not hello.startswith(MAGIC):
         raise Malformed("it does not greet as a host of this version does")
     said = hello + secrets.token_bytes(NONCE_BYTES)
     said += _proof(token, b"run", said)
     sock.sendall(said[len(hello) :])
-    proof = _receive(sock, PROOF_BYTES)
+    try:
+        proof = _receive(sock, PROOF_BYTES, until)
+    except HungUp as error:
+        raise Malformed("it hung up on this run's proof: it has another token, or none") from error
     if not hmac.compare_digest(proof, _proof(token, b"host", said)):
         raise Malformed("it does not know the token")
     name = hello[len(MAGIC) :][:NAME_BYTES].rstrip(b"\0").decode("ascii", "replace")
@@ -73,11 +85,14 @@ def admit(sock: socket.socket, token: str) -> tuple[str, Channel]:
 
 
 def approach(sock: socket.socket, token: str, name: str) -> Channel:
-    """Return the channel to the run that listens at the other end; raise Malformed where it does not know the token."""
+    """Return the channel to the run that listens at the other end; raise Malformed where it does not know the token.
+
+    Raises HungUp where nobody answers, as one does who has too many to greet.
+    """
     sock.settimeout(GREET_S)
     hello = MAGIC + name.encode("ascii").ljust(NAME_BYTES, b"\0") + secrets.token_bytes(NONCE_BYTES)
     sock.sendall(hello)
-    answer = _receive(sock, NONCE_BYTES + PROOF_BYTES)
+    answer = _receive(sock, NONCE_BYTES + PROOF_BYTES, monotonic() + GREET_S)
     said = hello + answer
     if not hmac.compare_digest(answer[NONCE_BYTES:], _proof(token, b"run", hello + answer[:NONCE_BYTES])):
         raise Malformed("the run does not know the token")
@@ -93,11 +108,14 @@ def _key(token: str, direction: bytes, said: bytes) -> bytes:
     return hmac.digest(token.encode(), b"key " + direction + b"\0" + said, "sha256")
 
 
-def _receive(sock: socket.socket, count: int) -> bytes:
+def _receive(sock: socket.socket, count: int, until: float) -> bytes:
     data = b""
     while len(data) < count:
-        got = sock.recv(count - len(data))
-        if not got:
-            raise Malformed("it hung up")
-        data += got
+        if (left_s := until - monotonic()) <= 0.0:
+            raise Malformed(f"it has not greeted within {GREET_S:g} s")
+        sock.settimeout(left_s)
+        with suppress(TimeoutError):
+            if not (got := sock.recv(count - len(data))):
+                raise HungUp(errno.ECONNRESET, "it hung up")
+            data += got
     return data

@@ -31,7 +31,8 @@ class Guest:
         """How the scenario's files are there; None: they are to be sent."""
         self.interface = ""
         self.has_greeted, self.has_copied = False, False
-        self.complaints: list[str] = []
+        self.torn: list[str] = []
+        """Files that did not arrive as they are there."""
         self._failed: str | None = None
         self.clock = HostClock(channel.send) if is_paced else None
         self.hub_failed: str | None = None
@@ -108,8 +109,7 @@ class Guest:
                 self._copies.take(message["path"], message["at"], message.data)
             case "copied":
                 self.has_copied = True
-                files = self._copies.incomplete(message["digests"])
-                self.complaints += [f"host {self.name!r}: {path} did not arrive as it is there" for path in files]
+                self.torn = self._copies.incomplete(message["digests"])
             case "failed":
                 self._failed = str(message["why"])
             case "clock" if self.clock:

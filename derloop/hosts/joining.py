@@ -76,8 +76,12 @@ def _connected(invitation: Invitation) -> tuple[Channel, str]:
     while True:
         try:
             bound = (invitation.interface, 0) if invitation.interface else None
-            sock = socket.create_connection((invitation.address, invitation.port), 5.0, bound)
-            return approach(sock, invitation.token, invitation.name), str(sock.getsockname()[0])
+            with ExitStack() as stack:
+                sock = socket.create_connection((invitation.address, invitation.port), 5.0, bound)
+                stack.callback(sock.close)
+                channel = approach(sock, invitation.token, invitation.name)
+                stack.pop_all()
+                return channel, str(sock.getsockname()[0])
         except Malformed as error:
             raise HostError(invitation.name, f"was not admitted at {where}: {error}") from error
         except OSError as error:

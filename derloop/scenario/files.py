@@ -23,12 +23,18 @@ def named(folder: Path, words: Iterable[str]) -> set[Path]:
         for part in (text, text.partition(":")[2]):
             path = inside(part, folder, folder)
             if path is not None and path.is_dir():
-                found.update(each for each in path.rglob("*") if each.is_file() and not each.is_symlink())
+                found.update(each for each in path.rglob("*") if _is_content(each, path))
             elif path is not None:
                 _follow(path, folder, found)
     if len(found) > MAX_FILES:
         raise DerloopError(f"the scenario in {folder} names {len(found)} files, more than {MAX_FILES}")
     return found
+
+
+def _is_content(path: Path, folder: Path) -> bool:
+    """Return whether it is a file of a folder, and neither a link nor hidden, as what file managers leave."""
+    is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.is_file() and not path.is_symlink() and not is_hidden
 
 
 def _follow(path: Path, folder: Path, found: set[Path]) -> None:

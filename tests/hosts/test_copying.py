@@ -58,9 +58,15 @@ def test_a_file_that_was_changed_after_it_was_copied_is_told(folders: tuple[Path
     ["/etc/passwd", "../run.json", "series/../../x", "a/.ssh/x", ".profile", "", "a//b", "a\0b", "a\nb", 7, None],
 )
 def test_a_path_that_leaves_the_run_is_refused(folders: tuple[Path, Path], path: object) -> None:
-    with pytest.raises(Malformed, match="is no path below a run's folder"):
+    with pytest.raises(Malformed, match="is no path of printable names, none hidden, below a run's folder"):
         Copies(folders[1]).take(path, 0, b"x")
     assert list(folders[1].iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["a (1).json", "profiles/o'brien & söhne.csv", "a..b/c.csv", "日本/x", "a" * 255])
+def test_a_path_of_any_printable_names_is_taken(folders: tuple[Path, Path], path: str) -> None:
+    Copies(folders[1]).take(path, 0, b"x")
+    assert (folders[1] / path).read_bytes() == b"x"
 
 
 def test_what_is_there_already_is_not_touched(folders: tuple[Path, Path]) -> None:

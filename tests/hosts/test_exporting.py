@@ -18,12 +18,14 @@ from derloop.hosts.file import read_hosts
 from derloop.hosts.greeting import read_token
 
 
-def made(folder: Path, overrides: tuple[str, ...] = (), **more: Any) -> Job:
+def made(
+    folder: Path, overrides: tuple[str, ...] = (), names: tuple[str, ...] = ("feeder", "fleets"), **more: Any
+) -> Job:
     hosts = {"feeder": {"federates": ["grid"]}, "fleets": {"federates": ["pv"]}}
     data = {"port": 7100, "token_file": "run.token", "hosts": hosts, **more}
     (folder / "hosts.json").write_text(json.dumps(data))
     file = read_hosts(folder / "hosts.json")
-    return job("study", folder / "study.json", folder / "hosts.json", file, ["feeder", "fleets"], overrides)
+    return job("study", folder / "study.json", folder / "hosts.json", file, names, overrides)
 
 
 def test_the_token_is_made_once_where_all_find_it(tmp_path: Path) -> None:
@@ -107,3 +109,8 @@ def test_a_slurm_script_that_is_told_to_end_outlives_the_run(tmp_path: Path) -> 
 def test_hosts_that_the_run_would_start_itself_are_not_exported(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="/hosts/feeder/ssh: what is exported starts every host itself"):
         made(tmp_path, hosts={"feeder": {"ssh": "feeder"}, "fleets": {}})
+
+
+def test_a_host_with_the_name_of_the_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="/hosts/run: what is exported calls the run itself so"):
+        made(tmp_path, names=("run", "fleets"), hosts={"run": {}, "fleets": {}})

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from sockets import tcp_pair
 
 from derloop.errors import DerloopError
+from derloop.hosts import door as doors
+from derloop.hosts import greeting, joining
 from derloop.hosts.channel import Channel, Malformed
 from derloop.hosts.door import Door
 from derloop.hosts.greeting import MAGIC, approach, keep_token, make_token, read_token
+from derloop.hosts.joining import Invitation
 
 TOKEN = "t" * 32
 
@@ -57,7 +63,8 @@ def test_a_host_that_knows_the_token_is_let_in_by_its_name(door: Door) -> None:
 def test_a_host_with_another_token_is_refused_and_learns_nothing_but_that(door: Door) -> None:
     with connected(door) as sock, pytest.raises(Malformed, match="the run does not know the token"):
         approach(sock, "x" * 32, "fleets")
-    assert refused(door) == "a connection from 127.0.0.1 was not let in: it hung up"
+    said = "it hung up on this run's proof: it has another token, or none"
+    assert refused(door) == f"a connection from 127.0.0.1 was not let in: {said}"
 
 
 @pytest.mark.parametrize("said", [bytes(88), b"GET / HTTP/1.1\r\n\r\n" + bytes(100), MAGIC + bytes(10)])
@@ -100,6 +107,57 @@ def test_silent_connections_keep_nobody_out(door: Door) -> None:
     host.close()
     for sock in silent:
         sock.close()
+
+
+def test_a_greeting_that_trickles_is_ended_in_time_and_its_place_is_free_again(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(greeting, "GREET_S", 0.3)
+    with connected(door) as sock, suppress(OSError):
+        until = time.monotonic() + 10
+        while not door.refused and time.monotonic() < until:
+            sock.sendall(b"d")
+            time.sleep(0.05)
+    assert refused(door) == "a connection from 127.0.0.1 was not let in: it has not greeted within 0.3 s"
+
+
+def test_a_host_that_finds_too_many_at_the_door_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(greeting, "GREET_S", 0.5)
+    monkeypatch.setattr(doors, "GREETING_AT_ONCE", 1)
+    door = Door("127.0.0.1", 0, TOKEN)
+    with connected(door):
+        time.sleep(0.1)
+        host, _ = joining._connected(Invitation("127.0.0.1", door.port, "fleets", TOKEN, wait_s=30))
+    while not (found := door.arrived()):
+        time.sleep(0.01)
+    assert [channel.peer for channel in found] == ["fleets"]
+    for channel in (host, *found):
+        channel.close()
+    door.close()
+
+
+def test_a_door_that_could_not_take_a_connection_takes_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Few:
+        """A listening socket while there are no more open files, once."""
+
+        def __init__(self, listener: socket.socket) -> None:
+            self._listener, self._is_first = listener, True
+
+        def accept(self) -> Any:
+            if self._is_first:
+                self._is_first = False
+                raise OSError(errno.EMFILE, "Too many open files")
+            return self._listener.accept()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._listener, name)
+
+    monkeypatch.setattr(doors.socket, "create_server", lambda address, made=socket.create_server: Few(made(address)))
+    door = Door("127.0.0.1", 0, TOKEN)
+    host = approach(connected(door), TOKEN, "fleets")
+    let_in(door).close()
+    host.close()
+    door.close()
 
 
 def test_a_token_that_others_may_read_is_refused(tmp_path: Path) -> None:

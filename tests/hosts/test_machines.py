@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -83,6 +84,46 @@ def lose(run: Spread, where: Machines, name: str, how: str) -> float:
     else:
         where.cut(name)
     return time.monotonic()
+
+
+def test_a_host_that_comes_while_the_run_goes_on_is_turned_away(tmp_path: Path) -> None:
+    with spread(tmp_path, scenario(3000, slow_s=0.02), HOSTS, Loopback()) as run:
+        run.wait_for_rows("d")
+        late = {name: run.joined(name) for name in ("nobody", "feeder")}
+        try:
+            assert [machine.wait() for machine in late.values()] == [3, 3]
+            assert "was refused: the run has no federates for a host 'nobody'" in late["nobody"].said()
+            assert "was refused: a host 'feeder' has joined already" in late["feeder"].said()
+            assert run.run.process.poll() is None
+        finally:
+            for machine in late.values():
+                machine.destroy()
+
+
+def test_a_host_that_is_lost_before_its_last_results_have_come_fails_the_run(tmp_path: Path) -> None:
+    outcomes = [lost_at_the_end(tmp_path / str(number), after_s=0.02 * number) for number in range(4)]
+    assert 3 in outcomes, "each time the results were there already"
+
+
+def lost_at_the_end(folder: Path, after_s: float) -> int:
+    """Stop a host so long after its processes have gone; check that the run has all results, or names the host."""
+    folder.mkdir()
+    with spread(folder, scenario(400), HOSTS, Loopback()) as run:
+        run.wait_for_rows("d")
+        host = run.hosts["fleets"]
+        while len(host.tree()) > 1:
+            time.sleep(0.001)
+        time.sleep(after_s)
+        host.process.send_signal(signal.SIGSTOP)
+        status = run.run.wait()
+        rows = run.results.read("d.count")[0].size
+        host.process.send_signal(signal.SIGCONT)
+        if status == 0:
+            assert (rows, run.results.run["outcome"]) == (400, "completed")
+        else:
+            assert (status, run.results.run["outcome"]) == (3, "failed"), run.run.said()
+            assert "FAILED host 'fleets' is lost: nothing was heard of it for 4." in run.run.said()
+        return status
 
 
 def test_hosts_end_when_the_run_is_killed(tmp_path: Path) -> None:

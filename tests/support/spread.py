@@ -87,6 +87,11 @@ class Spread:
     def all(self) -> list[Machine]:
         return [self.run, *self.hosts.values()]
 
+    def joined(self, name: str) -> Machine:
+        """Start a host on this machine; whoever calls this ends it."""
+        log = f"late-{name}"
+        return Machine(self.folder, log, [], "join", f"127.0.0.1:{PORT}", "--token-file", "run.token", "--name", name)
+
     def wait_for_rows(self, federate: str) -> None:
         """Return when results of `federate` are where the run was started."""
         deadline = time.monotonic() + PATIENCE_S
