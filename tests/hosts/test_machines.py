@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
+import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from namespaces import Machines, machines, reason_to_skip
 from real_runs import counters
-from spread import Loopback, Machine, Spread, spread
+from spread import PORT, Loopback, Machine, Spread, spread
 
 import derloop
 from derloop import plugins
@@ -124,6 +128,23 @@ def lost_at_the_end(folder: Path, after_s: float) -> int:
             assert (status, run.results.run["outcome"]) == (3, "failed"), run.run.said()
             assert "FAILED host 'fleets' is lost: nothing was heard of it for 4." in run.run.said()
         return status
+
+
+def test_a_run_whose_ports_of_helics_are_disturbed_ends_all_the_same(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    with spread(tmp_path, scenario(3000, slow_s=0.02), HOSTS, Loopback(), silence_s=60) as run:
+        run.wait_for_rows("d")
+        listening = psutil.Process(run.run.process.pid).net_connections("tcp")
+        ports = {each.laddr.port for each in listening if each.status == psutil.CONN_LISTEN} - {PORT}
+        assert ports
+        for _ in range(40):
+            for port in ports:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as sock:
+                    sock.sendall(rng.randbytes(200))
+            time.sleep(0.05)
+        run.run.process.send_signal(signal.SIGINT)
+        assert run.run.wait() in (3, 130), run.run.said()
+        assert run.results.run["outcome"] in ("failed", "interrupted")
 
 
 def test_hosts_end_when_the_run_is_killed(tmp_path: Path) -> None:
