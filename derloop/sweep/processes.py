@@ -58,11 +58,12 @@ def _end(at_work: Mapping[Process, Trial]) -> None:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Have SIGTERM and a closed terminal end what goes on as Ctrl-C does."""
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(sign, signal.default_int_handler) for sign in signals]
+    """Have SIGTERM and a closed terminal end what goes on as Ctrl-C does; not where they are ignored, as with nohup."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heard = [sign for sign in signals if sign == signal.SIGINT or signal.getsignal(sign) == signal.SIG_DFL]
+    before = [signal.signal(sign, signal.default_int_handler) for sign in heard]
     try:
         yield
     finally:
-        for sign, handler in zip(signals, before, strict=True):
+        for sign, handler in zip(heard, before, strict=True):
             signal.signal(sign, handler)
