@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from derloop.document import MAX_SHOWN
 from derloop.kind import Settings
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
@@ -17,7 +20,7 @@ Design = Literal["grid", "list", "latin-hypercube"]
 class Parameter(Settings):
     """What differs from run to run: values that are listed, or a range."""
 
-    path: Path_ | tuple[Path_, ...] = Field(
+    path: Path_ | Annotated[tuple[Path_, ...], Field(min_length=1, max_length=100)] = Field(
         description="The setting, as in --set: dotted or a JSON pointer. Of several, all get the same value.",
         examples=["federates.batteries.energy_kwh"],
     )
@@ -36,6 +39,13 @@ class Parameter(Settings):
         description="How many values of a range are taken, its ends among them; not for a Latin hypercube. "
         "Without it, each of its whole numbers.",
     )
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _has_a_path(cls, path: Any) -> Any:
+        if isinstance(path, list | tuple) and not path:
+            raise ValueError("is empty: a parameter needs the path of the setting that differs")
+        return path
 
     @model_validator(mode="after")
     def _values_or_a_range(self) -> Self:
@@ -102,9 +112,20 @@ class SweepFile(Settings):
         return self
 
     @model_validator(mode="after")
+    def _has_no_run_twice(self) -> Self:
+        if twice := _repeated(self.seeds):
+            raise ValueError(f"seeds has {twice} more than once: that is the same run again")
+        for parameter in self.vary if self.design == "grid" else ():
+            if twice := _repeated(parameter.values or ()):
+                raise ValueError(f"vary has {twice} more than once in {parameter.heading}: that is the same run again")
+        return self
+
+    @model_validator(mode="after")
     def _fits_its_design(self) -> Self:
         if (self.design == "latin-hypercube") != (self.samples is not None):
             raise ValueError("samples belongs to the design latin-hypercube, which needs it")
+        if self.design == "latin-hypercube" and not self.vary:
+            raise ValueError("vary has no parameter, and a Latin hypercube needs one")
         for parameter in self.vary:
             self._check_fit(parameter)
         return self
@@ -117,3 +138,16 @@ class SweepFile(Settings):
             raise ValueError(
                 f"vary: {parameter.heading} needs a count of values, or whole, in the design {self.design}"
             )
+
+
+def _repeated(values: Sequence[Any]) -> str:
+    """Return the values that stand more than once, as JSON; empty where there are none. 1 and 1.0 are one value."""
+    seen: set[Any] = set()
+    twice: dict[str, None] = {}
+    for value in values:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        known = value if is_number else json.dumps(value, sort_keys=True)
+        if known in seen:
+            twice[json.dumps(value)[:MAX_SHOWN]] = None
+        seen.add(known)
+    return ", ".join(twice)

@@ -78,6 +78,11 @@ def test_samples_lie_in_their_ranges_and_values_get_equal_shares() -> None:
         ({"vary": [{"path": "a", "low": 0.5, "high": 2, "whole": True}]}, "must be whole numbers"),
         ({"vary": [{"path": "a", "low": 0, "high": 1}]}, "needs a count of values"),
         ({"vary": [{"path": "a", "values": [1]}] * 2}, "has a more than once"),
+        ({"seeds": [1], "design": "latin-hypercube", "samples": 5}, "no parameter, and a Latin hypercube needs one"),
+        ({"seeds": [3, 1, 2, 1, 3, 1]}, "seeds has 1, 3 more than once"),
+        ({"vary": [{"path": "a", "values": [1, 2, 1.0]}]}, "vary has 1.0 more than once in a"),
+        ({"vary": [{"path": "a", "values": [{"b": 1, "c": 2}, {"c": 2, "b": 1}]}]}, "more than once in a"),
+        ({"vary": [{"path": [], "values": [1]}]}, "is empty: a parameter needs the path"),
         ({"vary": [{"path": "a", "values": [1]}], "samples": 3}, "samples belongs to the design latin-hypercube"),
         ({"vary": [{**LOG, "count": 3}], "samples": 3, "design": "latin-hypercube"}, "a has a count"),
     ],
@@ -85,6 +90,14 @@ def test_samples_lie_in_their_ranges_and_values_get_equal_shares() -> None:
 def test_what_contradicts_itself_is_refused(said: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         sweep(**said)
+
+
+def test_values_may_stand_twice_where_they_make_different_runs_and_true_is_no_one() -> None:
+    listed = sweep(design="list", vary=[{"path": "a", "values": [1, 1]}, {"path": "b", "values": [1, 2]}])
+    assert combinations(listed) == [(1, 1), (1, 2)]
+    sampled = sweep(design="latin-hypercube", samples=2, vary=[{"path": "a", "values": [5, 5]}])
+    assert combinations(sampled) == [(5,), (5,)]
+    assert combinations(sweep(vary=[{"path": "a", "values": [1, True, "1"]}])) == [(1,), (True,), ("1",)]
 
 
 def test_more_runs_than_anybody_waits_for_are_refused_before_they_are_listed() -> None:

@@ -21,7 +21,7 @@ from derloop.kind import NONE_GRANTED
 from derloop.sweep import sweeping
 from derloop.sweep.models import SweepFile
 from derloop.sweep.outcomes import status_of
-from derloop.sweep.plan import Plan, Trial, plan
+from derloop.sweep.plan import Plan, Trial, plan, sweep_of
 from derloop.sweep.swept import Swept
 from derloop.sweep.wording import lines
 
@@ -104,7 +104,7 @@ def test_a_scenario_or_a_file_of_it_that_has_changed_is_run_again(folder: Path, 
 
 
 def test_two_trials_that_are_the_same_run_are_run_once(folder: Path) -> None:
-    found = swept(folder, planned(folder, "passes", "passes"))
+    found = swept(folder, planned(folder, "passes", "passes", design="list"))
     assert ran(folder) == ["passes"]
     assert [row.verdict for row in found.rows] == ["PASS", "PASS"]
 
@@ -116,6 +116,14 @@ def test_values_that_the_scenario_refuses_are_a_row_and_no_run(folder: Path) -> 
     assert "duration_s 3600 is no multiple of step_s 7" in found.rows[1].why
     assert "/step_s" in found.rows[2].why
     assert ran(folder) == ["passes"]
+
+
+def test_a_parameter_without_a_path_is_refused_by_its_place_with_the_other_problems(folder: Path) -> None:
+    vary = [{"path": [], "values": [1]}, {"path": "step_s", "valeus": [1]}]
+    (folder / "sweep.json").write_text(json.dumps({"name": "s", "scenario": "s.json", "vary": vary}))
+    with pytest.raises(ScenarioError) as refused:
+        sweep_of(folder / "sweep.json")
+    assert [problem.pointer for problem in refused.value.problems] == ["/vary/0/path", "/vary/1/valeus"]
 
 
 def test_a_path_that_leads_nowhere_is_refused_before_anything_runs_with_what_is_near(folder: Path) -> None:
