@@ -27,7 +27,7 @@ def _override_one(data: dict[str, Any], setting: str) -> Problem | None:
         what = f"--set {document.shown(setting)}: must be path=value, as in --set federates.battery.energy_kwh=13.5"
         return Problem("", what)
     try:
-        parts, value = _parts(path), _value(text)
+        parts, value = parts_of(path), _value(text)
         if value is None and len(parts) == 2 and parts[0] == "federates":
             return _take_out(data.get("federates"), parts[1], path)
         return _assign(data, parts, value, path)
@@ -35,7 +35,8 @@ def _override_one(data: dict[str, Any], setting: str) -> Problem | None:
         return Problem(error.problems[0].pointer, f"--set {path}: {error.problems[0].what}")
 
 
-def _parts(path: str) -> list[str]:
+def parts_of(path: str) -> list[str]:
+    """Return the way from the top along which a path leads, dotted or a JSON pointer."""
     if not path.startswith("/"):
         return path.split(".")
     return [part.replace("~1", "/").replace("~0", "~") for part in path[1:].split("/")]

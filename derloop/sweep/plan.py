@@ -14,9 +14,10 @@ from derloop.kind import Permissions
 from derloop.scenario.fingerprint import Fingerprints
 from derloop.scenario.loading import load
 from derloop.scenario.overrides import override
+from derloop.sweep.collisions import collisions
 from derloop.sweep.design import Combination, combinations
 from derloop.sweep.models import SweepFile
-from derloop.validation import typed_model
+from derloop.validation import listed, typed_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def plan(file: Path, sweep: SweepFile, also: Sequence[str], permissions: Permiss
     scenario = file.parent / sweep.scenario
     fixed = [*(_assigned(path, value) for path, value in sweep.set_.items()), *also]
     tried = _combinations(file, sweep)
-    _check_paths(file, sweep, scenario, fixed, tried[0])
+    _check_paths(file, sweep, also, fixed, tried[0])
     headings = (*(p.heading for p in sweep.vary), *(("seed",) if sweep.seeds else ()))
     prints = Fingerprints()
     trials: list[Trial] = []
@@ -92,15 +93,16 @@ def _overrides(sweep: SweepFile, values: Combination) -> list[str]:
     return [_assigned(path, v) for p, v in zip(sweep.vary, values, strict=False) for path in p.paths] + seed
 
 
-def _check_paths(file: Path, sweep: SweepFile, scenario: Path, fixed: Sequence[str], values: Combination) -> None:
-    """Refuse paths that lead nowhere in the scenario: they would be wrong in every trial."""
-    data = document.read(scenario)
-    problems = [Problem("/set", problem.what) for problem in override(data, fixed)]
+def _check_paths(file: Path, sweep: SweepFile, also: Sequence[str], fixed: Sequence[str], values: Combination) -> None:
+    """Refuse paths that meet, or lead nowhere in the scenario: they would be wrong in every trial."""
+    data = document.read(file.parent / sweep.scenario)
+    problems = collisions(sweep, also)
+    problems += [Problem("/set", problem.what) for problem in override(data, fixed)]
     for index, (parameter, value) in enumerate(zip(sweep.vary, values, strict=False)):
         wrong = override(data, [_assigned(path, value) for path in parameter.paths])
         problems += [Problem(document.pointer(("vary", index, "path")), problem.what) for problem in wrong]
     if problems:
-        raise ScenarioError(problems, str(file))
+        raise ScenarioError(listed(problems), str(file))
 
 
 def facts(plan: Plan) -> Mapping[str, Any]:
