@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from derloop.sweep.models import SweepFile
 from derloop.validation import typed_model
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+JSON_BEGINS = ("[", "{", '"')
 RANGE = re.compile(rf"^(?P<low>{NUMBER})\.\.(?P<high>{NUMBER})(?::(?P<count>\d+))?$")
 
 
@@ -45,22 +47,30 @@ def _parameter(text: str, is_sampled: bool) -> dict[str, Any]:
         whole = "." not in found["low"] + found["high"] and not found["count"]
         count = {"count": int(found["count"])} if found["count"] else {}
         return {"path": path, "low": low, "high": high, "whole": whole and not is_sampled, **count}
-    return {"path": path, "values": _values(values)}
+    return {"path": path, "values": _values(text, values)}
 
 
-def _values(text: str) -> list[Any]:
-    """Return the values of a JSON list, or between commas: each as JSON, or the text that it is."""
-    try:
-        found = document.decoded(text if text.startswith("[") else f"[{text}]", "--vary")
-    except ScenarioError:
-        return [_value(part) for part in text.split(",")]
-    return list(found)
+def _values(said: str, text: str) -> list[Any]:
+    """Return the values of a JSON list, or between commas: each as JSON, or the text that it is.
+
+    said: what was typed, for messages.
+    """
+    for listed in (text, f"[{text}]"):
+        with suppress(ScenarioError):
+            if listed.startswith("["):
+                return list(document.decoded(listed, "--vary"))
+    return [_value(said, part) for part in text.split(",")]
 
 
-def _value(text: str) -> Any:
+def _value(said: str, text: str) -> Any:
+    if not text.strip():
+        raise DerloopError(f'--vary {document.shown(said)}: a value is empty; "" is an empty text')
     try:
         return document.decoded(text, "--vary")
-    except ScenarioError:
+    except ScenarioError as error:
+        if text.strip().startswith(JSON_BEGINS):
+            what = f"{document.shown(text)} is no JSON, as lists, objects and what is quoted must be"
+            raise DerloopError(f"--vary {document.shown(said)}: {what}") from error
         return text
 
 
@@ -68,6 +78,8 @@ def _seeds(text: str) -> list[int]:
     if not text:
         return []
     found = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    if found and int(found[1]) > int(found[2]):
+        raise ScenarioError([Problem("/seeds", f"--seeds {text}: {found[1]} is above {found[2]}")], "the options")
     if found and int(found[2]) - int(found[1]) < 100_000:
         return list(range(int(found[1]), int(found[2]) + 1))
     if re.fullmatch(r"\d+(,\d+)*", text):

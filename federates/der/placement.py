@@ -37,8 +37,10 @@ BUS_PATTERN = r"^[^.\s]+(\.\d+)*$"
 
 def _as_range(value: Any) -> Any:
     """Return one number as the range that holds only it."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if isinstance(value, list | tuple):
         return value
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError("must be a number, or a list [min, max]")
     if not 0.0 < value <= MOST:
         raise ValueError(f"must be more than 0 and at most {MOST:g}")
     return value, value

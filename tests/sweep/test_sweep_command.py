@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,23 @@ SCENARIO = Path(__file__).parents[2] / "scenarios" / "kind_opendss.json"
         ("a,b", ["a", "b"]),
         ('["a,b", null, {"c": 1}]', ["a,b", None, {"c": 1}]),
         ("a,1", ["a", 1]),
+        ("[500,600],[700,800]", [[500, 600], [700, 800]]),
+        ("5,[1,2]", [5, [1, 2]]),
+        ('{"a":1,"b":2},{"a":3}', [{"a": 1, "b": 2}, {"a": 3}]),
+        ("[[1,2]]", [[1, 2]]),
+        ('"",a', ["", "a"]),
         ("1..4", [1, 2, 3, 4]),
         ("0..1:3", [0.0, 0.5, 1.0]),
     ],
 )
 def test_values_are_listed_or_a_range(values: str, found: list[object]) -> None:
     assert [v for (v,) in combinations(asked(SCENARIO, [f"step_s={values}"], "", False, None))] == found
+
+
+def test_a_text_in_the_place_of_a_number_is_answered_with_what_is_possible(tmp_path: Path) -> None:
+    words = [str(SCENARIO.with_name("kind_battery.json")), "--vary", "federates.storage.energy_kwh=a,b"]
+    error = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")]).exception
+    assert "/federates/storage/energy_kwh: must be a number, or a list [min, max], not 'a'" in str(error)
 
 
 def test_seeds_and_samples_are_asked_for_by_options() -> None:
@@ -44,12 +56,17 @@ def test_seeds_and_samples_are_asked_for_by_options() -> None:
         (["step_s"], "", "must be PATH=V1,V2"),
         (["step_s=2..1"], "", "low 2 is not below high 1"),
         (["step_s=0.5..1.5"], "", "needs a count of values"),
+        (["step_s=500,,700"], "", "'step_s=500,,700': a value is empty"),
+        (["step_s=500,"], "", "'step_s=500,': a value is empty"),
+        (["step_s=[a,b],[c]"], "", "[a' is no JSON"),
+        (["step_s=x,{1,2}"], "", "{1' is no JSON"),
+        ([], "5..1", "--seeds 5..1: 5 is above 1"),
         ([], "x", "--seeds 'x': must be 1..10 or 1,2,3"),
         ([], "1..99999999999", "must be 1..10 or 1,2,3"),
     ],
 )
 def test_options_that_say_nothing_sensible_are_refused(varied: list[str], seeds: str, why: str) -> None:
-    with pytest.raises((DerloopError, ScenarioError), match=why.replace(".", r"\.")):
+    with pytest.raises((DerloopError, ScenarioError), match=re.escape(why)):
         asked(SCENARIO, varied, seeds, False, None)
 
 
