@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +13,35 @@ from derloop.sweep.outcomes import Row
 
 Cell = str | float | int | bool | None
 Columns = dict[str, list[Cell]]
+OF_EVERY_TABLE = ("run", "outcome", "verdict", "why", "wall_s")
 
 
 def columns_of(parameters: Sequence[str], rows: Sequence[Row]) -> Columns:
     """Return the table: run, parameters, ending, verdict, then each check with margin, then each figure.
 
-    What a run does not have is None: it did not complete, or its scenario has another federate.
+    What a run does not have is None: it did not complete, or its scenario has another federate. A name that is taken
+    has a number behind it: "outcome (2)" of a parameter that is called like a column of every table.
     """
     table: Columns = {"run": [row.trial.key or None for row in rows]}
     for at, name in enumerate(parameters):
-        table[_column(name, table)] = _alike([row.trial.values[at] for row in rows])
+        table[_free(name, {*table, *OF_EVERY_TABLE})] = _alike([row.trial.values[at] for row in rows])
     table["outcome"] = [row.ending for row in rows]
     table["verdict"] = [row.verdict for row in rows]
     table["why"] = [row.why or None for row in rows]
     table["wall_s"] = [row.wall_s for row in rows]
     for name in _every(row.checks for row in rows):
         said = [row.checks.get(name) for row in rows]
-        table[f"{name}: verdict"] = [check.outcome if check else None for check in said]
-        table[f"{name}: measured"] = [check.measured if check else None for check in said]
-        table[f"{name}: margin"] = [check.margin if check else None for check in said]
+        table[_free(f"{name}: verdict", table)] = [check.outcome if check else None for check in said]
+        table[_free(f"{name}: measured", table)] = [check.measured if check else None for check in said]
+        table[_free(f"{name}: margin", table)] = [check.margin if check else None for check in said]
     for name in _every(row.figures for row in rows):
-        table[_column(name, table)] = [row.figures.get(name) for row in rows]
+        table[_free(name, table)] = [row.figures.get(name) for row in rows]
     return table
 
 
-def _column(name: str, table: Columns) -> str:
-    return name if name not in table else f"{name} (2)"
+def _free(name: str, taken: Container[str]) -> str:
+    names = chain([name], (f"{name} ({number})" for number in count(2)))
+    return next(free for free in names if free not in taken)
 
 
 def _every(named: Iterable[Iterable[str]]) -> list[str]:

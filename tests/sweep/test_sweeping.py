@@ -153,6 +153,23 @@ def test_the_table_has_parameters_verdicts_margins_and_figures_as_csv_and_parque
     assert [*table] == [*rows[0]]
 
 
+def test_no_column_takes_the_place_of_another_whatever_parameters_are_called(folder: Path) -> None:
+    named = {"run": "name", "outcome": "step_s", "peak: margin": "duration_s", "peak, kW": "seed", "run (2)": "start"}
+    values = ["a", 900, 3600, 7, SCENARIO["start"]]
+    vary = [{"path": "description", "name": "why", "values": ["passes"]}]
+    vary += [{"path": path, "name": n, "values": [v]} for (n, path), v in zip(named.items(), values, strict=True)]
+    (folder / "s.json").write_text(json.dumps({**SCENARIO, "seed": 1}))
+    swept(folder, planned(folder, vary=vary))
+    table = pq.read_table(folder / "out" / "table.parquet").to_pydict()
+    first = {name: cells[0] for name, cells in table.items()}
+    assert (first["outcome"], first["verdict"], first["why"], first["wall_s"]) == ("completed", "PASS", None, 1.0)
+    assert (first["why (2)"], first["run (2)"], first["outcome (2)"]) == ("passes", "a", 900)
+    assert (first["peak: margin"], first["peak: margin (2)"]) == (3600, -0.5)
+    assert (first["peak, kW"], first["peak, kW (2)"], first["run (2) (2)"]) == (7, 12.5, SCENARIO["start"])
+    with (folder / "out" / "table.csv").open() as file:
+        assert next(csv.reader(file)) == [*table]
+
+
 def test_a_terminal_and_a_page_say_which_values_fail_which_check(folder: Path) -> None:
     found = swept(folder, planned(folder, "passes", "fails", "killed"))
     printed = "\n".join(lines(found))
