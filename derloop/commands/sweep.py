@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,12 +55,13 @@ def sweep(
     inconclusive, 130 interrupted.
     """
     from derloop.kind import Permissions
-    from derloop.sweep.outcomes import status_of
+    from derloop.sweep.outcomes import INCONCLUSIVE, status_of
     from derloop.sweep.plan import plan
     from derloop.sweep.processes import ended_by_signals
     from derloop.sweep.progress import Bar
     from derloop.sweep.sweeping import sweep as run_sweep
-    from derloop.sweep.wording import counted, lines
+    from derloop.sweep.swept import NotWritten
+    from derloop.sweep.wording import counted, lines, places
 
     if schema or file is None:
         _print_schema(schema)
@@ -69,11 +71,20 @@ def sweep(
     planned = plan(file, said, also, Permissions(trust_feeder=trust_feeder, trust_control=trust_control))
     options = ["--report" if report else "--no-report"]
     options += ["--trust-feeder"] * trust_feeder + ["--trust-control"] * trust_control
-    with ended_by_signals(), Bar(quiet or not sys.stderr.isatty()) as bar:
-        swept = run_sweep(planned, out or Path("sweeps") / planned.name, jobs, options, bar.show)
-    for line in [counted(swept.rows)] if quiet else lines(swept):
-        typer.echo(line)
+    try:
+        with ended_by_signals(), Bar(quiet or not sys.stderr.isatty()) as bar:
+            swept = run_sweep(planned, out or Path("sweeps") / planned.name, jobs, options, bar.show)
+    except NotWritten as error:
+        _show(lines(error.swept), counted(error.swept.rows), quiet)
+        typer.echo(f"derloop: {error}; the runs are kept, and the same command writes it", err=True)
+        raise typer.Exit(INCONCLUSIVE) from error
+    _show([*lines(swept), *places(swept)], counted(swept.rows), quiet)
     raise typer.Exit(130 if swept.is_interrupted else status_of(swept.rows))
+
+
+def _show(lines: Iterable[str], counted: str, quiet: bool) -> None:
+    for line in [counted] if quiet else lines:
+        typer.echo(line)
 
 
 def _print_schema(is_asked: bool) -> None:

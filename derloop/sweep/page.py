@@ -9,6 +9,7 @@ from derloop.sweep.outcomes import Row
 from derloop.sweep.plan import Plan
 from derloop.sweep.table import shown
 from derloop.sweep.tally import tallies
+from derloop.sweep.whole import whole
 from derloop.sweep.wording import counted, ended, margin
 
 MOST_FIGURES = 8
@@ -33,6 +34,5 @@ def write_page(plan: Plan, rows: Sequence[Row], path: Path) -> None:
         ended=ended,
         style=style,
     )
-    draft = path.with_suffix(".part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    with whole(path) as draft:
+        draft.write_text(text, encoding="utf-8")

@@ -22,8 +22,9 @@ from derloop.sweep.outcomes import Row, is_complete, row_of
 from derloop.sweep.page import write_page
 from derloop.sweep.plan import Plan, Trial, facts
 from derloop.sweep.processes import Process, run_each
-from derloop.sweep.swept import Swept
+from derloop.sweep.swept import NotWritten, Swept
 from derloop.sweep.table import columns_of, write_csv, write_parquet
+from derloop.sweep.whole import whole
 
 Progress = Callable[[int, int], None]
 """Called with how many runs have ended, and how many there are to do."""
@@ -32,7 +33,8 @@ Progress = Callable[[int, int], None]
 def sweep(plan: Plan, folder: Path, jobs: int, options: Sequence[str], on_progress: Progress) -> Swept:
     """Run the trials of `plan` that are not there yet, and write the table of all. Interrupted, it does so at once.
 
-    options: of `derloop run`, for every trial. Raises DerloopError where another sweep is at work in `folder`.
+    options: of `derloop run`, for every trial. Raises DerloopError where another sweep is at work in `folder`, and
+    NotWritten where the runs have ended and the table cannot be written.
     """
     with _alone_in(folder) as lock:
         _write(folder / "sweep.json", json.dumps(facts(plan), indent=1))
@@ -112,12 +114,14 @@ def _stale(plan: Plan, folder: Path) -> int:
 
 def _tell(swept: Swept) -> None:
     table = columns_of(swept.plan.parameters, swept.rows)
-    write_csv(table, swept.folder / "table.csv")
-    write_parquet(table, swept.folder / "table.parquet")
-    write_page(swept.plan, swept.rows, swept.folder / "sweep.html")
+    try:
+        write_csv(table, swept.folder / "table.csv")
+        write_parquet(table, swept.folder / "table.parquet")
+        write_page(swept.plan, swept.rows, swept.folder / "sweep.html")
+    except DerloopError as error:
+        raise NotWritten(swept, str(error)) from error
 
 
 def _write(path: Path, text: str) -> None:
-    draft = path.with_suffix(".part")
-    draft.write_text(text + "\n", encoding="utf-8")
-    draft.replace(path)
+    with whole(path) as draft:
+        draft.write_text(text + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from derloop.sweep.outcomes import Row
+from derloop.sweep.whole import whole
 
 Cell = str | float | int | bool | None
 Columns = dict[str, list[Cell]]
@@ -62,18 +63,15 @@ def shown(value: Any) -> str:
 
 
 def write_csv(table: Columns, path: Path) -> None:
-    draft = path.with_suffix(".part")
-    with draft.open("w", encoding="utf-8", newline="") as file:
+    with whole(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(table)
         writer.writerows(zip(*table.values(), strict=True))
-    draft.replace(path)
 
 
 def write_parquet(table: Columns, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    draft = path.with_suffix(".part")
-    pq.write_table(pa.table({name: pa.array(cells) for name, cells in table.items()}), draft)
-    draft.replace(path)
+    with whole(path) as draft:
+        pq.write_table(pa.table({name: pa.array(cells) for name, cells in table.items()}), draft)

@@ -32,7 +32,7 @@ def margin(check: Check) -> str:
 
 
 def lines(swept: Swept) -> Iterator[str]:
-    """Yield what a terminal shows: every run, which values fail which check, and where the rest is."""
+    """Yield what a terminal shows: every run, and which values fail which check."""
     rows = sorted(swept.rows, key=lambda row: ended(row) == "PASS") if len(swept.rows) > MOST_ROWS else swept.rows
     heading = ["run", *swept.plan.parameters, "ended", "not passed"]
     yield from _aligned([heading, *(_cells(row) for row in rows[:MOST_ROWS])])
@@ -44,6 +44,10 @@ def lines(swept: Swept) -> Iterator[str]:
             yield from _told(tally)
     yield ""
     yield counted(swept.rows) + _before(swept)
+
+
+def places(swept: Swept) -> Iterator[str]:
+    """Yield where the rest is."""
     yield f"table    {swept.folder / 'table.csv'}, table.parquet"
     yield f"page     {swept.folder / 'sweep.html'}"
 

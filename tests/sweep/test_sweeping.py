@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
@@ -15,14 +16,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from derloop.commands.sweep import app
 from derloop.errors import DerloopError, ScenarioError
 from derloop.kind import NONE_GRANTED
 from derloop.sweep import sweeping
 from derloop.sweep.models import SweepFile
 from derloop.sweep.outcomes import status_of
 from derloop.sweep.plan import Plan, Trial, plan, sweep_of
-from derloop.sweep.swept import Swept
+from derloop.sweep.swept import NotWritten, Swept
 from derloop.sweep.wording import lines
 
 PROGRAM = Path(__file__).parent.parent / "support" / "trial_program.py"
@@ -168,6 +171,39 @@ def test_no_column_takes_the_place_of_another_whatever_parameters_are_called(fol
     assert (first["peak, kW"], first["peak, kW (2)"], first["run (2) (2)"]) == (7, 12.5, SCENARIO["start"])
     with (folder / "out" / "table.csv").open() as file:
         assert next(csv.reader(file)) == [*table]
+
+
+@pytest.fixture(name="disk_full_at_the_table")
+def _disk_full_at_the_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The limit on a file's size stands for a full disk: the write fails in its midst."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    columns_of = sweeping.columns_of
+
+    def limited(*words: Any) -> Any:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        return columns_of(*words)
+
+    monkeypatch.setattr(sweeping, "columns_of", limited)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_table_for_which_the_disk_has_no_room_is_named_and_what_came_of_the_runs_is_told(
+    folder: Path, disk_full_at_the_table: None
+) -> None:
+    with pytest.raises(NotWritten, match=r"cannot write .*out/table\.csv: File too large") as error:
+        swept(folder, planned(folder, "passes", "fails"))
+    assert [row.verdict for row in error.value.swept.rows] == ["PASS", "FAIL"]
+    assert {path.name for path in (folder / "out").iterdir()} == {".lock", "runs", "sweep.json"}
+
+
+def test_a_command_prints_what_came_of_runs_whose_table_cannot_be_written(
+    folder: Path, disk_full_at_the_table: None
+) -> None:
+    words = [str(folder / "s.json"), "--vary", "description=passes,fails", "--out", str(folder / "out")]
+    ended = CliRunner().invoke(app, words)
+    assert (ended.exit_code, ended.stdout.splitlines()[-1]) == (3, "2 runs: 1 PASS, 1 FAIL")
+    assert "table.csv: File too large; the runs are kept" in ended.stderr
 
 
 def test_a_terminal_and_a_page_say_which_values_fail_which_check(folder: Path) -> None:
