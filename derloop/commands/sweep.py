@@ -101,10 +101,18 @@ def _said(file: Path, varied: list[str], seeds: str, together: bool, samples: in
     from derloop.sweep.asked import asked
     from derloop.sweep.plan import sweep_of
 
+    if together and samples:
+        raise typer.BadParameter("values are either taken together or sampled", param_hint="--list, --sample")
+    read = document.read(file)
+    if read.keys() & {"scenario", "vary", "seeds"} and "federates" not in read:
+        if varied or seeds:
+            what = f"{file} is a sweep file, which has parameters and seeds of its own; these are for a scenario"
+            raise typer.BadParameter(what, param_hint="--vary, --seeds")
+        if together or samples:
+            raise typer.BadParameter("a sweep file has a design of its own", param_hint="--list, --sample")
+        return sweep_of(file)
     if varied or seeds:
         return asked(file, varied, seeds, together, samples)
-    if "scenario" not in document.read(file) and "federates" in document.read(file):
+    if "federates" in read and "scenario" not in read:
         raise typer.BadParameter("a scenario is swept over --vary or --seeds; neither was given", param_hint=str(file))
-    if together or samples:
-        raise typer.BadParameter("a sweep file has a design of its own", param_hint="--list, --sample")
     return sweep_of(file)

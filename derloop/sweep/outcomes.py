@@ -127,7 +127,13 @@ def _number(value: object) -> float | None:
 
 
 def status_of(rows: list[Row]) -> int:
-    """Return the exit status of a sweep: 0 all passed, 1 a check failed, 3 a run did not complete or says nothing."""
+    """Return the exit status of a sweep.
+
+    0 all passed, 1 a check failed, 2 every run was refused: the sweep is wrong, 3 some run did not complete or says
+    nothing.
+    """
+    if rows and all(row.ending == "refused" for row in rows):
+        return REFUSED
     if any(row.ending != "completed" or row.verdict == "INCONCLUSIVE" for row in rows):
         return INCONCLUSIVE
     return FAILED_CHECK if any(row.verdict == "FAIL" for row in rows) else PASSED

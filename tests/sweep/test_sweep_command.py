@@ -92,6 +92,30 @@ def test_a_scenario_without_anything_to_vary_is_refused_and_a_sweep_file_with_a_
     assert "/varry: unknown; did you mean 'vary'?" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--vary", "a=1"], "is a sweep file, which has parameters and seeds of its own"),
+        (["--seeds", "1,2"], "is a sweep file, which has parameters and seeds of its own"),
+        (["--sample", "3"], "a sweep file has a design of its own"),
+        (["--list", "--sample", "3"], "values are either taken together or sampled"),
+    ],
+)
+def test_options_that_do_not_go_with_a_sweep_file_are_refused_as_such(
+    tmp_path: Path, words: list[str], why: str
+) -> None:
+    file = tmp_path / "sweep.json"
+    file.write_text(json.dumps({"name": "s", "scenario": str(SCENARIO), "seeds": [1]}))
+    ended = CliRunner().invoke(app, [str(file), *words])
+    assert ended.exit_code == 2
+    assert why in " ".join(ended.output.split())
+
+
+def test_values_that_are_listed_together_are_not_sampled() -> None:
+    ended = CliRunner().invoke(app, [str(SCENARIO), "--vary", "step_s=900,1800", "--list", "--sample", "3"])
+    assert (ended.exit_code, "either taken together or sampled" in ended.output) == (2, True)
+
+
 def test_the_schema_of_sweep_files_is_printed() -> None:
     schema = json.loads(CliRunner().invoke(app, ["--schema"]).output)
     assert {"scenario", "vary", "seeds", "design"} <= schema["properties"].keys()

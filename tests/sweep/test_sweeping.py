@@ -85,6 +85,13 @@ def test_the_exit_status_tells_passed_failed_and_incomplete_apart(folder: Path) 
     assert status_of(swept(folder, planned(folder, "passes")).rows) == 0
     assert status_of(swept(folder, planned(folder, "passes", "fails")).rows) == 1
     assert status_of(swept(folder, planned(folder, "fails", "killed")).rows) == 3
+    assert status_of(swept(folder, planned(folder, "refuses", "passes")).rows) == 3
+
+
+def test_a_mistake_of_every_run_is_one_of_the_sweep(folder: Path) -> None:
+    vary = [{"path": "description", "values": ["refuses"]}, {"path": "seed", "values": [1, 2]}]
+    (folder / "s.json").write_text(json.dumps({**SCENARIO, "seed": 1}))
+    assert status_of(swept(folder, planned(folder, vary=vary)).rows) == 2
 
 
 def test_what_is_there_is_not_repeated_and_what_died_is(folder: Path) -> None:
