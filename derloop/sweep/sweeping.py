@@ -13,11 +13,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from derloop.errors import DerloopError
+from derloop.results.store import RunFolder
 from derloop.sweep.outcomes import Row, is_complete, row_of
 from derloop.sweep.page import write_page
 from derloop.sweep.plan import Plan, Trial, facts
@@ -53,7 +54,7 @@ def sweep(plan: Plan, folder: Path, jobs: int, options: Sequence[str], on_progre
             interrupted = True
         rows = [_row(trial, folder, statuses) for trial in plan.trials]
         swept = Swept(plan, folder, rows, len(statuses), _stale(plan, folder), interrupted)
-        _tell(swept)
+        _tell(swept, "--report" in options and not interrupted)
         return swept
 
 
@@ -112,14 +113,26 @@ def _stale(plan: Plan, folder: Path) -> int:
     return sum(path.is_dir() and path.name not in known for path in (folder / "runs").iterdir())
 
 
-def _tell(swept: Swept) -> None:
+def _tell(swept: Swept, with_pages: bool) -> None:
     table = columns_of(swept.plan.parameters, swept.rows)
     try:
         write_csv(table, swept.folder / "table.csv")
         write_parquet(table, swept.folder / "table.parquet")
         write_page(swept.plan, swept.rows, swept.folder / "sweep.html")
+        if with_pages:
+            _add_pages(_run_folder(swept.folder, trial) for trial in swept.plan.trials if trial.key)
     except DerloopError as error:
         raise NotWritten(swept, str(error)) from error
+
+
+def _add_pages(runs: Iterable[Path]) -> None:
+    """Write the page of each complete run that has none: it was there before, when no pages were asked for."""
+    from derloop.report.page import write_report  # the templates, only where a page is wanted
+
+    for run in runs:
+        if is_complete(run) and not (run / "report.html").exists():
+            with whole(run / "report.html") as draft:
+                write_report(RunFolder(run), draft)
 
 
 def _write(path: Path, text: str) -> None:

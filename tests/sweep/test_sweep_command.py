@@ -81,6 +81,20 @@ def test_runs_are_those_of_derloop_run_in_folders_below_the_sweeps(tmp_path: Pat
     assert run.read("grid.head_kw")[1].size == 1
 
 
+def test_a_report_that_is_asked_for_later_is_written_of_runs_that_are_there(tmp_path: Path) -> None:
+    words = [str(SCENARIO), "--vary", "step_s=3600", "--set", "duration_s=3600", "--engine", "local"]
+    words += ["--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    (folder,) = (path for path in (tmp_path / "out" / "runs").iterdir() if path.is_dir())
+    assert not (folder / "report.html").exists()
+    before = (folder / "run.json").read_bytes()
+    again = CliRunner().invoke(app, [*words, "--report"])
+    assert (again.exit_code, "1 of them there before" in again.output) == (0, True)
+    assert SCENARIO.stem in (folder / "report.html").read_text()
+    assert (folder / "run.json").read_bytes() == before
+    assert not list(folder.glob("*.part"))
+
+
 def test_a_scenario_without_anything_to_vary_is_refused_and_a_sweep_file_with_a_mistake_by_its_place(
     tmp_path: Path,
 ) -> None:
