@@ -24,7 +24,7 @@ class Place:
     @cached_property
     def parts(self) -> tuple[str, ...]:
         """Its way from the top, the same however it is written: `at.0`, `/at/0`, `at.00`."""
-        return tuple(str(int(p)) if p.isascii() and p.isdigit() else p for p in parts_of(self.path))
+        return tuple(p.lstrip("0") or "0" if p.isascii() and p.isdigit() else p for p in parts_of(self.path))
 
 
 def collisions(sweep: SweepFile, also: Sequence[str]) -> list[Problem]:

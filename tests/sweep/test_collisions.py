@@ -40,6 +40,7 @@ def test_one_setting_under_two_names_is_refused_with_both() -> None:
     ]
     kva = [(f"{AT}.rated_kva", [1]), ("federates.storage.at.00.rated_kva", [2])]
     assert [where for where, _ in told(sweep(*kva))] == ["/vary/1/path"]
+    assert [where for where, _ in told(sweep((ENERGY, [1])), f"checks.{'9' * 5000}=1")] == ["/set"]
 
 
 def test_a_parameter_that_is_set_as_well_is_refused_wherever_it_is_set() -> None:
