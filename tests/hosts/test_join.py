@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from spread import hosts_file
+from spread import free_port, hosts_file
 from typer.testing import CliRunner
 
 import derloop
@@ -32,11 +31,6 @@ SCENARIOS = Path(__file__).parents[2] / "scenarios"
 SCENARIO = SCENARIOS / "kind_load.json"
 TWO = {"feeder": ["grid"], "fleets": ["hom*"]}
 SHORT = ["duration_s=3600", "deadlines.join_s=100"]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Joined:
@@ -207,7 +201,7 @@ def test_a_run_whose_hosts_file_is_missing_or_does_not_fit_is_refused(tmp_path: 
     with pytest.raises(ScenarioError, match="/placement: 'hosts' needs a file that says how they are reached"):
         derloop.run(SCENARIO, placement="hosts", out=tmp_path / "out")
     with pytest.raises(ScenarioError, match="/hosts/fleets/federates/0: no federate 'hom'; did you mean 'homes'"):
-        derloop.run(SCENARIO, hosts=hosts_file(tmp_path, {"fleets": ["hom"]}), out=tmp_path / "out")
+        derloop.run(SCENARIO, hosts=hosts_file(tmp_path, {"fleets": ["hom"]}, 7100), out=tmp_path / "out")
     with pytest.raises(ScenarioError, match=r"/hosts/fleets/0: no federate 'x'"):
         derloop.run(SCENARIO, ['hosts={"fleets": ["x"]}'], out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from namespaces import Machines, machines, reason_to_skip
 from real_runs import counters
-from spread import PORT, Loopback, Machine, Spread, spread
+from spread import Loopback, Machine, Spread, spread
 
 import derloop
 from derloop import plugins
@@ -135,7 +135,7 @@ def test_a_run_whose_ports_of_helics_are_disturbed_ends_all_the_same(tmp_path: P
     with spread(tmp_path, scenario(3000, slow_s=0.02), HOSTS, Loopback(), silence_s=60) as run:
         run.wait_for_rows("d")
         listening = psutil.Process(run.run.process.pid).net_connections("tcp")
-        ports = {each.laddr.port for each in listening if each.status == psutil.CONN_LISTEN} - {PORT}
+        ports = {each.laddr.port for each in listening if each.status == psutil.CONN_LISTEN} - {run.port}
         assert ports
         for _ in range(40):
             for port in ports:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -18,10 +19,9 @@ from real_runs import environment
 from derloop.results.store import RunFolder
 
 PATIENCE_S = 90.0
-PORT = 7411
 
 
-def hosts_file(folder: Path, federates: Mapping[str, Sequence[str]], port: int = PORT, **more: Any) -> Path:
+def hosts_file(folder: Path, federates: Mapping[str, Sequence[str]], port: int, **more: Any) -> Path:
     """Write a hosts file for hosts that join by hand."""
     hosts = {name: {"federates": [*names]} for name, names in federates.items()}
     path = folder / "hosts.json"
@@ -30,6 +30,12 @@ def hosts_file(folder: Path, federates: Mapping[str, Sequence[str]], port: int =
         (folder / "run.token").touch(0o600)
         (folder / "run.token").write_text("0123456789abcdef" * 4)
     return path
+
+
+def free_port() -> int:
+    """Return a port that is free on this machine now; on one that is a namespace, all are."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 class Loopback:
@@ -76,8 +82,8 @@ class Machine:
 class Spread:
     """A run and its hosts."""
 
-    def __init__(self, folder: Path, run: Machine, hosts: Mapping[str, Machine]) -> None:
-        self.folder, self.run, self.hosts = folder, run, hosts
+    def __init__(self, folder: Path, port: int, run: Machine, hosts: Mapping[str, Machine]) -> None:
+        self.folder, self.port, self.run, self.hosts = folder, port, run, hosts
 
     @property
     def results(self) -> RunFolder:
@@ -89,8 +95,8 @@ class Spread:
 
     def joined(self, name: str) -> Machine:
         """Start a host on this machine; whoever calls this ends it."""
-        log = f"late-{name}"
-        return Machine(self.folder, log, [], "join", f"127.0.0.1:{PORT}", "--token-file", "run.token", "--name", name)
+        words = ("join", f"127.0.0.1:{self.port}", "--token-file", "run.token", "--name", name)
+        return Machine(self.folder, f"late-{name}", [], *words)
 
     def wait_for_rows(self, federate: str) -> None:
         """Return when results of `federate` are where the run was started."""
@@ -125,12 +131,12 @@ def spread(
 ) -> Iterator[Spread]:
     """A run on the machine `run` of `where` (`namespaces.Machines`), and a host on each machine that `hosts` names."""
     (folder / "scenario.json").write_text(json.dumps(scenario))
-    file = hosts_file(folder, hosts, listen=where.addresses["run"], **more)
+    file = hosts_file(folder, hosts, port := free_port(), listen=where.addresses["run"], **more)
     words = ("run", "scenario.json", "--hosts", str(file), "--out", "out", "--no-report")
     run = Machine(folder, "run", where.inside("run"), *words)
-    join = ("join", f"{where.addresses['run']}:{PORT}", "--token-file", "run.token", "--name")
+    join = ("join", f"{where.addresses['run']}:{port}", "--token-file", "run.token", "--name")
     joined = {name: Machine(folder, name, where.inside(name), *join, name) for name in hosts}
-    made = Spread(folder, run, joined)
+    made = Spread(folder, port, run, joined)
     try:
         yield made
     finally:
