@@ -170,17 +170,21 @@ class Gathering:
                 raise HostError(started.name, f"was not started: {how}")
 
     def _compare(self) -> None:
-        """Send the scenario's files where they are not; raise HostError where a host is another one than this."""
+        """Send the scenario's files where they are not; raise HostError where hosts are others than this machine."""
         here = {path: str(digest) for path, digest in hashes(self._scenario.folder, self._files).items()}
-        for name, guest in self._guests.items():
+        refused: dict[str, str] = {}
+        for name, guest in sorted(self._guests.items()):
             found = differences(facts(), guest.facts)
             files = [] if guest.files is None else file_differences(here, guest.files)
             if files or (found and self._file.versions == "same"):
-                why = f"is not as this machine is: {'; '.join([*found, *files])}"
-                guest.refuse(why)
-                raise HostError(name, why)
-            if found:
+                refused[name] = f"is not as this machine is: {'; '.join([*found, *files])}"
+                guest.refuse(refused[name])
+            elif found:
                 self._say(f"host {name!r} is not as this machine is: {'; '.join(found)}")
+        if refused:
+            (first, why), *others = refused.items()
+            raise HostError(first, "; ".join([why, *(str(HostError(*other)) for other in others)]))
+        for guest in self._guests.values():
             if guest.files is None:
                 guest.give(self._scenario.folder, self._files)
 

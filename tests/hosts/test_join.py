@@ -142,20 +142,23 @@ def failed(folder: Path, file: Path) -> str:
     return result.failure
 
 
-def test_a_host_with_other_versions_is_refused_with_every_difference(
+def test_hosts_with_other_versions_are_all_refused_with_every_difference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = {**joining.facts(), "numpy": "1.0", "python": "2.7.18"}
     here = joining.facts()
     monkeypatch.setattr(joining, "facts", lambda: there)
-    with hosts(tmp_path, feeder=["grid"]) as (file, start):
-        joined = start("feeder")
+    with hosts(tmp_path, **TWO) as (file, start):
+        joined = [start("fleets"), start("feeder")]
         why = (
             f"is not as this machine is: python is 2.7.18 there, {here['python']} here; "
             f"numpy is 1.0 there, {here['numpy']} here"
         )
-        assert failed(tmp_path, file) == f"host 'feeder' {why}"
-        assert str(joined.end()) == f"host 'feeder' was refused: {why}"
+        assert failed(tmp_path, file) == f"host 'feeder' {why}; host 'fleets' {why}"
+        assert [str(each.end()) for each in joined] == [
+            f"host 'fleets' was refused: {why}",
+            f"host 'feeder' was refused: {why}",
+        ]
 
 
 def test_a_host_with_another_file_of_the_scenario_is_refused_by_its_name(tmp_path: Path) -> None:
