@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from derloop.commands.conducting import SIGNALS
 from derloop.commands.leaving import leave
 from derloop.commands.options import Arm, Bench, TrustControl, TrustFeeder, application
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 app = application()
 LOST, INTERRUPTED = 3, 130
 NAME = r"[a-z][a-z0-9_-]{0,39}"
+LONGEST_S = 86_400.0
 
 
 @app.command(epilog="Example: derloop join 10.0.0.1:7100 --name fleets --token-file run.token")
@@ -52,19 +55,23 @@ def join(
     """
     from derloop.engines.helics import is_wedged
     from derloop.hosts.joining import Invitation
-    from derloop.kind import Permissions
+    from derloop.options import Options
 
     invitation = Invitation(
         *_split(address),
         name=_name(name),
         token=_token(token_file),
-        wait_s=wait_s,
+        wait_s=_wait(wait_s),
         scenario=scenario,
-        interface=interface,
+        interface=_interface(interface),
         folder=folder,
-        permissions=Permissions(trust_feeder, bench and bench.resolve(), tuple(arm or ()), trust_control),
+        permissions=Options(
+            trust_feeder=trust_feeder, bench=bench, arm=arm or (), trust_control=trust_control
+        ).permissions,
     )
-    signal.signal(signal.SIGTERM, _interrupt)
+    for sign in SIGNALS:
+        if signal.getsignal(sign) != signal.SIG_IGN:  # as `nohup` leaves SIGHUP
+            signal.signal(sign, _interrupt)
     leave(_status(invitation), is_wedged())
 
 
@@ -102,12 +109,45 @@ def _name(name: str) -> str:
 
 def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not _is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise typer.BadParameter(f"{address!r} is no address with a port, as 10.0.0.1:7100", param_hint="ADDRESS:PORT")
     return host, int(port)
 
 
+def _is_host(host: str) -> bool:
+    """Return whether a name can be looked up: its labels are neither empty nor longer than 63 letters."""
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
+
+
+def _interface(address: str | None) -> str | None:
+    """Return an address of this machine; BadParameter where it is none."""
+    from derloop.hosts.file import one_interface
+
+    if address is None:
+        return None
+    try:
+        with socket.socket() as tried:
+            tried.bind((one_interface(address), 0))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}, not {address!r}", param_hint="--interface") from error
+    except OSError as error:
+        what = f"{address} is no address of this machine: {error.strerror}"
+        raise typer.BadParameter(what, param_hint="--interface") from error
+    return address
+
+
+def _wait(wait_s: float) -> float:
+    if not 0.0 <= wait_s <= LONGEST_S:  # NaN neither
+        raise typer.BadParameter(f"{wait_s:g} is not between 0 and {LONGEST_S:g} s", param_hint="--wait")
+    return wait_s
+
+
 def _interrupt(*_: object) -> NoReturn:
+    for sign in SIGNALS:
+        signal.signal(sign, signal.SIG_IGN)  # a terminal that is closed says so twice, and tidying up has its limits
     raise KeyboardInterrupt
 
 

@@ -17,7 +17,8 @@ from derloop.validation import typed_model
 LOOPBACK = "127.0.0.1"
 
 
-def _one_interface(address: str) -> str:
+def one_interface(address: str) -> str:
+    """Return an IPv4 address that is one interface's; raise ValueError for any other."""
     try:
         if not IPv4Address(address).is_unspecified:
             return address
@@ -26,7 +27,7 @@ def _one_interface(address: str) -> str:
     raise ValueError("must be the IPv4 address of one interface, so that nothing is open to the world")
 
 
-Address = Annotated[str, AfterValidator(_one_interface)]
+Address = Annotated[str, AfterValidator(one_interface)]
 """IPv4, of one interface."""
 Destination = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,250}$")]
 """What `ssh` is told: a host of its configuration, or user@host. It never looks like an option."""

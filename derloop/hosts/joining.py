@@ -59,11 +59,14 @@ class Invitation:
 
 
 def join(invitation: Invitation, say: Say) -> None:
-    """Take part in one run to its end; raise HostError where that is not the run's own."""
-    channel, interface = _connected(invitation)
+    """Take part in one run to its end; raise HostError where that is not the run's own.
+
+    Raises DerloopError for a folder that cannot be worked in, before the run hears of this host.
+    """
     with ExitStack() as stack:
+        folder = stack.enter_context(working_folder(invitation.folder))  # before the run counts on this host
+        channel, interface = _connected(invitation)
         stack.callback(channel.close)
-        folder = stack.enter_context(working_folder(invitation.folder))
         host = Host(invitation, channel, invitation.interface or interface, folder)
         stack.callback(host.close)
         say(f"{invitation.name} has joined the run at {invitation.address}:{invitation.port}")

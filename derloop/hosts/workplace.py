@@ -29,6 +29,8 @@ def working_folder(wanted: Path | None) -> Iterator[Path]:
         with _of_its_own() as made:
             yield made
         return
+    if wanted.exists() and not wanted.is_dir():
+        raise DerloopError(f"{wanted} is no folder; a host needs one of its own")
     if wanted.exists() and any(wanted.iterdir()):
         raise DerloopError(f"{wanted} holds something already; a host needs a folder of its own")
     wanted.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -227,14 +232,69 @@ def test_an_ssh_that_fails_is_named_with_its_last_words(tmp_path: Path, monkeypa
     assert said[-1].endswith("--name feeder --token-file -")
 
 
+TOKENS = {"DERLOOP_TOKEN": "t" * 32}
+PLACE = ["127.0.0.1:7100", "--name", "a"]
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
-    [(["here", "--name", "a"], "no address with a port"), (["h:1", "--name", "A b"], "no host's name")],
+    [
+        (["here", "--name", "a"], "no address with a port"),
+        (["127.0.0.1:²", "--name", "a"], "no address with a port"),
+        (["127.0.0.1:65536", "--name", "a"], "no address with a port"),
+        (["a" * 80 + ":7109", "--name", "a"], "no address with a port"),
+        (["lab..here:7109", "--name", "a"], "no address with a port"),
+        (["h:1", "--name", "A b"], "no host's name"),
+        ([*PLACE, "--interface", "foo"], "--interface: must be the IPv4 address of one interface"),
+        ([*PLACE, "--interface", "0.0.0.0"], "--interface: must be the IPv4 address of one interface"),
+        ([*PLACE, "--interface", "203.0.113.77"], "--interface: 203.0.113.77 is no address of this machine"),
+        ([*PLACE, "--wait", "nan"], "--wait: nan is not between 0 and 86400 s"),
+        ([*PLACE, "--wait", "-5"], "--wait: -5 is not between 0 and 86400 s"),
+    ],
 )
-def test_a_host_that_is_started_with_a_bad_address_or_name_is_told(words: list[str], why: str) -> None:
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 2
+def test_what_is_wrong_in_the_words_of_a_host_is_said_at_once(words: list[str], why: str) -> None:
+    result = CliRunner().invoke(app, words, env=TOKENS)
+    assert result.exit_code == 2, result.exception
     assert why in " ".join(result.output.split())
+
+
+def test_equipment_is_armed_on_a_bench_only() -> None:
+    result = CliRunner().invoke(app, [*PLACE, "--arm", "inv-1"], env=TOKENS)
+    assert str(result.exception) == "there is no bench file on which inv-1 could be armed"
+
+
+def test_a_host_whose_folder_is_not_empty_or_a_file_does_not_join(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with socket.create_server(("127.0.0.1", 0)) as run:
+        port = int(run.getsockname()[1])
+        for folder, why in ((tmp_path, "holds something already"), (tmp_path / "mine", "is no folder")):
+            with pytest.raises(DerloopError, match=why):
+                joining.join(Invitation("127.0.0.1", port, "a", "t" * 32, folder=folder), lambda text: None)
+        run.settimeout(0.0)
+        with pytest.raises(BlockingIOError):  # nobody has knocked
+            run.accept()
+
+
+UNDER = "import signal; signal.signal(signal.SIGHUP, signal.{}); from derloop.cli import main; main()"
+"""derloop as started from a terminal (SIG_DFL), or under nohup (SIG_IGN)."""
+
+
+@pytest.mark.parametrize("how", ["SIG_DFL", "SIG_IGN"])
+def test_a_host_whose_terminal_is_closed_tidies_up_unless_it_was_told_to_stay(tmp_path: Path, how: str) -> None:
+    words = ["join", f"127.0.0.1:{free_port()}", "--name", "a", "--wait", "80"]
+    environment = {**os.environ, **TOKENS, "TMPDIR": str(tmp_path)}
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    with subprocess.Popen([sys.executable, "-c", UNDER.format(how), *words], env=environment, **pipes) as host:
+        while not (found := [*tmp_path.glob("derloop-host-*")]):
+            assert host.poll() is None
+            time.sleep(0.05)
+        host.send_signal(signal.SIGHUP)
+        if how == "SIG_IGN":
+            time.sleep(0.5)
+            assert host.poll() is None
+            host.send_signal(signal.SIGTERM)
+        assert host.wait(60) == 130
+    assert not found[0].exists()
 
 
 def test_a_process_that_is_killed_among_others_of_its_host_is_named(tmp_path: Path) -> None:
