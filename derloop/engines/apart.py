@@ -83,7 +83,7 @@ class Child:
             raise self._error(f"{self.reach.whose} was stopped (SIGSTOP)")
         if (silent_s := monotonic() - self.beat) > self._patience_s(deadlines):
             self.is_lost = True
-            raise self._error(f"hangs: nothing was heard of it for {silent_s:.1f} s")
+            raise self._error(f"hangs{self.reach.where}: nothing was heard of it for {silent_s:.1f} s")
 
     def _patience_s(self, deadlines: Deadlines) -> float:
         """Return how long it may be silent. It watches its federates itself, and is given time to say which it is."""
@@ -113,11 +113,16 @@ class Child:
         elif "complaints" in said:
             self.complaints = said["complaints"]
         elif "failed" in said:
-            failed = said["failed"]
-            if failed["federate"] is None:
-                self.failed = EngineError(f"{self.crew.name}: {failed['why']}")
-            else:
-                self.failed = FederateError(failed["federate"], failed["now_ns"], failed["why"], failed["inputs"])
+            self.failed = self._failure(**said["failed"])
+
+    def _failure(
+        self, federate: str | None, now_ns: int | None, why: str, inputs: Mapping[str, Any]
+    ) -> EngineError | FederateError:
+        """Return the error that the child has told of, with the host that it is on."""
+        where = self.reach.where
+        if federate is None:
+            return EngineError(f"{self.crew.name}{where}: {why}")
+        return FederateError(federate, now_ns, f"{where.strip()}: {why}" if where else why, inputs)
 
     def _error(self, why: str) -> FederateError:
         """Return the error of its unit; among several, of the federate that was last at work."""
@@ -213,8 +218,9 @@ class Apart:
             self._begin_when_asked(hub)
             stages = [child.stage for child in self.children]
             if "starting" in stages and monotonic() - began > self._deadlines.join_s + SILENCE_S:
-                late = self.children[stages.index("starting")].crew.name
-                raise FederateError(late, None, f"has not joined within {self._deadlines.join_s:g} s")
+                late = self.children[stages.index("starting")]
+                why = f"has not joined{late.reach.where} within {self._deadlines.join_s:g} s"
+                raise FederateError(late.crew.name, None, why)
             stall.check([child.now_ns for child in self.children], stages)
             on_poll()
             sleep(POLL_S)
@@ -282,7 +288,7 @@ class Apart:
         asked = monotonic()
         for child in self.children:
             if not child.reach.ended_by(asked + (child.stop_s if child.crew.blocking else 0) + END_S):
-                self.complaints.append(f"federate {child.crew.name!r} did not leave and was killed")
+                self.complaints.append(f"federate {child.crew.name!r}{child.reach.where} did not leave and was killed")
                 child.reach.kill()
             child.close()
             self.complaints += child.complaints

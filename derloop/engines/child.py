@@ -28,7 +28,7 @@ from derloop.engines.link import CrewEnd, Memory
 from derloop.engines.saving import Saving
 from derloop.engines.stepping import Cancelled, Stepper
 from derloop.engines.worker import BOARD_BYTES, Deadlines, Move, Worker
-from derloop.errors import DerloopError, EngineError, FederateError
+from derloop.errors import DerloopError, EngineError, FederateError, ScenarioError
 from derloop.federation import Federation
 from derloop.kind import permissions_from_json
 from derloop.pacing import Clock
@@ -128,11 +128,17 @@ def _assembled(job: Mapping[str, Any], known: Mapping[str, Interface]) -> Federa
         return assemble(
             typed(job["document"], Path(job["path"])), permissions_from_json(job["permissions"]), job["members"], known
         )
-    except DerloopError:
+    except FederateError:
         raise
     except BaseException as error:
-        why = f"could not be built: {type(error).__name__}: {error}"
-        raise FederateError("+".join(job["members"]), None, why) from error
+        raise FederateError("+".join(job["members"]), None, f"could not be built: {_told(error)}") from error
+
+
+def _told(error: BaseException) -> str:
+    """Return an error in words; of a scenario's problems without its file, which is a copy where this is a host."""
+    if isinstance(error, ScenarioError):
+        return "; ".join(map(str, error.problems))
+    return str(error) if isinstance(error, DerloopError) else f"{type(error).__name__}: {error}"
 
 
 def _move(job: Mapping[str, Any]) -> Move:
@@ -195,8 +201,7 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
 def _failure(error: BaseException) -> dict[str, Any]:
     if isinstance(error, FederateError):
         return {"federate": error.federate, "now_ns": error.now_ns, "why": error.why, "inputs": error.inputs}
-    text = str(error) if isinstance(error, DerloopError) else f"{type(error).__name__}: {error}"
-    return {"federate": None, "now_ns": None, "why": text, "inputs": {}}
+    return {"federate": None, "now_ns": None, "why": _told(error), "inputs": {}}
 
 
 def main() -> int:

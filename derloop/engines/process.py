@@ -51,6 +51,11 @@ class Reach(Protocol):
         """Which process it is, for messages: "its process (pid 4711)"."""
         ...
 
+    @property
+    def where(self) -> str:
+        """On which host it is, for messages: " on host 'lab'"; empty for this one."""
+        ...
+
     def gone(self) -> str | None:
         """Return how the process has ended, with all that it said heard; None while it lives."""
         ...
@@ -78,6 +83,8 @@ class Reach(Protocol):
 
 class Process:
     """A process on this machine: pipes for what is said, a page of memory for the instant, a file for its log."""
+
+    where = ""
 
     def __init__(self, name: str, job: Mapping[str, Any], log: Path, is_holding: bool, link: Link) -> None:
         """is_holding: it may hold equipment, and is woken rather than killed where it is stopped.

@@ -161,7 +161,11 @@ class Relayed:
 
     @property
     def whose(self) -> str:
-        return f"{self._whose} on host {self._guest.name!r}"
+        return f"{self._whose}{self.where}"
+
+    @property
+    def where(self) -> str:
+        return f" on host {self._guest.name!r}"
 
     def begin(self, epoch_ns: int) -> None:
         if self._guest.clock:

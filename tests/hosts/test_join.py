@@ -15,18 +15,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+from own_site import written
 from spread import free_port, hosts_file
 from typer.testing import CliRunner
 
 import derloop
 from derloop.commands.join import app
-from derloop.errors import DerloopError, HostError, ScenarioError
+from derloop.crews import Crew
+from derloop.engines.apart import Child
+from derloop.engines.worker import Deadlines
+from derloop.errors import DerloopError, FederateError, HostError, ScenarioError
+from derloop.federation import Unit
 from derloop.hosts import joining
+from derloop.hosts.guest import Relayed
 from derloop.hosts.joining import Invitation
+from derloop.kind import NONE_GRANTED, Permissions
 from derloop.options import Options
 from derloop.result import Result
 from derloop.results.compare import compare
@@ -41,8 +49,10 @@ SHORT = ["duration_s=3600", "deadlines.join_s=100"]
 class Joined:
     """`derloop join` in a thread."""
 
-    def __init__(self, port: int, token: str, name: str, scenario: Path | None = None) -> None:
-        invitation = Invitation("127.0.0.1", port, name, token, scenario=scenario)
+    def __init__(
+        self, port: int, token: str, name: str, scenario: Path | None = None, permissions: Permissions = NONE_GRANTED
+    ) -> None:
+        invitation = Invitation("127.0.0.1", port, name, token, scenario=scenario, permissions=permissions)
         self.error: Exception | None = None
         self._thread = Thread(target=self._join, args=(invitation,))
         self._thread.start()
@@ -69,8 +79,8 @@ def hosts(folder: Path, **federates: list[str]) -> Iterator[tuple[Path, Start]]:
     file = hosts_file(folder, federates, port := free_port(), wait_s=20, silence_s=60)
     started: list[Joined] = []
 
-    def start(name: str, scenario: Path | None = None) -> Joined:
-        started.append(Joined(port, (folder / "run.token").read_text(), name, scenario))
+    def start(name: str, scenario: Path | None = None, **more: Any) -> Joined:
+        started.append(Joined(port, (folder / "run.token").read_text(), name, scenario, **more))
         return started[-1]
 
     yield file, start
@@ -295,6 +305,31 @@ def test_a_host_whose_terminal_is_closed_tidies_up_unless_it_was_told_to_stay(tm
             host.send_signal(signal.SIGTERM)
         assert host.wait(60) == 130
     assert not found[0].exists()
+
+
+@pytest.mark.parametrize(
+    ("trusts", "why"),
+    [
+        (False, "before the first step: on host 'ctl': could not be built: /federates/own/file: 'shave.py' is code, "),
+        (True, "at 60 s: on host 'ctl': shave.py, line 4: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_federate_that_fails_is_named_with_its_host(tmp_path: Path, trusts: bool, why: str) -> None:
+    code = "class Shave:\n def __init__(self, *_): ...\n def step(self, now_s, measured):\n  return 1 / 0\n"
+    study = written(tmp_path, code)
+    with hosts(tmp_path, ctl=["own"]) as (file, start):
+        start("ctl", permissions=Permissions(trust_control=trusts))
+        options: dict[str, Any] = {"hosts": file, "out": tmp_path / "out", "report": False}
+        failure = derloop.run(study, ["deadlines.join_s=100"], trust_control=True, **options).failure
+    assert failure.startswith(f"federate 'own' {why}"), failure
+
+
+def test_a_process_that_is_silent_is_named_with_its_host() -> None:
+    lab: Any = SimpleNamespace(name="lab")
+    child = Child(Crew((Unit("own", 0, ("own",), 10**9, False, (), ()),)), Relayed(lab, "own"))
+    child.beat -= 100
+    with pytest.raises(FederateError, match="federate 'own' .*: hangs on host 'lab': nothing was heard of it for 100"):
+        child.check(Deadlines(1, 1))
 
 
 def test_a_process_that_is_killed_among_others_of_its_host_is_named(tmp_path: Path) -> None:
