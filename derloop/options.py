@@ -54,8 +54,17 @@ class Options:
     @property
     def overrides(self) -> list[str]:
         """What of the scenario these options replace, as `--set` would say it."""
-        placement = "hosts" if self.hosts else self.placement
+        self._check_hosts()
+        placement = "hosts" if self.hosts is not None else self.placement
         workers = "null" if placement == "together" and self.workers is None else self.workers
         chosen = {"engine": self.engine, "placement": placement}
         told = [f'{key}="{value}"' for key, value in chosen.items() if value]
         return told if workers is None else [*told, f"workers={workers}"]
+
+    def _check_hosts(self) -> None:
+        """Raise DerloopError for what contradicts the hosts file, or says nothing without one."""
+        if self.hosts is not None and self.placement not in (None, "hosts"):
+            what = "on hosts each federate, or each worker, has a process; leave one of both out"
+            raise DerloopError(f"--hosts and --placement {self.placement} contradict each other: {what}")
+        if self.hosts is None and self.listen is not None:
+            raise DerloopError("--listen is where other machines find the run; --hosts FILE says which those are")

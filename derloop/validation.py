@@ -26,6 +26,7 @@ WORDS = {
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
     **dict.fromkeys(("datetime_type", "datetime_from_date_parsing"), "must be an instant such as 2025-07-15T00:00:00Z"),
     "string_type": "must be a string",
+    "path_type": "must be the path of a file",
     "timezone_aware": "needs its offset from UTC, as in 2025-07-15T00:00:00-07:00",
 }
 LENGTHS = ("too_short", "too_long", "string_too_short", "string_too_long")

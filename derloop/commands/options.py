@@ -26,6 +26,7 @@ class Placement(StrEnum):
     together = "together"
     threads = "threads"
     apart = "apart"
+    hosts = "hosts"
 
 
 ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario's JSON file.", show_default=False)]

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from derloop import document
+from derloop.errors import DerloopError
 from derloop.kind import Settings
 from derloop.scenario.models import HostName
 from derloop.validation import typed_model
@@ -34,6 +35,10 @@ Destination = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9
 Federates = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+TOLD = ("command", "scenario", "interface", "folder", "flags")
+"""What a host is told that the run starts by ssh."""
+
+
 class HostSettings(Settings):
     """One machine that takes part."""
 
@@ -41,7 +46,9 @@ class HostSettings(Settings):
         (), description="Federates that belong here, by name or pattern; besides those that the scenario places."
     )
     ssh: Destination | None = Field(
-        None, description="Start it by `ssh` to this destination. Without it, `derloop join` is started there by hand."
+        None,
+        description="Start it by `ssh` to this destination; what follows is told it so. Without it, `derloop join` is "
+        "started there by hand, and told by its own options.",
     )
     command: tuple[str, ...] = Field(
         ("derloop",), min_length=1, description="The command that is derloop there: /opt/derloop/bin/derloop."
@@ -54,8 +61,17 @@ class HostSettings(Settings):
     )
     folder: str | None = Field(None, description="Its working folder; without it, a new one that is removed.")
     flags: tuple[Literal["--trust-feeder", "--trust-control"], ...] = Field(
-        (), description="What the run may do there beyond what its scenario says, where it is started by ssh."
+        (), description="What the run may do there beyond what its scenario says."
     )
+
+    @model_validator(mode="after")
+    def _is_told_by_ssh(self) -> HostSettings:
+        fields = type(self).model_fields
+        told = [name for name in TOLD if getattr(self, name) != fields[name].default] if self.ssh is None else []
+        if told:
+            also = f" (also {', '.join(told[1:])})" if told[1:] else ""
+            raise ValueError(f"{told[0]}{also} has no effect without ssh: who joins by hand says it to `derloop join`")
+        return self
 
 
 class HostsFile(Settings):
@@ -93,9 +109,18 @@ class HostsFile(Settings):
 def read_hosts(path: Path, listen: str | None = None) -> HostsFile:
     """Return what stands in a hosts file, paths resolved; raise ScenarioError with all that is wrong.
 
-    listen: takes the place of the file's.
+    listen: takes the place of the file's. Raises DerloopError where it is no address to listen on.
     """
     data = document.read(path)
-    file = typed_model(HostsFile, {**data, "listen": listen} if listen else data, str(path))
+    if listen is not None:
+        data["listen"] = _listened(listen)  # in its place: the document remembers which of its keys stood twice
+    file = typed_model(HostsFile, data, str(path))
     token = file.token_file and path.resolve().parent / file.token_file
     return file.model_copy(update={"token_file": token})
+
+
+def _listened(address: str) -> str:
+    try:
+        return one_interface(address)
+    except ValueError as error:
+        raise DerloopError(f"--listen: {error}, not {address!r}") from error

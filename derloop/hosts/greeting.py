@@ -45,12 +45,15 @@ def read_token(path: Path | None, heard: str | None = None) -> str:
     if text is None:
         raise DerloopError(f"a token is needed: --token-file FILE, or the variable {TOKEN_VARIABLE}")
     if not TOKEN.fullmatch(text.strip()):
-        raise DerloopError("a token has 32 letters, digits, - and _ or more; `openssl rand -hex 32` makes one")
+        what = "a token has 32 letters, digits, - and _ or more; `openssl rand -hex 32` makes one"
+        raise DerloopError(what if path is None else f"{path} holds no token: {what}")
     return text.strip()
 
 
 def _kept_token(path: Path) -> str:
     try:
+        if path.is_dir():
+            raise DerloopError(f"{path} is a folder, and no file that holds a token")
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise DerloopError(f"{path} may be read by others, and holds a token: chmod 600 {path}")
         return path.read_text(encoding="ascii")

@@ -169,6 +169,14 @@ def test_a_token_that_others_may_read_is_refused(tmp_path: Path) -> None:
         read_token(path)
 
 
+def test_a_file_that_holds_no_token_and_a_folder_are_named(tmp_path: Path) -> None:
+    keep_token(path := tmp_path / "run.token", "short")
+    with pytest.raises(DerloopError, match=r"run\.token holds no token: a token has 32 letters"):
+        read_token(path)
+    with pytest.raises(DerloopError, match=f"^{tmp_path} is a folder, and no file that holds a token$"):
+        read_token(tmp_path)
+
+
 @pytest.mark.parametrize("token", ["", "short", "with spaces " * 5, "ö" * 40])
 def test_a_token_that_can_be_guessed_is_refused(token: str) -> None:
     with pytest.raises(DerloopError, match="a token has 32 letters"):

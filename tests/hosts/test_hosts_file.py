@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from toys import Mixer, wire
+from typer.testing import CliRunner
 
-from derloop.errors import ScenarioError
+import derloop
+from derloop.cli import app
+from derloop.errors import DerloopError, ScenarioError
 from derloop.federation import Federation
 from derloop.hosts.file import HostSettings, HostsFile, read_hosts
 from derloop.hosts.starting import SSH, join_command
+from derloop.options import Options
 from derloop.placement import hosts_of
 
+SCENARIO = Path(__file__).parents[2] / "scenarios" / "kind_load.json"
 BY_HAND = {"port": 7100, "token_file": "run.token"}
 
 
@@ -72,6 +78,53 @@ def test_listening_to_the_world_or_to_no_address_is_refused(tmp_path: Path, addr
     why = "must be the IPv4 address of one interface, so that nothing is open to the world"
     found = problems(tmp_path, **BY_HAND, listen=address, hosts={"b": {}})
     assert found == [f"/listen: {why}, not {address!r}"]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "foo", ""])
+def test_an_address_of_the_command_line_that_is_none_is_told_as_such(tmp_path: Path, address: str) -> None:
+    (tmp_path / "hosts.json").write_text(json.dumps({**BY_HAND, "hosts": {"b": {}}}))
+    with pytest.raises(DerloopError, match=f"^--listen: must be the IPv4 address .*, not '{address}'$"):
+        read_hosts(tmp_path / "hosts.json", address)
+
+
+def test_a_key_that_stands_twice_is_told_also_where_the_address_is_another(tmp_path: Path) -> None:
+    (tmp_path / "hosts.json").write_text('{"port": 7100, "port": 7101, "token_file": "a", "hosts": {"b": {}}}')
+    with pytest.raises(ScenarioError, match="/port: the key 'port' stands more than once"):
+        read_hosts(tmp_path / "hosts.json", "127.0.0.1")
+
+
+def test_what_only_a_host_is_told_that_is_started_by_ssh_is_refused_of_others(tmp_path: Path) -> None:
+    by_hand = {"command": ["/opt/derloop"], "scenario": "a.json", "interface": "10.0.0.2", "folder": "/srv"}
+    for key, value in {**by_hand, "flags": ["--trust-feeder"]}.items():
+        what = f"{key} has no effect without ssh: who joins by hand says it to `derloop join`"
+        assert problems(tmp_path, **BY_HAND, hosts={"b": {key: value}}) == [f"/hosts/b/{key}: {what}"]
+        assert read(tmp_path, hosts={"b": {"ssh": "b", key: value}})
+    what = "command (also scenario, interface, folder) has no effect without ssh: "
+    assert problems(tmp_path, **BY_HAND, hosts={"b": by_hand})[0].startswith(f"/hosts/b/command: {what}")
+
+
+def test_a_token_file_that_is_no_path_is_told_in_words(tmp_path: Path) -> None:
+    found = problems(tmp_path, port=7100, token_file=5, hosts={"b": {}})
+    assert found == ["/token_file: must be the path of a file, not 5"]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (Options(hosts="hosts.json", placement="threads"), "--hosts and --placement threads contradict each other"),
+        (Options(listen="10.0.0.1"), "--listen is where other machines find the run; --hosts FILE says which"),
+        (Options(listen=""), "--listen is where other machines find the run; --hosts FILE says which"),
+    ],
+)
+def test_options_that_contradict_each_other_or_have_no_effect_are_refused(options: Options, why: str) -> None:
+    with pytest.raises(DerloopError, match=why):
+        derloop.run(SCENARIO, **{field.name: getattr(options, field.name) for field in fields(options)})
+
+
+def test_a_placement_on_hosts_without_their_file_says_what_is_missing() -> None:
+    result = CliRunner().invoke(app, ["run", str(SCENARIO), "--placement", "hosts"])
+    assert result.exit_code == 2
+    assert "/placement: 'hosts' needs a file that says how they are reached: --hosts FILE" in result.output
 
 
 def test_hosts_that_join_by_hand_need_a_port_and_a_token(tmp_path: Path) -> None:
