@@ -24,7 +24,7 @@ from derloop.hosts.file import HostsFile, read_hosts
 from derloop.hosts.greeting import keep_token, make_token, read_token
 from derloop.hosts.guest import Guest
 from derloop.hosts.likeness import differences, facts, file_differences, hashes, named_files
-from derloop.hosts.starting import Started
+from derloop.hosts.starting import Started, end_all
 from derloop.placement import hosts_of
 from derloop.scenario.models import Scenario
 
@@ -133,8 +133,9 @@ class Gathering:
             log = self._folder / "logs" / f"host-{name}.log"
             self._started.append(Started(name, host, (self._interface, port), self._token, log))
         if by_hand:
+            count = "1 host" if len(by_hand) == 1 else f"{len(by_hand)} hosts"
             self._say(
-                f"waiting for {len(by_hand)} hosts, at most {self._file.wait_s:g} s: "
+                f"waiting for {count}, at most {self._file.wait_s:g} s: "
                 f"derloop join {self._interface}:{port} --name {'|'.join(by_hand)} --token-file FILE"
             )
 
@@ -248,8 +249,7 @@ class Gathering:
         if self._door:
             self._complaints += self._door.refused
             self._door.close()
-        for started in self._started:
-            started.end()
+        end_all(self._started)
         return self._complaints + [str(error) for error in self._torn]
 
     def check_results(self) -> None:

@@ -25,15 +25,18 @@ from spread import free_port, hosts_file
 from typer.testing import CliRunner
 
 import derloop
+from derloop import running
 from derloop.commands.join import app
 from derloop.crews import Crew
 from derloop.engines.apart import Child
 from derloop.engines.worker import Deadlines
 from derloop.errors import DerloopError, FederateError, HostError, ScenarioError
 from derloop.federation import Unit
-from derloop.hosts import joining
+from derloop.hosts import joining, starting
+from derloop.hosts.file import HostSettings
 from derloop.hosts.guest import Relayed
 from derloop.hosts.joining import Invitation
+from derloop.hosts.starting import Started
 from derloop.kind import NONE_GRANTED, Permissions
 from derloop.options import Options
 from derloop.result import Result
@@ -209,6 +212,12 @@ def patient(file: Path, wait_s: float) -> Path:
     return file
 
 
+def test_a_run_that_waits_for_one_host_says_so(tmp_path: Path) -> None:
+    file, said = hosts_file(tmp_path, {"feeder": ["grid"]}, free_port(), wait_s=0.1), list[str]()
+    running.run(SCENARIO, SHORT, Options(hosts=file, out=tmp_path / "out", report=False), on_caution=said.append)
+    assert said[0].startswith("waiting for 1 host, at most 0.1 s: derloop join ")
+
+
 def test_a_host_that_finds_no_run_says_so() -> None:
     invitation = Invitation("127.0.0.1", free_port(), "feeder", "t" * 32, wait_s=0.1)
     with pytest.raises(HostError, match=r"host 'feeder' found no run at 127\.0\.0\.1:\d+: Connection refused"):
@@ -240,6 +249,35 @@ def test_an_ssh_that_fails_is_named_with_its_last_words(tmp_path: Path, monkeypa
     assert said[-3:-1] == ["--", "lab"]
     assert said[-1].startswith("derloop join 127.0.0.1:")
     assert said[-1].endswith("--name feeder --token-file -")
+
+
+def test_a_machine_without_ssh_names_the_host_that_it_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "hosts.json").write_text('{"hosts": {"feeder": {"ssh": "lab", "federates": ["grid"]}}}')
+    assert failed(tmp_path, tmp_path / "hosts.json") == (
+        "host 'feeder' was not started: ssh: No such file or directory"
+    )
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["outcome"] == "failed"
+
+
+def test_connections_that_hang_are_ended_all_at_once_and_those_that_do_not_heed_it_are_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each alone takes 0.5 s until it is told, and then never ends."""
+    (tmp_path / "ssh").write_text("#!/bin/sh\ntrap : TERM\ntouch $0.$$\nwhile :; do sleep 0.05; done\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(starting, "LEAVE_S", 0.5)
+    lab = HostSettings(ssh="lab")
+    hung = [Started(f"h{i}", lab, ("127.0.0.1", 1), "t" * 32, tmp_path / f"{i}.log") for i in range(9)]
+    while len([*tmp_path.glob("ssh.*")]) < len(hung):
+        time.sleep(0.02)
+    began = time.monotonic()
+    starting.end_all(hung)
+    assert time.monotonic() - began < 0.5 * len(hung)
+    assert [each.ended() for each in hung] == ["ssh ended with status -9"] * len(hung)
 
 
 TOKENS = {"DERLOOP_TOKEN": "t" * 32}
@@ -328,7 +366,7 @@ def test_a_process_that_is_silent_is_named_with_its_host() -> None:
     lab: Any = SimpleNamespace(name="lab")
     child = Child(Crew((Unit("own", 0, ("own",), 10**9, False, (), ()),)), Relayed(lab, "own"))
     child.beat -= 100
-    with pytest.raises(FederateError, match="federate 'own' .*: hangs on host 'lab': nothing was heard of it for 100"):
+    with pytest.raises(FederateError, match="hangs on host 'lab': nothing was heard of it for 100"):
         child.check(Deadlines(1, 1))
 
 
