@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from derloop.commands.options import ScenarioPath, Sets
+from derloop.commands.options import Arm, Bench, ScenarioPath, Sets, TrustControl, TrustFeeder
 
 if TYPE_CHECKING:
     from derloop.hosts.exporting import Job
+    from derloop.options import Options
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -26,11 +27,21 @@ Hosts = Annotated[Path, typer.Option(metavar="FILE", help="The hosts file.", sho
 @app.command(
     "helics-runner", epilog="Example: derloop export helics-runner study.json --hosts hosts.json > runner.json"
 )
-def helics_runner(scenario: ScenarioPath, hosts: Hosts, set_: Sets = None) -> None:
+def helics_runner(
+    scenario: ScenarioPath,
+    hosts: Hosts,
+    set_: Sets = None,
+    trust_feeder: TrustFeeder = False,
+    trust_control: TrustControl = False,
+    bench: Bench = None,
+    arm: Arm = None,
+) -> None:
     """Write a file for `helics run --path FILE`."""
     from derloop.hosts import exporting
+    from derloop.options import Options
 
-    typer.echo(exporting.helics_runner(_job(scenario, hosts, set_)), nl=False)
+    options = Options(trust_feeder=trust_feeder, trust_control=trust_control, bench=bench, arm=arm or ())
+    typer.echo(exporting.helics_runner(_job(scenario, hosts, set_, options)), nl=False)
 
 
 @app.command(epilog="Example: derloop export compose study.json --hosts hosts.json --image lab/derloop > compose.yaml")
@@ -39,27 +50,43 @@ def compose(
     hosts: Hosts,
     image: Annotated[str, typer.Option(help="An image in which derloop is installed.", show_default=False)],
     set_: Sets = None,
+    trust_feeder: TrustFeeder = False,
+    trust_control: TrustControl = False,
 ) -> None:
     """Write a file for `docker compose up`: a container for each host."""
     from derloop.hosts import exporting
+    from derloop.options import Options
 
-    typer.echo(exporting.compose(_job(scenario, hosts, set_), image), nl=False)
+    options = Options(trust_feeder=trust_feeder, trust_control=trust_control)
+    typer.echo(exporting.compose(_job(scenario, hosts, set_, options), image), nl=False)
 
 
 @app.command(epilog="Example: derloop export slurm study.json --hosts hosts.json > study.sh && sbatch study.sh")
-def slurm(scenario: ScenarioPath, hosts: Hosts, set_: Sets = None) -> None:
+def slurm(
+    scenario: ScenarioPath,
+    hosts: Hosts,
+    set_: Sets = None,
+    trust_feeder: TrustFeeder = False,
+    trust_control: TrustControl = False,
+    bench: Bench = None,
+    arm: Arm = None,
+) -> None:
     """Write a script for `sbatch`: a node for each host, and one for the run."""
     from derloop.hosts import exporting
+    from derloop.options import Options
 
-    typer.echo(exporting.slurm(_job(scenario, hosts, set_)), nl=False)
+    options = Options(trust_feeder=trust_feeder, trust_control=trust_control, bench=bench, arm=arm or ())
+    typer.echo(exporting.slurm(_job(scenario, hosts, set_, options)), nl=False)
 
 
-def _job(scenario: Path, hosts: Path, overrides: list[str] | None) -> Job:
+def _job(scenario: Path, hosts: Path, overrides: list[str] | None, options: Options) -> Job:
     from derloop.hosts.exporting import job
     from derloop.hosts.gathering import plan
     from derloop.scenario.assembly import assemble
     from derloop.scenario.loading import load
 
-    loaded = load(scenario, [*(overrides or []), 'placement="hosts"'])
-    planned = plan(loaded, assemble(loaded), hosts, None)
-    return job(loaded.name, scenario, hosts, planned.file, sorted({*planned.placed.values()}), overrides or [])
+    sets, permissions = overrides or [], options.permissions
+    loaded = load(scenario, [*sets, 'placement="hosts"'], permissions)
+    planned = plan(loaded, assemble(loaded, permissions), hosts, None)
+    names = sorted({*planned.placed.values()})
+    return job(loaded.name, scenario, hosts, planned.file, names, sets, permissions)

@@ -16,6 +16,7 @@ from typing import Any
 from derloop.errors import DerloopError, Problem, ScenarioError
 from derloop.hosts.file import HostsFile
 from derloop.hosts.greeting import keep_token, make_token
+from derloop.kind import NONE_GRANTED, Permissions
 
 SUBNET, RUN_ADDRESS = "10.89.0.0/24", "10.89.0.2"
 STUDY, HOSTS, RUNS, TOKEN = "/study", "/hosts", "/runs", "/derloop.token"
@@ -32,6 +33,8 @@ class Job:
     names: tuple[str, ...]
     """The hosts that have something to do."""
     overrides: tuple[str, ...] = ()
+    permissions: Permissions = NONE_GRANTED
+    """What the run may do here, and on every host."""
 
     @property
     def token(self) -> Path:
@@ -40,14 +43,29 @@ class Job:
 
     def run(self, scenario: str, hosts: str, *more: str) -> list[str]:
         sets = [word for override in self.overrides for word in ("--set", override)]
-        return ["derloop", "run", scenario, "--hosts", hosts, *sets, *more]
+        return ["derloop", "run", scenario, "--hosts", hosts, *sets, *self.granted, *more]
 
     def join(self, address: str, name: str, token: str) -> list[str]:
-        return ["derloop", "join", f"{address}:{self.file.port}", "--name", name, "--token-file", token]
+        words = ["derloop", "join", f"{address}:{self.file.port}", "--name", name, "--token-file", token]
+        return [*words, *self.granted]
+
+    @property
+    def granted(self) -> list[str]:
+        """The permissions as words of a command."""
+        given = self.permissions
+        words = ["--trust-feeder"] * given.trust_feeder + ["--trust-control"] * given.trust_control
+        words += ["--bench", str(given.bench)] if given.bench else []
+        return [*words, *(word for name in given.armed for word in ("--arm", name))]
 
 
 def job(
-    name: str, scenario: Path, hosts: Path, file: HostsFile, names: Sequence[str], overrides: Sequence[str] = ()
+    name: str,
+    scenario: Path,
+    hosts: Path,
+    file: HostsFile,
+    names: Sequence[str],
+    overrides: Sequence[str] = (),
+    permissions: Permissions = NONE_GRANTED,
 ) -> Job:
     """Return what is to be exported; the token is made where there is none, so that all find the same.
 
@@ -62,7 +80,7 @@ def job(
         problems.append(Problem("/hosts/run", "what is exported calls the run itself so; give the host another name"))
     if problems:
         raise ScenarioError(problems, str(hosts))
-    made = Job(name, scenario.resolve(), hosts.resolve(), file, tuple(names), tuple(overrides))
+    made = Job(name, scenario.resolve(), hosts.resolve(), file, tuple(names), tuple(overrides), permissions)
     if not made.token.exists():
         keep_token(made.token, make_token())
     return made
@@ -82,16 +100,17 @@ def helics_runner(job: Job) -> str:
 def compose(job: Job, image: str) -> str:
     """Return a Compose file, as JSON, which is YAML: a container for each host, on a network of their own.
 
-    Only the run sees the study; the other containers are sent what they need.
+    Only the run sees the study; the other containers are sent what they need. There is no way out to equipment.
     """
     if job.token.parent.resolve() != job.hosts.parent:
         raise DerloopError(f"{job.token} must be beside {job.hosts}: the run's container sees that folder alone")
     common = {"image": image, "init": True, "user": f"{os.getuid()}:{os.getgid()}"}
     study, hosts = f"{STUDY}/{job.scenario.name}", f"{HOSTS}/{job.hosts.name}"
+    runs = {"type": "bind", "source": "./runs", "target": RUNS, "bind": {"create_host_path": True}}
     run: dict[str, Any] = {
         **common,
         "command": job.run(study, hosts, "--listen", RUN_ADDRESS, "--out", f"{RUNS}/{job.name}"),
-        "volumes": [f"{job.scenario.parent}:{STUDY}:ro", f"{job.hosts.parent}:{HOSTS}:ro", f"./runs:{RUNS}"],
+        "volumes": [_seen(job.scenario.parent, STUDY), _seen(job.hosts.parent, HOSTS), runs],
         "networks": {"derloop": {"ipv4_address": RUN_ADDRESS}},
     }
     services = {"run": run}
@@ -99,13 +118,19 @@ def compose(job: Job, image: str) -> str:
         services[name] = {
             **common,
             "command": job.join(RUN_ADDRESS, name, TOKEN),
-            "volumes": [f"{job.token}:{TOKEN}:ro"],
+            "volumes": [_seen(job.token, TOKEN)],
             "networks": ["derloop"],
             "depends_on": ["run"],
         }
     network = {"internal": True, "ipam": {"config": [{"subnet": SUBNET}]}}
     file = {"name": job.name, "services": services, "networks": {"derloop": network}}
-    return json.dumps(file, indent=1).replace("$", "$$") + "\n"  # or Compose would put variables in their place
+    text = json.dumps(file, indent=1, ensure_ascii=False)  # YAML knows no surrogate pairs
+    return text.replace("$", "$$") + "\n"  # or Compose would put variables in their place
+
+
+def _seen(path: Path, inside: str) -> dict[str, Any]:
+    """Return a volume that is only read, in the long form: in the short one a path has no colon."""
+    return {"type": "bind", "source": str(path), "target": inside, "read_only": True}
 
 
 SLURM = """\
@@ -123,7 +148,7 @@ address=$(getent ahostsv4 "${{nodes[0]}}" | awk 'NR == 1 {{ print $1 }}')
 hosts=({hosts})
 for i in "${{!hosts[@]}}"; do
   srun --nodes=1 --ntasks=1 --nodelist="${{nodes[i + 1]}}" \\
-    derloop join "$address:{port}" --name "${{hosts[i]}}" --token-file {token} &
+    derloop join "$address:{port}" --name "${{hosts[i]}}" --token-file {token}{granted} &
 done
 status=0
 {run} --listen "$address" || status=$?
@@ -140,5 +165,6 @@ def slurm(job: Job) -> str:
         hosts=" ".join(job.names),
         port=job.file.port,
         token=shlex.quote(str(job.token)),
+        granted="".join(f" {shlex.quote(word)}" for word in job.granted),
         run=shlex.join(job.run(str(job.scenario), str(job.hosts))),
     )

@@ -11,21 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_site import written
+from spread import hosts_file
+from typer.testing import CliRunner
 
+from derloop.commands.export import app
 from derloop.errors import DerloopError, ScenarioError
 from derloop.hosts.exporting import Job, compose, helics_runner, job, slurm
 from derloop.hosts.file import read_hosts
 from derloop.hosts.greeting import read_token
+from derloop.kind import NONE_GRANTED, Permissions
 
 
 def made(
-    folder: Path, overrides: tuple[str, ...] = (), names: tuple[str, ...] = ("feeder", "fleets"), **more: Any
+    folder: Path,
+    overrides: tuple[str, ...] = (),
+    names: tuple[str, ...] = ("feeder", "fleets"),
+    permissions: Permissions = NONE_GRANTED,
+    **more: Any,
 ) -> Job:
     hosts = {"feeder": {"federates": ["grid"]}, "fleets": {"federates": ["pv"]}}
     data = {"port": 7100, "token_file": "run.token", "hosts": hosts, **more}
     (folder / "hosts.json").write_text(json.dumps(data))
     file = read_hosts(folder / "hosts.json")
-    return job("study", folder / "study.json", folder / "hosts.json", file, names, overrides)
+    return job("study", folder / "study.json", folder / "hosts.json", file, names, overrides, permissions)
 
 
 def test_the_token_is_made_once_where_all_find_it(tmp_path: Path) -> None:
@@ -44,6 +53,23 @@ def test_a_runner_file_starts_the_run_and_every_host(tmp_path: Path) -> None:
     assert commands["fleets"] == ["derloop", "join", "127.0.0.1:7100", "--name", "fleets", "--token-file", token]
 
 
+def test_a_scenario_that_needs_a_permission_is_exported_with_it(tmp_path: Path) -> None:
+    study, file = str(written(tmp_path)), str(hosts_file(tmp_path, {"ctl": ["own"]}, 7100))
+    for words in (["helics-runner"], ["slurm"], ["compose", "--image", "lab/derloop"]):
+        refused = CliRunner().invoke(app, [*words, study, "--hosts", file])
+        assert "--trust-control allows it" in str(refused.exception)
+        exported = CliRunner().invoke(app, [*words, study, "--hosts", file, "--trust-control"])
+        assert exported.exit_code == 0, exported.exception
+        assert exported.output.count("--trust-control") == 2  # the run's, and the host's
+
+
+def test_a_runner_file_names_the_bench_and_what_is_armed(tmp_path: Path) -> None:
+    bench = Permissions(bench=tmp_path / "bench.json", armed=("inv-1", "inv-2"))
+    granted = ["--bench", f"{tmp_path}/bench.json", "--arm", "inv-1", "--arm", "inv-2"]
+    for federate in json.loads(helics_runner(made(tmp_path, permissions=bench)))["federates"]:
+        assert shlex.split(federate["exec"])[-6:] == granted
+
+
 def test_containers_are_on_a_network_of_their_own_and_publish_no_port(tmp_path: Path) -> None:
     services = (file := json.loads(compose(made(tmp_path), "lab/derloop:1")))["services"]
     assert list(services) == ["run", "feeder", "fleets"]
@@ -52,13 +78,22 @@ def test_containers_are_on_a_network_of_their_own_and_publish_no_port(tmp_path: 
     address = services["run"]["networks"]["derloop"]["ipv4_address"]
     assert services["run"]["command"][-4:] == ["--listen", address, "--out", "/runs/study"]
     assert services["fleets"]["command"][:5] == ["derloop", "join", f"{address}:7100", "--name", "fleets"]
-    assert services["fleets"]["volumes"] == [f"{tmp_path}/run.token:/derloop.token:ro"]  # and nothing of the study
+    token = {"type": "bind", "source": f"{tmp_path}/run.token", "target": "/derloop.token", "read_only": True}
+    assert services["fleets"]["volumes"] == [token]  # and nothing of the study
 
 
 def test_compose_puts_no_variable_into_a_path(tmp_path: Path) -> None:
     (folder := tmp_path / "a$HOME").mkdir()
     run = json.loads(compose(made(folder), "lab/derloop"))["services"]["run"]
-    assert run["volumes"][0] == f"{tmp_path}/a$$HOME:/study:ro"
+    assert run["volumes"][0]["source"] == f"{tmp_path}/a$$HOME"
+
+
+def test_compose_takes_any_path_as_it_is(tmp_path: Path) -> None:
+    (folder := tmp_path / "a:b 🔋").mkdir()
+    text = compose(made(folder), "lab/derloop")
+    assert f'"{folder}"' in text
+    study = {"type": "bind", "source": str(folder), "target": "/study", "read_only": True}
+    assert json.loads(text)["services"]["run"]["volumes"][0] == study
 
 
 def test_a_token_that_the_containers_could_not_see_is_refused(tmp_path: Path) -> None:
@@ -83,7 +118,7 @@ def status(folder: Path, **tools: str) -> int:
     for name, text in {**TOOLS, **tools}.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
-    (folder / "study.sh").write_text(slurm(made(folder)))
+    (folder / "study.sh").write_text(slurm(made(folder, permissions=Permissions(trust_feeder=True))))
     environment = {"PATH": f"{folder}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "node-[0-2]"}
     return subprocess.run(["bash", "study.sh"], cwd=folder, env=environment, timeout=60).returncode
 
@@ -95,9 +130,9 @@ def test_a_slurm_script_starts_every_host_on_a_node_and_ends_as_the_run_does(tmp
     calls = sorted((tmp_path / "calls.txt").read_text().splitlines())
     token, hosts = tmp_path / "run.token", tmp_path / "hosts.json"
     assert calls == [
-        f"--nodelist=node-1: derloop join 127.0.0.1:7100 --name feeder --token-file {token}",
-        f"--nodelist=node-2: derloop join 127.0.0.1:7100 --name fleets --token-file {token}",
-        f"here: run {tmp_path}/study.json --hosts {hosts} --listen 127.0.0.1",
+        f"--nodelist=node-1: derloop join 127.0.0.1:7100 --name feeder --token-file {token} --trust-feeder",
+        f"--nodelist=node-2: derloop join 127.0.0.1:7100 --name fleets --token-file {token} --trust-feeder",
+        f"here: run {tmp_path}/study.json --hosts {hosts} --trust-feeder --listen 127.0.0.1",
     ]
 
 
