@@ -50,8 +50,8 @@ def join(
     """Take part in a run that was started elsewhere.
 
     The run is started with `derloop run SCENARIO --hosts FILE`. This machine runs what is placed on it, sends what it
-    records, and ends with the run. Exit status: 0 the run is over, 2 the command is wrong, 3 the run or this host was
-    lost or refused, 130 interrupted.
+    records, and ends with the run. Exit status: 0 the run is over, also one that failed or was interrupted, 2 the
+    command is wrong, 3 the run or this host was lost or refused, 130 interrupted.
     """
     from derloop.engines.helics import is_wedged
     from derloop.hosts.joining import Invitation
