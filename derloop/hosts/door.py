@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import suppress
 from threading import Lock, Semaphore, Thread
@@ -23,7 +24,8 @@ class Door:
         try:
             self._listener = socket.create_server((address, port))
         except OSError as error:
-            raise DerloopError(f"cannot listen on {address}:{port}: {error.strerror}") from error
+            why = os.strerror(error.errno) if error.errno else str(error)  # Python's own text has the address again
+            raise DerloopError(f"cannot listen on {address}:{port}: {why}") from error
         self.port: int = self._listener.getsockname()[1]
         self.refused: list[str] = []
         self._token, self._places = token, Semaphore(GREETING_AT_ONCE)
