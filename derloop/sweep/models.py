@@ -45,7 +45,7 @@ class Parameter(Settings):
     def _has_a_path(cls, path: Any) -> Any:
         if isinstance(path, list | tuple) and not path:
             raise ValueError("is empty: a parameter needs the path of the setting that differs")
-        return path
+        return tuple(path) if isinstance(path, list) else path  # what comes through here is no JSON any more
 
     @model_validator(mode="after")
     def _values_or_a_range(self) -> Self:

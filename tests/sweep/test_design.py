@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from derloop import document
 from derloop.sweep.design import combinations, latin_hypercube
 from derloop.sweep.models import SweepFile
+from derloop.validation import typed_model
 
 LOG = {"path": "a", "low": 1, "high": 100, "scale": "log"}
 
@@ -43,6 +45,12 @@ def test_a_range_is_divided_on_its_scale_with_its_ends() -> None:
     assert combinations(sweep(vary=[{**LOG, "count": 3}])) == [(1.0,), (10.0,), (100.0,)]
     assert combinations(sweep(vary=[{**LOG, "scale": "linear", "count": 3}])) == [(1.0,), (50.5,), (100.0,)]
     assert combinations(sweep(vary=[{"path": "a", "low": 1, "high": 3, "whole": True}])) == [(1,), (2,), (3,)]
+
+
+def test_a_parameter_of_several_paths_is_read_as_it_stands_in_a_file() -> None:
+    text = '{"name": "s", "scenario": "s.json", "vary": [{"path": ["a.b", "/c/0"], "values": [1]}]}'
+    found = typed_model(SweepFile, document.parse(text), "s.sweep.json")
+    assert found.vary[0].paths == ("a.b", "/c/0")
 
 
 @pytest.mark.parametrize("samples", [1, 5, 40])
