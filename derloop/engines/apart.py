@@ -28,7 +28,7 @@ from derloop.engines.places import Here, Places
 from derloop.engines.process import Reach
 from derloop.engines.saving import Saving
 from derloop.engines.worker import POLL_S, STOP_S, Deadlines, Stall
-from derloop.errors import EngineError, FederateError
+from derloop.errors import DerloopError, EngineError, FederateError
 from derloop.federation import Federation
 from derloop.kind import Permissions, permissions_to_json
 from derloop.pacing import Clock
@@ -213,7 +213,11 @@ class Apart:
         wait_s = self._federation.longest_wait_s + self._federation.stop_s(self._federation.units)
         began, stall = monotonic(), Stall(self._deadlines, wait_s)
         while not all(child.done for child in self.children):
-            self._check_children(hub)
+            try:
+                self._check_children(hub)
+            except DerloopError:
+                self._hear_a_wish(on_poll)
+                raise
             self._keep_parts()
             self._begin_when_asked(hub)
             stages = [child.stage for child in self.children]
@@ -222,6 +226,13 @@ class Apart:
                 why = f"has not joined{late.reach.where} within {self._deadlines.join_s:g} s"
                 raise FederateError(late.crew.name, None, why)
             stall.check([child.now_ns for child in self.children], stages)
+            on_poll()
+            sleep(POLL_S)
+
+    def _hear_a_wish(self, on_poll: Callable[[], None]) -> None:
+        """Let a wish to end be heard: who ends all machines, as a job scheduler does, may reach this one last."""
+        until = monotonic() + (ECHO_S if self._places.are_many else 0.0)
+        while monotonic() < until:
             on_poll()
             sleep(POLL_S)
 

@@ -90,6 +90,16 @@ def lose(run: Spread, where: Machines, name: str, how: str) -> float:
     return time.monotonic()
 
 
+def test_a_run_that_is_told_to_end_just_after_its_hosts_was_interrupted_and_lost_none(tmp_path: Path) -> None:
+    with spread(tmp_path, scenario(3000, slow_s=0.02), HOSTS, Loopback()) as run:
+        run.wait_for_rows("d")
+        for machine in (*run.hosts.values(), run.run):
+            machine.process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        assert run.run.wait() == 130, run.run.said()
+        assert run.results.run["outcome"] == "interrupted"
+
+
 def test_a_host_that_comes_while_the_run_goes_on_is_turned_away(tmp_path: Path) -> None:
     with spread(tmp_path, scenario(3000, slow_s=0.02), HOSTS, Loopback()) as run:
         run.wait_for_rows("d")

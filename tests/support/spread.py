@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import psutil
 from real_runs import environment
 
+from derloop.errors import DerloopError
 from derloop.results.store import RunFolder
 
 PATIENCE_S = 90.0
@@ -30,6 +31,13 @@ def hosts_file(folder: Path, federates: Mapping[str, Sequence[str]], port: int, 
         (folder / "run.token").touch(0o600)
         (folder / "run.token").write_text("0123456789abcdef" * 4)
     return path
+
+
+def has_rows(run: Path, signal: str) -> bool:
+    """Return whether a run has recorded some of a signal. Early there is no folder, no file, or one without a head."""
+    with suppress(DerloopError):
+        return RunFolder(run).read(signal)[0].size > 0
+    return False
 
 
 def free_port() -> int:
@@ -107,8 +115,7 @@ class Spread:
             time.sleep(0.05)
 
     def _has_rows(self, federate: str) -> bool:
-        series = self.folder / "out" / "series" / f"{federate}.arrows"
-        return series.exists() and self.results.read(f"{federate}.count")[0].size > 0
+        return has_rows(self.folder / "out", f"{federate}.count")
 
     def said_after(self, since: float, text: str) -> float:
         """Return the seconds since `since` until the run has said `text`."""
