@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from bench_kills import LEASE_S, PATIENCE_S, SWITCHES, Seen, Site, ended, free_ports, kill
+from bench_kills import LEASE_S, PATIENCE_S, SWITCHES, Seen, Site, ended, kill
+from sockets import free_ports
 
 from derloop.results.store import RunFolder
 

@@ -21,7 +21,8 @@ from typing import Any
 import psutil
 import pytest
 from own_site import written
-from spread import free_port, hosts_file
+from sockets import free_ports
+from spread import hosts_file
 from typer.testing import CliRunner
 
 import derloop
@@ -79,7 +80,7 @@ Start = Callable[..., Joined]
 @contextmanager
 def hosts(folder: Path, **federates: list[str]) -> Iterator[tuple[Path, Start]]:
     """A hosts file, and what joins as one of its hosts."""
-    file = hosts_file(folder, federates, port := free_port(), wait_s=20, silence_s=60)
+    file = hosts_file(folder, federates, port := free_ports(1)[0], wait_s=20, silence_s=60)
     started: list[Joined] = []
 
     def start(name: str, scenario: Path | None = None, **more: Any) -> Joined:
@@ -213,13 +214,13 @@ def patient(file: Path, wait_s: float) -> Path:
 
 
 def test_a_run_that_waits_for_one_host_says_so(tmp_path: Path) -> None:
-    file, said = hosts_file(tmp_path, {"feeder": ["grid"]}, free_port(), wait_s=0.1), list[str]()
+    file, said = hosts_file(tmp_path, {"feeder": ["grid"]}, free_ports(1)[0], wait_s=0.1), list[str]()
     running.run(SCENARIO, SHORT, Options(hosts=file, out=tmp_path / "out", report=False), on_caution=said.append)
     assert said[0].startswith("waiting for 1 host, at most 0.1 s: derloop join ")
 
 
 def test_a_host_that_finds_no_run_says_so() -> None:
-    invitation = Invitation("127.0.0.1", free_port(), "feeder", "t" * 32, wait_s=0.1)
+    invitation = Invitation("127.0.0.1", free_ports(1)[0], "feeder", "t" * 32, wait_s=0.1)
     with pytest.raises(HostError, match=r"host 'feeder' found no run at 127\.0\.0\.1:\d+: Connection refused"):
         joining.join(invitation, lambda text: None)
 
@@ -329,7 +330,7 @@ UNDER = "import signal; signal.signal(signal.SIGHUP, signal.{}); from derloop.cl
 
 @pytest.mark.parametrize("how", ["SIG_DFL", "SIG_IGN"])
 def test_a_host_whose_terminal_is_closed_tidies_up_unless_it_was_told_to_stay(tmp_path: Path, how: str) -> None:
-    words = ["join", f"127.0.0.1:{free_port()}", "--name", "a", "--wait", "80"]
+    words = ["join", f"127.0.0.1:{free_ports(1)[0]}", "--name", "a", "--wait", "80"]
     environment = {**os.environ, **TOKENS, "TMPDIR": str(tmp_path)}
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     with subprocess.Popen([sys.executable, "-c", UNDER.format(how), *words], env=environment, **pipes) as host:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sockets import free_ports
 from spread import hosts_file
 
 from hil.inverter.device import Device
@@ -226,15 +226,6 @@ def wait_for(process: subprocess.Popen[str], word: str) -> None:
     assert process.stdout
     line = process.stdout.readline()
     assert line.startswith(word), line + process.stdout.read()
-
-
-def free_ports(count: int, host: str = "127.0.0.1") -> tuple[int, ...]:
-    """Return ports that are free now."""
-    sockets = [socket.create_server((host, 0)) for _ in range(count)]
-    ports = tuple(each.getsockname()[1] for each in sockets)
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any, ClassVar
 
 import psutil
 from real_runs import environment
+from sockets import free_ports
 
 from derloop.errors import DerloopError
 from derloop.results.store import RunFolder
@@ -38,12 +38,6 @@ def has_rows(run: Path, signal: str) -> bool:
     with suppress(DerloopError):
         return RunFolder(run).read(signal)[0].size > 0
     return False
-
-
-def free_port() -> int:
-    """Return a port that is free on this machine now; on one that is a namespace, all are."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Loopback:
@@ -138,7 +132,7 @@ def spread(
 ) -> Iterator[Spread]:
     """A run on the machine `run` of `where` (`namespaces.Machines`), and a host on each machine that `hosts` names."""
     (folder / "scenario.json").write_text(json.dumps(scenario))
-    file = hosts_file(folder, hosts, port := free_port(), listen=where.addresses["run"], **more)
+    file = hosts_file(folder, hosts, port := free_ports(1)[0], listen=where.addresses["run"], **more)
     words = ("run", "scenario.json", "--hosts", str(file), "--out", "out", "--no-report")
     run = Machine(folder, "run", where.inside("run"), *words)
     join = ("join", f"{where.addresses['run']}:{port}", "--token-file", "run.token", "--name")

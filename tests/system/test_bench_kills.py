@@ -21,7 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from bench_kills import LEASE_S, PATIENCE_S, SWITCHES, Seen, Site, ended, free_ports, kill, wait_for
+from bench_kills import LEASE_S, PATIENCE_S, SWITCHES, Seen, Site, ended, kill, wait_for
+from sockets import free_ports
 
 from derloop.results.store import RunFolder
 from hil.frames.evidence import Evidence

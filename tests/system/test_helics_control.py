@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -15,18 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 from own_site import CONTROL, run, scenario, written
+from sockets import free_ports
 
 from derloop.errors import ScenarioError
 from derloop.result import Result
 from federates.control.own import outside as outside_door
 
 PROCESS = Path(__file__).parents[1] / "support" / "outside_control.py"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextmanager
@@ -56,7 +50,7 @@ def ended_by(result: Result) -> str:
 
 
 def test_a_process_over_helics_controls_as_the_same_class_does(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_ports(2)[0]
     with outside(port) as process:
         result = run(site(tmp_path, port), overrides=("duration_s=900",), engine="helics")
         assert process.wait(20) == 0  # it was granted the end of time
@@ -68,7 +62,7 @@ def test_a_process_over_helics_controls_as_the_same_class_does(tmp_path: Path) -
 
 @pytest.mark.long
 def test_one_that_leaves_ends_the_run_in_its_name(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_ports(2)[0]
     with outside(port, "3"):
         why = ended_by(run(site(tmp_path, port), overrides=("duration_s=900",)))
     assert why.startswith("federate 'own' at 240 s: the control at tcp://127.0.0.1:")
@@ -77,7 +71,7 @@ def test_one_that_leaves_ends_the_run_in_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_one_that_says_no_more_ends_the_run_at_its_deadline(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_ports(2)[0]
     with outside(port, "3", "hang"):
         why = ended_by(run(site(tmp_path, port, deadline_s=1), overrides=("duration_s=900",)))
     assert why == f"federate 'own' at 180 s: no answer of tcp://127.0.0.1:{port} within deadline_s, 1 s"
@@ -86,7 +80,7 @@ def test_one_that_says_no_more_ends_the_run_at_its_deadline(tmp_path: Path) -> N
 def test_one_that_does_not_come_ends_the_run_before_its_first_step_and_only_loopback_was_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = free_port()
+    port = free_ports(2)[0]
     seen: set[str] = set()
 
     def look(seconds: float) -> None:
