@@ -20,6 +20,8 @@ from derloop.errors import ScenarioError
 from derloop.result import Result
 from federates.control.own import outside as outside_door
 
+PORTS = 10
+"""HELICS takes two for a broker, and some behind them for the cores that join."""
 PROCESS = Path(__file__).parents[1] / "support" / "outside_control.py"
 
 
@@ -50,7 +52,7 @@ def ended_by(result: Result) -> str:
 
 
 def test_a_process_over_helics_controls_as_the_same_class_does(tmp_path: Path) -> None:
-    port = free_ports(2)[0]
+    port = free_ports(PORTS)[0]
     with outside(port) as process:
         result = run(site(tmp_path, port), overrides=("duration_s=900",), engine="helics")
         assert process.wait(20) == 0  # it was granted the end of time
@@ -62,7 +64,7 @@ def test_a_process_over_helics_controls_as_the_same_class_does(tmp_path: Path) -
 
 @pytest.mark.long
 def test_one_that_leaves_ends_the_run_in_its_name(tmp_path: Path) -> None:
-    port = free_ports(2)[0]
+    port = free_ports(PORTS)[0]
     with outside(port, "3"):
         why = ended_by(run(site(tmp_path, port), overrides=("duration_s=900",)))
     assert why.startswith("federate 'own' at 240 s: the control at tcp://127.0.0.1:")
@@ -71,7 +73,7 @@ def test_one_that_leaves_ends_the_run_in_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_one_that_says_no_more_ends_the_run_at_its_deadline(tmp_path: Path) -> None:
-    port = free_ports(2)[0]
+    port = free_ports(PORTS)[0]
     with outside(port, "3", "hang"):
         why = ended_by(run(site(tmp_path, port, deadline_s=1), overrides=("duration_s=900",)))
     assert why == f"federate 'own' at 180 s: no answer of tcp://127.0.0.1:{port} within deadline_s, 1 s"
@@ -80,7 +82,7 @@ def test_one_that_says_no_more_ends_the_run_at_its_deadline(tmp_path: Path) -> N
 def test_one_that_does_not_come_ends_the_run_before_its_first_step_and_only_loopback_was_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = free_ports(2)[0]
+    port = free_ports(PORTS)[0]
     seen: set[str] = set()
 
     def look(seconds: float) -> None:
