@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -14,6 +14,7 @@ from derloop.commands.options import Engine, TrustControl, TrustFeeder, applicat
 
 if TYPE_CHECKING:
     from derloop.sweep.models import SweepFile
+    from derloop.sweep.plan import Plan
 
 app = application()
 
@@ -55,13 +56,7 @@ def sweep(
     inconclusive, 130 interrupted.
     """
     from derloop.kind import Permissions
-    from derloop.sweep.outcomes import INCONCLUSIVE, status_of
     from derloop.sweep.plan import plan
-    from derloop.sweep.processes import ended_by_signals
-    from derloop.sweep.progress import Bar
-    from derloop.sweep.sweeping import sweep as run_sweep
-    from derloop.sweep.swept import NotWritten
-    from derloop.sweep.wording import counted, lines, places
 
     if schema or file is None:
         _print_schema(schema)
@@ -71,9 +66,21 @@ def sweep(
     planned = plan(file, said, also, Permissions(trust_feeder=trust_feeder, trust_control=trust_control))
     options = ["--report" if report else "--no-report"]
     options += ["--trust-feeder"] * trust_feeder + ["--trust-control"] * trust_control
+    _conduct(planned, out or Path("sweeps") / planned.name, jobs, options, quiet)
+
+
+def _conduct(planned: Plan, folder: Path, jobs: int, options: list[str], quiet: bool) -> NoReturn:
+    """Run what is planned with a bar, show what came of it, and exit."""
+    from derloop.sweep.outcomes import INCONCLUSIVE, status_of
+    from derloop.sweep.processes import ended_by_signals
+    from derloop.sweep.progress import Bar
+    from derloop.sweep.sweeping import sweep as run_sweep
+    from derloop.sweep.swept import NotWritten
+    from derloop.sweep.wording import counted, lines, places
+
     try:
         with ended_by_signals(), Bar(quiet or not sys.stderr.isatty()) as bar:
-            swept = run_sweep(planned, out or Path("sweeps") / planned.name, jobs, options, bar.show)
+            swept = run_sweep(planned, folder, jobs, options, bar.show)
     except NotWritten as error:
         _show(lines(error.swept), counted(error.swept.rows), quiet)
         typer.echo(f"derloop: {error}; the runs are kept, and the same command writes it", err=True)

@@ -18,6 +18,7 @@ import numpy as np
 
 from derloop.errors import DerloopError
 from derloop.memory import Encoded
+from derloop.results.whole import whole
 
 FORMAT = "derloop-checkpoint-2"
 SHARES = ("federates", "units", "latest", "earlier")
@@ -61,14 +62,10 @@ class Checkpoint:
 def write(checkpoint: Checkpoint, run: Path) -> Path:
     """Write a checkpoint into the folder of its run, whole or not at all. Raises DerloopError."""
     path = run / "checkpoints" / f"{checkpoint.at_ns:020d}.npz"
-    part = path.with_suffix(".part")
-    try:
+    with whole(path) as draft:
         path.parent.mkdir(exist_ok=True)
-        with part.open("wb") as file:
+        with draft.open("wb") as file:
             _save(checkpoint, file)
-        part.replace(path)
-    except OSError as error:
-        raise DerloopError(f"cannot write {path}: {error.strerror}") from error
     return path
 
 

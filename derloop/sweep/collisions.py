@@ -15,7 +15,7 @@ FILE, COMMAND_LINE = "/set", "the command line"
 
 
 @dataclass(frozen=True)
-class Place:
+class Mention:
     """Where a sweep says what a setting is."""
 
     where: str
@@ -42,22 +42,22 @@ def collisions(sweep: SweepFile, also: Sequence[str]) -> list[Problem]:
     ]
 
 
-def _places(sweep: SweepFile, also: Sequence[str]) -> Iterator[Place]:
-    yield from (Place(FILE, path) for path in sweep.set_)
-    yield from (Place(COMMAND_LINE, override.partition("=")[0]) for override in also)
+def _places(sweep: SweepFile, also: Sequence[str]) -> Iterator[Mention]:
+    yield from (Mention(FILE, path) for path in sweep.set_)
+    yield from (Mention(COMMAND_LINE, override.partition("=")[0]) for override in also)
     for index, parameter in enumerate(sweep.vary):
         is_one = isinstance(parameter.path, str)
         for number, path in enumerate(parameter.paths):
-            yield Place(pointer(("vary", index, "path", *(() if is_one else (number,)))), path)
+            yield Mention(pointer(("vary", index, "path", *(() if is_one else (number,)))), path)
     if sweep.seeds:
-        yield Place("/seeds", "seed")
+        yield Mention("/seeds", "seed")
 
 
-def _is_meant(one: Place, other: Place) -> bool:
+def _is_meant(one: Mention, other: Mention) -> bool:
     return COMMAND_LINE in (one.where, other.where) and {one.where, other.where} <= {FILE, COMMAND_LINE}
 
 
-def _problem(place: Place, other: Place) -> Problem:
+def _problem(place: Mention, other: Mention) -> Problem:
     """Return the problem; it is told of the file where one of the two is in the command line. `place` is the deeper."""
     is_turned = place.where == COMMAND_LINE
     within = "holds" if is_turned else "lies within"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from derloop.results.whole import whole
 from derloop.sweep.outcomes import Row
 from derloop.sweep.plan import Plan
 from derloop.sweep.table import shown
 from derloop.sweep.tally import tallies
-from derloop.sweep.whole import whole
 from derloop.sweep.wording import counted, ended, margin
 
 MOST_FIGURES = 8

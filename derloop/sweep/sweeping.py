@@ -19,13 +19,13 @@ from pathlib import Path
 
 from derloop.errors import DerloopError
 from derloop.results.store import RunFolder
+from derloop.results.whole import whole
 from derloop.sweep.outcomes import Row, is_complete, row_of
 from derloop.sweep.page import write_page
 from derloop.sweep.plan import Plan, Trial, facts
 from derloop.sweep.processes import Process, run_each
 from derloop.sweep.swept import NotWritten, Swept
 from derloop.sweep.table import columns_of, write_csv, write_parquet
-from derloop.sweep.whole import whole
 
 Progress = Callable[[int, int], None]
 """Called with how many runs have ended, and how many there are to do."""

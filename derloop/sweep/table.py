@@ -9,8 +9,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from derloop.results.whole import whole
 from derloop.sweep.outcomes import Row
-from derloop.sweep.whole import whole
 
 Cell = str | float | int | bool | None
 Columns = dict[str, list[Cell]]
