@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import helics as h
 import psutil
 import pytest
 from own_site import CONTROL, run, scenario, written
@@ -55,11 +56,25 @@ def test_a_process_over_helics_controls_as_the_same_class_does(tmp_path: Path) -
     port = free_ports(PORTS)[0]
     with outside(port) as process:
         result = run(site(tmp_path, port), overrides=("duration_s=900",), engine="helics")
+        assert result.outcome == "completed", result.failure
         assert process.wait(20) == 0  # it was granted the end of time
-    assert result.outcome == "completed", result.failure
     assert [v.outcome for v in result.verdicts if v.check == "peak"] == ["PASS"]
     reference = run(written(tmp_path), "class", ("duration_s=900",))
     assert result["own.batteries.p_set_kw"] == pytest.approx(reference["own.batteries.p_set_kw"], abs=1e-9)
+
+
+def test_a_core_of_the_same_process_that_has_room_is_not_taken_for_it(tmp_path: Path) -> None:
+    """HELICS joins a federate to any core of its type that still takes one, and this core belongs to nobody."""
+    port, elsewhere = free_ports(PORTS)[0], free_ports(PORTS)[0]
+    other = h.helicsCreateCore("zmq", "other", f"-f 1 --loglevel=no_print --brokerport={elsewhere}")
+    try:
+        with outside(port) as process:
+            result = run(site(tmp_path, port, join_s=5), overrides=("duration_s=60",))
+            assert process.wait(20) == 0
+    finally:
+        h.helicsCoreDisconnect(other)
+        h.helicsCoreFree(other)
+    assert result.outcome == "completed", result.failure
 
 
 @pytest.mark.long

@@ -32,6 +32,7 @@ class OverHelics:
 
     def __init__(self, port: int, join_s: float, deadline_s: float) -> None:
         self._port, self._join_s, self._deadline_s = port, join_s, deadline_s
+        self._name = f"derloop-control-{uuid4().hex}"
         self._broker: Any = None
         self._federate: Any = None
         self._published: dict[str, Any] = {}
@@ -49,7 +50,7 @@ class OverHelics:
         self._half_s = site.step_s * ANSWERS_WITHIN
         options = f"-f 2 {QUIET} --local_interface=tcp://{HOST} --localport={self._port}"
         try:
-            self._broker = h.helicsCreateBroker("zmq", f"derloop-control-{uuid4().hex}", options)
+            self._broker = h.helicsCreateBroker("zmq", f"{self._name}-broker", options)
             if not h.helicsBrokerIsConnected(self._broker):
                 raise DerloopError(f"{self._address} cannot be listened at; is the port taken?")
             self._join(site)
@@ -60,6 +61,7 @@ class OverHelics:
         import helics as h
 
         info = h.helicsCreateFederateInfo()
+        h.helicsFederateInfoSetCoreName(info, self._name)  # or HELICS takes any core of the process that has room
         h.helicsFederateInfoSetCoreTypeFromString(info, "zmq")
         h.helicsFederateInfoSetCoreInitString(info, f"-f 1 {QUIET} --broker_address={self._address}")
         h.helicsFederateInfoSetFlagOption(info, h.HELICS_FLAG_UNINTERRUPTIBLE, 1)
