@@ -55,6 +55,8 @@ class Cell:
         self._beat_ns = gcd(*(seat.step_ns for seat in run.seats))
         """From one instant of the federation to the next at which any unit may be stepped."""
         self._has_begun = self.has_left = False
+        self.is_at_work = False
+        """It takes turns, and cannot be let go of before it is done."""
         self._asked_ns: int | None = None
         """The time that it has asked for."""
         self._error = ffi.new("HelicsError *", lib.helicsErrorInitialize())
@@ -115,6 +117,7 @@ class Cell:
 
     def _granted(self, at_s: float, _: object = None) -> float:
         """Do what is due at the grant `at_s`; return the time to ask for next."""
+        self.is_at_work = True  # before it is asked whether the run is over, which others say before they ask this
         try:
             if self._run.aborted.is_set():
                 return self._end_s + 1
@@ -129,6 +132,8 @@ class Cell:
         except BaseException as error:  # noqa: BLE001 - HELICS would swallow it; it is raised where the run waits
             self._run.abort(error)
             return self._end_s + 1
+        finally:
+            self.is_at_work = False
 
     def _take_turns(self, at_s: float) -> None:
         asked_ns = self._asked_ns

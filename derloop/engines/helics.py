@@ -90,6 +90,7 @@ class Federates:
         self.failure: BaseException | None = None
         self._left = threading.Semaphore(0)
         self._cells: list[Cell] = []
+        self._cores: list[helics.HelicsCore] = []
         self._hands, self._threads, self._seats = hands, threads, seats
         self._until_ns, self._transport = until_ns, way
         self.cancelled = next(iter(hands.values())).cancelled
@@ -98,14 +99,24 @@ class Federates:
     def enter(self) -> None:
         """Register and enter; from here on HELICS calls the cells. Returns once entering is under way."""
         calls = len(self._hands) - len(self._threads)
-        shared = _core(self._transport, calls) if calls else ""
+        shared = self._core(calls) if calls else ""
         for name, hands in self._hands.items():
             if name in self._threads:
-                self._cells.append(ThreadCell(name, hands, self, _core(self._transport, 1)))
+                self._cells.append(ThreadCell(name, hands, self, self._core(1)))
             else:
                 self._cells.append(CallbackCell(name, hands, self, shared))
         for cell in self._cells:
             cell.enter()
+
+    def _core(self, federates: int) -> str:
+        """Start a core for so many federates; return its name."""
+        name, way = f"derloop-core-{uuid4().hex}", self._transport
+        options = f"-f {federates} {_QUIET} {_TIMERS.get(way.core_type, '')} {way.core_options}"
+        try:
+            self._cores.append(helics.helicsCreateCore(way.core_type, name, options))
+        except helics.HelicsException as error:
+            raise EngineError(f"HELICS could not start a core: {error}") from error
+        return name
 
     @property
     def seats(self) -> Sequence[Seat]:
@@ -144,21 +155,27 @@ class Federates:
 
     def close(self) -> None:
         """Free what HELICS holds; what is still at work is kept, so that a late call finds its function."""
-        if any(not cell.has_left for cell in self._cells):
+        self._let_go_of_those_that_wait()
+        if not self._have_left():
             _wedged.append(self._cells)
             return
         for cell in self._cells:
             cell.free()
+        for core in self._cores:
+            helics.helicsCoreFree(core)
 
+    def _let_go_of_those_that_wait(self) -> None:
+        """Take the cores off where nobody is at work: a grant that waits for dead machines never comes."""
+        if self._have_left() or any(cell.is_at_work for cell in self._cells):
+            return
+        for core in self._cores:
+            with suppress(helics.HelicsException):  # it has ended with its federation
+                helics.helicsCoreDisconnect(core)
+        while not self._have_left() and self._left.acquire(timeout=SETTLE_S):
+            pass
 
-def _core(transport: Transport, federates: int) -> str:
-    name = f"derloop-core-{uuid4().hex}"
-    options = f"-f {federates} {_QUIET} {_TIMERS.get(transport.core_type, '')} {transport.core_options}"
-    try:
-        helics.helicsCreateCore(transport.core_type, name, options)
-    except helics.HelicsException as error:
-        raise EngineError(f"HELICS could not start a core: {error}") from error
-    return name
+    def _have_left(self) -> bool:
+        return all(cell.has_left for cell in self._cells)
 
 
 def run(steppers: list[Stepper], until_ns: int, cells: Sequence[Crews] | None = None, in_threads: bool = False) -> None:

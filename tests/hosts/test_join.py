@@ -29,6 +29,7 @@ import derloop
 from derloop import running
 from derloop.commands.join import app
 from derloop.crews import Crew
+from derloop.engines import helics
 from derloop.engines.apart import Child
 from derloop.engines.worker import Deadlines
 from derloop.errors import DerloopError, FederateError, HostError, ScenarioError
@@ -361,6 +362,8 @@ def test_a_federate_that_fails_is_named_with_its_host(tmp_path: Path, trusts: bo
         options: dict[str, Any] = {"hosts": file, "out": tmp_path / "out", "report": False}
         failure = derloop.run(study, ["deadlines.join_s=100"], trust_control=True, **options).failure
     assert failure.startswith(f"federate 'own' {why}"), failure
+    assert not helics.is_wedged()
+    assert not [c for c in psutil.Process().net_connections("tcp") if c.status == "LISTEN"]
 
 
 def test_a_process_that_is_silent_is_named_with_its_host() -> None:
