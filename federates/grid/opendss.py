@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from derloop.contract import Balance, Bundle, FloatArray, Interface, Jacobian, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Terminal
 from derloop.memory import remembers
-from federates.grid import inventory
+from federates.grid import inventory, warm_start
 from federates.grid.accounts import Accounts
 from federates.grid.engine import SolverError
 from federates.grid.formers import Formers
@@ -25,6 +25,7 @@ from federates.grid.settings import OpenDssSettings
 from federates.grid.solution import Solution
 from federates.grid.solver import Solver
 from federates.grid.switchgear import Switchgear, unserved_kw
+from federates.grid.warm_start import WarmStart
 
 
 @remembers("_kept", "_moved", "_now_ns")
@@ -53,6 +54,8 @@ class OpenDssFeeder:
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         limits = _limits(settings, self._bases_v)
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
+        is_worth = not self._island and warm_start.is_worth(len(self._solver.nodes), settings.tolerance)
+        self._warm_start = WarmStart(self._solver, self._drives) if self._drives and is_worth else None
         self._regulators = inventory.regulators(self._solver)
         heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]
         self._heads = np.array(heads, np.intp)
@@ -182,23 +185,35 @@ class OpenDssFeeder:
         return {"v_pu", *(f"{group.name}.{port}" for group in self._drives for port in group.seen_ports)}
 
     def iterate(self, now_ns: int, inputs: Values) -> Values:
-        if now_ns == self._now_ns:
-            self._restore(self._kept)
-        else:
+        moved = now_ns == self._now_ns and self._restore(self._kept)
+        if now_ns != self._now_ns:
             self._kept, self._now_ns = self._moved, now_ns
         for group in self._drives:
             group.write(inputs)
-        if self._head:
-            self._head.write(inputs)
-        moved = self._gear is not None and self._gear.take(now_ns, inputs)
+        moved |= self._head is not None and self._head.write(inputs)
+        switched = self._gear is not None and self._gear.take(now_ns, inputs)
         held: Values = {}
         if self._island:
-            if moved:
+            if switched:
                 self._island.forget()
             held = self._island.solve(now_ns, inputs)
         else:
-            self._solver.solve()
+            self._solve(moved or switched)
         return self._seen(held, now_ns)
+
+    def _solve(self, moved: bool) -> None:
+        """Solve for the powers that are set; moved: something else has changed since the last solution."""
+        warm = self._warm_start
+        if warm is None:
+            self._solver.solve()
+            return
+        if moved:
+            warm.leave()
+        warm.begin()
+        self._solver.solve()
+        if self._solver.has_acted:
+            warm.leave()
+        warm.see()
 
     def conclude(self) -> Values:
         return self._concluded(self._now_ns)
@@ -324,13 +339,16 @@ class OpenDssFeeder:
     def _controls(self) -> tuple[FloatArray, list[list[int]]]:
         return self._solver.taps(), self._solver.capacitor_states()
 
-    def _restore(self, controls: tuple[FloatArray, list[list[int]]]) -> None:
+    def _restore(self, controls: tuple[FloatArray, list[list[int]]]) -> bool:
+        """Put taps and banks where they were; return whether any was elsewhere."""
         taps, capacitors = controls
-        if not np.array_equal(taps, self._moved[0]):
+        have_turned, have_switched = not np.array_equal(taps, self._moved[0]), capacitors != self._moved[1]
+        if have_turned:
             self._solver.set_taps(taps)
-        if capacitors != self._moved[1]:
+        if have_switched:
             self._solver.set_capacitor_states(capacitors)
         self._moved = controls
+        return have_turned or have_switched
 
 
 def _formers(

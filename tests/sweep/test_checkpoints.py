@@ -53,8 +53,8 @@ def stepped(federation: Federation, until_ns: int, saving: Saving) -> tuple[Seri
     return found, worker.statistics()
 
 
-def check_equal(name: str, folder: Path, parts: int) -> None:
-    scenario = load(SCENARIOS / f"{name}.json")
+def check_equal(name: str, folder: Path, parts: int, sets: Sequence[str] = ()) -> None:
+    scenario = load(SCENARIOS / f"{name}.json", sets)
     federation, until_ns = assemble(scenario), scenario.until_ns
     every_ns = max(1, until_ns // grid_ns(federation) // parts) * grid_ns(federation)
     kept: list[Checkpoint] = []
@@ -77,6 +77,11 @@ def check_equal(name: str, folder: Path, parts: int) -> None:
 @pytest.mark.parametrize("name", FEW)
 def test_a_run_that_is_taken_up_is_to_the_bit_the_run_that_never_stopped(name: str, tmp_path: Path) -> None:
     check_equal(name, tmp_path, parts=2)
+
+
+def test_a_feeder_whose_solutions_begin_where_they_are_expected_is_taken_up_too(tmp_path: Path) -> None:
+    seconds = ["step_s=1", "duration_s=60", 'coupling={"mode": "delayed"}', "checks=[]"]
+    check_equal("ieee123", tmp_path, parts=2, sets=seconds)
 
 
 @pytest.mark.long
