@@ -21,8 +21,9 @@ J. ACM 12 (1965) 547-560; H. F. Walker and P. Ni, SIAM J. Numer. Anal. 49 (2011)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -36,6 +37,8 @@ ASKED = 12
 """How often the devices are asked for one guess."""
 WINDOW = 5
 """How many earlier answers of the devices a guess looks back on."""
+DEGREE = 2
+"""Of the polynomial at most by which the last instants go on."""
 CLOSE = 0.3
 """How closely the devices must agree with the expected answer, in tolerances."""
 INDEPENDENT = 1e-3
@@ -131,7 +134,7 @@ class Secants:
         return wrong, np.linalg.solve(triangle, basis.T)
 
 
-@remembers("_foretold", "_before")
+@remembers("_foretold", "_before", "_ends")
 class Iteration:
     """The guesses of one loop, over all its instants."""
 
@@ -139,11 +142,19 @@ class Iteration:
         self._convergence, self._secants = convergence, secants
         self._foretold: FloatArray | None = None
         self._before: FloatArray | None = None
+        self._ends: list[FloatArray] = []
+        """Where the last instants ended, the newest first."""
 
-    def begin(self) -> None:
-        """Begin an instant. What was learnt of the feeder stays."""
+    def begin(self, last: FloatArray) -> FloatArray:
+        """Begin an instant; return its first guess (n,). What was learnt of the feeder stays.
+
+        last: where the last one ended. The guess goes on from there as a polynomial through the last ends does, of the
+        degree that would have been nearest for the last one.
+        """
         self._secants.leave()
         self._foretold = None
+        self._ends = [last.copy(), *self._ends[: DEGREE + 1]]
+        return gone_on(self._ends)
 
     def next(self, guess: FloatArray, given: FloatArray, found: FloatArray, ask: Ask) -> FloatArray:
         """Return the next guess (n,). The last, `guess`, made devices give `given` (m,), answered by `found` (n,)."""
@@ -177,3 +188,19 @@ class Iteration:
                 break
             guess = accelerate.next(guess, residual)
         return best
+
+
+def gone_on(ends: Sequence[FloatArray]) -> FloatArray:
+    """Return what (n,) comes after `ends`, the newest first, by their backward differences.
+
+    What the polynomial of a degree would have missed the newest by is the difference of one order more.
+    """
+    guess = expected = ends[0]
+    least, row = np.inf, ends
+    while len(row) > 1:
+        row = [newer - older for newer, older in pairwise(row)]
+        missed = float(np.abs(row[0]).max())
+        if missed < least:
+            guess, least = expected, missed
+        expected = expected + row[0]
+    return guess

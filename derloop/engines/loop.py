@@ -99,7 +99,7 @@ class Loop:
         raise FederateError(self._unit.name, now_ns, self._hunting(change, trail))
 
     def _begin(self, inputs: Mapping[str, Values]) -> None:
-        self._iteration.begin()
+        self._guess[:] = self._iteration.begin(self._guess)
         self._asked_on = b""
         self._inside = {name: dict(inputs[name]) for name in self._members}
         for wire in self._delayed:

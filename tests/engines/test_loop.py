@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from toys import Recording, S, ports, steppers_of, wire
 
 from derloop.contract import Bundle, FloatArray, Interface, Jacobian, Values
-from derloop.coupling import Anderson, Convergence
+from derloop.coupling import Anderson, Convergence, gone_on
 from derloop.engines import local
 from derloop.engines.stepping import Member, Progress
 from derloop.engines.turns import Timed
@@ -84,6 +84,49 @@ def test_how_often_it_iterated_is_recorded_for_each_instant() -> None:
     assert passes[1] == 1
     assert 2 <= passes[0] <= 5
     assert federation.federates["b"].calls.count(0) == passes[0]  # type: ignore[attr-defined]
+
+
+class Driven(Affine):
+    """Its offset is given for each instant."""
+
+    def __init__(self, offsets: Sequence[float]) -> None:
+        super().__init__(0.5, np.zeros(2))
+        self._offsets = offsets
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        self._offset = np.full(2, self._offsets[now_ns // S])
+        return super().step(now_ns, inputs)
+
+
+def passes_of(offsets: Sequence[float]) -> list[float]:
+    """Return how many passes each instant of a loop takes that is driven so."""
+    recording = Recording()
+    wires = [wire("a.y -> b.u"), wire("b.y -> a.u converged")]
+    federates = {"a": Driven(offsets), "b": Affine(1.0, np.zeros(2))}
+    local.run(steppers_of(Federation(federates, wires, Convergence(tolerance=1e-9)), recording), len(offsets) * S)
+    return [float(np.frombuffer(values["passes"])[0]) for _, values in recording.seen["loop@a"]]
+
+
+def test_instants_that_go_on_as_the_last_ones_did_take_one_pass() -> None:
+    line, parabola = [0.1 * i for i in range(8)], [0.01 * i * i for i in range(8)]
+    assert passes_of(line)[3:] == [1.0] * 5
+    assert passes_of(parabola)[4:] == [1.0] * 4
+    assert passes_of([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])[4:] == [1.0, 1.0]  # after a jump it is not gone on with
+
+
+@pytest.mark.parametrize(
+    ("ends", "guess"),
+    [
+        ([5.0], 5.0),
+        ([5.0, 3.0], 5.0),  # nothing says how the last one came
+        ([5.0, 3.0, 1.0], 7.0),
+        ([9.0, 4.0, 1.0, 0.0], 16.0),
+        ([2.0, 1.0, 1.0, 1.0], 2.0),
+        ([1.0, 2.0, 1.0, 2.0], 1.0),
+    ],
+)
+def test_a_guess_goes_on_by_what_would_have_been_nearest_for_the_last(ends: list[float], guess: float) -> None:
+    assert gone_on([np.array([end]) for end in ends]) == pytest.approx([guess], abs=1e-12)
 
 
 class Asked(Affine):
