@@ -210,18 +210,26 @@ class Solver:
 
     def quench(self, dead: NDArray[np.bool_]) -> None:
         """Let the voltages of dead nodes (nodes,) be none, for solutions to begin with."""
-        self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
-        size = 16 * (len(self._order) + 1)
-        volts = np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)
         where = np.arange(dead.size) if self._where is None else self._where
-        volts[1 + where[dead]] = 0.0
+        self._held()[where[dead]] = 0.0
 
     def begin_with(self, volts: NDArray[np.complex128]) -> None:
         """Let the next solution begin with these voltages (nodes,), V."""
+        self._held()[slice(None) if self._where is None else self._where] = volts
+
+    def begin_further(self, by_v: NDArray[np.complex128]) -> None:
+        """Let the next solution begin with the last one's voltages and this (nodes,), V."""
+        held = self._held()
+        if self._where is None:
+            held += by_v
+        else:
+            held[self._where] += by_v
+
+    def _held(self) -> NDArray[np.complex128]:
+        """Return the voltages in the solver's own order, to be written into."""
         self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
         size = 16 * (len(self._order) + 1)
-        held = np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)
-        held[1:][slice(None) if self._where is None else self._where] = volts
+        return np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)[1:]
 
     def most_currents_a(self) -> FloatArray:
         """Return the largest current of any phase at the first terminal of each of `delivering`, A, in one call.

@@ -58,8 +58,10 @@ class WarmStart:
         self._last: Seen | None = None
         self._changes: list[Seen] = []
         """The newest first."""
-        self._powers = np.zeros(sum(each.setpoints.values.size for each in drives))
-        self._moved = np.zeros(len(solver.nodes), np.complex128)
+        self._powers = self._change = np.zeros(0)
+        """Those of now, and by how much they differ from those of the last solution."""
+        self._by_v, self._part_v = np.zeros((2, len(solver.nodes)), np.complex128)
+        """For sums: memory of this size is dear to ask for anew."""
 
     def leave(self) -> None:
         """Begin anew: what else has changed meanwhile is no answer to powers."""
@@ -67,26 +69,25 @@ class WarmStart:
         self._changes = []
 
     def begin(self) -> None:
-        """Move the voltages to where the solution for the setpoints of now is expected."""
-        np.concatenate([each.setpoints.values.reshape(-1) for each in self._drives], out=self._powers)
+        """Move the solver's voltages to where the solution for the setpoints of now is expected."""
+        self._powers = np.concatenate([each.setpoints.values.reshape(-1) for each in self._drives])
         if self._last is None:
             return
-        shares = _shares(self._powers - self._last.powers, [change.powers for change in self._changes])
+        self._change = self._powers - self._last.powers
+        shares = _shares(self._change, [change.powers for change in self._changes])
         if not 0.0 < sum(map(abs, shares)) <= FURTHEST:
             return
-        begin = self._last.volts.copy()
-        for share, change in zip(shares, self._changes, strict=False):
-            begin += np.multiply(change.volts, share, out=self._moved)
-        self._solver.begin_with(begin)
+        by_v = np.multiply(self._changes[0].volts, shares[0], out=self._by_v)
+        if len(shares) > 1:
+            by_v += np.multiply(self._changes[1].volts, shares[1], out=self._part_v)
+        self._solver.begin_further(by_v)
 
     def see(self) -> None:
         """Learn from the solution for these setpoints."""
-        volts = self._solver.voltages()
-        if self._last is not None:
-            powers = self._powers - self._last.powers
-            if powers.any():
-                self._changes = [Seen(powers, volts - self._last.volts), *self._changes[:1]]
-        self._last = Seen(self._powers.copy(), volts.copy())
+        volts = self._solver.voltages().copy()
+        if self._last is not None and self._change.any():
+            self._changes = [Seen(self._change, volts - self._last.volts), *self._changes[:1]]
+        self._last = Seen(self._powers, volts)
 
 
 def _shares(wanted: FloatArray, changes: Sequence[FloatArray]) -> tuple[float, ...]:

@@ -103,6 +103,7 @@ def test_who_takes_up_its_state_begins_at_the_same_voltages() -> None:
     for step in range(4):
         one.solve(light(10 * step))
     given(other.warm, taken(one.warm))
+    other.solver.begin_with(one.solver.voltages())
     for each in (one, other):
         each.give(light(40))
         each.warm.begin()
