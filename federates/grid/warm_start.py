@@ -19,8 +19,8 @@ from derloop.memory import remembers
 from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
 
-WORTH_NODES: Final = 150
-"""On fewer nodes the iterations that are spared take no longer than this does."""
+WORTH_NODES: Final = 500
+"""On fewer nodes the iterations that are spared take no longer than finding where to begin."""
 WORTH_TOLERANCE: Final = 1e-6
 """Where the solver's tolerance is coarser, pu, it makes the two iterations that it always makes, and seldom more."""
 INDEPENDENT: Final = 1e-3

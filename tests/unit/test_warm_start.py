@@ -127,6 +127,6 @@ def test_a_change_is_made_up_of_those_that_were_seen(
 
 
 def test_small_feeders_and_coarse_solutions_are_left_as_they_are() -> None:
-    assert is_worth(278, 3e-10)
-    assert not is_worth(35, 3e-10)
+    assert is_worth(9501, 1e-8)
+    assert not is_worth(278, 3e-10)
     assert not is_worth(9501, 1e-4)
