@@ -43,7 +43,7 @@ STAGES: dict[str, tuple[tuple[type, str], ...]] = {
     SOLUTION: ((Solver, "solve"),),
     "OpenDSS: it tells powers": ((powers.Each, "drawn"), (powers.Summed, "drawn"), (Solver, "powers_of")),
     "feeder: what is given": ((Group, "write"), (Head, "write")),
-    "feeder: where a solution begins": ((WarmStart, "begin"), (WarmStart, "see")),
+    "feeder: where a solution begins": ((WarmStart, "begin"), (WarmStart, "end")),
     "feeder: sums of powers": ((powers.Each, "totals"), (powers.Summed, "totals"), (Group, "tell_solved")),
     "feeder: voltages": ((OpenDssFeeder, "_volts"), (OpenDssFeeder, "_check_sane"), (Group, "tell_seen")),
     "feeder: the rest": ((OpenDssFeeder, "step"), (OpenDssFeeder, "iterate"), (OpenDssFeeder, "conclude")),

@@ -34,10 +34,8 @@ class Head:
         self._sources = solver.emfs([SOURCE], FewSources)
         self._sources.have(*self._in_file)
 
-    def write(self, inputs: Values) -> bool:
-        """Let the magnitude behind the source's impedance be what the input says, pu; return whether it has moved."""
-        if self._sources is None or PORT not in inputs or inputs[PORT][0] == self._v_pu:
-            return False
-        self._sources.v_pu[:] = self._v_pu = inputs[PORT][0]
-        self._sources.write()
-        return True
+    def write(self, inputs: Values) -> None:
+        """Let the magnitude behind the source's impedance be what the input says, pu."""
+        if self._sources is not None and PORT in inputs and inputs[PORT][0] != self._v_pu:
+            self._sources.v_pu[:] = self._v_pu = inputs[PORT][0]
+            self._sources.write()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from derloop.contract import Balance, Bundle, FloatArray, Interface, Jacobian, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Terminal
 from derloop.memory import remembers
-from federates.grid import inventory, warm_start
+from federates.grid import inventory
 from federates.grid.accounts import Accounts
 from federates.grid.engine import SolverError
 from federates.grid.formers import Formers
@@ -25,7 +25,7 @@ from federates.grid.settings import OpenDssSettings
 from federates.grid.solution import Solution
 from federates.grid.solver import Solver
 from federates.grid.switchgear import Switchgear, unserved_kw
-from federates.grid.warm_start import WarmStart
+from federates.grid.warm_start import WarmStart, is_worth
 
 
 @remembers("_kept", "_moved", "_now_ns")
@@ -54,8 +54,8 @@ class OpenDssFeeder:
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         limits = _limits(settings, self._bases_v)
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
-        is_worth = not self._island and warm_start.is_worth(len(self._solver.nodes), settings.tolerance)
-        self._warm_start = WarmStart(self._solver, self._drives) if self._drives and is_worth else None
+        has_warm_start = not self._island and is_worth(len(self._solver.nodes), settings.tolerance)
+        self._warm_start = WarmStart(self._solver) if has_warm_start else None
         self._regulators = inventory.regulators(self._solver)
         heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]
         self._heads = np.array(heads, np.intp)
@@ -185,35 +185,38 @@ class OpenDssFeeder:
         return {"v_pu", *(f"{group.name}.{port}" for group in self._drives for port in group.seen_ports)}
 
     def iterate(self, now_ns: int, inputs: Values) -> Values:
-        moved = now_ns == self._now_ns and self._restore(self._kept)
-        if now_ns != self._now_ns:
+        is_first = now_ns != self._now_ns
+        if is_first:
             self._kept, self._now_ns = self._moved, now_ns
+        else:
+            self._restore(self._kept)
         for group in self._drives:
             group.write(inputs)
-        moved |= self._head is not None and self._head.write(inputs)
-        switched = self._gear is not None and self._gear.take(now_ns, inputs)
+        if self._head:
+            self._head.write(inputs)
+        moved = self._gear is not None and self._gear.take(now_ns, inputs)
         held: Values = {}
         if self._island:
-            if switched:
+            if moved:
                 self._island.forget()
             held = self._island.solve(now_ns, inputs)
         else:
-            self._solve(moved or switched)
+            self._solve(is_first, moved)
         return self._seen(held, now_ns)
 
-    def _solve(self, moved: bool) -> None:
-        """Solve for the powers that are set; moved: something else has changed since the last solution."""
-        warm = self._warm_start
-        if warm is None:
+    def _solve(self, is_first: bool, moved: bool) -> None:
+        """Solve for what is set. is_first: of this instant; moved: some part of the feeder has changed places."""
+        warm_start = self._warm_start
+        if warm_start is None:
             self._solver.solve()
             return
         if moved:
-            warm.leave()
-        warm.begin()
+            warm_start.leave()
+        elif is_first:
+            warm_start.begin()
         self._solver.solve()
         if self._solver.has_acted:
-            warm.leave()
-        warm.see()
+            warm_start.leave()
 
     def conclude(self) -> Values:
         return self._concluded(self._now_ns)
@@ -275,6 +278,8 @@ class OpenDssFeeder:
         else:
             head = complex(np.add.reduce(drawn))
         told["head_kw"][0], told["head_kvar"][0] = -head.real, -head.imag  # what feeds draws less than nothing
+        if self._warm_start:
+            self._warm_start.end(complex(head))
 
     def _of_elements(
         self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None, now_ns: int | None
@@ -339,16 +344,13 @@ class OpenDssFeeder:
     def _controls(self) -> tuple[FloatArray, list[list[int]]]:
         return self._solver.taps(), self._solver.capacitor_states()
 
-    def _restore(self, controls: tuple[FloatArray, list[list[int]]]) -> bool:
-        """Put taps and banks where they were; return whether any was elsewhere."""
+    def _restore(self, controls: tuple[FloatArray, list[list[int]]]) -> None:
         taps, capacitors = controls
-        have_turned, have_switched = not np.array_equal(taps, self._moved[0]), capacitors != self._moved[1]
-        if have_turned:
+        if not np.array_equal(taps, self._moved[0]):
             self._solver.set_taps(taps)
-        if have_switched:
+        if capacitors != self._moved[1]:
             self._solver.set_capacitor_states(capacitors)
         self._moved = controls
-        return have_turned or have_switched
 
 
 def _formers(

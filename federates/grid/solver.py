@@ -143,9 +143,13 @@ class Solver:
 
     def voltages(self) -> NDArray[np.complex128]:
         """Return the node voltages in V, shape (nodes,), valid until the next solution."""
-        self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
-        found = self._volts.at(self._pointer[0], len(self._order) + 1)[1:]
+        found = self._held()
         return found if self._where is None else found[self._where]
+
+    def _held(self) -> NDArray[np.complex128]:
+        """Return the voltages where the solver has them, in its own order; a solution begins with what is there."""
+        self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
+        return self._volts.at(self._pointer[0], len(self._order) + 1)[1:]
 
     def solve(self) -> None:
         """Solve; raise SolverError where OpenDSS found no solution.
@@ -215,21 +219,15 @@ class Solver:
 
     def begin_with(self, volts: NDArray[np.complex128]) -> None:
         """Let the next solution begin with these voltages (nodes,), V."""
-        self._held()[slice(None) if self._where is None else self._where] = volts
+        self._held()[... if self._where is None else self._where] = volts
 
     def begin_further(self, by_v: NDArray[np.complex128]) -> None:
-        """Let the next solution begin with the last one's voltages and this (nodes,), V."""
+        """Let the next solution begin with the voltages of the last and this (nodes,), V."""
         held = self._held()
         if self._where is None:
             held += by_v
         else:
             held[self._where] += by_v
-
-    def _held(self) -> NDArray[np.complex128]:
-        """Return the voltages in the solver's own order, to be written into."""
-        self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
-        size = 16 * (len(self._order) + 1)
-        return np.frombuffer(self._ffi.buffer(self._pointer[0], size), dtype=np.complex128)[1:]
 
     def most_currents_a(self) -> FloatArray:
         """Return the largest current of any phase at the first terminal of each of `delivering`, A, in one call.

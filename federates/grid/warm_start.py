@@ -1,32 +1,25 @@
-"""Where a solution begins: at the last one, moved as powers have moved since.
+"""Where the first solution of an instant begins: where the last instants lead.
 
-OpenDSS begins at the voltages of its last solution. Here they are moved beforehand: the change of powers is made up of
-the last two that were seen, in the sense of least squares, and voltages are taken to answer as they did then. Where the
-solution ends is the same within the solver's tolerance, after fewer iterations where powers go on as they went: a third
-to a half fewer in steps of a second.
+OpenDSS begins at the voltages of its last solution. Here they are moved on beforehand as a polynomial through the last
+instants' voltages goes on, of degree 0, 1 or 2: the one by which the head's power would have been nearest at the last
+instant. Where the solution ends is the same within the solver's tolerance, after fewer iterations where things go on as
+they went.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from derloop.contract import FloatArray
 from derloop.memory import remembers
-from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
 
-WORTH_NODES: Final = 500
-"""On fewer nodes the iterations that are spared take no longer than finding where to begin."""
+WORTH_NODES: Final = 100
+"""On fewer nodes the iterations that are spared take no longer than moving the voltages does."""
 WORTH_TOLERANCE: Final = 1e-6
 """Where the solver's tolerance is coarser, pu, it makes the two iterations that it always makes, and seldom more."""
-INDEPENDENT: Final = 1e-3
-"""What a change must have of its own, beside the newer one, to be made use of."""
-FURTHEST: Final = 100.0
-"""How many times as far as they were seen to change voltages are moved: their last digits are not known."""
+UNKNOWN: Final = complex("nan")
 
 
 def is_worth(nodes: int, tolerance: float) -> bool:
@@ -34,82 +27,43 @@ def is_worth(nodes: int, tolerance: float) -> bool:
     return nodes >= WORTH_NODES and tolerance <= WORTH_TOLERANCE
 
 
-class Drives(Protocol):
-    """Devices whose powers are set."""
-
-    @property
-    def setpoints(self) -> Setpoints: ...
-
-
-class Seen(NamedTuple):
-    """Powers of all elements (2 elements,), kW and kvar, and voltages (nodes,), V; or how both have changed."""
-
-    powers: FloatArray
-    volts: NDArray[np.complex128]
-
-
-@remembers("_last", "_changes")
+@remembers("_last_v", "_steps_v", "_head_kva", "_missed_kva")
 class WarmStart:
-    """The voltages at which the solutions of a feeder begin."""
+    """The voltages at which the instants of a feeder begin."""
 
-    def __init__(self, solver: Solver, drives: Sequence[Drives]) -> None:
-        """drives: in the order of the setpoints, which have been attached."""
-        self._solver, self._drives = solver, drives
-        self._last: Seen | None = None
-        self._changes: list[Seen] = []
-        """The newest first."""
-        self._powers = self._change = np.zeros(0)
-        """Those of now, and by how much they differ from those of the last solution."""
-        self._by_v, self._part_v = np.zeros((2, len(solver.nodes)), np.complex128)
-        """For sums: memory of this size is dear to ask for anew."""
+    def __init__(self, solver: Solver) -> None:
+        self._solver = solver
+        nodes = len(solver.nodes)
+        self._last_v, self._beyond_v = np.zeros((2, nodes), np.complex128)
+        self._steps_v = list(np.zeros((2, nodes), np.complex128))
+        """From the end of one instant to that of the next, the newest first."""
+        self.leave()
 
     def leave(self) -> None:
-        """Begin anew: what else has changed meanwhile is no answer to powers."""
-        self._last = None
-        self._changes = []
+        """Begin anew: a tap or a switch has moved, and nothing goes on as it went."""
+        self._head_kva = UNKNOWN
+        self._missed_kva = [UNKNOWN, UNKNOWN, UNKNOWN]
+        """By how much a polynomial of each degree would have missed the head's power at the last instant."""
+
+    def end(self, head_kva: complex) -> None:
+        """Take note that an instant has ended, at which the head gave so much.
+
+        What a polynomial misses is the backward difference of one order more than its degree.
+        """
+        zeroth, first, _ = self._missed_kva
+        step = head_kva - self._head_kva
+        self._head_kva, self._missed_kva = head_kva, [step, step - zeroth, step - zeroth - first]
 
     def begin(self) -> None:
-        """Move the solver's voltages to where the solution for the setpoints of now is expected."""
-        self._powers = np.concatenate([each.setpoints.values.reshape(-1) for each in self._drives])
-        if self._last is None:
-            return
-        self._change = self._powers - self._last.powers
-        shares = _shares(self._change, [change.powers for change in self._changes])
-        if not 0.0 < sum(map(abs, shares)) <= FURTHEST:
-            return
-        by_v = np.multiply(self._changes[0].volts, shares[0], out=self._by_v)
-        if len(shares) > 1:
-            by_v += np.multiply(self._changes[1].volts, shares[1], out=self._part_v)
-        self._solver.begin_further(by_v)
-
-    def see(self) -> None:
-        """Learn from the solution for these setpoints."""
-        volts = self._solver.voltages().copy()
-        if self._last is not None and self._change.any():
-            self._changes = [Seen(self._change, volts - self._last.volts), *self._changes[:1]]
-        self._last = Seen(self._powers, volts)
-
-
-def _shares(wanted: FloatArray, changes: Sequence[FloatArray]) -> tuple[float, ...]:
-    """Return how much of each of up to two changes (n,) makes up the wanted one best; only of the newer one where the
-    other hardly differs from it.
-
-    Sums are numpy's own: those of BLAS differ with the processor.
-    """
-    if not changes:
-        return ()
-    own, towards = _dot(changes[0], changes[0]), _dot(changes[0], wanted)
-    if len(changes) > 1:
-        between, other = _dot(changes[0], changes[1]), _dot(changes[1], changes[1])
-        determinant = own * other - between * between
-        if determinant > INDEPENDENT**2 * own * other:
-            towards_other = _dot(changes[1], wanted)
-            return (
-                (towards * other - towards_other * between) / determinant,
-                (towards_other * own - towards * between) / determinant,
-            )
-    return (towards / own,)
-
-
-def _dot(one: FloatArray, other: FloatArray) -> float:
-    return float(np.add.reduce(one * other))
+        """Move the solver's voltages on from the end of the last instant."""
+        volts, (newest_v, older_v) = self._solver.voltages(), self._steps_v
+        self._steps_v = [older_v, newest_v]
+        newest_v, older_v = np.subtract(volts, self._last_v, out=older_v), newest_v
+        self._last_v[:] = volts
+        zeroth, first, second = map(abs, self._missed_kva)
+        if second < first and second < zeroth:
+            beyond_v = np.subtract(newest_v, older_v, out=self._beyond_v)
+            beyond_v += newest_v
+            self._solver.begin_further(beyond_v)
+        elif first < zeroth:
+            self._solver.begin_further(newest_v)

@@ -30,7 +30,6 @@ from derloop.resuming import fork, resume
 from derloop.running import run
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
-from federates.grid import warm_start
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 FEW = ("kind_load", "kind_zip_load", "kind_chp", "battery_self_consumption", "solar_neighbourhood")
@@ -80,10 +79,7 @@ def test_a_run_that_is_taken_up_is_to_the_bit_the_run_that_never_stopped(name: s
     check_equal(name, tmp_path, parts=2)
 
 
-def test_a_feeder_whose_solutions_begin_where_they_are_expected_is_taken_up_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(warm_start, "WORTH_NODES", 100)
+def test_a_feeder_whose_instants_begin_where_the_last_ones_lead_is_taken_up_too(tmp_path: Path) -> None:
     seconds = ["step_s=1", "duration_s=60", 'coupling={"mode": "delayed"}', "checks=[]"]
     check_equal("ieee123", tmp_path, parts=2, sets=seconds)
 
