@@ -25,7 +25,7 @@ from federates.grid.settings import OpenDssSettings
 from federates.grid.solution import Solution
 from federates.grid.solver import Solver
 from federates.grid.switchgear import Switchgear, unserved_kw
-from federates.grid.warm_start import WarmStart, is_worth
+from federates.grid.warm_start import WORTH_TOLERANCE, WarmStart
 
 
 @remembers("_kept", "_moved", "_now_ns")
@@ -54,7 +54,7 @@ class OpenDssFeeder:
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         limits = _limits(settings, self._bases_v)
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
-        has_warm_start = not self._island and is_worth(len(self._solver.nodes), settings.tolerance)
+        has_warm_start = not self._island and settings.tolerance <= WORTH_TOLERANCE
         self._warm_start = WarmStart(self._solver) if has_warm_start else None
         self._regulators = inventory.regulators(self._solver)
         heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]

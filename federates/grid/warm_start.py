@@ -1,9 +1,9 @@
 """Where the first solution of an instant begins: where the last instants lead.
 
 OpenDSS begins at the voltages of its last solution. Here they are moved on beforehand as a polynomial through the last
-instants' voltages goes on, of degree 0, 1 or 2: the one by which the head's power would have been nearest at the last
-instant. Where the solution ends is the same within the solver's tolerance, after fewer iterations where things go on as
-they went.
+instants' voltages goes on, of degree 0, 1 or, on all but small feeders, 2: the one by which the head's power would have
+been nearest at the last instant. Where the solution ends is the same within the solver's tolerance, after fewer
+iterations where things go on as they went.
 """
 
 from __future__ import annotations
@@ -15,28 +15,23 @@ import numpy as np
 from derloop.memory import remembers
 from federates.grid.solver import Solver
 
-WORTH_NODES: Final = 100
-"""On fewer nodes the iterations that are spared take no longer than moving the voltages does."""
+CURVED_NODES: Final = 100
+"""On fewer nodes no parabola is looked for: the iteration that it spares takes no longer."""
 WORTH_TOLERANCE: Final = 1e-6
 """Where the solver's tolerance is coarser, pu, it makes the two iterations that it always makes, and seldom more."""
 UNKNOWN: Final = complex("nan")
 
 
-def is_worth(nodes: int, tolerance: float) -> bool:
-    """Return whether a feeder of so many nodes, solved to this tolerance, pu, is solved sooner for it."""
-    return nodes >= WORTH_NODES and tolerance <= WORTH_TOLERANCE
-
-
-@remembers("_last_v", "_steps_v", "_head_kva", "_missed_kva")
+@remembers("_last_v", "_step_v", "_earlier_v", "_head_kva", "_missed_kva")
 class WarmStart:
     """The voltages at which the instants of a feeder begin."""
 
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
         nodes = len(solver.nodes)
-        self._last_v, self._beyond_v = np.zeros((2, nodes), np.complex128)
-        self._steps_v = list(np.zeros((2, nodes), np.complex128))
-        """From the end of one instant to that of the next, the newest first."""
+        self._last_v, self._step_v, self._earlier_v, self._beyond_v = np.zeros((4, nodes), np.complex128)
+        """The end of the last instant, what led to it from the one before, and what led to that."""
+        self._is_curved = nodes >= CURVED_NODES
         self.leave()
 
     def leave(self) -> None:
@@ -56,14 +51,15 @@ class WarmStart:
 
     def begin(self) -> None:
         """Move the solver's voltages on from the end of the last instant."""
-        volts, (newest_v, older_v) = self._solver.voltages(), self._steps_v
-        self._steps_v = [older_v, newest_v]
-        newest_v, older_v = np.subtract(volts, self._last_v, out=older_v), newest_v
+        volts = self._solver.voltages()
+        if self._is_curved:
+            self._step_v, self._earlier_v = self._earlier_v, self._step_v
+        step_v = np.subtract(volts, self._last_v, out=self._step_v)
         self._last_v[:] = volts
         zeroth, first, second = map(abs, self._missed_kva)
-        if second < first and second < zeroth:
-            beyond_v = np.subtract(newest_v, older_v, out=self._beyond_v)
-            beyond_v += newest_v
+        if self._is_curved and second < first and second < zeroth:
+            beyond_v = np.subtract(step_v, self._earlier_v, out=self._beyond_v)
+            beyond_v += step_v
             self._solver.begin_further(beyond_v)
         elif first < zeroth:
-            self._solver.begin_further(newest_v)
+            self._solver.begin_further(step_v)

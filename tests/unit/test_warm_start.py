@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 from derloop.memory import given, taken
+from federates.grid import warm_start
 from federates.grid.solver import Solver
-from federates.grid.warm_start import WarmStart, is_worth
+from federates.grid.warm_start import WarmStart
 
 FEEDER = Path(__file__).parents[2] / "scenarios/feeders/ieee123/ieee123.dss"
 BUSES = ("7", "35", "49", "65", "76", "83", "95", "108", "114")
@@ -122,7 +123,12 @@ def test_it_goes_on_by_the_degree_that_would_have_been_nearest(share: list[float
     assert np.abs(stepped.solver.voltages() - volts * further).max() < 1e-9
 
 
-def test_small_feeders_and_coarse_solutions_are_left_as_they_are() -> None:
-    assert is_worth(278, 3e-10)
-    assert not is_worth(41, 3e-10)
-    assert not is_worth(9501, 1e-4)
+def test_a_small_feeder_goes_on_by_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_start, "CURVED_NODES", 1000)
+    stepped = Stepped()
+    volts = stepped.solver.voltages().copy()
+    for each in (0.0, 1.0, 4.0, 9.0):
+        stepped.solver.begin_with(volts * each)
+        stepped.warm.end(each * (300 + 100j))
+        stepped.warm.begin()
+    assert np.abs(stepped.solver.voltages() - volts * 14.0).max() < 1e-9
