@@ -149,8 +149,10 @@ class Iteration:
         """Begin an instant; return its first guess (n,). What was learnt of the feeder stays.
 
         last: where the last one ended. The guess goes on from there as a polynomial through the last ends does, of the
-        degree that would have been nearest for the last one.
+        degree that would have been nearest for the last one; a plain fixed point begins there.
         """
+        if self._convergence.depth == 0:
+            return last
         self._secants.leave()
         self._foretold = None
         self._ends = [last.copy(), *self._ends[: DEGREE + 1]]

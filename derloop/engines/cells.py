@@ -117,7 +117,7 @@ class Cell:
 
     def _granted(self, at_s: float, _: object = None) -> float:
         """Do what is due at the grant `at_s`; return the time to ask for next."""
-        self.is_at_work = True  # before it is asked whether the run is over, which others say before they ask this
+        self.is_at_work = True  # first: who ends the run says so, and then looks at this
         try:
             if self._run.aborted.is_set():
                 return self._end_s + 1

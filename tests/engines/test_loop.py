@@ -98,12 +98,13 @@ class Driven(Affine):
         return super().step(now_ns, inputs)
 
 
-def passes_of(offsets: Sequence[float]) -> list[float]:
+def passes_of(offsets: Sequence[float], depth: int = 8) -> list[float]:
     """Return how many passes each instant of a loop takes that is driven so."""
     recording = Recording()
     wires = [wire("a.y -> b.u"), wire("b.y -> a.u converged")]
     federates = {"a": Driven(offsets), "b": Affine(1.0, np.zeros(2))}
-    local.run(steppers_of(Federation(federates, wires, Convergence(tolerance=1e-9)), recording), len(offsets) * S)
+    federation = Federation(federates, wires, Convergence(tolerance=1e-9, depth=depth))
+    local.run(steppers_of(federation, recording), len(offsets) * S)
     return [float(np.frombuffer(values["passes"])[0]) for _, values in recording.seen["loop@a"]]
 
 
@@ -112,6 +113,7 @@ def test_instants_that_go_on_as_the_last_ones_did_take_one_pass() -> None:
     assert passes_of(line)[3:] == [1.0] * 5
     assert passes_of(parabola)[4:] == [1.0] * 4
     assert passes_of([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])[4:] == [1.0, 1.0]  # after a jump it is not gone on with
+    assert min(passes_of(line, depth=0)[1:]) > 1  # a plain fixed point begins where the last one ended
 
 
 @pytest.mark.parametrize(
