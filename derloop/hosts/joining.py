@@ -6,6 +6,7 @@ nothing is left.
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -103,6 +104,7 @@ class Host:
         self._scenario = invitation.scenario and invitation.scenario.resolve()
         self._copies = Copies(self._given)
         self._source, self._copied_at = Source(self._run), monotonic()
+        self._jobs: dict[str, bytearray] = {}
         self._processes: dict[str, Process] = {}
         self._stop_s: dict[str, float] = {}
         self._states: dict[str, tuple[int | None, int, bool]] = {}
@@ -144,6 +146,7 @@ class Host:
             "file": self._keep,
             "refused": self._leave_refused,
             "broker": self._open,
+            "job": self._hear_job,
             "start": self._start,
             "clock": self._tell_time,
             "begin": self._begin,
@@ -185,11 +188,15 @@ class Host:
         self._crews, self._cells = message.integer("crews"), list(message["cells"])
         self._clock = None if message["speed"] is None else Clock(float(message["speed"]), is_told=True)
 
+    def _hear_job(self, message: Message) -> None:
+        """Take the next piece of what a process is to do."""
+        self._jobs.setdefault(str(message["crew"]), bytearray()).extend(message.data)
+
     def _start(self, message: Message) -> None:
         """Start a process; once all are, have them given their turns."""
         crew, log = str(message["crew"]), self._run / "logs" / f"{plain(message['log'])}.log"
         job = {
-            **message["job"],
+            **json.loads(self._jobs.pop(crew, b"")),
             "path": str(self._scenario),
             "folder": str(self._run),
             "permissions": permissions_to_json(self._invitation.permissions),

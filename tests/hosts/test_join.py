@@ -34,7 +34,7 @@ from derloop.engines.apart import Child
 from derloop.engines.worker import Deadlines
 from derloop.errors import DerloopError, FederateError, HostError, ScenarioError
 from derloop.federation import Unit
-from derloop.hosts import joining, starting
+from derloop.hosts import guest, joining, starting
 from derloop.hosts.file import HostSettings
 from derloop.hosts.guest import Relayed
 from derloop.hosts.joining import Invitation
@@ -133,7 +133,10 @@ def test_two_hosts_give_the_results_of_one_process(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_a_run_that_was_stopped_goes_on_over_hosts_and_was_one_of_a_single_machine(tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_goes_on_over_hosts_and_was_one_of_a_single_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest, "PIECE_BYTES", 1000)  # so that state comes in many pieces
     options: dict[str, Any] = {"engine": "local", "report": False, "checkpoint_every_s": 900}
     whole = derloop.run(SCENARIO, SHORT, out=tmp_path / "whole", **options)
     began = derloop.run(SCENARIO, SHORT, out=tmp_path / "out", **options).folder

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,7 +14,8 @@ from hypothesis import strategies as st
 from sockets import tcp_pair
 
 from derloop.hosts import channel as channels
-from derloop.hosts.channel import Channel, Keys, Malformed, Message, pack, unpack
+from derloop.hosts.channel import MAX_JSON, Channel, Keys, Malformed, Message, pack, unpack
+from derloop.hosts.guest import Guest
 
 KEY = b"k" * 32
 
@@ -129,3 +133,15 @@ def test_bytes_that_are_no_message_end_a_channel(pair: tuple[Channel, Channel]) 
     pair[0]._sock.sendall(b"GET / HTTP/1.1\r\nHost: run\r\n\r\n" + bytes(100))
     assert waited(lambda: pair[1].lost is not None)
     assert "bytes is too long" in str(pair[1].lost)
+
+
+def test_a_job_that_is_longer_than_a_message_arrives_in_pieces(pair: tuple[Channel, Channel], tmp_path: Path) -> None:
+    """As that of a run that is taken up, with the state of many devices."""
+    crew = SimpleNamespace(name="homes", blocking=False)
+    job = {"crew": 0, "saving": {"begun": "AbCd" * (MAX_JSON // 4 + 1)}}
+    Guest(pair[0], tmp_path, silence_s=60).start(crew, job, "homes")  # type: ignore[arg-type]
+    messages: list[Message] = []
+    assert waited(lambda: messages.extend(pair[1].heard()) or any(m.what == "start" for m in messages))
+    assert [m.what for m in messages[-2:]] == ["job", "start"]
+    assert json.loads(b"".join(m.data for m in messages)) == job
+    assert {m["crew"] for m in messages} == {"homes"}
