@@ -136,6 +136,12 @@ class TransmissionBus:
         return {"v_pu": v, **values, **{f"{feeder}.{PORT}": v for feeder in self._feeders}}
 
 
+def bus_of(feeder: str, context: Context) -> str | None:
+    """Return the name of the bus that a feeder hangs on, if there is one."""
+    buses = {name: s for name, s in context.settings.items() if isinstance(s, TransmissionBusSettings)}
+    return next((name for name, settings in buses.items() if feeder in settings.feeders), None)
+
+
 def _refuse(settings: TransmissionBusSettings, context: Context) -> None:
     problems: list[tuple[tuple[str | int, ...], str]] = [
         (("feeders", i), what) for i, name in enumerate(settings.feeders) if (what := _unfed(name, context))

@@ -1,5 +1,6 @@
 """Distribution management beside a small feeder: alarms, settings of taps and banks, peaks, and silence."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from federates.control.adms.ports import ALARMS
 from federates.control.adms.settings import AdmsSettings, MonitoringSettings, PeakSettings
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
 
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
 S = 10**9
 STEP_S = 60
 RADIAL = """Clear
@@ -93,6 +95,18 @@ def test_its_expectation_is_what_the_feeder_then_does(tmp_path: Path) -> None:
     found = managed.run(3)
     assert found["head_kw"][0] == pytest.approx(managed.told["cost_kw"][0], rel=1e-5)
     assert managed.told["cost_kw"][0] < managed.told["cost_kw"][1]
+
+
+def test_of_a_feeder_that_hangs_on_a_bus_it_expects_what_the_feeder_does_at_the_voltage_of_the_bus(
+    tmp_path: Path,
+) -> None:
+    bus = {"kind": "transmission-bus", "feeders": ["grid"], "short_circuit_mva": 200, "v_pu": 1.03}
+    sets = [f"federates.bulk={json.dumps(bus)}", "duration_s=3600", "checks=[]"]
+    run = derloop.run(SCENARIOS / "kind_adms.json", sets, engine="local", out=tmp_path / "run", report=False)
+    assert run.outcome == "completed", run.failure
+    expected_kw, without_kw = run["adms.cost_kw"][7]  # sought anew, with what was measured at the last instant
+    assert without_kw == pytest.approx(run["grid.losses_kw"][6, 0], rel=1e-3)
+    assert expected_kw == pytest.approx(run["grid.losses_kw"][7, 0], rel=1e-2)
 
 
 def test_a_control_that_hears_nothing_holds_and_then_its_feeder_goes_back_to_local_control(tmp_path: Path) -> None:

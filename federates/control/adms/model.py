@@ -18,9 +18,11 @@ from federates.der.smart.settings import Smart
 from federates.grid import inventory
 from federates.grid.apparatus import Apparatus, matching
 from federates.grid.engine import SolverError
+from federates.grid.head import PORT as SOURCE
 from federates.grid.opendss import OpenDssFeeder
 from federates.grid.place import Feeder
 from federates.grid.settings import OpenDssSettings
+from federates.grid.transmission import bus_of
 
 BoolArray = NDArray[np.bool_]
 
@@ -109,6 +111,8 @@ class GridModel:
         self.powers = tuple(port for port in ports.inputs if port.endswith((".p_kw", ".q_kvar")))
         self.nodes = ports.outputs["v_pu"].labels
         self.monitored = ports.outputs["loading_pu"].labels if "loading_pu" in ports.outputs else ()
+        self.bus = bus_of(self.name, context)
+        """The transmission bus that the feeder hangs on; None where its source is as the file has it."""
         self._fleets = [_Fleet.of(name, context) for name in inverters if name in at_it]
         self._measured: dict[str, FloatArray] = {port: np.zeros(ports.inputs[port].size) for port in self.powers}
         self._calls = 0
@@ -136,8 +140,10 @@ class GridModel:
         return Commands(closed, a.taps(), a.capacitor_steps(), np.zeros(len(self._fleets)))
 
     def measure(self, inputs: Values) -> None:
-        """Take what devices and loads were measured to give or draw."""
+        """Take what devices and loads were measured to give or draw, and the voltage at the head where that moves."""
         self._measured = {port: np.array(inputs[port]) for port in self.powers}
+        if self.bus:
+            self._measured[SOURCE] = np.array(inputs[f"{self.bus}.v_pu"])
 
     def solved(self, commands: Commands) -> Outcome | None:
         """Return what would be with these commands; None where the power flow has no solution."""

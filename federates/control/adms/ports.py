@@ -29,6 +29,8 @@ def interface(settings: AdmsSettings, context: Context, model: GridModel, sectio
     for name in model.powers:
         port = measured.inputs[name]
         inputs[name] = Port(port.unit, port.labels, "before")
+    if model.bus:
+        inputs[f"{model.bus}.v_pu"] = Port("pu", (model.bus,), "before")
     return Interface(settings.step_ns(context), inputs, _told(settings, context, model, sections))
 
 
