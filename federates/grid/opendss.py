@@ -32,7 +32,8 @@ from federates.grid.warm_start import WORTH_TOLERANCE, WarmStart
 class OpenDssFeeder:
     """The feeder as a federate."""
 
-    def __init__(self, settings: OpenDssSettings, context: Context, feeder: Feeder) -> None:
+    def __init__(self, settings: OpenDssSettings, context: Context, feeder: Feeder, in_time: bool = True) -> None:
+        """in_time: its steps follow each other; they are no trials of what might be."""
         self._settings, self._solver = settings, feeder.solver
         forming = {name: t for name, t in context.terminals.items() if t and t[0].forms}
         self._drives = [
@@ -54,7 +55,7 @@ class OpenDssFeeder:
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         limits = _limits(settings, self._bases_v)
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
-        has_warm_start = not self._island and settings.tolerance <= WORTH_TOLERANCE
+        has_warm_start = in_time and not self._island and settings.tolerance <= WORTH_TOLERANCE
         self._warm_start = WarmStart(self._solver) if has_warm_start else None
         self._regulators = inventory.regulators(self._solver)
         heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]

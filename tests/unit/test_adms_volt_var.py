@@ -183,3 +183,8 @@ def test_a_fleet_with_a_reactive_function_of_its_own_cannot_be_commanded() -> No
                 "smart": {"volt_var": "category-b"},
             }
         )
+
+
+def test_trials_begin_where_the_last_one_ended() -> None:
+    """They are no instants: nothing goes on from one to the next as it went before."""
+    assert model_of("ieee123", operated={"regulators": ["*"]}).grid._warm_start is None

@@ -102,7 +102,7 @@ class GridModel:
         injecting = {name: units for name, units in at_it.items() if not (units and units[0].forms)}
         place = replace(context, name=self.name, terminals=injecting, feeder=None)
         self.feeder = Feeder(own, place)
-        self.grid = OpenDssFeeder(own, place, self.feeder)
+        self.grid = OpenDssFeeder(own, place, self.feeder, in_time=False)
         self.settings = settings
         operated = matching(settings.operated.regulators, self.apparatus.regulators, "regulator", ())[0]
         self.regulators = np.isin(self.apparatus.regulators, operated)
