@@ -30,8 +30,8 @@ def comparisons(*words: str) -> list[dict[str, Any]]:
 
 def test_a_federation_of_processes_that_act_in_turn_has_the_voltages_of_the_run() -> None:
     at_once, in_turn = comparisons("naive.py", "--devices", "10", "--steps", "60")
-    assert in_turn["v_apart_pu"] < 1e-9
-    assert 1e-9 < at_once["v_apart_pu"] < 1e-3  # of a second ago
+    assert in_turn["v_apart_pu"] < 5e-7  # both are solved to 1e-6, from other beginnings
+    assert 5e-6 < at_once["v_apart_pu"] < 1e-3  # of a second ago
 
 
 def test_invcontrol_to_its_curve_has_the_voltages_of_the_run() -> None:
