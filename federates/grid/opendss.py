@@ -253,6 +253,8 @@ class OpenDssFeeder:
                 told |= {port: group.given_kw(dead) for port in self._undelivered(group)}
         drawn = self._drawn()
         self._tell_powers(drawn, dead)
+        if self._warm_start:
+            self._warm_start.end(complex(told["head_kw"][0], told["head_kvar"][0]))
         if self._tells_elements:
             told |= self._of_elements(drawn, dead, now_ns)
         return told
@@ -279,8 +281,6 @@ class OpenDssFeeder:
         else:
             head = complex(np.add.reduce(drawn))
         told["head_kw"][0], told["head_kvar"][0] = -head.real, -head.imag  # what feeds draws less than nothing
-        if self._warm_start:
-            self._warm_start.end(complex(head))
 
     def _of_elements(
         self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None, now_ns: int | None
