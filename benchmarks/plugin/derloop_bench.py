@@ -31,6 +31,8 @@ FIRST = "DERLOOP_BENCH_FIRST"
 
 Where a feeder lies in memory decides over some per cent of what a solution takes, and the second one read lies better.
 """
+LEAST = "DERLOOP_BENCH_LEAST"
+"""The environment variable with the iterations that a bare solution takes at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class BareLoop:
         feeder.start()
         solver = feeder._solver
         self._lib, self._ffi, self._ctx = solver._lib, solver._ffi, solver._ctx
+        self._lib.ctx_Solution_Set_MinIterations(self._ctx, int(os.environ.get(LEAST, 2)))
         self._bases_v, self._trace = feeder._bases_v, trace
         self._writes = [write for group in feeder._drives for write in self._writes_of(group)]
         self._volts, self._solved = np.zeros(len(self._bases_v)), 0

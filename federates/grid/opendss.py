@@ -25,7 +25,7 @@ from federates.grid.settings import OpenDssSettings
 from federates.grid.solution import Solution
 from federates.grid.solver import Solver
 from federates.grid.switchgear import Switchgear, unserved_kw
-from federates.grid.warm_start import WORTH_TOLERANCE, WarmStart
+from federates.grid.warm_start import WarmStart
 
 
 @remembers("_kept", "_moved", "_now_ns")
@@ -55,8 +55,8 @@ class OpenDssFeeder:
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         limits = _limits(settings, self._bases_v)
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
-        has_warm_start = in_time and not self._island and settings.tolerance <= WORTH_TOLERANCE
-        self._warm_start = WarmStart(self._solver) if has_warm_start else None
+        has_warm_start = in_time and not self._island
+        self._warm_start = WarmStart(self._solver, settings.tolerance, self._bases_v) if has_warm_start else None
         self._regulators = inventory.regulators(self._solver)
         heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]
         self._heads = np.array(heads, np.intp)
@@ -207,17 +207,12 @@ class OpenDssFeeder:
 
     def _solve(self, is_first: bool, moved: bool) -> None:
         """Solve for what is set. is_first: of this instant; moved: some part of the feeder has changed places."""
-        warm_start = self._warm_start
-        if warm_start is None:
+        if self._warm_start is None:
             self._solver.solve()
             return
         if moved:
-            warm_start.leave()
-        elif is_first:
-            warm_start.begin()
-        self._solver.solve()
-        if self._solver.has_acted:
-            warm_start.leave()
+            self._warm_start.leave()
+        self._warm_start.solve(begins=is_first and not moved)
 
     def conclude(self) -> Values:
         return self._concluded(self._now_ns)

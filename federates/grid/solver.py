@@ -24,6 +24,9 @@ from federates.grid.views import ClassPowers, View
 WHOLE_MATRIX = 2
 """OpenDSS `WHOLEMATRIX`; 1 is the matrix of series elements alone, with which a solution begins from nothing."""
 
+USUAL_ITERATIONS = 2
+"""OpenDSS `MinIterations`, where nobody says otherwise."""
+
 COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
 
@@ -166,6 +169,25 @@ class Solver:
         self.has_acted = self._lib.ctx_Solution_Get_ControlIterations(self._ctx) > 1
         if moved or self.has_acted:
             self.build_matrix()
+
+    @property
+    def has_usual_iterations(self) -> bool:
+        """Whether a solution takes two iterations at least, as it does unless a feeder file says otherwise."""
+        return bool(self._lib.ctx_Solution_Get_MinIterations(self._ctx) == USUAL_ITERATIONS)
+
+    def solve_with_one(self) -> bool:
+        """Solve, with one iteration as the least instead of the usual two; return whether it was the only one.
+
+        OpenDSS goes on where it moved a voltage's magnitude by more than the tolerance, from where it began: it is told
+        that first, for it compares with what it saw last.
+        """
+        self._lib.ctx_YMatrix_CheckConvergence(self._ctx)
+        self._lib.ctx_Solution_Set_MinIterations(self._ctx, 1)
+        try:
+            self.solve()
+        finally:
+            self._lib.ctx_Solution_Set_MinIterations(self._ctx, USUAL_ITERATIONS)
+        return not self.has_acted and bool(self._lib.ctx_Solution_Get_Iterations(self._ctx) == 1)
 
     def build_matrix(self) -> None:
         """Build the matrix of all admittances, of loads at their powers of now."""

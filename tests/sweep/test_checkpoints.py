@@ -79,9 +79,13 @@ def test_a_run_that_is_taken_up_is_to_the_bit_the_run_that_never_stopped(name: s
     check_equal(name, tmp_path, parts=2)
 
 
-def test_a_feeder_whose_instants_begin_where_the_last_ones_lead_is_taken_up_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tolerance", [3e-10, 1e-4])
+def test_a_feeder_whose_instants_begin_where_the_last_ones_lead_is_taken_up_too(
+    tolerance: float, tmp_path: Path
+) -> None:
     seconds = ["step_s=1", "duration_s=60", 'coupling={"mode": "delayed"}', "checks=[]"]
-    check_equal("ieee123", tmp_path, parts=2, sets=seconds)
+    sets = [*seconds, f"federates.grid.tolerance={tolerance}"]
+    check_equal("ieee123", tmp_path, parts=2, sets=sets)
 
 
 @pytest.mark.long
