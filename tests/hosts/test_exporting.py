@@ -23,6 +23,20 @@ from derloop.hosts.greeting import read_token
 from derloop.kind import NONE_GRANTED, Permissions
 
 
+def compose_command() -> list[str] | None:
+    """Return how Compose 2 or later is called here, as a part of Docker or by itself."""
+    for words in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(words[0]):
+            told = subprocess.run([*words, "version", "--short"], capture_output=True, text=True, timeout=60)
+            if told.returncode == 0 and int(told.stdout.lstrip("v").partition(".")[0]) >= 2:
+                return words
+    return None
+
+
+COMPOSE = compose_command() or []
+needs_compose = pytest.mark.skipif(not COMPOSE, reason="Docker Compose 2 is not installed")
+
+
 def made(
     folder: Path,
     overrides: tuple[str, ...] = (),
@@ -94,6 +108,26 @@ def test_compose_takes_any_path_as_it_is(tmp_path: Path) -> None:
     assert f'"{folder}"' in text
     study = {"type": "bind", "source": str(folder), "target": "/study", "read_only": True}
     assert json.loads(text)["services"]["run"]["volumes"][0] == study
+
+
+@needs_compose
+def test_compose_reads_its_file_and_has_what_was_meant(tmp_path: Path) -> None:
+    """Docker Compose itself, which needs no engine for it."""
+    (folder := tmp_path / "a:b $HOME 🔋").mkdir()
+    (folder / "compose.yaml").write_text(compose(made(folder, ('name="it\'s $5"',)), "lab/derloop:1"))
+    words = [*COMPOSE, "-f", "compose.yaml", "config", "--format", "json"]
+    found = json.loads(subprocess.run(words, cwd=folder, capture_output=True, check=True, timeout=60).stdout)
+    assert (found["name"], sorted(found["services"])) == ("study", ["feeder", "fleets", "run"])
+    assert found["networks"]["derloop"]["internal"] is True
+    run, fleets = found["services"]["run"], found["services"]["fleets"]
+    said = 'derloop run /study/study.json --hosts /hosts/hosts.json --set name="it\'s $$5" --listen 10.89.0.2'
+    assert " ".join(run["command"]) == f"{said} --out /runs/study"
+    mounted = {volume["target"]: (volume["source"], volume.get("read_only", False)) for volume in run["volumes"]}
+    as_it_says_it = str(folder).replace("$", "$$")
+    runs = f"{as_it_says_it}/runs"
+    assert mounted == {"/study": (as_it_says_it, True), "/hosts": (as_it_says_it, True), "/runs": (runs, False)}
+    assert fleets["depends_on"]["run"]["condition"] == "service_started"
+    assert fleets["command"][-4:] == ["--name", "fleets", "--token-file", "/derloop.token"]
 
 
 def test_a_token_that_the_containers_could_not_see_is_refused(tmp_path: Path) -> None:
