@@ -61,6 +61,29 @@ class Options:
         told = [f'{key}="{value}"' for key, value in chosen.items() if value]
         return told if workers is None else [*told, f"workers={workers}"]
 
+    def beside(self, overrides: Sequence[str]) -> list[str]:
+        """Return these overrides, and after them what these options replace.
+
+        Raises: DerloopError for an override that says otherwise than an option.
+        """
+        own = self.overrides
+        meant = {path: value for path, _, value in (each.partition("=") for each in own)}
+        for each in overrides:
+            path, _, value = each.partition("=")
+            if (path := path.removeprefix("/")) in meant and value.strip('"') != meant[path].strip('"'):
+                raise DerloopError(
+                    f"--set {each} and {self._option_of(path)} contradict each other: leave one of both out"
+                )
+        return [*overrides, *own]
+
+    def _option_of(self, path: str) -> str:
+        """Return the option that decides on the setting at this path, as it was given."""
+        if path == "engine":
+            return f"--engine {self.engine}"
+        if path == "workers" and self.workers is not None:
+            return f"--workers {self.workers}"
+        return f"--placement {self.placement}" if self.hosts is None else f"--hosts {self.hosts}"
+
     def _check_hosts(self) -> None:
         """Raise DerloopError for what contradicts the hosts file, or says nothing without one."""
         if self.hosts is not None and self.placement not in (None, "hosts"):

@@ -68,7 +68,7 @@ def fork(
     if at_ns is None:
         there = ", ".join(f"{ns / 1e9:g}" for ns in found[:12]) + (", ..." if len(found) > 12 else "")
         raise DerloopError(f"{run} has no checkpoint at {at_s:g} s; there are: {there}")
-    scenario = _scenario(said, [*overrides, *options.overrides])
+    scenario = _scenario(said, options.beside(overrides))
     problems = [Problem(f"/{key}", CANNOT) for key in FIXED if scenario.document.get(key) != said["scenario"].get(key)]
     if at_ns >= scenario.until_ns:
         problems.append(Problem("/duration_s", f"ends at {scenario.until_ns / 1e9:g} s, not after {at_ns / 1e9:g} s"))

@@ -89,7 +89,7 @@ def run(
     Raises ScenarioError where the scenario is wrong. A run that fails or is interrupted is a Result like any other.
     """
     options = options or Options()
-    loaded = load(scenario, [*overrides, *options.overrides], options.permissions)
+    loaded = load(scenario, options.beside(overrides), options.permissions)
     return run_loaded(loaded, options, on_progress, on_caution)
 
 

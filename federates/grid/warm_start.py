@@ -42,6 +42,12 @@ class WarmStart:
         self._is_curved = nodes >= CURVED_NODES
         self.leave()
 
+    def leave(self) -> None:
+        """Begin anew: a tap or a switch has moved, and nothing goes on as it went."""
+        self._head_kva = UNKNOWN
+        self._missed_kva = [UNKNOWN, UNKNOWN, UNKNOWN]
+        """By how much a polynomial of each degree would have missed the head's power at the last instant."""
+
     def solve(self, begins: bool) -> None:
         """Solve. begins: an instant, whose beginning is moved on before."""
         if begins:
@@ -87,9 +93,3 @@ class WarmStart:
         zeroth, first, _ = self._missed_kva
         step = head_kva - self._head_kva
         self._head_kva, self._missed_kva = head_kva, [step, step - zeroth, step - zeroth - first]
-
-    def leave(self) -> None:
-        """Begin anew: a tap or a switch has moved, and nothing goes on as it went."""
-        self._head_kva = UNKNOWN
-        self._missed_kva = [UNKNOWN, UNKNOWN, UNKNOWN]
-        """By how much a polynomial of each degree would have missed the head's power at the last instant."""

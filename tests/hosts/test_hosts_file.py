@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,27 @@ def test_a_token_file_that_is_no_path_is_told_in_words(tmp_path: Path) -> None:
 def test_options_that_contradict_each_other_or_have_no_effect_are_refused(options: Options, why: str) -> None:
     with pytest.raises(DerloopError, match=why):
         derloop.run(SCENARIO, **{field.name: getattr(options, field.name) for field in fields(options)})
+
+
+@pytest.mark.parametrize(
+    ("set_", "options", "option"),
+    [
+        ("placement=threads", Options(hosts="hosts.json"), "--hosts hosts.json"),
+        ('/placement="apart"', Options(placement="threads"), "--placement threads"),
+        ("engine=local", Options(engine="mosaik"), "--engine mosaik"),
+        ("workers=3", Options(placement="threads", workers=2), "--workers 2"),
+        ("workers=3", Options(placement="together"), "--placement together"),
+    ],
+)
+def test_an_override_that_says_otherwise_than_an_option_is_refused(set_: str, options: Options, option: str) -> None:
+    told = {field.name: getattr(options, field.name) for field in fields(options)}
+    with pytest.raises(DerloopError, match=re.escape(f"--set {set_} and {option} contradict each other")):
+        derloop.run(SCENARIO, [set_], **told)
+
+
+def test_an_override_that_says_the_same_as_an_option_is_none_too_many() -> None:
+    said = ["placement=threads", 'engine="helics"', "duration_s=60"]
+    assert Options(engine="helics", placement="threads").beside(said)[:3] == said
 
 
 def test_a_placement_on_hosts_without_their_file_says_what_is_missing() -> None:
