@@ -151,9 +151,12 @@ def _plan(scenario: Scenario, federation: Federation, options: Options) -> Plan 
     """Return which hosts take part; None where the run stays on this machine."""
     if scenario.file.placement != "hosts":
         return None
+    from derloop.hosts.door import check_own
     from derloop.hosts.gathering import plan  # HELICS, only where it is used
 
-    return plan(scenario, federation, options.hosts, options.listen)
+    planned = plan(scenario, federation, options.hosts, options.listen)
+    check_own(planned.file.listen)
+    return planned
 
 
 def _finish(folder: Path, ending: Ending) -> None:

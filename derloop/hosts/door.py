@@ -17,15 +17,26 @@ GREETING_AT_ONCE = 32
 AGAIN_S = 0.1
 
 
+def check_own(address: str) -> None:
+    """Raise DerloopError where this machine has no such address, on which the hosts of a run could find it."""
+    with _listening(address, 0):
+        pass
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((address, port))
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)  # Python's own text has the address again
+        at = f"{address}:{port}" if port else address
+        raise DerloopError(f"cannot listen on {at}: {why}") from error
+
+
 class Door:
     """A listening socket, and a thread that greets whoever comes."""
 
     def __init__(self, address: str, port: int, token: str) -> None:
-        try:
-            self._listener = socket.create_server((address, port))
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)  # Python's own text has the address again
-            raise DerloopError(f"cannot listen on {address}:{port}: {why}") from error
+        self._listener = _listening(address, port)
         self.port: int = self._listener.getsockname()[1]
         self.refused: list[str] = []
         self._token, self._places = token, Semaphore(GREETING_AT_ONCE)

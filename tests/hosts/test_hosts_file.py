@@ -149,6 +149,16 @@ def test_a_placement_on_hosts_without_their_file_says_what_is_missing() -> None:
     assert "/placement: 'hosts' needs a file that says how they are reached: --hosts FILE" in result.output
 
 
+def test_an_address_that_this_machine_does_not_have_is_told_before_there_is_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "hosts.json"
+    file.write_text(json.dumps({**BY_HAND, "hosts": {"b": {"federates": ["grid"]}}}))
+    words = ["run", str(SCENARIO), "--hosts", str(file), "--listen", "192.0.2.1", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert result.output == "derloop: cannot listen on 192.0.2.1: Cannot assign requested address\n"
+    assert not (tmp_path / "run").exists()
+
+
 def test_hosts_that_join_by_hand_need_a_port_and_a_token(tmp_path: Path) -> None:
     assert problems(tmp_path, hosts={"b": {}, "c": {"ssh": "c"}}) == [
         "/port: port is needed, for b must be told of it; or name their ssh"
