@@ -38,9 +38,9 @@ Measure = Literal["peak", "least", "mean", "largest", "energy"]
 MEASURES: dict[Measure, Callable[[Series], FloatArray]] = {
     "peak": lambda series: series.values.max(axis=0),
     "least": lambda series: series.values.min(axis=0),
-    "mean": lambda series: series.values.mean(axis=0),
+    "mean": lambda series: np.average(series.values, axis=0, weights=series.lasts_ns),
     "largest": lambda series: np.abs(series.values).max(axis=0),
-    "energy": lambda series: series.values.sum(axis=0) * (series.step_ns / HOUR_NS),
+    "energy": lambda series: series.lasts_ns @ series.values / HOUR_NS,
 }
 """From a series to one number for each element, (n,)."""
 EXTREMES: dict[Measure, Callable[[FloatArray], NDArray[np.intp]]] = {
@@ -158,7 +158,8 @@ def judge(settings: Compared, recorded: Recorded) -> Verdict:
 
 
 def _sampled(ours: Series, theirs: Series) -> Series:
-    return replace(ours, step_ns=theirs.step_ns, time_ns=theirs.time_ns, values=held(ours, theirs.time_ns))
+    values = held(ours, theirs.time_ns)
+    return replace(ours, step_ns=theirs.step_ns, time_ns=theirs.time_ns, values=values, end_ns=theirs.end_ns)
 
 
 def _pairs(settings: Compared, ours: Series, theirs: Series) -> list[_Pair]:

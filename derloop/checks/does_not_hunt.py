@@ -43,6 +43,9 @@ def _worst(series: Series, settings: DoesNotHunt) -> Measured:
     steps = max(1, round(settings.window_s * NS) // series.step_ns)
     if series.time_ns.size < 3:
         raise NothingToJudge(f"{series.name} has too few values to reverse")
+    if steps <= settings.most:
+        few = f"no more than {steps} reversals of {series.name} fit in {settings.window_s:g} s"
+        raise NothingToJudge(f"window_s: {few}, at its step of {series.step_ns / NS:g} s; {settings.most} are allowed")
     until = np.cumsum(reversals(series.values, settings.amplitude), axis=0)
     before = np.zeros_like(until)
     before[steps:] = until[:-steps]

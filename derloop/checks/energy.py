@@ -1,8 +1,8 @@
 """Check `energy`: the integral of a power over time stays within bounds.
 
-A power holds from its instant until the next, so with step `h`
+A power holds from its instant until the next, so with the time `h(t)` for which it does so within the window
 
-    E = h sum P(t)        net; of max(P, 0) or of max(-P, 0) where one direction is asked for
+    E = sum h(t) P(t)        net; of max(P, 0) or of max(-P, 0) where one direction is asked for
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from derloop.checks.bounds import Measured, allowed, between, limits_problem
@@ -46,7 +47,7 @@ def judge(settings: Energy, recorded: Recorded) -> Verdict:
 
 
 def _judged(settings: Energy, series: Series, element: int) -> Verdict:
-    until_kwh = _energy_kwh(series.values[:, element], settings.direction, series.step_ns)
+    until_kwh = _energy_kwh(series.values[:, element], settings.direction, series.lasts_ns)
     measured = Measured(float(until_kwh[-1]), "kWh", series.where(element), _when_ns(settings, series, until_kwh))
     limits = allowed(settings.min_kwh, settings.max_kwh, "kWh")
     passed = measured.when_ns != int(series.time_ns[-1])
@@ -55,11 +56,11 @@ def _judged(settings: Energy, series: Series, element: int) -> Verdict:
     return between(KIND.name, measured, settings.min_kwh, settings.max_kwh, text)
 
 
-def _energy_kwh(power_kw: FloatArray, direction: str, step_ns: int) -> FloatArray:
-    """Return the energy (k,) from the window's begin until the end of each step."""
+def _energy_kwh(power_kw: FloatArray, direction: str, lasts_ns: NDArray[np.int64]) -> FloatArray:
+    """Return the energy (k,) from the window's begin until each power holds no longer."""
     signed = -power_kw if direction == "negative" else power_kw
     counted = signed if direction == "net" else np.maximum(signed, 0.0)
-    return np.cumsum(counted) * (step_ns / HOUR_NS)
+    return np.cumsum(counted * lasts_ns.astype(np.float64)) / HOUR_NS
 
 
 def _when_ns(settings: Energy, series: Series, until_kwh: FloatArray) -> int:

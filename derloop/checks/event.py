@@ -58,7 +58,7 @@ def _answer(series: Series, settings: AfterEvent) -> Answer:
     first = int(np.searchsorted(series.time_ns, at_ns))
     if first == 0:
         raise NothingToJudge(f"{series.name} has no value before at_s {settings.at_s:g}")
-    if first == series.time_ns.size or int(series.time_ns[-1]) + series.step_ns < until_ns:
+    if first == series.time_ns.size or series.end_ns < until_ns:
         raise NothingToJudge(f"{series.name} ends before within_s after at_s, {until_ns / NS:g} s")
     after = replace(series, time_ns=series.time_ns[first:], values=series.values[first:])
     last = after.values[-1]

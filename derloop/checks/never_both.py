@@ -10,6 +10,7 @@ from derloop.checks.bounds import Measured, at_most
 from derloop.checks.elements import held, in_order, read_one
 from derloop.checks.stays_within import BoolArray
 from derloop.checks.window import LONGEST_S, NS, NothingToJudge, Series, Windowed
+from derloop.contract import FloatArray
 from derloop.kind import Settings
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -51,26 +52,26 @@ def judge(settings: NeverBoth, recorded: Recorded) -> Verdict:
 
     Elements are paired by their labels; a signal of one element belongs to all of the other's.
     """
-    first, second = (read_one(recorded, part.signal, settings) for part in (settings.first, settings.second))
-    first, second = _paired(first, second)
-    time_ns, step_ns = _instants(first, second)
+    said = [read_one(recorded, part.signal, settings) for part in (settings.first, settings.second)]
+    first, second = _paired(*said)
+    time_ns, lasts_ns = _instants(first, second)
     both = settings.first.of(held(first, time_ns)) & settings.second.of(held(second, time_ns))
-    lasts_s = both.sum(axis=0) * step_ns / NS
-    element = int(lasts_s.argmax())
-    when_ns = _when_ns(both[:, element], time_ns, settings.settle_s * NS / step_ns)
-    found = Measured(float(lasts_s[element]), "s", first.where(element), when_ns)
+    so_far_s = np.cumsum(both * lasts_ns[:, None], axis=0) / NS
+    element = int(so_far_s[-1].argmax())
+    when_ns = _when_ns(both[:, element], so_far_s[:, element], time_ns, settings.settle_s)
+    named = second if len(said[0].labels) == 1 < len(said[1].labels) else first
+    found = Measured(float(so_far_s[-1, element]), "s", named.where(element), when_ns)
     text = f"both {settings.first} and {settings.second} for {found.value:g} s in all"
     text += "" if when_ns is None else f", {found.where}, at {recorded.calendar.at(when_ns)}"
     text += f"; {settings.settle_s:g} s are allowed"
     return at_most(KIND.name, found, settings.settle_s, text)
 
 
-def _when_ns(both: BoolArray, time_ns: NDArray[np.int64], allowed: float) -> int | None:
-    """Return the instant with which more are both than `allowed`; else the first one of them, if there is any."""
-    count = np.cumsum(both)
-    if not count[-1]:
+def _when_ns(both: BoolArray, so_far_s: FloatArray, time_ns: NDArray[np.int64], allowed_s: float) -> int | None:
+    """Return the instant from which both are so for too long; else the first one at which they are, if there is any."""
+    if not both.any():
         return None
-    return int(time_ns[(count > allowed).argmax() if count[-1] > allowed else both.argmax()])
+    return int(time_ns[(so_far_s > allowed_s).argmax() if so_far_s[-1] > allowed_s else both.argmax()])
 
 
 def _paired(first: Series, second: Series) -> tuple[Series, Series]:
@@ -80,13 +81,14 @@ def _paired(first: Series, second: Series) -> tuple[Series, Series]:
     return first, in_order(second, first)
 
 
-def _instants(first: Series, second: Series) -> tuple[NDArray[np.int64], int]:
-    """Return the instants of the one with the shorter step, from where both have a value, and that step."""
-    finer = min(first, second, key=lambda series: series.step_ns)
-    time_ns = finer.time_ns[finer.time_ns >= max(int(first.time_ns[0]), int(second.time_ns[0]))]
+def _instants(first: Series, second: Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the instants at which one of them changes, from where both have a value, and how long each lasts, (k,)."""
+    begin_ns, end_ns = max(int(first.time_ns[0]), int(second.time_ns[0])), min(first.end_ns, second.end_ns)
+    time_ns = np.union1d(first.time_ns, second.time_ns)
+    time_ns = time_ns[(time_ns >= begin_ns) & (time_ns < end_ns)]
     if time_ns.size == 0:
         raise NothingToJudge(f"{first.name} and {second.name} have no instant in common")
-    return time_ns, finer.step_ns
+    return time_ns, np.diff(time_ns, append=end_ns)
 
 
 KIND = CheckKind(

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from derloop.checks.bounds import Measured, amount, at_most
 from derloop.checks.event import AfterEvent, Answer, answers
+from derloop.checks.window import NS
 from derloop.verdict import CheckKind, Recorded, Verdict
 
 
@@ -27,23 +28,28 @@ def judge(settings: Settles, recorded: Recorded) -> Verdict:
     found = max((_last(answer, settings) for answer in around), key=lambda last: last.value)
     unit, when = around[0].series.unit, recorded.calendar.at(settings.at_s * 1e9)
     about = "its final value" if settings.final is None else amount(settings.final, unit)
-    text = (
-        f"{found.where} stays within {amount(settings.band, unit)} of {about} from {found.value:g} s after the event "
-        f"at {when} on; {settings.within_s:g} s are allowed"
-    )
-    return at_most(KIND.name, found, settings.within_s, text)
+    band = f"within {amount(settings.band, unit)} of {about}"
+    ends_ns = around[0].series.end_ns
+    said = f"stays {band} from {found.value:g} s after the event at {when} on"
+    if found.when_ns == ends_ns:
+        said = f"is not {band} at {recorded.calendar.at(ends_ns)}, {found.value:g} s after the event at {when}"
+    return at_most(KIND.name, found, settings.within_s, f"{found.where} {said}; {settings.within_s:g} s are allowed")
 
 
 def _last(answer: Answer, settings: Settles) -> Measured:
-    """Return when the last element is settled: a step after it was outside for the last time."""
-    outside = np.abs(answer.series.values - answer.final) > settings.band
-    rows = outside.shape[0] - outside[::-1].argmax(axis=0)
-    rows = np.where(outside.any(axis=0), rows, 0)
+    """Return when the last element is settled: where the last value that is outside holds no longer.
+
+    Right after the event that may be the value from before it.
+    """
+    series, at_ns = answer.series, round(settings.at_s * NS)
+    values, edges_ns = series.values, np.append(series.time_ns, series.end_ns)
+    if edges_ns[0] > at_ns:
+        values, edges_ns = np.vstack([answer.before, values]), np.append(at_ns, edges_ns)
+    outside = np.abs(values - answer.final) > settings.band
+    rows = np.where(outside.any(axis=0), len(outside) - outside[::-1].argmax(axis=0), 0)
     element = int(rows.argmax())
-    row, step_ns = int(rows[element]), answer.series.step_ns
-    when_ns = int(answer.series.time_ns[row]) if row < outside.shape[0] else int(answer.series.time_ns[-1]) + step_ns
-    settled_s = (when_ns - int(answer.series.time_ns[0])) / 1e9 + float(answer.since_s[0])
-    return Measured(settled_s if row else 0.0, "s", answer.series.where(element), when_ns)
+    when_ns = int(edges_ns[rows[element]])
+    return Measured((when_ns - at_ns) / NS, "s", series.where(element), when_ns)
 
 
 KIND = CheckKind(

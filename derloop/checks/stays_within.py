@@ -143,7 +143,7 @@ def _worst(series: Series, band: Band, settle_s: float) -> _Worst:
     outside = excess > 0
     if settle_s > 0:
         _require_longer(series, settle_s)
-        brief = outside & (_run_lengths(outside) * series.step_ns < round(settle_s * NS))
+        brief = outside & (_lasting_ns(outside, np.append(series.time_ns, series.end_ns)) < round(settle_s * NS))
         excess, outside = np.where(brief, -np.inf, excess), outside & ~brief
     instant, element = np.unravel_index(int(np.argmax(excess)), excess.shape)
     at = int(instant), int(element)
@@ -151,18 +151,21 @@ def _worst(series: Series, band: Band, settle_s: float) -> _Worst:
 
 
 def _require_longer(series: Series, settle_s: float) -> None:
-    judged_ns = series.time_ns.size * series.step_ns
+    judged_ns = series.end_ns - int(series.time_ns[0])
     if judged_ns < round(settle_s * NS):
         raise NothingToJudge(f"{series.name}: {judged_ns / NS:g} s are judged, less than settle_s {settle_s:g}")
 
 
-def _run_lengths(flags: BoolArray) -> NDArray[np.int64]:
-    """Return for each True of `flags`, shape (k, n), how many follow each other in its column there."""
+def _lasting_ns(flags: BoolArray, edges_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each True of `flags`, shape (k, n), how long it is so in its column there.
+
+    edges_ns: where the rows begin, and the last one ends, (k + 1,).
+    """
     rows = np.arange(len(flags))[:, None]
     before = np.maximum.accumulate(np.where(flags, -1, rows), axis=0)
     after = np.minimum.accumulate(np.where(flags, len(flags), rows)[::-1], axis=0)[::-1]
-    lengths: NDArray[np.int64] = after - before - 1
-    return lengths
+    lasting: NDArray[np.int64] = edges_ns[after] - edges_ns[before + 1]
+    return lasting
 
 
 def _judged_by_value(kind: str, worst: _Worst, band: Band, outside: float, allowed: Sustained, source: str) -> Verdict:

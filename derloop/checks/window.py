@@ -40,7 +40,10 @@ class Windowed(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One signal within the window. A value holds from its instant until the next."""
+    """One signal within the window. A value holds from its instant until the next, the last one until `end_ns`.
+
+    The first one may be older than the window: it is there from the window's begin on.
+    """
 
     name: str
     unit: str
@@ -50,10 +53,17 @@ class Series:
     """Shape (k,), k > 0."""
     values: FloatArray
     """Shape (k, n), all finite."""
+    end_ns: int
+    """Where the window ends, or what was recorded."""
     calendar: Calendar = UNDATED
     """How its instants are said."""
     is_sum: bool = False
     """Its one element is the sum of several."""
+
+    @property
+    def lasts_ns(self) -> NDArray[np.int64]:
+        """How long each value holds, (k,)."""
+        return np.diff(self.time_ns, append=self.end_ns)
 
     def where(self, element: int) -> str:
         return f"{self.name} in sum" if self.is_sum else f"{self.name} at {self.labels[element]!r}"
@@ -107,23 +117,26 @@ def _series(recorded: Recorded, signal: SignalInfo) -> Series:
     time_ns, values = recorded.read(signal.name)
     if not np.isfinite(values).all():
         raise NothingToJudge(f"{signal.name} holds values that are not finite")
-    return Series(signal.name, signal.unit, signal.labels, signal.step_ns, time_ns, values, recorded.calendar)
+    end_ns = int(time_ns[-1]) + signal.step_ns if time_ns.size else 0
+    return Series(signal.name, signal.unit, signal.labels, signal.step_ns, time_ns, values, end_ns, recorded.calendar)
 
 
 def _within(series: Series, window: Windowed) -> Series:
     if series.time_ns.size == 0:
         raise NothingToJudge(f"{series.name} has no values")
     _require_cover(series, window)
-    first = int(np.searchsorted(series.time_ns, round(window.from_s * NS)))
-    last = None if window.to_s is None else int(np.searchsorted(series.time_ns, round(window.to_s * NS)))
-    time_ns, values = series.time_ns[first:last], series.values[first:last]
-    if time_ns.size == 0:
+    begin_ns = max(round(window.from_s * NS), int(series.time_ns[0]))
+    end_ns = series.end_ns if window.to_s is None else round(window.to_s * NS)
+    if begin_ns >= end_ns:
         raise NothingToJudge(f"{series.name} has no value from {window.from_s:g} s on that could be judged")
-    return replace(series, time_ns=time_ns, values=values)
+    first = int(np.searchsorted(series.time_ns, begin_ns, side="right")) - 1
+    last = int(np.searchsorted(series.time_ns, end_ns))
+    time_ns, values = np.maximum(series.time_ns[first:last], begin_ns), series.values[first:last]
+    return replace(series, time_ns=time_ns, values=values, end_ns=end_ns)
 
 
 def _require_cover(series: Series, window: Windowed) -> None:
-    begins, ends = int(series.time_ns[0]), int(series.time_ns[-1]) + series.step_ns
+    begins, ends = int(series.time_ns[0]), series.end_ns
     if window.to_s is not None and ends < round(window.to_s * NS):
         raise NothingToJudge(f"{series.name} ends at {ends / NS:g} s, before to_s {window.to_s:g}")
     if begins > round(window.from_s * NS) + series.step_ns:

@@ -74,6 +74,21 @@ def test_only_the_window_is_judged() -> None:
     assert band(recorded, max=3, from_s=20, to_s=50).outcome == "FAIL"
 
 
+@pytest.mark.parametrize(("to_s", "outcome"), [(39, "PASS"), (40, "PASS"), (41, "FAIL")])
+def test_a_value_is_judged_where_it_holds_in_the_window(to_s: float, outcome: str) -> None:
+    """As long as there is no other one, also where it is older than the window."""
+    recorded = Memory(a__x=("1", 10, [9, 0, 5, 0, 9]))
+    assert band(recorded, max=6, from_s=15, to_s=to_s).outcome == outcome
+    found = band(recorded, max=3, from_s=25, to_s=27)
+    assert (found.outcome, found.measured, found.when_ns) == ("FAIL", 5.0, 25 * NS)
+
+
+@pytest.mark.parametrize(("from_s", "outcome"), [(10, "FAIL"), (14, "FAIL"), (15, "PASS")])
+def test_an_excursion_lasts_as_long_as_it_does_in_the_window(from_s: float, outcome: str) -> None:
+    recorded = Memory(a__x=("1", 10, [0, 9, 9, 0, 0, 0]))
+    assert band(recorded, max=3, settle_s=15.5, from_s=from_s).outcome == outcome
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
@@ -198,10 +213,27 @@ def test_a_constant_power_at_the_limit_passes_whatever_rounding_does() -> None:
     assert verdict(peak.KIND, recorded, signal="a.p", limit_kw=0.1).outcome == "PASS"
 
 
-def test_a_last_interval_that_is_cut_short_still_counts() -> None:
-    recorded = Memory(a__p=("kW", 60, [1.0] * 15 + [9.0] * 5))
-    found = verdict(peak.KIND, recorded, signal="a.p", limit_kw=5)
-    assert (found.outcome, found.measured) == ("FAIL", 9.0)
+@pytest.mark.parametrize(
+    ("powers", "window", "part"),
+    [
+        ([1.0] * 15 + [9.0] * 5, {}, "9 kW, a.p at 'e1', from 00:15:00 for 300 s"),
+        ([9.0] * 15 + [1.0] * 15, {"from_s": 570}, "9 kW, a.p at 'e1', from 00:09:30 for 330 s"),
+        ([1.0] * 15 + [9.0] * 15, {"to_s": 1200}, "9 kW, a.p at 'e1', from 00:15:00 for 300 s"),
+    ],
+)
+def test_a_part_of_an_interval_above_the_limit_neither_passes_nor_fails(
+    powers: list[float], window: dict[str, float], part: str
+) -> None:
+    found = verdict(peak.KIND, Memory(a__p=("kW", 60, powers)), signal="a.p", limit_kw=5, **window)
+    assert found.outcome == "INCONCLUSIVE"
+    assert f"it is {part}, and no more is known of that interval of 900 s" in found.text
+
+
+def test_a_part_of_an_interval_below_the_limit_changes_nothing() -> None:
+    recorded = Memory(a__p=("kW", 60, [1.0] * 15 + [2.0] * 5))
+    assert verdict(peak.KIND, recorded, signal="a.p", limit_kw=5).measured == 1.0
+    recorded = Memory(a__p=("kW", 60, [6.0] * 15 + [9.0] * 5))
+    assert verdict(peak.KIND, recorded, signal="a.p", limit_kw=5).measured == 6.0
 
 
 def test_intervals_of_which_a_step_is_longer_are_judged_by_value() -> None:
@@ -211,7 +243,7 @@ def test_intervals_of_which_a_step_is_longer_are_judged_by_value() -> None:
 
 @pytest.mark.parametrize(
     ("unit", "step_s", "why"),
-    [("kW", 60, "less than one interval"), ("kW", 7, "no multiple"), ("kvar", 900, "needs 'kW'")],
+    [("kW", 60, "covers no whole interval of 900 s"), ("kW", 7, "no multiple"), ("kvar", 900, "needs 'kW'")],
 )
 def test_a_peak_that_cannot_be_metered_is_inconclusive(unit: str, step_s: float, why: str) -> None:
     found = verdict(peak.KIND, Memory(a__p=(unit, step_s, [1.0, 2.0])), signal="a.p", limit_kw=5)

@@ -100,6 +100,23 @@ def test_one_outside_at_the_end_has_not_settled() -> None:
     assert (found.outcome, found.measured, found.when_ns) == ("FAIL", 50.0, 60 * NS)
 
 
+@pytest.mark.parametrize(
+    ("at_s", "measured", "when_s"), [(10, 0.0, 10), (11, 9.0, 20), (19.5, 0.5, 20), (20, 0.0, 20)]
+)
+def test_what_holds_from_before_the_event_until_the_next_value_counts(
+    at_s: float, measured: float, when_s: float
+) -> None:
+    recorded = Memory(a__x=("1", 10, [0.0, 0.0 if at_s > 10 else 5.0, 5.0, 5.0]))
+    found = verdict(settles.KIND, recorded, signal="a.x", at_s=at_s, within_s=5, band=0.1, final=5.0)
+    assert (found.outcome, found.measured, found.when_ns) == ("FAIL" if measured > 5 else "PASS", measured, when_s * NS)
+
+
+def test_what_is_not_in_its_band_at_the_end_is_not_said_to_stay_there() -> None:
+    found = rings(within_s=5, band=0.1, final=3.0)
+    assert found.outcome == "FAIL"
+    assert found.text.startswith("grid.v at 'e1' is not within 0.1 pu of 3 pu at 00:01:00, 50 s after the event at")
+
+
 # does-not-hunt
 
 
@@ -131,6 +148,15 @@ def test_a_ripple_within_the_amplitude_is_no_hunting() -> None:
     assert verdict(does_not_hunt.KIND, recorded, signal="reg.q", amplitude=0.5, most=0).outcome == "PASS"
 
 
+@pytest.mark.parametrize(("window_s", "outcome"), [(179, "INCONCLUSIVE"), (180, "FAIL")])
+def test_a_window_in_which_it_cannot_hunt_proves_nothing(window_s: float, outcome: str) -> None:
+    recorded = Memory(reg__q=("kvar", 60, np.tile([0.0, 1.0], 5)))
+    found = verdict(does_not_hunt.KIND, recorded, signal="reg.q", amplitude=0.5, most=2, window_s=window_s)
+    assert found.outcome == outcome
+    if outcome == "INCONCLUSIVE":
+        assert "window_s: no more than 2 reversals of reg.q fit in 179 s, at its step of 60 s; 2 are" in found.text
+
+
 # never-both
 
 CHARGING, EXPORTING = {"signal": "bat.p_kw", "below": -0.01}, {"signal": "meter.p_kw", "above": 0.01}
@@ -145,6 +171,17 @@ def test_charging_while_exporting_fails_at_the_first_instant_of_the_worst_place(
     found = both([[-1, -1], [0, -1], [-1, -1]], [[0, 0], [2, 2], [0, 2]])
     assert (found.outcome, found.measured, found.limit, found.unit) == ("FAIL", 120.0, 0.0, "s")
     assert (found.where, found.when_ns) == ("bat.p_kw at 'e2'", 60 * NS)
+
+
+def test_the_place_is_that_of_the_signal_with_several_elements() -> None:
+    assert both([-1, -1], [[0, 2], [0, 0]]).where == "meter.p_kw at 'e2'"
+    assert both([[0, -1], [0, 0]], [2, 2]).where == "bat.p_kw at 'e2'"
+    assert both([-1, -1], [2, 2]).where == "bat.p_kw at 'e1'"
+
+
+def test_both_lasts_as_long_as_it_does_in_the_window() -> None:
+    found = both([-1, 0, -1], [2, 2, 2], from_s=20, to_s=130)
+    assert (found.measured, found.when_ns) == (50.0, 20 * NS)
 
 
 def test_charging_at_one_place_and_exporting_at_another_passes() -> None:
