@@ -260,6 +260,13 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as ended:
+        from derloop.commands.leaving import UNHEARD, be_unheard, is_unheard
+
+        if is_unheard(ended):
+            be_unheard()
+            sys.exit(UNHEARD)
+        raise
     finally:
         for sign in SIGNALS:
             signal.signal(sign, signal.SIG_IGN)  # what is left is to leave, with the status that is known

@@ -206,6 +206,9 @@ class Kind:
     """Stands between others: is built after them, and takes over the wires for which it has an input called as their
     source and an output called as their target (`derloop.scenario.wiring`)."""
 
+    outputs_at: str | None = None
+    """The setting in which its outputs stand by their names: one of `<federate>.<port>` must be an input there."""
+
     @property
     def meets_feeder(self) -> bool:
         """Its devices stand at a feeder: where a scenario has several, it says at which."""

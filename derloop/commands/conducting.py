@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from derloop.commands.leaving import leave
+from derloop.commands.leaving import be_unheard, is_unheard, leave
 
 if TYPE_CHECKING:
     from derloop.options import Progress, Say
@@ -26,7 +26,12 @@ def conduct(quiet: bool, go: Callable[[Progress, Say], Result]) -> NoReturn:
         with Bar(quiet or not sys.stderr.isatty()) as bar:
             result = go(interruption.heard_by(bar.show), bar.say)
         interruption.comes_too_late()
-        show_result(result, quiet)
+        try:
+            show_result(result, quiet)
+        except (BrokenPipeError, SystemExit) as error:
+            if not is_unheard(error):
+                raise
+            be_unheard()  # the run has its status all the same
     leave(result.status, result.is_stuck)
 
 

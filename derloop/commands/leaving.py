@@ -1,4 +1,4 @@
-"""How a command ends where something of it cannot be ended."""
+"""How a command ends where something of it cannot be ended, or nobody reads any more what it prints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ import sys
 from typing import NoReturn
 
 import typer
+
+UNHEARD = 141
+"""Status where whoever reads what is printed has gone, as `head` does: that of a program that SIGPIPE has ended."""
+
+
+def is_unheard(error: BaseException) -> bool:
+    """Return whether it says that whoever reads stdout has gone; Rich and Click make status 1 of it, a failed check."""
+    return isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)
+
+
+def be_unheard() -> None:
+    """Let all that is printed from now on go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def leave(status: int, is_stuck: bool) -> NoReturn:

@@ -89,7 +89,7 @@ def _loose_ends(scenario: Scenario, federates: Mapping[str, Federate]) -> list[P
     """Return what is wrong with steps, stated wires and checks, as far as these federates tell."""
     interfaces = {name: federate.interface for name, federate in federates.items()}
     unknown = stated(scenario) - set(interfaces)
-    problems = [p for name, interface in interfaces.items() for p in _step_problems(scenario, name, interface)]
+    problems = _own_problems(scenario, interfaces)
     problems += _stated_wire_problems(scenario, interfaces, unknown)
     return problems + _check_problems(scenario, interfaces, unknown)
 
@@ -108,7 +108,7 @@ def _stated_wire_problems(
 
 def _federation(scenario: Scenario, federates: Mapping[str, Federate]) -> Federation:
     interfaces = {name: federate.interface for name, federate in federates.items()}
-    problems = [p for name, interface in interfaces.items() for p in _step_problems(scenario, name, interface)]
+    problems = _own_problems(scenario, interfaces)
     coupling, pacing = scenario.file.coupling, scenario.file.pacing
     problems += pacing.problems(interfaces)
     wired = wires(interfaces, scenario.file.wires, coupling, carriers(scenario))
@@ -121,6 +121,23 @@ def _federation(scenario: Scenario, federates: Mapping[str, Federate]) -> Federa
     if problems := [*problems, *_check_problems(scenario, federation.recorded([*federates]))]:
         raise ScenarioError(problems, str(scenario.path))
     return federation
+
+
+def _own_problems(scenario: Scenario, interfaces: Mapping[str, Interface]) -> list[Problem]:
+    """Return what is wrong with federates by themselves."""
+    problems = [p for name, interface in interfaces.items() for p in _step_problems(scenario, name, interface)]
+    return problems + [p for name in interfaces for p in _unheard_problems(scenario, name, interfaces)]
+
+
+def _unheard_problems(scenario: Scenario, name: str, interfaces: Mapping[str, Interface]) -> Iterator[Problem]:
+    """Yield what a federate whose settings name its outputs says to inputs that are not there."""
+    setting = scenario.federates[name].kind.outputs_at
+    for output in interfaces[name].outputs if setting else ():
+        federate, _, port = output.partition(".")
+        if port and federate in interfaces and port not in interfaces[federate].inputs:
+            inputs = [*interfaces[federate].inputs]
+            what = f"{federate!r} has no input {port}, as it is set; it has " + (", ".join(inputs) or "none")
+            yield Problem(document.pointer(("federates", name, str(setting), output)), what)
 
 
 def _step_problems(scenario: Scenario, name: str, interface: Interface) -> list[Problem]:

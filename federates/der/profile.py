@@ -207,8 +207,9 @@ class _Table:
 
 
 def _number(text: str) -> float:
+    """Return a number as the field writes it: Python's own 1_000 is none, nor are other scripts' digits."""
     try:
-        return float(text)
+        return float(text) if text.isascii() and "_" not in text else np.nan
     except ValueError:
         return np.nan
 

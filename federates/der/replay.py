@@ -23,7 +23,7 @@ from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.course import read_column
 from federates.der.profile import ProfileColumn
-from federates.fleets import unknown, untaken
+from federates.fleets import unknown
 
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$", max_length=80)]
 
@@ -156,7 +156,7 @@ def _labels(name: str, signal: ReplaySignal, context: Context) -> tuple[str, ...
     fleet, _, port = name.partition(".")
     if not port:
         return signal.columns
-    if what := unknown(fleet, context) or untaken(fleet, port, context):
+    if what := unknown(fleet, context):
         raise PlaceError([(("signals", name), what)])
     devices = context.labels[fleet]
     if len(signal.columns) not in (1, len(devices)):
@@ -165,4 +165,4 @@ def _labels(name: str, signal: ReplaySignal, context: Context) -> tuple[str, ...
     return devices
 
 
-KIND = Kind("replay", "Columns of CSV files as outputs", ReplaySettings, Replay)
+KIND = Kind("replay", "Columns of CSV files as outputs", ReplaySettings, Replay, outputs_at="signals")

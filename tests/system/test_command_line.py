@@ -57,6 +57,23 @@ def said_by(*words: str | Path, cwd: Path | None = None, **environment: str) -> 
     )
 
 
+def status_unheard(*words: str | Path, cwd: Path | None = None) -> int:
+    """Return how a command ends whose stdout nobody reads."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-m", "derloop.cli", *map(str, words)],
+        cwd=cwd,
+        stdout=writes,
+        stderr=subprocess.PIPE,
+        timeout=100,
+    )
+    os.close(writes)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    return done.returncode
+
+
 def succeeded(*words: str | Path, cwd: Path | None = None, **environment: str) -> str:
     done = said_by(*words, cwd=cwd, **environment)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -391,3 +408,15 @@ def test_a_wrong_scenario_from_python_raises_every_problem(project: Path) -> Non
     with pytest.raises(ScenarioError) as error:
         derloop.run(project / "scenario.json", ["sead=1", "engine=helix"])
     assert [problem.pointer for problem in error.value.problems] == ["/engine", "/sead"]
+
+
+@pytest.mark.parametrize("words", [["kinds"], ["kinds", "battery"], ["--help"], ["check", QUICKSTART]])
+def test_a_command_whose_reader_has_gone_says_so_and_not_that_a_check_failed(words: list[str | Path]) -> None:
+    assert status_unheard(*words) == 141
+
+
+@pytest.mark.parametrize(("limit_kw", "status"), [(1e6, 0), (1.0, 1)])
+def test_a_run_whose_reader_has_gone_has_its_own_status(project: Path, limit_kw: float, status: int) -> None:
+    peak = f'checks=[{{"kind": "peak", "signal": "grid.head_kw", "limit_kw": {limit_kw}}}]'
+    words = ["run", "scenario.json", "--set", "duration_s=900", "--set", peak, "--no-report"]
+    assert status_unheard(*words, cwd=project) == status

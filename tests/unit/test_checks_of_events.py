@@ -100,9 +100,7 @@ def test_one_outside_at_the_end_has_not_settled() -> None:
     assert (found.outcome, found.measured, found.when_ns) == ("FAIL", 50.0, 60 * NS)
 
 
-@pytest.mark.parametrize(
-    ("at_s", "measured", "when_s"), [(10, 0.0, 10), (11, 9.0, 20), (19.5, 0.5, 20), (20, 0.0, 20)]
-)
+@pytest.mark.parametrize(("at_s", "measured", "when_s"), [(10, 0.0, 10), (11, 9.0, 20), (19.5, 0.5, 20), (20, 0.0, 20)])
 def test_what_holds_from_before_the_event_until_the_next_value_counts(
     at_s: float, measured: float, when_s: float
 ) -> None:

@@ -71,6 +71,8 @@ def test_profile_that_begins_after_the_run_is_refused(tmp_path: Path) -> None:
         ("60,nan", "line 3: x_pu is 'nan', which is no finite number"),
         ("60,inf", "line 3: x_pu is 'inf'"),
         ("60,", "line 3: x_pu is ''"),
+        ("60,1_0", "line 3: x_pu is '1_0', which is no finite number"),
+        ("60,\u0663", "line 3: x_pu is '\u0663', which is no finite number"),
         ("60,1 kW", "line 3: x_pu is '1 kW'"),
         ("x,1", "line 3: time_s is 'x'"),
         ("0,1", "line 3: time_s must rise from row to row, but 0 follows 0"),

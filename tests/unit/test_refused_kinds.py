@@ -101,7 +101,7 @@ def test_problem_is_named_where_it_stands(
         ),
         (
             *("kind_chp_commanded", "plant", {"mode": "heat-led"}, "/federates/dispatch/signals/plant.p_set_kw"),
-            "'plant' does not take p_set_kw",
+            "'plant' has no input p_set_kw, as it is set; it has v_pu",
         ),
         (
             *("kind_demand_response", "tanks", {"responds": False}, "/federates/programme/members/tanks"),
@@ -113,7 +113,7 @@ def test_problem_is_named_where_it_stands(
         ),
         (
             *("kind_replay", "homes", {"responds": False}, "/federates/recorded/signals/homes.shift_k"),
-            "'homes' does not take shift_k",
+            "'homes' has no input shift_k, as it is set; it has ",
         ),
         (
             *("kind_frequency", "storage", {"smart": {}}, "/federates/system/over/1"),

@@ -155,6 +155,19 @@ def test_labels_in_charts_are_escaped_for_plotly_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, "<b>1 h</b> simulated"),
+        ({"outcome": "failed", "failure": {"time_s": 2100.0, "why": "x"}}, "<b>35 min</b> of 1 h simulated"),
+        ({"outcome": "failed", "failure": {"why": "x"}}, "<b>1 h</b> asked for, not simulated to the end"),
+        ({"outcome": "interrupted"}, "<b>1 h</b> asked for, not simulated to the end"),
+    ],
+)
+def test_the_page_says_how_much_was_simulated(facts: dict[str, Any], said: str) -> None:
+    assert said in page(completed(duration_s=3600.0, **facts))
+
+
+@pytest.mark.parametrize(
     ("outcome", "verdicts", "expected"),
     [
         ("completed", ["PASS", "PASS"], "PASS"),

@@ -72,6 +72,13 @@ def test_a_schedule_is_followed_in_spite_of_members_that_give_less(tmp_path: Pat
     assert given[-1] == pytest.approx(10.0, abs=0.01)
 
 
+def test_what_is_promised_is_told_also_before_any_member_was_heard(tmp_path: Path) -> None:
+    power = written(tmp_path, "plan.csv", 3600.0, [40.0] * 40)
+    control = plant([{"kind": "schedule", "power": power}], context({"b": 2}, tmp_path, 40))
+    for told in (control.start(), control.step(0, {})):
+        assert (told["schedule_kw"].tolist(), told["target_kw"].tolist()) == ([40.0], [0.0])
+
+
 def test_regulation_moves_members_around_the_schedule_that_they_follow(tmp_path: Path) -> None:
     """Base 5 kW, signal 1, -1 and 0.5 of 10 kW: 15, -5 and 10 kW; told of the step before as response."""
     signal = written(tmp_path, "signal.csv", 3600.0, [0.0, 1.0, -1.0, 0.5, 0.0, 0.0])

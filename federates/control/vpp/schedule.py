@@ -66,7 +66,8 @@ class Follower:
         return served.bounded(served.total_kw, served.total_kw)
 
     def told(self) -> Values:
-        return {"schedule_kw": np.array([self._latest.wanted_kw or 0.0])}
+        wanted_kw = self._latest.wanted_kw
+        return {"schedule_kw": np.array([self._schedule.now(0) if wanted_kw is None else wanted_kw])}
 
     def _integral_kw(self, now: Now) -> float:
         held = self._held
