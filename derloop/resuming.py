@@ -14,7 +14,7 @@ from derloop.kind import Permissions
 from derloop.options import Options, Progress, Say
 from derloop.result import Result
 from derloop.results.checkpoints import instants, read
-from derloop.results.store import RunFolder
+from derloop.results.store import RunFolder, recorded_until_ns
 from derloop.running import Begun, run_loaded
 from derloop.scenario.assembly import assemble
 from derloop.scenario.fingerprint import fingerprint
@@ -37,7 +37,8 @@ def resume(run: Path, options: Options, on_progress: Progress | None = None, on_
         raise DerloopError(
             f"{run} has run to its end; `derloop fork` goes on with other settings, as a longer duration_s"
         )
-    checkpoint = read(run, _instants(run)[-1])
+    at_ns, cautions = _last_whole(run)
+    checkpoint = read(run, at_ns)
     scenario = _scenario(said, options.overrides)
     if fingerprint(scenario) != checkpoint.scenario:
         what = "its scenario's files, or derloop, are not what they were; run it anew, or fork it"
@@ -47,7 +48,7 @@ def resume(run: Path, options: Options, on_progress: Progress | None = None, on_
         checkpoint_every_s=options.checkpoint_every_s or said.get("checkpoint_every_s"),
         checkpoint_keep=options.checkpoint_keep or said.get("checkpoint_keep"),
     )
-    return run_loaded(scenario, options, on_progress, on_caution, Begun(checkpoint, run, run))
+    return run_loaded(scenario, options, on_progress, on_caution, Begun(checkpoint, run, run, cautions))
 
 
 def fork(
@@ -64,10 +65,13 @@ def fork(
     Raises DerloopError where there is no such checkpoint, ScenarioError for settings that do not fit.
     """
     said, found = _said(run), _instants(run)
-    at_ns = found[-1] if at_s is None else next((ns for ns in found if round(ns / 1e9, 9) == round(at_s, 9)), None)
+    last_ns, cautions = _last_whole(run)
+    at_ns = last_ns if at_s is None else next((ns for ns in found if round(ns / 1e9, 9) == round(at_s, 9)), None)
     if at_ns is None:
         there = ", ".join(f"{ns / 1e9:g}" for ns in found[:12]) + (", ..." if len(found) > 12 else "")
         raise DerloopError(f"{run} has no checkpoint at {at_s:g} s; there are: {there}")
+    if at_ns > last_ns:
+        raise DerloopError(f"{run}: {cautions[0]}")
     scenario = _scenario(said, options.beside(overrides))
     problems = [Problem(f"/{key}", CANNOT) for key in FIXED if scenario.document.get(key) != said["scenario"].get(key)]
     if at_ns >= scenario.until_ns:
@@ -75,7 +79,9 @@ def fork(
     problems += _without_effect(_scenario(said, ()), scenario, options.permissions)
     if problems:
         raise ScenarioError(problems, str(scenario.path))
-    return run_loaded(scenario, options, on_progress, on_caution, Begun(read(run, at_ns), run, None))
+    return run_loaded(
+        scenario, options, on_progress, on_caution, Begun(read(run, at_ns), run, None, cautions if at_s is None else ())
+    )
 
 
 def _without_effect(was: Scenario, now: Scenario, permissions: Permissions) -> list[Problem]:
@@ -111,6 +117,22 @@ def _instants(run: Path) -> list[int]:
             f"{run} has no checkpoint to go on from; `derloop run --checkpoint-every SECONDS` keeps them"
         )
     return found
+
+
+def _last_whole(run: Path) -> tuple[int, tuple[str, ...]]:
+    """Return the last checkpoint up to which all was recorded, and what to say where there are later ones.
+
+    Of a host that was lost, results may lack that it had not sent yet. Raises DerloopError where there is no such one.
+    """
+    found, until = _instants(run), recorded_until_ns(run)
+    least = min(until, key=until.__getitem__, default=None)
+    if least is None or until[least] >= found[-1]:
+        return found[-1], ()
+    lacks = f"nothing of {least!r} is recorded from {until[least] / 1e9:g} s on"
+    whole = [ns for ns in found if ns <= until[least]]
+    if not whole:
+        raise DerloopError(f"{run} cannot go on: {lacks}, and its first checkpoint is at {found[0] / 1e9:g} s")
+    return whole[-1], (f"{lacks}, so it cannot go on from a checkpoint after {whole[-1] / 1e9:g} s",)
 
 
 def _scenario(said: dict[str, Any], overrides: Sequence[str]) -> Scenario:

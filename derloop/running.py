@@ -42,6 +42,8 @@ class Begun:
     """The folder of the run that took it."""
     folder: Path | None
     """In which it goes on; None: in a new one."""
+    cautions: tuple[str, ...] = ()
+    """What must be known of where it goes on."""
 
     def problems(self, federation: Federation) -> list[Problem]:
         """Return which federates do not give out what they did: what was recorded could not go on."""
@@ -55,10 +57,19 @@ class Begun:
             for name, interface in federation.interfaces.items()
             if steps_ns.get(name, interface.step_ns) != interface.step_ns
         ]
+        given = {
+            name: {port: spec.labels for port, spec in interface.outputs.items() if spec.size}
+            for name, interface in federation.recorded([*federation.federates]).items()
+        }
+        changed += [
+            Problem(f"/federates/{name}", f"its series are not in {self.source}")
+            for name in self.checkpoint.units
+            if given.get(name) and name not in had
+        ]
         return changed + [
             Problem(f"/federates/{name}", f"gives out other values than in {self.source}, whose series cannot go on")
-            for name, interface in federation.recorded([*federation.federates]).items()
-            if name in had and had[name] != {port: spec.labels for port, spec in interface.outputs.items() if spec.size}
+            for name, told in given.items()
+            if name in had and had[name] != told
         ]
 
     def rewind(self, folder: Path, federation: Federation) -> dict[str, Any]:
@@ -106,7 +117,8 @@ def run_loaded(
     saving = _saving(loaded, federation, options, begun)
     folder = begun.folder if begun and begun.folder else _folder(loaded, options)
     events, known, began = Events(folder / "events.jsonl"), facts(loaded, options), monotonic()
-    known["cautions"] = cautions = (*federation.cautions, *saving.cautions(loaded.until_ns))
+    own = begun.cautions if begun else ()
+    known["cautions"] = cautions = (*own, *federation.cautions, *saving.cautions(loaded.until_ns))
     if begun:
         known |= begun.rewind(folder, federation)
     write_json(folder / "run.json", {**known, "outcome": "running"})

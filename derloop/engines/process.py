@@ -81,6 +81,11 @@ class Reach(Protocol):
     def close(self) -> None: ...
 
 
+def is_of_part(line: str) -> bool:
+    """Return whether a line that a process says is a piece of a unit's state (`Supervisor.say_part`)."""
+    return line.startswith('{"part"')
+
+
 class Process:
     """A process on this machine: pipes for what is said, a page of memory for the instant, a file for its log."""
 

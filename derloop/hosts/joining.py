@@ -18,7 +18,7 @@ from derloop.engines import broker  # HELICS and all: nothing heavy is loaded on
 from derloop.engines.agenda import seats_from_json
 from derloop.engines.helics import Transport
 from derloop.engines.hub import Hub
-from derloop.engines.process import Process
+from derloop.engines.process import Process, is_of_part
 from derloop.errors import EngineError, HostError
 from derloop.hosts.channel import Channel, Malformed, Message
 from derloop.hosts.copying import Copies, Source, plain
@@ -233,7 +233,10 @@ class Host:
             if crew in self._gone:
                 continue
             how = process.gone()
-            for line in process.heard():  # each by itself: state of many devices is many long lines
+            lines = process.heard()
+            if any(is_of_part(line) for line in lines):
+                self._copy()  # a checkpoint must not come before what was recorded until then
+            for line in lines:  # each by itself: state of many devices is many long lines
                 self._channel.send("said", crew=crew, line=line)
             state = (process.now_ns, process.at_work, how is None and process.is_stopped())
             if state != self._states.get(crew):

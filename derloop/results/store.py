@@ -171,6 +171,18 @@ def finish(folder: Path) -> None:
         raise failed[0]
 
 
+def recorded_until_ns(folder: Path) -> dict[str, int]:
+    """Return for each federate of which a run has series, by name, until when the last of its values holds."""
+    from derloop.results.series import batches, signals
+
+    found = {}
+    for path in _series_files(folder):
+        if of := signals(path):
+            lasts_ns = [int(time_ns[-1]) for time_ns, _ in batches(path, [])]
+            found[of[0].federate] = lasts_ns[-1] + of[0].step_ns if lasts_ns else 0
+    return found
+
+
 def rewind(series: Path, into: Path, federate: str, before_ns: int) -> None:
     """Have in the folder `into` a stream to go on with, of what `series` has of a federate before an instant.
 

@@ -201,7 +201,8 @@ class EvFleet:
     def storage(self) -> Storage:
         """What its cars hold: nothing that could be taken out where the mode only charges."""
         s = self._settings
-        return Storage(self._battery_kwh, s.reserve_soc_pu if s.discharges else 1.0, s.soc_max_pu)
+        least_pu = s.reserve_soc_pu if s.discharges else 1.0
+        return Storage(self._battery_kwh, self._power_kw, self._power_kw, least_pu, s.soc_max_pu)
 
     @property
     def _end(self) -> IntArray:

@@ -65,7 +65,7 @@ def _nameplate(ratings: Ratings) -> Model:
     if ratings.energy_wh is not None:
         model |= {"WHRtg": ratings.energy_wh, "WHRtg_SF": scale_for(ratings.energy_wh, signed=False)}
     if ratings.p_max_charge_w is not None:
-        most = {"MaxChaRte": ratings.p_max_charge_w, "MaxDisChaRte": ratings.p_max_w}
+        most = {"MaxChaRte": ratings.p_max_charge_w, "MaxDisChaRte": ratings.discharge_w}
         model |= most | {f"{name}_SF": scale_for(value, signed=False) for name, value in most.items()}
     return model
 
@@ -106,7 +106,7 @@ def _storage(p_max_charge_w: float, *, has_energy: bool, v_dc_v: float) -> Model
 
 
 def _battery(ratings: Ratings, energy_wh: float, *, permit_service: bool | None, v_dc_v: float) -> Model:
-    charge, discharge = ratings.p_max_charge_w or 0.0, ratings.p_max_w
+    charge, discharge = ratings.p_max_charge_w or 0.0, ratings.discharge_w
     most = max(charge, discharge)
     current = 1.2 * most / v_dc_v
     service = (

@@ -25,6 +25,13 @@ class Ratings:
     p_max_charge_w: float | None = None
     energy_wh: float | None = None
     """Storage capacity; with it the device has model 713."""
+    p_max_discharge_w: float | None = None
+    """Of a storage; without it, p_max_w."""
+
+    @property
+    def discharge_w(self) -> float:
+        """With how much a storage can be discharged."""
+        return self.p_max_w if self.p_max_discharge_w is None else self.p_max_discharge_w
 
     @property
     def v_nominal_v(self) -> float:
@@ -76,7 +83,7 @@ def _capacity_model(ratings: Ratings) -> dict[str, Any]:
         "VarMaxInj": ratings.q_max_injected_var,
         "VarMaxAbs": ratings.q_max_absorbed_var,
         "WChaRteMax": charge,
-        "WDisChaRteMax": None if charge is None else ratings.p_max_w,
+        "WDisChaRteMax": None if charge is None else ratings.discharge_w,
         "VNom": ratings.v_nominal_v,
     }
     power = max(ratings.p_max_w, ratings.s_max_va, charge or 0.0)

@@ -21,6 +21,8 @@ _VA_MAX = 3.0
 """705 DeptRef."""
 _REFERENCES: Final[Mapping[float, float]] = {1.0: 0.0, 2.0: 1.0}
 """126 DeptRef as 705 has it: WMax, VArMax."""
+MOST_PCT: Final = 327.67
+"""What an int16 with two decimals holds."""
 _ROUNDING: Final = 0.02
 """Values that differ by less, in percent, are one."""
 
@@ -81,7 +83,10 @@ def _says_the_same(registers: Registers, device: int, place: int) -> bool:
 
 
 def _as_126(registers: Registers, device: int) -> dict[str, float]:
-    """Return curve 1 of 705 as a curve of 126 has it; percent of VAMax become percent of WMax."""
+    """Return curve 1 of 705 as a curve of 126 has it; percent of VAMax become percent of WMax.
+
+    As far as its registers reach: where WMax is set to a small part of VAMax, they do not hold the whole curve.
+    """
     count = int(registers.number(device, "705.Crv.0.ActPt") or 0)
     reference = registers.number(device, "705.Crv.0.DeptRef")
     s_max_va, p_max_w = (registers.number(device, f"702.{name}") or 1.0 for name in ("VAMax", "WMax"))
@@ -90,7 +95,8 @@ def _as_126(registers: Registers, device: int) -> dict[str, float]:
     found["RmpTms"] = float(max(1, round(T95_IN_T90 * (registers.number(device, "705.Crv.0.RspTms") or 0.0))))
     for index in range(min(count, POINTS)):
         found[f"V{index + 1}"] = registers.number(device, f"705.Crv.0.Pt.{index}.V") or 0.0
-        found[f"VAr{index + 1}"] = factor * (registers.number(device, f"705.Crv.0.Pt.{index}.Var") or 0.0)
+        asked_pct = factor * (registers.number(device, f"705.Crv.0.Pt.{index}.Var") or 0.0)
+        found[f"VAr{index + 1}"] = min(max(asked_pct, -MOST_PCT), MOST_PCT)
     return found
 
 

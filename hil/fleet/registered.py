@@ -80,7 +80,7 @@ class RegisteredFleet:
 
     def _ratings(self, index: int) -> Ratings:
         terminal, smart = self.terminals[index], self.model.inverters.smart
-        s_va = terminal.rated_kva * 1000
+        s_va, storage = terminal.rated_kva * 1000, self.storage
         return Ratings(
             name=terminal.label,
             p_max_w=s_va,
@@ -89,8 +89,9 @@ class RegisteredFleet:
             q_max_absorbed_var=smart.q_absorbed_max_pu * s_va,
             v_ln_nominal_v=self._v_nominal_v[index],
             phases=len(terminal.phases),
-            p_max_charge_w=None if self.storage is None else s_va,
-            energy_wh=None if self.storage is None else float(self.storage.energy_kwh[index]) * 1000,
+            p_max_charge_w=None if storage is None else float(storage.charge_kw[index]) * 1000,
+            p_max_discharge_w=None if storage is None else float(storage.discharge_kw[index]) * 1000,
+            energy_wh=None if storage is None else float(storage.energy_kwh[index]) * 1000,
         )
 
     def _show(self, outputs: Values, inputs: Values) -> None:

@@ -40,8 +40,12 @@ def outputs_of(
 
 
 def p_range_kw(plate: Nameplates, storage: Storage, soc_pu: FloatArray, step_s: float) -> tuple[FloatArray, FloatArray]:
-    """Return what a storage can draw (n,) and inject (n,) for one step, from its nameplate and state of charge."""
+    """Return what a storage can draw (n,) and inject (n,) for one step, from its nameplate and state of charge.
+
+    A device that does not say with how much it can be discharged can be with all of its power.
+    """
+    discharge_kw = np.fmin(plate.p_max_discharge_w, plate.p_max_w) / 1000
     kwh_to_kw, stored_kwh = 3600 / step_s, plate.energy_wh / 1000
-    most = np.clip((soc_pu - storage.soc_min_pu) * stored_kwh * kwh_to_kw, 0.0, plate.p_max_w / 1000)
+    most = np.clip((soc_pu - storage.soc_min_pu) * stored_kwh * kwh_to_kw, 0.0, discharge_kw)
     least = np.clip((soc_pu - storage.soc_max_pu) * stored_kwh * kwh_to_kw, -plate.p_max_charge_w / 1000, 0.0)
     return least, most

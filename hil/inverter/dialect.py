@@ -13,7 +13,14 @@ Quantity = Literal["p_w", "q_var", "v_ln_v", "v_ll_v", "f_hz", "state", "alarms"
 """What is measured: the fields of `Measurements`."""
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 Rating = Literal[
-    "p_max_w", "s_max_va", "q_max_injected_var", "q_max_absorbed_var", "p_max_charge_w", "v_nominal_v", "energy_wh"
+    "p_max_w",
+    "s_max_va",
+    "q_max_injected_var",
+    "q_max_absorbed_var",
+    "p_max_charge_w",
+    "p_max_discharge_w",
+    "v_nominal_v",
+    "energy_wh",
 ]
 """What a nameplate says: the fields of `Nameplates`."""
 RATINGS: tuple[Rating, ...] = get_args(Rating)

@@ -115,6 +115,7 @@ class Nameplate(Settings):
     q_max_injected_var: RatingEntry | None = None
     q_max_absorbed_var: RatingEntry | None = None
     p_max_charge_w: RatingEntry | None = None
+    p_max_discharge_w: RatingEntry | None = None
     v_nominal_v: RatingEntry | None = None
     energy_wh: RatingEntry | None = None
 

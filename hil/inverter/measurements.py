@@ -72,5 +72,6 @@ class Nameplates:
     q_max_injected_var: FloatArray
     q_max_absorbed_var: FloatArray
     p_max_charge_w: FloatArray
+    p_max_discharge_w: FloatArray
     v_nominal_v: FloatArray
     energy_wh: FloatArray

@@ -76,6 +76,7 @@ _NAMEPLATE: Final[Mapping[Rating, tuple[Source, ...]]] = {
         Source(("120.VArRtgQ4",), magnitude=True),
     ),
     "p_max_charge_w": (Source(("702.WChaRteMax",)), Source(("124.WChaMax",)), Source(("120.MaxChaRte",))),
+    "p_max_discharge_w": (Source(("702.WDisChaRteMax",)), Source(("120.MaxDisChaRte",))),
     "v_nominal_v": (Source(("702.VNom",)), Source(("121.VRef",))),
     "energy_wh": (Source(("713.WHRtg",)), Source(("120.WHRtg",)), Source(("802.WHRtg",))),
 }

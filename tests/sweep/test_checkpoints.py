@@ -25,7 +25,7 @@ from derloop.result import Result
 from derloop.results import checkpoints
 from derloop.results.checkpoints import Checkpoint
 from derloop.results.compare import compare
-from derloop.results.store import RunFolder
+from derloop.results.store import RunFolder, rewind
 from derloop.resuming import fork, resume
 from derloop.running import run
 from derloop.scenario.assembly import assemble
@@ -130,6 +130,53 @@ def test_a_run_that_was_stopped_goes_on_in_its_folder_also_under_another_engine(
     assert parts_of(tmp_path / "whole", tmp_path / "run") == ""
     assert checkpoints.instants(tmp_path / "run")[-1] == 10_800_000_000_000  # it has gone on keeping them
     assert result.folder.run["begun"]["at_s"] == 3600.0
+
+
+def cut_short(run: Path, federate: str, before_s: float) -> None:
+    """Leave of a federate's series what was recorded before an instant, as of a host that was lost."""
+    rewind(run / "series", run / "series", federate, round(before_s * 1e9))
+
+
+@pytest.mark.parametrize(("recorded_s", "from_s"), [(7200, 7200), (6300, 3600), (3600, 3600)])
+def test_a_run_of_which_series_lack_goes_on_from_where_all_of_it_is_recorded(
+    recorded_s: float, from_s: float, tmp_path: Path
+) -> None:
+    whole(tmp_path / "run", HOUR, checkpoint_every_s=3600, engine="local")
+    stopped(tmp_path / "run", 7_200_000_000_000)
+    cut_short(tmp_path / "run", "homes", recorded_s)
+    told: list[str] = []
+    result = resume(tmp_path / "run", Options(engine="local", report=False), None, told.append)
+    assert result.folder.run["begun"]["at_s"] == from_s
+    lacks = f"nothing of 'homes' is recorded from {recorded_s} s on"
+    said = [f"{lacks}, so it cannot go on from a checkpoint after 3600 s"] if recorded_s < 7200 else []
+    assert (told, result.folder.run["cautions"]) == (said, said)
+    whole(tmp_path / "whole", HOUR, engine="local")
+    assert parts_of(tmp_path / "whole", tmp_path / "run") == ""
+
+
+def test_a_run_goes_on_from_nowhere_where_too_little_is_recorded(tmp_path: Path) -> None:
+    whole(tmp_path / "run", HOUR, checkpoint_every_s=3600, engine="local")
+    stopped(tmp_path / "run", 7_200_000_000_000)
+    cut_short(tmp_path / "run", "homes", 1800)
+    lacks = "nothing of 'homes' is recorded from 1800 s on"
+    with pytest.raises(DerloopError, match=f"cannot go on: {lacks}, and its first checkpoint is at 3600 s"):
+        resume(tmp_path / "run", Options(report=False))
+    cut_short(tmp_path / "run", "grid", 3600)
+    with pytest.raises(DerloopError, match=lacks):
+        fork(tmp_path / "run", 3600, (), Options(out=tmp_path / "fork", report=False))
+
+
+def test_a_fork_from_where_series_lack_and_without_a_series_is_refused(tmp_path: Path) -> None:
+    whole(tmp_path / "run", HOUR, checkpoint_every_s=3600, engine="local")
+    cut_short(tmp_path / "run", "homes", 3600)
+    options = Options(out=tmp_path / "fork", report=False)
+    with pytest.raises(DerloopError, match="nothing of 'homes' is recorded from 3600 s on, so it cannot go on from a"):
+        fork(tmp_path / "run", 7200, (), options)
+    for path in (tmp_path / "run" / "series").glob("homes.*"):
+        path.unlink()
+    with pytest.raises(ScenarioError, match="/federates/homes: its series are not in"):
+        fork(tmp_path / "run", 3600, (), options)
+    assert not (tmp_path / "fork").exists()
 
 
 @pytest.mark.parametrize("placement", ["together", "threads", "apart"])

@@ -35,6 +35,10 @@ class Storage:
 
     energy_kwh: FloatArray
     """From empty to full when new (n,)."""
+    charge_kw: FloatArray
+    """With how much they can be charged (n,)."""
+    discharge_kw: FloatArray
+    """With how much they can be discharged (n,)."""
     soc_min_pu: float
     """Down to which they may be discharged."""
     soc_max_pu: float
@@ -96,7 +100,7 @@ class BatteryFleet:
     def storage(self) -> Storage:
         """What its batteries hold."""
         s = self._settings
-        return Storage(self._cells.nominal_kwh, s.reserve_pu, s.soc_max_pu)
+        return Storage(self._cells.nominal_kwh, self._power_kw, self._power_kw, s.reserve_pu, s.soc_max_pu)
 
     def _pass_until(self, now_ns: int) -> None:
         """Let the power that holds since the last instant take its energy; nothing if `now_ns` is that instant."""
