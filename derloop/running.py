@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from derloop.judging import facts, judged, write_json
 from derloop.moving import Ending, Moving
 from derloop.options import Options, Progress, Say
 from derloop.result import Result
+from derloop.results.alone import LOCK, alone_in
 from derloop.results.checkpoints import Checkpoint
 from derloop.results.events import Events
 from derloop.results.store import RunFolder, finish, rewind
@@ -116,23 +117,36 @@ def run_loaded(
     plan = _plan(loaded, federation, options)
     saving = _saving(loaded, federation, options, begun)
     folder = begun.folder if begun and begun.folder else _folder(loaded, options)
-    events, known, began = Events(folder / "events.jsonl"), facts(loaded, options), monotonic()
-    own = begun.cautions if begun else ()
-    known["cautions"] = cautions = (*own, *federation.cautions, *saving.cautions(loaded.until_ns))
-    if begun:
-        known |= begun.rewind(folder, federation)
-    write_json(folder / "run.json", {**known, "outcome": "running"})
-    events.add("started", engine=loaded.file.engine, placement=loaded.file.placement)
-    for caution in cautions:
-        events.add("caution", text=caution)
-        (on_caution or _mute)(caution)
-    say, show = on_caution or _mute, on_progress or _silent
-    ending = Moving(loaded, federation, folder, options.permissions, plan, saving, show, say).to_its_end()
-    ending.balances = judge_balances(federation.interfaces, federation.wires, RunFolder(folder))
-    ending.take_timing(federation, RunFolder(folder))
-    _finish(folder, ending)  # later, because streams are read several times faster than Parquet
-    events.add(ending.outcome, failure=ending.failure, complaints=ending.complaints)
-    return judged(loaded, folder, known, ending, monotonic() - began, options)
+    with _own(folder, begun):
+        events, known, began = Events(folder / "events.jsonl"), facts(loaded, options), monotonic()
+        own = begun.cautions if begun else ()
+        known["cautions"] = cautions = (*own, *federation.cautions, *saving.cautions(loaded.until_ns))
+        if begun:
+            known |= begun.rewind(folder, federation)
+        write_json(folder / "run.json", {**known, "outcome": "running"})
+        events.add("started", engine=loaded.file.engine, placement=loaded.file.placement)
+        for caution in cautions:
+            events.add("caution", text=caution)
+            (on_caution or _mute)(caution)
+        say, show = on_caution or _mute, on_progress or _silent
+        ending = Moving(loaded, federation, folder, options.permissions, plan, saving, show, say).to_its_end()
+        ending.balances = judge_balances(federation.interfaces, federation.wires, RunFolder(folder))
+        ending.take_timing(federation, RunFolder(folder))
+        _finish(folder, ending)  # later, because streams are read several times faster than Parquet
+        events.add(ending.outcome, failure=ending.failure, complaints=ending.complaints)
+        return judged(loaded, folder, known, ending, monotonic() - began, options)
+
+
+@contextmanager
+def _own(folder: Path, begun: Begun | None) -> Iterator[None]:
+    """Let nobody else run in the folder; raise DerloopError where somebody does, or has, unless a run goes on in it."""
+    with alone_in(folder, "another run is"):
+        try:
+            if not (begun and begun.folder) and any(path.name != LOCK for path in folder.iterdir()):
+                raise DerloopError(f"{folder} holds something already; a run needs a folder of its own")
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
 
 
 def _silent(now_ns: int | None, until_ns: int) -> None:
@@ -181,11 +195,7 @@ def _finish(folder: Path, ending: Ending) -> None:
 
 def _folder(scenario: Scenario, options: Options) -> Path:
     if options.out:
-        folder = Path(options.out)
-        if folder.exists() and any(folder.iterdir()):
-            raise DerloopError(f"{folder} holds something already; a run needs a folder of its own")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return Path(options.out)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for number in range(1000):
         folder = Path("runs") / f"{scenario.name}-{stamp}{f'-{number}' if number else ''}"

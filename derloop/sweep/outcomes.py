@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from derloop.results.store import RunFolder
 from derloop.sweep.plan import Trial
-from derloop.verdict import in_short
+from derloop.verdict import BALANCE, in_short
 
 Ending = Literal["completed", "failed", "interrupted", "refused", "killed", "crashed", "not run"]
 """completed: to its end, whatever its checks say. failed: a federate or the engine did, by name. refused: the scenario
@@ -64,7 +65,9 @@ class Row:
 
 def is_complete(folder: Path) -> bool:
     """Return whether the run in `folder` went to its end and was judged: it need not be repeated."""
-    return folder.is_dir() and RunFolder(folder).run.get("outcome") == "completed"
+    if not folder.is_dir() or RunFolder(folder).run.get("outcome") != "completed":
+        return False
+    return _verdicts(folder) is not None
 
 
 def row_of(trial: Trial, folder: Path, status: int | None, said: str = "") -> Row:
@@ -76,7 +79,12 @@ def row_of(trial: Trial, folder: Path, status: int | None, said: str = "") -> Ro
         return Row(trial, "refused", trial.refused)
     run = RunFolder(folder).run if folder.is_dir() else {}
     ending, why = _ending(run, status, said)
-    return Row(trial, ending, why, _checks(folder), _figures(run), bool(run.get("hunting")), _number(run.get("wall_s")))
+    verdicts = _verdicts(folder)
+    if ending == "completed" and verdicts is None:
+        ending, why = "crashed", "its verdicts.json is not there, or is none"
+    return Row(
+        trial, ending, why, _checks(verdicts or ()), _figures(run), bool(run.get("hunting")), _number(run.get("wall_s"))
+    )
 
 
 def _ending(run: Mapping[str, Any], status: int | None, said: str) -> tuple[Ending, str]:
@@ -100,9 +108,30 @@ def _failure(run: Mapping[str, Any]) -> str:
     return f"{who}{failure.get('why', '')}"[:SHOWN]
 
 
-def _checks(folder: Path) -> dict[str, Check]:
+def _verdicts(folder: Path) -> list[Mapping[str, Any]] | None:
+    """Return the verdicts that a run has left; None where there are none that could be read."""
+    try:
+        said = json.loads((folder / "verdicts.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, list) and all(_is_verdict(each) for each in said) else None
+
+
+def _is_verdict(said: object) -> bool:
+    """Return whether it is one as a run writes it."""
+    if not isinstance(said, dict) or said.get("outcome") not in WORST:
+        return False
+    is_measured = all(_number(said.get(key)) is not None for key in ("measured", "limit"))
+    return (
+        isinstance(said.get("check"), str)
+        and isinstance(said.get("text"), str)
+        and (is_measured or said.get("kind") != BALANCE)
+    )
+
+
+def _checks(verdicts: Iterable[Mapping[str, Any]]) -> dict[str, Check]:
     found: dict[str, Check] = {}
-    for said in in_short(RunFolder(folder).verdicts) if folder.is_dir() else ():
+    for said in in_short(verdicts):
         name = _free(str(said["check"]), found)
         measured, limit, margin = (_number(said.get(key)) for key in ("measured", "limit", "margin"))
         found[name] = Check(said["outcome"], measured, limit, margin, str(said.get("unit", "")), str(said["text"]))

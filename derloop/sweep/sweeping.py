@@ -7,17 +7,15 @@ that it names, or a setting that has changed makes another run of it.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from derloop.errors import DerloopError
+from derloop.results.alone import alone_in
 from derloop.results.store import RunFolder
 from derloop.results.whole import whole
 from derloop.sweep.outcomes import Row, is_complete, row_of
@@ -27,6 +25,7 @@ from derloop.sweep.processes import Process, run_each
 from derloop.sweep.swept import NotWritten, Swept
 from derloop.sweep.table import columns_of, write_csv, write_parquet
 
+OTHERS = "another sweep, or a run of it, is"
 Progress = Callable[[int, int], None]
 """Called with how many runs have ended, and how many there are to do."""
 
@@ -37,7 +36,8 @@ def sweep(plan: Plan, folder: Path, jobs: int, options: Sequence[str], on_progre
     options: of `derloop run`, for every trial. Raises DerloopError where another sweep is at work in `folder`, and
     NotWritten where the runs have ended and the table cannot be written.
     """
-    with _alone_in(folder) as lock:
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    with alone_in(folder, OTHERS) as lock:  # its runs hold it too, so that none is taken for dead which outlives it
         _write(folder / "sweep.json", json.dumps(facts(plan), indent=1))
         missing = {t.key: t for t in plan.trials if not (t.refused or is_complete(_run_folder(folder, t)))}
         statuses: dict[str, int] = {}
@@ -56,20 +56,6 @@ def sweep(plan: Plan, folder: Path, jobs: int, options: Sequence[str], on_progre
         swept = Swept(plan, folder, rows, len(statuses), _stale(plan, folder), interrupted)
         _tell(swept, "--report" in options and not interrupted)
         return swept
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[int]:
-    """Hold the sweep's folder. Its runs hold it too, so that none is taken for dead which outlives the sweep."""
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield lock
-    except BlockingIOError as error:
-        raise DerloopError(f"{folder}: another sweep, or a run of it, is still at work there") from error
-    finally:
-        os.close(lock)
 
 
 def _run_folder(folder: Path, trial: Trial) -> Path:

@@ -23,6 +23,7 @@ from derloop.federation import Federation
 from derloop.options import Options
 from derloop.result import Result
 from derloop.results import checkpoints
+from derloop.results.alone import alone_in
 from derloop.results.checkpoints import Checkpoint
 from derloop.results.compare import compare
 from derloop.results.store import RunFolder, rewind
@@ -357,3 +358,20 @@ def test_a_run_without_checkpoints_and_a_damaged_one_are_refused(tmp_path: Path)
     (tmp_path / "run" / "checkpoints" / f"{3600 * 10**9:020d}.npz").write_bytes(b"PK\3\4 and no more")
     with pytest.raises(DerloopError, match="is no checkpoint that can be read"):
         fork(tmp_path / "run", None, (), Options())
+
+
+def test_two_runs_in_one_folder_at_once_are_one_and_a_refusal(tmp_path: Path) -> None:
+    """Whether they begin there, or go on."""
+    run = tmp_path / "run"
+    with alone_in(run, "x"), pytest.raises(DerloopError, match="run: another run is still at work there"):
+        whole(run, HOUR, engine="local")
+    whole(run, HOUR, engine="local", checkpoint_every_s=3600)
+    assert not (run / ".lock").exists()
+    with pytest.raises(DerloopError, match="holds something already"):
+        whole(run, HOUR, engine="local")
+    assert not (run / ".lock").exists()
+    stopped(run, 3_600_000_000_000)
+    with alone_in(run, "x"), pytest.raises(DerloopError, match="another run is still at work there"):
+        resume(run, Options(report=False))
+    (run / ".lock").touch()  # as of one that was killed
+    assert resume(run, Options(report=False)).outcome == "completed"

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from derloop.commands.sweep import app
 from derloop.errors import DerloopError, ScenarioError
 from derloop.kind import NONE_GRANTED
+from derloop.results.alone import alone_in
 from derloop.sweep import sweeping
 from derloop.sweep.models import SweepFile
 from derloop.sweep.outcomes import status_of
@@ -100,6 +101,17 @@ def test_what_is_there_is_not_repeated_and_what_died_is(folder: Path) -> None:
     assert ran(folder) == ["fails", "federate fails", "killed", "killed", "passes"]
     assert again.repeated == 2
     assert [row.verdict for row in again.rows] == ["PASS", "FAIL", None, None]
+
+
+@pytest.mark.parametrize(
+    "left", [None, "", "[3]", "[{}]", '{"a": 1}', '[{"check": "x", "outcome": "GOOD", "text": "x"}]']
+)
+def test_a_run_whose_verdicts_are_lost_is_repeated(folder: Path, left: str | None) -> None:
+    swept(folder, planned(folder, "passes", "fails"))
+    for path in (folder / "out" / "runs").glob("*/verdicts.json"):
+        path.unlink() if left is None else path.write_text(left)
+    again = swept(folder, planned(folder, "passes", "fails"))
+    assert (again.repeated, [row.verdict for row in again.rows]) == (2, ["PASS", "FAIL"])
 
 
 @pytest.mark.parametrize("changed", ["s.json", "f/feeder.dss", "f/lines.txt"])
@@ -259,5 +271,5 @@ def test_interrupted_it_lets_runs_write_what_they_have_and_keeps_what_is_done(fo
 
 
 def test_a_second_sweep_at_work_in_the_same_folder_is_refused(folder: Path) -> None:
-    with sweeping._alone_in(folder / "out"), pytest.raises(DerloopError, match="is still at work there"):
+    with alone_in(folder / "out", "x"), pytest.raises(DerloopError, match="is still at work there"):
         swept(folder, planned(folder, "passes"))
