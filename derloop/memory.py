@@ -55,8 +55,8 @@ class Remembering(Protocol):
 def remembers(*attributes: str, settled: Sequence[str] = ()) -> Callable[[Class], Class]:
     """Declare which attributes of a class are state; none: it has no state of its own.
 
-    settled: those of them that begin as settings say. Who goes on with a state has that of other settings, and would
-    have no effect by changing them.
+    settled: those of them, and others that they rest on, which begin as settings say. Who goes on with a state has that
+    of other settings: changing them would have no effect, or none that fits what is there.
     """
 
     def declare(of: Class) -> Class:

@@ -145,7 +145,10 @@ class EvSettings(VisitSettings):
 # --- the fleet ---------------------------------------------------------------------------------------
 
 
-@remembers("_p_kw", "_stored_kwh", "_shortfall_kwh", "_departures", "_short", "_plugged", "_visit", "_driven_kwh")
+@remembers(
+    *("_p_kw", "_stored_kwh", "_shortfall_kwh", "_departures", "_short", "_plugged", "_visit", "_driven_kwh"),
+    settled=["_battery_kwh"],
+)
 class EvFleet:
     """n chargers. State: which visit, whether it has begun, the energy stored, and the power since the last instant."""
 

@@ -80,7 +80,7 @@ class Flows(NamedTuple):
     unmet_cooling_kw: FloatArray
 
 
-@remembers("stored_kwh", "_next_kwh", "flows")
+@remembers("stored_kwh", "_next_kwh", "flows", settled=["stored_kwh", "size_kwh"])
 class HeatPlants:
     """n plants. State: what is stored now and at the next instant, and the flows between."""
 

@@ -290,6 +290,25 @@ def test_of_the_checkpoints_the_last_ones_stay_also_where_a_run_goes_on(tmp_path
     assert checkpoints.instants(tmp_path / "run") == [9_900_000_000_000, 10_800_000_000_000]
 
 
+@pytest.mark.parametrize(
+    ("name", "step_s", "setting"),
+    [
+        ("kind_battery", 1800, "storage.soc_initial_pu=0.2"),
+        ("kind_grid_forming", 60, "formers.soc_initial_pu=0.55"),
+        ("kind_chp", 900, "trigeneration.store_initial_pu=0.1"),
+        ("kind_chp", 900, "trigeneration.store_kwh=10"),
+        ("kind_ev_v1g", 900, "cars.battery_kwh=40"),
+    ],
+)
+def test_what_was_at_the_start_cannot_be_changed_later(name: str, step_s: int, setting: str, tmp_path: Path) -> None:
+    sets = [f"duration_s={3 * step_s}", f"step_s={step_s}", "checks=[]"]
+    options = {"out": tmp_path / "run", "report": False, "engine": "local", "checkpoint_every_s": step_s}
+    derloop.run(SCENARIOS / f"{name}.json", sets, **options)
+    where = "/federates/" + setting.partition("=")[0].replace(".", "/")
+    with pytest.raises(ScenarioError, match=f"{where}: a fork cannot change it"):
+        fork(tmp_path / "run", step_s, [f"federates.{setting}"], Options(out=tmp_path / "out", report=False))
+
+
 @pytest.mark.parametrize("every_s", [float("inf"), float("nan"), 1e300, -1.0])
 def test_checkpoints_at_no_time_are_refused(tmp_path: Path, every_s: float) -> None:
     with pytest.raises(DerloopError, match=r"--checkpoint-every .*: must be above 0, and at most 1e\+09"):

@@ -50,7 +50,7 @@ class _PowerRange(NamedTuple):
         return self.stored_kwh is stored_kwh and self.capacity_kwh is capacity_kwh and self.hours == hours
 
 
-@remembers("stored_kwh", "capacity_kwh", settled=["capacity_kwh"])
+@remembers("stored_kwh", "capacity_kwh", settled=["stored_kwh", "capacity_kwh"])
 class Cells:
     """n stores. State: the energy stored, and what they can hold; both are replaced, and never written into."""
 
