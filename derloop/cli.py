@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -238,7 +238,8 @@ def _user_errors() -> Iterator[None]:
         yield
     except DerloopError as error:
         _say(str(error))
-        raise typer.Exit(FAILED if isinstance(error, Unreachable) else WRONG) from error
+        is_of_machine = isinstance(error.__cause__, OSError) and error.__cause__.errno in OUT_OF
+        raise typer.Exit(FAILED if is_of_machine or isinstance(error, Unreachable) else WRONG) from error
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -248,7 +249,8 @@ def _user_errors() -> Iterator[None]:
 
 def _say(text: str) -> None:
     """Print to stderr; what would steer the terminal is shown, not done."""
-    typer.echo("derloop: " + "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text), err=True)
+    with suppress(OSError):  # the status must not depend on whether it can be told
+        typer.echo("derloop: " + "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text), err=True)
 
 
 def main() -> None:

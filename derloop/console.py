@@ -51,7 +51,9 @@ class Bar:
             TextColumn("{task.fields[clock]}"),
             TimeRemainingColumn(),
         )
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden)
+        self._progress = Progress(
+            *columns, console=Console(stderr=True, soft_wrap=True), transient=True, disable=hidden
+        )
         self._task = self._progress.add_task("starting", total=None, clock="")
 
     def __enter__(self) -> Self:

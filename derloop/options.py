@@ -49,6 +49,8 @@ class Options:
         if self.arm and self.bench is None:
             raise DerloopError(f"there is no bench file on which {', '.join(self.arm)} could be armed")
         bench = None if self.bench is None else Path(self.bench).resolve()
+        if bench and not bench.is_file():
+            raise DerloopError(f"--bench {self.bench}: there is no such file")
         return Permissions(self.trust_feeder, bench, tuple(self.arm), self.trust_control)
 
     @property

@@ -40,6 +40,8 @@ def resume(run: Path, options: Options, on_progress: Progress | None = None, on_
     at_ns, cautions = _last_whole(run)
     checkpoint = read(run, at_ns)
     scenario = _scenario(said, options.overrides)
+    if not scenario.path.exists():
+        raise DerloopError(f"{run} cannot go on: its scenario {scenario.path} is not there any more")
     if fingerprint(scenario) != checkpoint.scenario:
         what = "its scenario's files, or derloop, are not what they were; run it anew, or fork it"
         raise DerloopError(f"{run} cannot go on as it was: {what}")

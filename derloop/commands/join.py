@@ -62,7 +62,7 @@ def join(
         name=_name(name),
         token=_token(token_file),
         wait_s=_wait(wait_s),
-        scenario=scenario,
+        scenario=_scenario(scenario),
         interface=_interface(interface),
         folder=folder,
         permissions=Options(
@@ -97,6 +97,12 @@ def _token(file: Path | None) -> str:
     if file is not None and str(file) == "-":
         return read_token(None, sys.stdin.readline())
     return read_token(file, os.environ.get(TOKEN_VARIABLE))
+
+
+def _scenario(path: Path | None) -> Path | None:
+    if path is not None and not path.is_file():
+        raise typer.BadParameter(f"there is no file {path}", param_hint="--scenario")
+    return path
 
 
 def _name(name: str) -> str:

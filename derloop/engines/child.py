@@ -14,6 +14,7 @@ import sys
 import traceback
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from mmap import mmap
 from pathlib import Path
@@ -217,7 +218,8 @@ def main() -> int:
     except Cancelled:
         return 0
     except BaseException as error:  # noqa: BLE001 - told to the supervisor, whoever failed
-        traceback.print_exception(error)  # into the log
+        with suppress(OSError):  # where the disk is full, what is wrong must be said all the same
+            traceback.print_exception(error)  # into the log
         supervisor.say(failed=_failure(error))
         return 3
     return 0

@@ -134,9 +134,10 @@ class Gathering:
             self._started.append(Started(name, host, (self._interface, port), self._token, log))
         if by_hand:
             count = "1 host" if len(by_hand) == 1 else f"{len(by_hand)} hosts"
+            others = f", and so for {', '.join(by_hand[1:])}" if by_hand[1:] else ""
             self._say(
                 f"waiting for {count}, at most {self._file.wait_s:g} s: "
-                f"derloop join {self._interface}:{port} --name {'|'.join(by_hand)} --token-file FILE"
+                f"derloop join {self._interface}:{port} --name {by_hand[0]} --token-file FILE{others}"
             )
 
     def _missing(self, missing: list[str]) -> str:
@@ -181,7 +182,8 @@ class Gathering:
                 refused[name] = f"is not as this machine is: {'; '.join([*found, *files])}"
                 guest.refuse(refused[name])
             elif found:
-                self._say(f"host {name!r} is not as this machine is: {'; '.join(found)}")
+                self._complaints.append(f"host {name!r} is not as this machine is: {'; '.join(found)}")
+                self._say(self._complaints[-1])
         if refused:
             (first, why), *others = refused.items()
             raise HostError(first, "; ".join([why, *(str(HostError(*other)) for other in others)]))

@@ -128,8 +128,8 @@ class ScenarioFile(Settings):
         if to_ns(self.duration_s) % to_ns(self.step_s):
             raise ValueError(f"duration_s {self.duration_s:g} is no multiple of step_s {self.step_s:g}")
         if self.placement != "together" and self.engine != "helics":
-            what = f"placement {self.placement!r} is HELICS's; under engine {self.engine!r} all federates are together"
-            raise ValueError(what)
+            others = f"under engine {self.engine!r} all federates are together: let it be 'together'"
+            raise ValueError(f"placement {self.placement!r} is HELICS's; {others}")
         if self.workers is not None and self.placement == "together":
             what = (
                 "workers are threads or processes, of a placement 'threads', 'apart' or 'hosts'; this one is 'together'"

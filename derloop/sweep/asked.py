@@ -11,7 +11,7 @@ from typing import Any
 
 from derloop import document
 from derloop.errors import DerloopError, Problem, ScenarioError
-from derloop.sweep.models import SweepFile
+from derloop.sweep.models import MOST_TRIALS, SweepFile
 from derloop.validation import typed_model
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -80,7 +80,10 @@ def _seeds(text: str) -> list[int]:
     found = re.fullmatch(r"(\d+)\.\.(\d+)", text)
     if found and int(found[1]) > int(found[2]):
         raise ScenarioError([Problem("/seeds", f"--seeds {text}: {found[1]} is above {found[2]}")], "the options")
-    if found and int(found[2]) - int(found[1]) < 100_000:
+    if found and int(found[2]) - int(found[1]) >= MOST_TRIALS:
+        what = f"--seeds {text}: more than {MOST_TRIALS:,} runs, the most that a sweep has"
+        raise ScenarioError([Problem("/seeds", what)], "the options")
+    if found:
         return list(range(int(found[1]), int(found[2]) + 1))
     if re.fullmatch(r"\d+(,\d+)*", text):
         return [int(part) for part in text.split(",")]

@@ -369,6 +369,21 @@ def test_a_run_whose_files_have_changed_does_not_go_on(tmp_path: Path) -> None:
         resume(tmp_path / "run", Options())
 
 
+def test_a_run_whose_scenario_has_gone_does_not_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "s.json"
+    scenario = json.loads((SCENARIOS / "kind_replay.json").read_text())
+    scenario["federates"] = {
+        "a": {"kind": "replay", "signals": {"x": {"file": "x.csv", "columns": ["x"], "unit": "kW"}}}
+    }
+    (tmp_path / "x.csv").write_text("time_s,x\n0,1\n86400,2\n")
+    path.write_text(json.dumps({**scenario, "duration_s": 10800, "step_s": 900, "checks": [], "wires": []}))
+    derloop.run(path, out=tmp_path / "run", report=False, engine="local", checkpoint_every_s=3600)
+    stopped(tmp_path / "run", 3_600_000_000_000)
+    path.unlink()
+    with pytest.raises(DerloopError, match=r"cannot go on: its scenario .*s\.json is not there any more"):
+        resume(tmp_path / "run", Options(report=False))
+
+
 def test_a_run_without_checkpoints_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
     whole(tmp_path / "run", HOUR, engine="local")
     with pytest.raises(DerloopError, match="--checkpoint-every"):

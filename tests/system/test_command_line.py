@@ -420,3 +420,15 @@ def test_a_run_whose_reader_has_gone_has_its_own_status(project: Path, limit_kw:
     peak = f'checks=[{{"kind": "peak", "signal": "grid.head_kw", "limit_kw": {limit_kw}}}]'
     words = ["run", "scenario.json", "--set", "duration_s=900", "--set", peak, "--no-report"]
     assert status_unheard(*words, cwd=project) == status
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_mistake_that_cannot_be_told_is_a_mistake_all_the_same() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "derloop.cli", "run", "nowhere.json"], stderr=full, timeout=100)
+    assert done.returncode == 2
+
+
+def test_a_bench_file_that_is_not_there_is_refused_also_where_nothing_needs_it() -> None:
+    done = said_by("check", QUICKSTART, "--bench", "nope.json")
+    assert (done.returncode, done.stderr) == (2, "derloop: --bench nope.json: there is no such file\n")
