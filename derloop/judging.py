@@ -132,10 +132,13 @@ def _now() -> str:
 def _git_commit(folder: Path) -> str:
     """Return the commit of the scenario's folder, with "+changes" where files differ; empty outside git."""
     try:
-        said = [
-            subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=5, check=True).stdout
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        ]
+        said = [_git(folder, *words) for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno"))]
     except (OSError, subprocess.SubprocessError):
         return ""
     return said[0].strip() + ("+changes" if said[1].strip() else "")
+
+
+def _git(folder: Path, *words: str) -> str:
+    """Return what git says of a folder; it takes no lock, and so is in nobody's way."""
+    command = ["git", "--no-optional-locks", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=5, check=True).stdout

@@ -116,12 +116,16 @@ class Child:
             self.failed = self._failure(**said["failed"])
 
     def _failure(
-        self, federate: str | None, now_ns: int | None, why: str, inputs: Mapping[str, Any]
-    ) -> EngineError | FederateError:
-        """Return the error that the child has told of, with the host that it is on."""
+        self, federate: str | None, now_ns: int | None, why: str, inputs: Mapping[str, Any], is_echo: bool
+    ) -> DerloopError:
+        """Return the error that the child has told of, with the host that it is on.
+
+        is_echo: the engine failed it, and so probably another one did.
+        """
         where = self.reach.where
         if federate is None:
-            return EngineError(f"{self.crew.name}{where}: {why}")
+            told = f"{self.crew.name}{where}: {why}"
+            return EngineError(told) if is_echo else DerloopError(told)
         return FederateError(federate, now_ns, f"{where.strip()}: {why}" if where else why, inputs)
 
     def _error(self, why: str) -> FederateError:

@@ -201,8 +201,10 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
 
 def _failure(error: BaseException) -> dict[str, Any]:
     if isinstance(error, FederateError):
-        return {"federate": error.federate, "now_ns": error.now_ns, "why": error.why, "inputs": error.inputs}
-    return {"federate": None, "now_ns": None, "why": _told(error), "inputs": {}}
+        said = {"federate": error.federate, "now_ns": error.now_ns, "why": error.why, "inputs": error.inputs}
+    else:
+        said = {"federate": None, "now_ns": None, "why": _told(error), "inputs": {}}
+    return said | {"is_echo": isinstance(error, EngineError)}  # as of a process that lacks its turns
 
 
 def main() -> int:

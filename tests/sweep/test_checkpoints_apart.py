@@ -15,10 +15,11 @@ from real_runs import PLUGIN, counters, rows_on_disk, started
 
 import derloop
 from derloop import memory, plugins
+from derloop.crews import Crew
 from derloop.engines import child
 from derloop.engines.apart import Child
 from derloop.engines.saving import Parts
-from derloop.errors import DerloopError
+from derloop.errors import DerloopError, EngineError
 from derloop.options import Options
 from derloop.results import checkpoints
 from derloop.results.checkpoints import Checkpoint, instants, packed
@@ -154,3 +155,15 @@ def test_a_checkpoint_is_read_before_the_classes_of_its_state_are_known(tmp_path
 def test_what_a_process_sends_as_its_part_and_is_none_is_refused() -> None:
     with pytest.raises(DerloopError, match="what a process has sent is no checkpoint"):
         checkpoints.unpacked(packed(part(HOUR_NS, "a"))[:-40])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(DerloopError("cannot record"), DerloopError), (EngineError("nobody gives any turns any more"), EngineError)],
+)
+def test_what_failed_a_process_comes_before_what_others_notice_of_it(error: DerloopError, kind: type) -> None:
+    """An error of the engine may only be what is left of another process's."""
+    said = json.dumps({"failed": child._failure(error)}) + "\n"
+    one = Child(Crew(()), cast("Any", SimpleNamespace(where="", heard=lambda: [said])))
+    one.hear()
+    assert type(one.failed) is kind

@@ -432,3 +432,19 @@ def test_a_mistake_that_cannot_be_told_is_a_mistake_all_the_same() -> None:
 def test_a_bench_file_that_is_not_there_is_refused_also_where_nothing_needs_it() -> None:
     done = said_by("check", QUICKSTART, "--bench", "nope.json")
     assert (done.returncode, done.stderr) == (2, "derloop: --bench nope.json: there is no such file\n")
+
+
+@pytest.mark.parametrize("placement", ["together", "apart"])
+def test_a_disk_that_is_full_is_what_the_run_failed_of_wherever_it_is_noticed(tmp_path: Path, placement: str) -> None:
+    """A limit to the size of a file stands for it, which a process inherits."""
+    code = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "from derloop.cli import main\n"
+        f"sys.argv = ['derloop', 'run', {str(QUICKSTART)!r}, '--no-report', '--placement', {placement!r}, '--quiet',"
+        f" '--out', {str(tmp_path / 'run')!r}, '--set', 'step_s=30', '--set', 'federates.inverters.via=model']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 3
+    assert re.search(r"FAILED .*cannot record federate '\w+' in .*\.arrows: File too large", done.stdout), done.stdout
