@@ -8,6 +8,7 @@ themselves.
 
 from __future__ import annotations
 
+import asyncio
 from itertools import permutations
 from math import gcd
 from typing import Any
@@ -72,9 +73,20 @@ def run(steppers: list[Stepper], until_ns: int) -> None:
                 world.connect(entities[name], entities[stepper.unit.name], _VALUES, **shift)
         if steppers[0].is_paced:
             _in_turn(world, [entities[s.unit.name] for s in sorted(steppers, key=lambda s: s.unit.rank)])
-        world.run(until=-(-until_ns // tick_ns), print_progress=False)
+        try:
+            world.run(until=-(-until_ns // tick_ns), print_progress=False)
+        finally:
+            world.loop.run_until_complete(_none_left())
     for stepper in steppers:  # mosaik returns normally also when a simulator has failed
         stepper.check_reached(until_ns)
+
+
+async def _none_left() -> None:
+    """End the tasks of simulators that have not come to their end, as after a failure of one."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _in_turn(world: Any, by_rank: list[Any]) -> None:

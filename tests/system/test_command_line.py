@@ -434,17 +434,19 @@ def test_a_bench_file_that_is_not_there_is_refused_also_where_nothing_needs_it()
     assert (done.returncode, done.stderr) == (2, "derloop: --bench nope.json: there is no such file\n")
 
 
-@pytest.mark.parametrize("placement", ["together", "apart"])
-def test_a_disk_that_is_full_is_what_the_run_failed_of_wherever_it_is_noticed(tmp_path: Path, placement: str) -> None:
+@pytest.mark.parametrize("moved", [("placement", "together"), ("placement", "apart"), ("engine", "mosaik")])
+def test_a_disk_that_is_full_is_what_the_run_failed_of_wherever_it_is_noticed(
+    tmp_path: Path, moved: tuple[str, str]
+) -> None:
     """A limit to the size of a file stands for it, which a process inherits."""
     code = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "from derloop.cli import main\n"
-        f"sys.argv = ['derloop', 'run', {str(QUICKSTART)!r}, '--no-report', '--placement', {placement!r}, '--quiet',"
+        f"sys.argv = ['derloop', 'run', {str(QUICKSTART)!r}, '--no-report', '--{moved[0]}', {moved[1]!r}, '--quiet',"
         f" '--out', {str(tmp_path / 'run')!r}, '--set', 'step_s=30', '--set', 'federates.inverters.via=model']\n"
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 3
+    assert (done.returncode, done.stderr) == (3, "")
     assert re.search(r"FAILED .*cannot record federate '\w+' in .*\.arrows: File too large", done.stdout), done.stdout
