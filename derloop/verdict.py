@@ -119,6 +119,11 @@ def as_written(settings: Any, folder: Path) -> Any:
     return settings
 
 
+def suits_any(settings: Any, signal: SignalInfo) -> str:  # noqa: ARG001
+    """Return nothing: every signal can be judged."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckKind:
     """One kind of check, as `derloop kinds` lists it."""
@@ -131,6 +136,8 @@ class CheckKind:
     """The signals it needs, each with the path of the setting that names it: ((("signal",), "grid.v_pu"),)."""
     placed: Callable[[Any, Path], Any] = as_written
     """From its settings and the scenario's folder to settings that name what is there; raises `PlaceError`."""
+    misfit: Callable[[Any, SignalInfo], str] = suits_any
+    """Why a signal, as its federate gives it out, could not be judged whatever its values are; empty if it could."""
     fails_for_good: bool = True
     """What has failed in a part of a run has failed in all of it. Not so where more time could mend it: a sum ..."""
 

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from derloop.checks.bounds import Measured, allowed, between, limits_problem
 from derloop.checks.elements import Elements, read_elements
-from derloop.checks.window import Series, require_unit
+from derloop.checks.window import Series, in_unit, require_unit
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -74,6 +74,7 @@ KIND = CheckKind(
     summary="The integral of a power over time, net or in one direction, stays within bounds.",
     settings=Energy,
     judge=judge,
+    misfit=in_unit("kW"),
     signals=lambda settings: ((("signal",), settings.signal),),
     fails_for_good=False,
 )

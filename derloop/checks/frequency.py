@@ -8,7 +8,7 @@ from pydantic import Field
 
 from derloop.checks.characteristic import TO_BE_CONFIRMED
 from derloop.checks.stays_within import Band, Sustained, judge_band
-from derloop.checks.window import read_in
+from derloop.checks.window import in_unit, read_in
 from derloop.verdict import CheckKind, Recorded, Verdict
 
 RANGES = {
@@ -41,5 +41,6 @@ KIND = CheckKind(
     summary="Frequencies stay within a range of IEEE 1547.",
     settings=Frequency,
     judge=judge,
+    misfit=in_unit("Hz"),
     signals=lambda settings: ((("signal",), settings.signal),),
 )

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from derloop.checks.elements import without
 from derloop.checks.stays_within import Band, Sustained, judge_band
-from derloop.checks.window import read_in
+from derloop.checks.window import in_unit, read_in
 from derloop.verdict import CheckKind, Recorded, Verdict
 
 SOURCE = "rating of the element, as the feeder file has it"
@@ -38,5 +38,6 @@ KIND = CheckKind(
     summary="Lines and transformers carry no more than their rating, or a share of it.",
     settings=Loading,
     judge=judge,
+    misfit=in_unit("pu"),
     signals=lambda settings: ((("signal",), settings.signal),),
 )

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from derloop.checks.window import NS, NothingToJudge, Series, Windowed, read_in
+from derloop.checks.window import NS, NothingToJudge, Series, Windowed, other_unit, read_in
 from derloop.contract import FloatArray
-from derloop.verdict import CheckKind, Recorded, Verdict
+from derloop.verdict import CheckKind, Recorded, SignalInfo, Verdict
 
 ROUNDING = 1e-9
 """Of the limit: what averaging may add to a constant power."""
@@ -91,14 +91,21 @@ def judge(settings: Peak, recorded: Recorded) -> Verdict:
     )
 
 
+def _no_multiple(signal: SignalInfo | Series, window_s: float) -> str:
+    """Return that an interval is no whole number of steps, nor a step of intervals; nothing if it is."""
+    window_ns = round(window_s * NS)
+    if window_ns == 0 or signal.step_ns % window_ns == 0 or window_ns % signal.step_ns == 0:
+        return ""
+    return f"window_s: {window_s:g} s is no multiple of the step of {signal.name}, {signal.step_ns / NS:g} s"
+
+
 def _demand(series: Series, window_s: float) -> _Demand:
     """Return the mean power in each interval, or in the part of it that is known. Raises: NothingToJudge."""
     window_ns = round(window_s * NS)
     if window_ns == 0 or series.step_ns % window_ns == 0:
         return _Demand(series, series.time_ns, np.full(series.time_ns.size, window_ns), series.values)
-    if window_ns % series.step_ns:
-        steps = f"{window_s:g} s is no multiple of the step of {series.name}, {series.step_ns / NS:g} s"
-        raise NothingToJudge(f"window_s: {steps}")
+    if what := _no_multiple(series, window_s):
+        raise NothingToJudge(what)
     interval = series.time_ns // window_ns
     first = np.flatnonzero(np.diff(interval, prepend=interval[0] - 1))
     weights = series.lasts_ns / series.step_ns
@@ -125,5 +132,6 @@ KIND = CheckKind(
     summary="A power, averaged as utilities meter demand, stays at or below a limit.",
     settings=Peak,
     judge=judge,
+    misfit=lambda settings, signal: other_unit(signal, "kW") or _no_multiple(signal, settings.window_s),
     signals=lambda settings: ((("signal",), settings.signal),),
 )

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from derloop.checks.elements import Elements, read_elements
 from derloop.checks.stays_within import Band, Sustained, judge_band
 from derloop.checks.window import NS, NothingToJudge, Series
-from derloop.verdict import CheckKind, Recorded, Verdict
+from derloop.verdict import CheckKind, Recorded, SignalInfo, Verdict
 
 
 class RampRate(Elements, Sustained):
@@ -53,13 +53,20 @@ def judge(settings: RampRate, recorded: Recorded) -> Verdict:
     return judge_band(KIND.name, rates, Band(*settings.band, rates[0].unit), settings, "scenario")
 
 
+def _no_multiple(signal: SignalInfo | Series, over_s: float | None) -> str:
+    """Return that the change is not taken over a whole number of steps; nothing if it is."""
+    over_ns = signal.step_ns if over_s is None else round(over_s * NS)
+    if over_ns and over_ns % signal.step_ns == 0:
+        return ""
+    return f"over_s: {over_ns / NS:g} s is no multiple of the step of {signal.name}, {signal.step_ns / NS:g} s"
+
+
 def _rates(series: Series, over_s: float | None) -> Series:
     """Return the rates of change, for each minute, from the first instant on that has one."""
     over_ns = series.step_ns if over_s is None else round(over_s * NS)
-    steps, rest = divmod(over_ns, series.step_ns)
-    if rest or not steps:
-        said = f"{over_ns / NS:g} s is no multiple of the step of {series.name}, {series.step_ns / NS:g} s"
-        raise NothingToJudge(f"over_s: {said}")
+    if what := _no_multiple(series, over_s):
+        raise NothingToJudge(what)
+    steps = over_ns // series.step_ns
     if series.time_ns.size <= steps:
         raise NothingToJudge(f"{series.name} covers no more than over_s, {over_ns / NS:g} s")
     rates = (series.values[steps:] - series.values[:-steps]) * (60 * NS / over_ns)
@@ -71,5 +78,6 @@ KIND = CheckKind(
     summary="A signal, element by element or in sum, rises and falls no faster than allowed.",
     settings=RampRate,
     judge=judge,
+    misfit=lambda settings, signal: _no_multiple(signal, settings.over_s),
     signals=lambda settings: ((("signal",), settings.signal),),
 )

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, computed_field
 
 from derloop.checks.elements import without
 from derloop.checks.stays_within import Band, Sustained, judge_band
-from derloop.checks.window import read_signals, require_unit
+from derloop.checks.window import in_unit, read_signals, require_unit
 from derloop.verdict import CheckKind, Recorded, SignalInfo, Verdict
 
 EVERYWHERE = "*.v_pu"
@@ -89,5 +89,6 @@ KIND = CheckKind(
     summary="Voltages of the feeder's nodes stay within a range of ANSI C84.1.",
     settings=Voltage,
     judge=judge,
+    misfit=in_unit("pu"),
     signals=lambda settings: ((("signal",), settings.signal or EVERYWHERE),),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,8 +105,18 @@ def read_in(recorded: Recorded, pattern: str, window: Windowed, unit: str) -> li
 
 def require_unit(series: Sequence[Series], unit: str) -> None:
     """Raise NothingToJudge unless every one of `series` is in `unit`."""
-    if series[0].unit != unit:
-        raise NothingToJudge(f"{series[0].name} is in {series[0].unit!r}; this check needs {unit!r}")
+    if what := other_unit(series[0], unit):
+        raise NothingToJudge(what)
+
+
+def other_unit(signal: SignalInfo | Series, unit: str) -> str:
+    """Return that a signal is in another unit than `unit`; nothing if it is not."""
+    return "" if signal.unit == unit else f"{signal.name} is in {signal.unit!r}; this check needs {unit!r}"
+
+
+def in_unit(unit: str) -> Callable[[Any, SignalInfo], str]:
+    """Return the `misfit` of a check that needs signals in `unit`."""
+    return lambda _, signal: other_unit(signal, unit)
 
 
 def percent(share: float) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from derloop import document, plugins
 from derloop.contract import Federate, Interface, Values
@@ -269,24 +270,51 @@ def _built(entry: FederateEntry, context: Context, problems: list[Problem]) -> F
 def _check_problems(
     scenario: Scenario, interfaces: Mapping[str, Interface], unknown: Collection[str] = ()
 ) -> list[Problem]:
-    """Refuse a check of a signal that nobody gives: it could never fail.
+    """Refuse a check of a signal that nobody gives, or that it could not judge: it could never fail.
 
     unknown: federates of which it is not known what they give; a check that may mean them is not judged.
     """
-    ports = [f"{name}.{port}" for name, interface in interfaces.items() for port in interface.outputs]
+    given = {
+        f"{name}.{port}": _Given(f"{name}.{port}", spec.unit, spec.labels, interface.step_ns)
+        for name, interface in interfaces.items()
+        for port, spec in interface.outputs.items()
+    }
     problems = []
-    for path, pattern in _signals(scenario.checks, ("checks",)):
-        may_be = any(fnmatchcase(name, pattern.split(".")[0]) for name in unknown)
-        if not may_be and not any(fnmatchcase(name, pattern) for name in ports):
-            problems.append(Problem(document.pointer(path), _no_signal(pattern, ports, [*interfaces, *unknown])))
+    for path, pattern, check in _signals(scenario.checks, ("checks",)):
+        if any(fnmatchcase(name, pattern.split(".")[0]) for name in unknown):
+            continue
+        found = [signal for name, signal in given.items() if fnmatchcase(name, pattern)]
+        what = _unfit(check, pattern, found) if found else _no_signal(pattern, [*given], [*interfaces, *unknown])
+        if what:
+            problems.append(Problem(document.pointer(path), what))
     return problems
 
 
-def _signals(checks: Sequence[CheckEntry], at: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+class _Given(NamedTuple):
+    """A signal as it will be recorded."""
+
+    name: str
+    unit: str
+    labels: tuple[str, ...]
+    step_ns: int
+
+
+def _unfit(check: CheckEntry, pattern: str, found: Sequence[_Given]) -> str:
+    """Return why these signals, that fit a pattern, could never be judged together by a check; empty if they could."""
+    units = sorted({signal.unit for signal in found})
+    if len(units) > 1:
+        return f"the signals that fit {pattern!r} have several units: {', '.join(units)}"
+    assert isinstance(check.kind, CheckKind)
+    return next((what for signal in found if (what := check.kind.misfit(check.settings, signal))), "")
+
+
+def _signals(
+    checks: Sequence[CheckEntry], at: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], str, CheckEntry]]:
     """Yield every signal that checks need, those within others too, with the path of the setting that names it."""
     for index, check in enumerate(checks):
         if isinstance(check.kind, CheckKind):
-            yield from (((*at, index, *path), pattern) for path, pattern in check.kind.signals(check.settings))
+            yield from (((*at, index, *path), pattern, check) for path, pattern in check.kind.signals(check.settings))
         yield from _signals(check.parts, (*at, index, "of"))
 
 
