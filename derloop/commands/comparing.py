@@ -43,6 +43,8 @@ def compare(
     allowed = Tolerances({"*": Tolerance(absolute, relative)})
     by_signal = signals or page is not None
     folders = [RunFolder(existing(run)) for run in _several(runs, by_signal)]
+    if len(starts := {str(folder.start): None for folder in folders}) > 1:
+        typer.echo(f"they start at {' and at '.join(starts)}: compared is the same time since the start")
     same = _compare_signals(folders, allowed, page) if by_signal else _compare_two(folders, allowed, common)
     raise typer.Exit(0 if same else 1)
 

@@ -450,3 +450,12 @@ def test_a_disk_that_is_full_is_what_the_run_failed_of_wherever_it_is_noticed(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (3, "")
     assert re.search(r"FAILED .*cannot record federate '\w+' in .*\.arrows: File too large", done.stdout), done.stdout
+
+
+def test_runs_that_start_at_different_times_are_compared_and_said_to_be(project: Path) -> None:
+    later = ("--set", "start=2025-07-16T00:00:00-07:00", "--set", "duration_s=3600", "--engine", "local", "--quiet")
+    succeeded("run", "scenario.json", *later, "--out", "runs/later", cwd=project)
+    done = said_by("compare", "runs/a", "runs/later", cwd=project)
+    said = re.match(r"they start at (.*) and at (.*): compared is the same time since the start\n", done.stdout)
+    assert said, done.stdout
+    assert said[2] == "2025-07-16 00:00:00-07:00"

@@ -89,7 +89,10 @@ class TimeOfUse(Settings):
         examples=[{"per_kwh": 0.2, "charge_below": 0.12, "discharge_above": 0.3}],
     )
     exports: bool = Field(
-        default=False, description="Discharging may inject more than the site draws.", examples=[True]
+        default=False,
+        description="Discharging may inject more than the site draws; of use with a `site`, for where there is none, "
+        "nothing holds it to what is drawn.",
+        examples=[True],
     )
 
     @model_validator(mode="after")
