@@ -41,6 +41,22 @@ def test_cars_discharge_as_they_are_told_over_modbus_and_keep_their_reserve(tmp_
     assert (p_kw[discharging] <= asked_kw[discharging] + 0.01).all()
 
 
+@pytest.mark.parametrize("via", ["model", "emulator"])
+def test_a_battery_with_less_power_than_its_inverter_says_so_itself(via: str, tmp_path: Path) -> None:
+    """Its inverter is one of 300 kVA."""
+    sets = [
+        "duration_s=3600",
+        "step_s=300",
+        "checks=[]",
+        "federates.inverter.power_kw=30",
+        f"federates.inverter.via={via}",
+    ]
+    found = run("kind_emulator", tmp_path / "run", *sets)
+    most, least = found["inverter.p_max_kw"], found["inverter.p_min_kw"]
+    assert most.max() == pytest.approx(30.0, abs=0.01)
+    assert least.min() == pytest.approx(-30.0, abs=0.01)
+
+
 def test_an_old_device_does_in_a_run_what_a_new_one_does(tmp_path: Path) -> None:
     """The first is commanded through 123, 124 and 126 and measured by 103 and 802, the second through 704 and 705."""
     for part in ("feeders/ieee13", "profiles"):

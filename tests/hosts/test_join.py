@@ -26,7 +26,7 @@ from spread import hosts_file
 from typer.testing import CliRunner
 
 import derloop
-from derloop import running
+from derloop import moving, running
 from derloop.commands.join import app
 from derloop.crews import Crew
 from derloop.engines import helics
@@ -42,7 +42,9 @@ from derloop.hosts.starting import Started
 from derloop.kind import NONE_GRANTED, Permissions
 from derloop.options import Options
 from derloop.result import Result
+from derloop.results.checkpoints import Checkpoint
 from derloop.results.compare import compare
+from derloop.results.store import recorded_until_ns
 from derloop.resuming import resume
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -129,6 +131,24 @@ def test_two_hosts_give_the_results_of_one_process(tmp_path: Path) -> None:
     assert record["hosts"]["fleets"]["units"] == ["homes"]
     assert record["hosts"]["fleets"]["numpy"] == record["versions"]["numpy"]
     assert (result.folder.path / "logs" / "homes.log").exists()
+
+
+def test_no_checkpoint_is_here_before_what_its_hosts_have_recorded_until_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "COPY_S", 1e6)  # nothing is sent but for a checkpoint, and at the end
+    reached: list[tuple[int, int]] = []
+
+    def write(checkpoint: Checkpoint, folder: Path) -> None:
+        reached.append((checkpoint.at_ns, min(recorded_until_ns(folder).values())))
+
+    monkeypatch.setattr(moving, "write", write)
+    with hosts(tmp_path, **TWO) as (file, start):
+        joined = [start("feeder"), start("fleets", SCENARIO)]
+        result = run(tmp_path, file, checkpoint_every_s=900, workers=1)
+        assert (result.outcome, [each.end() for each in joined]) == ("completed", [None, None])
+    assert len(reached) == 4
+    assert [until >= at for at, until in reached] == [True] * 4
 
 
 @pytest.mark.long
