@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -249,8 +249,13 @@ def _user_errors() -> Iterator[None]:
 
 def _say(text: str) -> None:
     """Print to stderr; what would steer the terminal is shown, not done."""
-    with suppress(OSError):  # the status must not depend on whether it can be told
-        typer.echo("derloop: " + "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text), err=True)
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    try:
+        typer.echo(f"derloop: {shown}", err=True)
+    except OSError:  # the status must not depend on whether it can be told
+        from derloop.commands.leaving import be_unheard
+
+        be_unheard(sys.stderr)
 
 
 def main() -> None:
@@ -266,7 +271,7 @@ def main() -> None:
         from derloop.commands.leaving import UNHEARD, be_unheard, is_unheard
 
         if is_unheard(ended):
-            be_unheard()
+            be_unheard(sys.stdout)
             sys.exit(UNHEARD)
         raise
     finally:

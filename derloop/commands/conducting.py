@@ -31,7 +31,7 @@ def conduct(quiet: bool, go: Callable[[Progress, Say], Result]) -> NoReturn:
         except (BrokenPipeError, SystemExit) as error:
             if not is_unheard(error):
                 raise
-            be_unheard()  # the run has its status all the same
+            be_unheard(sys.stdout)  # the run has its status all the same
     leave(result.status, result.is_stuck)
 
 
