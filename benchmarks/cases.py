@@ -77,7 +77,7 @@ def _ieee123(ders: int, mode: str, steps: int) -> Case:
 
 
 def _ieee9500(mode: str, steps: int, tolerance: float, powers: str) -> Case:
-    """To OpenDSS's own tolerance a bare solution takes two iterations, to 1e-8, as near to derloop's as it goes, many."""
+    """To OpenDSS's own tolerance a bare solution takes two iterations; to 1e-8, which is nearer derloop's, many."""
     return Case(
         name=f"ieee9500-{mode}-{tolerance:g}-{powers}",
         what=f"IEEE 9500, 1000 rooftops with volt-var, {mode}, 1 s steps, solved to {tolerance:g}, powers {powers}",
