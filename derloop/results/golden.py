@@ -86,6 +86,13 @@ def check(run: Source, folder: Path) -> Comparison:
         raise ScenarioError([Problem("", "there are no golden results yet")], str(folder / "golden.json"))
     golden = _load(folder)
     sampled = Sampled(run, golden)
+    names = [signal.name for signal in sampled.signals()]
+    if problems := [
+        Problem(f"/tolerances/{_escaped(pattern)}", f"fits no signal{did_you_mean(pattern, names)}")
+        for pattern in golden.tolerances.by_pattern
+        if not any(fnmatchcase(name, pattern) for name in names)
+    ]:
+        raise ScenarioError(problems, str(folder / "golden.json"))
     return compare(Kept(folder, golden, sampled.signals()), sampled, golden.tolerances)
 
 

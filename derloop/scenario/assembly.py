@@ -239,7 +239,10 @@ def _terminals(entry: FederateEntry, context: Context, problems: list[Problem]) 
         problems.append(Problem(f"/federates/{entry.name}/kind", what))
         return None
     try:
-        return entry.kind.terminals(entry.settings, context)
+        found = entry.kind.terminals(entry.settings, context)
+        if not all(isinstance(terminal, Terminal) for terminal in found):
+            raise PluginError(f"the kind {entry.kind.name!r} gives terminals that are no Terminal")
+        return found
     except Exception as error:  # noqa: BLE001 - a kind's own; whose it is, is said
         problems += _told(entry.name, error)
         return None
@@ -257,14 +260,25 @@ def _told(name: str, error: Exception) -> list[Problem]:
 def _built(entry: FederateEntry, context: Context, problems: list[Problem]) -> Federate | None:
     try:
         federate = entry.kind.build(entry.settings, context)
-        if entry.via == "model":
-            return federate
-        name, _, argument = entry.via.partition(":")
-        terminals = context.terminals.get(entry.name, ())
-        return plugins.realisation(name)(federate, entry.settings, terminals, argument, context)
+        if entry.via != "model":
+            name, _, argument = entry.via.partition(":")
+            terminals = context.terminals.get(entry.name, ())
+            federate = plugins.realisation(name)(federate, entry.settings, terminals, argument, context)
+        _check_interface(federate.interface, entry.kind.name)
+        return federate
     except Exception as error:  # noqa: BLE001 - a kind's own; whose it is, is said
         problems += _told(entry.name, error)
     return None
+
+
+def _check_interface(interface: object, kind: str) -> None:
+    """Raise PluginError for what a kind gives as an interface that is none."""
+    if not isinstance(interface, Interface):
+        raise PluginError(f"the kind {kind!r} has {type(interface).__name__} for an interface, not an Interface")
+    if type(interface.step_ns) is not int or interface.step_ns <= 0:
+        raise PluginError(
+            f"the kind {kind!r} has a step_ns of {interface.step_ns!r}; it must be a whole number above 0"
+        )
 
 
 def _check_problems(

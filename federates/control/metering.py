@@ -11,11 +11,11 @@ import numpy as np
 from pydantic import Field
 
 from derloop.contract import FloatArray
-from derloop.kind import Context, Settings
+from derloop.kind import Context, PlaceError, Settings
 from derloop.memory import remembers
 from federates.der.clock import seconds_of_day
 from federates.der.course import read_column
-from federates.der.profile import ProfileColumn
+from federates.der.profile import ProfileColumn, too_dense
 
 DAY_S = 86400.0
 NS_PER_S = 1e9
@@ -75,6 +75,8 @@ class Calendar(NamedTuple):
         day = replace(context, start=midnight, until_ns=day_ns)
         columns = [ProfileColumn(file=history.file, column=column) for column in history.columns] if history else []
         courses = [read_column(column, path, day, step_ns) for column in columns]
+        if what := next((what for course in courses if (what := too_dense(course, self.interval_s))), ""):
+            raise PlaceError([(path, what)])
         rows = [[course.at(time_ns) for time_ns in range(0, day_ns, step_ns)] for course in courses]
         return np.array(rows).reshape(-1, self.intervals)
 

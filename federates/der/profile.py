@@ -206,6 +206,15 @@ class _Table:
         return values
 
 
+def too_dense(profile: Profile, interval_s: float) -> str:
+    """Return that rows lie within metering intervals, for each of which one value holds; empty if they do not."""
+    nearest_s = float(np.diff(profile.time_s).min(initial=np.inf))
+    if nearest_s >= interval_s:
+        return ""
+    of = f"its rows are {nearest_s:g} s apart, and metering intervals are of {interval_s:g} s"
+    return f"{of}: give a row for each, the mean of it"
+
+
 def _number(text: str) -> float:
     """Return a number as the field writes it: Python's own 1_000 is none, nor are other scripts' digits."""
     try:

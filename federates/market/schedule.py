@@ -16,7 +16,7 @@ from derloop.contract import FloatArray
 from derloop.kind import Context, PlaceError
 from federates.der.clock import Clock, seconds_of_day
 from federates.der.course import read_column
-from federates.der.profile import Profile
+from federates.der.profile import Profile, too_dense
 from federates.market.hours import season_of, sort_of
 from federates.market.paid import FeedIn, NetBilling
 from federates.market.tariff import InSeason, RealTime, Tariff
@@ -120,6 +120,8 @@ def interval_starts_ns(run: Run, interval_ns: int) -> IntArray:
 def read_real_time(real_time: RealTime, context: Context, interval_ns: int) -> FloatArray:
     """Return the price (k,) of each interval: that of the last row before it. Raises PlaceError."""
     profile = read_column(real_time, ("real_time",), context, interval_ns)
+    if what := too_dense(profile, interval_ns / NS_PER_S):
+        raise PlaceError([(("real_time",), what)])
     return real_time.factor * _held(profile, interval_starts_ns(Run.of(context), interval_ns)) + real_time.adder_per_kwh
 
 

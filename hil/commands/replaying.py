@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -75,8 +75,8 @@ def replay_run(
     on_bench = [name for name, via in vias.items() if via.startswith("bench")]
     replaced = [f"federates.{name}.via=replay:{recorded.resolve()}" for name in lockstep]
     every = [*facts.get("overrides", ()), *overrides, *replaced]
-    with _standing(recorded, on_bench, facts) as (bench, devices):
-        armed = tuple(facts.get("armed", ())) if bench else ()
+    with _standing(recorded, on_bench, facts) as (bench, places, devices):
+        armed = tuple(name for name in facts.get("armed", ()) if name in places)
         options = Options(
             out=out, trust_feeder=trust_feeder, trust_control=trust_control, bench=bench, arm=armed, report=False
         )
@@ -111,10 +111,10 @@ def _scenario(facts: Mapping[str, Any]) -> Path:
 @contextmanager
 def _standing(
     recorded: Path, federates: Sequence[str], facts: Mapping[str, Any]
-) -> Iterator[tuple[Path | None, list[ReplayResponder]]]:
-    """Serve the recorded devices of a bench, and yield the bench file that says where, and the devices."""
+) -> Iterator[tuple[Path | None, Collection[str], list[ReplayResponder]]]:
+    """Serve the recorded devices of a bench, and yield the bench file that says where, their names, and themselves."""
     if not federates:
-        yield None, []
+        yield None, (), []
         return
     found: dict[str, ReplayResponder] = {}
     for name in federates:
@@ -124,18 +124,19 @@ def _standing(
         bench = Path(folder) / "replayed.json"
         places = dict(zip(found, server.endpoints, strict=True))
         bench.write_text(json.dumps(_moved(Path(str(facts.get("bench"))), places)), encoding="utf-8")
-        yield bench, list(found.values())
+        yield bench, places, list(found.values())
 
 
 def _moved(bench: Path, places: Mapping[str, Endpoint]) -> dict[str, Any]:
-    """Return a bench file with its devices where they are replayed."""
+    """Return a bench file with those of its devices that are replayed, where they are; no equipment is in it."""
     try:
         file: dict[str, Any] = json.loads(bench.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise DerloopError(f"the bench file of the run, {bench}, cannot be read: {error}") from error
-    for name, entry in file.get("devices", {}).items():
-        if name in places:
-            entry["endpoint"] = places[name].model_dump(mode="json")
+    file["devices"] = {name: entry for name, entry in file.get("devices", {}).items() if name in places}
+    file.pop("instruments", None)
+    for name, entry in file["devices"].items():
+        entry["endpoint"] = places[name].model_dump(mode="json")
         if entry.get("speaks", "sunspec") != "sunspec":
             entry["speaks"] = str(bench.parent / entry["speaks"])
     return file

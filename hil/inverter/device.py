@@ -42,6 +42,11 @@ class Identity:
     def __str__(self) -> str:
         return " ".join(filter(None, (self.manufacturer, self.model, self.version, self.serial)))
 
+    def is_of(self, other: Identity) -> bool:
+        """Return whether both are of one device; its firmware may be another."""
+        mine, theirs = (self.manufacturer, self.model, self.serial), (other.manufacturer, other.model, other.serial)
+        return mine == theirs
+
 
 class Device:
     """One device behind a link, for use inside an event loop; `DeviceGroup` is for synchronous callers.
@@ -141,6 +146,7 @@ class Device:
         self._mirror.take(found.map, found.image)
         self._mirror.read_limit, self._mirror.write_limit = self._language.read_limit, self._language.write_limit
         self._begin(found.dialect)
+        self._known = self.identity
         self._opened = self.link.opened
 
     def _begin(self, dialect: Dialect) -> None:
@@ -259,6 +265,7 @@ class Device:
         if self._was_lost:
             names = self.controls
             await self._refuse_another_map()
+            await self._refuse_another_device()
             self._opened = self.link.opened
         before = self._mirror.values(names)
         await self._mirror.read(names)
@@ -270,6 +277,13 @@ class Device:
         for name, was in self._kept.items():
             if self.map.registers(name, self.image) != was:
                 raise Rejected(self.name, self._in_another_map(name))
+
+    async def _refuse_another_device(self) -> None:
+        """Raise Rejected if what answers says that it is another one: it may do so with the same registers."""
+        if self.dialect.identity:
+            await self._mirror.read([*self.dialect.identity.values()])
+        if not self.identity.is_of(self._known):
+            raise Rejected(self.name, f"{self.identity} answers at its address, not {self._known}: it is told nothing")
 
     def _in_another_map(self, name: str) -> str:
         where = f"{name} at {self.map[name].address}"

@@ -162,7 +162,15 @@ class Keeper:
     def _refuse_unrestored(self, where: Collection[str]) -> None:
         """Raise Interlocked if a run left the device, here or elsewhere, without restoring it."""
         for left in self._left(where):
+            self._refuse_held(left, where)
             raise Interlocked(self.name, in_words(left, self.run.bench))
+
+    def _refuse_held(self, record: Record, where: Collection[str]) -> None:
+        """Raise Interlocked if a run goes on with the device at another place, where we do not hold it."""
+        if record.place not in where:
+            elsewhere = DeviceLock(self.name, (record.place,), self._folder.locks)
+            elsewhere.acquire(self.run)
+            elsewhere.release()
 
     def _left(self, where: Collection[str]) -> list[Record]:
         """Return what runs found and did not restore; raise Interlocked if that cannot be read."""
@@ -275,7 +283,10 @@ class Keeper:
         the record; raises Interlocked while a run holds the device, or where its record cannot be read.
         """
         try:
-            left = sorted(self._left(await self._hold()), key=lambda record: record.taken)
+            where = await self._hold()
+            left = sorted(self._left(where), key=lambda record: record.taken)
+            for record in left:
+                self._refuse_held(record, where)
             for record in left[:1]:
                 await self._bring(record)
             for record in left:

@@ -113,15 +113,10 @@ async def _attempt(device: Writable, target: Target, identity: Identity) -> None
 async def _refuse_another(device: Writable, identity: Identity) -> None:
     """Raise NotRestored if another device answers than was commanded. One that restarted may have moved its map."""
     await device.read([*device.dialect.identity.values()])
-    if not is_same(device.identity, identity):
+    if not device.identity.is_of(identity):
         await device.discover()
-    if not is_same(device.identity, identity):
+    if not device.identity.is_of(identity):
         raise NotRestored(device.name, f"{device.identity} answers, not {identity}: nothing was written to it")
-
-
-def is_same(one: Identity, other: Identity) -> bool:
-    """Return whether two identities are of one device; its firmware may be another."""
-    return (one.manufacturer, one.model, one.serial) == (other.manufacturer, other.model, other.serial)
 
 
 async def _differing(device: Writable, target: Target, names: Sequence[str]) -> dict[str, Value]:

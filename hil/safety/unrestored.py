@@ -12,7 +12,6 @@ from derloop.errors import Interlocked
 from hil.inverter.device import Identity
 from hil.safety.folder import Run
 from hil.safety.record import Record, RecordError, Records
-from hil.safety.restore import is_same
 
 
 class Left(NamedTuple):
@@ -53,7 +52,7 @@ class Sought:
 
         Without a serial number two devices of a kind are not told apart.
         """
-        is_known = bool(self.identity.serial) and is_same(self.identity, record.identity)
+        is_known = bool(self.identity.serial) and self.identity.is_of(record.identity)
         return is_known and record.address not in self.run.addresses
 
 

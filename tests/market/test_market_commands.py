@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -150,7 +151,7 @@ def test_services_in_which_nobody_takes_part_are_said(runs: tuple[Path, Path]) -
 def test_runs_of_different_times_are_not_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:
     stack = tmp_path / "stack.json"
     stack.write_text('{"name": "x", "currency": "USD", "parts": [{"kind": "bill", "tariff": "retail"}]}')
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "run.json").write_text('{"outcome": "completed"}')
     assert "do not have the same start and duration" in said("value", runs[0], stack, "--without", tmp_path, status=2)
 
 
@@ -187,3 +188,25 @@ def test_regulation_is_scored_hour_by_hour() -> None:
     found = history.performance("vpp.signal_kw", "vpp.response_kw")
     assert found.keys() == {0}  # ten minutes are too few for a score
     assert found[0] == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("outcome", ["failed", "interrupted", "running"])
+def test_a_run_that_did_not_come_to_its_end_is_neither_valued_nor_billed(
+    outcome: str, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(runs[0], cut)
+    (cut / "run.json").write_text(json.dumps({**json.loads((cut / "run.json").read_text()), "outcome": outcome}))
+    stack = tmp_path / "stack.json"
+    stack.write_text('{"name": "x", "currency": "USD", "parts": [{"kind": "bill", "tariff": "retail"}]}')
+    why = f"the run is {outcome}, and not completed"
+    assert why in said("value", cut, stack, status=2)
+    assert why in said("value", runs[0], stack, "--without", cut, status=2)
+    assert why in said("bill", cut, status=2)
+
+
+def test_bills_are_valued_over_the_whole_run(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    stack = tmp_path / "stack.json"
+    part = {"kind": "bill", "tariff": "retail", "windows": [{"from_s": 0, "to_s": 3600}]}
+    stack.write_text(json.dumps({"name": "x", "currency": "USD", "parts": [part]}))
+    assert "bills are of the whole run: leave windows out" in said("value", runs[0], stack, status=2)

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, IncompleteRead
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -83,7 +83,10 @@ class OverHttp:
             with self._in_time(connection.sock):
                 connection.request("POST", self._path, body, JSON_TYPE)
                 with connection.getresponse() as response:
-                    return response.status, response.read(self._max_bytes + 1)
+                    said = response.read(self._max_bytes + 1)
+                    if response.length and len(said) <= self._max_bytes:
+                        raise IncompleteRead(said, response.length)
+                    return response.status, said
 
     def _failed(self, error: Exception) -> str:
         if isinstance(error, TimeoutError | _TooLate):

@@ -30,11 +30,12 @@ def bill(
     """
     from derloop.errors import DerloopError
     from derloop.results.store import RunFolder
+    from federates.market.commands.recorded import ended
     from federates.market.commands.runs import billing_of, meters
     from federates.market.commands.services import unpaid
     from federates.market.commands.shown import bills_json, show_bills
 
-    folder = RunFolder(run)
+    folder = ended(RunFolder(run))
     names = [of] if of else meters(folder)
     if not names:
         raise DerloopError(f"{run}: no federate of kind tariff has customers")

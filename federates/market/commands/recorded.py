@@ -14,6 +14,15 @@ from federates.market.regulated import HOUR_S
 from federates.market.value.series import Series
 
 
+def ended(folder: RunFolder) -> RunFolder:
+    """Return a run's folder; raise DerloopError where the run did not come to its end: its sums are not of all."""
+    outcome = folder.run.get("outcome")
+    if outcome != "completed":
+        said = "was never begun" if outcome is None else f"is {outcome}"
+        raise DerloopError(f"{folder.path}: the run {said}, and not completed: what it lacks would count as nothing")
+    return folder
+
+
 def duration_h(folder: RunFolder) -> float:
     return float(folder.run.get("duration_s", 0.0)) / HOUR_S
 

@@ -33,7 +33,12 @@ def billing_of(run: RunFolder, meter: str, tariff: Path | None = None) -> Billin
     of = read_tariff(tariff) if tariff else kept_tariff(run, meter)
     found = _metered(run, meter)
     schedule = _schedule(run, of, found, meter if tariff is None else None)
-    billing = make_billing(of, schedule, found, settlement_of(run, meter, _over(run, found)))
+    settlement = settlement_of(run, meter, _over(run, found))
+    own_s = kept_tariff(run, meter).interval_s
+    if settlement and settlement.enrolled.demand_response and of.interval_s != own_s:
+        what = f"demand response was metered by intervals of {own_s:g} s, and it has {of.interval_s:g} s"
+        raise DerloopError(f"{run.path} cannot be billed by tariff {of.name!r}: {what}")
+    billing = make_billing(of, schedule, found, settlement)
     if tariff is None:
         billing.reconcile(*(run.read(f"{meter}.{port}")[1][-1] for port in ("bill", "bill_without")))
     return billing

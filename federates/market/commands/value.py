@@ -72,9 +72,10 @@ def _histories(run: Path, without: Path | None) -> tuple[RunHistory, RunHistory 
     from derloop.errors import DerloopError
     from derloop.results.store import RunFolder
     from federates.market.commands.history import RunHistory
+    from federates.market.commands.recorded import ended
 
-    history = RunHistory(RunFolder(run))
-    base = None if without is None else RunHistory(RunFolder(without))
+    history = RunHistory(ended(RunFolder(run)))
+    base = None if without is None else RunHistory(ended(RunFolder(without)))
     if base and (base.start, base.duration_h) != (history.start, history.duration_h):
         raise DerloopError(f"{run} and {without} do not have the same start and duration: nothing can be compared")
     return history, base

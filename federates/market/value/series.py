@@ -155,10 +155,18 @@ class Runs:
 
     def tariff(self, name: str, currency: str) -> Tariff:
         """Return one of the run's tariffs, which has the stack's money."""
-        tariff = self.run.tariff(name)
-        if tariff.currency != currency:
-            raise DerloopError(f"tariff {tariff.name!r} is in {tariff.currency}, the stack in {currency}")
-        return tariff
+        return _in(currency, self.run.tariff(name))
+
+    def other_tariff(self, name: str, currency: str) -> Tariff:
+        """Return one of the other run's tariffs, which has the stack's money."""
+        return _in(currency, self.other.tariff(name))
 
     def energy_price(self, price: float | str, currency: str) -> Series | float:
         return self.amount(price, f"{currency}/kWh")
+
+
+def _in(currency: str, tariff: Tariff) -> Tariff:
+    """Return a tariff that is in this money; raise DerloopError where it is in another."""
+    if tariff.currency != currency:
+        raise DerloopError(f"tariff {tariff.name!r} is in {tariff.currency}, the stack in {currency}")
+    return tariff

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from federates.market.bill import GROUPS
 from federates.market.filled import Filled
 from federates.market.paid import NotNegative
 from federates.market.value.part import Input, Part, Worth
-from federates.market.value.series import Amount, Runs, SeriesName
+from federates.market.value.series import WHOLE, Amount, Runs, SeriesName
 
 
 class BillSavings(Part):
@@ -31,6 +31,12 @@ class BillSavings(Part):
         description="With what the run's bills pay for services; false where that is a part of its own.",
     )
 
+    @model_validator(mode="after")
+    def _is_of_the_whole_run(self) -> Self:
+        if self.windows != WHOLE:
+            raise ValueError("bills are of the whole run: leave windows out")
+        return self
+
     @property
     def claims(self) -> tuple[str, ...]:
         return (f"the bills by {self.tariff}",)
@@ -38,6 +44,8 @@ class BillSavings(Part):
     def worth(self, runs: Runs, currency: str) -> Worth:
         runs.tariff(self.tariff, currency)
         bills = runs.run.billing(self.tariff)
+        if self.against == "other-run":
+            runs.other_tariff(self.tariff, currency)
         others = bills if self.against == "loads-alone" else runs.other.billing(self.tariff)
         now, before = bills.by_group(), others.by_group(without_der=self.against == "loads-alone")
         if not self.services:
