@@ -25,6 +25,8 @@ class Amount(NamedTuple):
     """The point that puts it into effect; empty: it always is."""
     is_in_reserve: bool = False
     """It comes into effect when a lease lapses: its rate is not ours."""
+    rests_on: tuple[str, ...] = ()
+    """Points of which it is a part: who moves these moves it, while it is in effect."""
 
     @property
     def key(self) -> str:
@@ -122,16 +124,18 @@ _VARS_OF_123 = _by_mode(
 _VAR_POINTS = ("123.VArPct_Mod", "123.VArWMaxPct", "123.VArMaxPct", "123.VArAvalPct")
 _GIVES = _percent("124.OutWRte", "120.MaxDisChaRte", "121.WMax", "120.WRtg")
 _DRAWS = _negative(_percent("124.InWRte", "124.WChaMax", "120.MaxChaRte"))
+_W_MAX, _VARS_704 = ("702.WMax",), ("702.WMax", "702.VAMax", "702.VarMaxInj", "702.VarMaxAbs")
+_VARS_123 = ("121.WMax", "121.VArMaxQ1", "121.VArMaxQ4")
 AMOUNTS = (
     Amount("limit_pct", ("704.WMaxLimPct",), _number("704.WMaxLimPct"), "704.WMaxLimPctEna"),
-    Amount("p_w", ("704.WSetMod", "704.WSetPct", "704.WSet"), _p_of_704(), "704.WSetEna"),
-    Amount("q_var", ("704.VarSetMod", "704.VarSetPct", "704.VarSet"), _q_of_704(), "704.VarSetEna"),
+    Amount("p_w", ("704.WSetMod", "704.WSetPct", "704.WSet"), _p_of_704(), "704.WSetEna", rests_on=_W_MAX),
+    Amount("q_var", ("704.VarSetMod", "704.VarSetPct", "704.VarSet"), _q_of_704(), "704.VarSetEna", rests_on=_VARS_704),
     Amount("limit_pct", ("123.WMaxLimPct",), _number("123.WMaxLimPct"), "123.WMaxLim_Ena"),
-    Amount("q_var", _VAR_POINTS, _VARS_OF_123, "123.VArPct_Ena"),
-    Amount("p_w", ("124.OutWRte",), _GIVES, "124.StorCtl_Mod"),
-    Amount("p_w", ("124.InWRte",), _DRAWS, "124.StorCtl_Mod"),
+    Amount("q_var", _VAR_POINTS, _VARS_OF_123, "123.VArPct_Ena", rests_on=_VARS_123),
+    Amount("p_w", ("124.OutWRte",), _GIVES, "124.StorCtl_Mod", rests_on=("121.WMax",)),
+    Amount("p_w", ("124.InWRte",), _DRAWS, "124.StorCtl_Mod", rests_on=("124.WChaMax",)),
     Amount("limit_pct", ("704.WMaxLimPctRvrt",), _number("704.WMaxLimPctRvrt"), "704.WMaxLimPctEnaRvrt", True),
-    Amount("p_w", ("704.WSetPctRvrt", "704.WSetRvrt"), _p_of_704("Rvrt"), "704.WSetEnaRvrt", True),
-    Amount("q_var", ("704.VarSetPctRvrt", "704.VarSetRvrt"), _q_of_704("Rvrt"), "704.VarSetEnaRvrt", True),
+    Amount("p_w", ("704.WSetPctRvrt", "704.WSetRvrt"), _p_of_704("Rvrt"), "704.WSetEnaRvrt", True, _W_MAX),
+    Amount("q_var", ("704.VarSetPctRvrt", "704.VarSetRvrt"), _q_of_704("Rvrt"), "704.VarSetEnaRvrt", True, _VARS_704),
 )
 """Of models 704, 123 and 124; what 704 asks for once its leases have lapsed among them."""

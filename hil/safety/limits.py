@@ -68,8 +68,8 @@ class LimitCheck:
         """Yield the amounts that a command sets, or puts into effect: turning off is always within limits."""
         names = {change.point.name for change in changes}
         for amount in self._amounts:
-            is_switched_on = amount.switch in names and _is_on(amount, after)
-            if is_switched_on or not names.isdisjoint(amount.points):
+            moves = not names.isdisjoint((amount.switch, *amount.rests_on))
+            if (moves and _is_on(amount, after)) or not names.isdisjoint(amount.points):
                 yield amount
 
     def _point_problems(self, change: Change, value: Value, now_s: float) -> Iterator[str]:

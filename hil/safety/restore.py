@@ -12,7 +12,7 @@ from hil.inverter.device import Identity
 from hil.inverter.guard import Change, Guard
 from hil.safety.controls import controls_of, is_momentary
 from hil.safety.outcome import Device, Outcome
-from hil.sunspec.points import Value
+from hil.sunspec.points import SUNSPEC_MANNER, Value
 
 Target = Mapping[str, float | str]
 """What points are to hold."""
@@ -120,9 +120,16 @@ async def _refuse_another(device: Writable, identity: Identity) -> None:
 
 
 async def _differing(device: Writable, target: Target, names: Sequence[str]) -> dict[str, Value]:
-    """Return what the device holds at those of these points that do not hold what they should."""
+    """Return what the device holds at those of these points that do not hold what they should.
+
+    A SunSpec point that says that it is not implemented holds nothing, and so nothing else.
+    """
     held = await device.read(names) if names else {}
-    return {name: value for name, value in held.items() if value != target[name]}
+    return {
+        name: value
+        for name, value in held.items()
+        if value != target[name] and not (value is None and device.map[name].manner is SUNSPEC_MANNER)
+    }
 
 
 async def _write(device: Writable, target: Target, names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -179,6 +180,21 @@ def lab(tmp_path: Path) -> Iterator[Path]:
             process.terminate()
 
 
+def _check_equipment_is_left_alone(lab: Path, folder: Path) -> None:
+    """What the journal does not know is not there in a replay, though the bench file has it."""
+    torn = folder / "torn"
+    shutil.copytree(folder / "session", torn)
+    (journal,) = (torn / "frames").glob("*.frames")
+    journal.write_bytes(b"\n".join(journal.read_bytes().split(b"\n")[:1]) + b"\n")
+    bench = json.loads(lab.read_text())
+    bench["devices"]["spare"] = bench["devices"]["inverter_0"]
+    lab.write_text(json.dumps(bench))
+    for run, overrides in ((torn, ()), (folder / "session", ("federates.inverter.via=bench:spare",))):
+        with pytest.raises(DerloopError, match=r"no device|has no"):
+            again(run, folder / "none", *overrides)
+        assert not (folder / "none").exists()
+
+
 @pytest.mark.usefixtures("lab")
 def test_a_session_on_a_bench_is_done_again_without_the_bench(
     lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -194,6 +210,7 @@ def test_a_session_on_a_bench_is_done_again_without_the_bench(
     assert replayed.same
     assert replayed.compared >= 20
     assert sorted((tmp_path / "state").rglob("*")) == before  # a replay wears no register
+    _check_equipment_is_left_alone(lab, tmp_path)
     ours, theirs = (exchanges(Evidence(run).entries()) for run in (tmp_path / "again", tmp_path / "session"))
     assert [(e.request, e.answer) for e in ours] == [(e.request, e.answer) for e in theirs]
 

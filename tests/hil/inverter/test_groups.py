@@ -235,6 +235,22 @@ def test_after_a_reconnection_a_device_with_another_map_is_not_written_to(
     thread.close()
 
 
+def test_after_a_reconnection_another_device_is_told_nothing(bank: RegisterBank, server: BankServer) -> None:
+    """It has the same registers, and another serial number."""
+    thread = LoopThread("test")
+    with DeviceGroup.of(_devices(server), thread) as group:
+        group.command(Commands(limit_fraction=np.array([0.9, 0.9, 0.9])), 0.0)
+        bank._registers.put(1, "1.SN", "another")
+        for device in group.devices:
+            thread.run(device.link.close())
+        for now_s in (1.0, 2.0):
+            failures = group.command_each(Commands(limit_fraction=np.array([0.4, 0.5, 0.6])), now_s)
+            assert list(failures) == ["pv_1"]
+            assert "answers at its address, not" in str(failures["pv_1"])
+        assert bank.settings().limit_fraction.tolist() == [0.4, 0.9, 0.6]
+    thread.close()
+
+
 def test_the_units_of_one_bus_share_a_connection_and_keep_their_answers(bank: RegisterBank) -> None:
     units = Units({unit: BankResponder(bank, unit - 1) for unit in (1, 2, 3)})
     with Server([Line(Tcp(port=0), units)]) as bus:

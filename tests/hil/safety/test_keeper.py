@@ -6,11 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kept import KeptDevice
+from kept import KeptDevice, keep
 
 from derloop.errors import Interlocked
 from hil.emulator.bank import RegisterBank
+from hil.modbus.endpoint import Address, Tcp
+from hil.modbus.thread import LoopThread
 from hil.safety.rules import Band, Limits, NoLease, PointBudget, SafeState, SafetyRules, WriteBudget
+from hil.serving.fleet import BankServer
+from hil.serving.responder import BankResponder, Units
+from hil.serving.server import Line, Server
 from hil.sunspec.points import Value
 
 Keep = Callable[..., KeptDevice]
@@ -121,6 +126,22 @@ def test_a_second_run_finds_the_device_held(kept: Keep) -> None:
     second.let_go()
 
 
+def test_a_device_that_a_run_holds_at_another_address_is_neither_taken_nor_brought_to_safety(
+    kept: Keep, emulator: BankServer, bank: RegisterBank, thread: LoopThread, tmp_path: Path
+) -> None:
+    first = kept()
+    first.take()
+    first.command(p_w=1000.0)
+    with Server([Line(Tcp(port=0), Units({1: BankResponder(bank, 0)}))]) as gateway:
+        other = keep(Address(gateway.endpoints[0], 1), tmp_path, thread, run="other")
+        for act in (other.keeper.take, other.keeper.leave_safe):
+            with pytest.raises(Interlocked, match=r"is held by process \d+ \(run /.*/first, since"):
+                thread.run(act())
+        other.die()
+    assert len(first.records) == 1
+    first.let_go()
+
+
 def test_a_run_that_fails_to_take_a_device_lets_go_of_what_it_locked(kept: Keep) -> None:
     torn = kept()
     torn.take()
@@ -180,6 +201,32 @@ def test_percent_of_the_rating_is_held_to_the_limit_in_watts(kept: Keep, holds: 
     with pytest.raises(Interlocked, match=r"6000 W is above 5000 W"):
         device.write({"704.WSetMod": 0.0})
     device.let_go()
+
+
+def test_a_limit_in_watts_holds_also_where_what_percent_is_of_is_moved(kept: Keep, holds: Holds) -> None:
+    """50 % of 5 kW is 2.5 kW, and of the rating 5 kW."""
+    limits = Limits(p_w=Band(high=4000.0), may_write=("702.WMax", "704.*"))
+    device = kept(SafetyRules(lease=NO_LEASE.lease, limits=limits))
+    device.take()
+    device.write({"702.WMax": 5000.0})
+    device.write({"704.WSetMod": 0.0, "704.WSetPct": 50.0, "704.WSetEna": 1.0})
+    with pytest.raises(Interlocked, match=r"5000 W is above 4000 W"):
+        device.write({"702.WMax": 10_000.0})
+    assert holds("702.WMax") == [5000.0]
+    device.write({"704.WSetEna": 0.0})
+    device.write({"702.WMax": 10_000.0})
+    with pytest.raises(Interlocked, match=r"5000 W is above 4000 W"):
+        device.write({"704.WSetEna": 1.0})
+    device.let_go()
+
+
+def test_points_that_the_device_does_not_have_are_not_restored(kept: Keep, holds: Holds) -> None:
+    """With a pattern such a switch (704.AntiIslEna) may be written, too."""
+    device = kept(SafetyRules(limits=Limits(may_write=("704.*",)), restore_s=2.0))
+    device.take()
+    device.command(p_w=1000.0)
+    device.let_go()
+    assert holds("704.WSetEna", "704.AntiIslEna") == [0, None]
 
 
 def test_a_batch_is_written_as_a_whole_or_not_at_all(kept: Keep, holds: Holds) -> None:
