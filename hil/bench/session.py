@@ -134,7 +134,7 @@ class Session:
         device = self.devices[index]
         await device.command(orders[index], now_s)
         if device.name in self._standing:
-            await self._standing[device.name].keep(now_s)
+            await self._standing[device.name].keep(now_s, device.lapses)
         return await device.poll()
 
     def measured(self) -> Measurements:

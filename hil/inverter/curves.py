@@ -34,6 +34,7 @@ class Curves:
         self._mirror, self._lease = mirror, lease
         self._old = OldCurves(mirror)
         self._followed: str | None = None
+        self._curve: VoltVarCurve | None = None
         self._asserted_s = -math.inf
 
     # volt-var
@@ -42,7 +43,12 @@ class Curves:
         """Make a volt-var curve the device's, and enable it."""
         await self._mirror.put(self._arming(model), now_s)
         await (self._follow_705(curve, now_s) if model == "705" else self._old.follow(curve, now_s))
-        self._followed, self._asserted_s = model, now_s
+        self._followed, self._curve, self._asserted_s = model, curve, now_s
+
+    async def follow_again(self, now_s: float) -> None:
+        """Make the volt-var curve that was followed the device's again: it has restarted, or holds another one."""
+        if self._followed is not None and self._curve is not None:
+            await self.follow(self._followed, self._curve, now_s)
 
     async def stop_following(self, model: str, now_s: float) -> None:
         """Disable volt-var, unless it is."""

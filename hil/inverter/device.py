@@ -168,7 +168,7 @@ class Device:
 
     async def _command(self, order: Order, now_s: float, polling: Polling | None) -> None:
         with self._rejecting:
-            checked = self._controls.to_check(now_s)
+            checked, lapses = self._controls.to_check(now_s), self.lapses
             if checked or self._was_lost:
                 await self._notice_changes(checked)
             writing = self._controls.writing(order, now_s)
@@ -177,6 +177,8 @@ class Device:
             self._controls.done(writing, now_s)
             if order.volt_var_off or order.volt_var is not None:
                 await self._command_volt_var(order, now_s)
+            elif self.lapses != lapses:
+                await self._curves.follow_again(now_s)
             if self._curves.is_due(now_s):
                 await self._curves.renew(now_s)
 

@@ -69,24 +69,25 @@ class StandingFunctions:
         self._mirror = Mirror(device.link, device.guard)
         self._mirror.take(device.map, device.image.copy())
         self._curves = Curves(self._mirror)
-        self._asserted_s = -math.inf
+        self._asserted_s, self._lapses = -math.inf, 0
         if lacking := [each for each in functions if not self._mirror.implemented(each.enable)]:
             why = ", ".join(f"{each.name} ({each.enable})" for each in lacking)
             raise Rejected(device.name, f"does not have what the scenario's 'smart' sets: {why}")
 
-    async def keep(self, now_s: float) -> None:
+    async def keep(self, now_s: float, lapses: int = 0) -> None:
         """Give the device its functions, or give them again when half of their lease is over.
 
+        lapses: how often it was found to hold no more what it was told; when it is once more, they are given again.
         Raises Rejected where it does not hold them then.
         """
-        if now_s - self._asserted_s < min(self._lease.half_s, UNCHECKED_S):
+        if lapses == self._lapses and now_s - self._asserted_s < min(self._lease.half_s, UNCHECKED_S):
             return
         try:
             for function in self._functions:
                 await self._assert(function, now_s)
         except SunSpecError as misfit:
             raise Rejected(self._mirror.device, str(misfit)) from misfit
-        self._asserted_s = now_s
+        self._asserted_s, self._lapses = now_s, lapses
 
     async def _assert(self, function: Standing, now_s: float) -> None:
         mirror, arming = self._mirror, self._arming(function)

@@ -16,7 +16,7 @@ from registers_only import battery_inverter, served, string_inverter
 from derloop.errors import Rejected, Unreachable
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
-from hil.inverter.commands import Commands
+from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.device import Device
 from hil.inverter.going import all_exchanged
 from hil.inverter.group import DeviceGroup
@@ -248,6 +248,24 @@ def test_after_a_reconnection_another_device_is_told_nothing(bank: RegisterBank,
             assert list(failures) == ["pv_1"]
             assert "answers at its address, not" in str(failures["pv_1"])
         assert bank.settings().limit_fraction.tolist() == [0.4, 0.9, 0.6]
+    thread.close()
+
+
+def test_a_device_that_restarted_has_its_curve_again_at_once(bank: RegisterBank, server: BankServer) -> None:
+    thread = LoopThread("test")
+    curve = VoltVarCurve((0.9, 0.97, 1.03, 1.1), (0.25, 0.0, 0.0, -0.25), "va_max", 10.0)
+    with DeviceGroup.of(_devices(server), thread) as group:
+        group.command(Commands(limit_fraction=np.array([0.9, 0.9, 0.9]), volt_var=[curve] * 3), 0.0)
+        own = bank._registers.number(1, "705.Crv.0.Pt.0.Var")
+        assert own == 25.0
+        for point, value in {"705.Crv.0.Pt.0.Var": 44.0, "705.Ena": 0, "704.WMaxLimPctEna": 0}.items():
+            bank._registers.put(1, point, value)
+        for device in group.devices:
+            thread.run(device.link.close())
+        group.command(Commands(limit_fraction=np.array([0.9, 0.9, 0.9])), 1.0)
+        assert group.devices[1].lapses == 1
+        held = [bank._registers.number(1, f"705.{name}") for name in ("Ena", "Crv.0.Pt.0.V", "Crv.0.Pt.0.Var")]
+        assert held == [1.0, 90.0, 25.0]
     thread.close()
 
 
