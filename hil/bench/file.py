@@ -218,6 +218,9 @@ def _twins(bench: Bench) -> Iterator[Problem]:
 
 
 def _watched(bench: Bench, broken: set[str]) -> Iterator[Problem]:
+    file = bench.file.emergency_stop.file
+    if file and not (folder := (bench.path.parent / file).parent).is_dir():
+        yield Problem("/emergency_stop/file", f"there is no folder {folder}, in which it could appear")
     for index, watched in enumerate(bench.file.emergency_stop.inputs):
         if watched.device not in bench.names and watched.device not in broken:
             where = f"/emergency_stop/inputs/{index}/device"

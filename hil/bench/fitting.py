@@ -44,6 +44,9 @@ def _unholdable(rules: SafetyRules, device: Device) -> Iterator[str]:
         if name not in device.map:
             yield _lacks(name, device)
             continue
+        if not device.map[name].writable:
+            yield f"cannot be brought to its safe_state: {name} can only be read"
+            continue
         try:
             encode(device.map[name], value)
         except SunSpecError as misfit:

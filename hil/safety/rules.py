@@ -152,6 +152,14 @@ class WatchedInput(Settings):
     )
     value: float
 
+    @model_validator(mode="after")
+    def _can_stop(self) -> Self:
+        if self.stop_when == "any_bit" and not (self.value > 0 and self.value.is_integer()):
+            raise ValueError(
+                f"value {self.value:g} has no bits that could be set: any_bit needs a whole number above 0"
+            )
+        return self
+
 
 class EmergencyStop(Settings):
     """What sets every device to its safe state at once, and ends the run."""

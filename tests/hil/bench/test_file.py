@@ -147,3 +147,14 @@ def test_example_benches_can_be_read(path: Path) -> None:
     found = read_bench(path)
     assert found.names
     jsonschema.Draft202012Validator(bench_schema()).validate(json.loads(path.read_text("utf-8")))
+
+
+def test_an_emergency_stop_that_could_never_come_is_refused(tmp_path: Path) -> None:
+    watched = [
+        {"device": "inv-1", "point": "701.Alrm", "stop_when": "any_bit", "value": value} for value in (0, 0.5, -1, 2)
+    ]
+    found = problems(tmp_path, emergency_stop={"inputs": watched})
+    assert sorted(found) == [f"/emergency_stop/inputs/{index}/value" for index in (0, 1, 2)]
+    assert "any_bit needs a whole number above 0" in found["/emergency_stop/inputs/0/value"]
+    found = problems(tmp_path, emergency_stop={"file": "nowhere/STOP"})
+    assert "there is no folder" in found["/emergency_stop/file"]

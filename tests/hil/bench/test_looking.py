@@ -64,7 +64,7 @@ def test_a_wrong_file_ends_with_2_and_no_traceback(write_bench: Any) -> None:
 
 def test_points_that_safety_rules_name_and_a_device_lacks_are_told(write_bench: Any, entries: Entries) -> None:
     limits = {"points": {"705.Crv.*": {"low": -30}, "706.Curve.*": {"low": 0}}, "may_write": ["704.*", "799.*"]}
-    safe = {"704.WStop": 1, "704.WMaxLimPct": "none", "704.WMaxLimPctEna": "ENABLED"}
+    safe = {"701.W": 0, "704.WStop": 1, "704.WMaxLimPct": "none", "704.WMaxLimPctEna": "ENABLED"}
     budget = {"704.WSett": {"per_day": 100}}
     safety = {"safe_state": {"points": safe}, "limits": limits, "write_budget": {"points": budget}}
     path = write_bench({"inv-1": {**entries["inv-1"], "safety": safety}})
@@ -73,6 +73,7 @@ def test_points_that_safety_rules_name_and_a_device_lacks_are_told(write_bench: 
     assert told == [
         "has no point '706.Curve.*', which its safety rules name",
         "has no point '704.WSett', which its safety rules name",
+        "cannot be brought to its safe_state: 701.W can only be read",
         "has no point '704.WStop', which its safety rules name",
         "cannot hold its safe_state: point '704.WMaxLimPct': takes a number, not 'none'",
     ]
