@@ -1,6 +1,7 @@
 """Accounts by element: what each line loses, how long each node is outside of a band, and each line overloaded.
 
-What is found at an instant holds until the next. All are counted from the first step on.
+What is found at an instant holds until the next. All are counted from the first step on. What an instant tells is what
+had passed until then; the sums of a run have its last step, too.
 """
 
 from __future__ import annotations
@@ -97,9 +98,12 @@ class Accounts:
             **overloaded,
         }
 
-    def statistics(self) -> dict[str, float]:
-        """Return the sums over all elements: energy lost, kWh, and hours of nodes and elements."""
-        count = self._latest
+    def statistics(self, step_h: float) -> dict[str, float]:
+        """Return the sums over all elements: energy lost, kWh, and hours of nodes and elements.
+
+        step_h: how long holds what was found last.
+        """
+        count = _Count(*(n + rate * step_h for n, rate in zip(self._latest, self._rate, strict=True)))
         return {
             "lost_kwh": float(count.lost_kwh.sum()),
             "outside_node_h": float(count.outside_h.sum()),

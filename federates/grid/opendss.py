@@ -222,7 +222,7 @@ class OpenDssFeeder:
 
     def statistics(self) -> Mapping[str, float]:
         """Return the sums of the accounts, where they are kept."""
-        return self._accounts.statistics() if self._accounts else {}
+        return self._accounts.statistics(self._interface.step_ns / 3.6e12) if self._accounts else {}
 
     def _seen(self, held: Values, now_ns: int | None = None) -> Bundle:
         """Return the outputs of the last solution as far as they are voltages, with those of grid-forming units."""
