@@ -206,6 +206,8 @@ class Kind:
     """Stands between others: is built after them, and takes over the wires for which it has an input called as their
     source and an output called as their target (`derloop.scenario.wiring`)."""
 
+    draws: bool = False
+    """Its devices draw, and their powers are positive when drawn."""
     outputs_at: str | None = None
     """The setting in which its outputs stand by their names: one of `<federate>.<port>` must be an input there."""
 

@@ -13,8 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from derloop import plugins
 from derloop.calendar import Calendar
 from derloop.contract import FloatArray
+from derloop.errors import PluginError
 from derloop.report import limits, traces
 from derloop.report.limits import Limit
 from derloop.report.traces import COLOURS, TimeArray, Times, Trace
@@ -193,7 +195,7 @@ def _reactive_power(run: Charted) -> Iterator[Figure]:
 def _totals(run: Charted, port: str, title: str, unit: str) -> Iterator[Figure]:
     lines: list[Trace] = []
     for signal in run.ending(port):
-        drawn = run.federates.get(signal.federate, {}).get("kind") == "load"
+        drawn = _draws(run.federates.get(signal.federate, {}).get("kind"))
         name = f"{signal.federate} (drawn)" if drawn else signal.federate
         time_ns, total = run.total(signal)
         dash = "dot" if drawn else "solid"
@@ -201,9 +203,17 @@ def _totals(run: Charted, port: str, title: str, unit: str) -> Iterator[Figure]:
         lines += _available(run, signal.federate) if port == "p_kw" else []
     lines += _forming(run, port)
     lines = [line for line in lines if any(line["y"])] if port == "q_kvar" else lines
-    note = "Sum of each fleet: positive when injected; what loads draw is dotted and positive when drawn."
+    note = "Sum of each fleet: positive when injected; what is drawn is dotted and positive when drawn."
     if lines:
         yield Figure(f"fleets-{port}", title, note, unit, lines)
+
+
+def _draws(kind: object) -> bool:
+    """Return whether devices of a kind draw; of one that is not installed here, nobody knows it."""
+    try:
+        return plugins.kind(str(kind)).draws
+    except PluginError:
+        return False
 
 
 def _forming(run: Charted, port: str) -> Iterator[Trace]:

@@ -197,5 +197,10 @@ def terminals(settings: ApplianceSettings, context: Context) -> tuple[Terminal, 
 
 
 KIND = Kind(
-    "appliance", "Appliances whose cycles can wait until a deadline", ApplianceSettings, ApplianceFleet, terminals
+    "appliance",
+    "Appliances whose cycles can wait until a deadline",
+    ApplianceSettings,
+    ApplianceFleet,
+    terminals,
+    draws=True,
 )

@@ -221,4 +221,6 @@ def terminals(settings: HeatPumpSettings, context: Context) -> tuple[Terminal, .
     return place_drawing(settings.at, settings.rated_kva, context)
 
 
-KIND = Kind("heat-pump", "Buildings with heat pumps or air conditioners", HeatPumpSettings, fleet, terminals)
+KIND = Kind(
+    "heat-pump", "Buildings with heat pumps or air conditioners", HeatPumpSettings, fleet, terminals, draws=True
+)

@@ -192,4 +192,11 @@ def terminals(settings: IndustrialSettings, context: Context) -> tuple[Terminal,
     return place_drawing(settings.at, settings.rated_kva, context)
 
 
-KIND = Kind("industrial", "Plants that can be curtailed for some time", IndustrialSettings, IndustrialGroup, terminals)
+KIND = Kind(
+    "industrial",
+    "Plants that can be curtailed for some time",
+    IndustrialSettings,
+    IndustrialGroup,
+    terminals,
+    draws=True,
+)

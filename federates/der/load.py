@@ -146,4 +146,4 @@ def terminals(settings: LoadSettings, context: Context) -> tuple[Terminal, ...]:
     )
 
 
-KIND = Kind("load", "Loads of the feeder file that follow a profile", LoadSettings, LoadGroup, terminals)
+KIND = Kind("load", "Loads of the feeder file that follow a profile", LoadSettings, LoadGroup, terminals, draws=True)

@@ -143,4 +143,4 @@ def terminals(settings: WaterHeaterSettings, context: Context) -> tuple[Terminal
     return place_drawing(settings.at, settings.rated_kva, context)
 
 
-KIND = Kind("water-heater", "Tanks of hot water with thermostats", WaterHeaterSettings, fleet, terminals)
+KIND = Kind("water-heater", "Tanks of hot water with thermostats", WaterHeaterSettings, fleet, terminals, draws=True)

@@ -121,4 +121,6 @@ def terminals(settings: ZipLoadSettings, context: Context) -> tuple[Terminal, ..
     return place_drawing(settings.at, settings.rated_kva, context)
 
 
-KIND = Kind("zip-load", "Loads with ZIP coefficients and a profile", ZipLoadSettings, ZipLoadGroup, terminals)
+KIND = Kind(
+    "zip-load", "Loads with ZIP coefficients and a profile", ZipLoadSettings, ZipLoadGroup, terminals, draws=True
+)

@@ -446,3 +446,12 @@ def test_charts_of_several_feeders_have_their_names_and_the_bus_has_one() -> Non
     titles = [chart["title"] for chart in data(page(run))["figures"]]
     assert titles[:3] == ["Power of the bus: bulk", "Feeder head power: grid", "Feeder head power: south"]
     assert {"Node voltages: grid", "Node voltages: south"} <= set(titles)
+
+
+def test_what_fleets_draw_is_not_shown_as_injected() -> None:
+    kinds = {"homes": "load", "tanks": "water-heater", "bat": "battery", "own": "a-kind-of-nobody"}
+    run = completed(federates={name: {"kind": kind} for name, kind in kinds.items()})
+    for name in kinds:
+        run.add(name, "p_kw", "kW", np.ones(120))
+    shown = {line["name"]: line["line"]["dash"] for line in figure(run, "Active power by fleet")["traces"]}
+    assert shown == {"homes (drawn)": "dot", "tanks (drawn)": "dot", "bat": "solid", "own": "solid"}
