@@ -63,6 +63,14 @@ def test_a_process_over_helics_controls_as_the_same_class_does(tmp_path: Path) -
     assert result["own.batteries.p_set_kw"] == pytest.approx(reference["own.batteries.p_set_kw"], abs=1e-9)
 
 
+def test_a_control_that_gives_other_units_is_refused_by_name(tmp_path: Path) -> None:
+    """HELICS converts numbers from one unit to another, and no vectors."""
+    port = free_ports(PORTS)[0]
+    with outside(port, "1000", "leave", "W"):
+        why = ended_by(run(site(tmp_path, port, join_s=10), overrides=("duration_s=60",)))
+    assert f"tcp://127.0.0.1:{port}: batteries.p_set_kw is published in 'W', and must be in 'kW'" in why
+
+
 def test_a_core_of_the_same_process_that_has_room_is_not_taken_for_it(tmp_path: Path) -> None:
     """HELICS joins a federate to any core of its type that still takes one, and this core belongs to nobody."""
     port, elsewhere = free_ports(PORTS)[0], free_ports(PORTS)[0]

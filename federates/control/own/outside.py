@@ -75,6 +75,10 @@ class OverHelics:
         h.helicsFederateEnterExecutingModeAsync(self._federate)
         self._await(self._join_s, f"no control has joined at {self._address} within join_s, {self._join_s:g} s")
         h.helicsFederateEnterExecutingModeComplete(self._federate)
+        for name, subscribed in self._subscribed.items():
+            said, unit = h.helicsInputGetInjectionUnits(subscribed), site.units[name]
+            if said not in ("", unit):  # HELICS converts no vectors
+                raise DerloopError(f"{self._address}: {name} is published in {said!r}, and must be in {unit!r}")
 
     def answer(self, now_s: float, measured: Measured) -> object:
         """Publish what was measured, and return what is answered. Raises: DerloopError where nothing is."""
