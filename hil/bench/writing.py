@@ -14,6 +14,7 @@ from hil.inverter.device import Device
 from hil.modbus.thread import LoopThread
 from hil.safety.folder import Run, StateFolder
 from hil.safety.keeper import Keeper
+from hil.safety.stop import is_there
 from hil.sunspec.points import Point, Value
 
 
@@ -59,6 +60,9 @@ def write_points(bench: Bench, name: str, values: Mapping[str, float | str], arm
     """
     if problems := arming_problems(bench, [*armed]):
         raise DerloopError("\n".join(problems))
+    stop = bench.file.emergency_stop.file
+    if stop is not None and is_there(bench.path.parent / stop):
+        raise Interlocked(name, f"nothing was written: the emergency stop's file {bench.path.parent / stop} is there")
     thread = LoopThread(f"bench {name}")
     try:
         return thread.run(_write(bench, name, values, armed))

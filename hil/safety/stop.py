@@ -41,7 +41,7 @@ class EmergencyWatch:
         """Raise EmergencyStopped if something stops the bench now; reads every watched input once."""
         if self._key is not None and (pressed := self._key.pressed()):
             raise EmergencyStopped("key", f"the key {pressed!r} was pressed")
-        if self._file is not None and _is_there(self._file):
+        if self._file is not None and is_there(self._file):
             raise EmergencyStopped("file", f"the file {self._file} is there")
         await asyncio.gather(*(self._check_input(each) for each in self._rules.inputs))
 
@@ -74,7 +74,7 @@ def _stops(watched: WatchedInput, value: float) -> bool:
             return bool(int(value) & int(watched.value))
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
     """Return whether a file is there, or cannot be looked for: a dangling link is there too."""
     try:
         os.lstat(path)

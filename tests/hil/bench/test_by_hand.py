@@ -65,6 +65,20 @@ def test_what_a_guard_refuses_is_not_written(lab: Path, bank: RegisterBank, word
     assert (bank.image(0) == before).all()
 
 
+def test_nothing_is_written_by_hand_while_the_emergency_stop_is_there(
+    write_bench: Any, entries: Entries, bank: RegisterBank
+) -> None:
+    lab: Path = write_bench({"inv-1": entries["inv-1"]}, emergency_stop={"file": "STOP"})
+    before = bank.image(0)
+    (lab.parent / "STOP").touch()
+    said = bench("write", lab, "inv-1", "704.WMaxLimPct=50", "--arm", "inv-1")
+    assert said.exit_code == 2
+    assert f"nothing was written: the emergency stop's file {lab.parent / 'STOP'} is there" in said.output
+    assert (bank.image(0) == before).all()
+    (lab.parent / "STOP").unlink()
+    assert bench("write", lab, "inv-1", "704.WMaxLimPct=50", "--arm", "inv-1").exit_code == 0
+
+
 def test_what_a_point_rounds_is_told(lab: Path, bank: RegisterBank) -> None:
     said = bench("write", lab, "inv-1", "704.WMaxLimPct=33.333", "--arm", "inv-1")
     assert said.exit_code == 0
