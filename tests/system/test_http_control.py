@@ -156,3 +156,16 @@ def test_addresses_that_are_none_or_elsewhere_are_refused(url: str, why: str) ->
 def test_another_machine_has_to_be_asked_for() -> None:
     settings = HttpControlSettings(url="http://example.org/step", reads=("a.x",), writes=("a.y",), beyond_loopback=True)
     assert settings.url == "http://example.org/step"
+
+
+def test_an_answer_that_is_cut_short_is_none(tmp_path: Path) -> None:
+    def cut(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
+        text = b'{"setpoints": {"batteries.p_set_kw": [0, 0]}}'
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(text) + 100))
+        handler.end_headers()
+        handler.wfile.write(text)
+
+    result, _ = over_http(tmp_path, cut, "duration_s=120")
+    assert (result.outcome, result.status) == ("failed", 3)
+    assert "no answer: IncompleteRead" in result.failure

@@ -114,6 +114,13 @@ def test_keeping_fewer_signals_needs_no_new_recording(tmp_path: Path, golden: Pa
     assert [s.signal.name for s in check(run(tmp_path / "again"), golden).signals] == ["loop@grid.passes"]
 
 
+def test_a_tolerance_of_no_signal_is_refused(tmp_path: Path, golden: Path) -> None:
+    """What was meant for one signal would leave it with that of all others."""
+    edit(golden, tolerances={"pv.p_kww": {"abs": 0.0}, "*": {"abs": 1e9}})
+    with pytest.raises(ScenarioError, match=r"/tolerances/pv\.p_kww: fits no signal; did you mean 'pv\.p_kw'\?"):
+        check(run(tmp_path / "again"), golden)
+
+
 def test_what_is_asked_for_holds(tmp_path: Path) -> None:
     asked = Golden(1800, ("pv.*",), Tolerances({"*": Tolerance(rel=0.1)}))
     record(run(tmp_path / "run"), tmp_path / "golden", asked)

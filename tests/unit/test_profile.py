@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from derloop.kind import Context
-from federates.der.profile import ProfileColumn, ProfileError, read_profile
+from federates.der.profile import ProfileColumn, ProfileError, read_profile, too_dense
 
 STEP_NS = 60 * 10**9
 SHIPPED = Path(__file__).parents[2] / "scenarios" / "profiles"
@@ -286,3 +286,12 @@ def test_shape_must_reach_what_the_clock_showed_before_it_was_set_back(tmp_path:
     column = written(tmp_path, "time_s,x_pu\n0,0\n5000,1\n")
     with pytest.raises(ProfileError, match="the run needs 00:00:00 to 01:59:00"):
         read_profile(column, on(tmp_path, AUTUMN, 2.1), STEP_NS)
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "what"), [(900.0, "are 600 s apart, and metering intervals are of 900 s"), (600.0, "")]
+)
+def test_rows_within_metering_intervals_are_too_many(interval_s: float, what: str, tmp_path: Path) -> None:
+    profile = read_profile(written(tmp_path, "time_s,x_pu\n0,1\n600,2\n7200,2\n"), context(tmp_path), STEP_NS)
+    assert what in too_dense(profile, interval_s)
+    assert bool(too_dense(profile, interval_s)) == bool(what)
