@@ -12,6 +12,7 @@ from hil.bench.file import Bench
 from hil.bench.writing import keeper_of
 from hil.inverter.device import Device
 from hil.modbus.thread import LoopThread
+from hil.safety.stop import is_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,17 @@ def leave_safe(bench: Bench, names: Collection[str]) -> list[Left]:
 
 
 async def _leave_safe(bench: Bench, names: Collection[str]) -> list[Left]:
+    stop = bench.file.emergency_stop.file
+    is_stopped = stop is not None and is_there(bench.path.parent / stop)
     async with reached(bench, names) as devices:
-        return await asyncio.gather(*(_left(bench, device) for device in devices.values()))
+        return await asyncio.gather(*(_left(bench, device, is_stopped) for device in devices.values()))
 
 
-async def _left(bench: Bench, device: Device) -> Left:
+async def _left(bench: Bench, device: Device, is_stopped: bool) -> Left:
     try:
         await device.discover()
         refuse_stranger(bench.device(device.name), device)
-        return Left(device.name, True, await keeper_of(bench, device, [device.name]).leave_safe())
+        keeper = keeper_of(bench, device, [device.name])
+        return Left(device.name, True, await keeper.leave_safe(is_stopped))
     except DeviceError as failure:
         return Left(device.name, False, failure.why)

@@ -276,9 +276,10 @@ class Keeper:
     async def _make_safe(self, record: Record) -> None:
         await bring(self._device, "its safe state", self.safe_target(), record.identity, self._rules.restore_s)
 
-    async def leave_safe(self) -> str:
+    async def leave_safe(self, is_stopped: bool = False) -> str:
         """Restore what a run found that was killed or failed to; where none was, bring the device to its safe state.
 
+        is_stopped: the emergency stop is there, so it is its safe state in any case, and a record stays for later.
         For devices that are not taken. Returns in words what was done; raises NotRestored where that fails, and keeps
         the record; raises Interlocked while a run holds the device, or where its record cannot be read.
         """
@@ -287,6 +288,9 @@ class Keeper:
             left = sorted(self._left(where), key=lambda record: record.taken)
             for record in left:
                 self._refuse_held(record, where)
+            if is_stopped and left:
+                await self._make_safe(left[0])
+                return "brought to its safe state; what was found there is restored once the emergency stop is gone"
             for record in left[:1]:
                 await self._bring(record)
             for record in left:

@@ -33,7 +33,7 @@ def bill(
     from federates.market.commands.recorded import ended
     from federates.market.commands.runs import billing_of, meters
     from federates.market.commands.services import unpaid
-    from federates.market.commands.shown import bills_json, show_bills
+    from federates.market.commands.shown import bills_json, index_of, show_bills
 
     folder = ended(RunFolder(run))
     names = [of] if of else meters(folder)
@@ -41,6 +41,9 @@ def bill(
         raise DerloopError(f"{run}: no federate of kind tariff has customers")
     with loudly():
         billings = {name: billing_of(folder, name, tariff) for name in names}
+    if customer is not None:
+        for billing in billings.values():
+            index_of(billing, customer)
     if as_json:
         typer.echo(bills_json(billings))
         return

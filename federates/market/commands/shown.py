@@ -23,13 +23,14 @@ MOST_CUSTOMERS = 20
 def show_bills(billings: Mapping[str, Billing], customer: str | None) -> None:
     """Print the bills of all customers together, or of one, line by line; then what each pays."""
     for name, billing in billings.items():
-        at = slice(None) if customer is None else _index(billing, customer)
+        at = slice(None) if customer is None else index_of(billing, customer)
         console().print(_lines(name, billing, at, customer))
         if customer is None and len(billing.customers) > 1:
             console().print(_customers(billing))
 
 
-def _index(billing: Billing, customer: str) -> slice:
+def index_of(billing: Billing, customer: str) -> slice:
+    """Return where a customer is; raise DerloopError where there is none of that name."""
     if customer not in billing.customers:
         raise DerloopError(f"no customer {customer!r}" + did_you_mean(customer, billing.customers))
     at = billing.customers.index(customer)

@@ -129,6 +129,28 @@ def test_safe_restores_what_a_dead_run_found(lab: Path, bank: RegisterBank, tmp_
     assert "no run has left it without restoring it" in bench("safe", lab).output
 
 
+def test_safe_is_the_safe_state_while_the_emergency_stop_is_there(
+    write_bench: Any, entries: Entries, bank: RegisterBank, tmp_path: Path
+) -> None:
+    safety = {
+        **entries["inv-1"].get("safety", {}),
+        "safe_state": {"points": {"704.WMaxLimPct": 0, "704.WMaxLimPctEna": 1}},
+    }
+    lab: Path = write_bench({"inv-1": {**entries["inv-1"], "safety": safety}}, emergency_stop={"file": "STOP"})
+    before = holds(bank, "704.WMaxLimPct")
+    abandon(lab, Run(tmp_path / "run", lab))
+    (lab.parent / "STOP").touch()
+    said = bench("safe", lab)
+    assert (said.exit_code, "brought to its safe state; what was found there is restored once" in said.output) == (
+        0,
+        True,
+    )
+    assert (holds(bank, "704.WMaxLimPctEna"), holds(bank, "704.WMaxLimPct")) == (1, 0)
+    (lab.parent / "STOP").unlink()
+    assert "restored to what was found at" in bench("safe", lab).output
+    assert (holds(bank, "704.WMaxLimPctEna"), holds(bank, "704.WMaxLimPct")) == (0, before)
+
+
 def test_check_tells_what_a_dead_run_has_not_restored_and_how_to(lab: Path, tmp_path: Path) -> None:
     abandon(lab, Run(tmp_path / "run", lab))
     with_no_run = bench("check", lab)
