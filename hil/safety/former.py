@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hil.safety.controls import Control, controls_of
 from hil.safety.outcome import Device
-from hil.sunspec.points import Value
+from hil.sunspec.points import SUNSPEC_MANNER, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,18 @@ class Former:
 def former(device: Device, held: Mapping[str, Value], safe: Mapping[str, float | str]) -> Former:
     """Return what can be restored of `held`: what a device says that it holds at points that may be written.
 
-    held: None where the device does not say it. safe: what points hold in the safe state.
+    held: None where the device does not say it. safe: what points hold in the safe state. A switch of which the device
+    says itself that it does not have it is not written: what would turn it off would be refused.
     """
     controls = controls_of(device)
     known = {name: value for name, value in held.items() if value is not None}
     unknown = [name for name, value in held.items() if value is None]
     off = {name: value for control in controls for name, value in control.off.items()}
-    instead = {name: {**off, **safe}[name] for name in unknown if name in off or name in safe}
-    others = [name for name in unknown if name not in instead]
+    absent = frozenset(n for n in unknown if n in off and n not in safe and device.map[n].manner is SUNSPEC_MANNER)
+    instead = {name: {**off, **safe}[name] for name in unknown if name not in absent and (name in off or name in safe)}
+    others = [name for name in unknown if name not in instead and name not in absent]
     stay = tuple(name for name in others if _is_behind_a_switch(name, controls))
-    return Former(known | instead, stay, frozenset(others) - frozenset(stay))
+    return Former(known | instead, stay, absent | (frozenset(others) - frozenset(stay)))
 
 
 def _is_behind_a_switch(name: str, controls: Iterable[Control]) -> bool:

@@ -12,7 +12,7 @@ from hil.inverter.device import Identity
 from hil.inverter.guard import Change, Guard
 from hil.safety.controls import controls_of, is_momentary
 from hil.safety.outcome import Device, Outcome
-from hil.sunspec.points import SUNSPEC_MANNER, Value
+from hil.sunspec.points import Value
 
 Target = Mapping[str, float | str]
 """What points are to hold."""
@@ -120,16 +120,9 @@ async def _refuse_another(device: Writable, identity: Identity) -> None:
 
 
 async def _differing(device: Writable, target: Target, names: Sequence[str]) -> dict[str, Value]:
-    """Return what the device holds at those of these points that do not hold what they should.
-
-    A SunSpec point that says that it is not implemented holds nothing, and so nothing else.
-    """
+    """Return what the device holds at those of these points that do not hold what they should."""
     held = await device.read(names) if names else {}
-    return {
-        name: value
-        for name, value in held.items()
-        if value != target[name] and not (value is None and device.map[name].manner is SUNSPEC_MANNER)
-    }
+    return {name: value for name, value in held.items() if value != target[name]}
 
 
 async def _write(device: Writable, target: Target, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kept import KeptDevice, keep
 
-from derloop.errors import Interlocked
+from derloop.errors import DeviceError, Interlocked
 from hil.emulator.bank import RegisterBank
 from hil.modbus.endpoint import Address, Tcp
 from hil.modbus.thread import LoopThread
@@ -225,6 +225,8 @@ def test_points_that_the_device_does_not_have_are_not_restored(kept: Keep, holds
     device = kept(SafetyRules(limits=Limits(may_write=("704.*",)), restore_s=2.0))
     device.take()
     device.command(p_w=1000.0)
+    with pytest.raises(DeviceError, match=r"704\.AntiIslEna"):
+        device.write({"704.AntiIslEna": 1.0})
     device.let_go()
     assert holds("704.WSetEna", "704.AntiIslEna") == [0, None]
 
