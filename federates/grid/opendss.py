@@ -67,7 +67,8 @@ class OpenDssFeeder:
         self._accounts = Accounts(settings.accounts, self._solver, names) if settings.accounts else None
         can_change = self._can_be_dead or self._accounts is not None
         others = _others(self._solver, self._drives)
-        self._powers = powers(self._solver, self._heads, others, can_change) if self._tells_powers else None
+        told = powers(self._solver, self._bases_v, self._heads, others, can_change) if self._tells_powers else None
+        self._powers = told
         self._undriven = _undriven(feeder, self._drives, self._solver.nodes)
         self._tells_elements = bool(self._gear or self._monitored or self._accounts)
         self._kept = self._moved = self._controls()
@@ -262,7 +263,7 @@ class OpenDssFeeder:
 
     def _drawn(self) -> NDArray[np.complex128]:
         """Return what each element draws, kVA (elements,), or only each of the heads, as far as powers are told."""
-        drawn = self._powers.drawn() if self._powers else self._solver.powers_of(self._heads)
+        drawn = self._powers.drawn(self._v_pu) if self._powers else self._solver.powers_of(self._heads)
         if self._island:
             return drawn * self._island.is_solved
         return drawn.copy() if self._gear or self._monitored else drawn  # the view has the currents of the next call

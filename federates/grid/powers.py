@@ -2,7 +2,8 @@
 
 Of a small feeder each element is asked. OpenDSS takes half a microsecond for each, several times that where a solution
 has just driven them out of the processor's caches: on thousands of elements as long as for the solution. So of a large
-one only what draws is asked, class by class, and what delivers is summed (`losses.py`).
+one only what draws is asked, class by class, where it is not known (`constant_power.py`), and what delivers is summed
+(`losses.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from derloop.contract import FloatArray
+from federates.grid.constant_power import ConstantPower
 from federates.grid.losses import Losses
 from federates.grid.solver import Solver
 from federates.grid.sums import Sums
@@ -35,8 +38,11 @@ class Totals(NamedTuple):
 class Powers(Protocol):
     """What a feeder's elements draw, and deliver, and lose."""
 
-    def drawn(self) -> NDArray[np.complex128]:
-        """Return what each element draws, kVA (elements,), of what is told; valid until the next call."""
+    def drawn(self, v_pu: FloatArray, /) -> NDArray[np.complex128]:
+        """Return what each element draws, kVA (elements,), of what is told; valid until the next call.
+
+        v_pu: of the nodes (nodes,) by the same solution, pu.
+        """
         ...
 
     def totals(self, drawn: NDArray[np.complex128]) -> Totals:
@@ -50,7 +56,7 @@ class Each:
     def __init__(self, solver: Solver, heads: NDArray[np.intp], others: NDArray[np.intp]) -> None:
         self._solver, self._sums = solver, Sums(heads, solver.delivery, others)
 
-    def drawn(self) -> NDArray[np.complex128]:
+    def drawn(self, _v_pu: FloatArray, /) -> NDArray[np.complex128]:
         return self._solver.element_powers()
 
     def totals(self, drawn: NDArray[np.complex128]) -> Totals:
@@ -59,22 +65,24 @@ class Each:
 
 
 class Summed:
-    """What draws is asked; of what delivers only the sum is known."""
+    """What draws is asked, unless it is known; of what delivers only the sum is known."""
 
-    def __init__(self, solver: Solver, heads: NDArray[np.intp], others: NDArray[np.intp]) -> None:
+    def __init__(self, solver: Solver, bases_v: FloatArray, heads: NDArray[np.intp], others: NDArray[np.intp]) -> None:
         self._solver, self._heads, self._sums = solver, heads, Sums(heads, others)
         self._drawn = np.zeros(len(solver.elements), np.complex128)
         self._losses = Losses(solver)
         classes = np.array([_class(name) for name in solver.elements])
-        self._asked = [
-            (found, solver.class_powers(name, found)) for name in ASKED if (found := _at(classes, name)).size
-        ]
+        loads = np.intersect1d(_at(classes, "load"), others)
+        self._constant = ConstantPower(solver, bases_v, loads, self._drawn)
+        asked = {name: np.setdiff1d(_at(classes, name), self._constant.elements) for name in ASKED}
+        self._asked = [(where, solver.class_powers(name, where)) for name, where in asked.items() if where.size]
         known = [solver.delivery, heads, *(_at(classes, name) for name in (*ASKED, *IDLE))]
         self.is_known = self._losses.is_known and np.concatenate(known).size == len(solver.elements)
         """Whether every element is among those that are asked, or summed."""
 
-    def drawn(self) -> NDArray[np.complex128]:
+    def drawn(self, v_pu: FloatArray, /) -> NDArray[np.complex128]:
         drawn = self._drawn
+        self._constant.tell(v_pu)
         for where, powers in self._asked:
             drawn[where] = powers.read()
         drawn[self._heads] = self._solver.powers_of(self._heads)
@@ -85,11 +93,13 @@ class Summed:
         return Totals(head, self._losses.total_kw(), others.real)
 
 
-def powers(solver: Solver, heads: NDArray[np.intp], others: NDArray[np.intp], can_change: bool) -> Powers:
+def powers(
+    solver: Solver, bases_v: FloatArray, heads: NDArray[np.intp], others: NDArray[np.intp], can_change: bool
+) -> Powers:
     """Return how powers are told; can_change: by more than controls, or each element is accounted for."""
     if can_change or len(solver.elements) < MANY:
         return Each(solver, heads, others)
-    summed = Summed(solver, heads, others)
+    summed = Summed(solver, bases_v, heads, others)
     return summed if summed.is_known else Each(solver, heads, others)
 
 

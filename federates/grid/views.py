@@ -35,8 +35,17 @@ class ClassPowers:
         self._batch = batch_of(dss, element_class, numbers)
         self._pointer, self._dims = self._ffi.new("double *[1]"), self._ffi.new("int32_t[4]")
         self._found, self._count = View(self._ffi), len(numbers)
+        self._each = np.frombuffer(self._ffi.buffer(self._batch, 8 * self._count), np.uint64)
 
     def read(self) -> NDArray[np.complex128]:
         """Return kW + j kvar (elements,) of the last solution, valid until the next call."""
-        self._lib.Alt_CEBatch_Get_TotalPowers(self._pointer, self._dims, self._batch, self._count)
-        return self._found.at(self._pointer[0], self._count)
+        return self._read(self._batch, self._count)
+
+    def read_some(self, which: NDArray[np.intp]) -> NDArray[np.complex128]:
+        """Return the same of some of the elements, by their place among them (k,)."""
+        chosen = self._each[which]
+        return self._read(self._ffi.from_buffer("void *[]", chosen), chosen.size)
+
+    def _read(self, elements: Any, count: int) -> NDArray[np.complex128]:
+        self._lib.Alt_CEBatch_Get_TotalPowers(self._pointer, self._dims, elements, count)
+        return self._found.at(self._pointer[0], count)
