@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from derloop.results.checkpoints import instants, read
 from derloop.results.store import RunFolder, recorded_until_ns
 from derloop.running import Begun, run_loaded
 from derloop.scenario.assembly import assemble
-from derloop.scenario.fingerprint import fingerprint
+from derloop.scenario.fingerprint import Fingerprints, fingerprint
 from derloop.scenario.loading import typed
 from derloop.scenario.models import Scenario
 from derloop.scenario.overrides import override
@@ -43,8 +45,8 @@ def resume(run: Path, options: Options, on_progress: Progress | None = None, on_
     if not scenario.path.exists():
         raise DerloopError(f"{run} cannot go on: its scenario {scenario.path} is not there any more")
     if fingerprint(scenario) != checkpoint.scenario:
-        what = "its scenario's files, or derloop, are not what they were; run it anew, or fork it"
-        raise DerloopError(f"{run} cannot go on as it was: {what}")
+        what = f"its scenario's files, or derloop, are not what they were{_found_changed(scenario, said)}"
+        raise DerloopError(f"{run} cannot go on as it was: {what}; run it anew, or fork it")
     options = replace(
         options,
         checkpoint_every_s=options.checkpoint_every_s or said.get("checkpoint_every_s"),
@@ -103,6 +105,17 @@ def _without_effect(was: Scenario, now: Scenario, permissions: Permissions) -> l
         if (found := memory.settled_otherwise(before[name], after[name]))
         for key in keys
     ]
+
+
+def _found_changed(scenario: Scenario, said: dict[str, Any]) -> str:
+    """Return what has changed since the run began, in brackets, as far as that can be told."""
+    began, was = datetime.fromisoformat(said["started"]).timestamp(), said["versions"]["derloop"]
+    files = Fingerprints().files(scenario.document, scenario.folder)
+    newer = [path.name for path in files if path.stat().st_mtime > began]
+    found = [f"written since it began: {', '.join(newer)}"] if newer else []
+    if was != version("derloop"):
+        found.append(f"it began with derloop {was}, this is {version('derloop')}")
+    return f" ({'; '.join(found)})" if found else ""
 
 
 def _said(run: Path) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class Fingerprints:
         said = json.dumps([version("derloop"), document, files], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:LENGTH]
 
+    def files(self, document: Mapping[str, Any], folder: Path) -> list[Path]:
+        """Return the files that a scenario names, and those that lie beside its feeders, in order."""
+        return sorted(self._files(folder.resolve(), document))
+
     def _files(self, folder: Path, document: Mapping[str, Any]) -> set[Path]:
         words = frozenset(texts(document))
         if (folder, words) not in self._found:

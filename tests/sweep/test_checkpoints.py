@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copy, copytree
 from time import sleep
 from typing import Any
 
@@ -366,6 +367,23 @@ def test_a_run_whose_files_have_changed_does_not_go_on(tmp_path: Path) -> None:
     said["scenario"]["seed"] += 1
     path.write_text(json.dumps(said))
     with pytest.raises(DerloopError, match="are not what they were"):
+        resume(tmp_path / "run", Options())
+
+
+def test_a_run_that_cannot_go_on_says_which_files_are_newer(tmp_path: Path) -> None:
+    for folder in ("feeders/ieee13", "profiles"):
+        copytree(SCENARIOS / folder, tmp_path / folder)
+    scenario = Path(copy(SCENARIOS / "kind_load.json", tmp_path))
+    derloop.run(scenario, HOUR, out=tmp_path / "run", report=False, checkpoint_every_s=3600, engine="local")
+    stopped(tmp_path / "run", 3_600_000_000_000)
+    with (tmp_path / "feeders" / "ieee13" / "ieee13.dss").open("a") as file:
+        file.write("! another line\n")
+    with pytest.raises(DerloopError, match=r"not what they were \(written since it began: ieee13\.dss\); run it anew"):
+        resume(tmp_path / "run", Options())
+    path = tmp_path / "run" / "run.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps({**said, "versions": {**said["versions"], "derloop": "0.0.9"}}))
+    with pytest.raises(DerloopError, match=r"dss; it began with derloop 0\.0\.9, this is "):
         resume(tmp_path / "run", Options())
 
 
