@@ -12,15 +12,18 @@ from pydantic import TypeAdapter
 
 from derloop.errors import DerloopError
 from hil.frames.journal import FOLDER, SUFFIX
-from hil.frames.layout import BEFORE, BLOCK, DIRECTIONS, FORMAT, LONGEST_BLOCK, TOLD, Entry, Peer, is_whole, split
+from hil.frames.layout import BEFORE, BLOCK, DIRECTIONS, FORMAT, LONGEST_BLOCK, MARK, TOLD, Entry, Peer, is_whole, split
 
 LONGEST_HEADER = 1 << 16
+WINDOW = 1 << 20
+"""Bytes that are looked through at once for the next block."""
 
 
 class JournalFile:
-    """One journal. `lost` says what its writer could not write, `unread` what its reader could not read.
+    """One journal. `lost` says what its writer could not write and what is damaged, `unread` what is not whole.
 
-    Both are known once the entries have been read. Raises: DerloopError for a file that is no journal.
+    Both are known once the entries have been read. Behind what is damaged it is read on, from the next whole block;
+    frames of peers that were introduced there are left out. Raises: DerloopError for a file that is no journal.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,6 +38,7 @@ class JournalFile:
         """Yield what was noted, in its order; holds one block at a time."""
         self.lost.clear()
         peers: dict[int, Peer] = {}
+        strangers = 0
         with self.path.open("rb") as file:
             _check_header(self.path, file)
             for entries in self._blocks(file):
@@ -43,21 +47,29 @@ class JournalFile:
                         self._hear(data, peers)
                     elif what in DIRECTIONS:
                         instant = None if instant_ns == BEFORE else instant_ns
-                        peer = peers.get(number) or self._stranger(number)
-                        yield Entry(wall_ns, monotonic_ns, instant, peer, DIRECTIONS[what], data)
+                        if peer := peers.get(number):
+                            yield Entry(wall_ns, monotonic_ns, instant, peer, DIRECTIONS[what], data)
+                        elif self.lost:
+                            strangers += 1
+                        else:
+                            self._refuse(number)
+        if strangers:
+            self.lost.append(f"{strangers} frames are of peers that were introduced in what is lost")
 
     def _blocks(self, file: BinaryIO) -> Iterator[bytes]:
         size = self.path.stat().st_size
         while True:
-            self.unread = size - file.tell()
-            head = file.read(BLOCK.size)
-            if len(head) < BLOCK.size:
-                return
-            _, length, _ = BLOCK.unpack(head)
-            entries = file.read(length) if length <= LONGEST_BLOCK else b""
-            if not is_whole(head, entries):
-                return
-            yield entries
+            at = file.tell()
+            self.unread = size - at
+            entries = _whole(file)
+            if entries is None:
+                following = _next_whole(file, at + 1)
+                if following is None:
+                    return
+                self.lost.append(f"{following - at} bytes from {at} on are damaged")
+                file.seek(following)
+            else:
+                yield entries
 
     def _hear(self, data: bytes, peers: dict[int, Peer]) -> None:
         try:
@@ -69,7 +81,7 @@ class JournalFile:
         except ValueError as error:
             raise DerloopError(f"{self.path} says something that is not understood: {data[:100]!r}") from error
 
-    def _stranger(self, number: int) -> NoReturn:
+    def _refuse(self, number: int) -> NoReturn:
         raise DerloopError(f"{self.path} has a frame of peer {number}, which it has not introduced")
 
 
@@ -111,6 +123,33 @@ def _journals(path: Path) -> list[Path]:
     if not found:
         raise DerloopError(f"{path} has no frames: a run leaves them in {FOLDER}/ when it speaks to equipment")
     return found
+
+
+def _whole(file: BinaryIO) -> bytes | None:
+    """Return the entries of the block that begins here, and leave `file` behind it; None where no whole one does."""
+    head = file.read(BLOCK.size)
+    if len(head) < BLOCK.size:
+        return None
+    mark, length, _ = BLOCK.unpack(head)
+    entries = file.read(length) if mark == MARK and length <= LONGEST_BLOCK else b""
+    return entries if is_whole(head, entries) else None
+
+
+def _next_whole(file: BinaryIO, at: int) -> int | None:
+    """Return where the first whole block begins, at `at` or later."""
+    while True:
+        file.seek(at)
+        window = file.read(WINDOW)
+        found = window.find(MARK)
+        if found < 0 and len(window) < len(MARK):
+            return None
+        if found < 0:
+            at += len(window) - len(MARK) + 1
+            continue
+        file.seek(at + found)
+        if _whole(file) is not None:
+            return at + found
+        at += found + 1
 
 
 def _check_header(path: Path, file: BinaryIO) -> None:

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from derloop.errors import DerloopError
-from hil.frames.evidence import Evidence, JournalFile
+from hil.frames.evidence import WINDOW, Evidence, JournalFile
 from hil.frames.journal import HELD_S, Journal, journal_path
-from hil.frames.layout import Peer
+from hil.frames.layout import MARK, Peer
 from hil.modbus.endpoint import RtuOverTcp, Serial, Tcp
 from hil.modbus.framing import MBAP, RTU, Frame, Framing
 from hil.modbus.tap import Direction
@@ -83,16 +83,34 @@ def test_a_torn_tail_costs_what_was_not_whole_and_nothing_else(tmp_path: Path) -
     assert {count for count, unread in found if unread == 0} == {0, 1, 2, 3}
 
 
-def test_a_byte_that_has_changed_is_never_taken_for_evidence(tmp_path: Path) -> None:
-    noted = [(INVERTER, "sent", b"one"), (METER, "received", b"two")]
+def test_a_byte_that_has_changed_is_never_taken_for_evidence_and_costs_its_block_alone(tmp_path: Path) -> None:
+    noted = [(INVERTER, "sent", b"one"), (METER, "received", b"two"), (METER, "sent", b"blok"), (METER, "sent", b"end")]
     whole = journal(tmp_path / "a.frames", noted, flush_each=True).read_bytes()
-    for at in range(whole.index(b"\n") + 1, len(whole)):
+    begins = [at for at in range(whole.index(b"\n") + 1, len(whole)) if whole.startswith(MARK, at)]
+    begins.pop(3)  # a frame that looks like the begin of one
+    for at in range(begins[0], len(whole)):
         damaged = bytearray(whole)
         damaged[at] ^= 0x10
         (tmp_path / "b.frames").write_bytes(damaged)
         file = JournalFile(tmp_path / "b.frames")
-        assert [(e.peer, e.direction, e.data) for e in file.entries()] in ([], noted[:1])
-        assert file.unread
+        block = sum(begin <= at for begin in begins) - 1
+        introduced = [n for n, (peer, *_) in enumerate(noted) if n != block and not (block == 1 and peer == METER)]
+        assert [(e.peer, e.direction, e.data) for e in file.entries()] == [noted[n] for n in introduced]
+        assert (file.unread > 0) == (block == 3)
+        damage = [f"{begins[block + 1] - begins[block]} bytes from {begins[block]} on are damaged"] if block < 3 else []
+        missing = ["2 frames are of peers that were introduced in what is lost"] if block == 1 else []
+        assert file.lost == damage + missing
+
+
+def test_blocks_behind_much_that_is_damaged_are_read(tmp_path: Path) -> None:
+    whole = journal(tmp_path / "a.frames", [(INVERTER, "sent", b"one")]).read_bytes()
+    header, rest = whole[: whole.index(b"\n") + 1], whole[whole.index(b"\n") + 1 :]
+    for junk in (WINDOW - 2, WINDOW, 3 * WINDOW + 1):
+        (tmp_path / "b.frames").write_bytes(header + b"b" * junk + rest)
+        file = JournalFile(tmp_path / "b.frames")
+        assert [entry.data for entry in file.entries()] == [b"one"]
+        assert file.lost == [f"{junk} bytes from {len(header)} on are damaged"]
+        assert not file.unread
 
 
 def test_a_file_that_is_no_journal_is_named(tmp_path: Path) -> None:
@@ -132,7 +150,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from hil.frames.journal import Journal
-from hil.frames.layout import Peer
+from hil.frames.layout import MARK, Peer
 
 journal = Journal(Path(sys.argv[1]))
 tap = journal.tap(Peer("inv-1", 1, "tcp", "127.0.0.1", 1502))
@@ -182,7 +200,7 @@ import resource, signal, sys
 from pathlib import Path
 from derloop.errors import DerloopError
 from hil.frames.journal import Journal
-from hil.frames.layout import Peer
+from hil.frames.layout import MARK, Peer
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 journal = Journal(Path(sys.argv[1]))
