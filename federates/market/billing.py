@@ -93,7 +93,8 @@ def make_billing(tariff: Tariff, schedule: Schedule, of: Metered, settlement: Se
     with_der = bills(tariff, schedule, metered(load_kwh, der_kwh, tariff.is_gross))
     without = bills(tariff, schedule, metered(load_kwh, np.zeros(der_kwh.shape), tariff.is_gross))
     if settlement is not None:
-        with_kw, without_kw = (load_kwh - der_kwh) / schedule.interval_h, load_kwh / schedule.interval_h
+        whole = len(of.load_kw) * of.step_ns // schedule.interval_ns  # nobody knows the mean of a part of an interval
+        with_kw, without_kw = (kwh[:whole] / schedule.interval_h for kwh in (load_kwh - der_kwh, load_kwh))
         with_der = settlement.added(with_der, tariff, schedule, with_kw, has_der=True)
         without = settlement.added(without, tariff, schedule, without_kw, has_der=False)
     return Billing(tariff, of.customers, tuple(with_der), tuple(without), settlement)

@@ -5,7 +5,8 @@ export, made on the day's first event. Over an event it has
 
     reduced = max(sum over intervals of (baseline - metered) h, 0)
 
-so that nobody pays for having drawn more.
+so that nobody pays for having drawn more. Of an interval in which the run ends nobody knows the mean: it counts neither
+for what was metered nor for the baseline.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Reduced(NamedTuple):
 
 
 def reductions(of: EnrolledDemandResponse, calendar: Calendar, net_kw: FloatArray) -> list[Reduced]:
-    """Return what each event came to, as far as it was metered; net_kw: (k, n) of the intervals of a run."""
+    """Return what each event came to, as far as it was metered; net_kw: (k, n) of the whole intervals of a run."""
     meters = _Days(calendar, net_kw)
     begun = [event for event in of.events if _interval(event.begins_s, calendar) < len(net_kw)]
     firsts = {calendar.day(ns(event.begins_s)): event for event in reversed(begun)}

@@ -42,7 +42,7 @@ class Settlement:
     def added(
         self, made: Sequence[Bill], tariff: Tariff, schedule: Schedule, net_kw: FloatArray, has_der: bool
     ) -> list[Bill]:
-        """Return the bills of a run with what services are paid; net_kw: (k, n) of its metering intervals."""
+        """Return the bills of a run with what services are paid; net_kw: (k, n) of its whole metering intervals."""
         shares = self._shares(net_kw.shape[1], has_der)
         response, calendar = self.enrolled.demand_response, Calendar(self.start, tariff.interval_s)
         events = reductions(response, calendar, net_kw) if response and tariff.demand_response else []

@@ -18,6 +18,7 @@ from federates.market.billing import Billing, Metered, make_billing
 from federates.market.enrolment import Enrolled, EnrolledDemandResponse, EnrolledRegulation
 from federates.market.regulated import Regulated, regulated
 from federates.market.retail import Retail, RetailSettings
+from federates.market.schedule import Run, make_schedule
 from federates.market.settlement import Settlement
 from federates.spells import Spell
 
@@ -114,6 +115,18 @@ def test_events_are_paid_on_the_bill_of_their_month() -> None:
     made = billed(load_kw, start=june_30, demand_response=answering((40, 41)))
     assert services(made, month=0) == {}
     assert services(made, month=1)["demand response"] == (pytest.approx(1.0), pytest.approx(-0.5))
+
+
+def test_a_metering_interval_in_which_the_run_ends_is_not_settled() -> None:
+    # 2 kW as on ten days, with which nothing is reduced; the run ends at half past four, in the event's first hour or
+    # at half past five, in its second, of which there is half of the energy
+    of = tariff(**PAID)
+    settled = Settlement(Enrolled(demand_response=answering((16, 18))), MIDNIGHT)
+    for halves, lines in ((33, {}), (35, {"events: 10-of-10 baseline": (2.0, 0.0), "events: metered": (2.0, 0.0)})):
+        metered = Metered(("a",), HOUR_NS // 2, np.full((halves, 1), 2.0), np.zeros((halves, 1)))
+        made = make_billing(of, make_schedule(of, Run(MIDNIGHT, halves * HOUR_NS // 2)), metered, settled)
+        assert made.paid_for("demand response") == 0.0
+        assert {**services(made), **lines} == services(made)
 
 
 # --- regulation --------------------------------------------------------------------------------------
