@@ -124,6 +124,7 @@ HEAT = {
     "fuel_per_kwh": 0.05,
 }
 RESILIENCE = {"kind": "resilience", "unserved_kwh": "mg.unserved_kwh", "value_per_kwh": 20}
+REDUCED = {"kind": "demand-response", "reduced_kwh": "dr.reduced_kwh", "per_kwh": 0.5}
 EMISSIONS = {"kind": "emissions", "kg_per_kwh": 0.5, "per_kg": 0.1}
 
 BY_HAND: list[tuple[str, dict[str, Any], float]] = [
@@ -147,11 +148,16 @@ BY_HAND: list[tuple[str, dict[str, Any], float]] = [
     ("regulation", {**REGULATION, "score_pu": 0.9}, 2.88 + 0.108),
     # hours 0 and 1 with 0.9 and 0.8, hour 2 below the least, hour 3 not scored: 40 x 1.7 x 0.02 + 60 x 0.8 x 0.001
     ("regulation by the hour", {**REGULATION, "response": "vpp.response_kw"}, 1.36 + 0.048),
-    ("demand response", {"kind": "demand-response", "reduced_kwh": "dr.reduced_kwh", "per_kwh": 0.5}, 3.5),
+    ("demand response", REDUCED, 3.5),
     # (360 / 0.9 - 500) x 0.05
     ("heat", HEAT, -5.0),
     ("resilience", RESILIENCE, (100 - 10) * 20),
-    ("resilience in the third hour", {**RESILIENCE, "windows": [{"from_s": 7200, "to_s": 10800}]}, (50 - 0) * 20),
+    # 50 and 100 kWh are lacking at the end of the first and the second hour, 10 and 10 kWh with it
+    ("resilience in the second hour", {**RESILIENCE, "windows": [{"from_s": 3600, "to_s": 7200}]}, (50 - 0) * 20),
+    ("resilience in the third hour", {**RESILIENCE, "windows": [{"from_s": 7200, "to_s": 10800}]}, 0.0),
+    # 3 kWh by the end of the first hour, 7 kWh by that of the second
+    ("demand response in the first hour", {**REDUCED, "windows": [{"to_s": 3600}]}, 1.5),
+    ("demand response in the second hour", {**REDUCED, "windows": [{"from_s": 3600, "to_s": 7200}]}, 2.0),
     ("resilience against a number", {**RESILIENCE, "without_kwh": 60}, (60 - 10) * 20),
     # 30 kWh x 0.5 x 0.1
     ("emissions", EMISSIONS, 1.5),

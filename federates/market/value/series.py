@@ -75,8 +75,13 @@ class Series:
         return float(self.values[self.within(windows)].sum()) * self.step_ns / NS_PER_H
 
     def gained(self, windows: Sequence[Window] = WHOLE) -> float:
-        """Return by how much a count that begins with 0 grows within the windows."""
-        return float(np.diff(self.values, prepend=0.0)[self.within(windows)].sum())
+        """Return by how much a count that begins with 0 grows within the windows.
+
+        What it has at an instant has passed by then, so it grows in the step before.
+        """
+        begins_ns = np.maximum(self.time_ns - self.step_ns, 0)
+        grows = Series(self.name, self.unit, self.step_ns, begins_ns, np.diff(self.values, prepend=0.0))
+        return float(grows.values[grows.within(windows)].sum())
 
     def highest(self, windows: Sequence[Window] = WHOLE) -> float:
         inside = self.within(windows)
