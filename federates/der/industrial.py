@@ -152,7 +152,8 @@ class IndustrialGroup:
         ended = (self._cut_s > 0.0) & (self._cut_kw == 0.0)
         self._cut_s = np.where(self._cut_kw > 0.0, self._cut_s + passed_s, 0.0)
         self._rest_s = np.maximum(self._rest_s - passed_s, 0.0)
-        self._rest_s = np.where(ended | self._is_tired, s.rest_s, self._rest_s)
+        self._rest_s = np.where(self._is_tired, s.rest_s, self._rest_s)
+        self._rest_s = np.where(ended, max(s.rest_s - passed_s, 0.0), self._rest_s)  # it rests since the last instant
         self._asked_s = np.where(self._asked_pu > 0.0, self._asked_s + passed_s, 0.0)
         owed_kw = s.rebound_pu * self._cut_kw - self._made_up_kw
         self._owed_kwh = np.maximum(self._owed_kwh + owed_kw * passed_s / 3600.0, 0.0)

@@ -52,7 +52,16 @@ def test_cut_comes_and_goes_with_its_ramp() -> None:
 def test_cut_ends_after_its_longest_time_and_rests() -> None:
     long = {"begins_s": 0.0, "lasts_s": 36000.0}
     plant = group(events=[long], longest_s=900.0, rest_s=600.0)
-    assert course(plant, "cut_kw", 10) == pytest.approx([400.0] * 3 + [0.0] * 3 + [400.0] * 3 + [0.0])
+    assert course(plant, "cut_kw", 8) == pytest.approx([400.0] * 3 + [0.0] * 2 + [400.0] * 3)
+
+
+@pytest.mark.parametrize("minutes", [5, 10, 30, 60])
+def test_a_plant_rests_for_as_long_as_it_needs_whatever_the_step(minutes: int) -> None:
+    events = [{"begins_s": 0.0, "lasts_s": 3600.0}, {"begins_s": 7200.0, "lasts_s": 3600.0}]
+    plant = group(step_ns=minutes * MINUTE, events=events, rest_s=3600.0)
+    cut = course(plant, "cut_kw", 180 // minutes, minutes * MINUTE)
+    hour = 60 // minutes
+    assert cut == pytest.approx([400.0] * hour + [0.0] * hour + [400.0] * hour)
 
 
 def test_energy_cut_is_made_up_for_in_part() -> None:
