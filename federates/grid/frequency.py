@@ -17,6 +17,9 @@ instant, times `stands_for`: how many such feeders the system has. What is measu
 Devices close the loop: each fleet in `over` has the frequency at its input `f_hz`, within the instant; by its droop it
 draws or injects otherwise, the feeder's head follows, and the system feels that in the next step.
 
+They are those of small deviations: where the frequency leaves 0.8 to 1.2 of nominal, which no system survives, it has
+collapsed and the run ends.
+
 The equations are solved by the Runge-Kutta method of fourth order, with steps of at most a tenth of the shortest time
 constant, which begin anew at each event. Energies are integrated with the same weights, so that to rounding
 
@@ -41,10 +44,13 @@ from federates.der.instants import Instants
 from federates.der.profile import Profile
 from federates.der.smart.settings import IN_HZ, Smart
 from federates.fleets import named
+from federates.grid.engine import SolverError
 
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_.]*$", max_length=120)]
 State = tuple[float, ...]
 """f, p_m, p_v, a, and three energies: few numbers in many short steps, for which tuples are faster than arrays."""
+HOLDS_PU = 0.8, 1.2
+"""Of nominal frequency: what a trace may have, and within which the model holds."""
 _F, _M, _V, _A, _SUPPLIED, _DAMPED, _IMBALANCE = range(7)
 _OUTPUTS = {
     **{"f_hz": "Hz", "rocof_hz_per_s": "Hz/s", "governed_mw": "MW", "agc_mw": "MW", "imbalance_mw": "MW"},
@@ -168,6 +174,7 @@ class Frequency:
         return self._outputs(0.0) if self._trace is None else self._spread(self._trace.at(0), {})
 
     def step(self, now_ns: int, inputs: Values) -> Values:
+        """Return the frequency, Hz, and what moves it. Raises SolverError where it collapses."""
         if self._trace is not None:
             return self._spread(self._trace.at(now_ns), {})
         passed_ns = self._instants.passed_ns(now_ns)
@@ -177,10 +184,20 @@ class Frequency:
         drawn_mw = self._drawn_mw(inputs)
         assert self._system
         self._latest = self._system.after(self._held, self._before_ns / 1e9, self._now_ns / 1e9, drawn_mw)
+        self._refuse_collapse(drawn_mw)
         return self._outputs(drawn_mw)
 
     def stop(self) -> None:
         pass
+
+    def _refuse_collapse(self, drawn_mw: float) -> None:
+        f_pu, (least, most) = 1.0 + self._latest[_F], HOLDS_PU
+        if not least <= f_pu <= most:
+            f0 = self._nominal_hz
+            assert self._system
+            off_mw = self._system.told(self._latest, self._now_ns / 1e9, drawn_mw)["imbalance_mw"]
+            what = f"{f_pu * f0:.4g} Hz, with {off_mw:.4g} MW that are lost and drawn"
+            raise SolverError(f"frequency collapse: {what}; the model holds from {least * f0:g} to {most * f0:g} Hz")
 
     def _drawn_mw(self, inputs: Values) -> float:
         """Return how much more is drawn than at the first instant, MW. What that was is known at the second one."""
@@ -269,7 +286,8 @@ def _moved(x: State, slope: State, h: float) -> State:
 
 
 def _trace(settings: FrequencySettings, context: Context, step_ns: int) -> Profile:
-    allowed = Allowed(0.8 * settings.nominal_hz, 1.2 * settings.nominal_hz, "Hz")
+    least, most = HOLDS_PU
+    allowed = Allowed(least * settings.nominal_hz, most * settings.nominal_hz, "Hz")
     return read_course(settings.trace or 0.0, ("trace",), allowed, context, step_ns)
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from derloop.kind import PlaceError
 from federates.der.inverter import Inverters, Smart
+from federates.grid.engine import SolverError
 from federates.grid.frequency import Frequency, FrequencySettings, System, SystemModel
 
 MODEL: dict[str, Any] = {"base_mw": 1000.0, "inertia_s": 5.0, "damping_pu": 1.0, "droop_pu": 0.05, "reserve_pu": 1.0}
@@ -69,6 +70,14 @@ def test_reserve_limits_what_governors_give() -> None:
     one = system(losses=LOSS, reserve_pu=0.04)
     assert course(one, 300.0)[-1] == pytest.approx(60.0 * (1.0 - 0.06), abs=1e-6)  # 0.1 - 0.04 left to damping of 1
     assert course(system(losses=LOSS, reserve_pu=0.04), 300.0, port="governed_mw")[-1] == pytest.approx(40.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("lost_mw", "said"), [(500.0, "47.45 Hz, with 500 MW"), (-500.0, "72.55 Hz, with -500 MW")])
+def test_a_frequency_that_no_system_survives_ends_the_run(lost_mw: float, said: str) -> None:
+    # 0.4 pu are not made up for: 3 Hz/s, and so 12 Hz in 4 s, and 0.55 Hz until governors gave their 0.1 pu
+    one = system(damping_pu=0.0, reserve_pu=0.1, inertia_s=4.0, losses=[{"at_s": 0.0, "lost_mw": lost_mw}])
+    with pytest.raises(SolverError, match=f"frequency collapse: {said} that are lost and drawn; .* from 48 to 72 Hz"):
+        course(one, 30.0)
 
 
 def test_model_follows_its_linear_equations_at_any_step() -> None:
