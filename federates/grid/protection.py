@@ -131,11 +131,12 @@ class Relays:
 
     def operating_s(self, current_a: FloatArray) -> FloatArray:
         """Return after what time each opens its switch at a steady current (n,), s; infinite below pickup."""
+        at_once = current_a >= self._at_once_a
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             multiple = np.maximum(current_a / self._pickup_a, 1.0)
             inverse_s = self._dial * (self._a / (multiple**self._p - 1.0) + self._b)
-        after_s = np.where(current_a >= self._at_once_a, 0.0, np.where(self._a > 0.0, inverse_s, self._dial))
-        steady: FloatArray = np.where(current_a > self._pickup_a, after_s + self._opening_s, np.inf)
+        after_s = np.where(at_once, 0.0, np.where(self._a > 0.0, inverse_s, self._dial))
+        steady: FloatArray = np.where(at_once | (current_a > self._pickup_a), after_s + self._opening_s, np.inf)
         return steady
 
     def take(self, now_ns: int, told_open: BoolArray) -> BoolArray:

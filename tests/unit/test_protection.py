@@ -40,6 +40,15 @@ def test_nothing_operates_below_pickup_and_a_strong_current_at_once() -> None:
     assert relay.operating_s(np.array([2000.0]))[0] == pytest.approx(0.001)
 
 
+def test_a_current_above_the_instantaneous_one_operates_at_once_also_below_the_curves_pickup() -> None:
+    relay = relays({"pickup_a": 800.0, "instantaneous_a": 500.0})
+    assert np.isinf(relay.operating_s(np.array([499.0]))[0])
+    assert relay.operating_s(np.array([600.0]))[0] == pytest.approx(0.001)
+    relay.take(0, NOBODY)
+    relay.see(np.array([600.0]))
+    assert relay.take(S, NOBODY)[0]
+
+
 def test_currents_that_change_are_integrated_along_the_curve() -> None:
     """4 s at five times the pickup. In a second at half of it a relay goes back by 0.75 / (3.0571 21.6) = 0.0114."""
     relay = relays({"curve": "ieee-very-inverse", "time_dial": 3.0571})  # at M = 5: 4.0 s
