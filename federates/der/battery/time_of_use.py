@@ -1,7 +1,7 @@
 """When a battery charges and discharges by the clock, or by a price.
 
-By `periods`: hours of the day on the wall of the place where the scenario starts; elapsed time counts, a change of
-daylight-saving time during the run shifts none. Outside of periods the battery rests. By `price`: it charges below one
+By `periods`: hours of the day as the clock on the wall of the place where the scenario starts shows them, also after a
+change of daylight-saving time during the run. Outside of periods the battery rests. By `price`: it charges below one
 price and discharges above another.
 
 `discharge` gives no more than the site draws where there is one, unless `exports` is true.
