@@ -66,18 +66,24 @@ class Shedding:
         return {"connected": Port("1", labels)} if self.is_possible else {}
 
     def outputs(self, labels: tuple[str, ...]) -> dict[str, Port]:
-        """What they would draw if they were all on, and not cold."""
+        """What they would draw if they were all on, supplied, and not cold."""
         return {"demand_kw": Port("kW", labels)} if self.is_possible else {}
 
-    def drawn(self, now_ns: int, p_kw: FloatArray, q_kvar: FloatArray, inputs: Values) -> Mapping[str, FloatArray]:
-        """Return the outputs of loads that ask for these powers (n,)."""
+    def drawn(
+        self, now_ns: int, p_kw: FloatArray, q_kvar: FloatArray, inputs: Values, demand_kw: FloatArray | None = None
+    ) -> Mapping[str, FloatArray]:
+        """Return the outputs of loads that draw these powers (n,) where they are on.
+
+        demand_kw: (n,), what they ask for, where that is something else.
+        """
         if not self.is_possible:
             return {"p_kw": p_kw, "q_kvar": q_kvar}
         self._pass(self._instants.passed_ns(now_ns) / 1e9)
         self._on = np.where(inputs["connected"] >= 0.5, 1.0, 0.0)
         most_pu = self._cold.most_pu if self._cold else 0.0
         factor = self._on * (1.0 + most_pu * self._missed_pu)
-        return {"p_kw": p_kw * factor, "q_kvar": q_kvar * factor, "demand_kw": p_kw}
+        asked_kw = p_kw if demand_kw is None else demand_kw
+        return {"p_kw": p_kw * factor, "q_kvar": q_kvar * factor, "demand_kw": asked_kw}
 
     def _pass(self, passed_s: float) -> None:
         if self._cold is None or passed_s == 0.0:

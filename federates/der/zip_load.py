@@ -10,7 +10,8 @@ representation for dynamic performance analysis", IEEE Trans. Power Syst. 8, 199
 al., IEEE Trans. Power Deliv. 29, 2014). Below `cutoff_v_pu` nothing is drawn. As the voltage depends on the load and
 the load on the voltage, both agree with `"coupling": {"mode": "converged"}`, and are a step apart without it.
 Loads of the feeder file are driven by kind `load` and keep their own voltage model. Loads that are `sheddable` can be
-taken off, as those of kind `load`.
+taken off, as those of kind `load`; what they ask for without voltage, or below `cutoff_v_pu`, is what they draw at
+nominal voltage.
 """
 
 from __future__ import annotations
@@ -101,10 +102,12 @@ class ZipLoadGroup:
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         v_pu, s = inputs["v_pu"], self._settings
-        share = np.where(v_pu >= s.cutoff_v_pu, self._share.at(now_ns), 0.0)
+        whole, is_cut_off = self._share.at(now_ns), v_pu < s.cutoff_v_pu
+        share = np.where(is_cut_off, 0.0, whole)
         p_kw = self._p_kw * share * at_voltage(s.p_zip_pu, v_pu)
         q_kvar = self._q_kvar * share * at_voltage(s.q_zip_pu, v_pu)
-        return self._shedding.drawn(now_ns, p_kw, q_kvar, inputs)
+        asked_kw = np.where(is_cut_off | (v_pu <= 0.0), self._p_kw * whole, p_kw)
+        return self._shedding.drawn(now_ns, p_kw, q_kvar, inputs, asked_kw)
 
     def stop(self) -> None:
         pass

@@ -32,6 +32,16 @@ def test_load_that_is_off_draws_nothing_and_still_tells_what_it_would() -> None:
     assert (off["p_kw"][0], off["q_kvar"][0], off["demand_kw"][0]) == (0.0, 0.0, 10.0)
 
 
+@pytest.mark.parametrize("model", [{"p_zip_pu": [1.0, 0.0, 0.0]}, {"cutoff_v_pu": 0.6}])
+def test_load_without_voltage_still_tells_what_it_would_draw(model: dict[str, object]) -> None:
+    """In a blackout 10 kW are not served, and not 0 kW."""
+    document = {"at": [{"bus": "671.1", "rated_kva": 10.0}], "pf": 1.0, "sheddable": True, **model}
+    group = ZipLoadGroup(ZipLoadSettings.model_validate(document), context())
+    assert stepped(group, 0, connected=1.0)["demand_kw"].tolist() == [10.0]
+    dead = stepped(group, MINUTE, connected=1.0, v_pu=0.0)
+    assert (dead["p_kw"][0], dead["demand_kw"][0]) == (0.0, 10.0)
+
+
 def test_cold_load_grows_while_off_and_dies_away() -> None:
     """Off for 30 min: w = 1 - 1/e, half of it more; 15 min later that over e."""
     found = drawn([1] + [0] * 30 + [1] * 16)
