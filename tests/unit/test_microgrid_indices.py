@@ -55,7 +55,17 @@ def test_two_interruptions_count_twice() -> None:
 def test_load_is_out_when_it_is_off_or_draws_nothing_of_what_it_asks_for() -> None:
     on, demand_kw, solved_kw = np.array([False, True, True, True]), np.array([5.0, 5.0, 5.0, 0.0]), np.zeros(4)
     solved_kw[2] = 4.6
-    assert are_out(on, demand_kw, solved_kw).tolist() == [True, True, False, False]
+    assert are_out(on, demand_kw, solved_kw, True).tolist() == [True, True, False, False]
+
+
+def test_an_interruption_goes_on_while_nothing_is_asked_for() -> None:
+    """Two hours without supply of a load that runs for half an hour in each: one interruption of two hours."""
+    account, on = Account.empty(1), np.array([True])
+    steps = [(6.0, 0.0, False), (0.0, 0.0, False)] * 2 + [(0.0, 0.0, True), (6.0, 6.0, True)]
+    for asked_kw, solved_kw, is_live in steps:
+        out = are_out(on, np.array([asked_kw]), np.array([solved_kw]), is_live)
+        account = account.after(out, np.array([asked_kw]), 1800.0)
+    assert (account.sustained[0], account.interrupted_s[0], account.unserved_kwh[0]) == (1.0, 7200.0, 6.0)
 
 
 # --- shedding ----------------------------------------------------------------------------------------

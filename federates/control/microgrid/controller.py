@@ -76,7 +76,7 @@ class Microgrid:
     def _count(self, seen: Seen, passed_s: float) -> None:
         """Count the step that has just passed."""
         on = self._held.served.on[self._hearing.group_of]
-        out = are_out(on, seen.demand_kw, seen.solved_kw)
+        out = are_out(on, seen.demand_kw, seen.solved_kw, seen.island_live)
         self._account = self._account.after(out, seen.demand_kw, passed_s)
         self._run_s += passed_s
 

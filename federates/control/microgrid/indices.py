@@ -10,7 +10,7 @@ For load `i` with `N_i` customers, out from time to time, with the demand that i
 A sustained interruption lasts more than 5 minutes (IEEE 1366, clause to be confirmed); a momentary one does not, and is
 not in SAIDI. One that has begun counts from its sixth minute on, with all of its time. Time is known to a step; all
 causes count, planned ones and major events too. A load is out while it is taken off, or draws nothing of what it asks
-for.
+for, or asks for nothing while the island is dead.
 """
 
 from __future__ import annotations
@@ -82,6 +82,10 @@ def indices(account: Account, customers: FloatArray, run_s: float) -> Indices:
     return Indices(saidi_h, saifi, caidi_h, 1.0 - saidi_h * 3600.0 / run_s if run_s > 0.0 else 1.0, maifi)
 
 
-def are_out(on: BoolArray, demand_kw: FloatArray, solved_kw: FloatArray) -> BoolArray:
-    """Return which loads (n,) are out: taken off, or without what they ask for."""
-    return ~on | ((demand_kw > 0.0) & (solved_kw <= DEAD_PU * demand_kw))
+def are_out(on: BoolArray, demand_kw: FloatArray, solved_kw: FloatArray, is_live: bool) -> BoolArray:
+    """Return which loads (n,) are out: taken off, or without what they ask for.
+
+    is_live: whether the island is. Loads that ask for nothing are out where it is not.
+    """
+    asks = demand_kw > 0.0
+    return ~on | np.where(asks, solved_kw <= DEAD_PU * demand_kw, not is_live)
