@@ -13,6 +13,9 @@ Hot water: on each day each tank has `draws_per_day` draws of `draw_l` at `draw_
 begins in the morning's or the evening's window (uniform, half of them each), the others at any time of the day. They
 depend on seed and day alone.
 
+Water that would boil is refused: a setpoint with its dead band and planned shifts above 99 degC, and a step in which a
+heater that switches off too late brings it above 100 degC.
+
 All that is told at `t` holds until `t + h`, loss and use being means. So the heat balance holds to rounding:
 `stored(t + h) = stored(t) + (heat - loss - used) h`, `stored = C T`.
 """
@@ -26,7 +29,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Values
-from derloop.kind import Context, Kind, Terminal
+from derloop.kind import Context, Kind, PlaceError, Terminal
 from derloop.memory import remembers
 from federates.der.course import Allowed, Course, read_course
 from federates.der.hot_water import HotWater, HotWaterSettings
@@ -38,6 +41,7 @@ from federates.der.thermostatic import ThermostaticFleet
 NS_PER_H = 3.6e12
 KWH_PER_L_K = 4.186 / 3600.0
 """Heat capacity of a litre of water, kWh/K."""
+BOILS_C = 100.0
 
 
 class WaterHeaterSettings(HotWaterSettings, Thermostatic):
@@ -81,10 +85,22 @@ class WaterHeaterSettings(HotWaterSettings, Thermostatic):
     @model_validator(mode="after")
     def _does_not_boil(self) -> Self:
         low, high = self.setpoint_c
-        if low < 20.0 or high + self.deadband_k / 2.0 > 99.0:
-            what = f"{low:g} to {high:g} is not allowed: 20 to {99.0 - self.deadband_k / 2.0:g} degC"
-            raise ValueError(f"setpoint_c {what} with this deadband_k")
+        most_c = 99.0 - self.deadband_k / 2.0 - self.most_shift_k
+        if low < 20.0 or high > most_c:
+            what = f"{low:g} to {high:g} is not allowed: 20 to {most_c:g} degC with this deadband_k"
+            raise ValueError(f"setpoint_c {what}" + " and these events" * (self.most_shift_k > 0.0))
         return self
+
+    @property
+    def most_shift_k(self) -> float:
+        """The most by which planned events raise the setpoint, K."""
+        times_s = [time_s for event in self.events for time_s in (event.begins_s, event.begins_s + event.lasts_s)]
+        return max([0.0, *(self.planned_shift_k(round(time_s * 1e9)) for time_s in times_s)])
+
+    @property
+    def hottest_c(self) -> float:
+        """At which the last heater switches off, degC."""
+        return self.setpoint_c[1] + self.most_shift_k + self.deadband_k / 2.0
 
 
 @remembers("_water_c", "_next_c")
@@ -102,7 +118,7 @@ class Tanks:
         step_ns, n = settings.step_ns(context), water_c.size
         self._room = read_course(settings.room_c, ("room_c",), Allowed(-30.0, 60.0, "degC"), context, step_ns)
         self._inlet = read_course(settings.inlet_c, ("inlet_c",), Allowed(0.0, 60.0, "degC"), context, step_ns)
-        self._capacity = KWH_PER_L_K * draw(settings.volume_l, n, context, "volume_l")
+        self.capacity = KWH_PER_L_K * draw(settings.volume_l, n, context, "volume_l")
         self._ua = draw(settings.loss_kw_per_k, n, context, "loss_kw_per_k")
         self._cop, self._step_ns = settings.cop, step_ns
         self._hot_water = HotWater(settings, context, n)
@@ -121,11 +137,11 @@ class Tanks:
         flow = KWH_PER_L_K * self._hot_water.litres(now_ns, now_ns + self._step_ns) / hours
         out = self._ua + flow
         end_c = (heat_kw + self._ua * room_c + flow * inlet_c) / out
-        way = -out * hours / self._capacity
+        way = -out * hours / self.capacity
         mean_c = end_c + (self._water_c - end_c) * np.expm1(way) / way
         self._next_c = end_c + (self._water_c - end_c) * np.exp(way)
         flows = {"heat_kw": heat_kw, "loss_kw": self._ua * (mean_c - room_c), "used_kw": flow * (mean_c - inlet_c)}
-        return {"water_c": self._water_c, **flows, "stored_kwh": self._capacity * self._water_c}
+        return {"water_c": self._water_c, **flows, "stored_kwh": self.capacity * self._water_c}
 
 
 def fleet(settings: WaterHeaterSettings, context: Context) -> ThermostaticFleet:
@@ -135,7 +151,16 @@ def fleet(settings: WaterHeaterSettings, context: Context) -> ThermostaticFleet:
     setpoint_c = draw(settings.setpoint_c, n, context, "setpoint_c")
     water_c = setpoint_c + settings.deadband_k * (stream(context, "water_c").random(n) - 0.5)
     tanks = Tanks(settings, context, water_c)
+    _refuse_boiling(settings, tanks, np.array([heater.rated_kva for heater in heaters]), settings.step_ns(context))
     return ThermostaticFleet(settings, context, heaters, tanks, setpoint_c, np.zeros(n, dtype=bool))
+
+
+def _refuse_boiling(settings: WaterHeaterSettings, tanks: Tanks, rated_kva: FloatArray, step_ns: int) -> None:
+    """Raise PlaceError where a heater that is on until the next step may bring its tank above the boiling point."""
+    rise_k = float((settings.pf * rated_kva * settings.cop * (step_ns / NS_PER_H) / tanks.capacity).max())
+    if settings.hottest_c + rise_k > BOILS_C:
+        what = f"a step of {step_ns / 1e9:g} s is too long: in it a heater warms its tank by {rise_k:.3g} K"
+        raise PlaceError([(("step_s",), f"{what}, from {settings.hottest_c:g} degC on, and water boils")])
 
 
 def terminals(settings: WaterHeaterSettings, context: Context) -> tuple[Terminal, ...]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from pydantic import ValidationError
 
+from derloop.kind import PlaceError
 from federates.der.hot_water import HotWater
 from federates.der.thermostatic import ThermostaticFleet
 from federates.der.water_heater import WaterHeaterSettings, terminals
@@ -80,7 +81,7 @@ def test_water_leaves_the_tank_no_colder_than_it_came() -> None:
 
 @settings(deadline=None)  # another process may hold the processor
 @given(
-    minutes=st.sampled_from([1, 15, 60]),
+    minutes=st.sampled_from([1, 5, 20]),
     cop=st.floats(0.5, 4.0),
     inlet_c=st.floats(1.0, 30.0),
     draws=st.integers(0, 60),
@@ -118,6 +119,12 @@ def test_tanks_draw_from_the_feeder() -> None:
     assert terminals(made(), context())[0].draws
 
 
+HOT = [
+    {"begins_s": 0, "lasts_s": 7200, "shift_k": 20},
+    {"begins_s": 0, "lasts_s": 3600, "shift_k": -10},
+]
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
@@ -127,8 +134,21 @@ def test_tanks_draw_from_the_feeder() -> None:
         ({"draws_per_day": -1}, "draws_per_day"),
         ({"peak_pu": 1.2}, "peak_pu"),
         ({"setpoint_c": 98}, "setpoint_c 98 to 98 is not allowed: 20 to 96.5 degC"),
+        (
+            {"setpoint_c": 80, "events": HOT},
+            "80 to 80 is not allowed: 20 to 76.5 degC with this deadband_k and these ev",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         made(**wrong)
+
+
+def test_step_in_which_water_would_boil_is_refused() -> None:
+    # 4.5 kW for an hour in 50 l: 4.5 / (50 x 4.186 / 3600) = 77.4 K; in half an hour 38.7 K, from 57.5 degC on
+    with pytest.raises(PlaceError, match=r"a step of 3600 s is too long: .* by 77\.4 K, from 57\.5 degC on") as error:
+        fleet(1, 60 * MINUTE, volume_l=50)
+    assert error.value.problems[0][0] == ("step_s",)
+    tanks = fleet(1, 30 * MINUTE, volume_l=50)
+    assert max(stepped(tanks, k * 30 * MINUTE)["water_c"][0] for k in range(48)) < 100.0
