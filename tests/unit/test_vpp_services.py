@@ -236,7 +236,7 @@ def test_errors_of_a_forecast_are_those_that_were_asked_for_its_own_and_the_same
 
     where = context({"b": 1}, tmp_path, 24 * 60)
     column = ForecastColumn(**written(tmp_path, "load.csv", 3600.0, [10.0] * 24 * 60), sigma_pu=0.2)
-    forecast = Forecast(column, (), Stand(where, where.step_ns, Fleets(["b"], [], 300.0, where), ()))
+    forecast = Forecast(column, (), Stand(where, where.step_ns, Fleets(["b"], [], 300.0, where, 1.0, 1.0), ()))
     made = np.arange(0, 30 * 24) * 3600 * 10**9
     leads = np.arange(1, 25) * 3600 * 10**9
     errors = np.array([forecast.over(now + leads, int(now)) for now in made]) - 10.0
@@ -244,7 +244,7 @@ def test_errors_of_a_forecast_are_those_that_were_asked_for_its_own_and_the_same
     assert errors[:, 5].std() == pytest.approx(1.0, rel=0.1)
     assert abs(errors[:, 23].mean()) < 0.25
     other = ForecastColumn(**written(tmp_path, "price.csv", 3600.0, [10.0] * 24 * 60), sigma_pu=0.2)
-    another = Forecast(other, (), Stand(where, where.step_ns, Fleets(["b"], [], 300.0, where), ()))
+    another = Forecast(other, (), Stand(where, where.step_ns, Fleets(["b"], [], 300.0, where, 1.0, 1.0), ()))
     unlike = np.array([another.over(now + leads, int(now)) for now in made]) - 10.0
     assert abs(np.corrcoef(errors[:, 23], unlike[:, 23])[0, 1]) < 0.15
     assert_allclose(forecast.over(leads, 0), forecast.over(leads, 0), rtol=0)

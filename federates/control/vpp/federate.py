@@ -35,8 +35,9 @@ class Vpp:
     def __init__(self, settings: VppSettings, context: Context) -> None:
         self._settings, self._name = settings, context.name
         names = chosen(settings.members, context)
-        self._fleets = Fleets(names, settings.preferences, settings.silent_after_s, context)
         self._step_ns = settings.step_ns(context)
+        agreed, step_h = settings.preferences, self._step_ns / 3.6e12
+        self._fleets = Fleets(names, agreed, settings.silent_after_s, context, step_h, settings.efficiency_pu)
         self._services = _services(settings, self._fleets, self._step_ns, context)
         limits = settings.constraints
         self._grid = None if limits is None else asked_of(limits, self._fleets, context, ("constraints",))

@@ -120,8 +120,15 @@ class Fleets:
     """The members, as ports and vectors."""
 
     def __init__(
-        self, names: Sequence[str], preferences: Sequence[Preferences], silent_after_s: float, context: Context
+        self,
+        names: Sequence[str],
+        preferences: Sequence[Preferences],
+        silent_after_s: float,
+        context: Context,
+        step_h: float,
+        efficiency_pu: float,
     ) -> None:
+        """step_h: of the plant. efficiency_pu: of charging, and of discharging, as it takes it."""
         if problems := _agreed_with_nobody(preferences, names):
             raise PlaceError(problems)
         self.names = tuple(names)
@@ -133,6 +140,12 @@ class Fleets:
         own = [getattr(context.settings.get(name), "window_pu", (0.0, 1.0)) for name in names]
         self._reserve_pu = self.each([max(p.reserve_soc_pu, low) for p, (low, _) in zip(agreed, own, strict=True)])
         self._top_pu = self.each([min(p.top_soc_pu, top) for p, (_, top) in zip(agreed, own, strict=True)])
+        self._is_agreed = (
+            self.each([p.reserve_soc_pu > low for p, (low, _) in zip(agreed, own, strict=True)]) > 0.0,
+            self.each([p.top_soc_pu < top for p, (_, top) in zip(agreed, own, strict=True)]) > 0.0,
+        )
+        """Whose (n,) reserve, and whose top, the devices do not keep to by themselves."""
+        self._step_h, self._efficiency_pu = step_h, efficiency_pu
         self._share_pu = self.each([p.share_pu for p in agreed])
         self._told_kwh = np.zeros(self.size)
         self._step_s = self.each([_step_s(name, context) for name in names])
@@ -175,17 +188,36 @@ class Fleets:
         p_kw = np.where(heard, self.gathered(inputs, "p_kw"), 0.0)
         since_kwh = p_kw * np.maximum(self._step_s, self.gathered(inputs, "age_s")) / 3600.0
         now_pu = np.clip(soc_pu - _over(since_kwh, size_kwh), 0.0, 1.0)
+        discharging_kwh = np.maximum(now_pu - self._reserve_pu, 0.0) * size_kwh
+        charging_kwh = np.maximum(self._top_pu - now_pu, 0.0) * size_kwh
+        rated_kw = np.where(heard, np.maximum(high, -low), 0.0)
+        low, high = self._agreed_kw(low, high, discharging_kwh, charging_kwh, size_kwh > 0.0)
         return Measured(
             p_kw,
             np.where(heard, low, 0.0),
             np.where(heard, high, 0.0),
             soc_pu,
-            np.maximum(now_pu - self._reserve_pu, 0.0) * size_kwh,
-            np.maximum(self._top_pu - now_pu, 0.0) * size_kwh,
-            np.where(heard, np.maximum(high, -low), 0.0),
+            discharging_kwh,
+            charging_kwh,
+            rated_kw,
             self._reserve_pu < self._top_pu,
             heard,
         )
+
+    def _agreed_kw(
+        self,
+        low: FloatArray,
+        high: FloatArray,
+        discharging_kwh: FloatArray,
+        charging_kwh: FloatArray,
+        tells: NDArray[np.bool_],
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return what may be asked for (n,), kW, that leads no further than what was agreed until the next step."""
+        reserves, tops = (tells & is_agreed for is_agreed in self._is_agreed)
+        most_kw = discharging_kwh * self._efficiency_pu / self._step_h
+        least_kw = -charging_kwh / self._efficiency_pu / self._step_h
+        within = np.where(reserves, np.minimum(high, np.maximum(low, most_kw)), high)
+        return np.where(tops, np.maximum(low, np.minimum(high, least_kw)), low), within
 
     def _size_kwh(self, inputs: Values, soc_pu: FloatArray, stores: NDArray[np.bool_]) -> FloatArray:
         """Return what each can hold (n,): as it told last, for an empty store does not say how large it is."""
