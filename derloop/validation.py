@@ -76,6 +76,7 @@ def validated(
     except Exception as error:  # noqa: BLE001 - a kind's own validator; whose it is, is said
         problems.append(Problem(document.pointer(at), f"its settings cannot be read: {said(error)}"))
         return None
+    errors = [e for e in errors if not _is_echo(e)]
     errors = [e for e in errors if e["type"] != "string_unicode"]  # half a surrogate pair: a blemish of the document
     told = {(p.pointer, p.what): p for p in (_problem(model, data, at, details, also) for details in errors)}
     places = {pointer for pointer, _ in told}
@@ -92,6 +93,12 @@ def _converted(model: type[BaseModel], data: Mapping[str, Any], at: Sequence[str
         for details in error.errors(include_url=False):
             if details["type"] in STRICT and not _is_whole(details):
                 yield _problem(model, data, at, details, ())
+
+
+def _is_echo(error: ErrorDetails) -> bool:
+    """Return whether something is called too short only as pydantic counts those of its elements that are right."""
+    given = error["input"]
+    return error["type"] == "too_short" and isinstance(given, list | dict) and len(given) >= error["ctx"]["min_length"]
 
 
 def _is_whole(error: ErrorDetails) -> bool:

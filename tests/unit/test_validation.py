@@ -73,3 +73,13 @@ def test_what_is_possible_is_what_this_sort_has(tmp_path: Path) -> None:
         "/parts/0/tint: unknown; there are: kind, wood",
         "/parts/1/tinn: unknown; did you mean 'tint'?",
     ]
+
+
+def test_a_list_of_one_that_is_wrong_is_not_too_short(tmp_path: Path) -> None:
+    class Row(Settings):
+        shelves: tuple[Shelf, ...] = Field(min_length=1)
+
+    assert problems(tmp_path, '{"shelves": [{"width_m": 0}]}', Row) == [
+        "/shelves/0/width_m: must be greater than 0, not 0"
+    ]
+    assert problems(tmp_path, '{"shelves": []}', Row) == ["/shelves: must have at least 1 item, not 0"]
