@@ -125,11 +125,15 @@ def test_no_stack_of_services_asks_for_more_than_members_can_or_owners_allow(
     ("soc", "head_kw", "asked_kw"),
     [(0.9, 500, 10.0), (0.4, 500, 1.9), (0.3, 500, 0.0), (0.2, -500, -10.0), (0.7, -500, -2.105263), (0.8, -500, 0.0)],
 )
-def test_nobody_is_asked_beyond_what_was_agreed_within_a_step(soc: float, head_kw: float, asked_kw: float) -> None:
+@pytest.mark.parametrize("by", ["owners", "the service"])
+def test_nobody_is_asked_beyond_what_is_kept_within_a_step(
+    soc: float, head_kw: float, asked_kw: float, by: str
+) -> None:
     """20 kWh in steps of an hour. From 40 % down to 30 % are 2 kWh, 1.9 kWh at the terminals; from 70 % up to 80 % too,
     and 2.105 kWh at the terminals."""
-    agreed = [{"reserve_soc_pu": 0.3, "top_soc_pu": 0.8}]
-    control = plant([SHAVING | {"recharges": True}], context({"b": 1}), preferences=agreed)
+    agreed = [{"reserve_soc_pu": 0.3, "top_soc_pu": 0.8}] if by == "owners" else []
+    kept = {} if by == "owners" else {"reserve_soc_pu": 0.3, "recharge_to_soc_pu": 0.8}
+    control = plant([SHAVING | {"recharges": True} | kept], context({"b": 1}), preferences=agreed)
     batteries = Batteries([10.0], [20.0], [soc])
     control.step(0, seen(batteries, head_kw))
     assert_allclose(control.step(H, seen(batteries, head_kw))["b.p_set_kw"], [asked_kw], rtol=1e-6)

@@ -12,7 +12,7 @@ has taken its energy since then.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Self
 
@@ -103,6 +103,22 @@ class Measured:
     discharges: NDArray[np.bool_]
     """Who may be discharged at all."""
     is_heard: NDArray[np.bool_]
+    now_pu: FloatArray
+    """State of charge, less what was given since it was heard."""
+    size_kwh: FloatArray
+    """What each store holds; 0 where it is not known."""
+
+    def reach_kw(
+        self, reserve_pu: FloatArray | float, top_pu: FloatArray | float, step_h: float, efficiency_pu: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the powers (n,) that bring stores up to `top_pu`, and down to `reserve_pu`, in a step.
+
+        Without end where it is not known what they hold.
+        """
+        is_known = self.size_kwh > 0.0
+        up_kwh, down_kwh = np.maximum([top_pu - self.now_pu, self.now_pu - reserve_pu], 0.0) * self.size_kwh
+        least_kw, most_kw = -up_kwh / efficiency_pu / step_h, down_kwh * efficiency_pu / step_h
+        return np.where(is_known, least_kw, -np.inf), np.where(is_known, most_kw, np.inf)
 
     @property
     def charge_kw(self) -> float:
@@ -188,36 +204,28 @@ class Fleets:
         p_kw = np.where(heard, self.gathered(inputs, "p_kw"), 0.0)
         since_kwh = p_kw * np.maximum(self._step_s, self.gathered(inputs, "age_s")) / 3600.0
         now_pu = np.clip(soc_pu - _over(since_kwh, size_kwh), 0.0, 1.0)
-        discharging_kwh = np.maximum(now_pu - self._reserve_pu, 0.0) * size_kwh
-        charging_kwh = np.maximum(self._top_pu - now_pu, 0.0) * size_kwh
-        rated_kw = np.where(heard, np.maximum(high, -low), 0.0)
-        low, high = self._agreed_kw(low, high, discharging_kwh, charging_kwh, size_kwh > 0.0)
-        return Measured(
+        told = Measured(
             p_kw,
             np.where(heard, low, 0.0),
             np.where(heard, high, 0.0),
             soc_pu,
-            discharging_kwh,
-            charging_kwh,
-            rated_kw,
+            np.maximum(now_pu - self._reserve_pu, 0.0) * size_kwh,
+            np.maximum(self._top_pu - now_pu, 0.0) * size_kwh,
+            np.where(heard, np.maximum(high, -low), 0.0),
             self._reserve_pu < self._top_pu,
             heard,
+            now_pu,
+            size_kwh,
         )
+        return self._as_agreed(told)
 
-    def _agreed_kw(
-        self,
-        low: FloatArray,
-        high: FloatArray,
-        discharging_kwh: FloatArray,
-        charging_kwh: FloatArray,
-        tells: NDArray[np.bool_],
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return what may be asked for (n,), kW, that leads no further than what was agreed until the next step."""
-        reserves, tops = (tells & is_agreed for is_agreed in self._is_agreed)
-        most_kw = discharging_kwh * self._efficiency_pu / self._step_h
-        least_kw = -charging_kwh / self._efficiency_pu / self._step_h
-        within = np.where(reserves, np.minimum(high, np.maximum(low, most_kw)), high)
-        return np.where(tops, np.maximum(low, np.minimum(high, least_kw)), low), within
+    def _as_agreed(self, told: Measured) -> Measured:
+        """Return it with no more power than leads to what was agreed by the next step."""
+        reserves, tops = self._is_agreed
+        least_kw, most_kw = told.reach_kw(self._reserve_pu, self._top_pu, self._step_h, self._efficiency_pu)
+        high = np.where(reserves, np.minimum(told.high_kw, np.maximum(told.low_kw, most_kw)), told.high_kw)
+        low = np.where(tops, np.maximum(told.low_kw, np.minimum(told.high_kw, least_kw)), told.low_kw)
+        return replace(told, low_kw=low, high_kw=high)
 
     def _size_kwh(self, inputs: Values, soc_pu: FloatArray, stores: NDArray[np.bool_]) -> FloatArray:
         """Return what each can hold (n,): as it told last, for an empty store does not say how large it is."""

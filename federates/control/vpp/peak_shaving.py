@@ -25,6 +25,7 @@ the last `hold_s`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
@@ -169,12 +170,15 @@ class PeakShaver:
         aim_kw, load_kw = self._settings.aim_kw(limit_kw), self._expected_kw(now.time_ns) + max(off_kw)
         soc_pu = now.members.soc_pu
         able = (soc_pu < 0.0) | (soc_pu > self._settings.reserve_soc_pu)
-        most_kw = dispatch.toward(np.inf, able, now.hours).total_kw
+        kept = self._kept(now, dispatch)
+        most_kw = kept.toward(np.inf, able, now.hours).total_kw
         integral_kw = self._integral_kw(load_kw, measured_kw, most_kw, aim_kw)
         self._latest = _State(off_kw, baseline_kw, integral_kw, limit_kw, planned_ns)
         if integral_kw is not None:
-            return dispatch.toward(load_kw - aim_kw + integral_kw, able, now.hours).settled()
-        return self._recharged(load_kw, limit_kw, now, dispatch).bounded(least_kw=load_kw - aim_kw)
+            served = kept.toward(load_kw - aim_kw + integral_kw, able, now.hours).settled()
+        else:
+            served = self._recharged(load_kw, limit_kw, now, kept).bounded(least_kw=load_kw - aim_kw)
+        return replace(served, low_kw=dispatch.low_kw, high_kw=dispatch.high_kw)
 
     def told(self) -> Values:
         return {"limit_kw": np.array([self._latest.limit_kw]), "baseline_kw": np.array([self._latest.baseline_kw])}
@@ -192,6 +196,19 @@ class PeakShaver:
             return dispatch
         able = now.members.soc_pu < self._settings.recharge_to_soc_pu
         return dispatch.toward(min(-room_kw, dispatch.total_kw), able, now.hours)
+
+    def _kept(self, now: Now, dispatch: Dispatch) -> Dispatch:
+        """Return it with no more room than brings stores to the reserve, or to the top, by the next step."""
+        s, stand = self._settings, self._stand
+        least_kw, most_kw = now.members.reach_kw(
+            s.reserve_soc_pu, s.recharge_to_soc_pu, stand.step_h, stand.efficiency_pu
+        )
+        low_kw, high_kw = dispatch.low_kw, dispatch.high_kw
+        if s.recharge_to_soc_pu < 1.0:  # else devices know by themselves
+            low_kw = np.maximum(low_kw, np.minimum(dispatch.p_kw, least_kw))
+        if s.reserve_soc_pu > 0.0:
+            high_kw = np.minimum(high_kw, np.maximum(dispatch.p_kw, most_kw))
+        return replace(dispatch, low_kw=low_kw, high_kw=high_kw)
 
     def _integral_kw(self, load_kw: float, measured_kw: float, most_kw: float, aim_kw: float) -> float | None:
         """Return what is added to the need, None if there is no need."""
