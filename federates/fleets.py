@@ -32,3 +32,20 @@ def untaken(fleet: str, port: str, context: Context) -> str:
     if takes is None or port in takes:
         return ""
     return f"{fleet!r} does not take {port}, as it is set; it takes " + (", ".join(takes) or "nothing")
+
+
+def mistuned(fleets: Sequence[str], f_nominal_hz: float, path: Path, context: Context) -> Problems:
+    """Return which fleets of a list that stands at `path` are to see a frequency about another than their nominal one.
+
+    Settings tell that with `smart`, or with `regulation`, where these look at the frequency.
+    """
+    found = ((i, fleet, hz) for i, fleet in enumerate(fleets) for hz in _nominal_hz(fleet, context))
+    what = f"for nominal, and would see one about {f_nominal_hz:g} Hz"
+    return [((*path, i), f"{fleet!r} takes {hz:g} Hz {what}") for i, fleet, hz in found if hz != f_nominal_hz]
+
+
+def _nominal_hz(fleet: str, context: Context) -> set[float]:
+    """Return the nominal frequencies by which a fleet judges the one that it sees."""
+    names = {"smart": "f_nominal_hz", "regulation": "nominal_hz"}
+    parts = {name: getattr(context.settings.get(fleet), name, None) for name in names}
+    return {float(getattr(p, names[n])) for n, p in parts.items() if getattr(p, "needs_frequency", False)}

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray, Port, Values
 from derloop.kind import Context, PlaceError, Settings, Terminal
 from derloop.memory import remembers
-from federates.fleets import Problems, named
+from federates.fleets import Path, Problems, mistuned, named
 
 MEASURED = {"p_kw": "kW", "q_kvar": "kvar", "f_hz": "Hz", "v_pu": "pu", "fault": "1"}
 """What a unit learns of what it gave at the last instant."""
@@ -190,8 +190,13 @@ def input_ports(settings: Forming, labels: tuple[str, ...]) -> dict[str, Port]:
 
 
 def frequency_ports(settings: Forming, context: Context) -> dict[str, Port]:
-    """Return the outputs of the frequency that other fleets see. Raises PlaceError for fleets that are not there."""
-    if problems := named(settings.over, ("over",), context):
+    """Return the outputs of the frequency that other fleets see.
+
+    Raises PlaceError for fleets that are not there, or have another nominal frequency.
+    """
+    path: Path = ("over",)
+    problems = named(settings.over, path, context) + mistuned(settings.over, settings.f_nominal_hz, path, context)
+    if problems:
         raise PlaceError(problems)
     return {f"{fleet}.f_hz": Port("Hz", context.labels[fleet]) for fleet in settings.over}
 

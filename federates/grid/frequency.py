@@ -43,7 +43,7 @@ from federates.der.course import Allowed, Course, read_course
 from federates.der.instants import Instants
 from federates.der.profile import Profile
 from federates.der.smart.settings import IN_HZ, Smart
-from federates.fleets import named
+from federates.fleets import mistuned, named
 from federates.grid.engine import SolverError
 
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_.]*$", max_length=120)]
@@ -303,6 +303,7 @@ def _interface(settings: FrequencySettings, context: Context, step_ns: int) -> I
 def _check_fleets(settings: FrequencySettings, context: Context) -> None:
     problems = named(settings.over, ("over",), context)
     problems += [(("over", i), _unseeing(fleet)) for i, fleet in enumerate(settings.over) if not _sees(fleet, context)]
+    problems += mistuned(settings.over, settings.nominal_hz, ("over",), context)
     read = (*settings.model.draws, *settings.model.injects) if settings.model else ()
     if len(set(read)) < len(read):
         problems.append((("model",), "a port is named twice in draws and injects"))

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fleets import S, context
+from fleets import S, context, places
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from pydantic import ValidationError
 
 from derloop.kind import PlaceError
+from federates.der.battery.settings import BatterySettings
+from federates.der.grid_forming import GridForming, GridFormingSettings
 from federates.der.inverter import Inverters, Smart
 from federates.grid.engine import SolverError
 from federates.grid.frequency import Frequency, FrequencySettings, System, SystemModel
@@ -200,3 +202,21 @@ def test_what_does_not_fit_is_refused_where_it_stands() -> None:
         Frequency(FrequencySettings.model_validate({"trace": 40.0}), context())
     with pytest.raises(PlaceError, match="named twice"):
         system(draws=["grid.head_kw"], injects=["grid.head_kw"])
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{"smart": {"frequency_trip": {}, "f_nominal_hz": 50}}, {"mode": "regulation", "regulation": {"nominal_hz": 50}}],
+)
+def test_fleets_of_another_nominal_frequency_are_refused(own: dict[str, Any]) -> None:
+    """They would take 60 Hz for 10 Hz too much, and trip at once."""
+    fleet = BatterySettings.model_validate({"at": places(1), "rated_kva": 5.0, **own})
+    where = context(labels={"cars": ("c",)}, settings={"cars": fleet})
+    said = "'cars' takes 50 Hz for nominal, and would see one about 60 Hz"
+    with pytest.raises(PlaceError, match=said) as error:
+        Frequency(FrequencySettings.model_validate({"trace": 60.0, "over": ["cars"]}), where)
+    assert error.value.problems[0][0] == ("over", 0)
+    Frequency(FrequencySettings.model_validate({"nominal_hz": 50, "trace": 50.0, "over": ["cars"]}), where)
+    forming = {"at": [{"bus": "671", "rated_kva": 100.0}], "over": ["cars"]}
+    with pytest.raises(PlaceError, match=said):
+        GridForming(GridFormingSettings.model_validate(forming), where)
