@@ -348,6 +348,13 @@ def test_source_that_does_not_form_or_is_not_supervised_is_refused() -> None:
     assert "belongs into storage" in refused(context(), storage=[], engines=["battery"])["engines/0"]
 
 
+def test_shedding_above_nominal_frequency_is_refused() -> None:
+    """59.3 Hz, as for 60 Hz, would take off every load of an island of 50 Hz, step by step."""
+    own = SimpleNamespace(takes=("p_set_kw", "v_set_pu", "run"), soc_initial_pu=0.5, f_nominal_hz=50)
+    told = "59.3 Hz is not below the island's nominal 50 Hz"
+    assert refused(context(battery=own), shedding={"below_hz": 59.3})["shedding/below_hz"] == told
+
+
 def test_load_that_cannot_be_taken_off_is_refused_unless_it_is_critical() -> None:
     found = refused(context(wards=SimpleNamespace(takes=()), depot=SimpleNamespace(takes=())))
     assert list(found) == ["loads/1/fleet"]

@@ -12,7 +12,7 @@ from derloop.memory import remembers
 from federates.control.microgrid.hearing import Hearing, Seen
 from federates.control.microgrid.indices import Account, are_out, indices
 from federates.control.microgrid.modes import Groups, Judgement, Orders
-from federates.control.microgrid.refused import refuse
+from federates.control.microgrid.refused import f_nominal_hz, refuse
 from federates.control.microgrid.settings import MicrogridSettings
 from federates.der.instants import Instants
 
@@ -28,10 +28,9 @@ class Microgrid:
         refuse(settings, context)
         self._settings, self._hearing = settings, Hearing(settings, context)
         self._rated = self._hearing.rated
-        f_nominal_hz = float(getattr(context.settings[settings.formers[0]], "f_nominal_hz", 60))
         groups = Groups(self._hearing.group_of, self._hearing.can_go)
         step_ns = settings.step_ns(context)
-        self._judgement = Judgement(settings, self._rated, groups, f_nominal_hz, step_ns / 1e9)
+        self._judgement = Judgement(settings, self._rated, groups, f_nominal_hz(settings, context), step_ns / 1e9)
         self._customers = np.array([g.customers for g in settings.loads])[groups.of_load]
         self._critical = np.array([g.critical for g in settings.loads])[groups.of_load]
         self._account, self._run_s, self._instants = Account.empty(groups.of_load.size), 0.0, Instants()

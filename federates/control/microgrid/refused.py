@@ -23,6 +23,7 @@ class Parted(Protocol):
 def refuse(settings: MicrogridSettings, context: Context) -> None:
     """Raise PlaceError with everything that is wrong."""
     problems = [*_feeder(settings, context), *_formers(settings, context), *_loads(settings, context)]
+    problems += _shedding(settings, context)
     if problems:
         raise PlaceError(problems)
 
@@ -60,6 +61,19 @@ def _not_forming(fleet: str, role: str, context: Context) -> str:
     if what := next((what for port in SET if (what := untaken(fleet, port, context))), ""):
         return f"{what}: it needs supervised"
     return ""
+
+
+def _shedding(settings: MicrogridSettings, context: Context) -> Problems:
+    """Return that loads would be shed at nominal frequency, if they would."""
+    below_hz, nominal_hz = settings.shedding.below_hz, f_nominal_hz(settings, context)
+    if below_hz is None or below_hz < nominal_hz:
+        return []
+    return [(("shedding", "below_hz"), f"{below_hz:g} Hz is not below the island's nominal {nominal_hz:g} Hz")]
+
+
+def f_nominal_hz(settings: MicrogridSettings, context: Context) -> float:
+    """Return the nominal frequency of the island: that of its sources."""
+    return float(getattr(context.settings.get(settings.formers[0]), "f_nominal_hz", 60))
 
 
 def _loads(settings: MicrogridSettings, context: Context) -> Problems:
