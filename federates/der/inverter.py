@@ -173,6 +173,12 @@ class Inverters:
             p_kw[s], q_kvar[s] = block.step(now_ns, seen.part(s), wanted_kw[s], band, limit)
         return p_kw, q_kvar
 
+    @staticmethod
+    def where_alive(v_pu: FloatArray, *powers: FloatArray) -> tuple[FloatArray, ...]:
+        """Return powers (n,) that are 0 where there is no voltage: a store neither gives nor takes anything there."""
+        is_dead = v_pu <= 0.0
+        return tuple(np.where(is_dead, 0.0, power) for power in powers) if is_dead.any() else powers
+
     def q_kvar(
         self, now_ns: int, v_pu: FloatArray, share: FloatArray | float = 1.0, p_kw: FloatArray | None = None
     ) -> FloatArray:

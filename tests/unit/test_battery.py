@@ -84,6 +84,15 @@ def test_idle_battery_takes_no_setpoint_and_loses_its_standby() -> None:
     assert stepped(battery, 2 * HOUR)["soc_pu"][0] == pytest.approx(0.48, abs=1e-12)
 
 
+def test_battery_neither_charges_nor_discharges_where_there_is_no_voltage() -> None:
+    battery = fleet(2, standby_kw=0.1, smart={"volt_var": "category-b"})
+    before = stepped(battery, 0, [3.0, -3.0], v_pu=0.0)
+    assert (before["p_kw"].tolist(), before["q_kvar"].tolist()) == ([0.0, 0.0], [0.0, 0.0])
+    after = stepped(battery, HOUR, [3.0, -3.0], v_pu=[0.0, 1.0])
+    assert_allclose(before["stored_kwh"] - after["stored_kwh"], [0.1, 0.1])  # the standby of an hour
+    assert_allclose(after["p_kw"], [0.0, -3.0])
+
+
 def test_empty_battery_draws_its_standby_from_the_grid() -> None:
     battery = fleet(mode="idle", standby_kw=0.19, soc_initial_pu=0.1)
     out = stepped(battery, 0)

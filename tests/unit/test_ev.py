@@ -95,6 +95,17 @@ def test_car_that_starts_empty_charges_at_once_where_it_must() -> None:
     assert out["p_kw"][1:3] == [-6.0, -6.0]
 
 
+def test_car_does_not_charge_where_there_is_no_voltage() -> None:
+    """Three hours of an outage, and it has what it had."""
+    cars = car(smart={"volt_var": "category-b"})
+    stored = night(cars, range(17, 20))["stored_kwh"]
+    dark = night(cars, range(20, 23), v_pu=0.0)
+    assert (dark["p_kw"], dark["q_kvar"], dark["loss_kw"]) == ([0.0] * 3, [0.0] * 3, [0.0] * 3)
+    after = night(cars, range(23, 24))
+    assert after["stored_kwh"][0] == dark["stored_kwh"][0] > stored[-1]
+    assert after["p_kw"][0] < 0.0
+
+
 def test_shortfall_at_departure_is_reported() -> None:
     cars = car(visits=[{**NIGHT, "departs_h": 19.0}], **EVEN)
     out = night(cars)

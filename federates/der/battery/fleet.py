@@ -90,7 +90,8 @@ class BatteryFleet:
         wanted = np.minimum(np.maximum(wanted, band[0]), band[1])
         if self._settings.q_commanded:
             self.inverters.adjust("constant_q", q_pu=np.clip(inputs["q_set_pu"], -1.0, 1.0))
-        self._p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, band)
+        p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, band)
+        self._p_kw, q_kvar = self.inverters.where_alive(inputs["v_pu"], p_kw, q_kvar)
         return self._outputs(self._p_kw, q_kvar)
 
     def stop(self) -> None:
