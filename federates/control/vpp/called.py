@@ -3,9 +3,10 @@
     delivered += h min(max(measured, 0), offered)        paid = incentive delivered - penalty (called - delivered)
 
 in kWh and money, with what was measured of members for the step that ends now, less what another service deployed.
-The plant answers a call only if that pays: `incentive_per_kwh` above `cost_per_kwh`, which is what a kWh costs it to
-replace and in wear. Before a call it is left to other services to have energy in store; with `prepares_h` the members
-charge before a call begins, with what is left of them.
+The plant answers every call, and calls that would not pay are refused: `incentive_per_kwh` and the `penalty_per_kwh`
+that it spares are together more than `cost_per_kwh`, which is what a kWh costs it to replace and in wear. Before a call
+it is left to other services to have energy in store; with `prepares_h` the members charge before a call begins, with
+what is left of them.
 """
 
 from __future__ import annotations
