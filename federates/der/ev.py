@@ -15,7 +15,9 @@ Power. With the energy stored `E`, the target `E*`, the step `h`, and the time `
 so a car that must charge now to be ready does, whatever it is told: `p_max_kw` is then negative. `floor` is what is
 stored where the mode only charges, else the reserve; `E_high` is the target or the most that may be stored. The power
 `P` is the least of the charger's rating on the phases that both have, and the car's limit, `car_kw_per_phase` times
-these phases. What lacks at departure is added to `shortfall_kwh`. The modes, with the wish that these limits then cut:
+these phases; what it counts on for later, as `P` in `E_low`, is what the rating leaves beside the most reactive power
+that a function may ask for. What lacks at departure is added to `shortfall_kwh`. The modes, with the wish that these
+limits then cut:
 
 - `uncontrolled`: `-P` from arrival on;
 - `spread`: evenly over the stay, `-(E* - E) / (eta_charge (T + h))`;
@@ -255,7 +257,8 @@ class EvFleet:
     def _p_range_kw(self, room_kw: FloatArray, left_h: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the least and the most active power (n,) for this step that lets the car be ready in `left_h`."""
         power = np.minimum(self._power_kw, room_kw) * self._plugged
-        later_kwh = self._power_kw * self._settings.charge_efficiency_pu * (left_h - self._step_h)
+        later_kw = np.minimum(self._power_kw, self.inverters.p_sure_kw)
+        later_kwh = later_kw * self._settings.charge_efficiency_pu * (left_h - self._step_h)
         least_kwh = np.maximum(self._floor_kwh, self._target_kwh - later_kwh)
         most = self._to_grid((self._stored_kwh - least_kwh) / self._step_h)
         least = self._to_grid((self._stored_kwh - self._ceiling_kwh) / self._step_h)

@@ -204,6 +204,11 @@ class Inverters:
         """Most active power (n,) that the power factor leaves, injected or drawn."""
         return self._joined(lambda b, _: b.p_most_kw)
 
+    @property
+    def p_sure_kw(self) -> FloatArray:
+        """Most active power (n,), injected or drawn, beside any reactive power that the functions may ask for."""
+        return self._joined(lambda b, _: b.p_sure_kw)
+
     def p_room_kw(self, q_kvar: FloatArray) -> FloatArray:
         """Return the most active power (n,) beside `q_kvar`, injected or drawn; 0 out of service."""
         return self._joined(lambda b, s: b.p_room_kw(q_kvar[s]))

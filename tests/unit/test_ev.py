@@ -69,6 +69,14 @@ def test_managed_car_that_is_told_to_wait_charges_when_it_must() -> None:
     assert out["p_max_kw"][11] == pytest.approx(-6.0, abs=1e-9)
 
 
+def test_managed_car_is_ready_though_its_charger_absorbs_reactive_power() -> None:
+    """At 1.08 pu 0.44 of 8 kVA are absorbed, and 7.18 kW left: 12 kWh need an hour and three quarters of that."""
+    cars = car(HOUR // 4, car_kw_per_phase=8.0, mode="v1g", smart={"volt_var": "category-b"}, **EVEN)
+    out = [stepped(cars, k * HOUR // 4, v_pu=1.08) for k in range(18 * 4, 31 * 4)]
+    assert min(float(o["q_kvar"][0]) for o in out) == pytest.approx(-3.52)
+    assert cars.statistics() == {"departures": 1, "departures_short": 0, "shortfall_kwh": 0.0}
+
+
 def test_managed_car_does_not_discharge_and_one_for_the_grid_does_down_to_its_reserve() -> None:
     only_charges = night(car(mode="v1g", **EVEN), p_set_kw=5.0)
     assert max(only_charges["p_kw"]) == 0.0

@@ -163,15 +163,19 @@ class Block:
 
     def p_room_kw(self, q_kvar: FloatArray) -> FloatArray:
         """Return the most active power (n,) beside `q_kvar`, injected or drawn; 0 out of service."""
-        if (
-            not self._reactive.is_on
-            or self._smart.priority == "active"
-            or self._reactive.mask("constant_pf") is not None
-        ):
-            room = self.p_most_kw
-        else:
-            room = leg(self.rated_kva, q_kvar)
+        room = leg(self.rated_kva, q_kvar) if self._q_goes_first else self.p_most_kw
         return room * self._abnormal.in_service
+
+    @property
+    def _q_goes_first(self) -> bool:
+        """Whether a reactive function takes room of the rating from the active power."""
+        is_on, by_pf = self._reactive.is_on, self._reactive.mask("constant_pf") is not None
+        return is_on and not by_pf and self._smart.priority != "active"
+
+    @property
+    def p_sure_kw(self) -> FloatArray:
+        """Most active power (n,), injected or drawn, beside any reactive power that the functions may ask for."""
+        return np.minimum(self.p_most_kw, self._surely_carried_kw) if self._q_goes_first else self.p_most_kw
 
     @property
     def in_service(self) -> BoolArray:
