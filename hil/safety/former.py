@@ -39,5 +39,10 @@ def former(device: Device, held: Mapping[str, Value], safe: Mapping[str, float |
     return Former(known | instead, stay, absent | (frozenset(others) - frozenset(stay)))
 
 
+def says_it_lacks(device: Device, name: str) -> bool:
+    """Return whether a device says itself, as it was read last, that it does not have a point."""
+    return device.map[name].manner is SUNSPEC_MANNER and device.map.value(name, device.image) is None
+
+
 def _is_behind_a_switch(name: str, controls: Iterable[Control]) -> bool:
     return any(control.off and control.is_touched_by([name]) for control in controls)

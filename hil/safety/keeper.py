@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Protocol
 
 from derloop.errors import Interlocked
@@ -15,7 +16,7 @@ from hil.modbus.endpoint import Address
 from hil.safety.budget import WriteCounter
 from hil.safety.controls import controls_of, is_momentary
 from hil.safety.folder import Run, StateFolder
-from hil.safety.former import Former, former
+from hil.safety.former import Former, former, says_it_lacks
 from hil.safety.lease import LeaseCheck
 from hil.safety.limits import LimitCheck
 from hil.safety.lock import DeviceLock
@@ -225,9 +226,15 @@ class Keeper:
 
     def safe_target(self) -> Target:
         """Return what makes the device safe: what the bench file says, and every function off that it may command."""
+        return {**self._off, **as_held(self._device, self._rules.safe_state.points)}
+
+    @cached_property
+    def _off(self) -> Mapping[str, float | str]:
+        """What turns functions off that may be commanded. A switch that the device, before anything is written to it,
+        says it lacks is none: what it would refuse would keep it from its safe state."""
         switches = [item for control in controls_of(self._device) for item in control.off.items()]
-        off: Mapping[str, float | str] = {name: value for name, value in switches if self._limits.may_write(name)}
-        return {**off, **as_held(self._device, self._rules.safe_state.points)}
+        ours = [(name, value) for name, value in switches if self._limits.may_write(name)]
+        return {name: value for name, value in ours if not says_it_lacks(self._device, name)}
 
     def _refuse_endless(self) -> None:
         """Raise Interlocked if nothing turns off a function that may be commanded, and it has no safe value."""

@@ -18,7 +18,7 @@ from hil.emulator.nameplate import Ratings
 from hil.modbus.endpoint import Tcp
 from hil.modbus.thread import LoopThread
 from hil.safety.restore import NotRestored, OnlyTarget
-from hil.safety.rules import SafeState, SafetyRules
+from hil.safety.rules import Limits, SafeState, SafetyRules
 from hil.serving.fleet import BankServer
 from hil.serving.responder import BankResponder, Units
 from hil.serving.server import Line, Server
@@ -227,6 +227,22 @@ def test_a_safe_state_may_be_said_in_symbols_and_between_steps(kept: Keep, holds
     device.command(limit_fraction=0.8)
     device.make_safe("a test")
     assert holds("704.WMaxLimPctEna", "704.WMaxLimPct") == [1, 30.26]
+
+
+def test_a_switch_that_the_device_does_not_have_keeps_it_from_no_safe_state(kept: Keep, holds: Holds) -> None:
+    """The pattern fits 704.AntiIslEna, too, which this device says that it lacks, and refuses to take."""
+    device = kept(
+        SafetyRules(
+            limits=Limits(may_write=("704.*",)),
+            safe_state=SafeState(points={"704.WMaxLimPctEna": 1.0, "704.WMaxLimPct": 30.0}),
+            restore_s=2.0,
+        )
+    )
+    assert "safe state" in leave(device)
+    device.take()
+    device.command(p_w=1000.0)
+    device.make_safe("a test")
+    assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct", "704.AntiIslEna") == [0, 1, 30, None]
 
 
 def test_a_safe_state_that_the_device_cannot_have_is_refused_before_anything_is_written(kept: Keep) -> None:
