@@ -12,6 +12,7 @@ from hil.inverter.device import Identity
 from hil.inverter.guard import Change, Guard
 from hil.safety.controls import controls_of, is_momentary
 from hil.safety.outcome import Device, Outcome
+from hil.sunspec.errors import SunSpecError
 from hil.sunspec.points import Value
 
 Target = Mapping[str, float | str]
@@ -92,6 +93,8 @@ async def _failure(device: Writable, target: Target, identity: Identity, within_
             raise
         except DeviceError as failure:
             why = failure.why
+        except SunSpecError as misfit:  # its map is another one than when that was recorded
+            why = str(misfit)
         except TimeoutError:
             why = f"no end within {within_s:g} s; last: {why}"
         await asyncio.sleep(max(min(pause_s, end_s - monotonic()), 0.0))

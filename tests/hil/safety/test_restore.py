@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from emulated import described
 from kept import KeptDevice, keep
+from registers_only import RegistersOnly
 
 from derloop.errors import Interlocked
 from hil.emulator.access import Refusal
@@ -127,6 +128,26 @@ def test_another_device_behind_the_address_is_not_written_to(
             leave(device)
         device.die()
     assert other.image(0).tolist() == before
+    assert len(device.records) == 1
+
+
+def test_a_device_that_no_longer_has_what_was_recorded_is_not_restored_and_that_is_said(
+    kept: Keep, emulator: BankServer, bank: RegisterBank, tmp_path: Path, thread: LoopThread
+) -> None:
+    """Its new firmware has no model 704, and all that follows."""
+    dead, port = kept(), port_of(emulator)
+    dead.take()
+    dead.command(p_w=1000.0)
+    dead.die()
+    emulator.stop()
+    base, gone = bank.maps[0].base, bank.maps[0].block(704).address
+    updated = RegistersOnly(functions=(3, 16), holding=dict(enumerate(bank.image(0).tolist()[: gone - base], base)))
+    updated.holding |= {gone: 0xFFFF, gone + 1: 0}
+    with Server([Line(Tcp(port=port), updated)]):
+        device = keep(emulator.addresses[0], tmp_path, thread, SafetyRules(restore_s=0.3), run="second")
+        with pytest.raises(NotRestored, match=r"COULD NOT BE BROUGHT .*no point '704\."):
+            leave(device)
+        device.die()
     assert len(device.records) == 1
 
 
