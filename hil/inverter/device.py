@@ -280,6 +280,14 @@ class Device:
             if self.map.registers(name, self.image) != was:
                 raise Rejected(self.name, self._in_another_map(name))
 
+    async def has_moved(self) -> bool:
+        """Return whether the registers are not what they were when it was discovered: moved, or of another kind."""
+        try:
+            await self._mirror.read([*self._kept])
+        except Rejected:
+            return True
+        return any(self.map.registers(name, self.image) != was for name, was in self._kept.items())
+
     async def _refuse_another_device(self) -> None:
         """Raise Rejected if what answers says that it is another one: it may do so with the same registers."""
         if self.dialect.identity:

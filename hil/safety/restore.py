@@ -40,6 +40,7 @@ class Writable(Device, Protocol):
     @property
     def identity(self) -> Identity: ...
     async def discover(self) -> None: ...
+    async def has_moved(self) -> bool: ...
     async def read(self, names: Sequence[str]) -> dict[str, Value]: ...
     async def write(self, values: Mapping[str, float | str]) -> None: ...
     async def adopt(self, model: str, values: Mapping[str, float | str]) -> None: ...
@@ -114,10 +115,15 @@ async def _attempt(device: Writable, target: Target, identity: Identity) -> None
 
 
 async def _refuse_another(device: Writable, identity: Identity) -> None:
-    """Raise NotRestored if another device answers than was commanded. One that restarted may have moved its map."""
-    await device.read([*device.dialect.identity.values()])
-    if not device.identity.is_of(identity):
-        await device.discover()
+    """Raise NotRestored if another device answers than was commanded. One that restarted may have moved its map.
+
+    What does not say who it is, is known by what its register map expects of it: discovering it raises Rejected then.
+    """
+    if not await device.has_moved():
+        await device.read([*device.dialect.identity.values()])
+        if device.identity.is_of(identity):
+            return
+    await device.discover()
     if not device.identity.is_of(identity):
         raise NotRestored(device.name, f"{device.identity} answers, not {identity}: nothing was written to it")
 

@@ -25,6 +25,7 @@ from hil.modbus.thread import LoopThread
 from hil.safety.folder import Run
 from hil.safety.keeper import Keeper
 from hil.safety.record import Records
+from hil.safety.restore import NotRestored
 from hil.safety.rules import Limits, NoLease, SafeState, SafetyRules
 
 LIMIT, REMOTE, REACTIVE = 202, 200, 203
@@ -53,6 +54,7 @@ class Bench:
             lease=NoLease(kind="none", because="registers burn nothing"),
             safe_state=SafeState(points=safe or {}),
             limits=Limits(may_write=("*",)),
+            restore_s=1.0,
         )
         self.device = Device(Link("inv-1", self._address), NO_LEASE, language=self._language)
         self._thread.run(self.device.discover())
@@ -117,6 +119,25 @@ def test_a_dead_run_is_undone_by_writing_what_nobody_can_read(
     bench.die(keeper)
     assert "restored to what was found" in bench.leave_safe(bench.keeper())
     assert (registers.holding[LIMIT], registers.holding[REMOTE]) == (0, 0)
+
+
+def test_what_is_not_the_device_that_its_map_expects_is_not_written_to_when_it_is_restored(
+    registers: RegistersOnly, address: Address, thread: LoopThread, tmp_path: Path
+) -> None:
+    """It says nothing of itself but its kind."""
+    file = only_written()
+    identity = file.identity.model_copy(update={"model": None, "serial": None})
+    bench = Bench(address, thread, tmp_path, file.model_copy(update={"identity": identity}))
+    registers.write_only = frozenset()
+    keeper = bench.keeper()
+    bench.limit(keeper, 0.5)
+    bench.close()
+    registers.holding |= {0: 4712, LIMIT: 700}
+    before = dict(registers.holding)
+    with pytest.raises(NotRestored, match=r"is no .*device_type at 0 reads 4712"):
+        bench.let_go(keeper)
+    bench.close()
+    assert registers.holding == before
 
 
 def test_a_first_setpoint_of_zero_is_written_to_what_cannot_be_read(
