@@ -151,6 +151,8 @@ class Device:
 
     def _begin(self, dialect: Dialect) -> None:
         self._kept = {name: self.map.registers(name, self.image) for name in dialect.witnesses}
+        scales = (self.map.moving_scale(name) for name, point in self.map.points.items() if point.writable)
+        self._scales = {name: self.map.registers(name, self.image) for name in scales if name is not None}
         self._mirror.enables = dialect.enables
         self._controls = Controls(self._mirror, dialect, self.lease, self._safe, self._rounding_pct)
         self._plan = poll_plan(self.map, dialect, self._mirror.read_limit)
@@ -281,12 +283,14 @@ class Device:
                 raise Rejected(self.name, self._in_another_map(name))
 
     async def has_moved(self) -> bool:
-        """Return whether the registers are not what they were when it was discovered: moved, or of another kind."""
+        """Return whether the registers are not what they were when it was discovered: moved, of another kind, or what
+        can be written has other scale factors."""
+        kept = self._kept | self._scales
         try:
-            await self._mirror.read([*self._kept])
+            await self._mirror.read([*kept])
         except Rejected:
             return True
-        return any(self.map.registers(name, self.image) != was for name, was in self._kept.items())
+        return any(self.map.registers(name, self.image) != was for name, was in kept.items())
 
     async def _refuse_another_device(self) -> None:
         """Raise Rejected if what answers says that it is another one: it may do so with the same registers."""

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from emulated import described
+from emulated import described, equipped
 from kept import KeptDevice, keep
-from registers_only import RegistersOnly
+from registers_only import RegistersOnly, served
 
 from derloop.errors import Interlocked
 from hil.emulator.access import Refusal
@@ -149,6 +149,23 @@ def test_a_device_that_no_longer_has_what_was_recorded_is_not_restored_and_that_
             leave(device)
         device.die()
     assert len(device.records) == 1
+
+
+def test_a_value_is_restored_whatever_scale_factor_the_device_has_by_then(tmp_path: Path, thread: LoopThread) -> None:
+    """Models before 701 may change theirs: 90 % is 9000 of 0.01 %, and 900 of 0.1 %."""
+    shown = equipped([Ratings("pv_1", 10e3, 11e3, 4840.0, 4840.0, 240.0)], models="legacy")
+    limit, scale = (shown.maps[0][f"123.WMaxLimPct{part}"].address for part in ("", "_SF"))
+    registers = RegistersOnly(functions=(3, 16), holding=dict(enumerate(shown.image(0).tolist(), shown.maps[0].base)))
+    registers.holding[limit] = 9000
+    with served(registers) as address:
+        device = keep(address, tmp_path, thread)
+        device.take()
+        device.command(limit_fraction=0.5)
+        assert registers.holding[limit] == 5000
+        registers.holding |= {limit: 500, scale: 0xFFFF}
+        device.let_go()
+        device.die()
+    assert registers.holding[limit] == 900
 
 
 def test_a_device_that_is_swapped_during_the_run_is_not_written_to(
