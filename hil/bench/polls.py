@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from derloop.contract import FloatArray
-from derloop.errors import Unreachable
+from derloop.errors import Rejected, Unreachable
 from hil.bench.file import Hold, Silence
 from hil.bench.together import raise_first
-from hil.inverter.device import Device
+from hil.inverter.device import MOVED, Device
 from hil.inverter.measurements import Measurements
-from hil.inverter.measuring import Measuring, rows
+from hil.inverter.measuring import Measuring, Witnesses, kept_words, rows
 from hil.inverter.mirror import Answer
 
 Ask = Callable[[int], Coroutine[Any, Any, Answer]]
@@ -32,6 +32,7 @@ class Polls:
         self._names, self._silences = [device.name for device in devices], silences
         plans = [device.plan for device in devices]
         self._width = max(plan.registers for plan in plans)
+        self._witnesses = Witnesses([kept_words(d.map, d.image, d.dialect.witnesses, d.plan) for d in devices])
         self._measuring = Measuring([device.dialect for device in devices], plans)
         self._rows = [b""] * len(plans)
         self.polled_ns = np.zeros(len(plans), dtype=np.int64)
@@ -85,6 +86,8 @@ class Polls:
         for index, error in failures.items():
             self._why[index] = str(error)
         raise_first(e for i, e in failures.items() if not (isinstance(e, Unreachable) and self._may_hold(i)))
+        wrong = self._witnesses.contradict(rows(self._rows, self._width))
+        raise_first(Rejected(self._names[i], MOVED) for i in done if i not in failures and wrong[i])
 
     def _refuse_stale(self) -> None:
         for index, (silence, age_s) in enumerate(zip(self._silences, self.ages_s(), strict=True)):

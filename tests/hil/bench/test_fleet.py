@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from emulated import equipped
 from fleets import S, context, stepped
 from obeying import Physics, obeying
+from registers_only import RegistersOnly
 
 from derloop.errors import Interlocked, Rejected, Unreachable
 from derloop.kind import EquipmentMissing, Permissions, PlaceError, Terminal
@@ -296,6 +298,33 @@ def test_devices_behind_one_endpoint_share_its_connection(
             session = made._session
             assert session
             assert sum(device.link.traffic.connects for device in session.devices) == 1
+        finally:
+            made.stop()
+
+
+def shifted(bank: RegisterBank) -> RegistersOnly:
+    """Return the registers of the first device of a bank, with a model of ten registers more before 701."""
+    found, image = bank.maps[0], bank.image(0).tolist()
+    at = found.block(701).address - found.base
+    words = [*image[:at], 64001, 10, *[0] * 10, *image[at:]]
+    return RegistersOnly(functions=(3, 16), holding=dict(enumerate(words, found.base)))
+
+
+def test_a_device_whose_registers_have_moved_behind_its_gateway_ends_the_run(
+    bank: RegisterBank, living: Physics, write_bench: Any
+) -> None:
+    """New firmware: the gateway goes on, so no connection is lost, and what is read is ten registers beside."""
+    behind: dict[int, Any] = {3: BankResponder(bank, 0), 7: BankResponder(bank, 1)}
+    gateway = SimpleNamespace(respond=lambda unit, pdu: behind[unit].respond(unit, pdu))
+    with Server([Line(Tcp(port=0), gateway)]) as server:
+        at = {"endpoint": server.endpoints[0].model_dump(mode="json"), "safety": {"restore_s": 0.5}}
+        made = realised(write_bench({"bat-1": {**at, "unit": 3}, "bat-2": {**at, "unit": 7}}))
+        try:
+            made.start()
+            steps(made, 2, p_set_kw=30.0)
+            behind[3] = shifted(bank)
+            with pytest.raises(Rejected, match=r"bat-1.*registers are not what they were"):
+                steps(made, 1, p_set_kw=30.0)
         finally:
             made.stop()
 
