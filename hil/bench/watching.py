@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from time import monotonic, monotonic_ns
 
-from derloop.errors import DeviceError
+from derloop.errors import DeviceError, Rejected
 from hil.bench.devices import reached, refuse_stranger
 from hil.bench.file import Bench
-from hil.inverter.device import Device
+from hil.inverter.device import MOVED, Device
 from hil.inverter.dialect import QUANTITIES, Quantity
-from hil.inverter.measuring import Measuring, rows
+from hil.inverter.measuring import Measuring, Witnesses, kept_words, rows
 from hil.modbus.thread import LoopThread
 
 
@@ -63,7 +63,7 @@ async def _watch(bench: Bench, names: Collection[str], every_s: float, show: Sho
 
 
 class _Watched:
-    """One device, discovered when it first answers."""
+    """One device, discovered when it first answers, and again after it was away: it may be another one then."""
 
     def __init__(self, bench: Bench, device: Device) -> None:
         self._entry, self._device = bench.device(device.name), device
@@ -76,14 +76,21 @@ class _Watched:
             self.seen.problem = ""
         except DeviceError as failure:
             self.seen.problem = failure.why
+            self._measuring = None
 
     async def _look(self) -> None:
         device = self._device
-        if self._measuring is None:
+        if self._measuring is None or not device.link.connected:
             await device.discover()
             refuse_stranger(self._entry, device)
             self._measuring = Measuring([device.dialect], [device.plan])
-        registers, self.seen.read_ns = await device.poll()
-        measured = self._measuring.decode(rows([registers], device.plan.registers))
+            kept = kept_words(device.map, device.image, device.dialect.witnesses, device.plan)
+            self._witnesses = Witnesses([kept])
+        answer, read_ns = await device.poll()
+        registers = rows([answer], device.plan.registers)
+        if self._witnesses.contradict(registers)[0]:
+            raise Rejected(device.name, MOVED)
+        self.seen.read_ns = read_ns
+        measured = self._measuring.decode(registers)
         found = {quantity: float(getattr(measured, quantity)[0]) for quantity in QUANTITIES}
         self.seen.values = {quantity: value for quantity, value in found.items() if not math.isnan(value)}

@@ -9,17 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 from certificates import Authority
+from emulated import described
 from typer.testing import CliRunner, Result
 
 from derloop.cli import app
 from hil.bench.file import read_bench
 from hil.bench.findings import find
+from hil.bench.watching import Seen, watch
 from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
 from hil.inverter.device import Identity
 from hil.inverter.measurements import Measurements
-from hil.modbus.endpoint import Tls
+from hil.modbus.endpoint import Tcp, Tls
 from hil.serving.file import FleetEntry
 from hil.serving.fleet import BankServer
+from hil.serving.responder import BankResponder, Units
+from hil.serving.server import Line, Server
 
 Entries = dict[str, Any]
 NOBODY = {"transport": "tcp", "host": "127.0.0.1", "port": 1}
@@ -114,6 +119,31 @@ def test_nothing_is_read_from_another_device_than_expected(write_bench: Any, ent
     said = bench("read", path, "inv-1")
     assert said.exit_code == 2
     assert "is another device than the bench file expects: serial is 'pv_1', not '17'" in said.output
+
+
+def test_watching_knows_another_device_that_takes_the_place_of_the_expected_one(
+    write_bench: Any, entries: Entries, emulator: BankServer, bank: RegisterBank
+) -> None:
+    """It is swapped between two rounds: no reading is missed, and its registers are laid out alike."""
+    path = write_bench({"inv-1": {**entries["inv-1"], "identity": {"serial": "pv_1"}}})
+    endpoint = emulator.addresses[0].endpoint
+    assert isinstance(endpoint, Tcp)
+    other = RegisterBank([described(Ratings("pv_2", 10e3, 11e3, 4840.0, 4840.0, 240.0))])
+    swapped = Server([Line(Tcp(port=endpoint.port), Units({1: BankResponder(other, 0)}))])
+    problems: list[str] = []
+
+    def show(seen: list[Seen]) -> None:
+        problems.append(seen[0].problem)
+        if len(problems) == 1:
+            emulator.stop()
+            swapped.start()
+
+    try:
+        watch(read_bench(path), ["inv-1"], 0.2, show, rounds=2)
+    finally:
+        swapped.stop()
+    assert problems[0] == ""
+    assert "is another device than the bench file expects" in problems[1]
 
 
 def test_a_scan_writes_a_bench_file_that_checks_without_a_problem(tmp_path: Path, emulator: BankServer) -> None:
