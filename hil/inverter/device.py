@@ -77,7 +77,7 @@ class Device:
         self._curves = Curves(self._mirror, curve_lease)
         self._rejecting = _Rejecting(self.name)
         self._releasing: asyncio.Task[None] | None = None
-        self._opened = 0
+        self._losses = 0, 0
         self.lapses = 0
         """How often the device no longer held what it had been told, though nobody let it go."""
         self._begin(Dialect())
@@ -147,7 +147,7 @@ class Device:
         self._mirror.read_limit, self._mirror.write_limit = self._language.read_limit, self._language.write_limit
         self._begin(found.dialect)
         self._known = self.identity
-        self._opened = self.link.opened
+        self._losses = self._losses_of_link
 
     def _begin(self, dialect: Dialect) -> None:
         self._kept = {name: self.map.registers(name, self.image) for name in dialect.witnesses}
@@ -261,16 +261,20 @@ class Device:
 
     @property
     def _was_lost(self) -> bool:
-        """Whether the connection has been lost since what the device holds was read."""
-        return self._opened != self.link.opened or not self.link.connected
+        """Whether the connection has been lost, or the device was silent, since what it holds was read."""
+        return self._losses != self._losses_of_link or not self.link.connected
+
+    @property
+    def _losses_of_link(self) -> tuple[int, int]:
+        return self.link.opened, self.link.unanswered
 
     async def _notice_changes(self, names: Sequence[str]) -> None:
-        """Read again what the device was told: after a lost connection it may have restarted, and so it may unseen."""
+        """Read again what the device was told: after a silence it may have restarted, and so it may unseen."""
         if self._was_lost:
             names = self.controls
             await self._refuse_another_map()
             await self._refuse_another_device()
-            self._opened = self.link.opened
+            self._losses = self._losses_of_link
         before = self._mirror.values(names)
         await self._mirror.read(names)
         self.lapses += self._mirror.values(names) != before

@@ -50,6 +50,8 @@ class Link:
         self._connection = connection or Connection(address.endpoint, self.timing, tap)
         self._again: asyncio.Task[None] | None = None
         """What goes on with something that was begun."""
+        self.unanswered = 0
+        """How often the unit did not answer. On a serial line, and behind a gateway, no connection is lost by that."""
 
     @property
     def connected(self) -> bool:
@@ -158,6 +160,7 @@ class Link:
         return True
 
     def _given_up(self, asking: Asking) -> Unreachable:
+        self.unanswered += 1
         request, failures = asking.request, asking.failures
         reasons = "; then ".join(dict.fromkeys(map(str, failures)))
         why = f"{self.address}: {request}: {reasons}"
@@ -166,7 +169,9 @@ class Link:
         return Unreachable(self.device, why)
 
     def _refused(self, asking: Asking, refusal: ExceptionAnswer) -> DeviceError:
-        kind: type[DeviceError] = Unreachable if refusal.code in _NOBODY_THERE else Rejected
+        is_nobody = refusal.code in _NOBODY_THERE
+        self.unanswered += is_nobody
+        kind: type[DeviceError] = Unreachable if is_nobody else Rejected
         return kind(self.device, f"{self.address}: {asking.request}: {refusal}")
 
 

@@ -7,6 +7,7 @@ import gc
 import math
 import time
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -249,6 +250,24 @@ def test_after_a_reconnection_another_device_is_told_nothing(bank: RegisterBank,
             assert "answers at its address, not" in str(failures["pv_1"])
         assert bank.settings().limit_fraction.tolist() == [0.4, 0.9, 0.6]
     thread.close()
+
+
+def test_after_a_silence_behind_a_gateway_another_device_is_told_nothing() -> None:
+    """The gateway answers for who is not there (exception 11), so that no connection is lost."""
+    banks = [equipped([Ratings(name, 10e3, 11e3, 4840.0, 4840.0, 240.0)]) for name in ("pv_1", "pv_2")]
+    behind = {1: BankResponder(banks[0], 0)}
+    nobody = bytes((0x83, 11))
+    gateway = SimpleNamespace(respond=lambda unit, pdu: behind[unit].respond(unit, pdu) if unit in behind else nobody)
+    half = Commands(limit_fraction=np.array([0.5]))
+    with Server([Line(Tcp(port=0), gateway)]) as at, DeviceGroup({"pv_1": Address(at.endpoints[0])}) as group:
+        group.command(half, 0.0)
+        del behind[1]
+        with pytest.raises(Unreachable, match="exception 11"):
+            group.poll()
+        behind[1] = BankResponder(banks[1], 0)
+        with pytest.raises(Rejected, match=r"pv_2 answers at its address, not .*pv_1"):
+            group.command(Commands(limit_fraction=np.array([0.4])), 1.0)
+    assert banks[1].settings().limit_fraction.tolist() == [1.0]
 
 
 def test_a_device_that_restarted_has_its_curve_again_at_once(bank: RegisterBank, server: BankServer) -> None:
