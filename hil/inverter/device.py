@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -274,6 +275,7 @@ class Device:
             names = self.controls
             await self._refuse_another_map()
             await self._refuse_another_device()
+            await self._refuse_other_ratings()
             self._losses = self._losses_of_link
         before = self._mirror.values(names)
         await self._mirror.read(names)
@@ -302,6 +304,21 @@ class Device:
             await self._mirror.read([*self.dialect.identity.values()])
         if not self.identity.is_of(self._known):
             raise Rejected(self.name, f"{self.identity} answers at its address, not {self._known}: it is told nothing")
+
+    async def _refuse_other_ratings(self) -> None:
+        """Raise Rejected if the device is rated or set otherwise than it was: percentages would be of something else.
+
+        How much a storage holds is left out: no command is a part of it.
+        """
+        sources = {rating: each for rating, each in self.dialect.nameplate.items() if rating != "energy_wh"}
+        names = [name for source in sources.values() for name in source.points if name in self.map]
+        await self._mirror.read(names)
+        held = self._mirror.values(names)
+        for rating, source in sources.items():
+            now, was = source.value(held), self.ratings[rating]
+            if now != was and not (math.isnan(now) and math.isnan(was)):
+                what = f"{', '.join(source.points)} was {was:g} when it was discovered and is {now:g}"
+                raise Rejected(self.name, f"{what}: it is told nothing")
 
     def _in_another_map(self, name: str) -> str:
         where = f"{name} at {self.map[name].address}"

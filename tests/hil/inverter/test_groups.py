@@ -252,6 +252,24 @@ def test_after_a_reconnection_another_device_is_told_nothing(bank: RegisterBank,
     thread.close()
 
 
+def test_after_a_reconnection_a_device_that_is_set_to_another_maximum_is_told_nothing(
+    bank: RegisterBank, server: BankServer
+) -> None:
+    """Half of what was 10 kW would be 4 kW."""
+    thread = LoopThread("test")
+    with DeviceGroup.of(_devices(server), thread) as group:
+        group.command(Commands(limit_fraction=np.array([0.9, 0.9, 0.9])), 0.0)
+        bank._registers.put(1, "702.WMax", 8000.0)
+        for device in group.devices:
+            thread.run(device.link.close())
+        for now_s in (1.0, 2.0):
+            failures = group.command_each(Commands(limit_fraction=np.array([0.5, 0.5, 0.5])), now_s)
+            assert list(failures) == ["pv_1"]
+            assert "702.WMax was 10000 when it was discovered and is 8000" in str(failures["pv_1"])
+        assert bank.settings().limit_fraction.tolist() == [0.5, 0.9, 0.5]
+    thread.close()
+
+
 def test_after_a_silence_behind_a_gateway_another_device_is_told_nothing() -> None:
     """The gateway answers for who is not there (exception 11), so that no connection is lost."""
     banks = [equipped([Ratings(name, 10e3, 11e3, 4840.0, 4840.0, 240.0)]) for name in ("pv_1", "pv_2")]
