@@ -147,11 +147,16 @@ class Keeper:
         self.safe_target()
         where = await self._hold()
         self._refuse_unrestored(where)
-        self._counter = WriteCounter(self.name, self._rules.write_budget, self._folder.counts / f"{where[0]}.json")
-        self._counter.open()
+        self._count(where[0])
         record = await self._found(where[0])
         self._keep(record)
         self._record = record
+
+    def _count(self, place: str) -> None:
+        """Count the writes from now on. Raises Interlocked, and counts none, where those before cannot be read."""
+        counter = WriteCounter(self.name, self._rules.write_budget, self._folder.counts / f"{place}.json")
+        counter.open()
+        self._counter = counter
 
     async def _hold(self) -> tuple[str, ...]:
         """Lock the device; return its places."""
@@ -295,6 +300,8 @@ class Keeper:
             left = sorted(self._left(where), key=lambda record: record.taken)
             for record in left:
                 self._refuse_held(record, where)
+            with suppress(Interlocked):  # that it is safe matters more than how worn it is
+                self._count(where[0])
             if is_stopped and left:
                 await self._make_safe(left[0])
                 return "brought to its safe state; what was found there is restored once the emergency stop is gone"

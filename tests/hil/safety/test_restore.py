@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -92,6 +93,17 @@ def test_the_next_command_says_what_a_killed_run_left_and_how_to_restore_it(kept
     assert holds("704.WSetEna", "704.WSetRvrtTms") == [0, 0]
     assert device.records == []
     device.take()
+
+
+def test_what_restoring_a_killed_run_writes_is_counted_too(kept: Keep, tmp_path: Path) -> None:
+    dead = kept()
+    dead.take()
+    dead.command(p_w=1000.0)
+    dead.die()
+    (counts,) = (tmp_path / "state" / "writes").iterdir()
+    before = json.loads(counts.read_text())["points"]["704.WSetEna"]["total"]
+    leave(kept(run="second"))
+    assert json.loads(counts.read_text())["points"]["704.WSetEna"]["total"] == before + 1
 
 
 def test_what_another_run_holds_is_not_restored_under_it(kept: Keep, holds: Holds) -> None:
