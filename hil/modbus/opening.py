@@ -13,6 +13,13 @@ from hil.modbus.wire import Wire
 
 async def open_wire(endpoint: Endpoint, tap: Tap | None) -> Wire:
     """Open a stream; raises NotOpened with a plain reason, PluginError where a library is missing."""
+    try:
+        return await _open(endpoint, tap)
+    except UnicodeError as failure:  # of the host's name, before anybody is asked for it
+        raise NotOpened("the host's name is none: a part of it is empty or too long", again=False) from failure
+
+
+async def _open(endpoint: Endpoint, tap: Tap | None) -> Wire:
     if isinstance(endpoint, Tcp | RtuOverTcp):
         return await _open_tcp(endpoint, tap)
     if isinstance(endpoint, Serial):

@@ -14,7 +14,7 @@ from looped import run
 from modbus_peers import Asked, Handler, answer, asked, mbap, registers, served
 
 from derloop.errors import Rejected, Unreachable
-from hil.modbus.endpoint import Address, Tcp, Timing
+from hil.modbus.endpoint import Address, RtuOverTcp, Tcp, Timing
 from hil.modbus.failures import Unacknowledged
 from hil.modbus.link import Link
 
@@ -285,6 +285,17 @@ def test_a_write_that_one_attempt_sent_may_have_been_done_though_the_last_was_re
         Unacknowledged, match=r"closed the connection; then exception 6 \(busy\); it may have been done"
     ):
         exchange(hang_up_then_busy, work)
+
+
+@pytest.mark.parametrize("host", ["192.0.2..1", "a" * 64])
+@pytest.mark.parametrize("transport", [Tcp, RtuOverTcp])
+def test_a_slip_in_a_host_name_is_named(transport: type[Tcp | RtuOverTcp], host: str) -> None:
+    async def main() -> None:
+        link = Link("inv-1", Address(transport(host=host, port=502)), Timing(deadline_s=20.0, attempts=2))
+        with pytest.raises(Unreachable, match=r"the host's name is none: a part of it is empty or too long$"):
+            await link.read(0, 1)
+
+    run(main())
 
 
 def test_a_name_that_no_host_has_is_named() -> None:
