@@ -326,8 +326,8 @@ class Device:
 
     async def read(self, names: Sequence[str]) -> dict[str, Value]:
         """Return what the device holds now at these points: "711.Ctl.0.DbOf" ...; None where not implemented."""
-        await self._mirror.read(names)
-        return self._mirror.values(names)
+        await self._mirror.read([*names, *filter(None, map(self.map.moving_scale, names))])
+        return self._mirror.current(names)
 
     async def snapshot(self, names: Sequence[str] | None = None) -> dict[str, tuple[int, ...]]:
         """Return the registers that the device holds now at these points; not given: at all `controls`."""

@@ -117,6 +117,10 @@ class Mirror:
         """Return what is held at points; None where it is not implemented, or cannot be known."""
         return {name: None if name in self._unknown else self.value(name) for name in names}
 
+    def current(self, names: Sequence[str]) -> dict[str, Value]:
+        """Return what `values` does, with scale factors as they were read last, where a device may change them."""
+        return {name: None if name in self._unknown else self.map.current(name, self._words) for name in names}
+
     def implemented(self, name: str) -> bool:
         return name in self.map and self.value(name) is not None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
@@ -20,6 +21,8 @@ SUNS = (0x5375, 0x6E53)
 END_MODEL = 0xFFFF
 FIRST_STATIC = 700
 """Models with greater numbers declare their scale factors to be static."""
+MOST_EXPONENT = 10
+"""Of a scale factor; what is greater is none."""
 ADDRESSES = 0x10000
 
 
@@ -121,6 +124,15 @@ class RegisterMap:
     def value(self, name: str, image: RegisterArray | array[int]) -> Value:
         """Return a point's value in an image of the whole map."""
         return decode(self[name], self.registers(name, image))
+
+    def current(self, name: str, image: RegisterArray | array[int]) -> Value:
+        """Return a point's value in an image, with the scale factor that the device has there if that may change."""
+        scale, point = self.moving_scale(name), self[name]
+        exponent = point.exponent if scale is None else self.value(scale, image)
+        if exponent != point.exponent:
+            is_scale = isinstance(exponent, int | float) and abs(exponent) <= MOST_EXPONENT
+            point = replace(point, exponent=int(exponent or 0) if is_scale else None)
+        return decode(point, self.registers(name, image))
 
     def group_size(self, key: str, group: str) -> int:
         """Return how often a repeated group occurs: `group_size("705", "Crv")` is the number of curves."""

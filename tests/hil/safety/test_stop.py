@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kept import KeptDevice
+from emulated import equipped
+from kept import KeptDevice, keep
+from registers_only import RegistersOnly, served
 
 from derloop.errors import Interlocked
 from hil.bench.file import Bench, BenchFile, DeviceEntry
 from hil.bench.session import Session
 from hil.emulator.bank import RegisterBank
+from hil.emulator.nameplate import Ratings
 from hil.inverter.commands import Commands
 from hil.inverter.measurements import Measurements
 from hil.modbus.thread import LoopThread
@@ -110,6 +113,24 @@ def test_a_watched_input_stops_the_bench(
     else:
         look(device, rules, tmp_path)
     assert holds("704.WSetEna") == [0 if stops else 1]
+
+
+def test_a_watched_input_is_read_with_the_scale_factor_that_it_has_by_then(tmp_path: Path, thread: LoopThread) -> None:
+    """Models before 701 may change theirs: 900 steps of 1 W, then of 10 W."""
+    shown = equipped([Ratings("pv_1", 10e3, 11e3, 4840.0, 4840.0, 240.0)], models="legacy")
+    power, scale = (shown.maps[0][f"103.{name}"].address for name in ("W", "W_SF"))
+    registers = RegistersOnly(functions=(3, 16), holding=dict(enumerate(shown.image(0).tolist(), shown.maps[0].base)))
+    registers.holding |= {power: 900, scale: 0}
+    watched = WatchedInput(device="inv-1", point="103.W", stop_when="above", value=5000.0)
+    with served(registers) as address:
+        device = keep(address, tmp_path, thread)
+        look(device, EmergencyStop(inputs=(watched,)), tmp_path)
+        registers.holding[scale] = 1
+        try:
+            with pytest.raises(EmergencyStopped, match=r"the watched input inv-1 103\.W is 9000 \(above 5000"):
+                look(device, EmergencyStop(inputs=(watched,)), tmp_path)
+        finally:
+            device.die()
 
 
 def test_an_input_that_says_nothing_stops_the_bench(kept: Keep, tmp_path: Path, holds: Holds) -> None:
