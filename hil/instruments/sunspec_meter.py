@@ -11,16 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from derloop.errors import Rejected, Unreachable
 from hil.instruments.command_map import Measured, Quantity
 from hil.instruments.file import InstrumentSettings, ModbusAt
 from hil.inverter.dialect import QUANTITIES, Dialect
 from hil.inverter.sunspec_dialect import sunspec_dialect
 from hil.modbus.endpoint import Address, Timing, located
-from hil.sunspec.codec import decode
 from hil.sunspec.discovery import discover
 from hil.sunspec.errors import SunSpecMapError
-from hil.sunspec.points import Value
+from hil.sunspec.points import RegisterArray, Value
+from hil.sunspec.reads import ReadPlan
 from hil.sunspec.register_map import RegisterMap
 
 if TYPE_CHECKING:
@@ -93,5 +95,9 @@ class SunSpecMeter:
     def _value(self, name: str) -> Value:
         if self._connection is None:
             raise Unreachable(self.name, f"{self._address}: the connection is closed")
-        point = self._map[name]
-        return decode(point, self._connection.read(point.address, point.length))
+        image: RegisterArray = np.zeros(self._map.size, dtype=np.uint16)
+        scale = self._map.moving_scale(name)
+        plan = ReadPlan(self._map, [name] if scale is None else [name, scale])
+        for request, at in zip(plan.requests, plan.places, strict=True):
+            image[at : at + request.registers] = self._connection.read(*request)
+        return self._map.current(name, image)

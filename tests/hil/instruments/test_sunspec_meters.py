@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from registers_only import RegistersOnly
+from registers_only import served as served_registers
 from typer.testing import CliRunner
 
 from derloop.cli import app
@@ -96,6 +98,25 @@ def test_a_meter_of_a_bench_shows_what_flows_into_the_source(meter: Address, tmp
         found.leave()
     assert (shown.p_w.tolist(), shown.q_var.tolist(), shown.f_hz) == ([-1500.0], [200.0], 50.01)
     assert shown.v_ln_v.tolist() == [230.5]
+
+
+def test_a_meter_may_change_its_scale_factor(tmp_path: Path) -> None:
+    """15 kW of 1 W, then 150 kW of 10 W: the same number of steps."""
+    made, image = build_image(METER)
+    registers = RegistersOnly(functions=(3,), holding=dict(enumerate(image.tolist(), made.base)))
+    registers.holding[made["203.W"].address] = 15_000
+    with served_registers(registers) as address:
+        bench = read_bench(lab(tmp_path, address))
+        power = PowerSettings(ac_source="none", nominal_v=230, meter="pm")
+        found = instruments_of(bench.file.instruments, [power], bench.path.parent).meters["pm"]
+        found.open()
+        try:
+            before = found.read().p_w.tolist()
+            registers.holding[made["203.W_SF"].address] = 1
+            after = found.read().p_w.tolist()
+        finally:
+            found.leave()
+    assert (before, after) == ([-15_000.0], [-150_000.0])
 
 
 def test_what_measures_nothing_is_no_meter(nameplate: Address, tmp_path: Path) -> None:
