@@ -87,6 +87,7 @@ class BenchFleet:
         self._keep_who(session)
         self._plate = enlarged(session.plate, self._scale)
         self._refuse_other_ratings()
+        self._refuse_unrated()
         return self._exchange(self._first_commands(session))
 
     def _keep_who(self, session: Session) -> None:
@@ -179,6 +180,15 @@ class BenchFleet:
             if abs(s_va / 1000 - terminal.rated_kva) > RATED_DIFFERS * terminal.rated_kva:
                 what = f"says that it is rated {s_va / 1000:g} kVA; the scenario has {terminal.rated_kva:g} kVA"
                 raise Rejected(name, f"{what} in its place ({terminal.label!r})")
+
+    def _refuse_unrated(self) -> None:
+        """Raise Rejected for a device that does not say its greatest power, where limits are told as a part of it."""
+        if "p_limit_kw" not in self._model.interface.inputs:
+            return
+        for name, p_max_w in zip(self._names, self._plate.p_max_w, strict=True):
+            if not p_max_w > 0:
+                what = "does not say its greatest power (p_max_w), of which a limit would be a part (p_limit_kw)"
+                raise Rejected(name, f"{what}; a register map may say it (nameplate)")
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         assert self._thread

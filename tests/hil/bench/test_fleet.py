@@ -16,16 +16,18 @@ import pytest
 from emulated import equipped
 from fleets import S, context, stepped
 from obeying import Physics, obeying
-from registers_only import RegistersOnly
+from registers_only import RegistersOnly, served, string_inverter
 
 from derloop.errors import Interlocked, Rejected, Unreachable
 from derloop.kind import EquipmentMissing, Permissions, PlaceError, Terminal
 from federates.der.battery import BatteryFleet, BatterySettings
+from federates.der.pv import PvFleet, PvSettings
 from hil.bench.fleet import BenchFleet
 from hil.bench.realisation import bench
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.frames.evidence import Evidence
+from hil.inverter.mapped import shipped_maps
 from hil.modbus.endpoint import Tcp
 from hil.safety.stop import EmergencyStopped
 from hil.serving.fleet import BankServer
@@ -124,6 +126,30 @@ def test_devices_do_what_they_are_told_and_tell_how_old_their_measurements_are(f
     assert made.interface.paced
     assert made.interface.outputs["age_s"].labels == ("bat_0", "bat_1")
     assert made.statistics()["modbus_registers_written"] > 0
+
+
+def test_a_limit_is_not_told_to_a_device_that_does_not_say_what_it_is_a_part_of(write_bench: Any) -> None:
+    """Its register map has no p_max_w: the limit would be NaN, which is none, and nobody would hear of it."""
+    text = json.loads(shipped_maps()["example_string_inverter"].read_text(encoding="utf-8"))
+    del text["nameplate"]["p_max_w"]
+    terminal = Terminal("pv_0", "671", (1, 2, 3), 5.5)
+    with served(string_inverter()) as address:
+        entry = {"endpoint": address.endpoint.model_dump(mode="json"), "speaks": "roof.json"}
+        path = write_bench({"roof": entry})
+        path.with_name("roof.json").write_text(json.dumps(text), encoding="utf-8")
+        given = context(
+            STEP_NS,
+            permissions=Permissions(bench=path, armed=("roof",)),
+            terminals={"fleet": (terminal,)},
+            labels={"fleet": (terminal.label,)},
+        )
+        settings = PvSettings.model_validate({"at": [{"bus": "671"}], "rated_kva": 5.5, "curtailable": True})
+        made = bench(PvFleet(settings, given), settings, (terminal,), "roof", given)
+        try:
+            with pytest.raises(Rejected, match=r"does not say its greatest power \(p_max_w\)"):
+                made.start()
+        finally:
+            made.stop()
 
 
 def test_everything_is_as_it_was_found_when_the_fleet_is_stopped(
