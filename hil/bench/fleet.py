@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -101,7 +102,15 @@ class BenchFleet:
             self._journal.instant_ns = now_ns
         if self._power is not None:
             self._power.apply(*voltages(inputs, len(self._names)))
-        return self._exchange(commands_of(inputs, self._plate))
+        return self._exchange(self._commands(inputs))
+
+    def _commands(self, inputs: Values) -> Commands:
+        """Return what the devices are told. q_set_pu is of the rating that the scenario gives them."""
+        commands, q_set_pu = commands_of(inputs, self._plate), inputs.get("q_set_pu")
+        if q_set_pu is None:
+            return commands
+        rated_va = np.array([1000 * terminal.rated_kva for terminal in self._terminals])
+        return replace(commands, q_var=np.clip(q_set_pu, -1.0, 1.0) * rated_va)
 
     def stop(self) -> None:
         """Leave every device as it was found. Raises NotRestored where that could not be done, or not be verified."""

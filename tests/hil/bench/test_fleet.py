@@ -128,6 +128,16 @@ def test_devices_do_what_they_are_told_and_tell_how_old_their_measurements_are(f
     assert made.statistics()["modbus_registers_written"] > 0
 
 
+def test_reactive_power_that_a_control_sets_is_told_to_equipment(fleet: Fleets, bank: RegisterBank) -> None:
+    """0.2 and -0.1 of 100 kVA."""
+    made = fleet(q_commanded=True)
+    made.start()
+    steps(made, 2, p_set_kw=10.0, q_set_pu=np.array([0.2, -0.1]))
+    assert [(each["704.VarSetEna"], each["704.VarSet"]) for each in held(bank)] == [(1, 20e3), (1, -10e3)]
+    made.stop()
+    assert [each["704.VarSetEna"] for each in held(bank)] == [0, 0]
+
+
 def test_a_limit_is_not_told_to_a_device_that_does_not_say_what_it_is_a_part_of(write_bench: Any) -> None:
     """Its register map has no p_max_w: the limit would be NaN, which is none, and nobody would hear of it."""
     text = json.loads(shipped_maps()["example_string_inverter"].read_text(encoding="utf-8"))
