@@ -55,8 +55,10 @@ def _refuse_no_point(patterns: Sequence[str], maps: Sequence[Points]) -> None:
 
 
 def export_to(run: Path, path: Path) -> None:
-    """Write the capture; say how many frames it has, and what is known to be missing."""
+    """Write the capture; say how many frames it has, and what is known to be missing. Not over a journal."""
     evidence = Evidence(run)
+    if any(path.resolve() == file.path.resolve() for file in evidence.files):
+        raise DerloopError(f"{path} is the journal itself; name another file for the capture")
     with path.open("wb") as file:
         count = export(evidence.entries(), file)
     console().print(f"{path}: {count} frames", markup=False)

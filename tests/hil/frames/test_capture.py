@@ -86,6 +86,16 @@ def test_a_session_with_emulated_devices_is_dissected_to_the_last_frame(tmp_path
     assert found == {**by_transport, "TCP": 6}
 
 
+def test_a_capture_is_not_written_over_the_journal_that_it_is_of(session: Session) -> None:
+    (journal, *_) = (file.path for file in Evidence(session.folder).files)
+    before = journal.read_bytes()
+    other = journal.parent / ".." / journal.parent.name / journal.name
+    ended = CliRunner().invoke(app, ["frames", "export", str(session.folder), "--pcap", str(other)])
+    assert ended.exit_code == 2
+    assert "is the journal itself" in ended.output
+    assert journal.read_bytes() == before
+
+
 @needs_tshark
 def test_tshark_sees_the_registers_that_the_client_wrote(tmp_path: Path, session: Session) -> None:
     path = captured(tmp_path / "x.pcapng", list(Evidence(session.folder).entries()))
