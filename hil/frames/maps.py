@@ -14,7 +14,7 @@ from hil.modbus.pdu import ExceptionAnswer, Function, PduError, RegisterArray, p
 from hil.sunspec.discovery import discover
 from hil.sunspec.errors import SunSpecError
 from hil.sunspec.points import Point, Value
-from hil.sunspec.register_map import BASE_ADDRESSES, RegisterMap
+from hil.sunspec.register_map import BASE_ADDRESSES, RegisterMap, scaled
 
 HEAD = re.compile(r"[^.]+\.(ID|L)")
 
@@ -53,6 +53,7 @@ class Points:
     """The points of one device by address, to be found in what is read and written."""
 
     def __init__(self, known: RegisterMap) -> None:
+        self._known = known
         readable = (point for point in known.points.values() if _tells_something(point))
         self._points = sorted(readable, key=lambda point: point.address)
 
@@ -62,12 +63,26 @@ class Points:
         return frozenset(point.name for point in self._points)
 
     def within(self, address: int, words: Sequence[int] | RegisterArray) -> list[tuple[Point, Value]]:
-        """Return the points that lie wholly in these registers, and their values."""
+        """Return the points that lie wholly in these registers, and their values.
+
+        A scale factor that the device may change counts as it stands among them; elsewhere, as it was discovered.
+        """
         from hil.sunspec.codec import decode
 
         end = address + len(words)
-        inside = [p for p in self._points if p.manner.function == 3 and address <= p.address and p.end <= end]
-        return [(point, decode(point, words[point.address - address : point.end - address])) for point in inside]
+
+        def is_here(point: Point) -> bool:
+            return point.manner.function == 3 and address <= point.address and point.end <= end
+
+        def value(point: Point) -> Value:
+            return decode(point, words[point.address - address : point.end - address])
+
+        def now(point: Point) -> Point:
+            moving = self._known.moving_scale(point.name)
+            scale = None if moving is None else self._known[moving]
+            return scaled(point, value(scale)) if scale is not None and is_here(scale) else point
+
+        return [(point, value(now(point))) for point in self._points if is_here(point)]
 
 
 def _tells_something(point: Point) -> bool:

@@ -128,10 +128,8 @@ class RegisterMap:
     def current(self, name: str, image: RegisterArray | array[int]) -> Value:
         """Return a point's value in an image, with the scale factor that the device has there if that may change."""
         scale, point = self.moving_scale(name), self[name]
-        exponent = point.exponent if scale is None else self.value(scale, image)
-        if exponent != point.exponent:
-            is_scale = isinstance(exponent, int | float) and abs(exponent) <= MOST_EXPONENT
-            point = replace(point, exponent=int(exponent or 0) if is_scale else None)
+        if scale is not None:
+            point = scaled(point, self.value(scale, image))
         return decode(point, self.registers(name, image))
 
     def group_size(self, key: str, group: str) -> int:
@@ -140,3 +138,11 @@ class RegisterMap:
         while any(name.startswith(f"{start}{size}.") for name in self.points):
             size += 1
         return size
+
+
+def scaled(point: Point, scale: Value) -> Point:
+    """Return a point with the scale factor that its device has now."""
+    if scale == point.exponent:
+        return point
+    is_scale = isinstance(scale, int | float) and abs(scale) <= MOST_EXPONENT
+    return replace(point, exponent=int(scale or 0) if is_scale else None)

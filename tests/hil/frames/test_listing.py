@@ -14,10 +14,12 @@ from hil.frames.evidence import Evidence
 from hil.frames.exchanges import Discarded, Exchange, events, exchanges
 from hil.frames.journal import Journal
 from hil.frames.layout import Entry, Peer
-from hil.frames.maps import maps_of
+from hil.frames.maps import Points, maps_of
 from hil.modbus import pdu
 from hil.modbus.framing import Frame
 from hil.modbus.tap import Direction
+from hil.sunspec.image import build_image
+from hil.sunspec.points import RegisterArray, Value
 
 if TYPE_CHECKING:
     from conftest import Session
@@ -141,3 +143,18 @@ def test_bytes_that_make_no_sense_are_shown_as_they_are(tmp_path: Path) -> None:
 
 def test_both_kinds_of_event_have_the_same_marks() -> None:
     assert {f for f in Discarded.__slots__ if f != "data"} <= set(Exchange.__slots__)
+
+
+def test_a_value_is_told_with_the_scale_factor_that_came_with_it() -> None:
+    """Models before 701 may change theirs: 900 steps of 1 W when the map was read, of 10 W later."""
+    found, image = build_image({1: {"Mn": "Maker", "DA": 1}, 103: {"W": 900, "W_SF": 0}})
+    points = Points(found)
+    assert dict(named(points, found.base, image))["103.W"] == 900
+    image[found.span("103.W_SF")] = 1
+    assert dict(named(points, found.base, image))["103.W"] == 9000
+    at = found["103.W"].address
+    assert named(points, at, image[found.span("103.W")]) == [("103.W", 900)]
+
+
+def named(points: Points, address: int, words: RegisterArray) -> list[tuple[str, Value]]:
+    return [(point.name, value) for point, value in points.within(address, words)]
