@@ -56,11 +56,12 @@ class Record(Settings):
 
     @property
     def goes_on(self) -> bool:
-        """Whether the run is not over: its process lives."""
+        """Whether the run is not over: its process lives. One that was killed is over, also before anybody reaps it."""
         import psutil
 
         with suppress(psutil.Error):
-            return abs(process_began(self.pid) - self.began) < SAME_S
+            is_it = abs(process_began(self.pid) - self.began) < SAME_S
+            return is_it and psutil.Process(self.pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
         return False
 
     def __str__(self) -> str:

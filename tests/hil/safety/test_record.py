@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -13,7 +14,7 @@ import pytest
 
 from hil.inverter.device import Identity
 from hil.safety.folder import write_durably
-from hil.safety.record import Record, RecordError, Records, decoded, encoded
+from hil.safety.record import Record, RecordError, Records, decoded, encoded, process_began
 
 RECORD = Record(
     device="inv-1",
@@ -68,6 +69,20 @@ def test_a_record_of_another_version_is_named() -> None:
     data = json.dumps({"record": body, "sha256": hashlib.sha256(body.encode()).hexdigest()})
     with pytest.raises(RecordError, match="it is not of this version"):
         decoded(data.encode(), Path("x"))
+
+
+def test_a_run_that_was_killed_is_over_before_its_parent_has_reaped_it() -> None:
+    """As in a container whose first process reaps nobody: until then the dead process has its number and its time."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    record = RECORD.model_copy(update={"pid": process.pid, "began": process_began(process.pid)})
+    try:
+        assert record.goes_on
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not record.goes_on
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_folder_that_is_not_there_has_no_records(tmp_path: Path) -> None:
