@@ -108,6 +108,7 @@ class _Meanings:
         point = self._number(f"{at}/point", entry.point, "written")
         if entry.on and not entry.off:
             self._wrong(f"{at}/off", "is missing: what 'on' turns on must be turned off by something")
+        self._refuse_overwritten(at, entry)
         timed = entry.watchdog is None or self._number(f"{at}/watchdog", entry.watchdog, "written") is not None
         modes, on, off = (
             self.assigned(f"{at}/{name}", values, "written")
@@ -117,6 +118,17 @@ class _Meanings:
             return None
         timer = None if entry.watchdog is None else Reversion(entry.watchdog)
         return Function((Term(entry.point, entry.factor),), modes, on, off, timer)
+
+    def _refuse_overwritten(self, at: str, entry: Command) -> None:
+        """Tell where a point would be given two values: the setpoint, or the seconds of the watchdog, would be lost."""
+        if entry.watchdog == entry.point:
+            self._wrong(f"{at}/watchdog", f"{entry.point!r} takes the setpoint already")
+        for what, values in (("modes", entry.modes), ("on", entry.on)):
+            for name in values:
+                if name == entry.point:
+                    self._wrong(f"{at}/{what}/{name}", f"{name!r} takes the setpoint already")
+                elif name == entry.watchdog:
+                    self._wrong(f"{at}/{what}/{name}", f"{name!r} takes the seconds of the watchdog already")
 
     def heartbeat(self) -> Heartbeat | None:
         entry = self._file.heartbeat
