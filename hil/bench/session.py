@@ -121,8 +121,7 @@ class Session:
         self._exchanging = asyncio.current_task()
         await self._lookout.stand_down()
         await self._look()
-        await self._polls.ask(partial(self._ask, commands.orders(len(self.devices)), now_s), step_s)
-        self._told = self._told.after(commands, self.plate)
+        await self._polls.ask(partial(self._ask, commands, commands.orders(len(self.devices)), now_s), step_s)
         self._proof.command(now_s, *self._told.held)
         measured = self._polls.measured()
         unproven = self._proof.judge(self._polls.polled_ns / 1e9, measured.p_w, measured.q_var)
@@ -130,9 +129,10 @@ class Session:
         self._lookout.stand_watch(step_s)
         return unproven
 
-    async def _ask(self, orders: Sequence[Order], now_s: float, index: int) -> Answer:
+    async def _ask(self, commands: Commands, orders: Sequence[Order], now_s: float, index: int) -> Answer:
         device = self.devices[index]
         await device.command(orders[index], now_s)
+        self._told.take(index, commands, self.plate)
         if device.name in self._standing:
             await self._standing[device.name].keep(now_s, device.lapses)
         return await device.poll()
@@ -191,8 +191,12 @@ class _Told:
         """held (3, n)."""
         self.held = held
 
-    def after(self, commands: Commands, plate: Nameplates) -> _Told:
-        """Return what they hold once these commands are done; what a command leaves out stays."""
+    def take(self, index: int, commands: Commands, plate: Nameplates) -> None:
+        """Take note that one device holds its part of these commands; what a command leaves out stays.
+
+        One that does not answer holds what it was told before, whatever is commanded meanwhile.
+        """
         limit = None if commands.limit_fraction is None else commands.limit_fraction * plate.p_max_w
-        new = (commands.p_w, limit, commands.q_var)
-        return _Told(np.array([old if given is None else given for old, given in zip(self.held, new, strict=True)]))
+        for row, given in enumerate((commands.p_w, limit, commands.q_var)):
+            if given is not None:
+                self.held[row, index] = given[index]

@@ -289,6 +289,22 @@ def test_a_command_that_does_not_show_ends_the_run_by_name(fleet: Fleets, living
         steps(made, 8, p_set_kw=np.array([50.0, 10.0]))
 
 
+def test_what_a_silent_device_could_not_be_told_need_not_show_when_it_is_back(
+    fleet: Fleets, emulator: BankServer, bank: RegisterBank
+) -> None:
+    """Charging is commanded while it is away, for longer than it may take to answer a command."""
+    proof = {"response_s": 0.5, "p_tolerance_w": 2000, "source_limited": False}
+    made = fleet({"silence": {"policy": "hold", "max_age_s": 30}, "safety": {"proof": proof, "restore_s": 5}})
+    lines = [Line(a.endpoint, Units({1: BankResponder(bank, i)})) for i, a in enumerate(emulator.addresses)]
+    made.start()
+    steps(made, 10, p_set_kw=30.0)
+    emulator.stop()
+    steps(made, 12, p_set_kw=-20.0)
+    with Server(lines):
+        assert steps(made, 15, p_set_kw=-20.0)["p_kw"] == pytest.approx([-20, -20], abs=0.02)
+        made.stop()
+
+
 def test_a_command_that_does_not_show_can_be_a_doubt(fleet: Fleets, living: Physics) -> None:
     proof = {"response_s": 0.2, "p_tolerance_w": 100, "source_limited": False, "when_not": "doubt"}
     made = fleet({"safety": {"proof": proof}})
