@@ -58,8 +58,7 @@ class Solver:
         self._run(f'Redirect "{feeder}"')
         if not self._dss.Basic.NumCircuits():
             raise SolverError(f"{feeder.name} defines no circuit")
-        self._run("MakeBusList")
-        self._run("CalcVoltageBases")
+        self._find_bases()
 
     @property
     def dss(self) -> Any:
@@ -71,6 +70,23 @@ class Solver:
             self._dss.Text.Command(command)
         except Exception as error:  # dss.DSSException, whose module is not imported here
             raise SolverError(" ".join(str(error).split())) from error
+
+    def _find_bases(self) -> None:
+        """List the buses, and give those a base voltage that the file gives none: SetkVBase holds where it stands."""
+        self._run("MakeBusList")
+        had_kv = self._bases_kv()
+        self._run("CalcVoltageBases")
+        for name, kv in self._bases_kv().items():
+            if had_kv.get(name) and had_kv[name] != kv:
+                self._run(f'SetkVBase bus="{name}" kVLN={had_kv[name]!r}')
+
+    def _bases_kv(self) -> dict[str, float]:
+        """Return the base voltage of every bus, kV line to neutral; 0 where it has none."""
+        found = {}
+        for name in self._dss.Circuit.AllBusNames():
+            self._dss.Circuit.SetActiveBus(name)
+            found[name] = float(self._dss.Bus.kVBase())
+        return found
 
     def source_impedances_ohm(self) -> dict[str, complex]:
         """Solve the feeder; return the short-circuit impedance of every bus by its lower-case name.
@@ -220,8 +236,7 @@ class Solver:
             self._run(f"Close Line.{line} 1")
             self._run(f"Close Line.{line} 2")
         if lines:
-            self._run("MakeBusList")
-            self._run("CalcVoltageBases")
+            self._find_bases()
         for line in lines:
             self._run(f"Open Line.{line} 1")
 

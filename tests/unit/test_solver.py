@@ -193,3 +193,22 @@ def test_a_thread_may_solve_after_the_environment_has_moved() -> None:
     words = [sys.executable, "-c", ENVIRONMENT_MOVES, str(FEEDER)]
     done = subprocess.run(words, env=poisoned, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "solved"), done.stderr
+
+
+BY_BUS = """Clear
+New Circuit.by_bus bus1=head basekv=12.47 pu=1.0
+New Transformer.street buses=[head, home] conns=[delta, wye] kVs=[12.47, 0.416] kVAs=[100, 100] xhl=4
+New Load.home bus1=home kV=0.416 kW=1
+MakeBusList
+SetkVBase bus=head kVLL=12.47
+SetkVBase bus=home kVLL=0.416
+"""
+
+
+def test_the_base_voltages_of_buses_are_those_that_the_file_sets(tmp_path: Path) -> None:
+    """OpenDSS would take the nearest of a list of its own: 0.48 kV for 0.416 kV, and tell 0.87 pu for 1."""
+    (tmp_path / "feeder.dss").write_text(BY_BUS)
+    found = inventory.buses(Solver(tmp_path / "feeder.dss"))
+    assert {name: bus.kv_ln for name, bus in found.items()} == pytest.approx(
+        {"head": 12.47 / 3**0.5, "home": 0.416 / 3**0.5}, rel=1e-12
+    )
