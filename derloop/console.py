@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Self
 
@@ -93,12 +94,19 @@ def show_result(result: Result, quiet: bool) -> None:
         _show_figures(out, result.summary)
     _show_verdicts(out, result.verdicts)
     if not quiet:
-        page = result.folder.path / "report.html"
-        out.print(Text(f"results  {result.folder.path}"))
+        folder = _near(result.folder.path)
+        page = folder / "report.html"
+        out.print(Text(f"results  {folder}"))
         if page.exists():
             out.print(Text(f"report   {page}"))
     for text in left:  # last, where nobody overlooks it: somebody may have to go and see to equipment
         _print_folded(out, "NOT LEFT AS IT SHOULD BE  ", text, "bold white on red")
+
+
+def _near(path: Path) -> Path:
+    """Return the path as it is written from here, where it is below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _show_figures(out: Console, figures: Sequence[Figure]) -> None:

@@ -113,10 +113,11 @@ def run_loaded(
     begun: Begun | None = None,
 ) -> Result:
     """Run a scenario that has been read, from its start or as it was `begun`; see `run`."""
+    here = Path.cwd()  # a control of the user's may change it, also while it is imported
     federation = assemble(loaded, options.permissions)
     plan = _plan(loaded, federation, options)
     saving = _saving(loaded, federation, options, begun)
-    folder = begun.folder if begun and begun.folder else _folder(loaded, options)
+    folder = here / begun.folder if begun and begun.folder else _folder(loaded, options, here)
     with _own(folder, begun):
         events, known, began = Events(folder / "events.jsonl"), facts(loaded, options), monotonic()
         own = begun.cautions if begun else ()
@@ -193,13 +194,13 @@ def _finish(folder: Path, ending: Ending) -> None:
         ending.complaints = (*ending.complaints, str(error))
 
 
-def _folder(scenario: Scenario, options: Options) -> Path:
+def _folder(scenario: Scenario, options: Options, here: Path) -> Path:
     if options.out:
-        return Path(options.out)
+        return here / options.out
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for number in range(1000):
-        folder = Path("runs") / f"{scenario.name}-{stamp}{f'-{number}' if number else ''}"
+        folder = here / "runs" / f"{scenario.name}-{stamp}{f'-{number}' if number else ''}"
         with suppress(FileExistsError):
             folder.mkdir(parents=True)
             return folder
-    raise DerloopError(f"no free folder for the run below {Path('runs').absolute()}")
+    raise DerloopError(f"no free folder for the run below {here / 'runs'}")

@@ -10,6 +10,7 @@ from outside import derloop as derloop_command
 from own_site import SHAVE, run, written
 
 import derloop
+from derloop.console import show_result
 from derloop.errors import ScenarioError
 
 
@@ -77,6 +78,23 @@ def test_the_command_lets_it_run_and_the_run_records_that(tmp_path: Path) -> Non
     done = derloop_command(tmp_path, "run", str(path), *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert derloop.open_run(tmp_path / "out").run["trust_control"] is True
+
+
+def test_a_control_that_changes_the_working_folder_loses_no_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As OpenDSS does, by itself, for who solves a feeder of its own."""
+    (tmp_path / "elsewhere").mkdir()
+    leaving = f"import os\n\nos.chdir({str(tmp_path / 'elsewhere')!r})\n"
+    path = written(tmp_path, leaving + SHAVE)
+    monkeypatch.chdir(tmp_path)
+    result = derloop.run(path, ["duration_s=300"], out=Path("out"), engine="local", trust_control=True)
+    assert result.outcome == "completed", result.failure
+    assert (tmp_path / "out" / "report.html").exists()
+    assert not [*(tmp_path / "elsewhere").iterdir()]
+    monkeypatch.chdir(tmp_path)
+    show_result(result, quiet=False)
+    assert f"results  out\nreport   {Path('out/report.html')}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
