@@ -27,6 +27,9 @@ WHOLE_MATRIX = 2
 USUAL_ITERATIONS = 2
 """OpenDSS `MinIterations`, where nobody says otherwise."""
 
+VARIABLE = 0
+"""OpenDSS `LoadStatus_Variable`: a load that the multiplier of all loads is for."""
+
 COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
 
@@ -58,6 +61,7 @@ class Solver:
         self._run(f'Redirect "{feeder}"')
         if not self._dss.Basic.NumCircuits():
             raise SolverError(f"{feeder.name} defines no circuit")
+        self._multiply_loads()
         self._find_bases()
 
     @property
@@ -70,6 +74,28 @@ class Solver:
             self._dss.Text.Command(command)
         except Exception as error:  # dss.DSSException, whose module is not imported here
             raise SolverError(" ".join(str(error).split())) from error
+
+    def _multiply_loads(self) -> None:
+        """Let loads have the powers that the file's multiplier and growth make of them, and have these do no more.
+
+        Whoever drives a load sets what it draws, and tells that it does: a multiplier beside it would be told nowhere.
+        """
+        solution, loads = self._dss.Solution, self._dss.Loads
+        year, mult = solution.Year(), solution.LoadMult()
+        growth = (1.0 + solution.PctGrowth() / 100.0) ** (year - 1) if year > 0 else 1.0
+        if (mult, growth) == (1.0, 1.0):
+            return
+        for _ in range(loads.First() and loads.Count()):
+            if loads.Growth():
+                raise SolverError(f"load {loads.Name()} grows by a shape of its own, which is not read: set no year")
+            factor = growth * (mult if loads.Status() == VARIABLE else 1.0)
+            kw, kvar = loads.kW() * factor, loads.kvar() * factor
+            loads.kW(kw)
+            loads.kvar(kvar)
+            if not loads.Next():
+                break
+        solution.LoadMult(1.0)
+        solution.Year(0)
 
     def _find_bases(self) -> None:
         """List the buses, and give those a base voltage that the file gives none: SetkVBase holds where it stands."""

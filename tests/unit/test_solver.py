@@ -212,3 +212,35 @@ def test_the_base_voltages_of_buses_are_those_that_the_file_sets(tmp_path: Path)
     assert {name: bus.kv_ln for name, bus in found.items()} == pytest.approx(
         {"head": 12.47 / 3**0.5, "home": 0.416 / 3**0.5}, rel=1e-12
     )
+
+
+MULTIPLIED = """Clear
+New Circuit.multiplied bus1=head basekv=12.47 pu=1.0
+New Load.varies bus1=head kV=12.47 kW=100 kvar=50
+New Load.fixed bus1=head kV=12.47 kW=100 kvar=50 status=fixed
+New Load.grown bus1=head kV=12.47 pf=0.8 xfkVA=200 allocationfactor=0.5
+Set LoadMult=0.5 %growth=10 year=3
+Set VoltageBases=[12.47]
+CalcVoltageBases
+"""
+
+
+def test_loads_have_what_the_multipliers_of_the_file_make_of_them_once(tmp_path: Path) -> None:
+    """Driven loads tell what they are given: with a multiplier beside it they drew half of what they told."""
+    (tmp_path / "feeder.dss").write_text(MULTIPLIED)
+    solver = Solver(tmp_path / "feeder.dss")
+    loads = inventory.loads(solver)
+    growth = 1.1**2
+    assert [loads[name].kw for name in ("varies", "fixed", "grown")] == pytest.approx(
+        [50 * growth, 100 * growth, 40 * growth]
+    )
+    assert [loads[name].kvar for name in ("varies", "fixed", "grown")] == pytest.approx(
+        [25 * growth, 50 * growth, 30 * growth]
+    )
+    solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
+    driven = solver.drawn_by(["varies", "fixed", "grown"])
+    driven.p_kw[:], driven.q_kvar[:] = (10.0, 20.0, 30.0), 1.0
+    driven.write()
+    solver.solve()
+    drawn = dict(zip(solver.elements, solver.element_powers().real, strict=True))
+    assert [drawn[f"load.{name}"] for name in ("varies", "fixed", "grown")] == pytest.approx([10.0, 20.0, 30.0])
