@@ -132,7 +132,7 @@ class Solver:
         nodes = ".".join(map(str, phases))
         self._run(
             f"New Generator.{name} bus1={bus}.{nodes} phases={len(phases)} kV={kv!r} kW=0 kvar=0 model=1 "
-            "vminpu=0.3 vmaxpu=2 enabled=yes"
+            "vminpu=0.3 vmaxpu=2 status=fixed enabled=yes"  # fixed: no multiplier of all generators
         )
 
     def add_source(self, name: str, bus: str, phases: Sequence[int], kv: float, x_ohm: float) -> None:

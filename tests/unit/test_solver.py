@@ -244,3 +244,16 @@ def test_loads_have_what_the_multipliers_of_the_file_make_of_them_once(tmp_path:
     solver.solve()
     drawn = dict(zip(solver.elements, solver.element_powers().real, strict=True))
     assert [drawn[f"load.{name}"] for name in ("varies", "fixed", "grown")] == pytest.approx([10.0, 20.0, 30.0])
+
+
+def test_what_a_device_injects_is_not_multiplied_with_the_generators_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "feeder.dss").write_text(MULTIPLIED + "Set GenMult=0.5\n")
+    solver = Solver(tmp_path / "feeder.dss")
+    solver.add_injection("pv_0", "head", [1, 2, 3], 12.47)
+    solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
+    given = solver.injections(["pv_0"])
+    given.p_kw[:], given.q_kvar[:] = 10.0, 5.0
+    given.write()
+    solver.solve()
+    drawn = dict(zip(solver.elements, solver.element_powers(), strict=True))
+    assert drawn["generator.pv_0"] == pytest.approx(-10 - 5j)
