@@ -27,6 +27,9 @@ from federates.grid.solver import Solver
 from federates.grid.switchgear import Switchgear, unserved_kw
 from federates.grid.warm_start import WarmStart
 
+PHASES = 3
+"""Nodes of a bus beyond these are neutrals."""
+
 
 @remembers("_kept", "_moved", "_now_ns")
 class OpenDssFeeder:
@@ -54,6 +57,7 @@ class OpenDssFeeder:
             self._head.attach(self._solver)
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         limits = _limits(settings, self._bases_v)
+        self._is_phase = np.array([int(n.rpartition(".")[2]) <= PHASES for n in self._solver.nodes])
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
         has_warm_start = in_time and not self._island
         self._warm_start = WarmStart(self._solver, settings.tolerance, self._bases_v) if has_warm_start else None
@@ -327,7 +331,7 @@ class OpenDssFeeder:
         v_pu = self._v_pu
         if v_pu[v_pu.argmin()] >= low and v_pu[v_pu.argmax()] <= high:
             return
-        outside = np.maximum(low - self._v_pu, self._v_pu - high)
+        outside = np.maximum(low * self._is_phase - self._v_pu, self._v_pu - high)  # a neutral has next to no voltage
         if self._alive is not None:
             outside = np.where(self._alive, outside, -1.0)
         worst = int(outside.argmax())

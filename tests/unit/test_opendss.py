@@ -126,3 +126,19 @@ def test_a_path_that_opendss_cannot_quote_is_refused(tmp_path: Path) -> None:
     (folder / "f.dss").write_text("Clear\nNew Circuit.c\n")
     with pytest.raises(PlaceError, match="quotation mark"):
         Feeder(OpenDssSettings(feeder="f.dss"), replace(context_of(), folder=folder))
+
+
+def test_a_neutral_without_a_voltage_is_no_collapse(tmp_path: Path) -> None:
+    (tmp_path / "feeder.dss").write_text(
+        "Clear\nNew Circuit.four_wires bus1=head basekv=0.4 pu=1.0 MVAsc3=20 MVAsc1=20\n"
+        "New Linecode.cable nphases=4 r1=0.3 x1=0.1 r0=0.9 x0=0.3 c1=0 c0=0\n"
+        "New Line.service bus1=head.1.2.3.4 bus2=home.1.2.3.4 linecode=cable length=0.1\n"
+        "New Reactor.earth bus1=head.4 bus2=head.0 phases=1 r=0.1 x=0\n"
+        "New Load.home bus1=home.1.4 phases=1 kV=0.23 kW=2\n"
+        "Set VoltageBases=[0.4]\nCalcVoltageBases\n"
+    )
+    settings = OpenDssSettings.model_validate({"feeder": "feeder.dss"})
+    context = replace(context_of(), folder=tmp_path)
+    grid = OpenDssFeeder(settings, context, Feeder(settings, context))
+    values = dict(zip(grid.interface.outputs["v_pu"].labels, grid.start()["v_pu"], strict=True))
+    assert 0.0 < values["home.4"] < 0.1 < 0.9 < values["home.1"]
