@@ -130,6 +130,8 @@ def test_what_cannot_be_is_refused_before_the_run(
         ('{"batteries.p_set_kw": [1.0, 2.0, 3.0]}', "with shape (3,), not one number or (2,)"),
         ('{"batteries.p_set_kw": [1.0, np.nan]}', "to what is not finite at "),
         ('{"batteries.p_set_kw": "much"}', "to a str that is no array of numbers"),
+        ('{"batteries.p_set_kw": "5"}', "to a str that is no array of numbers"),
+        ('{"batteries.p_set_kw": ["1_0", 2.0]}', "to a list that is no array of numbers"),
     ],
 )
 def test_its_mistakes_end_the_run_in_its_name(tmp_path: Path, answer: str, why: str) -> None:

@@ -105,6 +105,8 @@ class Ports:
 def _array(name: str, value: object, port: Port) -> FloatArray:
     """Return `value`, one number for all or one for each, as an array (n,). Raises: DerloopError."""
     try:
+        if np.asarray(value).dtype.kind in "US":
+            raise ValueError("text, also where it reads as a number")
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DerloopError(f"it sets {name!r} to a {type(value).__name__} that is no array of numbers") from error
