@@ -97,7 +97,8 @@ class Saving:
         """Return what to tell before the run, which ends at `until_ns`."""
         if self.every_ns and self.from_ns // self.every_ns == until_ns // self.every_ns:
             apart_s, until_s = self.every_ns / 1e9, until_ns / 1e9
-            return [f"no checkpoint is kept: they are {apart_s:g} s apart, and the run ends at {until_s:g} s"]
+            after = f" after {self.from_ns / 1e9:g} s" if self._begun else ""
+            return [f"no checkpoint is kept{after}: they are {apart_s:g} s apart, and the run ends at {until_s:g} s"]
         return []
 
     def to_json(self, crew: Crew) -> dict[str, Any]:

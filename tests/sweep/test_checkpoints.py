@@ -269,6 +269,14 @@ def test_checkpoints_that_come_after_the_end_are_told(tmp_path: Path) -> None:
     assert said == ["no checkpoint is kept: they are 14400 s apart, and the run ends at 10800 s"]
 
 
+def test_where_a_run_goes_on_none_are_told_to_come_after_those_that_are_there(tmp_path: Path) -> None:
+    whole(tmp_path / "run", HOUR, checkpoint_every_s=7200, engine="local")
+    said: list[str] = []
+    options = Options(out=tmp_path / "out", report=False, checkpoint_every_s=7200)
+    fork(tmp_path / "run", 7200, (), options, on_caution=said.append)
+    assert said == ["no checkpoint is kept after 7200 s: they are 7200 s apart, and the run ends at 10800 s"]
+
+
 # --- what is refused ---------------------------------------------------------------------------------
 
 
