@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from derloop import document
 from derloop.contract import FloatArray
 from derloop.errors import DerloopError, Problem, ScenarioError, did_you_mean
 from derloop.results.compare import Comparison, Tolerance, Tolerances, compare
@@ -224,21 +225,14 @@ def _load(folder: Path) -> Golden:
     Raises: ScenarioError with everything that is wrong in it.
     """
     path = folder / "golden.json"
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ScenarioError([Problem("", f"not JSON: {error}")], str(path)) from error
-    problems = list(_problems(data))
-    if problems:
+    data = document.read(path)
+    if problems := list(document.blemishes(data)) or list(_problems(data)):
         raise ScenarioError(problems, str(path))
     tolerances = {p: Tolerance(**t) for p, t in data.get("tolerances", {}).items()}
     return Golden(data["every_s"], tuple(data.get("signals", ["*"])), Tolerances(tolerances))
 
 
-def _problems(data: Any) -> Iterator[Problem]:
-    if not isinstance(data, Mapping):
-        yield Problem("", "must be an object")
-        return
+def _problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _unknown("", data, KEYS)
     if not _positive(data.get("every_s")):
         yield Problem("/every_s", "must be a number of seconds above 0")

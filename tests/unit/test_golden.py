@@ -198,3 +198,20 @@ def test_a_series_that_was_edited_wrongly_is_named(tmp_path: Path, golden: Path,
     (golden / "pv.csv").write_text(text)
     with pytest.raises(ScenarioError, match=r"pv\.csv: 1 problem\n  /: not what was recorded: "):
         check(run(tmp_path / "again", 1), golden)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"every_s": 1, "signals": ["*"], "signals": ["pv.*"]}', "the key 'signals' stands more than once"),
+        ('{"every_s": 1, "tolerances": {"*": {"abs": 0}, "*": {"abs": 9}}}', "the key '*' stands more than once"),
+        ('{"every_s": 1' + "0" * 400 + "}", "must be a finite number"),
+    ],
+)
+def test_a_golden_json_that_says_two_things_or_none_is_refused(
+    tmp_path: Path, golden: Path, text: str, why: str
+) -> None:
+    (golden / "golden.json").write_text(text)
+    with pytest.raises(ScenarioError) as error:
+        check(run(tmp_path / "again", 1), golden)
+    assert why in str(error.value)
