@@ -52,6 +52,15 @@ class Remembering(Protocol):
         ...
 
 
+@runtime_checkable
+class Untold(Protocol):
+    """What an object may hold that has state which nobody can ask it for."""
+
+    def untold(self) -> Sequence[str]:
+        """Return the names of what is like that in it; nothing where its state is all of it."""
+        ...
+
+
 def remembers(*attributes: str, settled: Sequence[str] = ()) -> Callable[[Class], Class]:
     """Declare which attributes of a class are state; none: it has no state of its own.
 

@@ -25,6 +25,7 @@ from derloop.pacing import Clock
 from derloop.results.checkpoints import Checkpoint, packed, unpacked
 
 Keep = Callable[[Checkpoint], None]
+MOST_NAMED = 5
 
 
 def grid_ns(federation: Federation) -> int:
@@ -38,6 +39,11 @@ def refusals(federation: Federation, kinds: Mapping[str, tuple[str, str]], every
         Problem(f"/federates/{name}", _why(*kinds[name]))
         for name, federate in federation.federates.items()
         if not memory.gives_state(federate)
+    ]
+    found += [
+        Problem(f"/federates/{name}", f"{', '.join(untold)}: the state of these cannot be taken and put back")
+        for name, federate in federation.federates.items()
+        if isinstance(federate, memory.Untold) and (untold := federate.untold()[:MOST_NAMED])
     ]
     if every_ns % (step_ns := grid_ns(federation)):
         what = f"checkpoints every {every_ns / 1e9:g} s: must be a multiple of {step_ns / 1e9:g} s, of every step"

@@ -9,6 +9,9 @@ import numpy as np
 from derloop.kind import Bus, Connection, FeederLoad
 from federates.grid.solver import Solver
 
+UNTOLD = ("invcontrol", "expcontrol", "indmach012")
+"""What inverters were told last, and the slip of machines."""
+
 
 def buses(solver: Solver) -> dict[str, Bus]:
     """Return every bus by its lower-case name."""
@@ -108,6 +111,17 @@ def _named(controls: Any, what: str) -> set[str]:
         found.add(str(getattr(controls, what)()).lower())
         controls.Next()
     return found
+
+
+def untold(solver: Solver) -> tuple[str, ...]:
+    """Return the lower-case full names of what OpenDSS keeps state of that it tells nobody, and takes from nobody."""
+    found = (name for name in solver.elements if name.partition(".")[0] in UNTOLD)
+    return tuple(name for name in found if _is_enabled(solver, name))
+
+
+def _is_enabled(solver: Solver, element: str) -> bool:
+    solver.dss.Circuit.SetActiveElement(element)
+    return bool(solver.dss.CktElement.Enabled())
 
 
 def is_closed(solver: Solver, line: str) -> bool:

@@ -219,6 +219,10 @@ class OpenDssFeeder:
             self._warm_start.leave()
         self._warm_start.solve(begins=is_first and not moved)
 
+    def untold(self) -> Sequence[str]:
+        """Return what in the feeder keeps state that no checkpoint can have: see `derloop.memory`."""
+        return inventory.untold(self._solver)
+
     def conclude(self) -> Values:
         return self._concluded(self._now_ns)
 

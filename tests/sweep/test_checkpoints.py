@@ -288,6 +288,37 @@ def test_what_cannot_give_its_state_is_refused_by_name_before_the_run(name: str,
     assert not (tmp_path / "run").exists()
 
 
+VOLT_VAR = """New PVSystem.roof bus1=671 phases=3 kV=4.16 kVA=90 pmpp=90
+New XYCurve.curve npts=2 xarray=[0.5 1.5] yarray=[0.1 -0.1]
+New InvControl.volt_var mode=voltvar vvc_curve1=curve
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        (VOLT_VAR, "invcontrol.volt_var"),
+        ("New IndMach012.motor bus1=671 phases=3 kV=4.16 kW=50 kVA=80\n", "indmach012.motor"),
+    ],
+)
+def test_a_feeder_that_keeps_its_state_to_itself_is_refused_before_the_run(
+    lines: str, name: str, tmp_path: Path
+) -> None:
+    """It was kept, and refused when it was needed, or gone on with other last digits."""
+    copytree(SCENARIOS / "feeders" / "ieee13", tmp_path / "feeders" / "ieee13")
+    with (tmp_path / "feeders" / "ieee13" / "ieee13.dss").open("a") as feeder:
+        feeder.write(f"\n{lines}")
+    scenario = {
+        **{"name": "x", "start": "2025-07-15T12:00:00Z", "duration_s": 7200, "step_s": 900, "engine": "local"},
+        "federates": {"grid": {"kind": "opendss", "feeder": "feeders/ieee13/ieee13.dss"}},
+    }
+    (tmp_path / "scenario.json").write_text(json.dumps(scenario))
+    with pytest.raises(ScenarioError, match=f"/federates/grid: {name}: the state of these cannot be taken"):
+        derloop.run(tmp_path / "scenario.json", out=tmp_path / "run", checkpoint_every_s=3600)
+    assert not (tmp_path / "run").exists()
+    assert derloop.run(tmp_path / "scenario.json", out=tmp_path / "plain", report=False).outcome == "completed"
+
+
 def test_of_the_checkpoints_the_last_ones_stay_also_where_a_run_goes_on(tmp_path: Path) -> None:
     with pytest.raises(DerloopError, match="--checkpoint-every says how often"):
         whole(tmp_path / "none", HOUR, checkpoint_keep=2)
