@@ -19,7 +19,7 @@ from derloop.errors import did_you_mean
 from derloop.kind import Settings
 from federates.fleets import Path, Problems
 from federates.grid import inventory
-from federates.grid.solver import Solver
+from federates.grid.solver import Solver, set_bank
 
 BoolArray = NDArray[np.bool_]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -162,7 +162,7 @@ class Apparatus:
         for name, wanted in zip(self.capacitors, steps, strict=True):
             states = self._states(name)
             if sum(states) != int(wanted):
-                self._dss.Capacitors.States([int(i < wanted) for i in range(len(states))])
+                set_bank(self._dss, [*(int(i < wanted) for i in range(len(states))), 0])
 
     def rest_capacitors(self, rest: bool) -> None:
         """Let the controls of the operated banks rest, or act."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from derloop.contract import FloatArray
 from derloop.memory import Forgetful, remembers
 from federates.grid.setpoints import Setpoints
-from federates.grid.solver import Solver
+from federates.grid.solver import Solver, bank, set_bank
 
 Admittances = list[NDArray[np.complex128]]
 """Of each device all that it has in the matrix, flat, S."""
@@ -54,7 +54,7 @@ class Solution:
         """Let the next solution be as it would have been. Raises Forgetful where that cannot be."""
         self._set_taps(memory["taps"])
         for states, _ in zip(memory["banks"], self._banks(), strict=True):
-            self._solver.dss.Capacitors.States(states)
+            set_bank(self._solver.dss, states)
         if self._groups:
             self._have(memory["devices"])
         self._solver.build_matrix()
@@ -80,10 +80,10 @@ class Solution:
             transformers.Next()
 
     def _banks(self) -> Iterator[list[int]]:
-        """Make each capacitor bank the active one in turn; yield which of its steps are in."""
+        """Make each capacitor bank the active one in turn; yield how it stands."""
         capacitors = self._solver.dss.Capacitors
         for _ in range(capacitors.First() and capacitors.Count()):
-            yield list(capacitors.States())
+            yield bank(self._solver.dss)
             capacitors.Next()
 
     # --- admittances ---------------------------------------------------------------------------------

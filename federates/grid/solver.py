@@ -414,21 +414,37 @@ class Solver:
             self._dss.RegControls.TapNumber(int(tap))
 
     def capacitor_states(self) -> list[list[int]]:
-        """Return the steps of each capacitor bank that are in; nothing where no control could switch one."""
+        """Return how each capacitor bank stands (`bank`); nothing where no control could switch one."""
         if not self._lib.ctx_CapControls_Get_Count(self._ctx):
             return []
         capacitors = self._dss.Capacitors
         states = []
         for _ in range(capacitors.First() and capacitors.Count()):
-            states.append(list(capacitors.States()))
+            states.append(bank(self._dss))
             capacitors.Next()
         return states
 
     def set_capacitor_states(self, states: Sequence[list[int]]) -> None:
         self._dss.Capacitors.First()
         for state in states:
-            self._dss.Capacitors.States(state)
+            set_bank(self._dss, state)
             self._dss.Capacitors.Next()
+
+
+def bank(dss: Any) -> list[int]:
+    """Return which steps of the active capacitor bank are in, and last whether its terminal is open.
+
+    A control opens the terminal when it takes the last step out: with that open no step is in, whatever is set.
+    """
+    return [*dss.Capacitors.States(), int(dss.CktElement.IsOpen(1, 0))]
+
+
+def set_bank(dss: Any, stands: Sequence[int]) -> None:
+    """Have the active capacitor bank stand as `bank` says."""
+    *steps, is_open = stands
+    if dss.CktElement.IsOpen(1, 0) != bool(is_open):
+        (dss.CktElement.Open if is_open else dss.CktElement.Close)(1, 0)
+    dss.Capacitors.States(steps)
 
 
 def connected(values: NDArray[np.complex128], rows: NDArray[np.int32], starts: NDArray[np.int32]) -> NDArray[np.intp]:

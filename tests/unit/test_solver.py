@@ -149,13 +149,25 @@ def test_the_source_takes_another_voltage_without_the_matrix_being_built_anew() 
 
 def test_capacitors_are_asked_for_only_where_a_control_may_switch_them(with_cap_control: Path) -> None:
     assert prepared().capacitor_states() == []
-    assert prepared(with_cap_control).capacitor_states() == [[1], [0]]  # it has switched 611c off
+    assert prepared(with_cap_control).capacitor_states() == [[1, 0], [0, 1]]  # it has switched 611c off
 
 
 def test_capacitor_states_are_set_and_read_back(with_cap_control: Path) -> None:
     solver = prepared(with_cap_control)
-    solver.set_capacitor_states([[1], [0]])
-    assert solver.capacitor_states() == [[1], [0]]
+    solver.set_capacitor_states([[1, 0], [0, 1]])
+    assert solver.capacitor_states() == [[1, 0], [0, 1]]
+
+
+def test_a_bank_that_a_control_has_taken_out_is_in_again_where_it_is_set(with_cap_control: Path) -> None:
+    """Its terminal is open then: with its steps alone it was said to be in, and was not."""
+    solver, plain = prepared(with_cap_control), prepared()
+    assert solver.capacitor_states()[1] == [0, 1]
+    solver.set_capacitor_states([[1, 0], [1, 0]])
+    for one in (solver, plain):
+        one.with_controls(False)
+        one.set_taps(np.ones(len(one.taps())))
+        one.solve()
+    np.testing.assert_allclose(np.abs(solver.voltages()), np.abs(plain.voltages()), rtol=1e-6)
 
 
 def test_a_step_that_is_repeated_starts_from_the_taps_of_the_last_instant() -> None:
