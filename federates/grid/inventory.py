@@ -10,7 +10,7 @@ from derloop.kind import Bus, Connection, FeederLoad
 from federates.grid.solver import Solver
 
 UNTOLD = ("invcontrol", "expcontrol", "indmach012")
-"""What inverters were told last, and the slip of machines."""
+"""What inverters were told last, and the slip of machines; the taps of autotransformers go to text and lose digits."""
 
 
 def buses(solver: Solver) -> dict[str, Bus]:
@@ -115,7 +115,8 @@ def _named(controls: Any, what: str) -> set[str]:
 
 def untold(solver: Solver) -> tuple[str, ...]:
     """Return the lower-case full names of what OpenDSS keeps state of that it tells nobody, and takes from nobody."""
-    found = (name for name in solver.elements if name.partition(".")[0] in UNTOLD)
+    regulated = {f"autotrans.{name}" for name in _named(solver.dss.RegControls, "Transformer")}
+    found = (name for name in solver.elements if name.partition(".")[0] in UNTOLD or name in regulated)
     return tuple(name for name in found if _is_enabled(solver, name))
 
 

@@ -292,12 +292,16 @@ VOLT_VAR = """New PVSystem.roof bus1=671 phases=3 kV=4.16 kVA=90 pmpp=90
 New XYCurve.curve npts=2 xarray=[0.5 1.5] yarray=[0.1 -0.1]
 New InvControl.volt_var mode=voltvar vvc_curve1=curve
 """
+AUTO = """New AutoTrans.step phases=3 windings=2 buses=[671 beyond] kVs=[4.16 3.8] kVAs=[500 500] xhx=2
+New RegControl.step transformer=step winding=2 vreg=122 band=2 ptratio=18
+"""
 
 
 @pytest.mark.parametrize(
     ("lines", "name"),
     [
         (VOLT_VAR, "invcontrol.volt_var"),
+        (AUTO, "autotrans.step"),
         ("New IndMach012.motor bus1=671 phases=3 kV=4.16 kW=50 kVA=80\n", "indmach012.motor"),
     ],
 )
