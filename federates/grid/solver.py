@@ -167,7 +167,8 @@ class Solver:
     def prepare(self, controls: bool, tolerance: float, max_iterations: int) -> None:
         """Set how it solves, and solve once, so that the list of nodes is final."""
         self._run(f"Set mode=snap controlmode={'static' if controls else 'off'} tolerance={tolerance!r}")
-        self._run(f"Set maxiterations={max_iterations} maxcontroliter=100")
+        # Newton's algorithm stops farther off
+        self._run(f"Set maxiterations={max_iterations} maxcontroliter=100 algorithm=normal")
         self.solve()
         self._order = self._node_order()
         self._where: NDArray[np.intp] | None = None

@@ -269,3 +269,10 @@ def test_what_a_device_injects_is_not_multiplied_with_the_generators_of_the_file
     solver.solve()
     drawn = dict(zip(solver.elements, solver.element_powers(), strict=True))
     assert drawn["generator.pv_0"] == pytest.approx(-10 - 5j)
+
+
+def test_a_solution_is_as_near_where_the_file_asks_for_newtons_method(tmp_path: Path) -> None:
+    """To the same tolerance that one ends where powers part by more than energy balances allow."""
+    (tmp_path / "feeder.dss").write_text(FEEDER.read_text() + "\nSet algorithm=newton\n")
+    found, plain = prepared(tmp_path / "feeder.dss"), prepared()
+    assert found.voltages().tobytes() == plain.voltages().tobytes()
