@@ -27,6 +27,9 @@ WHOLE_MATRIX = 2
 USUAL_ITERATIONS = 2
 """OpenDSS `MinIterations`, where nobody says otherwise."""
 
+USUAL_BASES_KV = (0.208, 0.48, 12.47, 24.9, 34.5, 115.0, 230.0)
+"""OpenDSS's own list, where a file sets none."""
+
 VARIABLE = 0
 """OpenDSS `LoadStatus_Variable`: a load that the multiplier of all loads is for."""
 
@@ -63,6 +66,8 @@ class Solver:
             raise SolverError(f"{feeder.name} defines no circuit")
         self._multiply_loads()
         self._find_bases()
+        if not self._has_bases:
+            raise SolverError(f"{feeder.name} sets no VoltageBases, of which voltages are told per unit")
 
     @property
     def dss(self) -> Any:
@@ -101,6 +106,7 @@ class Solver:
         """List the buses, and give those a base voltage that the file gives none: SetkVBase holds where it stands."""
         self._run("MakeBusList")
         had_kv = self._bases_kv()
+        self._has_bases = any(had_kv.values()) or tuple(self._dss.Settings.VoltageBases()) != USUAL_BASES_KV
         self._run("CalcVoltageBases")
         for name, kv in self._bases_kv().items():
             if had_kv.get(name) and had_kv[name] != kv:

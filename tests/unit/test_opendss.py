@@ -97,7 +97,7 @@ def test_one_load_has_one_driver() -> None:
 
 @pytest.mark.parametrize("trust", [False, True])
 def test_a_feeder_that_runs_programs_needs_trust(tmp_path: Path, trust: bool) -> None:
-    (tmp_path / "f.dss").write_text("Clear\nNew Circuit.c\nSet editor=true\nSolve\n")
+    (tmp_path / "f.dss").write_text("Clear\nNew Circuit.c\nSet VoltageBases=[115] editor=true\nSolve\n")
     context = replace(context_of(), folder=tmp_path, permissions=Permissions(trust_feeder=trust))
     if trust:
         assert "sourcebus" in Feeder(OpenDssSettings(feeder="f.dss"), context).buses

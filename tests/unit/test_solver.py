@@ -17,6 +17,7 @@ import pytest
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from federates.grid import inventory
+from federates.grid.engine import SolverError
 from federates.grid.setpoints import FewSources, Setpoints
 from federates.grid.solver import Solver
 
@@ -276,3 +277,11 @@ def test_a_solution_is_as_near_where_the_file_asks_for_newtons_method(tmp_path: 
     (tmp_path / "feeder.dss").write_text(FEEDER.read_text() + "\nSet algorithm=newton\n")
     found, plain = prepared(tmp_path / "feeder.dss"), prepared()
     assert found.voltages().tobytes() == plain.voltages().tobytes()
+
+
+def test_a_feeder_that_sets_no_base_voltages_is_refused(tmp_path: Path) -> None:
+    """Each bus had the nearest of OpenDSS's own list, and 0.4 kV was told as 0.83 pu."""
+    without = "".join(line for line in MULTIPLIED.splitlines(keepends=True) if "VoltageBases" not in line)
+    (tmp_path / "feeder.dss").write_text(without)
+    with pytest.raises(SolverError, match=r"feeder\.dss sets no VoltageBases"):
+        Solver(tmp_path / "feeder.dss")
