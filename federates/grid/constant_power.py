@@ -47,8 +47,8 @@ class ConstantPower:
         bases_v: of the nodes, V. drawn: by all elements, where `tell` writes.
         """
         self._solver, self._drawn = solver, drawn
-        loads = [load for i in candidates.tolist() if (load := _read(solver, i))] if _is_as_filed(solver) else []
-        self._take(loads, bases_v)
+        stay = not any(name.startswith(SWITCHING) for name in solver.elements)
+        self._take([load for i in candidates.tolist() if stay and (load := _read(solver, i))], bases_v)
         if not self._agrees(np.abs(solver.voltages()) / bases_v):
             self._take([], bases_v)
         drawn[self.elements] = self._kva
@@ -97,13 +97,6 @@ class ConstantPower:
         inside = np.greater_equal(found, self._low, out=self._is_above)
         inside &= np.less_equal(found, self._high, out=self._is_below)
         return NOBODY if inside.all() else self._load[~inside]
-
-
-def _is_as_filed(solver: Solver) -> bool:
-    """Return whether loads draw what their own properties say: nothing multiplies them, and nothing cuts them off."""
-    solution = solver.dss.Solution
-    is_switched = any(name.startswith(SWITCHING) for name in solver.elements)
-    return bool(solution.LoadMult() == 1.0 and solution.Year() == 0 and not is_switched)
 
 
 def _read(solver: Solver, index: int) -> _Load | None:

@@ -104,8 +104,6 @@ def test_nothing_is_asked_while_all_are_in_their_bands(feeder: Path, monkeypatch
 @pytest.mark.parametrize(
     "line",
     [
-        "Set loadmult=1.0005",
-        "Set %growth=0.01 year=3",
         "Set loadmodel=admittance",
         "New Fuse.at_one monitoredobj=line.632_633 switchedobj=load.one",
     ],
@@ -114,6 +112,12 @@ def test_loads_that_something_else_acts_on_are_not_known(feeder: Path, line: str
     known = Known(edited(feeder, line))
     assert known.names == set()
     assert known.told() == []
+
+
+def test_loads_that_the_file_multiplies_are_known_as_they_are_then(feeder: Path) -> None:
+    known = Known(edited(feeder, "Set loadmult=1.02"))
+    assert known.names >= SHAPES
+    assert known.told() == pytest.approx(known.expected(), rel=1e-8, abs=1e-9)
 
 
 def test_loads_that_draw_another_power_than_they_say_are_not_known(
