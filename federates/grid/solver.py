@@ -54,7 +54,7 @@ class Solver:
         api = self._dss._api_util
         self._lib, self._ffi, self._ctx = api.lib_unpatched, api.ffi, api.ctx
         self._pointer = self._ffi.new("double *[1]")
-        self._volts, self._drawn = View(self._ffi), View(self._ffi)
+        self._volts, self._drawn = View(self._ffi, skipped=1), View(self._ffi)
         self.has_acted = False
         """Whether a control of the feeder's may have moved something in the last solution: it was solved again then."""
         self.built = 0
@@ -201,7 +201,7 @@ class Solver:
     def _held(self) -> NDArray[np.complex128]:
         """Return the voltages where the solver has them, in its own order; a solution begins with what is there."""
         self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
-        return self._volts.at(self._pointer[0], len(self._order) + 1)[1:]
+        return self._volts.at(self._pointer[0], len(self._order) + 1)
 
     def solve(self) -> None:
         """Solve; raise SolverError where OpenDSS found no solution.
@@ -291,13 +291,12 @@ class Solver:
         """Let the next solution begin with these voltages (nodes,), V."""
         self._held()[... if self._where is None else self._where] = volts
 
-    def begin_further(self, by_v: NDArray[np.complex128]) -> None:
-        """Let the next solution begin with the voltages of the last and this (nodes,), V."""
-        held = self._held()
+    def begin_further(self, last_v: NDArray[np.complex128], by_v: NDArray[np.complex128]) -> None:
+        """Let the next solution begin with the voltages of the last, as `voltages` has just given them, and `by_v`."""
         if self._where is None:
-            held += by_v
+            last_v += by_v
         else:
-            held[self._where] += by_v
+            self._held()[self._where] += by_v
 
     def most_currents_a(self) -> FloatArray:
         """Return the largest current of any phase at the first terminal of each of `delivering`, A, in one call.

@@ -14,15 +14,16 @@ from federates.grid.setpoints import batch_of
 class View:
     """Complex numbers in OpenDSS's memory, seen in place; made anew only where they have moved."""
 
-    def __init__(self, ffi: Any) -> None:
-        self._ffi, self._pointer = ffi, ffi.NULL
+    def __init__(self, ffi: Any, skipped: int = 0) -> None:
+        """skipped: how many at the beginning are left out."""
+        self._ffi, self._pointer, self._size, self._skipped = ffi, ffi.NULL, 0, skipped
         self._numbers = np.zeros(0, np.complex128)
 
     def at(self, pointer: Any, size: int) -> NDArray[np.complex128]:
-        """Return the numbers (size,) that are there now, and will be."""
-        if pointer != self._pointer or size != self._numbers.size:
-            self._numbers = np.frombuffer(self._ffi.buffer(pointer, 16 * size), dtype=np.complex128)
-            self._pointer = pointer
+        """Return the numbers (size - skipped,) that are there now, and will be."""
+        if pointer != self._pointer or size != self._size:
+            found = np.frombuffer(self._ffi.buffer(pointer, 16 * size), dtype=np.complex128)
+            self._numbers, self._pointer, self._size = found[self._skipped :], pointer, size
         return self._numbers
 
 

@@ -81,9 +81,9 @@ class WarmStart:
         if self._is_curved and second < first and second < zeroth:
             beyond_v = np.subtract(step_v, self._earlier_v, out=self._beyond_v)
             beyond_v += step_v
-            self._solver.begin_further(beyond_v)
+            self._solver.begin_further(volts, beyond_v)
         elif first < zeroth:
-            self._solver.begin_further(step_v)
+            self._solver.begin_further(volts, step_v)
 
     def end(self, head_kva: complex) -> None:
         """Take note that an instant has ended, at which the head gave so much.
