@@ -29,6 +29,8 @@ from federates.grid.warm_start import WarmStart
 
 PHASES = 3
 """Nodes of a bus beyond these are neutrals."""
+UNFED_PU = 1e-3
+"""What has less voltage is not connected to a source: a line is open, or has fewer phases."""
 
 
 @remembers("_kept", "_moved", "_now_ns")
@@ -341,8 +343,9 @@ class OpenDssFeeder:
         worst = int(outside.argmax())
         if outside[worst] > 0.0:
             when = "before the first step" if now_ns is None else f"at {now_ns / 1e9:g} s"
+            unfed = ", which nothing seems to feed" if self._v_pu[worst] < UNFED_PU else ""
             raise SolverError(
-                f"voltage collapse {when}: {self._v_pu[worst]:.3f} pu at {self._solver.nodes[worst]!r}, "
+                f"voltage collapse {when}: {self._v_pu[worst]:.3f} pu at {self._solver.nodes[worst]!r}{unfed}, "
                 f"sane is {low:g} to {high:g} (setting sane_v_pu)"
             )
 

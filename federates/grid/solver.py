@@ -30,6 +30,9 @@ USUAL_ITERATIONS = 2
 USUAL_BASES_KV = (0.208, 0.48, 12.47, 24.9, 34.5, 115.0, 230.0)
 """OpenDSS's own list, where a file sets none."""
 
+POWER_FLOW, EVERY_PHASE = 1, 0
+"""OpenDSS `LoadModel`, in which loads and devices are powers, and `CktModel`, of phases and not of sequences."""
+
 VARIABLE = 0
 """OpenDSS `LoadStatus_Variable`: a load that the multiplier of all loads is for."""
 
@@ -64,6 +67,7 @@ class Solver:
         self._run(f'Redirect "{feeder}"')
         if not self._dss.Basic.NumCircuits():
             raise SolverError(f"{feeder.name} defines no circuit")
+        self._refuse_other_circuits(feeder)
         self._multiply_loads()
         self._find_bases()
         if not self._has_bases:
@@ -79,6 +83,16 @@ class Solver:
             self._dss.Text.Command(command)
         except Exception as error:  # dss.DSSException, whose module is not imported here
             raise SolverError(" ".join(str(error).split())) from error
+
+    def _refuse_other_circuits(self, feeder: Path) -> None:
+        """Raise SolverError for a circuit in which a device would not inject what it is given."""
+        sets = {
+            "LoadModel=admittance": self._dss.Solution.LoadModel() != POWER_FLOW,
+            "CktModel=positive": self._dss.Settings.CktModel() != EVERY_PHASE,
+        }
+        if asked := [name for name, is_so in sets.items() if is_so]:
+            what = "devices would not inject what they are given"
+            raise SolverError(f"{feeder.name} sets {' and '.join(asked)}, with which {what}: leave it out")
 
     def _multiply_loads(self) -> None:
         """Let loads have the powers that the file's multiplier and growth make of them, and have these do no more.

@@ -128,17 +128,26 @@ def test_a_path_that_opendss_cannot_quote_is_refused(tmp_path: Path) -> None:
         Feeder(OpenDssSettings(feeder="f.dss"), replace(context_of(), folder=folder))
 
 
-def test_a_neutral_without_a_voltage_is_no_collapse(tmp_path: Path) -> None:
-    (tmp_path / "feeder.dss").write_text(
+def four_wires(folder: Path, more: str) -> OpenDssFeeder:
+    (folder / "feeder.dss").write_text(
         "Clear\nNew Circuit.four_wires bus1=head basekv=0.4 pu=1.0 MVAsc3=20 MVAsc1=20\n"
         "New Linecode.cable nphases=4 r1=0.3 x1=0.1 r0=0.9 x0=0.3 c1=0 c0=0\n"
         "New Line.service bus1=head.1.2.3.4 bus2=home.1.2.3.4 linecode=cable length=0.1\n"
         "New Reactor.earth bus1=head.4 bus2=head.0 phases=1 r=0.1 x=0\n"
         "New Load.home bus1=home.1.4 phases=1 kV=0.23 kW=2\n"
-        "Set VoltageBases=[0.4]\nCalcVoltageBases\n"
+        f"Set VoltageBases=[0.4]\nCalcVoltageBases\n{more}\n"
     )
     settings = OpenDssSettings.model_validate({"feeder": "feeder.dss"})
-    context = replace(context_of(), folder=tmp_path)
-    grid = OpenDssFeeder(settings, context, Feeder(settings, context))
+    context = replace(context_of(), folder=folder)
+    return OpenDssFeeder(settings, context, Feeder(settings, context))
+
+
+def test_a_part_that_nothing_feeds_is_said_to_be_that(tmp_path: Path) -> None:
+    with pytest.raises(SolverError, match=r"0\.000 pu at 'home\.\d', which nothing seems to feed, sane is"):
+        four_wires(tmp_path, "Open Line.service 1").start()
+
+
+def test_a_neutral_without_a_voltage_is_no_collapse(tmp_path: Path) -> None:
+    grid = four_wires(tmp_path, "")
     values = dict(zip(grid.interface.outputs["v_pu"].labels, grid.start()["v_pu"], strict=True))
     assert 0.0 < values["home.4"] < 0.1 < 0.9 < values["home.1"]

@@ -285,3 +285,18 @@ def test_a_feeder_that_sets_no_base_voltages_is_refused(tmp_path: Path) -> None:
     (tmp_path / "feeder.dss").write_text(without)
     with pytest.raises(SolverError, match=r"feeder\.dss sets no VoltageBases"):
         Solver(tmp_path / "feeder.dss")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Set loadmodel=admittance", "LoadModel=admittance, with"),
+        ("Set cktmodel=positive", "CktModel=positive, with"),
+        ("Set loadmodel=admittance cktmodel=positive", "LoadModel=admittance and CktModel=positive, with"),
+    ],
+)
+def test_a_circuit_in_which_devices_inject_something_else_is_refused(line: str, said: str, tmp_path: Path) -> None:
+    """They injected nothing, or three times as much, and the run's balance failed without saying why."""
+    (tmp_path / "feeder.dss").write_text(f"{FEEDER.read_text()}\n{line}\n")
+    with pytest.raises(SolverError, match=rf"feeder\.dss sets {said} which devices would not inject"):
+        Solver(tmp_path / "feeder.dss")
