@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +18,23 @@ if TYPE_CHECKING:
 app = application()
 
 
+def _finite(value: float) -> float:
+    if not isfinite(value):
+        raise typer.BadParameter(f"{value:g} is no finite number: everything would be equal")
+    return value
+
+
 @app.command(
     epilog="Examples: derloop compare runs/a runs/b --abs 1e-6, derloop compare runs/m runs/e runs/b --signals"
 )
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of runs.", show_default=False)],
-    absolute: Annotated[float, typer.Option("--abs", help="Allowed absolute difference.", min=0.0)] = 0.0,
-    relative: Annotated[float, typer.Option("--rel", help="Allowed relative difference.", min=0.0)] = 0.0,
+    absolute: Annotated[
+        float, typer.Option("--abs", help="Allowed absolute difference.", min=0.0, callback=_finite)
+    ] = 0.0,
+    relative: Annotated[
+        float, typer.Option("--rel", help="Allowed relative difference.", min=0.0, callback=_finite)
+    ] = 0.0,
     common: Annotated[bool, typer.Option("--common", help="Leave out signals that only one run has.")] = False,
     signals: Annotated[
         bool, typer.Option("--signals", help="Signal by signal: how far each run is from the first, and where.")

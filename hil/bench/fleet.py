@@ -37,6 +37,10 @@ T = TypeVar("T")
 RATED_DIFFERS = 0.01
 """How far a nameplate may be from the scenario's rating, as a fraction."""
 
+UNTOLD_POWER = (
+    "no control sets the power of this equipment (p_set_kw): what its mode does as a model is left to what it is set to"
+)
+
 
 class BenchFleet:
     """n devices of a bench in the place of a fleet's model, of which only the ports and the settings are used."""
@@ -69,10 +73,12 @@ class BenchFleet:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Which armed devices nothing would end if the run dies, and loops that may not settle; and why it is so."""
+        """What devices are not told; which armed ones nothing would end if the run dies; loops that may not settle."""
         leases = {name: self._bench.device(name).safety.lease for name in self._names if name in self._armed}
         goes_on = "has no lease: should this run die, it goes on with what it was told last"
         said = tuple(f"device {n!r} {goes_on} ({x.because})" for n, x in leases.items() if isinstance(x, NoLease))
+        if self._storage is not None and "p_set_kw" not in self._model.interface.inputs:
+            said += (f"{self._federate}: {UNTOLD_POWER}",)
         return said if self._power is None else said + self._power.cautions
 
     def keep_in(self, folder: Path) -> None:

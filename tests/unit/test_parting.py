@@ -168,6 +168,10 @@ def test_the_command_compares_any_number_by_signal_and_two_otherwise(three: list
         refused = CliRunner().invoke(app, ["compare", *wrong])
         assert refused.exit_code == 2
         assert "two are compared, more with --signals" in refused.output
+    for option in ("--abs", "--rel"):
+        refused = CliRunner().invoke(app, ["compare", *paths[:2], option, "inf"])
+        assert refused.exit_code == 2
+        assert "inf is no finite number" in refused.output
 
 
 def test_the_page_shows_what_scenarios_say_as_text(tmp_path: Path) -> None:

@@ -400,6 +400,14 @@ def test_a_device_without_a_lease_is_a_caution_before_the_run(write_bench: Any) 
     assert "a fuse of 10 A" in caution
 
 
+@pytest.mark.parametrize("mode", ["idle", "commanded"])
+def test_a_mode_in_which_equipment_is_told_no_power_is_a_caution(write_bench: Any, mode: str) -> None:
+    entry = {"endpoint": {"transport": "tcp"}}
+    made = realised(write_bench({"bat-1": entry, "bat-2": {**entry, "unit": 2}}), armed=(), mode=mode)
+    assert [text for text in made.cautions if "no control sets the power" in text] == list(made.cautions)
+    assert bool(made.cautions) == (mode != "commanded")
+
+
 # --- refused before anything is touched --------------------------------------------------------------
 
 
