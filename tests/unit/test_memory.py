@@ -158,6 +158,7 @@ ELSEWHERE = {
     "federates/der/lookahead.py": "computed anew where a run goes on, and the same",
     "federates/der/hot_water.py": "days that were drawn, drawn again alike",
     "federates/der/smart": "settings of functions, and scratch; states are those of `held` and `few`",
+    "federates/grid/constant_power.py": "which loads were asked last, whose powers are written anew, and scratch",
     "federates/grid/dss_language.py": "before the run",
     "federates/grid/feeder_file.py": "before the run",
     "federates/grid/hosting.py": "no federate",
