@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from textwrap import dedent
 from threading import Event, Thread
+from time import monotonic, sleep
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from derloop.contract import Interface, Port, Values
 from derloop.errors import DerloopError
 from derloop.results import recorder as recorder_module
 from derloop.results.recorder import Recorder
+from derloop.results.series import Writer
 from derloop.results.store import RunFolder, finish
 
 SECOND = 1_000_000_000
@@ -274,20 +277,84 @@ def test_a_full_disk_leaves_whole_batches_and_recording_goes_on_when_there_is_ro
     read(tmp_path, 3)
 
 
-def test_a_full_disk_ends_the_run_at_the_next_full_batch_and_the_files_are_closed(
-    tmp_path: Path, limit_of_file_size: None
+def test_a_full_disk_is_told_once_a_full_batch_cannot_be_written_and_the_files_are_closed(
+    tmp_path: Path, held_for_ever: None, limit_of_file_size: None
 ) -> None:
     recorder = Recorder(tmp_path, {"grid": GRID})
     size = (tmp_path / "series" / "grid.arrows").stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-    for step in range(255):
+    for step in range(256):
         recorder.observe("grid", step * SECOND, outputs(step))
-    for step in (255, 256):
+    with pytest.raises(DerloopError, match="File too large"):
+        _flush_until_told(recorder)
+    for step in range(256, 511):
+        recorder.observe("grid", step * SECOND, outputs(step))
+    for step in (511, 512):
         with pytest.raises(DerloopError, match="File too large"):
             recorder.observe("grid", step * SECOND, outputs(step))
     with pytest.raises(DerloopError, match="File too large"):
         recorder.close()
     read(tmp_path, 0)
+
+
+def test_what_a_full_disk_did_not_take_is_written_when_there_is_room(
+    tmp_path: Path, held_for_ever: None, limit_of_file_size: None
+) -> None:
+    recorder = Recorder(tmp_path, {"grid": GRID})
+    size = (tmp_path / "series" / "grid.arrows").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    for step in range(300):
+        recorder.observe("grid", step * SECOND, outputs(step))
+    with pytest.raises(DerloopError, match="File too large"):
+        _flush_until_told(recorder)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    recorder.flush_due()
+    read(tmp_path, 300)
+    recorder.flush_due()
+    recorder.close()
+
+
+def _flush_until_told(recorder: Recorder) -> None:
+    """Flush what is due until the recorder's thread has tried to write, at most for 10 s."""
+    until = monotonic() + 10.0
+    while monotonic() < until:
+        recorder.flush_due()
+        sleep(0.01)
+
+
+def test_who_observes_does_not_wait_for_the_disk(
+    tmp_path: Path, held_for_ever: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on = Event(), Event()
+
+    def slowly(writer: Writer, *batch: Any) -> None:
+        begun.set()
+        assert goes_on.wait(10.0)
+        write(writer, *batch)
+
+    write = Writer.write
+    monkeypatch.setattr(Writer, "write", slowly)
+    recorder = Recorder(tmp_path, {"grid": GRID})
+    for step in range(511):
+        recorder.observe("grid", step * SECOND, outputs(step))
+        assert step < 255 or begun.wait(10.0)
+    read(tmp_path, 0)
+    goes_on.set()
+    recorder.close()
+    read(tmp_path, 511)
+
+
+def test_a_slow_disk_neither_loses_a_step_nor_changes_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(writer: Writer, *batch: Any) -> None:
+        sleep(0.02)
+        write(writer, *batch)
+
+    write = Writer.write
+    monkeypatch.setattr(Writer, "write", slowly)
+    record(tmp_path, 5000)
+    read(tmp_path, 5000)
 
 
 @pytest.fixture
