@@ -1,37 +1,48 @@
-"""Devices left safe: as a run found them that was killed, else in their safe states."""
+"""Devices left safe: as a run found them that was killed, else in their safe states, and without power.
+
+What power hardware gives a device is switched off once the device has been left, AC before DC.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from derloop.errors import DeviceError
+from derloop.errors import DeviceError, Interlocked
 from hil.bench.devices import reached, refuse_stranger
 from hil.bench.file import Bench
+from hil.bench.instruments import instruments_of
 from hil.bench.writing import keeper_of
 from hil.inverter.device import Device
 from hil.modbus.thread import LoopThread
 from hil.safety.stop import is_there
 
+if TYPE_CHECKING:
+    from hil.instruments.instrument import AcSource, DcSource
+
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """How one device has been left."""
+    """How one device, or a source that gives it power, has been left."""
 
     device: str
     is_safe: bool
     """Verified by reading back."""
     what: str
+    is_held: bool = False
+    """Somebody else has it, and it was not touched."""
 
 
 def leave_safe(bench: Bench, names: Collection[str]) -> list[Left]:
     """Restore devices from the records of runs that could not, or bring them to their safe states; all are tried."""
     thread = LoopThread(f"bench {bench.file.name}")
     try:
-        return thread.run(_leave_safe(bench, names))
+        left = thread.run(_leave_safe(bench, names))
     finally:
         thread.close()
+    return [*left, *_without_power(bench, left)]
 
 
 async def _leave_safe(bench: Bench, names: Collection[str]) -> list[Left]:
@@ -48,4 +59,28 @@ async def _left(bench: Bench, device: Device, is_stopped: bool) -> Left:
         keeper = keeper_of(bench, device, [device.name])
         return Left(device.name, True, await keeper.leave_safe(is_stopped))
     except DeviceError as failure:
-        return Left(device.name, False, failure.why)
+        return Left(device.name, False, failure.why, is_held=isinstance(failure, Interlocked))
+
+
+def _without_power(bench: Bench, left: Sequence[Left]) -> Iterator[Left]:
+    """Switch off the sources of these devices; yield how each has been left."""
+    powers = {name: power for name in bench.chosen(["*"]) if (power := bench.device(name).power)}
+    goes_on = powers.keys() - {each.device for each in left if not each.is_held}
+    others = {instrument: name for name in goes_on for instrument in powers[name].instruments}
+    wired = [powers[each.device] for each in left if each.device in powers]
+    found = instruments_of(bench.file.instruments, wired, bench.path.parent)
+    sources: list[AcSource | DcSource] = [*found.ac.values(), *found.dc.values()]
+    for source in sources:
+        if source.name in others:
+            yield Left(source.name, False, f"left as it is: it feeds {others[source.name]!r}, which was not left")
+        else:
+            yield _switched_off(source)
+
+
+def _switched_off(source: AcSource | DcSource) -> Left:
+    try:
+        source.open()
+        source.leave()
+    except DeviceError as failure:
+        return Left(source.name, False, failure.why)
+    return Left(source.name, True, "switched off")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ import pytest
 from emulated import described
 
 import derloop
+from hil.bench.file import read_bench
+from hil.bench.rescue import leave_safe
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.instruments.command_map import read_command_map
@@ -163,3 +168,35 @@ def test_a_bench_whose_instruments_do_not_fit_is_refused_with_every_pointer(rig:
     assert "/devices/res/power/meter: 'grid-sim' is of kind ac-source, not meter" in said
     assert "/instruments/meter/commands: 'scpi-99-ac-sauce': there is no such file" in said
     assert "did you mean 'scpi-99-ac-source'?" in said
+
+
+def test_what_a_killed_run_left_energised_is_switched_off(rig: Rig, scenario: Path) -> None:
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps(rig.bench()))
+    command = [sys.executable, "-m", "derloop.cli", "run", str(scenario), "--bench", str(path), "--engine", "local"]
+    options = ["--set", "duration_s=3600", "--out", str(scenario.parent / "run"), "--no-report"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        until = monotonic() + 30
+        while not rig.ac.is_on and process.poll() is None and monotonic() < until:
+            sleep(0.02)
+        process.kill()
+    assert rig.ac.is_on
+    assert [(each.device, each.is_safe, each.what) for each in leave_safe(read_bench(path), ["res"])] == [
+        ("res", True, "brought to its safe state; no run has left it without restoring it"),
+        ("grid-sim", True, "switched off"),
+    ]
+    assert not rig.ac.is_on
+
+
+def test_a_source_that_feeds_a_device_which_goes_on_stays_on(rig: Rig, scenario: Path) -> None:
+    bench = rig.bench()
+    bench["instruments"]["grid-sim"]["phases"] = [1, 2]
+    bench["devices"]["other"] = {**bench["devices"]["res"], "unit": 2}
+    bench["devices"]["other"]["power"] = {**bench["devices"]["res"]["power"], "phases": [2]}
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps(bench))
+    rig.ac.answer("OUTP 1")
+    source = leave_safe(read_bench(path), ["res"])[1]
+    assert (source.device, source.is_safe) == ("grid-sim", False)
+    assert source.what == "left as it is: it feeds 'other', which was not left"
+    assert rig.ac.is_on
