@@ -30,6 +30,11 @@ def at_least(kind: str, found: Measured, limit: float, text: str, source: str = 
     return _verdict(kind, found, limit, found.value - limit, text, source)
 
 
+def just_beyond(limit: float) -> float:
+    """Return a value above `limit` by more than rounding, for what has not happened while it was looked at."""
+    return limit + 2 * ROUNDING * abs(limit)
+
+
 def between(kind: str, found: Measured, low: float | None, high: float | None, text: str) -> Verdict:
     """Return whether the value lies within limits, of which one may be None; the nearer one is the verdict's."""
     if high is None or (low is not None and found.value - low < high - found.value):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from derloop.checks.bounds import Measured, at_most
+from derloop.checks.bounds import Measured, at_most, just_beyond
 from derloop.checks.event import AfterEvent, Answer, answers, first_true
 from derloop.checks.window import NS, NothingToJudge, percent
 from derloop.verdict import CheckKind, Recorded, Verdict
@@ -48,7 +48,7 @@ def judge(settings: RespondsWithin, recorded: Recorded) -> Verdict:
     when = recorded.calendar.at(settings.at_s * NS)
     text = f"{found.where} {said} after the event at {when}; {settings.limit_s:g} s are allowed"
     if not is_there:
-        found = Measured(max(found.value, np.nextafter(settings.limit_s, np.inf)), "s", found.where, found.when_ns)
+        found = Measured(max(found.value, just_beyond(settings.limit_s)), "s", found.where, found.when_ns)
     return at_most(KIND.name, found, settings.limit_s, text, SOURCE)
 
 

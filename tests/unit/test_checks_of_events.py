@@ -56,6 +56,12 @@ def test_one_that_does_not_answer_fails_where_its_end_is_known() -> None:
     assert "has not gone 90 %" in found.text
 
 
+def test_one_that_does_not_answer_fails_also_where_no_value_is_left_after_the_time_allowed() -> None:
+    found = responds(np.zeros(22), final=10)  # the last value is at 11 s after the step, and holds until 12 s after it
+    assert (found.outcome, found.margin is not None and found.margin < 0) == ("FAIL", True)
+    assert "has not gone 90 % of the way 11 s after" in found.text
+
+
 def test_the_slowest_element_decides() -> None:
     found = responds(np.stack([STEP, np.roll(STEP, 3), np.zeros(60)], axis=1))
     assert (found.outcome, found.measured, found.where) == ("FAIL", 15.0, "inv.q at 'e2'")
