@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from derloop.checks.bounds import Measured, amount, at_most
+from derloop.checks.bounds import Measured, amount, at_most, just_beyond
 from derloop.checks.event import AfterEvent, Answer, answers
 from derloop.checks.window import NS
 from derloop.verdict import CheckKind, Recorded, Verdict
@@ -25,21 +25,21 @@ def judge(settings: Settles, recorded: Recorded) -> Verdict:
     Measured is from the event to the first instant from which on an element stays in its band to the window's end.
     """
     around = answers(recorded, settings)
-    found = max((_last(answer, settings) for answer in around), key=lambda last: last.value)
+    found, is_settled = max((_last(answer, settings) for answer in around), key=lambda last: last[0].value)
     unit, when = around[0].series.unit, recorded.calendar.at(settings.at_s * 1e9)
     about = "its final value" if settings.final is None else amount(settings.final, unit)
     band = f"within {amount(settings.band, unit)} of {about}"
-    ends_ns = around[0].series.end_ns
     said = f"stays {band} from {found.value:g} s after the event at {when} on"
-    if found.when_ns == ends_ns:
-        said = f"is not {band} at {recorded.calendar.at(ends_ns)}, {found.value:g} s after the event at {when}"
+    if not is_settled:
+        said = f"is not {band} at {recorded.calendar.at(found.when_ns)}, {found.value:g} s after the event at {when}"
     return at_most(KIND.name, found, settings.within_s, f"{found.where} {said}; {settings.within_s:g} s are allowed")
 
 
-def _last(answer: Answer, settings: Settles) -> Measured:
-    """Return when the last element is settled: where the last value that is outside holds no longer.
+def _last(answer: Answer, settings: Settles) -> tuple[Measured, bool]:
+    """Return when the last element is settled, where the last value that is outside holds no longer, and whether it is.
 
-    Right after the event that may be the value from before it.
+    Right after the event that may be the value from before it. One that is outside to the end has taken too long, also
+    where the window ends with the time that is allowed.
     """
     series, at_ns = answer.series, round(settings.at_s * NS)
     values, edges_ns = series.values, np.append(series.time_ns, series.end_ns)
@@ -49,7 +49,9 @@ def _last(answer: Answer, settings: Settles) -> Measured:
     rows = np.where(outside.any(axis=0), len(outside) - outside[::-1].argmax(axis=0), 0)
     element = int(rows.argmax())
     when_ns = int(edges_ns[rows[element]])
-    return Measured((when_ns - at_ns) / NS, "s", series.where(element), when_ns)
+    took_s, is_settled = (when_ns - at_ns) / NS, bool(rows[element] < len(outside))
+    took_s = took_s if is_settled else max(took_s, just_beyond(settings.within_s))
+    return Measured(took_s, "s", series.where(element), when_ns), is_settled
 
 
 KIND = CheckKind(

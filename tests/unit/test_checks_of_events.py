@@ -106,6 +106,14 @@ def test_one_outside_at_the_end_has_not_settled() -> None:
     assert (found.outcome, found.measured, found.when_ns) == ("FAIL", 50.0, 60 * NS)
 
 
+@pytest.mark.parametrize("window", [{}, {"to_s": 20}])
+def test_one_outside_until_the_time_allowed_and_the_window_end_has_not_settled(window: dict[str, float]) -> None:
+    recorded = Memory(a__x=("1", 1, np.zeros(20 if not window else 40)))
+    found = verdict(settles.KIND, recorded, signal="a.x", at_s=10, within_s=10, band=0.1, final=1.0, **window)
+    assert (found.outcome, found.margin is not None and found.margin < 0) == ("FAIL", True)
+    assert found.text.startswith("a.x at 'e1' is not within 0.1 of 1 at 00:00:20, 10 s after")
+
+
 @pytest.mark.parametrize(("at_s", "measured", "when_s"), [(10, 0.0, 10), (11, 9.0, 20), (19.5, 0.5, 20), (20, 0.0, 20)])
 def test_what_holds_from_before_the_event_until_the_next_value_counts(
     at_s: float, measured: float, when_s: float
