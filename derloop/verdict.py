@@ -124,6 +124,16 @@ def suits_any(settings: Any, signal: SignalInfo) -> str:  # noqa: ARG001
     return ""
 
 
+def always(settings: Any) -> bool:  # noqa: ARG001
+    """Return True: nothing that comes later could mend it."""
+    return True
+
+
+def never(settings: Any) -> bool:  # noqa: ARG001
+    """Return False: what comes later could mend it."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class CheckKind:
     """One kind of check, as `derloop kinds` lists it."""
@@ -138,8 +148,11 @@ class CheckKind:
     """From its settings and the scenario's folder to settings that name what is there; raises `PlaceError`."""
     misfit: Callable[[Any, SignalInfo], str] = suits_any
     """Why a signal, as its federate gives it out, could not be judged whatever its values are; empty if it could."""
-    fails_for_good: bool = True
-    """What has failed in a part of a run has failed in all of it. Not so where more time could mend it: a sum ..."""
+    fails_for_good: Callable[[Any], bool] = always
+    """Whether, with such settings, what has failed in a part of a run has failed in all of it.
+
+    Not so where more time could mend it: a sum, a share, a mean, where a signal ends ...
+    """
 
 
 @dataclass(frozen=True, slots=True)

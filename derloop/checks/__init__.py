@@ -28,7 +28,8 @@ def judge_all(
 
     A check that raises a DerloopError is INCONCLUSIVE, with the error's text. `cut_short` says why the run ended
     before its time, if it did: what had not failed for good until then is INCONCLUSIVE. So is what rests on signals
-    that are in doubt within its window, unless it had failed before. Of a check of checks this is asked of each in it.
+    that are in doubt within its window, unless it had failed for good before. Of a check of checks this is asked of
+    each in it.
     """
     return tuple(_cut(_judged(check, recorded, cut_short, doubts), cut_short) for check in checks)
 
@@ -36,9 +37,11 @@ def judge_all(
 def _judged(check: CheckEntry, recorded: Recorded, cut_short: str, doubts: Sequence[Doubt]) -> Verdict:
     if isinstance(check.kind, Composition):
         return replace(check.kind.combine(judge_all(check.parts, recorded, cut_short, doubts)), check=check.name)
-    verdict = _cut(_alone(check.name, check.kind, check.settings, recorded), cut_short, check.kind.fails_for_good)
+    for_good = check.kind.fails_for_good(check.settings)
+    verdict = _cut(_alone(check.name, check.kind, check.settings, recorded), cut_short, for_good)
     patterns = [pattern for _, pattern in check.kind.signals(check.settings)]
-    return _doubted(verdict, [d for d in doubts if _rests_on(patterns, d) and _is_within(check.settings, d)])
+    touching = [d for d in doubts if _rests_on(patterns, d) and _is_within(check.settings, d)]
+    return _doubted(verdict, touching, for_good)
 
 
 def _rests_on(patterns: Sequence[str], doubt: Doubt) -> bool:
@@ -53,11 +56,12 @@ def _is_within(settings: Settings, doubt: Doubt) -> bool:
     return ends and (doubt.until_ns is None or doubt.until_ns > settings.from_s * NS)
 
 
-def _doubted(verdict: Verdict, doubts: Sequence[Doubt]) -> Verdict:
+def _doubted(verdict: Verdict, doubts: Sequence[Doubt], fails_for_good: bool) -> Verdict:
     if not doubts or verdict.outcome == "INCONCLUSIVE":
         return verdict
     since_ns = min(doubt.since_ns for doubt in doubts)
-    if verdict.outcome == "FAIL" and verdict.when_ns is not None and verdict.when_ns < since_ns:
+    has_failed = verdict.outcome == "FAIL" and fails_for_good
+    if has_failed and verdict.when_ns is not None and verdict.when_ns < since_ns:
         return verdict
     more = f"; and {len(doubts) - SHOWN} more" if len(doubts) > SHOWN else ""
     why = "; ".join(doubt.why for doubt in doubts[:SHOWN]) + more

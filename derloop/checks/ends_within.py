@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from derloop.checks.bounds import Measured, allowed, amount, between, limits_problem
 from derloop.checks.elements import Elements, read_elements
 from derloop.checks.window import Series
-from derloop.verdict import CheckKind, Recorded, Verdict
+from derloop.verdict import CheckKind, Recorded, Verdict, never
 
 
 class EndsWithin(Elements):
@@ -49,5 +49,5 @@ KIND = CheckKind(
     settings=EndsWithin,
     judge=judge,
     signals=lambda settings: ((("signal",), settings.signal),),
-    fails_for_good=False,
+    fails_for_good=never,
 )

@@ -17,7 +17,7 @@ from derloop.checks.bounds import Measured, allowed, between, limits_problem
 from derloop.checks.elements import Elements, read_elements
 from derloop.checks.window import Series, in_unit, require_unit
 from derloop.contract import FloatArray
-from derloop.verdict import CheckKind, Recorded, Verdict
+from derloop.verdict import CheckKind, Recorded, Verdict, never
 
 HOUR_NS = 3.6e12
 
@@ -76,5 +76,5 @@ KIND = CheckKind(
     judge=judge,
     misfit=in_unit("kW"),
     signals=lambda settings: ((("signal",), settings.signal),),
-    fails_for_good=False,
+    fails_for_good=never,
 )

@@ -34,6 +34,11 @@ class AfterEvent(Elements):
         return self
 
 
+def has_an_end(settings: AfterEvent) -> bool:
+    """Return whether it is known where the signal must end: without that, it is where it happens to be at the last."""
+    return settings.final is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One signal around the event."""

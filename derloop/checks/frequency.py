@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from derloop.checks.characteristic import TO_BE_CONFIRMED
-from derloop.checks.stays_within import Band, Sustained, judge_band
+from derloop.checks.stays_within import Band, Sustained, judge_band, of_all
 from derloop.checks.window import in_unit, read_in
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -43,4 +43,5 @@ KIND = CheckKind(
     judge=judge,
     misfit=in_unit("Hz"),
     signals=lambda settings: ((("signal",), settings.signal),),
+    fails_for_good=of_all,
 )

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, StringConstraints
 
 from derloop.checks.elements import without
-from derloop.checks.stays_within import Band, Sustained, judge_band
+from derloop.checks.stays_within import Band, Sustained, judge_band, of_all
 from derloop.checks.window import in_unit, read_in
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -40,4 +40,5 @@ KIND = CheckKind(
     judge=judge,
     misfit=in_unit("pu"),
     signals=lambda settings: ((("signal",), settings.signal),),
+    fails_for_good=of_all,
 )

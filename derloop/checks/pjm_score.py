@@ -35,7 +35,7 @@ from derloop.checks.bounds import Measured, at_least
 from derloop.checks.elements import held, read_one, total
 from derloop.checks.window import NS, NothingToJudge, Series, Windowed, read
 from derloop.contract import FloatArray
-from derloop.verdict import CheckKind, Recorded, Verdict
+from derloop.verdict import CheckKind, Recorded, Verdict, never
 
 SAMPLE_NS, HOUR_NS = 10 * NS, 3600 * NS
 SPAN = 30
@@ -160,5 +160,5 @@ KIND = CheckKind(
     settings=PjmScore,
     judge=judge,
     signals=_signals,
-    fails_for_good=False,
+    fails_for_good=never,
 )

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from derloop.checks.elements import Elements, read_elements
-from derloop.checks.stays_within import Band, Sustained, judge_band
+from derloop.checks.stays_within import Band, Sustained, judge_band, of_all
 from derloop.checks.window import NS, NothingToJudge, Series
 from derloop.verdict import CheckKind, Recorded, SignalInfo, Verdict
 
@@ -80,4 +80,5 @@ KIND = CheckKind(
     judge=judge,
     misfit=lambda settings, signal: _no_multiple(signal, settings.over_s),
     signals=lambda settings: ((("signal",), settings.signal),),
+    fails_for_good=of_all,
 )

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from derloop.checks.bounds import Measured, at_most, just_beyond
-from derloop.checks.event import AfterEvent, Answer, answers, first_true
+from derloop.checks.event import AfterEvent, Answer, answers, first_true, has_an_end
 from derloop.checks.window import NS, NothingToJudge, percent
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -75,4 +75,5 @@ KIND = CheckKind(
     settings=RespondsWithin,
     judge=judge,
     signals=lambda settings: ((("signal",), settings.signal),),
+    fails_for_good=has_an_end,
 )

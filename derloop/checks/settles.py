@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from derloop.checks.bounds import Measured, amount, at_most, just_beyond
-from derloop.checks.event import AfterEvent, Answer, answers
+from derloop.checks.event import AfterEvent, Answer, answers, has_an_end
 from derloop.checks.window import NS
 from derloop.verdict import CheckKind, Recorded, Verdict
 
@@ -60,4 +60,5 @@ KIND = CheckKind(
     settings=Settles,
     judge=judge,
     signals=lambda settings: ((("signal",), settings.signal),),
+    fails_for_good=has_an_end,
 )

@@ -39,6 +39,11 @@ class Sustained(Windowed):
         return f" for {self.settle_s:g} s or longer" if self.settle_s else ""
 
 
+def of_all(settings: Sustained) -> bool:
+    """Return whether all values must lie within: a share of them may yet be reached."""
+    return settings.share == 1
+
+
 class StaysWithin(Sustained):
     """Signals stay within limits."""
 
@@ -212,4 +217,5 @@ KIND = CheckKind(
     settings=StaysWithin,
     judge=judge,
     signals=lambda settings: ((("signal",), settings.signal),),
+    fails_for_good=of_all,
 )

@@ -139,4 +139,5 @@ KIND = CheckKind(
     settings=Tracking,
     judge=judge,
     signals=lambda settings: ((("signal",), settings.signal), (("reference",), settings.reference)),
+    fails_for_good=lambda settings: settings.measure == "largest" and settings.rated is not None,
 )

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, computed_field
 
 from derloop.checks.elements import without
-from derloop.checks.stays_within import Band, Sustained, judge_band
+from derloop.checks.stays_within import Band, Sustained, judge_band, of_all
 from derloop.checks.window import in_unit, read_signals, require_unit
 from derloop.verdict import CheckKind, Recorded, SignalInfo, Verdict
 
@@ -91,4 +91,5 @@ KIND = CheckKind(
     judge=judge,
     misfit=in_unit("pu"),
     signals=lambda settings: ((("signal",), settings.signal or EVERYWHERE),),
+    fails_for_good=of_all,
 )

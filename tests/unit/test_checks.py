@@ -9,11 +9,11 @@ import pytest
 from judged import NS, Memory, refusal, verdict
 from numpy.typing import ArrayLike
 
-from derloop.checks import judge_all, peak, stays_within, tracking, voltage
+from derloop.checks import judge_all, peak, ramp_rate, responds_within, settles, stays_within, tracking, voltage
 from derloop.checks.junit import write_junit
 from derloop.errors import DerloopError
 from derloop.plugins import check_kind
-from derloop.verdict import CheckEntry, CheckKind, Recorded, Verdict
+from derloop.verdict import CheckEntry, CheckKind, Doubt, Recorded, Verdict
 
 
 @pytest.mark.parametrize("kind", [stays_within.KIND, voltage.KIND, peak.KIND, tracking.KIND], ids=lambda k: k.name)
@@ -338,6 +338,31 @@ def test_a_run_that_was_cut_short_passes_nothing_but_can_fail() -> None:
     found = judge_all(checks, recorded, cut_short="the run failed at 20 s")
     assert [v.outcome for v in found] == ["FAIL", "INCONCLUSIVE"]
     assert found[1].text.startswith("the run failed at 20 s; until then: all values are at most 10;")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "outcome"),
+    [
+        (stays_within.KIND, {"signal": "a.x", "max": 3}, "FAIL"),
+        (stays_within.KIND, {"signal": "a.x", "max": 3, "share": 0.9}, "INCONCLUSIVE"),
+        (ramp_rate.KIND, {"signal": "a.x", "up_per_min": 3, "share": 0.9}, "INCONCLUSIVE"),
+        (tracking.KIND, {"signal": "a.x", "reference": "b.x", "rated": 10}, "INCONCLUSIVE"),
+        (tracking.KIND, {"signal": "a.x", "reference": "b.x", "measure": "largest"}, "INCONCLUSIVE"),
+        (tracking.KIND, {"signal": "a.x", "reference": "b.x", "measure": "largest", "rated": 10}, "FAIL"),
+        (settles.KIND, {"signal": "a.x", "at_s": 10, "within_s": 10, "band": 1}, "INCONCLUSIVE"),
+        (settles.KIND, {"signal": "a.x", "at_s": 10, "within_s": 10, "band": 1, "final": 20}, "FAIL"),
+        (responds_within.KIND, {"signal": "a.x", "at_s": 10, "within_s": 5}, "INCONCLUSIVE"),
+        (responds_within.KIND, {"signal": "a.x", "at_s": 10, "within_s": 5, "final": 20}, "FAIL"),
+    ],
+)
+def test_what_more_time_could_mend_has_not_failed_in_a_run_that_was_cut_short_or_is_in_doubt_after_it(
+    kind: CheckKind, settings: dict[str, Any], outcome: str
+) -> None:
+    recorded = Memory(a__x=("1", 10, [0, 4, 8, 8, 12]), b__x=("1", 10, [0, 0, 1, 0, 0]))
+    check = CheckEntry("it", kind, kind.settings(**settings))
+    assert judge_all([check], recorded)[0].outcome == "FAIL"
+    assert judge_all([check], recorded, cut_short="the run was interrupted")[0].outcome == outcome
+    assert judge_all([check], recorded, doubts=[Doubt("", 60 * NS, ("a",))])[0].outcome == outcome
 
 
 # junit
