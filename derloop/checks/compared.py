@@ -1,6 +1,6 @@
 """Check `compared`: a measure of a signal beside the same measure of another run, or of golden results.
 
-With `M` of this run and `M0` of the other, over the same window:
+With `M` of this run and `M0` of the other, over the same window (runs of two lengths need `to_s`):
 
     reduction = (M0 - M) / |M0|           at least `reduction`: 0.1 is a tenth less, -0.05 up to a twentieth more
     difference = |M - M0| / |M0|          at most `difference`
@@ -23,14 +23,14 @@ from pydantic import Field, model_validator
 from derloop.calendar import UNDATED, Calendar
 from derloop.checks.bounds import Measured, amount, at_least, at_most
 from derloop.checks.elements import Elements, held, read_elements
-from derloop.checks.window import NothingToJudge, Series, percent
+from derloop.checks.window import NS, NothingToJudge, Series, percent
 from derloop.contract import FloatArray
 from derloop.errors import DerloopError, did_you_mean
 from derloop.kind import PlaceError
 from derloop.results.golden import Kept, kept
 from derloop.results.signals import Piece, Signal
 from derloop.results.store import RunFolder
-from derloop.verdict import CheckKind, Recorded, Verdict
+from derloop.verdict import CheckKind, Recorded, Verdict, never
 
 HOUR_NS = 3.6e12
 Measure = Literal["peak", "least", "mean", "largest", "energy"]
@@ -148,6 +148,9 @@ def judge(settings: Compared, recorded: Recorded) -> Verdict:
     other = _opened(Path(settings.against))
     theirs = {series.name: series for series in read_elements(other, settings)}
     ours = read_elements(recorded, settings)
+    for series in ours:
+        if series.name in theirs:
+            _require_as_long(series, theirs[series.name], isinstance(other, _Golden))
     if isinstance(other, _Golden):
         ours = [_sampled(series, theirs[series.name]) for series in ours if series.name in theirs]
     pairs = [pair for series in ours if series.name in theirs for pair in _pairs(settings, series, theirs[series.name])]
@@ -155,6 +158,15 @@ def judge(settings: Compared, recorded: Recorded) -> Verdict:
         raise NothingToJudge(f"{settings.against} has no signal {settings.signal!r} with the same elements")
     unit = ours[0].unit + ("h" if settings.measure == "energy" else "")
     return _judged(settings, pairs, unit)
+
+
+def _require_as_long(ours: Series, theirs: Series, is_golden: bool) -> None:
+    """Raise NothingToJudge where one covers more time; of golden results, where they have an instant after ours."""
+    longest_ns = max(ours.step_ns, theirs.step_ns)
+    is_as_long = ours.end_ns > theirs.time_ns[-1] if is_golden else abs(ours.end_ns - theirs.end_ns) < longest_ns
+    if not is_as_long:
+        ends = f"ends at {ours.end_ns / NS:g} s here and at {theirs.end_ns / NS:g} s there"
+        raise NothingToJudge(f"{ours.name} {ends}: give to_s, up to which both are looked at")
 
 
 def _sampled(ours: Series, theirs: Series) -> Series:
@@ -204,5 +216,5 @@ KIND = CheckKind(
     judge=judge,
     signals=lambda settings: ((("signal",), settings.signal),),
     placed=placed,
-    fails_for_good=False,
+    fails_for_good=never,
 )

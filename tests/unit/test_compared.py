@@ -57,7 +57,8 @@ def test_a_reduction_is_a_share_of_what_the_other_run_had(folder: Path, measure:
 
 def test_the_element_that_is_reduced_least_decides(folder: Path) -> None:
     recorder = Recorder(folder / "one", INTERFACES)
-    recorder.observe("grid", 0, {"head_kw": np.array([5.0, 19.0])})
+    for minute in range(60):
+        recorder.observe("grid", minute * MINUTE, {"head_kw": np.array([5.0, 19.0])})
     recorder.close()
     found = beside(folder, RunFolder(folder / "one"), reduction=0.1)
     assert (found.outcome, found.measured, found.where) == ("FAIL", pytest.approx(0.05), "grid.head_kw at 'b'")
@@ -80,6 +81,22 @@ def test_both_are_looked_at_within_the_window(folder: Path) -> None:
     this = run(folder / "short", 0.5, minutes=20)
     assert beside(folder, this, reduction=0.5, to_s=1200).outcome == "PASS"
     assert beside(folder, this, reduction=0.5, to_s=1800).outcome == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("measure", ["energy", "mean", "peak"])
+@pytest.mark.parametrize("minutes", [30, 90])
+def test_a_run_of_another_length_is_not_compared_without_an_end(folder: Path, measure: str, minutes: int) -> None:
+    this = run(folder / "other", minutes=minutes)
+    found = beside(folder, this, measure=measure, reduction=-10)
+    assert found.outcome == "INCONCLUSIVE"
+    assert f"grid.head_kw ends at {minutes * 60} s here and at 3600 s there: give to_s" in found.text
+    assert beside(folder, this, measure=measure, difference=0, to_s=1800).outcome == "PASS"
+
+
+def test_golden_results_after_the_end_of_a_run_are_not_compared(folder: Path) -> None:
+    record(run(folder / "before"), folder / "golden", Golden(900.0))  # at 0, 15, 30 and 45 min
+    assert beside(folder, run(folder / "now", minutes=46), against="golden", difference=0).outcome == "PASS"
+    assert beside(folder, run(folder / "less", minutes=45), against="golden", difference=0).outcome == "INCONCLUSIVE"
 
 
 def test_golden_results_are_compared_at_their_own_instants(folder: Path) -> None:
