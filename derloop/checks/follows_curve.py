@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from derloop.checks.bounds import ROUNDING, Measured, at_least, at_most
@@ -100,8 +101,8 @@ def _from(series: Series, first_ns: int) -> Series:
 
 def _compared(settings: FollowsCurve, x: Series, y: Series) -> _Judged:
     mra_x = _mra_x(settings, x)
-    x_low, x_high = _seen(x, round(settings.within_s * NS))
-    ends = held(x_low, y.time_ns) - 1.5 * mra_x, held(x_high, y.time_ns) + 1.5 * mra_x
+    x_low, x_high = _seen(x, y.time_ns, round(settings.within_s * NS))
+    ends = x_low - 1.5 * mra_x, x_high + 1.5 * mra_x
     least, most = extremes(settings.curve.corners, *ends)
     sense = settings.sense or ("at-most" if settings.curve.is_ceiling else "equals")
     low = np.full(least.shape, -np.inf) if sense == "at-most" else least - 1.5 * settings.mra_y
@@ -124,13 +125,15 @@ def _rated(settings: FollowsCurve, y: Series) -> FloatArray:
     return rated
 
 
-def _seen(x: Series, within_ns: int) -> tuple[Series, Series]:
-    """Return the least and the largest of the last `within_ns` at each instant."""
-    steps = within_ns // x.step_ns
-    padded = np.concatenate([np.repeat(x.values[:1], steps, axis=0), x.values])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, steps + 1, axis=0)
-    least, most = windows.min(axis=-1), windows.max(axis=-1)
-    return replace(x, values=least), replace(x, values=most)
+def _seen(x: Series, time_ns: NDArray[np.int64], within_ns: int) -> tuple[FloatArray, FloatArray]:
+    """Return the least and the largest that held in the last `within_ns` at each of `time_ns`, each (k, n)."""
+    last, first = (np.searchsorted(x.time_ns, at_ns, side="right") - 1 for at_ns in (time_ns, time_ns - within_ns))
+    least, most = x.values[last], x.values[last]
+    for more in np.unique(last - first):  # two numbers at most, where no instant is missing
+        windows = np.lib.stride_tricks.sliding_window_view(x.values, more + 1, axis=0)
+        at = last - first == more
+        least[at], most[at] = windows.min(axis=-1)[first[at]], windows.max(axis=-1)[first[at]]
+    return least, most
 
 
 def _verdict(settings: FollowsCurve, found: _Judged, y: Series, at: tuple[int, int], x: Series) -> Verdict:

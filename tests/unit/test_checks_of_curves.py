@@ -102,6 +102,17 @@ def test_a_step_in_a_curve_allows_both_of_its_values() -> None:
     assert follows([1.1], [4.9], curve, **EXACT).outcome == "FAIL"
 
 
+@pytest.mark.parametrize(("within_s", "lag_s", "outcome"), [(50, 40, "PASS"), (50, 60, "FAIL"), (90, 80, "PASS")])
+def test_what_was_seen_holds_until_the_next_value_also_where_that_is_within_the_response_time(
+    within_s: float, lag_s: int, outcome: str
+) -> None:
+    seen = np.array([0.0, 1.0, 0.0, 0.0, 1.0, 1.0])  # every minute, and answered to every 10 s
+    answer = np.repeat(seen, 6)[np.maximum(np.arange(36) - lag_s // 10, 0)]
+    recorded = Memory(grid__v_pu=("pu", 60, seen), pv__q=("pu", 10, answer))
+    given = {"x": "grid.v_pu", "y": "pv.q", "curve": {"points": [[0, 0], [1, 1]]}, "within_s": within_s, **EXACT}
+    assert verdict(follows_curve.KIND, recorded, **given).outcome == outcome
+
+
 def test_extremes_of_a_curve_that_turns_are_at_its_corners() -> None:
     corners = Characteristic.model_validate({"points": [[0, 0], [1, 2], [2, -1], [3, 0]]}).corners
     least, most = extremes(corners, np.array([0.5, 0.0]), np.array([2.5, 0.25]))
