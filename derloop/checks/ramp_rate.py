@@ -17,6 +17,9 @@ from derloop.checks.stays_within import Band, Sustained, judge_band, of_all
 from derloop.checks.window import NS, NothingToJudge, Series
 from derloop.verdict import CheckKind, Recorded, SignalInfo, Verdict
 
+ROUNDINGS = 16 * float(np.finfo(float).eps)
+"""Of a value, as a part of it: a few operations, each rounded."""
+
 
 class RampRate(Elements, Sustained):
     """A signal changes no faster than allowed."""
@@ -49,7 +52,7 @@ class RampRate(Elements, Sustained):
 
 def judge(settings: RampRate, recorded: Recorded) -> Verdict:
     """Return whether no element changes faster than allowed. Raises: NothingToJudge."""
-    rates = [_rates(series, settings.over_s) for series in read_elements(recorded, settings)]
+    rates = [_rates(series, settings) for series in read_elements(recorded, settings)]
     return judge_band(KIND.name, rates, Band(*settings.band, rates[0].unit), settings, "scenario")
 
 
@@ -61,15 +64,22 @@ def _no_multiple(signal: SignalInfo | Series, over_s: float | None) -> str:
     return f"over_s: {over_ns / NS:g} s is no multiple of the step of {signal.name}, {signal.step_ns / NS:g} s"
 
 
-def _rates(series: Series, over_s: float | None) -> Series:
-    """Return the rates of change, for each minute, from the first instant on that has one."""
-    over_ns = series.step_ns if over_s is None else round(over_s * NS)
-    if what := _no_multiple(series, over_s):
+def _rates(series: Series, settings: RampRate) -> Series:
+    """Return the rates of change, for each minute, from the first instant on that has one.
+
+    One that only rounding of the two values keeps from a limit is that limit.
+    """
+    over_ns = series.step_ns if settings.over_s is None else round(settings.over_s * NS)
+    if what := _no_multiple(series, settings.over_s):
         raise NothingToJudge(what)
     steps = over_ns // series.step_ns
     if series.time_ns.size <= steps:
         raise NothingToJudge(f"{series.name} covers no more than over_s, {over_ns / NS:g} s")
-    rates = (series.values[steps:] - series.values[:-steps]) * (60 * NS / over_ns)
+    now, before, per_minute = series.values[steps:], series.values[:-steps], 60 * NS / over_ns
+    rates = (now - before) * per_minute
+    rounding = ROUNDINGS * np.maximum(np.abs(now), np.abs(before)) * per_minute
+    for limit in settings.band:
+        rates = np.where(np.abs(rates - limit) <= rounding, limit, rates)
     return replace(series, unit=f"{series.unit}/min", time_ns=series.time_ns[steps:], values=rates)
 
 

@@ -103,6 +103,15 @@ def test_the_worst_account_is_named_with_its_last_instant() -> None:
 # ramp-rate
 
 
+@pytest.mark.parametrize(("sign", "way"), [(1, "up_per_min"), (-1, "down_per_min")])
+def test_a_ramp_at_its_limit_passes_whatever_rounding_does(sign: int, way: str) -> None:
+    rise = sign * np.cumsum(np.full(1000, 0.1))  # 0.1 a second is 6 a minute; 0.3 - 0.2 is a little less than 0.1
+    recorded = Memory(wind__p_kw=("kW", 1, rise))
+    found = verdict(ramp_rate.KIND, recorded, signal="wind.p_kw", **{way: 6})
+    assert (found.outcome, found.measured, found.margin) == ("PASS", sign * 6.0, 0.0)
+    assert verdict(ramp_rate.KIND, recorded, signal="wind.p_kw", **{way: 5.999999}).outcome == "FAIL"
+
+
 def ramp(**settings: Any) -> Any:
     recorded = Memory(wind__p_kw=("kW", 30, [0, 10, 20, 50, 45, 45]))  # 20, 20, 60, -10, 0 kW/min
     return verdict(ramp_rate.KIND, recorded, signal="wind.p_kw", **settings)
