@@ -29,7 +29,7 @@ class AfterEvent(Elements):
     def _event_is_in_the_window(self) -> AfterEvent:
         if not self.from_s < self.at_s:
             raise ValueError(f"at_s {self.at_s:g} must be after from_s {self.from_s:g}")
-        if self.to_s is not None and self.at_s + self.within_s > self.to_s:
+        if self.to_s is not None and round((self.at_s + self.within_s) * NS) > round(self.to_s * NS):
             raise ValueError(f"within_s {self.within_s:g} after at_s {self.at_s:g} ends after to_s {self.to_s:g}")
         return self
 

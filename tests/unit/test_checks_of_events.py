@@ -106,6 +106,12 @@ def test_one_outside_at_the_end_has_not_settled() -> None:
     assert (found.outcome, found.measured, found.when_ns) == ("FAIL", 50.0, 60 * NS)
 
 
+def test_the_window_may_end_with_the_time_allowed_whatever_rounding_does() -> None:
+    recorded = Memory(a__x=("1", 0.1, [0.0, 1.0, 1.0]))  # 0.1 + 0.2 is a little more than 0.3
+    found = verdict(settles.KIND, recorded, signal="a.x", at_s=0.1, within_s=0.2, to_s=0.3, band=0.1)
+    assert (found.outcome, found.measured) == ("PASS", 0.0)
+
+
 @pytest.mark.parametrize("window", [{}, {"to_s": 20}])
 def test_one_outside_until_the_time_allowed_and_the_window_end_has_not_settled(window: dict[str, float]) -> None:
     recorded = Memory(a__x=("1", 1, np.zeros(20 if not window else 40)))
