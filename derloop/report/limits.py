@@ -96,6 +96,8 @@ def _set(check: Mapping[str, Any], judged: Mapping[str, Mapping[str, Any]]) -> I
     name, kind = str(check.get("name") or check.get("kind")), str(check.get("kind"))
     signal = settings.get("signal") or signal_named(judged.get(name, {}))
     from_s, to_s = settings.get("from_s"), settings.get("to_s")
+    if settings.get("change"):
+        return  # they are of what was added to the signal, and no values that it may have
     window = float(from_s) if is_number(from_s) else 0.0, float(to_s) if is_number(to_s) else None  # type: ignore[arg-type]
     for value in (settings.get(key) for key in SETTINGS):
         if signal and is_number(value):

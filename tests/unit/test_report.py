@@ -354,6 +354,17 @@ def test_what_a_check_holds_within_limits_is_charted_beside_them_for_as_long_as_
     assert [t["y"] for t in drawn["bat.soc_pu"] if t["name"] == "stays-within: 0.2"] == [[0.2, 0.2]]
 
 
+def test_limits_of_a_change_are_not_drawn_as_values_of_the_signal() -> None:
+    def titles(change: bool) -> list[str]:
+        run = feeder()
+        settings = {"signal": "bat.soc_pu", "min": -0.2, "max": None, "change": change}
+        run.run["checks"] = [{"name": "added", "kind": "ends-within", "settings": settings}]
+        return [f["title"] for f in data(page(run))["figures"]]
+
+    assert "bat.soc_pu" in titles(change=False)
+    assert "bat.soc_pu" not in titles(change=True)
+
+
 def test_a_sum_that_is_judged_is_charted_as_a_sum() -> None:
     run = feeder()
     settings = {"signal": "bat.p_kw", "of": "sum", "max": 3.5, "from_s": 0.0, "to_s": None}
