@@ -91,8 +91,11 @@ class Partings:
 
     @property
     def same(self) -> bool:
-        """Whether no signal is beyond its tolerance anywhere, and there is one at all."""
-        return bool(self.rows) and all(row.is_within for row in self.rows)
+        """Whether no signal is beyond its tolerance anywhere, and each run has an instant in common with the first."""
+        together = [
+            any(parting.instants for parting in of) for of in zip(*(row.partings for row in self.rows), strict=True)
+        ]
+        return bool(self.rows) and all(together) and all(row.is_within for row in self.rows)
 
 
 def partings(runs: Sequence[Run], tolerances: Tolerances = EXACT) -> Partings:

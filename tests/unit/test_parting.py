@@ -123,6 +123,16 @@ def test_instants_that_only_one_has_are_counted(tmp_path: Path) -> None:
     assert any("4 instants only one has" in line for line in lines([a, b], partings([a, b])))
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_without_an_instant_in_common_is_not_the_same(tmp_path: Path, first: bool) -> None:
+    a = recorded(tmp_path / "a", {"p_kw": flat()})
+    recorder = Recorder(tmp_path / "b", {"pv": Interface(HOUR * S, outputs={"p_kw": Port("kW", LABELS)})})
+    recorder.close()  # a run that failed before its first instant
+    b = RunFolder(tmp_path / "b")
+    assert not partings([b, a] if first else [a, b]).same
+    assert not partings([a, a, b]).same
+
+
 def test_what_only_some_have_or_have_otherwise_is_left_out_and_named(tmp_path: Path) -> None:
     a = recorded(tmp_path / "a", {"p_kw": flat(), "q_kvar": flat()})
     b = recorded(tmp_path / "b", {"p_kw": flat(), "age_s": flat()})
