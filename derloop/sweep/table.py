@@ -54,7 +54,7 @@ def _alike(values: Sequence[Any]) -> list[Cell]:
     for kinds in ((int,), (int, float), (str,)):
         if all(isinstance(value, kinds) and not isinstance(value, bool) for value in values):
             return [float(value) for value in values] if float in kinds else list(values)
-    return [shown(value) for value in values]
+    return [value if isinstance(value, str) else json.dumps(value) for value in values]
 
 
 def shown(value: Any) -> str:

@@ -24,9 +24,10 @@ from derloop.kind import NONE_GRANTED
 from derloop.results.alone import alone_in
 from derloop.sweep import sweeping
 from derloop.sweep.models import SweepFile
-from derloop.sweep.outcomes import status_of
+from derloop.sweep.outcomes import Row, status_of
 from derloop.sweep.plan import Plan, Trial, plan, sweep_of
 from derloop.sweep.swept import NotWritten, Swept
+from derloop.sweep.table import columns_of
 from derloop.sweep.wording import lines
 
 PROGRAM = Path(__file__).parent.parent / "support" / "trial_program.py"
@@ -173,6 +174,13 @@ def test_the_table_has_parameters_verdicts_margins_and_figures_as_csv_and_parque
     table = pq.read_table(folder / "out" / "table.parquet").to_pydict()
     assert table["peak: margin"] == [-0.5, None]
     assert [*table] == [*rows[0]]
+
+
+def test_numbers_beside_what_is_none_stand_in_the_table_with_all_their_digits() -> None:
+    values = [1234567.25, 1234567.5, None, [0.1, 1234567.125], "auto"]
+    rows = [Row(Trial(at, (value,), (), ""), "not run") for at, value in enumerate(values)]
+    found = columns_of(["size"], rows)["size"]
+    assert found == ["1234567.25", "1234567.5", "null", "[0.1, 1234567.125]", "auto"]
 
 
 def test_no_column_takes_the_place_of_another_whatever_parameters_are_called(folder: Path) -> None:
