@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from derloop.checks.window import NS, Windowed
 from derloop.errors import DerloopError
@@ -39,13 +38,17 @@ def _judged(check: CheckEntry, recorded: Recorded, cut_short: str, doubts: Seque
         return replace(check.kind.combine(judge_all(check.parts, recorded, cut_short, doubts)), check=check.name)
     for_good = check.kind.fails_for_good(check.settings)
     verdict = _cut(_alone(check.name, check.kind, check.settings, recorded), cut_short, for_good)
-    patterns = [pattern for _, pattern in check.kind.signals(check.settings)]
-    touching = [d for d in doubts if _rests_on(patterns, d) and _is_within(check.settings, d)]
+    if not doubts or verdict.outcome == "INCONCLUSIVE":
+        return verdict
+    federates = _federates(check.kind, check.settings, recorded)
+    touching = [d for d in doubts if federates.intersection(d.federates) and _is_within(check.settings, d)]
     return _doubted(verdict, touching, for_good)
 
 
-def _rests_on(patterns: Sequence[str], doubt: Doubt) -> bool:
-    return any(fnmatchcase(name, pattern.split(".")[0]) for name in doubt.federates for pattern in patterns)
+def _federates(kind: CheckKind, settings: Settings, recorded: Recorded) -> set[str]:
+    """Return whose signals are judged: a pattern need not have the point between federate and port."""
+    found = (signal for _, pattern in kind.signals(settings) for signal in recorded.select(pattern))
+    return {signal.name.partition(".")[0] for signal in found}
 
 
 def _is_within(settings: Settings, doubt: Doubt) -> bool:
@@ -57,7 +60,7 @@ def _is_within(settings: Settings, doubt: Doubt) -> bool:
 
 
 def _doubted(verdict: Verdict, doubts: Sequence[Doubt], fails_for_good: bool) -> Verdict:
-    if not doubts or verdict.outcome == "INCONCLUSIVE":
+    if not doubts:
         return verdict
     since_ns = min(doubt.since_ns for doubt in doubts)
     has_failed = verdict.outcome == "FAIL" and fails_for_good

@@ -365,6 +365,18 @@ def test_what_more_time_could_mend_has_not_failed_in_a_run_that_was_cut_short_or
     assert judge_all([check], recorded, doubts=[Doubt("", 60 * NS, ("a",))])[0].outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("pattern", "of", "outcome"),
+    [("a.x", "a", "INCONCLUSIVE"), ("*x", "a", "INCONCLUSIVE"), ("*.x", "a", "INCONCLUSIVE"), ("*.x", "b", "PASS")],
+)
+def test_a_doubt_about_a_federate_is_one_about_every_signal_of_it_that_is_judged(
+    pattern: str, of: str, outcome: str
+) -> None:
+    recorded = Memory(a__x=("1", 10, [0, 9]), b__y=("1", 10, [0, 9]))
+    check = CheckEntry("it", stays_within.KIND, stays_within.StaysWithin(signal=pattern, max=10))
+    assert judge_all([check], recorded, doubts=[Doubt("stale", 0, (of,))])[0].outcome == outcome
+
+
 # junit
 
 
