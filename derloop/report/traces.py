@@ -52,7 +52,8 @@ def _axis(time_ns: TimeArray) -> object:
 def thin(values: FloatArray, points: int = MAX_POINTS) -> NDArray[np.intp]:
     """Return which of `values`, shape (k,), to draw so that about `points` show every extreme.
 
-    The smallest and the largest of each of `points` / 2 equal parts, and the first and the last.
+    The smallest and the largest of each of `points` / 2 equal parts, and the first and the last; and where a line has a
+    gap, NaN, the first of each part, so that it stays one.
     """
     count = values.size
     if count <= points:
@@ -61,7 +62,13 @@ def thin(values: FloatArray, points: int = MAX_POINTS) -> NDArray[np.intp]:
     width = -(-count // parts)
     padded = np.pad(values, (0, -count % width), mode="edge").reshape(-1, width)
     begins = np.arange(len(padded)) * width
-    kept = np.concatenate([[0, count - 1], begins + padded.argmin(axis=1), begins + padded.argmax(axis=1)])
+    is_none = np.isnan(padded)
+    smallest, largest = (
+        np.where(is_none, np.inf, padded).argmin(axis=1),
+        np.where(is_none, -np.inf, padded).argmax(axis=1),
+    )
+    gaps = (begins + is_none.argmax(axis=1))[is_none.any(axis=1)]
+    kept = np.concatenate([[0, count - 1], begins + smallest, begins + largest, gaps])
     return np.unique(np.minimum(kept, count - 1))
 
 

@@ -265,6 +265,13 @@ def test_thinning_keeps_every_extreme_and_both_ends() -> None:
     assert (np.diff(kept) > 0).all()
 
 
+def test_thinning_keeps_extremes_beside_gaps_and_the_gaps() -> None:
+    values = np.ones(100_000)
+    values[49_990], values[50_000], values[50_010] = 2.0, np.nan, 0.0
+    kept = values[thin(values, 100)]
+    assert (np.nanmin(kept), np.nanmax(kept), int(np.isnan(kept).sum())) == (0.0, 2.0, 1)
+
+
 def test_few_points_are_not_thinned() -> None:
     assert thin(np.zeros(2000), 2000).tolist() == list(range(2000))
 
