@@ -137,6 +137,16 @@ BY_HAND: list[tuple[str, dict[str, Any], float]] = [
     ("capacity", CAPACITY, 70 * 4 * 0.1),
     # no more than the least that was there: 60 kW
     ("capacity that is there", {**CAPACITY, "available": "fleet.p_max_kw"}, 60 * 4 * 0.1),
+    (
+        "energy from half past to half past",
+        {**ENERGY, "price_per_kwh": 0.1, "windows": [{"from_s": 1800, "to_s": 5400}]},
+        0.1 * (-50 - 20) / 2,
+    ),
+    (
+        "energy in parts of an hour, of which one is in both windows",
+        {**ENERGY, "price_per_kwh": 0.1, "windows": [{"from_s": 1200, "to_s": 2400}, {"from_s": 600, "to_s": 1800}]},
+        0.1 * -50 / 2,
+    ),
     ("capacity in two hours", {**CAPACITY, "windows": [{"from_s": 3600, "to_s": 10800}]}, 70 * 2 * 0.1),
     ("avoided peak", PEAK, (300 - 210) * 4),
     # a year: 876000 (1 - 1.02/1.05) = 25028.57; four hours of 8760

@@ -70,9 +70,19 @@ class Series:
             found |= (time_s >= window.from_s) & (time_s < window.to_s)
         return found
 
+    def lasts_ns(self, windows: Sequence[Window]) -> FloatArray:
+        """Return how long each value (k,) holds in the windows; where they overlap, it counts once."""
+        total, until_ns = np.zeros(self.time_ns.shape), -np.inf
+        for window in sorted(windows, key=lambda window: window.from_s):
+            begin_ns, end_ns = max(window.from_s * NS_PER_S, until_ns), window.to_s * NS_PER_S
+            held_ns = np.minimum(self.time_ns + self.step_ns, end_ns) - np.maximum(self.time_ns, begin_ns)
+            total += np.maximum(held_ns, 0.0)
+            until_ns = max(until_ns, end_ns)
+        return total
+
     def integral_h(self, windows: Sequence[Window] = WHOLE) -> float:
         """Return the sum of the values times hours: the energy of a power."""
-        return float(self.values[self.within(windows)].sum()) * self.step_ns / NS_PER_H
+        return float(self.values @ self.lasts_ns(windows)) / NS_PER_H
 
     def gained(self, windows: Sequence[Window] = WHOLE) -> float:
         """Return by how much a count that begins with 0 grows within the windows.
@@ -84,7 +94,7 @@ class Series:
         return float(grows.values[grows.within(windows)].sum())
 
     def highest(self, windows: Sequence[Window] = WHOLE) -> float:
-        inside = self.within(windows)
+        inside = self.lasts_ns(windows) > 0
         if not inside.any():
             raise DerloopError(f"{self.name} has no value in the windows")
         return float(self.values[inside].max())
