@@ -134,7 +134,7 @@ def judge(settings: PjmScore, recorded: Recorded) -> Verdict:
 def _hours(parts: list[Series]) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield the begin of each hour, and its samples (m,), where all have values."""
     first = max(int(part.time_ns[0]) for part in parts)
-    end = min(int(part.time_ns[-1]) + part.step_ns for part in parts)
+    end = min(part.end_ns for part in parts)
     samples = np.arange(-(-first // SAMPLE_NS) * SAMPLE_NS, end, SAMPLE_NS)
     for hour in np.unique(samples // HOUR_NS):
         within = samples[samples // HOUR_NS == hour]

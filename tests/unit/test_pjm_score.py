@@ -84,6 +84,12 @@ def test_the_worst_hour_decides() -> None:
     assert (found.outcome, found.when_ns) == ("FAIL", 3600 * 10**9)
 
 
+@pytest.mark.parametrize(("to_s", "outcome"), [(1190, "INCONCLUSIVE"), (1200, "FAIL")])
+def test_what_a_step_has_after_the_end_of_the_window_is_not_scored(to_s: float, outcome: str) -> None:
+    recorded = Memory(agc__p=("kW", 300, SIGNAL[::30]), bat__p=("kW", 300, np.zeros(12)))
+    assert verdict(pjm_score.KIND, recorded, signal="bat.p", reference="agc.p", to_s=to_s).outcome == outcome
+
+
 @pytest.mark.parametrize(
     ("recorded", "why"),
     [
