@@ -36,7 +36,9 @@ class Limit:
 
 
 def lines(limits: Iterable[Limit], times: Times, time_ns: TimeArray) -> list[Trace]:
-    """Return a trace for each check, with its limits as lines over the time in which they hold."""
+    """Return a trace for each check, with its limits as lines over the time in which they hold; none without a time."""
+    if not time_ns.size:
+        return []
     together: dict[tuple[str, float, float | None], list[float]] = {}
     for limit in limits:
         together.setdefault((limit.check, limit.from_s, limit.to_s), []).append(limit.value)

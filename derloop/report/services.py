@@ -58,5 +58,5 @@ def price_figures(run: Charted) -> Iterator[Figure]:
     for signal in run.ending("price_per_kwh"):
         time_ns, values = run.read(signal.name)
         lines = [traces.line(run.times, signal.name, time_ns, values.mean(axis=1), "amber", stepped=True)]
-        if np.ptp(values) > 0:
+        if values.size and np.ptp(values) > 0:
             yield Figure(f"price-{signal.federate}", f"Price: {signal.federate}", "Of energy.", signal.unit, lines)

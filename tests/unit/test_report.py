@@ -204,6 +204,14 @@ def test_a_run_without_any_series_has_a_page() -> None:
     assert data(page(completed().add("grid", "head_kw", "kW", np.zeros((0, 1)))))["figures"] == []
 
 
+@pytest.mark.parametrize("port", ["response_kw", "price_per_kwh", "head_kw", "p_kw", "soc_pu", "unserved_kwh"])
+def test_a_run_that_ended_before_its_first_instant_has_a_page(port: str) -> None:
+    run = completed(outcome="failed", failure={"federate": "feeder", "why": "it does not solve"})
+    run.add("vpp", port, "kW", np.empty((0, 1))).add("vpp", "signal_kw", "kW", np.empty((0, 1)))
+    run.run["checks"] = [{"kind": "stays-within", "settings": {"signal": f"vpp.{port}", "max": 1.0}}]
+    assert "it does not solve" in page(run)
+
+
 def test_every_chart_comes_when_its_signals_are_there() -> None:
     assert [f["title"] for f in data(page(feeder()))["figures"]] == [
         "Feeder head power",
