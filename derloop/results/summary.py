@@ -109,6 +109,8 @@ def _peaks_before(run: RunFolder, names: dict[str, Signal]) -> Iterator[Figure]:
     for name, signal in names.items():
         if signal.port == "baseline_kw" and signal.is_of_all:  # others are of customers, not of the feeder
             before_ns, before = run.read(name)
+            if not before.size:  # a process that was killed before it had written anything
+                continue
             at = int(before.argmax())
             clock = run.calendar.at(before_ns[at].item())
             text = f"{before[at, 0]:,.1f} kW at {clock} (the feeder without what {signal.federate} commands)"

@@ -66,6 +66,19 @@ def test_the_peak_is_told_by_the_clocks_of_the_time_zone(figures: dict[str, Figu
     assert figures["peak"].text == "400.0 kW at 07:30"
 
 
+def test_a_control_that_left_nothing_is_no_peak_before(tmp_path: Path) -> None:
+    """A process that is killed at once has its file, without a row."""
+    interfaces = {
+        "grid": Interface(HOUR_NS, outputs={"head_kw": Port("kW", ("head",))}),
+        "vpp": Interface(HOUR_NS, outputs={"baseline_kw": Port("kW", ("vpp",))}),
+    }
+    recorder = Recorder(tmp_path, interfaces)
+    recorder.observe("grid", 0, {"head_kw": np.array([100.0])})
+    recorder.close()
+    found = [figure.label for figure in summarise(RunFolder(tmp_path))]
+    assert found == ["peak", "energy drawn from the bulk system"]
+
+
 def test_energy_is_power_times_the_step(figures: dict[str, Figure]) -> None:
     assert figures["energy drawn from the bulk system"].value == pytest.approx(800.0)
     assert figures["losses in the feeder"].value == pytest.approx(12.0)
