@@ -120,11 +120,11 @@ class RunFolder:
 
         ports = [signal for signal in self.signals() if signal.federate == name]
         if not ports:
-            return frame(*_alone(self.read(name)), self.signal(name).labels, self.start)
+            return frame(*_alone(self.read(name)), self.signal(name).labels, self.calendar.start)
         columns = [f"{signal.port}:{label}" for signal in ports for label in signal.labels]
         read = [self.read(signal.name) for signal in ports]
         rows = min(time_ns.size for time_ns, _ in read)  # a run that goes on grows between two reads
-        return frame(read[0][0][:rows], [values[:rows] for _, values in read], columns, self.start)
+        return frame(read[0][0][:rows], [values[:rows] for _, values in read], columns, self.calendar.start)
 
     def _find(self, name: str) -> tuple[Path, Signal]:
         files = self._files()

@@ -288,6 +288,15 @@ def test_a_frame_is_on_the_calendar_of_the_scenario(tmp_path: Path) -> None:
     assert frame.index.name == "time"
 
 
+def test_a_frame_has_the_clocks_of_the_time_zone_also_where_they_are_set_forward(tmp_path: Path) -> None:
+    """A minute after 01:59 on the day on which clocks are set forward it is 03:00."""
+    pytest.importorskip("pandas")
+    facts = {"start": "2025-03-09T01:59:00-08:00", "time_zone": "America/Los_Angeles"}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    index = record(tmp_path).frame("pv.p_kw").index
+    assert [time.isoformat() for time in index[:2]] == ["2025-03-09T01:59:00-08:00", "2025-03-09T03:00:00-07:00"]
+
+
 def test_a_frame_without_pandas_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(PluginError, match=r"needs pandas, which is not installed: pip install derloop\[frames\]"):
