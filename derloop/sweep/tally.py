@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -48,7 +49,7 @@ def _of_parameter(at: int, name: str, rows: Sequence[Row]) -> Iterator[Tally]:
 def _groups(values: Sequence[Any], rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Return the rows by their values; by quarters of their range where there are many, all of them numbers."""
     is_numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    if len({shown(value) for value in values}) <= FEW or not is_numeric:
+    if len({json.dumps(value) for value in values}) <= FEW or not is_numeric:
         order = sorted(zip(values, rows, strict=True), key=lambda pair: pair[0]) if is_numeric else None
         return _by_value(order or list(zip(values, rows, strict=True)))
     low, high = min(values), max(values)
@@ -61,7 +62,11 @@ def _groups(values: Sequence[Any], rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _by_value(pairs: Sequence[tuple[Any, Row]]) -> dict[str, list[Row]]:
+    """Return the rows by their values as they are shown; with all their digits where some would look alike."""
+    whole = {json.dumps(value): value for value, _ in pairs}
+    is_told_apart = len({shown(value) for value in whole.values()}) == len(whole)
     found: dict[str, list[Row]] = {}
     for value, row in pairs:
-        found.setdefault(shown(value), []).append(row)
+        is_whole = isinstance(value, float) and not is_told_apart
+        found.setdefault(json.dumps(value) if is_whole else shown(value), []).append(row)
     return found

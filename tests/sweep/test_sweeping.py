@@ -28,6 +28,7 @@ from derloop.sweep.outcomes import Row, status_of
 from derloop.sweep.plan import Plan, Trial, plan, sweep_of
 from derloop.sweep.swept import NotWritten, Swept
 from derloop.sweep.table import columns_of
+from derloop.sweep.tally import tallies
 from derloop.sweep.wording import lines
 
 PROGRAM = Path(__file__).parent.parent / "support" / "trial_program.py"
@@ -181,6 +182,12 @@ def test_numbers_beside_what_is_none_stand_in_the_table_with_all_their_digits() 
     rows = [Row(Trial(at, (value,), (), ""), "not run") for at, value in enumerate(values)]
     found = columns_of(["size"], rows)["size"]
     assert found == ["1234567.25", "1234567.5", "null", "[0.1, 1234567.125]", "auto"]
+
+
+def test_values_that_look_alike_are_told_apart_in_what_fails() -> None:
+    rows = [Row(Trial(0, (1234567.25,), (), ""), "killed"), Row(Trial(1, (1234567.5,), (), ""), "completed")]
+    [found] = tallies(["size"], rows)
+    assert found.bad == {"1234567.25": (1, 1), "1234567.5": (0, 1)}
 
 
 def test_no_column_takes_the_place_of_another_whatever_parameters_are_called(folder: Path) -> None:
