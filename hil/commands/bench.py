@@ -167,7 +167,8 @@ def watch(
 def safe(bench: BenchPath, names: Names = None) -> None:
     """Leave devices as a killed run found them; where none has left a record, in their safe states.
 
-    Sources that give them power are switched off then, AC before DC. This writes to devices that nobody armed. Exit status: 0 every device is verified to be safe, 3 one is not.
+    Sources that give them power are switched off then, AC before DC. This writes to devices that nobody armed. Exit
+    status: 0 every device is verified to be safe, 3 one is not.
     """
     from hil.bench.file import read_bench
     from hil.bench.rescue import leave_safe
