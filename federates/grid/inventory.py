@@ -100,9 +100,12 @@ def regulators(solver: Solver) -> tuple[str, ...]:
 
 def acted_on(solver: Solver) -> set[str]:
     """Return the lower-case full names of what the feeder's own controls move: transformers and capacitors."""
-    return {f"transformer.{name}" for name in _named(solver.dss.RegControls, "Transformer")} | {
-        f"capacitor.{name}" for name in _named(solver.dss.CapControls, "Capacitor")
-    }
+    transformers = _named(solver.dss.RegControls, "Transformer")
+    return (
+        {f"transformer.{name}" for name in transformers}
+        | {f"autotrans.{name}" for name in transformers}
+        | {f"capacitor.{name}" for name in _named(solver.dss.CapControls, "Capacitor")}
+    )
 
 
 def _named(controls: Any, what: str) -> set[str]:
