@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
+from federates.grid import inventory
 from federates.grid.solver import Solver
 
 MODEL = 1
@@ -21,8 +22,6 @@ NEAR = 1e-9
 """How near to an edge of its band, pu, a load is asked as well: OpenDSS may round to the other side."""
 AGREES = 1e-3
 """How far what a load tells may be from what is known, of its power: its currents are those of an iteration before."""
-SWITCHING = ("fuse.", "relay.", "recloser.", "swtcontrol.")
-"""Elements that may take a load out of service by themselves."""
 NOBODY = np.zeros(0, np.intp)
 
 
@@ -47,7 +46,7 @@ class ConstantPower:
         bases_v: of the nodes, V. drawn: by all elements, where `tell` writes.
         """
         self._solver, self._drawn = solver, drawn
-        stay = not any(name.startswith(SWITCHING) for name in solver.elements)
+        stay = not any(name.startswith(inventory.SWITCHING) for name in solver.elements)
         self._take([load for i in candidates.tolist() if stay and (load := _read(solver, i))], bases_v)
         if not self._agrees(np.abs(solver.voltages()) / bases_v):
             self._take([], bases_v)

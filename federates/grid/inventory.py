@@ -11,6 +11,8 @@ from federates.grid.solver import Solver
 
 UNTOLD = ("invcontrol", "expcontrol", "indmach012")
 """What inverters were told last, and the slip of machines; the taps of autotransformers go to text and lose digits."""
+SWITCHING = ("fuse.", "relay.", "recloser.", "swtcontrol.")
+"""Elements that may take others out of service by themselves."""
 
 
 def buses(solver: Solver) -> dict[str, Bus]:

@@ -44,10 +44,11 @@ class Losses:
 
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
-        acted_on = inventory.acted_on(solver)
-        names = [solver.elements[i] for i in solver.delivery]
-        self._moving = [int(i) for i, name in zip(solver.delivery, names, strict=True) if name in acted_on]
-        fixed = [int(i) for i, name in zip(solver.delivery, names, strict=True) if name not in acted_on]
+        moves = inventory.acted_on(solver)
+        names = {int(i): solver.elements[i] for i in solver.delivery}
+        switched = any(name.startswith(inventory.SWITCHING) for name in solver.elements)
+        self._moving = [i for i, name in names.items() if switched or name in moves]
+        fixed = [i for i, name in names.items() if not (switched or name in moves)]
         primitives = solver.primitives(fixed)
         self.is_known = all(is_reciprocal(p) for p in (*primitives, *solver.primitives(self._moving)))
         """Whether the equation above holds."""

@@ -32,6 +32,12 @@ New RegControl.step transformer=step winding=2 vreg=118 band=2 ptratio=18
 New Load.beyond bus1=beyond phases=3 kV=3.8 kW=200 pf=0.9
 """
 
+FUSE = """
+New Line.beside phases=3 bus1=632 bus2=671 linecode=601 length=2000 units=ft
+New TCC_Curve.melts npts=2 c_array=[1 10] t_array=[1 0.1]
+New Fuse.beside monitoredobj=Line.beside fusecurve=melts ratedcurrent=300
+"""
+
 
 def solved(feeder: Path) -> Solver:
     solver = Solver(feeder)
@@ -116,6 +122,21 @@ def test_losses_follow_the_taps_of_an_autotransformer(tmp_path: Path) -> None:
     solver.dss.Text.Command("Edit RegControl.step vreg=122")
     solver.solve()
     assert solver.has_acted
+    assert_equal(each, summed, solver)
+
+
+def test_losses_follow_a_fuse_that_blows(tmp_path: Path) -> None:
+    """Its line was counted as if it still conducted, and the run's energy balance failed."""
+    feeder = tmp_path / "feeder.dss"
+    feeder.write_text((FEEDERS / FILES[0]).read_text() + FUSE)
+    solver = solved(feeder)
+    each, summed = both(solver)
+    assert summed.is_known
+    assert_equal(each, summed, solver)
+    solver.dss.Text.Command("Edit Load.671 kW=3000")
+    solver.solve()
+    solver.dss.Circuit.SetActiveElement("Line.beside")
+    assert solver.dss.CktElement.IsOpen(1, 1)
     assert_equal(each, summed, solver)
 
 
