@@ -1,7 +1,8 @@
 """What can be operated in a feeder: switches, tap changers and capacitor banks, by the names that its file gives them.
 
 A line that the file does not enable is an open switch where it is operated. Taps are the numbers of OpenDSS's
-regulators: 0 is neutral, 16 raises by 10 %. A capacitor bank has as many steps as the file says.
+regulators, counted from the middle of their range: 0 is neutral, 16 raises by 10 %, where the file does not say
+otherwise. A capacitor bank has as many steps as the file says.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ class Apparatus:
         transformers.Name(controls.Transformer())
         transformers.Wdg(controls.TapWinding() or controls.Winding())
         step = (transformers.MaxTap() - transformers.MinTap()) / transformers.NumTaps()
-        return round((transformers.MinTap() - 1.0) / step), round((transformers.MaxTap() - 1.0) / step)
+        middle = (transformers.MaxTap() + transformers.MinTap()) / 2.0
+        return round((transformers.MinTap() - middle) / step), round((transformers.MaxTap() - middle) / step)
 
     def set_taps(self, taps: FloatArray) -> None:
         """Move those that are operated to these tap numbers, as far as they go."""

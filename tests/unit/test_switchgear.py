@@ -31,8 +31,8 @@ CalcVoltageBases
 ALL = {"switches": ["sw_*"], "regulators": ["*"], "capacitors": ["*"]}
 
 
-def ring(tmp_path: Path, **settings: Any) -> OpenDssFeeder:
-    (tmp_path / "ring.dss").write_text(RING)
+def ring(tmp_path: Path, text: str = RING, **settings: Any) -> OpenDssFeeder:
+    (tmp_path / "ring.dss").write_text(text)
     read = OpenDssSettings.model_validate({"feeder": "ring.dss", "operated": {"switches": ["sw_*"]}, **settings})
     terminals = {"pv": (Terminal("pv_0", "b", (1, 2, 3), 500.0),)}
     start = datetime(2025, 7, 15, tzinfo=UTC)
@@ -101,6 +101,16 @@ def test_taps_and_banks_obey_and_stay_within_what_they_have(tmp_path: Path) -> N
     most = grid.step(S, told(1, 1, 0, tap_set=40.0, capacitor_set=7.0))
     assert most["taps"][0] == 16.0
     assert most["capacitors"][0] == 1.0
+
+
+def test_taps_of_a_range_that_is_not_about_nominal_go_as_far_as_they_go(tmp_path: Path) -> None:
+    """They are counted from the middle of it: it was taken for 8 below and 12 above, and -9 to -12 could not be told."""
+    text = RING.replace("xhl=0.01", "xhl=0.01 wdg=2 mintap=0.95 maxtap=1.1 numtaps=24")
+    grid = ring(tmp_path, text, operated=ALL)
+    for step, (told_tap, tap, turns) in enumerate([(-40.0, -12.0, 0.95), (0.0, 0.0, 1.025), (40.0, 12.0, 1.1)]):
+        values = grid.step(step * S, told(1, 1, 0, tap_set=told_tap, capacitor_set=0.0))
+        assert values["taps"][0] == tap
+        assert at(grid, values, "e.1") == pytest.approx(turns * at(grid, values, "d.1"), rel=1e-3)
 
 
 def test_old_commands_leave_the_tap_changer_to_its_own_control(tmp_path: Path) -> None:
