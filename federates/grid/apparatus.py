@@ -24,8 +24,8 @@ from federates.grid.solver import Solver, set_bank
 
 BoolArray = NDArray[np.bool_]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-MOST_TAP_CHANGE = 16
-"""What OpenDSS lets a regulator move at once; 0 locks it."""
+LOCKED = 0
+"""The most that a regulator moves at once, as OpenDSS has it, where it does not move."""
 
 
 class OperatedSettings(Settings):
@@ -86,6 +86,7 @@ class Apparatus:
         """What is named and is not there."""
         self.regulators = regulators
         self._numbers = [[n.lower() for n in inventory.regulators(solver)].index(name) for name in regulators]
+        self._most_changes = [self._most_change(index) for index in range(len(inventory.regulators(solver)))]
         self.movable = (*self.switches, *(name for name in relayed if name not in self.switches))
         """Every switch that may move."""
         self.closed_in_file = np.array([inventory.is_closed(solver, name) for name in self.movable], dtype=np.bool_)
@@ -126,10 +127,18 @@ class Apparatus:
                 self._dss.RegControls.TapNumber(int(tap))
 
     def rest_regulators(self, resting: BoolArray) -> None:
-        """Let these tap changers of all that the feeder has (regulators,) stay where they are; the others act."""
-        for index, rests in enumerate(resting):
+        """Let these tap changers of all that the feeder has (regulators,) stay where they are; the others act.
+
+        They do so as the file has it: one that it locks stays locked.
+        """
+        for index, (rests, most) in enumerate(zip(resting, self._most_changes, strict=False)):
             self._dss.RegControls.Idx(index + 1)
-            self._dss.RegControls.MaxTapChange(0 if rests else MOST_TAP_CHANGE)
+            self._dss.RegControls.MaxTapChange(LOCKED if rests else most)
+
+    def _most_change(self, index: int) -> int:
+        """Return how many taps the file lets one of all tap changers move at once."""
+        self._dss.RegControls.Idx(index + 1)
+        return int(self._dss.RegControls.MaxTapChange())
 
     def operated_regulators(self) -> BoolArray:
         """Return which of all tap changers (regulators,) are operated."""

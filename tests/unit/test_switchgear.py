@@ -113,6 +113,15 @@ def test_taps_of_a_range_that_is_not_about_nominal_go_as_far_as_they_go(tmp_path
         assert at(grid, values, "e.1") == pytest.approx(turns * at(grid, values, "d.1"), rel=1e-3)
 
 
+def test_a_tap_changer_that_the_file_locks_stays_locked_where_switches_are_operated(tmp_path: Path) -> None:
+    """It moved as any other: what the file lets it move at once was overwritten."""
+    high = RING.replace("vreg=122", "vreg=126")
+    assert ring(tmp_path, high).step(0, told(1, 1, 0))["taps"][0] == 4.0
+    locked = ring(tmp_path, high.replace("ctprim=300", "ctprim=300 maxtapchange=0"))
+    assert locked.start()["taps"][0] == 0.0
+    assert [locked.step(k * S, told(1, b, 0))["taps"][0] for k, b in enumerate((1, 0, 1))] == [0.0, 0.0, 0.0]
+
+
 def test_old_commands_leave_the_tap_changer_to_its_own_control(tmp_path: Path) -> None:
     grid = ring(tmp_path, operated={**ALL, "local_after_s": 60.0})
     obeyed = grid.step(0, told(1, 1, 0, tap_set=-8.0, capacitor_set=1.0, commanded_at_s=0.0))
