@@ -144,16 +144,17 @@ class Apparatus:
         """Return which of all tap changers (regulators,) are operated."""
         return np.isin(np.arange(len(inventory.regulators(self._solver))), self._numbers)
 
-    def regulated_buses(self) -> tuple[str, ...]:
-        """Return the lower-case bus whose voltage each of all tap changers holds."""
-        return tuple(self._regulated_bus(index) for index in range(len(inventory.regulators(self._solver))))
+    def regulated_buses(self) -> tuple[tuple[str, ...], ...]:
+        """Return the lower-case buses that each of all tap changers is about: its winding's, and the one it looks at."""
+        return tuple(self._regulated_buses(index) for index in range(len(inventory.regulators(self._solver))))
 
-    def _regulated_bus(self, index: int) -> str:
+    def _regulated_buses(self, index: int) -> tuple[str, ...]:
         controls: Any = self._dss.RegControls
         controls.Idx(index + 1)
-        winding = controls.Winding()
+        winding, looked_at = controls.Winding(), str(controls.MonitoredBus())
         self._dss.Circuit.SetActiveElement(f"Transformer.{controls.Transformer()}")
-        return str(self._dss.CktElement.BusNames()[winding - 1]).split(".")[0].lower()
+        own = str(self._dss.CktElement.BusNames()[winding - 1])
+        return tuple(bus.split(".")[0].lower() for bus in (own, looked_at) if bus)
 
     # --- capacitor banks -----------------------------------------------------------------------------
 

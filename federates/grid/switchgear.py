@@ -91,7 +91,7 @@ class Switchgear:
         self._element = np.array([delivering.index(f"line.{n}") for n in self._apparatus.movable], np.intp)
         bus_of = np.array([node.rpartition(".")[0] for node in self._solver.nodes])
         self._heads = np.isin(bus_of, inventory.head_buses(self._solver))
-        self._regulated = [np.flatnonzero(bus_of == bus) for bus in self._apparatus.regulated_buses()]
+        self._regulated = [np.flatnonzero(np.isin(bus_of, buses)) for buses in self._apparatus.regulated_buses()]
         self._limits = self._apparatus.limit_taps()
         self._most_steps = self._apparatus.most_steps()
         self.alive: BoolArray = np.ones(bus_of.size, np.bool_)

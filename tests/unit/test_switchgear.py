@@ -122,6 +122,18 @@ def test_a_tap_changer_that_the_file_locks_stays_locked_where_switches_are_opera
     assert [locked.step(k * S, told(1, b, 0))["taps"][0] for k, b in enumerate((1, 0, 1))] == [0.0, 0.0, 0.0]
 
 
+def test_a_tap_changer_rests_where_the_bus_that_it_looks_at_is_dead(tmp_path: Path) -> None:
+    """One that looks at a bus further on, which is dead, went up to its highest tap: 1.09 pu for whoever stayed."""
+    line = "New Line.sw_f phases=3 bus1=e bus2=f switch=yes r1=0.001 x1=0 r0=0.001 x0=0 c1=0 c0=0 length=1"
+    text = RING.replace("ctprim=300", f"ctprim=300 bus=f\n{line}")
+    grid = ring(tmp_path, text)
+    taps = grid.step(0, {**told(1, 1, 0), "switch_set": np.array([1, 1, 0, 1])})["taps"][0]
+    open_now = grid.step(S, {**told(1, 1, 0), "switch_set": np.array([1, 1, 0, 0])})
+    assert at(grid, open_now, "f.1") == 0.0
+    assert open_now["taps"][0] == taps
+    assert at(grid, open_now, "e.1") < 1.05
+
+
 def test_old_commands_leave_the_tap_changer_to_its_own_control(tmp_path: Path) -> None:
     grid = ring(tmp_path, operated={**ALL, "local_after_s": 60.0})
     obeyed = grid.step(0, told(1, 1, 0, tap_set=-8.0, capacitor_set=1.0, commanded_at_s=0.0))
