@@ -111,13 +111,23 @@ class Apparatus:
         return np.array([low for low, _ in found]), np.array([high for _, high in found])
 
     def _tap_range(self, number: int) -> tuple[float, float]:
-        controls, transformers = self._dss.RegControls, self._dss.Transformers
+        controls = self._dss.RegControls
         controls.Idx(number + 1)
-        transformers.Name(controls.Transformer())
-        transformers.Wdg(controls.TapWinding() or controls.Winding())
-        step = (transformers.MaxTap() - transformers.MinTap()) / transformers.NumTaps()
-        middle = (transformers.MaxTap() + transformers.MinTap()) / 2.0
-        return round((transformers.MinTap() - middle) / step), round((transformers.MaxTap() - middle) / step)
+        name, winding = self._regulated(), controls.TapWinding() or controls.Winding()
+        self._dss.Text.Command(f"Edit {name} wdg={winding}")
+        least, most, count = (self._told(f"{name}.{what}") for what in ("mintap", "maxtap", "numtaps"))
+        step, middle = (most - least) / count, (most + least) / 2.0
+        return round((least - middle) / step), round((most - middle) / step)
+
+    def _regulated(self) -> str:
+        """Return the full name of what the active tap changer moves: a transformer, or an autotransformer."""
+        name = self._dss.RegControls.Transformer()
+        of_class = "Transformer" if self._dss.Circuit.SetActiveElement(f"Transformer.{name}") >= 0 else "AutoTrans"
+        return f"{of_class}.{name}"
+
+    def _told(self, what: str) -> float:
+        self._dss.Text.Command(f"? {what}")
+        return float(self._dss.Text.Result())
 
     def set_taps(self, taps: FloatArray) -> None:
         """Move those that are operated to these tap numbers, as far as they go."""
@@ -145,14 +155,14 @@ class Apparatus:
         return np.isin(np.arange(len(inventory.regulators(self._solver))), self._numbers)
 
     def regulated_buses(self) -> tuple[tuple[str, ...], ...]:
-        """Return the lower-case buses that each of all tap changers is about: its winding's, and the one it looks at."""
+        """Return the lower-case buses of each of all tap changers: its winding's, and the one that it looks at."""
         return tuple(self._regulated_buses(index) for index in range(len(inventory.regulators(self._solver))))
 
     def _regulated_buses(self, index: int) -> tuple[str, ...]:
         controls: Any = self._dss.RegControls
         controls.Idx(index + 1)
         winding, looked_at = controls.Winding(), str(controls.MonitoredBus())
-        self._dss.Circuit.SetActiveElement(f"Transformer.{controls.Transformer()}")
+        self._dss.Circuit.SetActiveElement(self._regulated())
         own = str(self._dss.CktElement.BusNames()[winding - 1])
         return tuple(bus.split(".")[0].lower() for bus in (own, looked_at) if bus)
 

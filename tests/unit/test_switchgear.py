@@ -104,7 +104,7 @@ def test_taps_and_banks_obey_and_stay_within_what_they_have(tmp_path: Path) -> N
 
 
 def test_taps_of_a_range_that_is_not_about_nominal_go_as_far_as_they_go(tmp_path: Path) -> None:
-    """They are counted from the middle of it: it was taken for 8 below and 12 above, and -9 to -12 could not be told."""
+    """They are counted from the middle of it: 8 below and 12 above were taken for it, and -12 was not to be had."""
     text = RING.replace("xhl=0.01", "xhl=0.01 wdg=2 mintap=0.95 maxtap=1.1 numtaps=24")
     grid = ring(tmp_path, text, operated=ALL)
     for step, (told_tap, tap, turns) in enumerate([(-40.0, -12.0, 0.95), (0.0, 0.0, 1.025), (40.0, 12.0, 1.1)]):
@@ -132,6 +132,23 @@ def test_a_tap_changer_rests_where_the_bus_that_it_looks_at_is_dead(tmp_path: Pa
     assert at(grid, open_now, "f.1") == 0.0
     assert open_now["taps"][0] == taps
     assert at(grid, open_now, "e.1") < 1.05
+
+
+def test_an_autotransformer_is_operated_as_any_tap_changer(tmp_path: Path) -> None:
+    """It ended the run with a traceback, also where switches alone were operated."""
+    text = RING.replace("New Transformer.reg phases=3 windings=2", "New AutoTrans.reg phases=3 windings=2")
+    text = text.replace("kvs=(12.47 12.47)", "kvs=(12.47 11.9)").replace("conns=(wye wye) ", "")
+    switched = ring(tmp_path, text.replace("xhl", "xhx"))
+    dead = switched.step(0, told(1, 0, 0))
+    assert at(switched, dead, "e.1") == 0.0
+    assert dead["taps"][0] == switched.start()["taps"][0]
+    grid = ring(tmp_path, text.replace("xhl", "xhx"), operated=ALL)
+    for step, (told_tap, tap) in enumerate([(-40.0, -16.0), (3.0, 3.0), (40.0, 16.0)]):
+        values = grid.step(step * S, told(1, 1, 0, tap_set=told_tap, capacitor_set=0.0))
+        assert values["taps"][0] == tap
+        ratio = at(grid, values, "e.1") / at(grid, values, "d.1")
+        in_series = 0.57 / (11.9 * (1 + 0.00625 * tap))  # turns of the winding between the two sides
+        assert ratio == pytest.approx(1 / (1 + in_series), rel=1e-3)
 
 
 def test_old_commands_leave_the_tap_changer_to_its_own_control(tmp_path: Path) -> None:
