@@ -9,8 +9,8 @@ The system behind it is a voltage `E` behind its short-circuit impedance, in pos
 (P. Kundur, "Power System Stability and Control", 1994, 14.1: two buses). Where there is none, the voltage has collapsed
 and the run ends. `S` is what the feeders draw within the instant; each feeder's source (`source_v_pu`) is at `V` at the
 next one, or within the same where the coupling converges. Its own impedance, of the feeder's file, lies between this
-bus and the feeder. So the feeders bear on each other, and nothing else of them does: over a `delayed` coupling they are
-solved side by side.
+bus and the feeder; what that takes is not in `S`, as heads are measured behind it. So the feeders bear on each other,
+and nothing else of them does: over a `delayed` coupling they are solved side by side.
 
 Unbalance and angle stay in the feeders: each sees the bus balanced, at the angle of its file.
 """
