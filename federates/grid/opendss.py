@@ -367,6 +367,9 @@ def _formers(
     """Return the grid-forming units, added to the feeder; None where there are none."""
     if settings.island is not None and not forming:
         raise PlaceError([(("island",), "nothing could hold an island: no federate is of kind 'grid-forming'")])
+    if forming and len(heads := inventory.head_buses(feeder.solver)) > 1:
+        what = f"it has several sources, at {', '.join(heads)}: beside grid-forming units it may have one"
+        raise PlaceError([(("feeder",), what)])
     base_hz = inventory.base_hz(feeder.solver)
     for name in forming:
         nominal_hz = getattr(context.settings.get(name), "f_nominal_hz", base_hz)

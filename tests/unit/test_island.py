@@ -268,6 +268,14 @@ def test_island_that_nothing_could_hold_is_refused(small: Path) -> None:
     assert error.value.problems[0][0] == ("island",)
 
 
+def test_feeder_of_several_sources_is_refused_beside_grid_forming_units(small: Path) -> None:
+    """What its second source fed alone was told as dead and unserved, while it was fed."""
+    with (small / "small.dss").open("a") as feeder:
+        feeder.write("New Vsource.second bus1=e basekv=12.47\nNew Line.de bus1=d bus2=e switch=yes enabled=no\n")
+    with pytest.raises(PlaceError, match="several sources, at a, e: beside grid-forming units it may have one"):
+        Isle(small, {"at": UNITS}, operated={"switches": ["de"]})
+
+
 def test_switch_that_closes_before_it_opens_is_refused() -> None:
     with pytest.raises(ValueError, match="must come after opens_at_s"):
         OpenDssSettings.model_validate({"feeder": "f", "island": {"switch": "head", "opens_at_s": 9, "closes_at_s": 3}})
