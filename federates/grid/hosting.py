@@ -89,7 +89,7 @@ class _Sweep:
         solver.prepare(question.regulators == "active", 1e-6, 100)
         self._units: Setpoints = solver.injections([f"unit_{i}" for i in range(len(self._loads))])
         self._bases_v = 1000 * np.array([buses[node.rpartition(".")[0]].kv_ln for node in solver.nodes])
-        self._lines = Monitored(("*",), dict(question.ratings_a), solver)
+        self._lines = Monitored(("*",), dict(question.ratings_a), solver, may_lack_ratings=True)
 
     def capacity(self) -> Capacity:
         q = self._question

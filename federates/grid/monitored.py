@@ -19,12 +19,17 @@ from federates.grid import inventory
 from federates.grid.apparatus import matching
 from federates.grid.solver import Solver
 
+MOST_NAMED = 10
+"""In a message."""
+
 
 class Monitored:
     """n lines and transformers that are measured."""
 
-    def __init__(self, patterns: Sequence[str], ratings_a: Mapping[str, float], solver: Solver) -> None:
-        """Raises PlaceError for a pattern that fits nothing."""
+    def __init__(
+        self, patterns: Sequence[str], ratings_a: Mapping[str, float], solver: Solver, may_lack_ratings: bool = False
+    ) -> None:
+        """Raises PlaceError for a pattern that fits nothing, and for what has no rating: its loading would be none."""
         delivering = inventory.delivering(solver)
         known = [name for name in delivering if name.startswith(("line.", "transformer."))]
         self.names, problems = matching(
@@ -33,8 +38,12 @@ class Monitored:
         problems += _unrated(ratings_a, self.names)
         if problems:
             raise PlaceError(problems)
-        self._element = np.array([delivering.index(name) for name in self.names], np.intp)
         self.rating_a = np.array([_rating_a(name, ratings_a, solver) for name in self.names])
+        unrated = [self.names[i] for i in np.flatnonzero(np.isinf(self.rating_a))]
+        if unrated and not may_lack_ratings:
+            what = f"the feeder file has no rating of {', '.join(unrated[:MOST_NAMED])} (normamps 0): see ratings_a"
+            raise PlaceError([(("monitored",), what)])
+        self._element = np.array([delivering.index(name) for name in self.names], np.intp)
 
     @property
     def outputs(self) -> dict[str, Port]:
@@ -53,7 +62,7 @@ def _full(pattern: str) -> str:
 
 def _rating_a(name: str, ratings_a: Mapping[str, float], solver: Solver) -> float:
     own = (rating for pattern, rating in ratings_a.items() if fnmatchcase(name, _full(pattern.lower())))
-    return next(own, None) or inventory.rating_a(solver, name)
+    return next(own, None) or inventory.rating_a(solver, name) or np.inf
 
 
 def _unrated(ratings_a: Mapping[str, float], names: Sequence[str]) -> Problems:

@@ -41,6 +41,14 @@ def test_a_loading_limit_is_found_where_the_formula_has_it(tmp_path: Path) -> No
     assert (found.limit, found.where) == ("loading", "line.ab")
 
 
+def test_a_line_without_a_rating_limits_nothing(tmp_path: Path) -> None:
+    """It was counted as one that passes its limit without any generation."""
+    rated = hosting_capacity(question(tmp_path), 1, 1)[0]
+    (tmp_path / "two.dss").write_text(TWO_BUSES.replace("normamps=1000", "normamps=0"))
+    asked = Question(tmp_path / "two.dss", 1, 40.0, 40.0, 20_000.0, 0.0, 1.0, 1.05, 1.0, "active")
+    assert hosting_capacity(asked, 1, 1)[0] == rated
+
+
 def test_loads_and_the_end_of_a_sweep_count(tmp_path: Path) -> None:
     plain = hosting_capacity(question(tmp_path), 1, 1)[0]
     loaded = hosting_capacity(replace(question(tmp_path), load_pu=1.0), 1, 1)[0]

@@ -151,6 +151,15 @@ def test_an_autotransformer_is_operated_as_any_tap_changer(tmp_path: Path) -> No
         assert ratio == pytest.approx(1 / (1 + in_series), rel=1e-3)
 
 
+def test_what_has_no_rating_is_monitored_only_with_one(tmp_path: Path) -> None:
+    """Its loading was infinite, and the run failed before its first step."""
+    text = RING.replace("normamps=200", "normamps=0")
+    with pytest.raises(PlaceError, match=r"no rating of line\.ab \(normamps 0\): see ratings_a"):
+        ring(tmp_path, text, monitored=["*"])
+    grid = ring(tmp_path, text, monitored=["*"], ratings_a={"ab": 20.0})
+    assert np.isfinite(grid.start()["loading_pu"]).all()
+
+
 def test_old_commands_leave_the_tap_changer_to_its_own_control(tmp_path: Path) -> None:
     grid = ring(tmp_path, operated={**ALL, "local_after_s": 60.0})
     obeyed = grid.step(0, told(1, 1, 0, tap_set=-8.0, capacitor_set=1.0, commanded_at_s=0.0))
