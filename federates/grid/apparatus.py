@@ -86,6 +86,7 @@ class Apparatus:
         """What is named and is not there."""
         self.regulators = regulators
         self._numbers = [[n.lower() for n in inventory.regulators(solver)].index(name) for name in regulators]
+        self._acting_banks = self._enabled_capacitor_controls()
         self._most_changes = [self._most_change(index) for index in range(len(inventory.regulators(solver)))]
         self.movable = (*self.switches, *(name for name in relayed if name not in self.switches))
         """Every switch that may move."""
@@ -187,10 +188,19 @@ class Apparatus:
                 set_bank(self._dss, [*(int(i < wanted) for i in range(len(states))), 0])
 
     def rest_capacitors(self, rest: bool) -> None:
-        """Let the controls of the operated banks rest, or act."""
+        """Let the controls of the operated banks rest, or act; those that the file does not enable never do."""
+        for index in self._acting_banks:
+            self._dss.CapControls.Idx(index + 1)
+            self._dss.Circuit.SetActiveElement(f"CapControl.{self._dss.CapControls.Name()}")
+            self._dss.CktElement.Enabled(not rest)
+
+    def _enabled_capacitor_controls(self) -> list[int]:
+        """Return which controls of operated banks the file enables, counted from 0."""
         controls: Any = self._dss.CapControls
+        found = []
         for index in range(controls.Count()):
             controls.Idx(index + 1)
-            if controls.Capacitor().lower() in self.capacitors:
-                self._dss.Circuit.SetActiveElement(f"CapControl.{controls.Name()}")
-                self._dss.CktElement.Enabled(not rest)
+            self._dss.Circuit.SetActiveElement(f"CapControl.{controls.Name()}")
+            if controls.Capacitor().lower() in self.capacitors and self._dss.CktElement.Enabled():
+                found.append(index)
+        return found

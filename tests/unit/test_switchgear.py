@@ -160,6 +160,18 @@ def test_what_has_no_rating_is_monitored_only_with_one(tmp_path: Path) -> None:
     assert np.isfinite(grid.start()["loading_pu"]).all()
 
 
+def test_a_bank_whose_control_the_file_does_not_enable_stays_where_it_was_told(tmp_path: Path) -> None:
+    """When commands were too old, that control acted all the same."""
+    control = "New CapControl.e capacitor=e element=Transformer.reg terminal=1 type=voltage ptratio=60 onsetting=119"
+    left = {"tap_set": 0.0, "capacitor_set": 0.0, "commanded_at_s": 0.0}
+    steps = []
+    for enabled in ("yes", "no"):
+        text = f"{RING}{control} offsetting=130 delay=1 enabled={enabled}\n".replace("pu=1.02", "pu=0.97")
+        grid = ring(tmp_path, text, operated={**ALL, "local_after_s": 60.0})
+        steps.append([grid.step(k * S, told(1, 1, 0, **left))["capacitors"][0] for k in (0, 61)])
+    assert steps == [[0.0, 1.0], [0.0, 0.0]]
+
+
 def test_old_commands_leave_the_tap_changer_to_its_own_control(tmp_path: Path) -> None:
     grid = ring(tmp_path, operated={**ALL, "local_after_s": 60.0})
     obeyed = grid.step(0, told(1, 1, 0, tap_set=-8.0, capacitor_set=1.0, commanded_at_s=0.0))
