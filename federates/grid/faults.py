@@ -84,6 +84,20 @@ class Faults:
         self._latest = self._held | (self._are_on & self._are_arcs & ~alive[self._at()])
 
 
+def unseen(faults: Sequence[FaultSettings], step_ns: int) -> Problems:
+    """Return which faults come and go between two steps: no solution would have them."""
+    return [
+        (("faults", i, "lasts_s"), f"comes and goes between two steps of {step_ns / 1e9:g} s: it would never be there")
+        for i, fault in enumerate(faults)
+        if fault.lasts_s is not None and _next_ns(fault.begins_s, step_ns) >= 1e9 * (fault.begins_s + fault.lasts_s)
+    ]
+
+
+def _next_ns(time_s: float, step_ns: int) -> int:
+    """Return the first instant of a step that is not before a time."""
+    return -(-round(time_s * 1e9) // step_ns) * step_ns
+
+
 def misplaced(faults: Sequence[FaultSettings], buses: Mapping[str, Bus]) -> Problems:
     """Return which faults are where the feeder has nothing."""
     problems: Problems = []

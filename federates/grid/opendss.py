@@ -80,7 +80,7 @@ class OpenDssFeeder:
         self._kept = self._moved = self._controls()
         self._told_taps = np.zeros(0)
         self._now_ns = -1
-        step_ns = round(settings.step_s * 1e9) if settings.step_s else context.step_ns
+        step_ns = settings.step_ns(context)
         self._interface = Interface(step_ns, self._inputs(), self._outputs(), balances=tuple(self._balances()))
         self._told = Bundle(self._interface.outputs)
         self._v_pu = self._told["v_pu"]

@@ -13,7 +13,7 @@ from federates.grid.answering import answers
 from federates.grid.apparatus import Apparatus
 from federates.grid.crossing import behind
 from federates.grid.engine import SolverError
-from federates.grid.faults import misplaced
+from federates.grid.faults import misplaced, unseen
 from federates.grid.feeder_file import feeder_problems
 from federates.grid.settings import OpenDssSettings
 from federates.grid.solver import Solver
@@ -32,7 +32,8 @@ class Feeder:
         relays, problems = relayed(settings.protection, self.solver)
         self.apparatus = Apparatus(self.solver, settings.operated, relays)
         self._buses, self._loads = inventory.buses(self.solver), inventory.loads(self.solver)
-        if problems := [*problems, *self.apparatus.problems, *misplaced(settings.faults, self._buses)]:
+        wrong = [*misplaced(settings.faults, self._buses), *unseen(settings.faults, settings.step_ns(context))]
+        if problems := [*problems, *self.apparatus.problems, *wrong]:
             raise PlaceError(problems)
         self._impedances_ohm: Mapping[str, complex] = {}
         self._settings = settings

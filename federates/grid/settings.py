@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from derloop.kind import Context
 from federates.grid.accounts import AccountSettings
 from federates.grid.apparatus import Pattern
 from federates.grid.island import IslandSettings
@@ -75,6 +76,10 @@ class OpenDssSettings(SwitchgearSettings):
         "elements that costs about as much as a solution. head: only what the feeder draws.",
     )
     step_s: float | None = Field(None, ge=0.001, le=86400, description="Its own step; the scenario's without it.")
+
+    def step_ns(self, context: Context) -> int:
+        """Its own step, or the scenario's."""
+        return round(self.step_s * 1e9) if self.step_s else context.step_ns
 
     @model_validator(mode="after")
     def _accounts_have_powers(self) -> OpenDssSettings:

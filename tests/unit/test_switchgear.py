@@ -172,6 +172,14 @@ def test_a_bank_whose_control_the_file_does_not_enable_stays_where_it_was_told(t
     assert steps == [[0.0, 1.0], [0.0, 0.0]]
 
 
+def test_a_fault_is_there_at_the_steps_within_its_time(tmp_path: Path) -> None:
+    """One that came and went between two steps was accepted, and never there."""
+    spells = [{"begins_s": 1.2, "lasts_s": 0.9}, {"begins_s": 4.0, "lasts_s": 0.1}]
+    grid = ring(tmp_path, faults=[{"bus": "b", **spell} for spell in spells])
+    kw = [float(grid.step(k * S, told(1, 1, 0))["head_kw"][0]) for k in range(6)]
+    assert [value > 5000.0 for value in kw] == [False, False, True, False, True, False]
+
+
 def test_old_commands_leave_the_tap_changer_to_its_own_control(tmp_path: Path) -> None:
     grid = ring(tmp_path, operated={**ALL, "local_after_s": 60.0})
     obeyed = grid.step(0, told(1, 1, 0, tap_set=-8.0, capacitor_set=1.0, commanded_at_s=0.0))
@@ -243,6 +251,7 @@ def test_what_is_not_asked_for_is_not_there(tmp_path: Path) -> None:
         ({"ratings_a": {"ab": 5.0}, "monitored": ["sw_a"]}, "fits nothing that is monitored"),
         ({"protection": [{"switch": "swa", "pickup_a": 1.0}]}, "no line 'swa'; did you mean 'sw_a'"),
         ({"faults": [{"bus": "z", "begins_s": 0}]}, "no bus 'z'"),
+        ({"faults": [{"bus": "b", "begins_s": 5.2, "lasts_s": 0.8}]}, "between two steps of 1 s: it would never be"),
     ],
 )
 def test_what_the_feeder_does_not_have_is_refused(tmp_path: Path, settings: dict[str, Any], why: str) -> None:
