@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from derloop.kind import Bus, Connection, FeederLoad
 from federates.grid.solver import Solver
@@ -13,6 +15,14 @@ UNTOLD = ("invcontrol", "expcontrol", "indmach012")
 """What inverters were told last, and the slip of machines; the taps of autotransformers go to text and lose digits."""
 SWITCHING = ("fuse.", "relay.", "recloser.", "swtcontrol.")
 """Elements that may take others out of service by themselves."""
+
+PHASES = 3
+"""Nodes of a bus beyond these are neutrals."""
+
+
+def are_phases(nodes: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which nodes (n,), "671.2", are phases: a neutral has next to no voltage, and that is as it is to be."""
+    return np.array([int(node.rpartition(".")[2]) <= PHASES for node in nodes], np.bool_)
 
 
 def buses(solver: Solver) -> dict[str, Bus]:

@@ -27,8 +27,6 @@ from federates.grid.solver import Solver
 from federates.grid.switchgear import Switchgear, unserved_kw
 from federates.grid.warm_start import WarmStart
 
-PHASES = 3
-"""Nodes of a bus beyond these are neutrals."""
 UNFED_PU = 1e-3
 """What has less voltage is not connected to a source: a line is open, or has fewer phases."""
 
@@ -58,8 +56,8 @@ class OpenDssFeeder:
         if self._head:
             self._head.attach(self._solver)
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
-        limits = _limits(settings, self._bases_v)
-        self._is_phase = np.array([int(n.rpartition(".")[2]) <= PHASES for n in self._solver.nodes])
+        self._is_phase = inventory.are_phases(self._solver.nodes)
+        limits = _limits(settings, self._bases_v, self._is_phase)
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
         has_warm_start = in_time and not self._island
         self._warm_start = WarmStart(self._solver, settings.tolerance, self._bases_v) if has_warm_start else None
@@ -396,9 +394,9 @@ def _undriven(feeder: Feeder, groups: Sequence[Group], nodes: Sequence[str]) -> 
     return at, np.array([load.kw for load in loads])
 
 
-def _limits(settings: OpenDssSettings, bases_v: FloatArray) -> Limits:
+def _limits(settings: OpenDssSettings, bases_v: FloatArray, are_phases: NDArray[np.bool_]) -> Limits:
     low, high = settings.sane_v_pu
-    return Limits(low * bases_v, high * bases_v, settings.regulators == "active")
+    return Limits(low * bases_v * are_phases, high * bases_v, settings.regulators == "active")
 
 
 def _others(solver: Solver, groups: Sequence[Group]) -> NDArray[np.intp]:

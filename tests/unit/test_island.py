@@ -28,6 +28,13 @@ New Load.c phases=3 bus1=c kv=12.47 kw=1200 kvar=300 model=1 vminpu=0.5 vmaxpu=1
 Set VoltageBases=(12.47)
 CalcVoltageBases
 """
+FOUR_WIRES = """New Transformer.de phases=3 windings=2 buses=(d e.1.2.3.4) conns=(delta wye)
+~ kvs=(12.47 0.4) kvas=(500 500)
+New Reactor.earth phases=1 bus1=e.4 bus2=e.0 R=1 X=0
+New Load.e phases=1 bus1=e.1.4 kv=0.231 kw=20 pf=0.95
+Set VoltageBases=(12.47 0.4)
+CalcVoltageBases
+"""
 UNITS = [{"bus": "b", "rated_kva": 2000.0}, {"bus": "d", "rated_kva": 1000.0}]
 
 
@@ -250,6 +257,19 @@ def test_balances_close_also_where_an_island_collapses_under_a_plant_that_goes_o
     assert lost_kw[:60].max() == 0.0
     assert lost_kw[-1, 0] > 1000.0
     assert result["formers.trip_cause"][-1].tolist() == [2.0]
+
+
+def test_island_with_a_neutral_that_is_a_node_stays(small: Path) -> None:
+    """The neutral has next to no voltage, and the island was taken for collapsed: its sources tripped at once."""
+    with (small / "small.dss").open("a") as feeder:
+        feeder.write(FOUR_WIRES)
+    isle = Isle(small, {"at": UNITS}, **OPEN)
+    for _ in range(5):
+        values = isle.step()
+    assert list(values["fault"]) == [0.0, 0.0]
+    assert values["p_kw"].sum() > 1200.0
+    assert isle.v_pu("e.1") > 0.9
+    assert 0.0 < isle.v_pu("e.4") < 0.05
 
 
 # --- bad input ---------------------------------------------------------------------------------------
