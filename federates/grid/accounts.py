@@ -1,7 +1,7 @@
 """Accounts by element: what each line loses, how long each node is outside of a band, and each line overloaded.
 
 What is found at an instant holds until the next. All are counted from the first step on. What an instant tells is what
-had passed until then; the sums of a run have its last step, too.
+had passed until then; the sums of a run have its last step, too. Neutrals have no band.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray, Port
 from derloop.kind import Settings
 from derloop.memory import remembers
+from federates.grid import inventory
 from federates.grid.solver import Solver
 
 
@@ -57,6 +58,7 @@ class Accounts:
 
     def __init__(self, settings: AccountSettings, solver: Solver, monitored: tuple[str, ...]) -> None:
         self._settings, self._solver, self._monitored = settings, solver, monitored
+        self._are_phases = inventory.are_phases(solver.nodes)
         self._elements = tuple(solver.elements[i] for i in solver.delivery)
         sizes = len(self._elements), len(solver.nodes), len(solver.nodes), len(monitored)
         self._held = self._latest = _Count(*(np.zeros(n) for n in sizes))
@@ -81,7 +83,7 @@ class Accounts:
             self._now_ns, self._held, self._rate_held = now_ns, self._latest, self._rate
             self._latest = _Count(*(n + rate * passed_h for n, rate in zip(self._held, self._rate_held, strict=True)))
         s, dead = self._settings, v_pu == 0.0
-        outside = ((v_pu < s.v_low_pu) | (v_pu > s.v_high_pu)) & ~dead
+        outside = ((v_pu < s.v_low_pu) | (v_pu > s.v_high_pu)) & ~dead & self._are_phases
         losses_kw = drawn[self._solver.delivery].real
         overloaded = loading_pu > s.loading_pu
         self._rate = _Rate(losses_kw.copy(), outside.astype(float), dead.astype(float), overloaded.astype(float))

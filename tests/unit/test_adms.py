@@ -44,8 +44,8 @@ VOLT_VAR = {"volt_var": {"v_pu": (0.95, 1.05), "every_s": 600}}
 class Managed:
     """A feeder and its distribution management: what one says arrives at the other an instant later, or not."""
 
-    def __init__(self, folder: Path, adms: dict[str, Any], **grid: Any) -> None:
-        (folder / "radial.dss").write_text(RADIAL)
+    def __init__(self, folder: Path, adms: dict[str, Any], text: str = RADIAL, **grid: Any) -> None:
+        (folder / "radial.dss").write_text(text)
         settings = OpenDssSettings.model_validate({**GRID, **grid})
         start = datetime(2025, 7, 15, tzinfo=UTC)
         context = Context("adms", folder, start, STEP_S * S, 3600 * S, 1, settings={"grid": settings})
@@ -88,6 +88,15 @@ def test_less_voltage_is_less_energy_and_the_lowest_that_is_allowed_is_found(tmp
     assert 0.953 <= managed.v_b_pu < 0.953 + 0.00625
     # a load of constant impedance: power goes with the square of its voltage
     assert lower_kw < 0.92 * local_kw
+
+
+def test_a_neutral_that_is_a_node_is_no_outage(tmp_path: Path) -> None:
+    """It has next to no voltage, and stood as an alarm for as long as the run lasted."""
+    earth = "New Reactor.earth phases=1 bus1=b.4 bus2=b.0 R=1 X=0\nNew Load.n bus1=b.1.4 phases=1 kv=7.2 kw=50\n"
+    managed = Managed(tmp_path, VOLT_VAR, text=RADIAL + earth)
+    managed.run(3)
+    assert "b.4" in managed.grid.interface.outputs["v_pu"].labels
+    assert not managed.told["alarms"].any()
 
 
 def test_its_expectation_is_what_the_feeder_then_does(tmp_path: Path) -> None:

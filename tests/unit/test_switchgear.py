@@ -180,6 +180,17 @@ def test_a_fault_is_there_at_the_steps_within_its_time(tmp_path: Path) -> None:
     assert [value > 5000.0 for value in kw] == [False, False, True, False, True, False]
 
 
+def test_a_neutral_that_is_a_node_is_not_outside_of_the_band(tmp_path: Path) -> None:
+    """It has next to no voltage, and was counted as too low all the time."""
+    earth = "New Reactor.earth phases=1 bus1=f.4 bus2=f.0 R=1 X=0\nNew Load.f bus1=f.1.4 phases=1 kv=7.2 kw=50\n"
+    line = "New Line.f phases=3 bus1=b bus2=f r1=0.1 x1=0.1 r0=0.1 x0=0.1 c1=0 c0=0 length=1\n"
+    grid = ring(tmp_path, RING + line + earth, accounts={"v_low_pu": 0.9})
+    values = [grid.step(k * S, told(1, 1, 0)) for k in range(3)][-1]
+    assert 0.0 < at(grid, values, "f.4") < 0.05
+    assert grid.statistics()["outside_node_h"] == 0.0
+    assert grid.statistics()["dead_node_h"] == 0.0
+
+
 def test_old_commands_leave_the_tap_changer_to_its_own_control(tmp_path: Path) -> None:
     grid = ring(tmp_path, operated={**ALL, "local_after_s": 60.0})
     obeyed = grid.step(0, told(1, 1, 0, tap_set=-8.0, capacitor_set=1.0, commanded_at_s=0.0))

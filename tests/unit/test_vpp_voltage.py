@@ -64,6 +64,16 @@ def test_reactive_power_is_used_first_and_as_little_of_it_as_it_takes() -> None:
     assert_allclose([out["support_kvar"][0], out["support_kw"][0]], [12.5, 0.0], atol=1e-12)
 
 
+def test_a_neutral_that_is_a_node_is_not_kept_within_limits() -> None:
+    """It has next to no voltage: powers were moved in vain to raise it."""
+    per_kw, none = np.full((2, 1), 1e-3), np.zeros((0, 1))
+    sensitivity = Sensitivity(np.zeros(1, np.intp), ("a.1", "a.4"), per_kw, (), none, per_kw, none)
+    grid = Grid(FeederLimits(), sensitivity, (), 1)
+    members = SimpleNamespace(is_heard=np.ones(1, np.bool_), p_kw=np.zeros(1))
+    values = grid.expected(np.zeros(1), {"grid.v_pu": np.array([1.0, 0.01])}, members)  # type: ignore[arg-type]
+    assert list(grid.kept(np.zeros(1), values, Room(np.full(1, -50.0), np.full(1, 50.0)))) == [0.0]
+
+
 def test_active_power_is_used_for_what_remains() -> None:
     """0.15 too low: 22 kvar are 0.088 of it, and 0.062 at 2e-3 are 31 kW."""
     out = asked(plant([SUPPORT], where()), heard([1.0, 0.80]))

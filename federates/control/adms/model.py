@@ -163,8 +163,9 @@ class GridModel:
         return Outcome(float(found["head_kw"][0]), float(found["losses_kw"][0]), unserved_kw, v_pu, loading_pu)
 
     def watched(self, ignore: Sequence[str]) -> BoolArray:
-        """Return which nodes (nodes,), "671.2", fit none of these globs, nor their buses."""
-        return np.array([not _fits(node, ignore) for node in self.nodes], np.bool_)
+        """Return which nodes (nodes,), "671.2", fit none of these globs, nor their buses; neutrals are not watched."""
+        listened = np.array([not _fits(node, ignore) for node in self.nodes], np.bool_)
+        return listened & inventory.are_phases(self.nodes)
 
     def loads_kw(self) -> Mapping[str, float]:
         """Return what is drawn at each bus, as measured, or as the file has it where nobody drives it."""

@@ -31,6 +31,7 @@ from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, PlaceError, Sensitive, Sensitivity, Settings
 from federates.control.vpp.members import Fleets, Measured
+from federates.grid import inventory
 
 MOVES = 128
 LEAST_EFFECT = 0.05
@@ -189,9 +190,11 @@ def _untold(feeder: str, context: Context) -> str:
 
 
 def _chosen(patterns: Sequence[str], nodes: Sequence[str], path: Path) -> NDArray[np.intp]:
-    fits = [[i for i, node in enumerate(nodes) if fnmatchcase(node, pattern)] for pattern in patterns]
+    """Return which nodes, "671.2", fit a pattern; a neutral, which has next to no voltage, is none that counts."""
+    phases = [i for i, is_phase in enumerate(inventory.are_phases(nodes)) if is_phase]
+    fits = [[i for i in phases if fnmatchcase(nodes[i], pattern)] for pattern in patterns]
     problems = [
-        ((*path, i), f"the feeder has no node {pattern!r}" + did_you_mean(pattern, nodes))
+        ((*path, i), f"the feeder has no node {pattern!r}" + did_you_mean(pattern, [nodes[k] for k in phases]))
         for i, (pattern, found) in enumerate(zip(patterns, fits, strict=True))
         if not found
     ]
