@@ -21,6 +21,7 @@ from derloop.report import limits, traces
 from derloop.report.limits import Limit
 from derloop.report.traces import COLOURS, TimeArray, Times, Trace
 from derloop.report.wording import number
+from derloop.results.signals import phases
 
 MOVED = {
     "taps": ("Regulator taps", "Position of each voltage regulator.", "tap"),
@@ -174,12 +175,12 @@ def _voltages(run: Charted) -> Iterator[Figure]:
         time_ns, values = run.read(signal.name)
         if not values.size:
             continue
-        note = (
-            f"All {len(signal.labels)} nodes: smallest and largest (the pointer names the node), middle 90 %, median."
-        )
+        columns = phases(signal.labels)
+        values, labels = values[:, columns], [signal.labels[i] for i in columns]
+        note = f"All {len(labels)} nodes: smallest and largest (the pointer names the node), middle 90 %, median."
         supplied = np.where(values >= DEAD_PU, values, np.nan)
         note += "" if np.isfinite(supplied).all() else " What has no supply is left out, for as long as it has none."
-        lines = traces.band(run.times, "", time_ns, supplied, signal.labels, "blue")
+        lines = traces.band(run.times, "", time_ns, supplied, labels, "blue")
         lines += run.limits_of(signal, time_ns)
         yield Figure(f"voltage-{feeder}", _of_feeder("Node voltages", feeder, run), note, "pu", lines)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,8 @@ from derloop.federation import PACE
 TimeArray = NDArray[np.int64]
 """Nanoseconds since the scenario's start, strictly rising."""
 
+PHASES = 3
+"""Nodes of a bus beyond these are neutrals, which have next to no voltage."""
 Piece = tuple[TimeArray, FloatArray]
 """Instants (k,) and values (k, n), n being the signal's number of labels."""
 
@@ -42,6 +44,12 @@ class Signal:
     def is_of_all(self) -> bool:
         """Whether it is one value for the federate as a whole: its label is the federate's name."""
         return self.labels == (self.federate,)
+
+
+def phases(labels: Sequence[str]) -> list[int]:
+    """Return where among the nodes of a feeder, "671.2", are phases, and no neutrals."""
+    ends = [label.rpartition(".")[2] for label in labels]
+    return [i for i, end in enumerate(ends) if not (end.isdecimal() and int(end) > PHASES)]
 
 
 class Source(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from derloop.contract import FloatArray
-from derloop.results.signals import Signal, TimeArray
+from derloop.results.signals import Signal, TimeArray, phases
 from derloop.results.store import RunFolder
 
 RANGE_A_PU = (0.95, 1.05)
@@ -124,7 +124,8 @@ def _peak(run: RunFolder, time_ns: TimeArray, kw: FloatArray) -> Figure:
 
 def _voltages(run: RunFolder, signal: Signal) -> Iterator[Figure]:
     low, high, outside, total, dead = np.inf, -np.inf, 0, 0, 0
-    for _, every_pu in run.batches(signal.name):
+    for _, nodes_pu in run.batches(signal.name):
+        every_pu = nodes_pu[:, phases(signal.labels)]
         v_pu = every_pu[every_pu >= DEAD_PU]
         low, high = min(low, float(v_pu.min(initial=np.inf))), max(high, float(v_pu.max(initial=-np.inf)))
         outside += int(((v_pu < RANGE_A_PU[0]) | (v_pu > RANGE_A_PU[1])).sum())

@@ -116,6 +116,20 @@ def test_nodes_without_supply_are_no_low_voltages(tmp_path: Path) -> None:
     assert told["voltages outside ANSI C84.1 range A"].startswith("1 of 5 node-instants (20.00 %)")
 
 
+def test_neutrals_are_neither_low_voltages_nor_without_supply(tmp_path: Path) -> None:
+    nodes = Port("pu", ("a.1", "a.4", "b.1", "b.4"))
+    recorder = Recorder(
+        tmp_path, {"grid": Interface(HOUR_NS, outputs={"head_kw": Port("kW", ("head",)), "v_pu": nodes})}
+    )
+    recorder.observe("grid", 0, {"head_kw": np.ones(1), "v_pu": np.array([1.0, 0.004, 0.97, 0.02])})
+    recorder.close()
+    (tmp_path / "run.json").write_text(json.dumps({"start": "2025-07-15T06:30:00-07:00"}))
+    told = {figure.label: figure.text for figure in summarise(RunFolder(tmp_path))}
+    assert told["lowest voltage"] == "0.9700 pu"
+    assert "nodes without supply" not in told
+    assert told["voltages outside ANSI C84.1 range A"].startswith("0 of 2 node-instants")
+
+
 def test_what_federates_count_has_the_unit_of_its_name_or_of_its_output(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, {"retail": Interface(HOUR_NS, outputs={"bill": Port("USD", ("a", "b"))})})
     recorder.observe("retail", 0, {"bill": np.zeros(2)})
