@@ -82,6 +82,8 @@ class _Sweep:
         self._question, self._sweep = question, sweep
         solver = self._solver = Solver(question.feeder)
         buses, self._loads = inventory.buses(solver), list(inventory.loads(solver).values())
+        if not self._loads:
+            raise SolverError(f"{question.feeder.name} has no load at which generation could stand")
         for i, load in enumerate(self._loads):
             kv = buses[load.bus].kv_ln * (1.0 if len(load.phases) == 1 else SQRT3)
             solver.add_injection(f"unit_{i}", load.bus, load.phases, kv)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from derloop.errors import ScenarioError
 from federates.grid.commands.hosting_capacity import app
 from federates.grid.hosting import Question, hosting_capacity, quantiles_kw
 
@@ -101,6 +102,30 @@ def test_steps_smaller_than_a_unit_are_refused_and_not_made_larger(tmp_path: Pat
     done = CliRunner().invoke(app, [str(question(tmp_path).feeder), "--step-kw", "1", "--unit-kw", "100"])
     assert done.exit_code == 2
     assert "1 is less than one unit of 100 kW" in done.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("New Load.b", "!", "two.dss has no load at which generation could stand"),
+        ("Set VoltageBases=(12.47)\nCalcVoltageBases", "", "two.dss sets no VoltageBases"),
+    ],
+)
+def test_a_feeder_that_cannot_be_asked_is_refused(tmp_path: Path, old: str, new: str, why: str) -> None:
+    """It ended with a traceback."""
+    feeder = question(tmp_path).feeder
+    feeder.write_text(TWO_BUSES.replace(old, new))
+    said = CliRunner().invoke(app, [str(feeder), "--sweeps", "1"])
+    assert isinstance(said.exception, ScenarioError)
+    assert why in str(said.exception)
+
+
+def test_a_rating_that_fits_nothing_is_refused_by_its_place(tmp_path: Path) -> None:
+    question(tmp_path)
+    scenario = {"federates": {"grid": {"kind": "opendss", "feeder": "two.dss", "ratings_a": {"cd": 100}}}}
+    (tmp_path / "scenario.json").write_text(json.dumps(scenario))
+    said = CliRunner().invoke(app, [str(tmp_path / "scenario.json"), "--sweeps", "1"])
+    assert "/ratings_a/cd: fits nothing that is monitored" in str(said.exception)
 
 
 def test_a_scenario_of_several_feeders_must_say_which() -> None:
