@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Settings
@@ -33,6 +33,12 @@ class FaultSettings(Settings):
         None, gt=0.0, le=1e10, description="How long, s. Without it, until the run ends.", examples=[300.0]
     )
     arc: bool = Field(False, description="Goes out as soon as its bus is dead.")
+
+    @model_validator(mode="after")
+    def _has_each_phase_once(self) -> FaultSettings:
+        if len(set(self.phases)) < len(self.phases):
+            raise ValueError(f"phases {', '.join(map(str, self.phases))} name one twice")
+        return self
 
 
 @remembers("_where", "_are_on", "_held", "_latest")

@@ -31,7 +31,7 @@ locks out, until it is told to open. Once closed for `reset_s` below pickup, it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class RelaySettings(Settings):
         None, gt=0.0, le=1e6, description="Current above which it operates at once, A.", examples=[6000.0]
     )
     opening_s: float = Field(0.05, ge=0.001, le=10.0, description="From operating to an open switch, s.")
-    recloses_s: tuple[float, ...] = Field(
+    recloses_s: tuple[Annotated[float, Field(ge=0.0, le=1e6)], ...] = Field(
         (), max_length=10, description="How long it stays open before each attempt to close, s.", examples=[[2, 15]]
     )
     reset_s: float = Field(60.0, ge=0.0, le=1e5, description="Closed so long below pickup, it counts anew, s.")

@@ -82,6 +82,13 @@ class OpenDssSettings(SwitchgearSettings):
         return round(self.step_s * 1e9) if self.step_s else context.step_ns
 
     @model_validator(mode="after")
+    def _is_a_band(self) -> OpenDssSettings:
+        low, high = self.sane_v_pu
+        if not 0.0 <= low < high:
+            raise ValueError(f"sane_v_pu must be a band from 0 or more to more than that, not {low:g} to {high:g}")
+        return self
+
+    @model_validator(mode="after")
     def _accounts_have_powers(self) -> OpenDssSettings:
         if self.accounts and self.powers == "head":
             raise ValueError('accounts need the losses of every element: powers must be "everywhere"')

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from derloop.contract import FloatArray, Values
 from derloop.kind import Context, PlaceError, Terminal
@@ -268,3 +269,17 @@ def test_what_is_not_asked_for_is_not_there(tmp_path: Path) -> None:
 def test_what_the_feeder_does_not_have_is_refused(tmp_path: Path, settings: dict[str, Any], why: str) -> None:
     with pytest.raises(PlaceError, match=why):
         ring(tmp_path, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"protection": [{"switch": "sw_a", "pickup_a": 1.0, "recloses_s": [-5.0]}]}, "greater than or equal to 0"),
+        ({"faults": [{"bus": "b", "begins_s": 0, "phases": [1, 1]}]}, "phases 1, 1 name one twice"),
+        ({"sane_v_pu": [2.0, 0.3]}, "must be a band from 0 or more to more than that, not 2 to 0.3"),
+    ],
+)
+def test_what_cannot_be_is_refused(settings: dict[str, Any], why: str) -> None:
+    """It closed before it had opened; had half the resistance; let the run end with a collapse at 1 pu."""
+    with pytest.raises(ValidationError, match=why):
+        OpenDssSettings.model_validate({"feeder": "ring.dss", **settings})
