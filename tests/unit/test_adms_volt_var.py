@@ -31,6 +31,32 @@ def model_of(feeder: str, **settings: Any) -> GridModel:
     )
 
 
+WEAK = """Clear
+New Circuit.weak bus1=head basekv=12.47 pu=1 r1=0 x1=0.1 r0=0 x0=0.1
+New Line.sw_a phases=3 bus1=head bus2=a switch=yes
+New Line.long phases=3 bus1=head bus2=b r1=60 x1=90 r0=60 x0=90 c1=0 c0=0 length=1
+New Line.sw_b phases=3 bus1=a bus2=b switch=yes
+New Load.a phases=3 bus1=a kv=12.47 kw=90000 kvar=30000
+Set VoltageBases=(12.47)
+CalcVoltageBases
+"""
+
+
+def test_a_voltage_that_has_collapsed_is_outside_of_the_band_and_one_that_is_dead_is_not(tmp_path: Path) -> None:
+    """Below 0.1 pu it was taken for dead: a plan that fed a load over far too weak a line kept all limits."""
+    (tmp_path / "weak.dss").write_text(WEAK)
+    grid = OpenDssSettings.model_validate({"feeder": "weak.dss", "operated": {"switches": ["sw_*"]}})
+    context = Context("adms", tmp_path, datetime(2025, 7, 15, tzinfo=UTC), 60 * S, 3600 * S, 1)
+    feeders = {"grid": Feeder(grid, replace(context, name="grid"))}
+    model = GridModel(replace(context, settings={"grid": grid}, feeders=feeders))
+    collapsed, dead = (model.solved(model.in_file()._replace(switches=np.array(s))) for s in ((0.0, 1.0), (0.0, 0.0)))
+    assert collapsed
+    assert dead
+    assert 0.0 < collapsed.v_pu.min() < 0.1
+    assert outside_pu(collapsed, (0.9, 1.1), model.watched(())) > 5.0
+    assert outside_pu(dead, (0.9, 1.1), model.watched(())) == 0.0
+
+
 class Tried(NamedTuple):
     """Of all settings of what is operated: violation, head and losses (kW)."""
 

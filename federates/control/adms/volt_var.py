@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 from federates.control.adms.model import Commands, GridModel, Outcome
-from federates.control.adms.monitoring import DEAD_PU
 from federates.control.adms.search import Point, Score, Search
 from federates.control.adms.settings import Objective, VoltVarSettings
 
@@ -92,7 +91,7 @@ def outside_pu(
     outcome: Outcome, band: tuple[float, float], watched: NDArray[np.bool_], loading_pu: float = 1.0
 ) -> float:
     """Return the sum of how far voltages of watched (nodes,) and loadings pass their limits, pu."""
-    v_pu: FloatArray = outcome.v_pu[watched & (outcome.v_pu > DEAD_PU)]
+    v_pu: FloatArray = outcome.v_pu[watched & (outcome.v_pu > 0.0)]  # what is dead has none; what collapsed has some
     off = np.maximum(band[0] - v_pu, 0.0) + np.maximum(v_pu - band[1], 0.0)
     return float(off.sum() + np.maximum(outcome.loading_pu - loading_pu, 0.0).sum())
 
