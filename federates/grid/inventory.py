@@ -160,6 +160,5 @@ def rating_a(solver: Solver, element: str) -> float:
     transformers = solver.dss.Transformers
     transformers.Name(element.partition(".")[2])
     transformers.Wdg(1)
-    to_neutral = solver.dss.CktElement.NumPhases() == 1
-    kva, kv = transformers.kVA(), transformers.kV()
-    return float(kva / kv if to_neutral else kva / (3**0.5 * kv))
+    kva, kv, phases = transformers.kVA(), transformers.kV(), solver.dss.CktElement.NumPhases()
+    return float(kva / kv if phases == 1 else kva * 3**0.5 / (phases * kv))  # kv is between phases where there are more

@@ -192,6 +192,20 @@ def test_a_neutral_that_is_a_node_is_not_outside_of_the_band(tmp_path: Path) -> 
     assert grid.statistics()["dead_node_h"] == 0.0
 
 
+@pytest.mark.parametrize(("phases", "kv"), [(1, 7.2), (2, 12.47), (3, 12.47)])
+def test_a_transformer_is_loaded_as_its_kva_are(tmp_path: Path, phases: int, kv: float) -> None:
+    """One of two phases was told to be loaded one and a half times as much."""
+    nodes = ".".join("123"[:phases])
+    text = (
+        RING
+        + f"New Transformer.t phases={phases} windings=2 buses=(e.{nodes} f.{nodes}) kvs=({kv} {kv}) kvas=(900 900)\n"
+    )
+    text += "".join(f"New Load.f{k} bus1=f.{k} phases=1 kv=7.2 kw={450 / phases} pf=1\n" for k in range(1, phases + 1))
+    grid = ring(tmp_path, text, monitored=["transformer.t"])
+    values = grid.start()
+    assert values["loading_pu"][0] == pytest.approx(0.5 / at(grid, values, "e.1"), rel=0.02)
+
+
 def test_old_commands_leave_the_tap_changer_to_its_own_control(tmp_path: Path) -> None:
     grid = ring(tmp_path, operated={**ALL, "local_after_s": 60.0})
     obeyed = grid.step(0, told(1, 1, 0, tap_set=-8.0, capacitor_set=1.0, commanded_at_s=0.0))
