@@ -36,6 +36,9 @@ POWER_FLOW, EVERY_PHASE = 1, 0
 VARIABLE = 0
 """OpenDSS `LoadStatus_Variable`: a load that the multiplier of all loads is for."""
 
+KEEPS_KVAR = (6, 7)
+"""Models of loads whose reactive power no multiplier is for."""
+
 COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
 
@@ -108,7 +111,7 @@ class Solver:
             if loads.Growth():
                 raise SolverError(f"load {loads.Name()} grows by a shape of its own, which is not read: set no year")
             factor = growth * (mult if loads.Status() == VARIABLE else 1.0)
-            kw, kvar = loads.kW() * factor, loads.kvar() * factor
+            kw, kvar = loads.kW() * factor, loads.kvar() * (1.0 if loads.Model() in KEEPS_KVAR else factor)
             loads.kW(kw)
             loads.kvar(kvar)
             if not loads.Next():

@@ -259,6 +259,17 @@ def test_loads_have_what_the_multipliers_of_the_file_make_of_them_once(tmp_path:
     assert [drawn[f"load.{name}"] for name in ("varies", "fixed", "grown")] == pytest.approx([10.0, 20.0, 30.0])
 
 
+@pytest.mark.parametrize(("model", "kvar"), [(1, 40.0), (5, 40.0), (6, 80.0), (7, 80.0)])
+def test_reactive_power_that_a_load_model_keeps_is_not_multiplied(tmp_path: Path, model: int, kvar: float) -> None:
+    """OpenDSS multiplies only the active power of models 6 and 7."""
+    load = f"New Load.l bus1=head kV=12.47 kW=300 kvar=80 model={model}\nSet LoadMult=0.5\n"
+    (tmp_path / "feeder.dss").write_text(MULTIPLIED.replace("Set LoadMult=0.5 %growth=10 year=3\n", load))
+    solver = Solver(tmp_path / "feeder.dss")
+    solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
+    drawn = dict(zip(solver.elements, solver.element_powers(), strict=True))["load.l"]
+    assert (drawn.real, drawn.imag) == pytest.approx((150.0, kvar), rel=1e-3)
+
+
 def test_what_a_device_injects_is_not_multiplied_with_the_generators_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "feeder.dss").write_text(MULTIPLIED + "Set GenMult=0.5\n")
     solver = Solver(tmp_path / "feeder.dss")
