@@ -105,10 +105,10 @@ class Solver:
         solution, loads = self._dss.Solution, self._dss.Loads
         year, mult = solution.Year(), solution.LoadMult()
         growth = (1.0 + solution.PctGrowth() / 100.0) ** (year - 1) if year > 0 else 1.0
-        if (mult, growth) == (1.0, 1.0):
+        if (mult, year) == (1.0, 0):
             return
         for _ in range(loads.First() and loads.Count()):
-            if loads.Growth():
+            if year > 0 and loads.Growth():
                 raise SolverError(f"load {loads.Name()} grows by a shape of its own, which is not read: set no year")
             factor = growth * (mult if loads.Status() == VARIABLE else 1.0)
             kw, kvar = loads.kW() * factor, loads.kvar() * (1.0 if loads.Model() in KEEPS_KVAR else factor)

@@ -270,6 +270,25 @@ def test_reactive_power_that_a_load_model_keeps_is_not_multiplied(tmp_path: Path
     assert (drawn.real, drawn.imag) == pytest.approx((150.0, kvar), rel=1e-3)
 
 
+GROWN = MULTIPLIED.replace(
+    "New Load.varies", "New GrowthShape.g npts=2 year=[1 2] mult=[1.5 1.0]\nNew Load.varies growth=g"
+)
+
+
+@pytest.mark.parametrize("options", ["Set year=1", "Set year=3 %growth=0"])
+def test_growth_by_a_shape_is_refused_whatever_the_growth_of_others(tmp_path: Path, options: str) -> None:
+    """Where that of all others was none, driven loads drew what they told times what the shape says."""
+    (tmp_path / "feeder.dss").write_text(GROWN.replace("Set LoadMult=0.5 %growth=10 year=3", options))
+    with pytest.raises(SolverError, match="load varies grows by a shape of its own, which is not read: set no year"):
+        Solver(tmp_path / "feeder.dss")
+
+
+def test_a_shape_of_growth_counts_for_nothing_where_no_year_is_set(tmp_path: Path) -> None:
+    """It was refused beside a multiplier of loads, with the advice to set no year."""
+    (tmp_path / "feeder.dss").write_text(GROWN.replace(" %growth=10 year=3", ""))
+    assert inventory.loads(Solver(tmp_path / "feeder.dss"))["varies"].kw == pytest.approx(50.0)
+
+
 def test_what_a_device_injects_is_not_multiplied_with_the_generators_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "feeder.dss").write_text(MULTIPLIED + "Set GenMult=0.5\n")
     solver = Solver(tmp_path / "feeder.dss")
