@@ -127,6 +127,15 @@ def test_it_restores_late_when_telemetry_comes_back() -> None:
     assert values["unserved_kw"][0] == pytest.approx(550.0)
 
 
+def test_a_second_fault_is_found_where_it_is_while_indicators_still_tell_of_the_first() -> None:
+    """The section ahead of the first fault was taken for faulted as well: 1105 kW that are well stayed dark."""
+    faults = [{"bus": "101", "begins_s": 60}, {"bus": "40", "begins_s": 600}]
+    managed = Managed("101", faults=faults)
+    managed.until(1200)
+    sections_told = managed.adms.interface.outputs["faulted"].labels
+    assert {n for n, is_it in zip(sections_told, managed.told["faulted"], strict=True) if is_it} == {"135", "197"}
+
+
 def test_restoration_needs_relays_and_indicators() -> None:
     with pytest.raises(PlaceError, match="needs protection of 'grid'"):
         Managed("54", protection=[])

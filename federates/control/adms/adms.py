@@ -145,14 +145,16 @@ class Adms:
         closed = state.commands.switches > 0.5
         names = self._model.seen_switches
         seen = np.array(self._heard(inputs, "fault_seen")[: closed.size] > 0.5)
+        locked = [
+            names.index(r) for r, is_out in zip(self._relays, self._heard(inputs, "locked_out"), strict=True) if is_out
+        ]
         found = self._restoration.sections.faulted(closed, seen)
+        if max(locked) < closed.size:  # indicators may still have fallen for a fault of before, elsewhere
+            found &= self._restoration.sections.behind(closed, locked)
         if not found:
             return state
         faulted = state.faulted | found
         told = self._restoration.isolated(state.commands.switches, {*faulted})
-        locked = [
-            names.index(r) for r, is_out in zip(self._relays, self._heard(inputs, "locked_out"), strict=True) if is_out
-        ]
         told[[i for i in locked if i < told.size]] = 0.0
         return self._switched(state, told)._replace(faulted=frozenset(faulted), isolating=True, locked_s=None)
 

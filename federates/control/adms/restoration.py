@@ -1,6 +1,7 @@
 """Fault location, isolation and service restoration.
 
-Location: a section is faulted where the fault passed the switch by which it was fed, and none by which it feeds others.
+Location: a section is faulted where the fault passed the switch by which it was fed, and none by which it feeds others,
+of those behind a relay that has locked out: indicators may still tell of another fault before.
 Isolation: every switch around it opens and stays open. Restoration: of all settings of the other switches that differ
 in at most `most_operations` from what is, and in which every section is fed by one source or none and there is no ring,
 the one that serves the most load with the fewest operations and keeps voltages and loadings in their limits: tried in

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +67,14 @@ class Sections:
         into = {section for section, switch in entered.items() if seen[switch]}
         left = {self._other(switch, section) for section, switch in entered.items() if seen[switch]}
         return into - left
+
+    def behind(self, closed: Sequence[bool] | BoolArray, switches: Collection[int]) -> set[int]:
+        """Return the sections that are fed through one of these switches, with those (n,) closed."""
+        found: set[int] = set()
+        for section, switch in self.entered_by(closed).items():  # those nearer to a source come first
+            if switch in switches or self._other(switch, section) in found:
+                found.add(section)
+        return found
 
     def _other(self, switch: int, section: int) -> int:
         a, b = self.ends[switch]
