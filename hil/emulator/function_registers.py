@@ -15,6 +15,7 @@ from hil.emulator.settings import (
     q_setpoint,
     reference_va,
     storage_limits_w,
+    storage_rates_w,
 )
 from hil.sunspec.points import BoolArray, FloatArray, RegisterArray
 from hil.sunspec.register_map import RegisterMap
@@ -104,7 +105,7 @@ class FunctionRegisters:
         limit_w = limit_fraction(at) * at["702.WMax"]
         if not self._takes_setpoint:
             limit_w = np.where(at["704.WSetEna"] == 1, np.minimum(limit_w, p_setpoint(at)), limit_w)
-            limit_w = np.minimum(limit_w, storage_limits_w(at)[1])
+            limit_w = np.minimum(limit_w, np.minimum(storage_limits_w(at)[1], storage_rates_w(at)[1]))
         p_max_pu = limit_w / at["702.WMaxRtg"]
         return FunctionState((p_max_pu < 1.0) | (at["704.WMaxLimPctEna"] == 1), {"p_max_pu": p_max_pu})
 

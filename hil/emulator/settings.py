@@ -30,7 +30,7 @@ class Settings:
     limit_fraction: FloatArray
     """704 WMaxLimPct as a fraction of WMax; 1 where it is off."""
     p_w: FloatArray
-    """704 WSet or WSetPct, in watts, within the limits of 124; NaN where both are off."""
+    """704 WSet or WSetPct, in watts, within the limits of 124 and the rates of 702; NaN where both are off."""
     q_var: FloatArray
     """704 VarSet or VarSetPct, in vars; NaN where it is off."""
     pf: FloatArray
@@ -54,7 +54,10 @@ _SETTINGS = (
     *("704.PFWInjEna", "704.PFWInj.PF", "704.PFWInj.Ext"),
     *("705.Ena", "705.Crv.0.ActPt", "705.Crv.0.DeptRef", "705.Crv.0.RspTms", "705.Crv.0.VRef", "715.OpCtl"),
 )
-STORAGE_LIMITS: Final = (*("124.StorCtl_Mod", "124.OutWRte", "124.InWRte", "702.WChaRteMax", "702.WDisChaRteMax"),)
+STORAGE_LIMITS: Final = (
+    *("124.StorCtl_Mod", "124.OutWRte", "124.InWRte"),
+    *("702.WChaRteMax", "702.WDisChaRteMax", "702.WChaRteMaxRtg", "702.WDisChaRteMaxRtg"),
+)
 _ALL: Final = (*_SETTINGS, *STORAGE_LIMITS)
 _OPERATES: Final = (1.0, 3.0)
 """715 OpCtl: start, exit standby."""
@@ -124,12 +127,26 @@ def storage_limits_w(at: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArr
     return np.where(mode & 1 > 0, -charge_w, -np.inf), np.where(mode & 2 > 0, discharge_w, np.inf)
 
 
+def storage_rates_w(at: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Return the least and the most active power (n,) that 702 leaves a storage; without bounds where it is rated so.
+
+    What a device is rated for its model knows, and more exactly than registers do.
+    """
+    charge_w, discharge_w = at["702.WChaRteMax"], at["702.WDisChaRteMax"]
+    least_w = np.where(charge_w < at["702.WChaRteMaxRtg"], -charge_w, -np.inf)
+    return least_w, np.where(discharge_w < at["702.WDisChaRteMaxRtg"], discharge_w, np.inf)
+
+
 def within_storage_limits(p_w: FloatArray, at: Mapping[str, FloatArray]) -> FloatArray:
-    """Return setpoints (n,) within the limits of 124; where there is a limit and no setpoint (NaN), it is zero's."""
+    """Return setpoints (n,) within the limits of 124, and the rates of 702 which these do not exceed.
+
+    Where there is a limit of 124 and no setpoint (NaN), it is zero's.
+    """
     low_w, high_w = storage_limits_w(at)
+    least_w, most_w = storage_rates_w(at)
     limited = np.isfinite(low_w) | np.isfinite(high_w)
     asked_w = np.where(limited, np.nan_to_num(p_w), p_w)
-    return np.minimum(np.maximum(asked_w, low_w), high_w)
+    return np.minimum(np.maximum(np.minimum(np.maximum(asked_w, low_w), high_w), least_w), most_w)
 
 
 def q_setpoint(at: Mapping[str, FloatArray]) -> FloatArray:

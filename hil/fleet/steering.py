@@ -120,7 +120,8 @@ class Steering:
         if self._takes_setpoint or points.isdisjoint(STORAGE_LIMITS):
             return True
         mode, discharge_pct = (self._bank.number(device, f"124.{name}") or 0.0 for name in ("StorCtl_Mod", "OutWRte"))
-        return not int(mode) & 1 and (mode == 0 or discharge_pct >= 0)
+        charge_w, rated_w = (self._bank.number(device, f"702.WChaRteMax{suffix}") for suffix in ("", "Rtg"))
+        return charge_w == rated_w and not int(mode) & 1 and (mode == 0 or discharge_pct >= 0)
 
     def _takes(self, function: str, state: FunctionState, device: int) -> bool:
         try:

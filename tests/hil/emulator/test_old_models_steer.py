@@ -115,6 +115,22 @@ def test_a_storage_is_told_to_charge_and_to_discharge_by_its_limits() -> None:
     assert powers == [pytest.approx([0.0, 0.0]), pytest.approx([-30, 0]), pytest.approx([20, 0]), pytest.approx([0, 0])]
 
 
+@pytest.mark.parametrize("limit", ["702.WChaRteMax", "124.WChaMax"])
+def test_a_storage_keeps_to_the_rates_that_it_is_set_to(limit: str) -> None:
+    fleet = RegisteredFleet(battery(), TERMINALS, np.full(2, V_LN_V), [Profile(models="all")] * 2)
+    fleet.start()
+    assert put(fleet.bank, {"704.WSet": -60e3, "704.WSetEna": 1}) is None
+    assert put(fleet.bank, {limit: 20e3, "702.WDisChaRteMax": 30e3}) is None
+    assert fleet.bank.settings().p_w[0] == -20e3
+    assert put(fleet.bank, {"704.WSetMod": 0, "704.WSetPct": 100.0}) is None
+    assert fleet.bank.settings().p_w[0] == 30e3
+    v = np.ones(2)
+    inputs = {"v_pu": v, "v_low_pu": v, "v_high_pu": v, "f_hz": np.array([60.0]), "p_set_kw": np.zeros(2)}
+    assert fleet.step(0, inputs)["p_kw"].tolist() == pytest.approx([30.0, 0.0])
+    assert put(fleet.bank, {limit: 100e3, "704.WSetPct": -100.0}) is None
+    assert fleet.bank.settings().p_w[0] == -100e3
+
+
 def test_a_storage_that_takes_no_setpoint_limits_its_discharging_alone() -> None:
     fleet = RegisteredFleet(pv(), TERMINALS, np.full(2, V_LN_V), [Profile(models="legacy")] * 2)
     fleet.storage = battery().storage
@@ -124,5 +140,5 @@ def test_a_storage_that_takes_no_setpoint_limits_its_discharging_alone() -> None
     inputs = {"v_pu": v, "v_low_pu": v, "v_high_pu": v, "f_hz": np.array([60.0]), "irradiance_wm2": np.full(2, 900.0)}
     known = {name: value for name, value in inputs.items() if name in fleet.model.interface.inputs}
     assert fleet.step(0, known)["p_kw"][0] == pytest.approx(30.0)
-    for refused in ({"124.StorCtl_Mod": 1}, {"124.StorCtl_Mod": 3}, {"124.OutWRte": -10.0}):
+    for refused in ({"124.StorCtl_Mod": 1}, {"124.StorCtl_Mod": 3}, {"124.OutWRte": -10.0}, {"124.WChaMax": 20e3}):
         assert put(fleet.bank, refused) is Refusal.VALUE
