@@ -10,6 +10,7 @@ from hil.serving.count import Count
 from hil.serving.quirks import MovingMap
 from hil.serving.responder import Holding
 from hil.sunspec.codec import decode, encode
+from hil.sunspec.errors import SunSpecValueError
 from hil.sunspec.points import Point
 
 Clock = Callable[[], float]
@@ -35,10 +36,17 @@ class Rounding:
         for point, step in self._steps:
             at = point.address - address
             if at >= 0 and point.end - address <= len(held):
-                value = decode(point, held[at : at + point.length])
-                if isinstance(value, int | float):
-                    held[at : at + point.length] = encode(point, step * round(value / step)).registers
+                held[at : at + point.length] = _rounded(point, held[at : at + point.length], step)
         self._inner.write(address, held)
+
+
+def _rounded(point: Point, words: Sequence[int], step: float) -> Sequence[int]:
+    """Return the words that say the nearest step; as they are where the registers do not hold that."""
+    value = decode(point, words)
+    try:
+        return encode(point, step * round(value / step)).registers if isinstance(value, int | float) else words
+    except SunSpecValueError:
+        return words
 
 
 class Forgetful:

@@ -180,6 +180,12 @@ def test_a_write_can_be_rounded(bank: RegisterBank) -> None:
     assert held(bank, "704.WMaxLimPct") == 70.0
 
 
+def test_what_is_rounded_beyond_its_register_is_refused_as_what_was_written(bank: RegisterBank) -> None:
+    responder = device(bank, {"rounds": {"702.WMax": 7000}})
+    assert asked(responder, setting(bank, "702.WMax", 65533)) == "90 03"
+    assert held(bank, "702.WMax") == 10e3
+
+
 def test_a_map_moves_and_takes_its_writes_along(bank: RegisterBank) -> None:
     responder = device(bank, {"moving_map": {"by": 10_000, "after_requests": 1}})
     assert asked(responder, read(40000, 2)) == SUNS.hex(" ")
