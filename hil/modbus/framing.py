@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from functools import cache, lru_cache
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from hil.modbus.pdu import Request, answer_head, request_bytes
 
@@ -215,6 +215,16 @@ def _answer_length(held: bytearray) -> int | None:
 
 
 def _request_length(held: bytearray) -> int | None:
-    if len(held) < 7:
+    """Return how long the request is that begins here, whether or not a server knows its function."""
+    if len(held) < 2:
         return None
-    return 9 + held[6] if held[1] in (15, 16) else 8
+    if held[1] not in _COUNTED_AT:
+        return _REQUESTS.get(held[1], 8)
+    at = _COUNTED_AT[held[1]]
+    return at + 3 + held[at] if len(held) > at else None
+
+
+_REQUESTS: Final = {7: 4, 11: 4, 12: 4, 17: 4, 22: 10, 24: 6, 43: 7}
+"""Bytes of a request by its function (V1.1b3, section 6), where they are not 8; 43 for the device's identification."""
+_COUNTED_AT: Final = {15: 6, 16: 6, 20: 2, 21: 2, 23: 10}
+"""By function, where it says how many bytes follow before the check."""

@@ -69,6 +69,21 @@ def test_rtu_over_tcp_is_answered_with_its_check_and_goes_on_after_a_wrong_one(s
         assert received(connection, 9) == RTU.pack(Frame(1, SUNS))
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("07", "11", "08 00 00 12 34", "2b 0e 01 00", "16 00 04 00 f2 00 25", "18 00 04"),
+        *("14 07 06 00 04 00 01 00 02", "17 00 00 00 01 00 00 00 01 02 ab cd"),
+    ],
+)
+def test_other_functions_are_refused_over_rtu_too_and_what_follows_is_answered(server: Server, asked: str) -> None:
+    pdu = bytes.fromhex(asked)
+    refused = RTU.pack(Frame(1, bytes((pdu[0] | 0x80, 1))))
+    with wire(server, line=1) as connection:
+        connection.sendall(RTU.pack(Frame(1, pdu)) + RTU.pack(Frame(1, READ_SUNS)))
+        assert received(connection, 14) == refused + RTU.pack(Frame(1, SUNS))
+
+
 def test_a_unit_that_is_not_there_is_named_by_its_gateway(server: Server) -> None:
     with wire(server) as connection:
         connection.sendall(MBAP.pack(Frame(2, READ_SUNS, 4)))
