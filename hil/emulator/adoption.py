@@ -123,8 +123,11 @@ def is_valid_curve(registers: Registers, device: int, model: str, start: str) ->
     if model != "705":
         return True
     count = int(registers.number(device, start + "ActPt") or 0)
-    volts = [registers.number(device, f"{start}Pt.{index}.V") for index in range(count)]
-    known = [volt for volt in volts if volt is not None]
-    rising = all(before <= after for before, after in pairwise(known))
+    volts, pcts = (
+        [v for i in range(count) if (v := registers.number(device, f"{start}Pt.{i}.{axis}")) is not None]
+        for axis in ("V", "Var")
+    )
+    rising = all(before <= after for before, after in pairwise(volts))
+    falling = all(before >= after for before, after in pairwise(pcts))
     supported = registers.number(device, start + "DeptRef") in (0, 1, 3)
-    return count >= 2 and len(known) == count and rising and supported
+    return count >= 2 and len(volts) == len(pcts) == count and rising and falling and supported

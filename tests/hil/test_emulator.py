@@ -234,6 +234,14 @@ def test_a_falling_curve_is_not_adopted(bank: RegisterBank) -> None:
     assert bank.settings().volt_var_v_pu[0, 0] == 0.92
 
 
+def test_a_curve_whose_vars_rise_with_the_voltage_is_not_adopted(bank: RegisterBank) -> None:
+    before = bank.settings().volt_var_q_var.tolist()
+    _write(bank, 0, m705_Crv_1_Pt_0_Var=-40.0, m705_Crv_1_Pt_3_Var=40.0, m705_AdptCrvReq=2)
+    bank.advance(1.0)
+    assert _value(bank, 0, "705.AdptCrvRslt") == 2
+    assert bank.settings().volt_var_q_var.tolist() == before
+
+
 def test_a_second_curve_is_refused_while_one_is_being_adopted(bank: RegisterBank) -> None:
     assert _write(bank, 0, m705_AdptCrvReq=2) is None
     assert _write(bank, 0, m705_AdptCrvReq=3) is Refusal.BUSY
