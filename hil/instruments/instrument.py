@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from derloop.contract import FloatArray
-from derloop.errors import DeviceError, Interlocked
+from derloop.errors import DeviceError, Interlocked, Rejected
 from hil.instruments.command_map import Measured, Quantity
 from hil.instruments.file import AcSourceSettings, DcSourceSettings, MeterSettings, Range
 
@@ -167,15 +167,18 @@ class PowerMeter:
         """Return what is shown now; active and reactive power must be there."""
         at_s = self._clock()
         p_w, q_var = self._read("p_w"), self._read("q_var")
-        f_hz = self._read("f_hz")[0] if self._link.can_read("f_hz") else math.nan
-        return Shown(p_w, q_var, self._known("v_ln_v"), self._known("i_a"), float(f_hz), at_s)
+        return Shown(p_w, q_var, self._known("v_ln_v"), self._known("i_a"), float(self._known("f_hz")[0]), at_s)
 
     def leave(self) -> None:
         """Close the connection."""
         self._link.close()
 
     def _known(self, measured: Measured) -> FloatArray:
-        return self._read(measured) if self._link.can_read(measured) else np.full(len(self.phases), math.nan)
+        """Return what is measured, NaN where nothing is: a delta meter has no voltage to neutral."""
+        if self._link.can_read(measured):
+            with suppress(Rejected):
+                return self._read(measured)
+        return np.full(len(self.phases), math.nan)
 
     def _read(self, measured: Measured) -> FloatArray:
         return np.array(self._link.read(measured, self.phases))

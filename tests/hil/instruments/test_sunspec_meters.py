@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,24 @@ def test_a_meter_of_a_bench_shows_what_flows_into_the_source(meter: Address, tmp
         found.leave()
     assert (shown.p_w.tolist(), shown.q_var.tolist(), shown.f_hz) == ([-1500.0], [200.0], 50.01)
     assert shown.v_ln_v.tolist() == [230.5]
+
+
+@pytest.mark.parametrize(("lacks", "volts", "hertz"), [("PhV", [math.nan] * 3, 50.01), ("Hz", [230.5], math.nan)])
+def test_a_meter_that_has_powers_need_not_tell_more(
+    lacks: str, volts: list[float], hertz: float, tmp_path: Path
+) -> None:
+    for address in served({1: COMMON, 203: {name: value for name, value in METER[203].items() if name != lacks}}):
+        bench = read_bench(lab(tmp_path, address))
+        power = PowerSettings(ac_source="none", nominal_v=230, meter="pm")
+        found = instruments_of(bench.file.instruments, [power], bench.path.parent).meters["pm"]
+        found.open()
+        try:
+            shown = found.read()
+        finally:
+            found.leave()
+        assert (shown.p_w.tolist(), shown.q_var.tolist()) == ([-1500.0], [200.0])
+        assert shown.v_ln_v.tolist() == pytest.approx(volts, nan_ok=True)
+        assert shown.f_hz == pytest.approx(hertz, nan_ok=True)
 
 
 def test_a_meter_may_change_its_scale_factor(tmp_path: Path) -> None:
