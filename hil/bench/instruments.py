@@ -33,6 +33,7 @@ def instrument_problems(entries: Entries, wired: Mapping[str, PowerSettings], fo
     for name, power in wired.items():
         yield from _wiring_problems(f"/devices/{name}/power", entries, power)
         yield from _shared_phases(name, power, owners)
+    yield from _shared_voltages(entries, wired, folder)
 
 
 def unknown_instruments(data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -98,6 +99,20 @@ def _shared_phases(name: str, power: PowerSettings, owners: dict[tuple[str, int]
         if other != name:
             what = f"phase {phase} of {power.ac_source!r} belongs to device {other!r} already"
             yield Problem(f"/devices/{name}/power/phases", what)
+
+
+def _shared_voltages(entries: Entries, wired: Mapping[str, PowerSettings], folder: Path) -> Iterator[Problem]:
+    """Yield the devices that would get the voltage of another one: their source sets all of its phases at once."""
+    first: dict[str, str] = {}
+    for name, power in wired.items():
+        entry, other = entries.get(power.ac_source), first.setdefault(power.ac_source, name)
+        if other == name or not isinstance(entry, AcSourceSettings) or [*_map_problems("", entry, folder)]:
+            continue
+        if not _link(folder, power.ac_source, entry).sets_apart("v_ln_v"):
+            what = (
+                f"{entry.commands!r} sets v_ln_v for all phases at once, and device {other!r} is on {power.ac_source!r}"
+            )
+            yield Problem(f"/devices/{name}/power/ac_source", f"{what} already: each would need its own")
 
 
 def instruments_of(entries: Entries, wired: Sequence[PowerSettings], folder: Path) -> Instruments:

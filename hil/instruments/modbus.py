@@ -53,6 +53,10 @@ class ModbusInstrument:
     def can_set(self, quantity: Quantity) -> bool:
         return self._has(quantity)
 
+    def sets_apart(self, quantity: Quantity) -> bool:
+        """Return whether each phase can be set to a value of its own."""
+        return self._has(quantity) and quantity not in self._registers.map
+
     def can_read(self, measured: Measured) -> bool:
         return self._has(measured)
 

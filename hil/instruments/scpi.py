@@ -61,6 +61,10 @@ class ScpiInstrument:
     def can_set(self, quantity: Quantity) -> bool:
         return quantity in self._commands.settings
 
+    def sets_apart(self, quantity: Quantity) -> bool:
+        """Return whether each phase can be set to a value of its own."""
+        return quantity in self._commands.settings and self._commands.settings[quantity].each_phase
+
     def can_read(self, measured: Measured) -> bool:
         return measured in self._commands.readings
 

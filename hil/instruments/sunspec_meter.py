@@ -72,6 +72,10 @@ class SunSpecMeter:
         """Nothing of a meter can be set."""
         return False
 
+    def sets_apart(self, quantity: Quantity) -> bool:  # noqa: ARG002 - an instrument's
+        """Nothing of a meter can be set."""
+        return False
+
     def can_read(self, measured: Measured) -> bool:
         """Return whether it is measured; before the meter is opened, whether meters do."""
         return self._is_measured(measured) if self.identity else measured in QUANTITIES

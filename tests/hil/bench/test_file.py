@@ -79,6 +79,33 @@ def test_what_does_not_fit_together_is_told_beside_what_is_wrong_by_itself(tmp_p
     assert not any(pointer.startswith(("/devices/inv-3", "/emergency_stop/inputs/0")) for pointer in found)
 
 
+def test_devices_do_not_share_a_source_that_has_one_voltage_for_all_its_phases(tmp_path: Path) -> None:
+    output = {"command": "OUTP {value}", "query": "OUTP?"}
+    settings = {"f_hz": {"command": "FREQ {value}", "query": "FREQ?"}, "output": output}
+    apart = {"command": "SOUR{phase}:VOLT {value}", "query": "SOUR{phase}:VOLT?"}
+    source = {
+        "kind": "ac-source",
+        "at": {"transport": "tcp"},
+        "commands": "ours.json",
+        "v_ln_v": {"low": 0, "high": 280},
+    }
+    devices = {
+        f"inv-{i}": {**DEVICE, "unit": i, "power": {"ac_source": "grid", "nominal_v": 230, "phases": [i]}}
+        for i in (1, 2)
+    }
+    maps = {"one": {"command": "VOLT {value}", "query": "VOLT?"}, "apart": apart}
+    for name, voltage in maps.items():
+        said = {"name": name, "settings": {**settings, "v_ln_v": voltage}}
+        (tmp_path / "ours.json").write_text(json.dumps(said), encoding="utf-8")
+        if name == "apart":
+            assert bench(tmp_path, devices=devices, instruments={"grid": source}).file.devices.keys() == devices.keys()
+        else:
+            assert problems(tmp_path, devices=devices, instruments={"grid": source}) == {
+                "/devices/inv-2/power/ac_source": "'ours.json' sets v_ln_v for all phases at once, and device 'inv-1' "
+                "is on 'grid' already: each would need its own"
+            }
+
+
 def test_an_input_that_stops_everything_is_one_of_the_bench(tmp_path: Path) -> None:
     watched = {"device": "inv-11", "point": "701.Alrm", "stop_when": "above", "value": 0}
     found = problems(tmp_path, emergency_stop={"inputs": [watched]})
