@@ -46,9 +46,9 @@ class Moment:
 
     @property
     def current_a(self) -> FloatArray:
-        """The currents of all phases together (n,), as 701 and 101 to 103 have it."""
-        v = self.measured.v_ln_v
-        return self.apparent_va / np.where(v > 0, v, np.nan)
+        """The currents of all phases together (n,), as 701 and 101 to 103 have it; none flows without power."""
+        v, s = self.measured.v_ln_v, self.apparent_va
+        return np.where(s == 0, 0.0, s / np.where(v > 0, v, np.nan))
 
     @property
     def v_ll_v(self) -> FloatArray:

@@ -104,6 +104,13 @@ def test_status_says_which_functions_are_on() -> None:
     assert (get(bank, "122.ECPConn"), get(bank, "103.St")) == (0, 8)
 
 
+def test_without_voltage_no_current_flows() -> None:
+    bank = equipped([INVERTER], models="all")
+    zero = np.zeros(1)
+    bank.set_measurements(Measurements.of(zero, zero, zero, f_hz=60.0))
+    assert [get(bank, name) for name in ("701.A", "103.A", "103.AphA", "203.A")] == [0.0] * 4
+
+
 def test_one_phase_has_no_others() -> None:
     bank = equipped([ONE_PHASE], models="all")
     show(bank, 2400.0, 0.0)
