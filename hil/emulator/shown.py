@@ -17,6 +17,8 @@ from hil.sunspec.points import FloatArray
 
 Shown = Mapping[str, FloatArray]
 _PHASES: Final = ("A", "B", "C")
+_PAIRS: Final = {"AB": 2, "BC": 3, "CA": 3}
+"""How many phases a device has that has both of these."""
 _COUNTER: Final = 2.0**32
 """An acc32 begins again at 0 there."""
 
@@ -46,8 +48,9 @@ def _by_phase(prefix: str, value: FloatArray, phases: FloatArray) -> Shown:
 
 
 def _between_phases(now: Moment) -> Shown:
-    """Return the voltages between phases, under both of their names."""
-    return {f"{name}{pair}": now.v_ll_v for name in ("PPVph", "PhVph") for pair in ("AB", "BC", "CA")}
+    """Return the voltages between phases, under both of their names; NaN where a device does not have both."""
+    found = {pair: np.where(now.fixed.phases >= least, now.v_ll_v, np.nan) for pair, least in _PAIRS.items()}
+    return {f"{name}{pair}": value for name in ("PPVph", "PhVph") for pair, value in found.items()}
 
 
 def _inverter(now: Moment) -> Shown:

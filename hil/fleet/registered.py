@@ -36,6 +36,7 @@ class RegisteredFleet:
         """v_nominal_v (n,): line to neutral. profiles: how each device is built."""
         self.model, self.terminals, self._v_nominal_v = model, terminals, v_nominal_v
         self._profiles = profiles
+        self._has_several_phases = np.array([len(terminal.phases) > 1 for terminal in terminals])
         self.storage = model.storage if isinstance(model, HasStorage) else None
         self._bank: RegisterBank | None = None
         self._steering: Steering | None = None
@@ -103,7 +104,7 @@ class RegisteredFleet:
                 1000 * outputs["p_kw"],
                 1000 * outputs["q_kvar"],
                 v_ln_v,
-                v_ll_v=v_ln_v * 3**0.5,
+                v_ll_v=np.where(self._has_several_phases, v_ln_v * 3**0.5, np.nan),
                 f_hz=inputs.get("f_hz", np.array(inverters.smart.f_nominal_hz, dtype=np.float64)),
                 state=np.where(inverters.in_service, RUNNING, STANDBY),
                 soc_pct=np.nan if soc_pu is None else 100 * soc_pu,

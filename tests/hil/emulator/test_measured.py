@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from banked import get, put
 from conforming import BATTERY, INVERTER
 from emulated import equipped
+from street import TERMINALS, V_LN_V, battery
 
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
+from hil.emulator.profile import Profile
+from hil.fleet.registered import RegisteredFleet
 from hil.inverter.measurements import Measurements
 
 ONE_PHASE = Ratings("pv_1", 5e3, 5e3, 2200.0, 2200.0, 240.0, 1)
@@ -109,6 +113,20 @@ def test_without_voltage_no_current_flows() -> None:
     zero = np.zeros(1)
     bank.set_measurements(Measurements.of(zero, zero, zero, f_hz=60.0))
     assert [get(bank, name) for name in ("701.A", "103.A", "103.AphA", "203.A")] == [0.0] * 4
+
+
+@pytest.mark.parametrize(("phases", "between"), [((2,), ()), ((1, 3), ("AB",)), ((1, 2, 3), ("AB", "BC", "CA"))])
+def test_a_fleet_shows_voltages_between_the_phases_that_it_has(
+    phases: tuple[int, ...], between: tuple[str, ...]
+) -> None:
+    terminals = tuple(replace(terminal, phases=phases) for terminal in TERMINALS)
+    fleet = RegisteredFleet(battery(), terminals, np.full(2, V_LN_V), [Profile(models="all")] * 2)
+    fleet.start()
+    expected = pytest.approx(V_LN_V * 3**0.5, abs=1.0)
+    assert fleet.bank.number(0, "701.LLV") == (expected if between else None)
+    for pair in ("AB", "BC", "CA"):
+        for name in (f"{100 + len(phases)}.PPVph{pair}", f"{200 + len(phases)}.PhVph{pair}"):
+            assert fleet.bank.number(0, name) == (expected if pair in between else None), name
 
 
 def test_one_phase_has_no_others() -> None:
