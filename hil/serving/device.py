@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ from hil.serving.count import Count
 from hil.serving.exchanges import MannerOf, Plain
 from hil.serving.quirks import Quirks
 from hil.serving.responder import FUNCTIONS, BankRegisters, Holding, RegisterResponder, Responder
-from hil.sunspec.points import Point
+from hil.sunspec.points import NO_PATTERN, Point
 
 
 def _nothing() -> None:
@@ -74,14 +74,21 @@ def awkward(hardware: Hardware, quirks: Quirks, clock: Clock = time.monotonic) -
 
 
 def refuse_unknown_points(hardware: Hardware, quirks: Quirks) -> None:
-    """Raise ScenarioError with every point that quirks name and the device does not have."""
-    problems = [
-        Problem("".join(f"/{part}" for part in path), f"{hardware.name} has no point {name!r}" + _near(name, hardware))
-        for path, name in quirks.points.items()
-        if name not in hardware.points
-    ]
-    if problems:
+    """Raise ScenarioError with every point or register that quirks name and the device does not have."""
+    if problems := [*_unknown(hardware, quirks)]:
         raise ScenarioError(problems, "quirks")
+
+
+def _unknown(hardware: Hardware, quirks: Quirks) -> Iterator[Problem]:
+    for path, name in quirks.points.items():
+        pointer = "".join(f"/{part}" for part in path)
+        if name not in hardware.points:
+            yield Problem(pointer, f"{hardware.name} has no point {name!r}" + _near(name, hardware))
+        elif path[0] == "not_implemented" and hardware.points[name].absent == NO_PATTERN:
+            yield Problem(pointer, f"no value of {name!r} says that it is not implemented")
+    for index, address in enumerate(quirks.stuck.addresses if quirks.stuck else ()):
+        if not any(start <= address < start + count for start, count in hardware.blocks):
+            yield Problem(f"/stuck/addresses/{index}", f"{hardware.name} has no register {address}")
 
 
 def _near(name: str, hardware: Hardware) -> str:

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from hil.serving.device import awkward, of_bank
 from hil.serving.quirks import Latency, Quirks
 from hil.serving.responder import GoneDown, Responder
 from hil.serving.server import Server, line
+from hil.sunspec.points import NO_PATTERN
 
 SUNS = bytes.fromhex("03 04 53 75 6e 53")
 READ_SUNS = request_bytes(read(40000, 2))
@@ -352,3 +354,15 @@ def test_points_that_a_device_does_not_have_are_all_named(bank: RegisterBank) ->
         ("/not_implemented/0", True),
         ("/rounds/704.WMaxLimPc", True),
     ]
+
+
+def test_a_register_that_a_device_does_not_have_cannot_be_stuck(bank: RegisterBank) -> None:
+    with pytest.raises(ScenarioError, match="/stuck/addresses/1: pv_1 has no register 70000"):
+        device(bank, {"stuck": {"addresses": [40000, 70000]}})
+
+
+def test_a_point_without_a_value_for_it_cannot_be_not_implemented(bank: RegisterBank) -> None:
+    plainly = replace(bank.maps[0]["701.W"], type="plain-int16", absent=NO_PATTERN)
+    hardware = replace(of_bank(bank, 0, "pv_1"), points={"power": plainly})
+    with pytest.raises(ScenarioError, match="no value of 'power' says that it is not implemented"):
+        awkward(hardware, Quirks(not_implemented=("power",)))
