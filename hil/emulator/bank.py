@@ -133,7 +133,7 @@ class RegisterBank:
             self._does.controller.set_local(device, local)
 
     def restart(self, device: int) -> None:
-        """Let a device hold again what it began with, as after a loss of power without a memory."""
+        """Let a device hold again what it began with, as after a loss of power without a memory; it still measures."""
         with self._lock:
             names = set(self.held[device].points)
             self._does.adoptions.forget(device)
@@ -142,6 +142,7 @@ class RegisterBank:
             self._does.timers.start(device, names)
             self._does.controller.forget(device)
             self._does.alarms.forget(device)
+            self._does.measured.show_again(device)
 
     # what the wire sees
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -46,6 +47,12 @@ class Measured:
             self._table = PointTable.of_image(self._registers.maps, tuple(values))
         self._table.encode(np.stack(list(values.values()), axis=1), self._registers.images)
         self._last = measured
+
+    def show_again(self, device: int) -> None:
+        """Show the last measurements once more, of `device` without its alarms: it has forgotten them."""
+        if self._last is not None:
+            others = np.arange(self._last.alarms.size) != device
+            self.show(replace(self._last, alarms=np.where(others, self._last.alarms, 0.0)))
 
     def advance(self, dt_s: float) -> None:
         """Count the energy of the last measurements over `dt_s`."""

@@ -108,6 +108,16 @@ def test_status_says_which_functions_are_on() -> None:
     assert (get(bank, "122.ECPConn"), get(bank, "103.St")) == (0, 8)
 
 
+def test_a_device_that_has_restarted_measures_what_it_did() -> None:
+    bank = equipped([INVERTER, INVERTER], models="all")
+    show(bank, 7500.0, -1200.0, alarms=256.0)
+    bank.advance(3600.0)
+    show(bank, 7500.0, -1200.0, alarms=256.0)
+    bank.restart(0)
+    assert [get(bank, name) for name in ("701.W", "103.VAr", "701.TotWhInj", "701.Alrm")] == [7500, -1200, 7500, 0]
+    assert [get(bank, name, 1) for name in ("701.W", "701.Alrm")] == [7500, 256]
+
+
 def test_without_voltage_no_current_flows() -> None:
     bank = equipped([INVERTER], models="all")
     zero = np.zeros(1)
