@@ -25,6 +25,8 @@ _TRIPS: Final = {
     "710": ("Hz", OVER_FREQUENCY, 1.0),
 }
 """By model: what it looks at, its alarm, and on which side of its setting that is."""
+_SHOWN: Final = {"701.Alrm": 32, **{f"{model}.Evt1": 16 for model in (101, 102, 103, 111, 112, 113)}}
+"""Where alarms are shown, and how many of their bits."""
 
 
 class Alarms:
@@ -57,8 +59,9 @@ class Alarms:
     def reset(self, device: int) -> None:
         """Reset what does not last."""
         self._latched[device] = self._lasting[device]
-        if self._registers.holds_point(device, "701.Alrm"):
-            self._registers.put(device, "701.Alrm", float(self._latched[device]))
+        for name, bits in _SHOWN.items():
+            if self._registers.holds_point(device, name):
+                self._registers.put(device, name, float(self._latched[device] % 2**bits))
 
     def forget(self, device: int) -> None:
         """Have no alarm until the next measurements."""

@@ -170,6 +170,18 @@ def test_a_trip_disconnects_and_being_told_to_stop_is_no_trip() -> None:
     assert get(bank, "701.Alrm") == 0
 
 
+@pytest.mark.parametrize("reset", ["715.AlarmReset", "802.AlmRst"])
+def test_an_alarm_is_reset_in_all_models_at_once(reset: str) -> None:
+    bank = equipped([BATTERY], models="all")
+    put(bank, {"707.Ena": 1})
+    show(bank, v_ln_v=100.0)
+    show(bank)
+    shown = ("701.Alrm", "103.Evt1", "113.Evt1")
+    assert [get(bank, name) for name in shown] == [UNDER_VOLT] * 3
+    put(bank, {reset: 1})
+    assert [get(bank, name) for name in shown] == [0] * 3
+
+
 def test_a_restarted_device_has_forgotten_its_controller_and_its_alarms() -> None:
     bank = bank_of(heartbeat_timeout_s=10, on_heartbeat_loss="cease")
     put(bank, {"707.Ena": 1, "715.ControllerHb": 1})
