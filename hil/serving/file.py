@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -15,7 +15,7 @@ from derloop.errors import Problem, ScenarioError
 from derloop.kind import Settings
 from derloop.validation import read_model
 from hil.emulator.profile import Profile
-from hil.modbus.endpoint import Endpoint, Serial, Tcp, Timing, Unit, located
+from hil.modbus.endpoint import Endpoint, Serial, Tcp, Timing, Tls, Unit, located
 from hil.serving.quirks import Quirks
 from hil.serving.security import Right
 
@@ -36,6 +36,12 @@ class Served(Settings):
         examples=[{"operator": ["read", "write"], "viewer": ["read"]}],
     )
     takes_time: bool = Field(default=True, description="Serial lines: bytes take as long as the baud rate says.")
+
+    @model_validator(mode="after")
+    def _knows_who_asks(self) -> Self:
+        if self.roles is not None and not isinstance(self.listen, Tls):
+            raise ValueError("roles are those of certificates, which only a listen of transport tls has")
+        return self
 
 
 class FleetEntry(Served):

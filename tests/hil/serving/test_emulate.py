@@ -160,6 +160,7 @@ def test_a_run_in_lock_step_takes_transport_and_quirks_from_an_emulator_file(fol
             "/fleets/inverter/quirks/silense: unknown; did you mean",
         ),
         ({"fleets": {"inverter": {"listen": {"transport": "serial", "path": "x"}}}}, "bus must be true"),
+        ({"fleets": {"inverter": {"roles": {"viewer": ["read"]}}}}, "roles are those of certificates"),
         ({}, "has nothing that could be served"),
     ],
 )
