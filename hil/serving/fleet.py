@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from derloop.errors import Problem, ScenarioError
 from hil.emulator.bank import RegisterBank
 from hil.modbus.endpoint import Address, Endpoint
+from hil.modbus.framing import MBAP
 from hil.modbus.thread import LoopThread
 from hil.serving.awkward_registers import Clock
 from hil.serving.device import Device, awkward, of_bank, plain
@@ -17,6 +19,8 @@ from hil.serving.quirks import Quirks
 from hil.serving.server import Line, Server, line
 
 NO_QUIRKS = Quirks()
+MOST_UNIT, MOST_UNIT_OF_A_LINE, MOST_PORT = 255, 247, 65_535
+"""A serial line has units 1 to 247: 0 is all of them, the rest is reserved (MODBUS over Serial Line V1.02, 2.2)."""
 
 
 class BankServer:
@@ -34,8 +38,12 @@ class BankServer:
         thread: LoopThread | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        """Raises ScenarioError where quirks name points that a device does not have. clock: see `awkward`."""
+        """Raises ScenarioError where quirks name points that a device does not have, or units or ports do not suffice.
+
+        clock: see `awkward`.
+        """
         self.bank, self._entry = bank, entry or FleetEntry()
+        _refuse_more_than_fit(self._entry, len(bank))
         self.labels = tuple(labels or (f"device_{index + 1}" for index in range(len(bank))))
         devices = [self._device(index, clock) for index in range(len(bank))]
         self._server = Server(self._lines(devices), thread)
@@ -78,6 +86,18 @@ class BankServer:
 
     def _line(self, endpoint: Endpoint, devices: Mapping[int, Device]) -> Line:
         return line(endpoint, devices, self._entry.roles, takes_time=self._entry.takes_time)
+
+
+def _refuse_more_than_fit(entry: FleetEntry, count: int) -> None:
+    """Raise ScenarioError where units of a line, or ports, counted from the first, go beyond those that there are."""
+    if entry.bus:
+        least, most = (0, MOST_UNIT) if entry.listen.framing is MBAP else (1, MOST_UNIT_OF_A_LINE)
+        if entry.unit < least or entry.unit + count - 1 > most:
+            what = f"units {entry.unit} to {entry.unit + count - 1} are needed, and there are {least} to {most}"
+            raise ScenarioError([Problem("/unit", what)], "fleet")
+    elif (port := getattr(entry.listen, "port", 0)) and port + count - 1 > MOST_PORT:
+        what = f"ports {port} to {port + count - 1} are needed, and there are none above {MOST_PORT}"
+        raise ScenarioError([Problem("/listen/port", what)], "fleet")
 
 
 def _counted(endpoint: Endpoint, index: int) -> Endpoint:

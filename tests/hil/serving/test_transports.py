@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from certificates import Authority, Files
@@ -18,12 +19,14 @@ from pymodbus import FramerType
 from pymodbus.client import ModbusSerialClient, ModbusTcpClient, ModbusTlsClient
 from pymodbus.exceptions import ModbusIOException
 
-from derloop.errors import DerloopError
+from derloop.errors import DerloopError, ScenarioError
 from hil.emulator.bank import RegisterBank
 from hil.modbus.endpoint import Endpoint, RtuOverTcp, Serial, Tcp, Tls
 from hil.modbus.framing import MBAP, Frame
 from hil.modbus.pdu import read, request_bytes
 from hil.serving.device import of_bank, plain
+from hil.serving.file import FleetEntry
+from hil.serving.fleet import BankServer
 from hil.serving.listener import CannotListen
 from hil.serving.security import role_of
 from hil.serving.server import Server, line
@@ -50,6 +53,24 @@ def mbpoll(*words: str) -> list[int]:
     done = subprocess.run(["mbpoll", "-0", "-1", "-q", *words], capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return [int(word) for word in re.findall(r"^\[\d+\]:\s+(\d+)", done.stdout, re.MULTILINE)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"listen": {"transport": "tcp", "port": 65535}}, "/listen/port: ports 65535 to 65536 are needed"),
+        ({"bus": True, "unit": 255}, "/unit: units 255 to 256 are needed, and there are 0 to 255"),
+        *(
+            ({"listen": {"transport": "rtu-over-tcp", "port": 0}, "bus": True, "unit": unit}, "there are 1 to 247")
+            for unit in (0, 247)
+        ),
+    ],
+)
+def test_a_fleet_for_which_units_or_ports_do_not_suffice_is_refused(
+    entry: dict[str, Any], said: str, bank: RegisterBank
+) -> None:
+    with pytest.raises(ScenarioError, match=said):
+        BankServer(bank, entry=FleetEntry.model_validate(entry))
 
 
 @needs_mbpoll
