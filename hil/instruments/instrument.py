@@ -95,15 +95,18 @@ class AcSource:
         """Connect; the output stays as it is."""
         self._link.open()
 
+    def permit(self, v_ln_v: FloatArray, f_hz: float) -> None:
+        """Raise Interlocked where voltages (phases,) or the frequency are out of their limits."""
+        self._voltage.permit(v_ln_v)
+        self._frequency.permit(np.array([f_hz]))
+
     def set(self, v_ln_v: FloatArray, f_hz: float) -> FloatArray:
         """Set voltages (phases,) and frequency, both or none if one is out of its limits.
 
         Returns the voltages that are set: on the way to those asked for where their rate is limited.
         """
-        wanted_hz = np.array([f_hz])
-        self._voltage.permit(v_ln_v)
-        self._frequency.permit(wanted_hz)
-        self._link.set("f_hz", float(self._frequency.slowed(wanted_hz)[0]), self.phases)
+        self.permit(v_ln_v, f_hz)
+        self._link.set("f_hz", float(self._frequency.slowed(np.array([f_hz]))[0]), self.phases)
         allowed = self._voltage.slowed(v_ln_v)
         for phase, value, before in zip(self.phases, allowed, self._set_v, strict=True):
             if value != before:

@@ -134,12 +134,16 @@ class PowerInterface:
                 limits = f"{allowed.low:g} to {allowed.high:g} pu"
                 raise Interlocked(device.name, f"{value:.4g} pu is outside of {limits}; nothing is set")
         volts = v_pu * self._nominal_v
+        wanted = {name: (volts[owners], self._f_hz(owners[0], f_hz)) for name, owners in self._wiring.items()}
         with self._working():
             for name, source in self._instruments.ac.items():
+                source.permit(*wanted[name])
+            for name, source in self._instruments.ac.items():
                 owners = self._wiring[name]
-                wanted_hz = self._devices[owners[0]].settings.f_hz if f_hz is None else float(f_hz[owners[0]])
-                given = source.set(volts[owners], wanted_hz)
-                self.v_applied_pu[owners] = given / self._nominal_v[owners]
+                self.v_applied_pu[owners] = source.set(*wanted[name]) / self._nominal_v[owners]
+
+    def _f_hz(self, device: int, f_hz: FloatArray | None) -> float:
+        return self._devices[device].settings.f_hz if f_hz is None else float(f_hz[device])
 
     def seen(self, p_w: FloatArray, q_var: FloatArray, at_s: FloatArray) -> PowerSeen:
         """Return what the feeder sees, from what the devices' meters show; without one, from what is given (n,)."""

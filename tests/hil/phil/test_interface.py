@@ -119,6 +119,23 @@ def test_devices_get_the_feeders_voltage_and_the_feeder_sees_what_they_draw_time
     assert not rig.ac.is_on
 
 
+def test_nothing_is_set_where_one_of_two_sources_would_leave_its_limits(rig: Rig) -> None:
+    with EmulatedInstrument(shipped("scpi-99-ac-source"), lambda *_: 0.0) as other:
+        at = {"commands": "scpi-99-ac-source", "at": TcpSocket(port=other.port)}
+        entry = AcSourceSettings.model_validate({**at, "v_ln_v": {"low": 0, "high": 245}, "phases": [2]})
+        second = AcSource(ScpiInstrument("second", entry, shipped("scpi-99-ac-source")), entry, rig.clock)
+        there = rig.instruments(phases=[1])
+        devices = (powered(1), powered(2, ac_source="second"))
+        sources = Instruments({**there.ac, "second": second}, there.dc, there.meters)
+        power = PowerInterface(devices, sources, 1.0, rig.clock, lambda _: None)
+        power.energise()
+        with pytest.raises(Interlocked, match=r"'second': v_ln_v 252 is outside of 0 to 245; nothing is set"):
+            power.apply(np.array([0.95, 1.05]))
+        assert rig.ac.held["v_ln_v", 1] == other.held["v_ln_v", 2] == NOMINAL_V
+        assert power.v_applied_pu.tolist() == [1.0, 1.0]
+        power.leave()
+
+
 def test_powers_are_filtered(rig: Rig, interface: Make) -> None:
     power = interface(powered(1, filter_s=2.0), powered(2))
     power.energise()
