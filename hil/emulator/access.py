@@ -9,7 +9,7 @@ from typing import Final
 from hil.emulator.adoption import ADOPTIONS
 from hil.emulator.controller import allows_operation
 from hil.emulator.links import contradicts
-from hil.emulator.ranges import LEAST_PF, RangesOfPoints
+from hil.emulator.ranges import LEAST_PF, SETPOINTS, RangesOfPoints
 from hil.emulator.registers import Registers, Written
 from hil.sunspec.points import Point, Value
 
@@ -68,7 +68,8 @@ class Access:
         if point.name == _POWER_FACTOR:
             return LEAST_PF <= abs(value) <= 1.0
         low, high = self._range(device, point.name)
-        return low <= value <= high
+        slack = 0.5 * 10.0 ** (point.exponent or 0) if point.name in SETPOINTS else 0.0
+        return low - slack <= value <= high + slack
 
     def _is_allowed_code(self, device: int, point: Point, value: float) -> bool:
         if value not in point.symbols.values() or (point.name, value) in _UNSUPPORTED_MODES:

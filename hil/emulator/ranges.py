@@ -22,6 +22,8 @@ _LIST_INDEX: Final = re.compile(r"\.\d+(?=\.)")
 _PERCENT, _SIGNED_PERCENT, _SECONDS = (0.0, 100.0), (-100.0, 100.0), (0.0, 1000.0)
 _P_RANGE, _Q_RANGE = ("-702.WChaRteMax", "702.WMax"), ("-702.VarMaxAbs", "702.VarMaxInj")
 LEAST_PF: Final = 1e-3
+SETPOINTS: Final = frozenset(f"704.{name}Set{suffix}" for name in ("W", "Var") for suffix in ("", "Rvrt"))
+"""In steps that may be coarser than those of the maxima in 702: the step that is nearest to a maximum is within it."""
 
 _OF_THE_DEVICE: Final[Mapping[str, tuple[float | str, float | str]]] = {
     **{f"704.WMaxLimPct{suffix}": _PERCENT for suffix in ("", "Rvrt")},

@@ -227,6 +227,18 @@ def test_volt_var_ends_if_no_curve_is_named_for_reversion(bank: RegisterBank) ->
     assert not bank.settings().volt_var_on[0]
 
 
+def test_a_setpoint_at_a_maximum_is_taken_where_its_steps_are_coarser() -> None:
+    """33,337 W stand in 702 as they are, and in steps of 10 W in 704; 14,668 var likewise."""
+    ratings = Ratings("bat", 33_337.0, 33_337.0, 14_668.0, 14_668.0, 240.0, p_max_charge_w=33_337.0, energy_wh=1e5)
+    bank = RegisterBank([described(ratings)])
+    assert [bank.number(0, f"702.{name}") for name in ("WMax", "VarMaxInj")] == [33_337, 14_668]
+    for sign in (1, -1):
+        assert _write(bank, 0, m704_WSet=sign * 33_337.0, m704_VarSet=sign * 14_668.0) is None
+        assert [bank.number(0, f"704.{name}") for name in ("WSet", "VarSet")] == [sign * 33_340, sign * 14_670]
+        assert _write(bank, 0, m704_WSet=sign * 33_350.0) is Refusal.VALUE
+        assert _write(bank, 0, m704_VarSet=sign * 14_680.0) is Refusal.VALUE
+
+
 def test_a_falling_curve_is_not_adopted(bank: RegisterBank) -> None:
     _write(bank, 0, m705_Crv_1_Pt_0_V=99.0, m705_AdptCrvReq=2)
     bank.advance(1.0)
