@@ -144,6 +144,11 @@ def test_a_setpoint_limits_what_takes_no_setpoint(pair: Pair) -> None:
     assert pair.step()[0] == pytest.approx(25.0, abs=HALF_STEP)
 
 
+@pytest.mark.parametrize("pair", [battery], indirect=True)
+def test_a_setpoint_beyond_what_a_device_can_is_cut_as_its_model_cuts_it(pair: Pair) -> None:
+    assert [pair.step(p_set_kw=asked_kw)[0] for asked_kw in (150.0, -150.0)] == [100.0, -100.0]
+
+
 def test_a_lowered_maximum_lowers_the_power(pair: Pair) -> None:
     write(pair.client.DERCapacity[0], WMax=30000.0)
     pair.adjust("active_power_limit", p_max_pu=0.3)
