@@ -280,9 +280,7 @@ def test_a_full_disk_leaves_whole_batches_and_recording_goes_on_when_there_is_ro
 def test_a_full_disk_is_told_once_a_full_batch_cannot_be_written_and_the_files_are_closed(
     tmp_path: Path, held_for_ever: None, limit_of_file_size: None
 ) -> None:
-    recorder = Recorder(tmp_path, {"grid": GRID})
-    size = (tmp_path / "series" / "grid.arrows").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    recorder = _on_a_full_disk(tmp_path)
     for step in range(256):
         recorder.observe("grid", step * SECOND, outputs(step))
     with pytest.raises(DerloopError, match="File too large"):
@@ -300,9 +298,7 @@ def test_a_full_disk_is_told_once_a_full_batch_cannot_be_written_and_the_files_a
 def test_what_a_full_disk_did_not_take_is_written_when_there_is_room(
     tmp_path: Path, held_for_ever: None, limit_of_file_size: None
 ) -> None:
-    recorder = Recorder(tmp_path, {"grid": GRID})
-    size = (tmp_path / "series" / "grid.arrows").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    recorder = _on_a_full_disk(tmp_path)
     for step in range(300):
         recorder.observe("grid", step * SECOND, outputs(step))
     with pytest.raises(DerloopError, match="File too large"):
@@ -312,6 +308,13 @@ def test_what_a_full_disk_did_not_take_is_written_when_there_is_room(
     read(tmp_path, 300)
     recorder.flush_due()
     recorder.close()
+
+
+def _on_a_full_disk(folder: Path) -> Recorder:
+    recorder = Recorder(folder, {"grid": GRID})
+    size = (folder / "series" / "grid.arrows").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    return recorder
 
 
 def _flush_until_told(recorder: Recorder) -> None:

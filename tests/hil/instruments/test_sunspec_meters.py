@@ -17,6 +17,7 @@ from derloop.errors import Rejected, ScenarioError
 from hil.bench.file import read_bench
 from hil.bench.findings import find
 from hil.bench.instruments import instruments_of
+from hil.instruments.instrument import Shown
 from hil.modbus.endpoint import Address, Tcp
 from hil.phil.settings import PowerSettings
 from hil.serving.clone import clone
@@ -88,15 +89,19 @@ def test_a_meter_is_checked_read_and_watched(meter: Address, tmp_path: Path) -> 
     assert seen.splitlines()[2].split()[:6] == ["m-1", "-", "-1,500", "200", "230.5", "50.010"]
 
 
-def test_a_meter_of_a_bench_shows_what_flows_into_the_source(meter: Address, tmp_path: Path) -> None:
-    bench = read_bench(lab(tmp_path, meter))
+def shown_by(lab_file: Path) -> Shown:
+    bench = read_bench(lab_file)
     power = PowerSettings(ac_source="none", nominal_v=230, meter="pm")
     found = instruments_of(bench.file.instruments, [power], bench.path.parent).meters["pm"]
     found.open()
     try:
-        shown = found.read()
+        return found.read()
     finally:
         found.leave()
+
+
+def test_a_meter_of_a_bench_shows_what_flows_into_the_source(meter: Address, tmp_path: Path) -> None:
+    shown = shown_by(lab(tmp_path, meter))
     assert (shown.p_w.tolist(), shown.q_var.tolist(), shown.f_hz) == ([-1500.0], [200.0], 50.01)
     assert shown.v_ln_v.tolist() == [230.5]
 
@@ -106,14 +111,7 @@ def test_a_meter_that_has_powers_need_not_tell_more(
     lacks: str, volts: list[float], hertz: float, tmp_path: Path
 ) -> None:
     for address in served({1: COMMON, 203: {name: value for name, value in METER[203].items() if name != lacks}}):
-        bench = read_bench(lab(tmp_path, address))
-        power = PowerSettings(ac_source="none", nominal_v=230, meter="pm")
-        found = instruments_of(bench.file.instruments, [power], bench.path.parent).meters["pm"]
-        found.open()
-        try:
-            shown = found.read()
-        finally:
-            found.leave()
+        shown = shown_by(lab(tmp_path, address))
         assert (shown.p_w.tolist(), shown.q_var.tolist()) == ([-1500.0], [200.0])
         assert shown.v_ln_v.tolist() == pytest.approx(volts, nan_ok=True)
         assert shown.f_hz == pytest.approx(hertz, nan_ok=True)
