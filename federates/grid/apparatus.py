@@ -19,8 +19,8 @@ from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
 from derloop.kind import Settings
 from federates.fleets import Path, Problems
-from federates.grid import inventory
-from federates.grid.solver import Solver, set_bank
+from federates.grid import circuit, inventory
+from federates.grid.solver import Solver
 
 BoolArray = NDArray[np.bool_]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -185,7 +185,7 @@ class Apparatus:
         for name, wanted in zip(self.capacitors, steps, strict=True):
             states = self._states(name)
             if sum(states) != int(wanted):
-                set_bank(self._dss, [*(int(i < wanted) for i in range(len(states))), 0])
+                circuit.set_bank(self._dss, [*(int(i < wanted) for i in range(len(states))), 0])
 
     def rest_capacitors(self, rest: bool) -> None:
         """Let the controls of the operated banks rest, or act; those that the file does not enable never do."""

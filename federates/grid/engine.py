@@ -80,3 +80,11 @@ def _let_go(dss: Any) -> None:
     api.unregister_callbacks = lambda: None
     for listed in (managers, type(api)._ctx_to_util, type(dss)._ctx_to_dss):
         listed.pop(api.ctx)
+
+
+def command(dss: Any, text: str) -> None:
+    """Have an engine do what a command says. Raises SolverError, with what it says is wrong."""
+    try:
+        dss.Text.Command(text)
+    except Exception as error:  # dss.DSSException, whose module is not imported here
+        raise SolverError(" ".join(str(error).split())) from error

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 from derloop.memory import Forgetful, remembers
+from federates.grid import circuit
 from federates.grid.setpoints import Setpoints
-from federates.grid.solver import Solver, bank, set_bank
+from federates.grid.solver import Solver
 
 Admittances = list[NDArray[np.complex128]]
 """Of each device all that it has in the matrix, flat, S."""
@@ -54,7 +55,7 @@ class Solution:
         """Let the next solution be as it would have been. Raises Forgetful where that cannot be."""
         self._set_taps(memory["taps"])
         for states, _ in zip(memory["banks"], self._banks(), strict=True):
-            set_bank(self._solver.dss, states)
+            circuit.set_bank(self._solver.dss, states)
         if self._groups:
             self._have(memory["devices"])
         self._solver.build_matrix()
@@ -83,7 +84,7 @@ class Solution:
         """Make each capacitor bank the active one in turn; yield how it stands."""
         capacitors = self._solver.dss.Capacitors
         for _ in range(capacitors.First() and capacitors.Count()):
-            yield bank(self._solver.dss)
+            yield circuit.bank(self._solver.dss)
             capacitors.Next()
 
     # --- admittances ---------------------------------------------------------------------------------

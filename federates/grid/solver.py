@@ -1,6 +1,6 @@
 """One OpenDSS engine of our own, its fast calls bound.
 
-- What is in a feeder, as its file has it, is read by `inventory.py`.
+- A feeder file is read by `circuit.py`; what is in it, by `inventory.py`.
 - Each `Solver` has its own context; nothing of the process's default engine is touched, nor the working directory.
 - Setpoints go in as arrays (`setpoints.py`); voltages are read through a view of the solution vector. Both were proven
   equal to the plain calls (`tests/unit/test_solver.py`).
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
-from federates.grid.engine import SolverError, new_context
+from federates.grid import circuit
+from federates.grid.engine import SolverError, command, new_context
 from federates.grid.setpoints import Setpoints, Sources
 from federates.grid.views import ClassPowers, View
 
@@ -26,18 +27,6 @@ WHOLE_MATRIX = 2
 
 USUAL_ITERATIONS = 2
 """OpenDSS `MinIterations`, where nobody says otherwise."""
-
-USUAL_BASES_KV = (0.208, 0.48, 12.47, 24.9, 34.5, 115.0, 230.0)
-"""OpenDSS's own list, where a file sets none."""
-
-POWER_FLOW, EVERY_PHASE = 1, 0
-"""OpenDSS `LoadModel`, in which loads and devices are powers, and `CktModel`, of phases and not of sequences."""
-
-VARIABLE = 0
-"""OpenDSS `LoadStatus_Variable`: a load that the multiplier of all loads is for."""
-
-KEEPS_KVAR = (6, 7)
-"""Models of loads whose reactive power no multiplier is for."""
 
 COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
@@ -66,76 +55,15 @@ class Solver:
         self.built = 0
         """How often its matrix was built anew: after each move of a tap or a bank, it is."""
         self._error = self._lib.ctx_Error_Get_NumberPtr(self._ctx)
-        self._run("Clear")
-        self._run(f'Redirect "{feeder}"')
-        if not self._dss.Basic.NumCircuits():
-            raise SolverError(f"{feeder.name} defines no circuit")
-        self._refuse_other_circuits(feeder)
-        self._multiply_loads()
-        self._find_bases()
-        if not self._has_bases:
-            raise SolverError(f"{feeder.name} sets no VoltageBases, of which voltages are told per unit")
+        circuit.read(self._dss, feeder)
 
     @property
     def dss(self) -> Any:
         """The engine itself, for those who operate and measure what is in the feeder."""
         return self._dss
 
-    def _run(self, command: str) -> None:
-        try:
-            self._dss.Text.Command(command)
-        except Exception as error:  # dss.DSSException, whose module is not imported here
-            raise SolverError(" ".join(str(error).split())) from error
-
-    def _refuse_other_circuits(self, feeder: Path) -> None:
-        """Raise SolverError for a circuit in which a device would not inject what it is given."""
-        sets = {
-            "LoadModel=admittance": self._dss.Solution.LoadModel() != POWER_FLOW,
-            "CktModel=positive": self._dss.Settings.CktModel() != EVERY_PHASE,
-        }
-        if asked := [name for name, is_so in sets.items() if is_so]:
-            what = "devices would not inject what they are given"
-            raise SolverError(f"{feeder.name} sets {' and '.join(asked)}, with which {what}: leave it out")
-
-    def _multiply_loads(self) -> None:
-        """Let loads have the powers that the file's multiplier and growth make of them, and have these do no more.
-
-        Whoever drives a load sets what it draws, and tells that it does: a multiplier beside it would be told nowhere.
-        """
-        solution, loads = self._dss.Solution, self._dss.Loads
-        year, mult = solution.Year(), solution.LoadMult()
-        growth = (1.0 + solution.PctGrowth() / 100.0) ** (year - 1) if year > 0 else 1.0
-        if (mult, year) == (1.0, 0):
-            return
-        for _ in range(loads.First() and loads.Count()):
-            if year > 0 and loads.Growth():
-                raise SolverError(f"load {loads.Name()} grows by a shape of its own, which is not read: set no year")
-            factor = growth * (mult if loads.Status() == VARIABLE else 1.0)
-            kw, kvar = loads.kW() * factor, loads.kvar() * (1.0 if loads.Model() in KEEPS_KVAR else factor)
-            loads.kW(kw)
-            loads.kvar(kvar)
-            if not loads.Next():
-                break
-        solution.LoadMult(1.0)
-        solution.Year(0)
-
-    def _find_bases(self) -> None:
-        """List the buses, and give those a base voltage that the file gives none: SetkVBase holds where it stands."""
-        self._run("MakeBusList")
-        had_kv = self._bases_kv()
-        self._has_bases = any(had_kv.values()) or tuple(self._dss.Settings.VoltageBases()) != USUAL_BASES_KV
-        self._run("CalcVoltageBases")
-        for name, kv in self._bases_kv().items():
-            if had_kv.get(name) and had_kv[name] != kv:
-                self._run(f'SetkVBase bus="{name}" kVLN={had_kv[name]!r}')
-
-    def _bases_kv(self) -> dict[str, float]:
-        """Return the base voltage of every bus, kV line to neutral; 0 where it has none."""
-        found = {}
-        for name in self._dss.Circuit.AllBusNames():
-            self._dss.Circuit.SetActiveBus(name)
-            found[name] = float(self._dss.Bus.kVBase())
-        return found
+    def _run(self, text: str) -> None:
+        command(self._dss, text)
 
     def source_impedances_ohm(self) -> dict[str, complex]:
         """Solve the feeder; return the short-circuit impedance of every bus by its lower-case name.
@@ -286,7 +214,7 @@ class Solver:
             self._run(f"Close Line.{line} 1")
             self._run(f"Close Line.{line} 2")
         if lines:
-            self._find_bases()
+            circuit.find_bases(self._dss)
         for line in lines:
             self._run(f"Open Line.{line} 1")
 
@@ -443,31 +371,15 @@ class Solver:
         capacitors = self._dss.Capacitors
         states = []
         for _ in range(capacitors.First() and capacitors.Count()):
-            states.append(bank(self._dss))
+            states.append(circuit.bank(self._dss))
             capacitors.Next()
         return states
 
     def set_capacitor_states(self, states: Sequence[list[int]]) -> None:
         self._dss.Capacitors.First()
         for state in states:
-            set_bank(self._dss, state)
+            circuit.set_bank(self._dss, state)
             self._dss.Capacitors.Next()
-
-
-def bank(dss: Any) -> list[int]:
-    """Return which steps of the active capacitor bank are in, and last whether its terminal is open.
-
-    A control opens the terminal when it takes the last step out: with that open no step is in, whatever is set.
-    """
-    return [*dss.Capacitors.States(), int(dss.CktElement.IsOpen(1, 0))]
-
-
-def set_bank(dss: Any, stands: Sequence[int]) -> None:
-    """Have the active capacitor bank stand as `bank` says."""
-    *steps, is_open = stands
-    if dss.CktElement.IsOpen(1, 0) != bool(is_open):
-        (dss.CktElement.Open if is_open else dss.CktElement.Close)(1, 0)
-    dss.Capacitors.States(steps)
 
 
 def connected(values: NDArray[np.complex128], rows: NDArray[np.int32], starts: NDArray[np.int32]) -> NDArray[np.intp]:

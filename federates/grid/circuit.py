@@ -1,0 +1,111 @@
+"""The circuit of a feeder file as it is read: its base voltages, what its loads draw, how its capacitor banks stand.
+
+What a file may set for all of a circuit, and a device or a load would not be what it says it is with, is refused, or
+taken into the powers once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from federates.grid.engine import SolverError, command
+
+USUAL_BASES_KV = (0.208, 0.48, 12.47, 24.9, 34.5, 115.0, 230.0)
+"""OpenDSS's own list, where a file sets none."""
+
+POWER_FLOW, EVERY_PHASE = 1, 0
+"""OpenDSS `LoadModel`, in which loads and devices are powers, and `CktModel`, of phases and not of sequences."""
+
+VARIABLE = 0
+"""OpenDSS `LoadStatus_Variable`: a load that the multiplier of all loads is for."""
+
+KEEPS_KVAR = (6, 7)
+"""Models of loads whose reactive power no multiplier is for."""
+
+
+def read(dss: Any, feeder: Path) -> None:
+    """Have an engine read a feeder file, and nothing else. Raises SolverError for what cannot be used as it stands."""
+    command(dss, "Clear")
+    command(dss, f'Redirect "{feeder}"')
+    if not dss.Basic.NumCircuits():
+        raise SolverError(f"{feeder.name} defines no circuit")
+    _refuse_others(dss, feeder)
+    _multiply_loads(dss)
+    if not find_bases(dss):
+        raise SolverError(f"{feeder.name} sets no VoltageBases, of which voltages are told per unit")
+
+
+def _refuse_others(dss: Any, feeder: Path) -> None:
+    """Raise SolverError for a circuit in which a device would not inject what it is given."""
+    sets = {
+        "LoadModel=admittance": dss.Solution.LoadModel() != POWER_FLOW,
+        "CktModel=positive": dss.Settings.CktModel() != EVERY_PHASE,
+    }
+    if asked := [name for name, is_so in sets.items() if is_so]:
+        what = "devices would not inject what they are given"
+        raise SolverError(f"{feeder.name} sets {' and '.join(asked)}, with which {what}: leave it out")
+
+
+def _multiply_loads(dss: Any) -> None:
+    """Let loads have the powers that the file's multiplier and growth make of them, and have these do no more.
+
+    Whoever drives a load sets what it draws, and tells that it does: a multiplier beside it would be told nowhere.
+    """
+    solution, loads = dss.Solution, dss.Loads
+    year, mult = solution.Year(), solution.LoadMult()
+    growth = (1.0 + solution.PctGrowth() / 100.0) ** (year - 1) if year > 0 else 1.0
+    if (mult, year) == (1.0, 0):
+        return
+    for _ in range(loads.First() and loads.Count()):
+        if year > 0 and loads.Growth():
+            raise SolverError(f"load {loads.Name()} grows by a shape of its own, which is not read: set no year")
+        factor = growth * (mult if loads.Status() == VARIABLE else 1.0)
+        kw, kvar = loads.kW() * factor, loads.kvar() * (1.0 if loads.Model() in KEEPS_KVAR else factor)
+        loads.kW(kw)
+        loads.kvar(kvar)
+        if not loads.Next():
+            break
+    solution.LoadMult(1.0)
+    solution.Year(0)
+
+
+def find_bases(dss: Any) -> bool:
+    """List the buses, and give those a base voltage that the file gives none: SetkVBase holds where it stands.
+
+    Returns whether the file sets any.
+    """
+    command(dss, "MakeBusList")
+    had_kv = _bases_kv(dss)
+    are_set = any(had_kv.values()) or tuple(dss.Settings.VoltageBases()) != USUAL_BASES_KV
+    command(dss, "CalcVoltageBases")
+    for name, kv in _bases_kv(dss).items():
+        if had_kv.get(name) and had_kv[name] != kv:
+            command(dss, f'SetkVBase bus="{name}" kVLN={had_kv[name]!r}')
+    return are_set
+
+
+def _bases_kv(dss: Any) -> dict[str, float]:
+    """Return the base voltage of every bus, kV line to neutral; 0 where it has none."""
+    found = {}
+    for name in dss.Circuit.AllBusNames():
+        dss.Circuit.SetActiveBus(name)
+        found[name] = float(dss.Bus.kVBase())
+    return found
+
+
+def bank(dss: Any) -> list[int]:
+    """Return which steps of the active capacitor bank are in, and last whether its terminal is open.
+
+    A control opens the terminal when it takes the last step out: with that open no step is in, whatever is set.
+    """
+    return [*dss.Capacitors.States(), int(dss.CktElement.IsOpen(1, 0))]
+
+
+def set_bank(dss: Any, stands: Sequence[int]) -> None:
+    """Have the active capacitor bank stand as `bank` says."""
+    *steps, is_open = stands
+    if dss.CktElement.IsOpen(1, 0) != bool(is_open):
+        (dss.CktElement.Open if is_open else dss.CktElement.Close)(1, 0)
+    dss.Capacitors.States(steps)
