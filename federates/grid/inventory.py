@@ -13,6 +13,8 @@ from federates.grid.solver import Solver
 
 UNTOLD = ("invcontrol", "expcontrol", "indmach012")
 """What inverters were told last, and the slip of machines; the taps of autotransformers go to text and lose digits."""
+OPENING = ("fuse", "relay", "recloser")
+"""What they have counted, and what they have opened."""
 SWITCHING = ("fuse.", "relay.", "recloser.", "swtcontrol.")
 """Elements that may take others out of service by themselves."""
 
@@ -128,10 +130,11 @@ def _named(controls: Any, what: str) -> set[str]:
     return found
 
 
-def untold(solver: Solver) -> tuple[str, ...]:
+def untold(solver: Solver, controls_act: bool) -> tuple[str, ...]:
     """Return the lower-case full names of what OpenDSS keeps state of that it tells nobody, and takes from nobody."""
+    classes = (*UNTOLD, *OPENING) if controls_act else UNTOLD
     regulated = {f"autotrans.{name}" for name in _named(solver.dss.RegControls, "Transformer")}
-    found = (name for name in solver.elements if name.partition(".")[0] in UNTOLD or name in regulated)
+    found = (name for name in solver.elements if name.partition(".")[0] in classes or name in regulated)
     return tuple(name for name in found if _is_enabled(solver, name))
 
 

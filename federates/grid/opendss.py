@@ -221,7 +221,7 @@ class OpenDssFeeder:
 
     def untold(self) -> Sequence[str]:
         """Return what in the feeder keeps state that no checkpoint can have: see `derloop.memory`."""
-        return inventory.untold(self._solver)
+        return inventory.untold(self._solver, self._settings.regulators == "active")
 
     def conclude(self) -> Values:
         return self._concluded(self._now_ns)

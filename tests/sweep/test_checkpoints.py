@@ -303,6 +303,7 @@ New RegControl.step transformer=step winding=2 vreg=122 band=2 ptratio=18
         (VOLT_VAR, "invcontrol.volt_var"),
         (AUTO, "autotrans.step"),
         ("New IndMach012.motor bus1=671 phases=3 kV=4.16 kW=50 kVA=80\n", "indmach012.motor"),
+        ("New Fuse.at_633 monitoredobj=line.632_633 ratedcurrent=2000\n", "fuse.at_633"),
     ],
 )
 def test_a_feeder_that_keeps_its_state_to_itself_is_refused_before_the_run(
