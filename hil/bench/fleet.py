@@ -7,8 +7,8 @@ commanded does not show in what is measured, and `modbus_s` is how long the exch
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from derloop.contract import Interface, Port, Values
-from derloop.errors import Rejected
+from derloop.errors import DeviceError, Rejected
 from derloop.kind import Context, Terminal
 from hil.bench.file import Bench
 from hil.bench.power import enlarged, power_of, reduced, scales, seen_by_feeder, voltages
@@ -25,6 +25,7 @@ from hil.fleet.model import TOLD, HasStorage, InverterModel
 from hil.fleet.told import commands_of, curves_of, outputs_of
 from hil.inverter.commands import Commands
 from hil.safety.rules import NoLease
+from hil.safety.stop import EmergencyStopped
 
 if TYPE_CHECKING:
     from hil.bench.session import Session
@@ -88,14 +89,27 @@ class BenchFleet:
     def start(self) -> Values:
         """Reach the devices, record what they hold, give them their curve, and poll them."""
         session = self._open()
-        if self._power is not None:
-            self._power.energise()  # without its grid a device may not answer
-        self._run(session.open())
-        self._keep_who(session)
-        self._plate = enlarged(session.plate, self._scale)
-        self._refuse_other_ratings()
-        self._refuse_unrated()
-        return self._exchange(self._first_commands(session))
+        self._run(session.stand_by())
+        with self._stopped_first(session):
+            if self._power is not None:
+                self._power.energise()  # without its grid a device may not answer
+            self._run(session.open())
+            self._keep_who(session)
+            self._plate = enlarged(session.plate, self._scale)
+            self._refuse_other_ratings()
+            self._refuse_unrated()
+            return self._exchange(self._first_commands(session))
+
+    @contextmanager
+    def _stopped_first(self, session: Session) -> Iterator[None]:
+        """Say that the bench was stopped, rather than what that led to: without power a device does not answer."""
+        try:
+            yield
+        except EmergencyStopped:
+            raise
+        except DeviceError:
+            self._run(session.refuse_stopped())
+            raise
 
     def _keep_who(self, session: Session) -> None:
         from hil.bench.evidence import keep_who
@@ -106,9 +120,11 @@ class BenchFleet:
     def step(self, now_ns: int, inputs: Values) -> Values:
         if self._journal:
             self._journal.instant_ns = now_ns
-        if self._power is not None:
-            self._power.apply(*voltages(inputs, len(self._names)))
-        return self._exchange(self._commands(inputs))
+        assert self._session
+        with self._stopped_first(self._session):
+            if self._power is not None:
+                self._power.apply(*voltages(inputs, len(self._names)))
+            return self._exchange(self._commands(inputs))
 
     def _commands(self, inputs: Values) -> Commands:
         """Return what the devices are told. q_set_pu is of the rating that the scenario gives them."""

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from derloop.contract import FloatArray
+from derloop.errors import DeviceError
 from hil.bench.devices import Links, TapOf, device_to, no_tap, refuse_stranger
 from hil.bench.file import Bench
 from hil.bench.findings import ratings_of
@@ -62,7 +63,7 @@ class Session:
         self.devices = [self._reached[name] for name in names]
         self._watch = EmergencyWatch(stop, bench.path.parent, self._reached, key)
         self._keepers, self._cut_power = Keepers(()), cut_power
-        self._lookout = Lookout(self._look)
+        self._lookout, self._by_hand = Lookout(self._look), Lookout(self._look_by_hand)
         self._smart = smart
         self._standing: dict[str, StandingFunctions] = {}
         self._polls: Polls | None = None
@@ -73,6 +74,32 @@ class Session:
     async def _look(self) -> None:
         """Look whether anything stops the bench; if so, make it safe and raise EmergencyStopped."""
         await self._keepers.stop_if_asked(self._watch, self._cut_power)
+
+    async def _look_by_hand(self) -> None:
+        """Look for the file and the key, which takes no device; cut the power if one of them is there."""
+        try:
+            self._watch.check_by_hand()
+        except EmergencyStopped:
+            with suppress(DeviceError):  # what failed is tried again, and told, when the session is closed
+                await asyncio.to_thread(self._cut_power)
+            raise
+
+    async def stand_by(self) -> None:
+        """Look for the file and the key from now on until the session is closed, whatever else is done meanwhile.
+
+        Raises EmergencyStopped where one of them is there already. What is found later cuts the power at once; it is
+        raised by the next exchange, or by `refuse_stopped`.
+        """
+        await self._look_by_hand()
+        self._by_hand.stand_watch(math.inf)
+
+    async def refuse_stopped(self) -> None:
+        """Make the bench safe, and raise EmergencyStopped, where somebody has stopped it; asks no device before."""
+        try:
+            self._watch.check_by_hand()
+        except EmergencyStopped:
+            await self._look()
+            raise
 
     @property
     def is_armed(self) -> bool:
@@ -169,6 +196,7 @@ class Session:
                 await self._look()
             await self._keepers.let_go()
         finally:
+            await self._by_hand.end()
             await self._links.close()
 
     async def _end_exchange(self) -> None:

@@ -39,11 +39,15 @@ class EmergencyWatch:
 
     async def check(self) -> None:
         """Raise EmergencyStopped if something stops the bench now; reads every watched input once."""
+        self.check_by_hand()
+        await asyncio.gather(*(self._check_input(each) for each in self._rules.inputs))
+
+    def check_by_hand(self) -> None:
+        """Raise EmergencyStopped if somebody has pressed the key, or made the file; asks no device."""
         if self._key is not None and (pressed := self._key.pressed()):
             raise EmergencyStopped("key", f"the key {pressed!r} was pressed")
         if self._file is not None and is_there(self._file):
             raise EmergencyStopped("file", f"the file {self._file} is there")
-        await asyncio.gather(*(self._check_input(each) for each in self._rules.inputs))
 
     async def _check_input(self, watched: WatchedInput) -> None:
         what = f"{watched.device} {watched.point}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 from time import monotonic, sleep
 from typing import Any
 
@@ -156,6 +157,39 @@ def test_an_emergency_stop_cuts_the_power_between_two_steps(rig: Rig, scenario: 
     path.write_text(json.dumps({**rig.bench(), "emergency_stop": {"file": str(stop)}}))
     derloop.run(scenario, engine="local", bench=path, report=False, out=scenario.parent / "run", on_progress=ask)
     assert off_at_ns == [0], "not at the next step, half a minute later"
+
+
+def test_nothing_is_energised_while_the_emergency_stop_is_there(rig: Rig, scenario: Path) -> None:
+    (scenario.parent / "stop").touch()
+    result = run(scenario, {**rig.bench(), "emergency_stop": {"file": "stop"}})
+    assert result.status == 3
+    assert "EMERGENCY STOP: the file" in result.failure
+    assert rig.ac.held == {}
+
+
+def test_an_emergency_stop_cuts_the_power_while_devices_settle(rig: Rig, scenario: Path) -> None:
+    bench, off_after_s = {**rig.bench(settle_s=3.0), "emergency_stop": {"file": "stop"}}, []
+
+    def press() -> None:
+        until(lambda: rig.ac.is_on)
+        (scenario.parent / "stop").touch()
+        began_s = monotonic()
+        until(lambda: not rig.ac.is_on)
+        off_after_s.append(monotonic() - began_s)
+
+    somebody = Thread(target=press)
+    somebody.start()
+    result = run(scenario, bench)
+    somebody.join()
+    assert off_after_s[0] < 2.0
+    assert (result.status, "EMERGENCY STOP: the file" in result.failure) == (3, True)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, for half a minute at most."""
+    end_s = monotonic() + 30
+    while not holds() and monotonic() < end_s:
+        sleep(0.02)
 
 
 def test_a_bench_whose_instruments_do_not_fit_is_refused_with_every_pointer(rig: Rig, scenario: Path) -> None:

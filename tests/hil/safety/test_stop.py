@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from hil.modbus.thread import LoopThread
 from hil.safety.folder import Run
 from hil.safety.keepers import Keepers
 from hil.safety.key import KeyStop
+from hil.safety.restore import NotRestored
 from hil.safety.rules import EmergencyStop, SafeState, SafetyRules, WatchedInput
 from hil.safety.stop import EmergencyStopped, EmergencyWatch
 from hil.serving.fleet import BankServer
@@ -171,6 +174,28 @@ def test_a_fleet_that_had_not_met_the_stop_yet_is_left_safe_and_not_restored(
     (tmp_path / "STOP").touch()
     thread.run(session.close())
     assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 1, 20]
+
+
+def test_a_stop_while_a_silent_device_is_restored_cuts_the_power_at_once(
+    emulator: BankServer, tmp_path: Path, thread: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
+    address, cut_s = emulator.addresses[0], []
+    entry = DeviceEntry(endpoint=address.endpoint, unit=address.unit, safety=SAFE.model_copy(update={"restore_s": 4.0}))
+    file = BenchFile(name="lab", devices={"inv-1": entry}, emergency_stop=EmergencyStop(file=Path("STOP")))
+    run, bench = Run(tmp_path, tmp_path / "lab.json"), Bench(tmp_path / "lab.json", file)
+    session = Session(bench, ["inv-1"], ["inv-1"], run, cut_power=lambda: cut_s.append(monotonic()))
+    thread.run(session.stand_by())
+    thread.run(session.open())
+    thread.run(session.exchange(Commands(p_w=np.array([5000.0])), 0.0, 1.0))
+    emulator.stop()
+    stopped_s = monotonic() + 0.5
+    press = Timer(0.5, (tmp_path / "STOP").touch)
+    press.start()
+    with pytest.raises(NotRestored):
+        thread.run(session.close())
+    press.join()
+    assert [each - stopped_s < 2.0 for each in cut_s] == [True]
 
 
 AT_A_TERMINAL = """
