@@ -8,16 +8,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from derloop.errors import DeviceError, Interlocked
+from derloop.errors import DeviceError, Interlocked, Unreachable
 from hil.bench.devices import reached, refuse_stranger
 from hil.bench.file import Bench
 from hil.bench.instruments import instruments_of
 from hil.bench.writing import keeper_of
-from hil.inverter.device import Device
+from hil.inverter.device import Device, Identity
 from hil.modbus.thread import LoopThread
+from hil.safety.folder import Run, StateFolder
+from hil.safety.lock import DeviceLock, Held
+from hil.safety.place import places
+from hil.safety.record import Records
 from hil.safety.stop import is_there
+from hil.safety.unrestored import Sought
 
 if TYPE_CHECKING:
     from hil.instruments.instrument import AcSource, DcSource
@@ -59,7 +65,26 @@ async def _left(bench: Bench, device: Device, is_stopped: bool) -> Left:
         keeper = keeper_of(bench, device, [device.name])
         return Left(device.name, True, await keeper.leave_safe(is_stopped))
     except DeviceError as failure:
-        return Left(device.name, False, failure.why, is_held=isinstance(failure, Interlocked))
+        is_held = isinstance(failure, Held) or await asyncio.to_thread(_is_held, bench, device.name)
+        return Left(device.name, False, failure.why, is_held)
+
+
+def _is_held(bench: Bench, name: str) -> bool:
+    """Return whether a run has a device, which need not answer us then: many take one connection only."""
+    run, folder = Run(Path.cwd(), bench.path, bench.addresses), StateFolder.of_user()
+    try:
+        here = places(name, bench.address(name))
+    except Unreachable:
+        here = ()
+    records = Sought(name, here, Identity(), run).among(Records(folder.records)).records
+    for place in {*here, *(record.place for record in records)}:
+        try:
+            with DeviceLock(name, (place,), folder.locks) as lock:
+                lock.acquire(run)
+        except Interlocked as refusal:
+            if isinstance(refusal, Held):
+                return True
+    return False
 
 
 def _without_power(bench: Bench, left: Sequence[Left]) -> Iterator[Left]:

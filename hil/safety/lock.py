@@ -18,6 +18,10 @@ SHARED = 0o666
 STICKY = 0o1777
 
 
+class Held(Interlocked):
+    """Another run has the device."""
+
+
 class DeviceLock:
     """A device's places, locked by this process; the kernel frees them when it ends, however it ends.
 
@@ -30,7 +34,7 @@ class DeviceLock:
         self._held: list[int] = []
 
     def acquire(self, run: Run) -> None:
-        """Lock all places; raise Interlocked, holding none, if another run holds one or no lock can be made."""
+        """Lock all places; raise Held, holding none, if another run holds one, Interlocked if no lock can be made."""
         since = datetime.now().astimezone().isoformat()
         holder = {"pid": os.getpid(), "run": str(run.folder.absolute()), "since": since}
         try:
@@ -42,7 +46,7 @@ class DeviceLock:
             who = _holder(self._held[-1])
             self.release()
             why = f"is held by {who}: two runs cannot command one device, so wait for that one, or end it"
-            raise Interlocked(self._device, why) from None
+            raise Held(self._device, why) from None
         except OSError as failure:
             self.release()
             raise Interlocked(self._device, f"cannot be locked: {failure}; nothing was written") from failure

@@ -24,6 +24,9 @@ from hil.emulator.nameplate import Ratings
 from hil.instruments.command_map import read_command_map
 from hil.instruments.emulated import EmulatedInstrument
 from hil.inverter.measurements import Measurements
+from hil.safety.folder import Run, StateFolder
+from hil.safety.lock import DeviceLock
+from hil.safety.place import places
 from hil.serving.fleet import BankServer
 
 R_OHM = 5.76
@@ -219,6 +222,35 @@ def test_what_a_killed_run_left_energised_is_switched_off(rig: Rig, scenario: Pa
         ("res", True, "brought to its safe state; no run has left it without restoring it"),
         ("grid-sim", True, "switched off"),
     ]
+    assert not rig.ac.is_on
+
+
+def test_a_source_stays_on_for_a_run_that_has_the_only_connection_of_its_device(rig: Rig, scenario: Path) -> None:
+    """Whoever comes second is not answered by many devices, and cannot ask who has them."""
+    path = scenario.parent / "lab.json"
+    bench = rig.bench()
+    bench["devices"]["res"]["timing"] = {"deadline_s": 0.3}
+    path.write_text(json.dumps(bench))
+    rig.ac.answer("OUTP 1")
+    rig.modbus.stop()
+    where = places("res", rig.modbus.addresses[0])
+    with DeviceLock("res", where, StateFolder.of_user().locks) as lock:
+        lock.acquire(Run(scenario.parent / "run", path))
+        source = leave_safe(read_bench(path), ["res"])[1]
+    assert (source.is_safe, source.what) == (False, "left as it is: it feeds 'res', which was not left")
+    assert rig.ac.is_on
+    assert leave_safe(read_bench(path), ["res"])[1].what == "switched off"
+    assert not rig.ac.is_on
+
+
+def test_a_record_that_cannot_be_read_leaves_no_source_on(rig: Rig, scenario: Path) -> None:
+    path, folder = scenario.parent / "lab.json", StateFolder.of_user()
+    path.write_text(json.dumps(rig.bench()))
+    rig.ac.answer("OUTP 1")
+    folder.records.mkdir(parents=True)
+    (folder.records / f"{places('res', rig.modbus.addresses[0])[0]}.json").write_text("torn")
+    device, source = leave_safe(read_bench(path), ["res"])
+    assert (device.is_safe, source.what) == (False, "switched off")
     assert not rig.ac.is_on
 
 
