@@ -52,17 +52,17 @@ def leave_safe(bench: Bench, names: Collection[str]) -> list[Left]:
 
 
 async def _leave_safe(bench: Bench, names: Collection[str]) -> list[Left]:
-    stop = bench.file.emergency_stop.file
-    is_stopped = stop is not None and is_there(bench.path.parent / stop)
     async with reached(bench, names) as devices:
-        return await asyncio.gather(*(_left(bench, device, is_stopped) for device in devices.values()))
+        return await asyncio.gather(*(_left(bench, device) for device in devices.values()))
 
 
-async def _left(bench: Bench, device: Device, is_stopped: bool) -> Left:
+async def _left(bench: Bench, device: Device) -> Left:
+    stop = bench.file.emergency_stop.file
     try:
         await device.discover()
         refuse_stranger(bench.device(device.name), device)
         keeper = keeper_of(bench, device, [device.name])
+        is_stopped = stop is not None and is_there(bench.path.parent / stop)
         return Left(device.name, True, await keeper.leave_safe(is_stopped))
     except DeviceError as failure:
         is_held = isinstance(failure, Held) or await asyncio.to_thread(_is_held, bench, device.name)

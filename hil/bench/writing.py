@@ -60,9 +60,7 @@ def write_points(bench: Bench, name: str, values: Mapping[str, float | str], arm
     """
     if problems := arming_problems(bench, [*armed]):
         raise DerloopError("\n".join(problems))
-    stop = bench.file.emergency_stop.file
-    if stop is not None and is_there(bench.path.parent / stop):
-        raise Interlocked(name, f"nothing was written: the emergency stop's file {bench.path.parent / stop} is there")
+    _refuse_stopped(bench, name)
     thread = LoopThread(f"bench {name}")
     try:
         return thread.run(_write(bench, name, values, armed))
@@ -83,12 +81,20 @@ async def _write(bench: Bench, name: str, values: Mapping[str, float | str], arm
         await keeper.take(to_stay=True)
         try:
             was = await device.read([*values])
+            _refuse_stopped(bench, name)
             await device.write(values)
         except BaseException:
             await keeper.let_go()
             raise
         keeper.stay()
         return [Written(device.map[p], was[p], device.map.value(p, device.image), asked) for p, asked in values.items()]
+
+
+def _refuse_stopped(bench: Bench, name: str) -> None:
+    """Raise Interlocked while the emergency stop's file is there; it may appear while a slow device is read."""
+    stop = bench.file.emergency_stop.file
+    if stop is not None and is_there(bench.path.parent / stop):
+        raise Interlocked(name, f"nothing was written: the emergency stop's file {bench.path.parent / stop} is there")
 
 
 def _refuse_unwritable(device: Device, values: Mapping[str, float | str]) -> None:

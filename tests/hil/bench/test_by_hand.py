@@ -15,6 +15,7 @@ from hil.bench.file import read_bench
 from hil.bench.session import Session
 from hil.emulator.bank import RegisterBank
 from hil.inverter.commands import Commands
+from hil.inverter.device import Device
 from hil.modbus.thread import LoopThread
 from hil.safety.folder import Run
 from hil.safety.record import Records
@@ -77,6 +78,31 @@ def test_nothing_is_written_by_hand_while_the_emergency_stop_is_there(
     assert (bank.image(0) == before).all()
     (lab.parent / "STOP").unlink()
     assert bench("write", lab, "inv-1", "704.WMaxLimPct=50", "--arm", "inv-1").exit_code == 0
+
+
+def test_a_stop_that_comes_while_the_device_is_reached_is_in_time(
+    write_bench: Any, entries: Entries, bank: RegisterBank, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    safety = {"safe_state": {"points": {"704.WMaxLimPct": 0, "704.WMaxLimPctEna": 1}}}
+    lab: Path = write_bench({"inv-1": {**entries["inv-1"], "safety": safety}}, emergency_stop={"file": "STOP"})
+    abandon(lab, Run(tmp_path / "run", lab))
+    discover = Device.discover
+
+    async def discovered(device: Device) -> None:
+        await discover(device)
+        (lab.parent / "STOP").touch()
+
+    monkeypatch.setattr(Device, "discover", discovered)
+    assert "brought to its safe state" in bench("safe", lab).output
+    assert (holds(bank, "704.WMaxLimPctEna"), holds(bank, "704.WMaxLimPct")) == (1, 0)
+    (lab.parent / "STOP").unlink()
+    monkeypatch.undo()
+    monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
+    bench("safe", lab)
+    monkeypatch.setattr(Device, "discover", discovered)
+    said = bench("write", lab, "inv-1", "704.WMaxLimPct=50", "--arm", "inv-1")
+    assert (said.exit_code, "nothing was written: the emergency stop's file" in said.output) == (2, True)
+    assert holds(bank, "704.WMaxLimPct") == 100
 
 
 def test_what_a_point_rounds_is_told(lab: Path, bank: RegisterBank) -> None:
