@@ -105,9 +105,14 @@ class Controls:
     def to_check(self, now_s: float) -> tuple[str, ...]:
         """Return the points to be read again though nothing changes, after `UNCHECKED_S` without a reading.
 
-        None under a lease by reversion, which writes and reads all of them when it is renewed.
+        Under a lease by reversion, which writes and reads all of them when it is renewed, those of functions whose
+        lease has run out: renewing them would hide that the device had let go.
         """
-        if self.lease.kind == "reversion" or now_s - self._checked_s < UNCHECKED_S:
+        if self.lease.kind == "reversion":
+            active = [(what, each) for what, each in self.dialect.functions.items() if what in self.renewals.active]
+            late = [each for what, each in active if self.renewals.age_s(what, now_s) >= self.lease.seconds]
+            return tuple(point for function in late for point in function.points)
+        if now_s - self._checked_s < UNCHECKED_S:
             return ()
         self._checked_s = now_s
         return tuple(point for function in self._active() for point in function.points)

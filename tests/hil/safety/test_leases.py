@@ -81,6 +81,24 @@ def test_the_device_reverts_to_its_safe_state(kept: Keep, bank: RegisterBank, ho
     assert holds("704.WMaxLimPctEna", "704.WMaxLimPct", "704.WSetEna") == [1, 30, 0]
 
 
+def test_a_lease_that_has_run_out_is_told_though_it_is_renewed_at_once(
+    kept: Keep, bank: RegisterBank, holds: Holds
+) -> None:
+    """The process was suspended for longer than the lease: the device had let go meanwhile."""
+    device = taken(kept)
+    device.command(p_w=1000.0, now_s=0.0)
+    bank.advance(29.0)
+    device.command(p_w=1000.0, now_s=29.0)
+    bank.advance(29.0)
+    device.command(p_w=1000.0, now_s=58.0)
+    assert device.device.lapses == 0
+    bank.advance(61.0)
+    assert holds("704.WSetEna") == [0]
+    device.command(p_w=1000.0, now_s=119.0)
+    assert holds("704.WSetEna") == [1]
+    assert device.device.lapses == 1
+
+
 def test_a_reversion_to_anything_but_the_safe_state_is_refused(kept: Keep) -> None:
     safe = {"704.WMaxLimPctEna": 1.0, "704.WMaxLimPct": 30.0}
     device = taken(kept, limits=ANY, safe_state=SafeState(points=safe))
