@@ -21,9 +21,11 @@ from derloop.errors import DeviceError, Rejected
 from derloop.kind import Context, Terminal
 from hil.bench.file import Bench
 from hil.bench.power import enlarged, power_of, reduced, scales, seen_by_feeder, voltages
+from hil.bench.sources import SourceLocks
 from hil.fleet.model import TOLD, HasStorage, InverterModel
 from hil.fleet.told import commands_of, curves_of, outputs_of
 from hil.inverter.commands import Commands
+from hil.safety.folder import Run
 from hil.safety.rules import NoLease
 from hil.safety.stop import EmergencyStopped
 
@@ -67,6 +69,7 @@ class BenchFleet:
         self._thread: LoopThread | None = None
         self._session: Session | None = None
         self._key: RunKey | None = None
+        self._sources: SourceLocks | None = None
 
     @property
     def interface(self) -> Interface:
@@ -92,6 +95,7 @@ class BenchFleet:
         self._run(session.stand_by())
         with self._stopped_first(session):
             if self._power is not None:
+                self._lock_sources()
                 self._power.energise()  # without its grid a device may not answer
             self._run(session.open())
             self._keep_who(session)
@@ -99,6 +103,14 @@ class BenchFleet:
             self._refuse_other_ratings()
             self._refuse_unrated()
             return self._exchange(self._first_commands(session))
+
+    def _lock_sources(self) -> None:
+        """Keep the sources from other runs, which would set them, and switch them off, under this one."""
+        wired = [power for name in self._names if (power := self._bench.device(name).power) is not None]
+        run = Run(self._folder or Path.cwd(), self._bench.path, self._bench.addresses)
+        sources = SourceLocks(self._bench, wired, run)
+        sources.acquire()
+        self._sources = sources
 
     @contextmanager
     def _stopped_first(self, session: Session) -> Iterator[None]:
@@ -145,6 +157,8 @@ class BenchFleet:
     def _close(self) -> None:
         """Give back what is held beside the devices, whatever of it there is."""
         with ExitStack() as closing:
+            if self._sources is not None:
+                closing.callback(self._sources.release)
             closing.callback(self._cut_power)
             closing.callback(self._model.stop)
             for held in (self._journal, self._thread, self._key):
@@ -163,7 +177,6 @@ class BenchFleet:
         from hil.bench.session import Session  # what speaks Modbus, not before a run begins
         from hil.frames.journal import Journal, journal_path
         from hil.modbus.thread import LoopThread
-        from hil.safety.folder import Run
         from hil.safety.key import RunKey
 
         if self._folder is not None:

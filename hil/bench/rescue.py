@@ -15,6 +15,7 @@ from derloop.errors import DeviceError, Interlocked, Unreachable
 from hil.bench.devices import reached, refuse_stranger
 from hil.bench.file import Bench
 from hil.bench.instruments import instruments_of
+from hil.bench.sources import held_by
 from hil.bench.writing import keeper_of
 from hil.inverter.device import Device, Identity
 from hil.modbus.thread import LoopThread
@@ -99,11 +100,13 @@ def _without_power(bench: Bench, left: Sequence[Left]) -> Iterator[Left]:
         if source.name in others:
             yield Left(source.name, False, f"left as it is: it feeds {others[source.name]!r}, which was not left")
         else:
-            yield _switched_off(source)
+            yield _switched_off(bench, source)
 
 
-def _switched_off(source: AcSource | DcSource) -> Left:
+def _switched_off(bench: Bench, source: AcSource | DcSource) -> Left:
     try:
+        if who := held_by(bench, source.name, Run(Path.cwd(), bench.path, bench.addresses)):
+            return Left(source.name, False, f"left as it is: {who}", is_held=True)
         source.open()
         source.leave()
     except DeviceError as failure:

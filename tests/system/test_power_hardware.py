@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from emulated import described
 import derloop
 from hil.bench.file import read_bench
 from hil.bench.rescue import leave_safe
+from hil.bench.sources import SourceLocks
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.instruments.command_map import read_command_map
@@ -252,6 +254,43 @@ def test_a_record_that_cannot_be_read_leaves_no_source_on(rig: Rig, scenario: Pa
     device, source = leave_safe(read_bench(path), ["res"])
     assert (device.is_safe, source.what) == (False, "switched off")
     assert not rig.ac.is_on
+
+
+def test_a_source_is_one_runs_alone_and_is_left_on_for_it(rig: Rig, scenario: Path) -> None:
+    """A run that only reads its devices locks none of them, and gives them their voltage all the same."""
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps(rig.bench()))
+    bench = read_bench(path)
+    power, first = bench.device("res").power, Run(scenario.parent / "first", path)
+    assert power is not None
+    locks = SourceLocks(bench, [power], first)
+    locks.acquire()
+    try:
+        rig.ac.answer("OUTP 1")
+        source = leave_safe(bench, ["res"])[1]
+        assert (source.is_safe, source.is_held, rig.ac.is_on) == (False, True, True)
+        assert f"left as it is: is held by process {os.getpid()} (run {first.folder}" in source.what
+        result = run(scenario, rig.bench())
+        assert (result.status, f"device 'grid-sim': is held by run {first.folder}" in result.failure) == (3, True)
+        assert rig.ac.is_on
+    finally:
+        locks.release()
+    assert leave_safe(bench, ["res"])[1].what == "switched off"
+
+
+def test_fleets_of_one_run_may_share_a_source(rig: Rig, scenario: Path) -> None:
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps(rig.bench()))
+    bench, both = read_bench(path), Run(scenario.parent / "run", path)
+    power = bench.device("res").power
+    assert power is not None
+    one, other = SourceLocks(bench, [power], both), SourceLocks(bench, [power], both)
+    one.acquire()
+    other.acquire()
+    one.release()
+    assert leave_safe(bench, ["res"])[1].is_held
+    other.release()
+    assert not leave_safe(bench, ["res"])[1].is_held
 
 
 def test_a_source_that_feeds_a_device_which_goes_on_stays_on(rig: Rig, scenario: Path) -> None:
