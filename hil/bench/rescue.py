@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from derloop.errors import DeviceError, Interlocked, Unreachable
+from derloop.errors import DerloopError, DeviceError, Interlocked, Unreachable
 from hil.bench.devices import reached, refuse_stranger
 from hil.bench.file import Bench
 from hil.bench.instruments import instruments_of
@@ -111,4 +111,6 @@ def _switched_off(bench: Bench, source: AcSource | DcSource) -> Left:
         source.leave()
     except DeviceError as failure:
         return Left(source.name, False, failure.why)
+    except DerloopError as lacking:  # what was done to devices is told all the same
+        return Left(source.name, False, str(lacking))
     return Left(source.name, True, "switched off")

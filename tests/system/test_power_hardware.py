@@ -256,6 +256,17 @@ def test_a_record_that_cannot_be_read_leaves_no_source_on(rig: Rig, scenario: Pa
     assert not rig.ac.is_on
 
 
+def test_what_keeps_a_source_on_is_told_beside_how_devices_were_left(
+    rig: Rig, scenario: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps(rig.bench()))
+    monkeypatch.setitem(sys.modules, "pyvisa", None)
+    device, source = leave_safe(read_bench(path), ["res"])
+    assert (device.is_safe, source.is_safe) == (True, False)
+    assert "instruments need pyvisa and pyvisa-py" in source.what
+
+
 def test_a_source_is_one_runs_alone_and_is_left_on_for_it(rig: Rig, scenario: Path) -> None:
     """A run that only reads its devices locks none of them, and gives them their voltage all the same."""
     path = scenario.parent / "lab.json"
