@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -88,8 +89,10 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sign(descriptor: int, holder: dict[str, object]) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    """Say who holds it. It is held all the same where the disk is full: a device must be made safe then, too."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
 def _holder(descriptor: int) -> str:

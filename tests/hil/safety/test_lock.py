@@ -97,6 +97,26 @@ def test_the_lock_file_of_another_user_can_be_locked_by_all(tmp_path: Path) -> N
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_full_disk_keeps_nobody_from_holding_a_device(tmp_path: Path) -> None:
+    """Else `derloop bench safe` could not make it safe. The limit on a file's size stands for the disk."""
+    code = f"""
+import resource, signal
+from pathlib import Path
+from hil.safety.folder import Run
+from hil.safety.lock import DeviceLock
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+run, folders = Run(Path("/runs/first"), Path("lab.json")), [Path({str(tmp_path)!r})]
+DeviceLock("inv-1", ["tcp-a"], folders).acquire(run)
+try:
+    DeviceLock("inv-1", ["tcp-a"], folders).acquire(run)
+except Exception as refusal:
+    print(refusal)
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert "device 'inv-1': is held by another process" in done.stdout
+
+
 def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "tcp-a.lock").symlink_to(tmp_path / "precious")
     (tmp_path / "precious").write_text("data")
