@@ -95,8 +95,9 @@ class BenchFleet:
         self._run(session.stand_by())
         with self._stopped_first(session):
             if self._power is not None:
-                self._lock_sources()
+                sources = self._lock_sources()
                 self._power.energise()  # without its grid a device may not answer
+                sources.feed()
             self._run(session.open())
             self._keep_who(session)
             self._plate = enlarged(session.plate, self._scale)
@@ -104,13 +105,14 @@ class BenchFleet:
             self._refuse_unrated()
             return self._exchange(self._first_commands(session))
 
-    def _lock_sources(self) -> None:
+    def _lock_sources(self) -> SourceLocks:
         """Keep the sources from other runs, which would set them, and switch them off, under this one."""
         wired = [power for name in self._names if (power := self._bench.device(name).power) is not None]
         run = Run(self._folder or Path.cwd(), self._bench.path, self._bench.addresses)
         sources = SourceLocks(self._bench, wired, run)
         sources.acquire()
         self._sources = sources
+        return sources
 
     @contextmanager
     def _stopped_first(self, session: Session) -> Iterator[None]:
@@ -159,11 +161,16 @@ class BenchFleet:
         with ExitStack() as closing:
             if self._sources is not None:
                 closing.callback(self._sources.release)
-            closing.callback(self._cut_power)
+            closing.callback(self._leave_power)
             closing.callback(self._model.stop)
             for held in (self._journal, self._thread, self._key):
                 if held is not None:
                     closing.callback(held.close)
+
+    def _leave_power(self) -> None:
+        """Switch the sources off, but for those that devices of the run's other fleets still need to be restored."""
+        if self._power is not None:
+            self._power.leave(self._sources.give_up() if self._sources is not None else ())
 
     def _cut_power(self) -> None:
         if self._power is not None:

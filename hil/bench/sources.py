@@ -23,6 +23,8 @@ class _Shared:
     lock: DeviceLock
     run: Run
     users: int = 0
+    feeds: int = 0
+    """Of how many fleets it feeds the devices: each of them has spoken to it, and can switch it off."""
 
 
 _SHARING = Lock()
@@ -38,7 +40,9 @@ class SourceLocks:
         entries = {name: each for name, each in bench.file.instruments.items() if name in names}
         self._entries = {n: each for n, each in entries.items() if not isinstance(each, MeterSettings)}
         self._bench, self._run = bench, run
-        self._where: list[tuple[str, ...]] = []
+        self._used: dict[str, tuple[str, ...]] = {}
+        self._given_up: list[tuple[str, ...]] = []
+        self._feeds = False
 
     def acquire(self) -> None:
         """Lock every source; raise Held, holding none, if another run has one, Interlocked if no lock can be made."""
@@ -54,20 +58,46 @@ class SourceLocks:
             shared = _HELD.get(where)
             if shared is None:
                 shared = _Shared(DeviceLock(name, where, StateFolder.of_user().locks), self._run)
-                shared.lock.acquire(self._run)
+                self._acquire(shared.lock)
                 _HELD[where] = shared
             elif shared.run.folder != self._run.folder:
                 raise Held(name, f"is held by run {shared.run.folder} of this process")
             shared.users += 1
-            self._where.append(where)
+            self._used[name] = where
+
+    def _acquire(self, lock: DeviceLock) -> None:
+        """Lock a source, unless another process of the same run has locked it."""
+        try:
+            lock.acquire(self._run)
+        except Held as held:
+            if f"(run {self._run.folder.absolute()}, since" not in held.why:
+                raise
+
+    def feed(self) -> None:
+        """Take note that the devices of the fleet have been energised."""
+        with _SHARING:
+            self._feeds = True
+            for where in self._used.values():
+                _HELD[where].feeds += 1
+
+    def give_up(self) -> frozenset[str]:
+        """Use the sources no more; return those that feed other fleets of the run in this process."""
+        with _SHARING:
+            for where in self._used.values():
+                _HELD[where].users -= 1
+                _HELD[where].feeds -= self._feeds
+                self._given_up.append(where)
+            shared = frozenset(name for name, where in self._used.items() if _HELD[where].feeds)
+            self._used.clear()
+            return shared
 
     def release(self) -> None:
         """Unlock whatever is locked, and nobody else of the run needs; once or more often."""
+        self.give_up()
         with _SHARING:
-            while self._where:
-                where = self._where.pop()
-                _HELD[where].users -= 1
-                if not _HELD[where].users:
+            while self._given_up:
+                where = self._given_up.pop()
+                if where in _HELD and not _HELD[where].users:
                     _HELD.pop(where).lock.release()
 
 

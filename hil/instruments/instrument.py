@@ -121,6 +121,10 @@ class AcSource:
         """Switch off and close, also where it was never opened. Raises DeviceError where that cannot be verified."""
         _left_off(self._link)
 
+    def hand_over(self) -> None:
+        """Close the connection, and leave the output to who goes on to use it."""
+        self._link.close()
+
 
 class DcSource:
     """A source on a device's DC side: of voltage and current, or the four points of a photovoltaic curve."""
@@ -153,6 +157,10 @@ class DcSource:
         """Switch off and close, also where it was never opened. Raises DeviceError where that cannot be verified."""
         _left_off(self._link)
 
+    def hand_over(self) -> None:
+        """Close the connection, and leave the output to who goes on to use it."""
+        self._link.close()
+
     def _set(self, volts: dict[Quantity, float], amps: dict[Quantity, float]) -> None:
         self._volts.permit(np.array([*volts.values()]))
         self._amps.permit(np.array([*amps.values()]))
@@ -179,6 +187,8 @@ class PowerMeter:
     def leave(self) -> None:
         """Close the connection."""
         self._link.close()
+
+    hand_over = leave
 
     def _known(self, measured: Measured) -> FloatArray:
         """Return what is measured, NaN where nothing is: a delta meter has no voltage to neutral."""

@@ -6,7 +6,7 @@ and whenever something goes wrong, AC off before DC.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -160,12 +160,15 @@ class PowerInterface:
             powers[:, index] = [lag.follow(row, dt_s)[0] for lag, row in zip(lags, powers[:, [index]], strict=True)]
         return PowerSeen(powers[0], powers[1], found[2])
 
-    def leave(self) -> None:
-        """Switch everything off, AC before DC; every instrument is tried. Raises DeviceError where one failed."""
+    def leave(self, but: Collection[str] = ()) -> None:
+        """Switch everything off, AC before DC; every instrument is tried. Raises DeviceError where one failed.
+
+        but: sources that somebody else goes on to use, and will switch off.
+        """
         with self._lock, ExitStack() as leaving:
             self._is_left = True
             for instrument in reversed(self._all()) if self._is_touched else ():
-                leaving.callback(instrument.leave)
+                leaving.callback(instrument.hand_over if instrument.name in but else instrument.leave)
 
     @contextmanager
     def _working(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from emulated import described
 import derloop
 from hil.bench.file import read_bench
 from hil.bench.rescue import leave_safe
+from hil.bench.session import Session
 from hil.bench.sources import SourceLocks
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
@@ -51,9 +52,10 @@ class Rig:
     def __init__(self, stack: ExitStack) -> None:
         self.ac = stack.enter_context(EmulatedInstrument(_map("scpi-99-ac-source"), self.measure))
         self.meter = stack.enter_context(EmulatedInstrument(_map("scpi-99-power-meter"), self.measure))
-        bank = RegisterBank([described(Ratings("res", 10e3, 10e3, 4.4e3, 4.4e3, 240.0, 1, 10e3, 20e3))])
+        rated = (10e3, 10e3, 4.4e3, 4.4e3, 240.0, 1, 10e3, 20e3)
+        bank = RegisterBank([described(Ratings(name, *rated)) for name in ("res", "next")])
         self.modbus = stack.enter_context(BankServer(bank))
-        none = np.zeros(1)
+        none = np.zeros(2)
         bank.set_measurements(Measurements.of(none, none, none + 240.0, soc_pct=50.0))
 
     def measure(self, what: str, phase: int) -> float:
@@ -125,6 +127,33 @@ def test_a_filter_slows_the_way_there_and_changes_nothing_of_its_end(rig: Rig, s
     v_pu = result["grid.device.v_pu"][:, 0]
     assert v_pu[-1] == pytest.approx(V_SETTLED_PU, abs=2e-3)
     assert np.abs(np.diff(v_pu[2:])).max() < 0.05
+
+
+def test_a_source_of_two_fleets_is_on_until_the_devices_of_both_are_left(
+    rig: Rig, scenario: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = rig.bench()
+    bench["instruments"]["grid-sim"]["phases"] = [1, 2]
+    at = rig.modbus.addresses[1]
+    endpoint = at.endpoint.model_dump(mode="json")
+    bench["devices"]["next"] = {**bench["devices"]["res"], "endpoint": endpoint, "unit": at.unit}
+    bench["devices"]["next"]["power"] = {**bench["devices"]["res"]["power"], "phases": [2]}
+    del bench["devices"]["next"]["power"]["meter"]
+    data = json.loads(scenario.read_text())
+    other = {**data["federates"]["device"], "via": "bench:next"}
+    scenario.write_text(json.dumps({**data, "duration_s": 1, "federates": {**data["federates"], "other": other}}))
+    had_power: list[bool] = []
+    close = Session.close
+
+    async def closed(session: Session) -> None:
+        had_power.append(rig.ac.is_on)
+        await close(session)
+
+    monkeypatch.setattr(Session, "close", closed)
+    result = run(scenario, bench)
+    assert result.failure == ""
+    assert had_power == [True, True]
+    assert not rig.ac.is_on
 
 
 def test_a_loop_that_would_swing_is_not_energised_and_the_run_says_why(rig: Rig, scenario: Path) -> None:
@@ -297,7 +326,12 @@ def test_fleets_of_one_run_may_share_a_source(rig: Rig, scenario: Path) -> None:
     assert power is not None
     one, other = SourceLocks(bench, [power], both), SourceLocks(bench, [power], both)
     one.acquire()
+    one.feed()
     other.acquire()
+    assert other.give_up() == frozenset({"grid-sim"})
+    other.release()
+    other.acquire()
+    assert one.give_up() == frozenset(), "the other one has not switched it on, and would not switch it off"
     one.release()
     assert leave_safe(bench, ["res"])[1].is_held
     other.release()
