@@ -24,6 +24,11 @@ class Lookout:
             self._relieved.clear()
             self._watching = asyncio.get_running_loop().create_task(self._watch())
 
+    @property
+    def found(self) -> tuple[asyncio.Task[None], ...]:
+        """What is done once something has been found; empty while nobody stands watch."""
+        return () if self._watching is None else (self._watching,)
+
     async def stand_down(self) -> None:
         """Look no more, and raise what was found. A look that has begun is finished: it may be making things safe."""
         watching, self._watching = self._watching, None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -148,13 +149,29 @@ class Session:
         self._exchanging = asyncio.current_task()
         await self._lookout.stand_down()
         await self._look()
-        await self._polls.ask(partial(self._ask, commands, commands.orders(len(self.devices)), now_s), step_s)
+        ask = partial(self._ask, commands, commands.orders(len(self.devices)), now_s)
+        await self._unless_stopped(self._polls, self._polls.ask(ask, step_s))
         self._proof.command(now_s, *self._told.held)
         measured = self._polls.measured()
         unproven = self._proof.judge(self._polls.polled_ns / 1e9, measured.p_w, measured.q_var)
         raise_aborting(unproven)
         self._lookout.stand_watch(step_s)
         return unproven
+
+    async def _unless_stopped(self, polls: Polls, work: Coroutine[Any, Any, None]) -> None:
+        """Ask devices, until somebody stops the bench: one that is silent keeps no other from its safe state."""
+        asking, found = asyncio.create_task(work), self._by_hand.found
+        try:
+            await asyncio.wait([asking, *found], return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                asking.result()
+                return
+        finally:
+            asking.cancel()
+        await asyncio.wait([asking])
+        await polls.close()
+        await self._look()
+        found[0].result()
 
     async def _ask(self, commands: Commands, orders: Sequence[Order], now_s: float, index: int) -> Answer:
         device = self.devices[index]

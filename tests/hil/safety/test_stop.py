@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import pty
 import subprocess
@@ -174,6 +176,38 @@ def test_a_fleet_that_had_not_met_the_stop_yet_is_left_safe_and_not_restored(
     (tmp_path / "STOP").touch()
     thread.run(session.close())
     assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 1, 20]
+
+
+def test_a_device_that_is_slow_to_answer_keeps_no_other_from_its_safe_state(
+    emulator: BankServer, tmp_path: Path, thread: LoopThread, holds: Holds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
+    names = ("inv-1", "bat-1")
+    entries = {
+        name: DeviceEntry(endpoint=address.endpoint, unit=address.unit, safety=SAFE)
+        for name, address in zip(names, emulator.addresses, strict=True)
+    }
+    file = BenchFile(name="lab", devices=entries, emergency_stop=EmergencyStop(file=Path("STOP")))
+    session = Session(Bench(tmp_path / "lab.json", file), names, ["inv-1"], Run(tmp_path, tmp_path / "lab.json"))
+    thread.run(session.stand_by())
+    thread.run(session.open())
+    commands = Commands(p_w=np.array([5000.0, math.nan]))
+    thread.run(session.exchange(commands, 0.0, 1.0))
+    assert holds("704.WSetEna") == [1]
+
+    async def slow() -> None:
+        await asyncio.sleep(8.0)
+
+    monkeypatch.setattr(session.devices[1], "poll", slow)
+    began_s = monotonic()
+    press = Timer(0.2, (tmp_path / "STOP").touch)
+    press.start()
+    with pytest.raises(EmergencyStopped, match="in the safe state, where it stays, is: inv-1"):
+        thread.run(session.exchange(commands, 1.0, 1.0))
+    assert monotonic() - began_s < 4.0
+    assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 1, 20]
+    thread.run(session.close())
+    press.join()
 
 
 def test_a_stop_while_a_silent_device_is_restored_cuts_the_power_at_once(
