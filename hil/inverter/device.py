@@ -308,9 +308,13 @@ class Device:
     async def _refuse_other_ratings(self) -> None:
         """Raise Rejected if the device is rated or set otherwise than it was: percentages would be of something else.
 
-        How much a storage holds is left out: no command is a part of it.
+        How much a storage holds is left out, and how fast it may be charged where powers are told in W, or in percent
+        of another maximum: no command is a part of it, and batteries change it as they warm up and fill.
         """
-        sources = {rating: each for rating, each in self.dialect.nameplate.items() if rating != "energy_wh"}
+        p_w = self.dialect.functions.get("p_w")
+        in_704 = p_w is not None and all(term.point.startswith("704.") for term in p_w.terms)
+        free = {"energy_wh", *(("p_max_charge_w", "p_max_discharge_w") if in_704 else ())}
+        sources = {rating: each for rating, each in self.dialect.nameplate.items() if rating not in free}
         names = [name for source in sources.values() for name in source.points if name in self.map]
         await self._mirror.read(names)
         held = self._mirror.values(names)

@@ -270,6 +270,19 @@ def test_after_a_reconnection_a_device_that_is_set_to_another_maximum_is_told_no
     thread.close()
 
 
+def test_after_a_reconnection_a_battery_that_charges_more_slowly_is_told_powers_as_before() -> None:
+    """704 WSet is in W; batteries change their rate of charging as they warm up and fill."""
+    bank = equipped([Ratings("bat_1", 5e3, 5.5e3, 2420.0, 2000.0, 120.0, 1, p_max_charge_w=4e3, energy_wh=20e3)])
+    thread = LoopThread("test")
+    with BankServer(bank) as server, DeviceGroup({"bat_1": server.addresses[0]}, lease_s=60, thread=thread) as group:
+        group.command(Commands(p_w=np.array([1000.0])), 0.0)
+        bank._registers.put(0, "702.WChaRteMax", 3000.0)
+        thread.run(group.devices[0].link.close())
+        group.command(Commands(p_w=np.array([1200.0])), 1.0)
+        assert bank.settings().p_w.tolist() == [1200.0]
+    thread.close()
+
+
 def test_after_a_silence_behind_a_gateway_another_device_is_told_nothing() -> None:
     """The gateway answers for who is not there (exception 11), so that no connection is lost."""
     banks = [equipped([Ratings(name, 10e3, 11e3, 4840.0, 4840.0, 240.0)]) for name in ("pv_1", "pv_2")]
