@@ -45,6 +45,7 @@ class ScpiInstrument:
             if self._settings.identity not in self.identity:
                 why = f"is {self.identity!r}, which does not contain {self._settings.identity!r}"
                 raise Rejected(self.name, why)
+            self.identity = self.identity or "an instrument that does not say who it is"  # and yet has answered
             for command in self._commands.begin:
                 self._tell(command)
         except BaseException:

@@ -129,6 +129,13 @@ def test_a_filter_slows_the_way_there_and_changes_nothing_of_its_end(rig: Rig, s
     assert np.abs(np.diff(v_pu[2:])).max() < 0.05
 
 
+def test_a_source_that_does_not_say_who_it_is_is_switched_off_all_the_same(rig: Rig, scenario: Path) -> None:
+    rig.ac.identity = ""
+    result = run(scenario, rig.bench())
+    assert result.failure == ""
+    assert not rig.ac.is_on
+
+
 def test_a_source_of_two_fleets_is_on_until_the_devices_of_both_are_left(
     rig: Rig, scenario: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
