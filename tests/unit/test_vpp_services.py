@@ -163,6 +163,21 @@ def test_each_site_is_kept_under_its_own_limit(tmp_path: Path) -> None:
     assert batteries_asked[2] == [0.0, 10.0]
 
 
+@pytest.mark.parametrize("recharges", [True, False])
+def test_sites_take_back_nothing_of_what_earlier_services_have(recharges: bool, tmp_path: Path) -> None:
+    """8 kW called: site 0 would recharge with all it has. 3 kW scheduled: site 1 is 6 kW above its limit."""
+    heard = {"shops.p_kw": np.array([5.0, 56.0]), "shops.age_s": np.zeros(2)}
+    sites = {"kind": "site-peak-shaving", "member": "b", "draws": ["shops.p_kw"], "limit_kw": 50, "margin_pu": 0}
+    called = {"kind": "demand-response", "offered_kw": 8, "calls": [{"begins_s": 0, "lasts_s": 9999}]}
+    schedule = {"kind": "schedule", "power": written(tmp_path, "plan.csv", 3600.0, [3.0] * 8), "gain": 0}
+    first = {**called, "incentive_per_kwh": 1} if recharges else schedule
+    control = plant([first, {**sites, "recharges": recharges}], context({"b": 2}, tmp_path, 8), members=["b"])
+    for k in range(2):
+        asked = control.step(k * 3600 * 10**9, {**heard, **Batteries([20.0, 20.0], [1e3, 1e3]).told()})["b.p_set_kw"]
+    assert asked.sum() == pytest.approx(8.0 if recharges else 3.0)
+    assert asked[1] > asked[0]
+
+
 def test_sites_of_which_nothing_is_heard_are_asked_for_nothing(tmp_path: Path) -> None:
     sites = {"kind": "site-peak-shaving", "member": "b", "draws": ["shops.p_kw"], "limit_kw": 50}
     control = plant([sites], context({"b": 2}, tmp_path, 8), members=["b"])

@@ -3,9 +3,10 @@
     p_i >= load_i - (limit_i - margin)                       where that is positive
     p_i = -min(recharge_below_i - load_i, what it could draw)    where that is positive, if `recharges`
 
-with the load of its site as it was measured last, without the device itself, positive when drawn. Later services may
-inject more at a site whose peak is shaved, and may not draw it over its limit. Told is what each site drew when it was
-measured, the device included: `site_net_kw`, and `site_net_pu` of its limit.
+with the load of its site as it was measured last, without the device itself, positive when drawn. What earlier services
+have of the sum of all powers stays: devices then charge less, or shave less. Later services may inject more at a site
+whose peak is shaved, and may not draw it over its limit. Told is what each site drew when it was measured, the device
+included: `site_net_kw`, and `site_net_pu` of its limit.
 """
 
 from __future__ import annotations
@@ -99,7 +100,10 @@ class SitePeakShaver:
         wanted_kw = np.maximum(dispatch.p_kw, low_kw)
         if s.recharges:
             wanted_kw[self._at] = np.minimum(wanted_kw[self._at], self._recharged_kw(load_kw, wanted_kw[self._at]))
-        return replace(dispatch, low_kw=low_kw).moved(wanted_kw - dispatch.p_kw)
+        served = replace(dispatch, low_kw=low_kw).moved(wanted_kw - dispatch.p_kw)
+        served = replace(served.toward(served.total_kw), low_kw=dispatch.low_kw)
+        served = served.toward(served.total_kw)  # where only sites with a peak are left to keep what others have
+        return replace(served, low_kw=np.minimum(low_kw, served.p_kw))
 
     def told(self) -> Values:
         return {"site_net_kw": self._net_kw, "site_net_pu": self._net_kw / self._limit_kw}
