@@ -37,8 +37,8 @@ def context(
 
 
 def plant(services: Sequence[Mapping[str, Any]], where: Context, **settings: Any) -> Vpp:
-    """Return a plant with all fleets of its context, unless `members` says otherwise."""
-    asked = {"services": list(services), "members": ["*"], **settings}
+    """Return a plant with all fleets of its context, that is silent after 300 s, unless settings say otherwise."""
+    asked = {"services": list(services), "members": ["*"], "silent_after_s": 300.0, **settings}
     return Vpp(VppSettings.model_validate(asked), where)
 
 

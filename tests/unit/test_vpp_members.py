@@ -183,6 +183,16 @@ def test_silent_devices_are_asked_to_rest_and_others_do_their_part() -> None:
     assert out["baseline_kw"].tolist() == [130.0]
 
 
+@pytest.mark.parametrize(("step_s", "silent_after_s"), [(60.0, 300.0), (900.0, 2700.0)])
+def test_one_step_over_a_network_is_no_silence_however_long_steps_are(step_s: float, silent_after_s: float) -> None:
+    control = plant([SHAVING], context({"b": 1}, step_s=step_s), silent_after_s=None)
+    for age_s, silent in ((step_s, 0.0), (silent_after_s, 0.0), (silent_after_s + 1.0, 1.0)):
+        batteries = Batteries([50.0], [1e3])
+        for k in range(2):
+            out = control.step(k * round(step_s) * 10**9, seen(batteries, 130.0, age_s=np.array([age_s])))
+        assert out["silent"].tolist() == [silent]
+
+
 def test_a_plant_that_hears_nothing_of_the_feeder_asks_for_nothing_and_begins_again() -> None:
     control, batteries = plant([SHAVING], context({"b": 1})), Batteries([50.0], [1e3])
     control.step(0, seen(batteries, 100.0))

@@ -37,7 +37,8 @@ class Vpp:
         names = chosen(settings.members, context)
         self._step_ns = settings.step_ns(context)
         agreed, step_h = settings.preferences, self._step_ns / 3.6e12
-        self._fleets = Fleets(names, agreed, settings.silent_after_s, context, step_h, settings.efficiency_pu)
+        self._silent_after_s = settings.silent_s(self._step_ns)
+        self._fleets = Fleets(names, agreed, self._silent_after_s, context, step_h, settings.efficiency_pu)
         self._services = _services(settings, self._fleets, self._step_ns, context)
         limits = settings.constraints
         self._grid = None if limits is None else asked_of(limits, self._fleets, context, ("constraints",))
@@ -104,7 +105,7 @@ class Vpp:
     def _is_deaf(self, reads: Mapping[str, Port], inputs: Values) -> bool:
         """Return whether anything that is read is too old."""
         ages = [port for port in reads if port.endswith(".age_s")]
-        return any(float(inputs[port].max()) > self._settings.silent_after_s for port in ages)
+        return any(float(inputs[port].max()) > self._silent_after_s for port in ages)
 
     def _outputs(self, setpoints_kw: FloatArray) -> Values:
         """Return what members are asked for, and what services tell."""

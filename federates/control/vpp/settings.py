@@ -71,6 +71,10 @@ Membership = Annotated[
 ]
 
 
+LEAST_SILENT_S, SILENT_STEPS = 300.0, 3
+"""From which age on nobody uses what was heard, where the settings do not say: the longer of it and so many steps."""
+
+
 class VppSettings(Stepped):
     """A virtual power plant."""
 
@@ -106,13 +110,18 @@ class VppSettings(Stepped):
         description="What plans take for the efficiency of charging, and of discharging.",
         examples=[0.95],
     )
-    silent_after_s: float = Field(
-        default=300.0,
+    silent_after_s: float | None = Field(
+        default=None,
         gt=0.0,
         le=86400.0,
-        description="Age from which on what was heard is not used, s, where a network tells ages.",
+        description="Age from which on what was heard is not used, s, where a network tells ages. Without it, 300 s, "
+        "or three steps of the plant where these are longer.",
         examples=[300.0],
     )
+
+    def silent_s(self, step_ns: int) -> float:
+        """Return the age from which on what was heard is not used, s."""
+        return self.silent_after_s or max(LEAST_SILENT_S, SILENT_STEPS * step_ns / 1e9)
 
     @property
     def events(self) -> tuple[Call, ...]:
