@@ -107,11 +107,33 @@ def test_reserve_is_kept_from_other_services_and_deployed_on_call(tmp_path: Path
     price = written(tmp_path, "price.csv", 3600.0, [9.0] * 8)
     reserve = {"kind": "reserve", "up_kw": 4, "lasts_h": 1, "up_calls": [{"begins_s": 3 * 3600, "lasts_s": 3600}]}
     selling = {"kind": "arbitrage", "price": price, "method": "rule-based", "charge_below": 1, "discharge_above": 5}
-    control = plant([reserve, selling], context({"b": 1}, tmp_path, 8))
+    control = plant([reserve, selling], context({"b": 1}, tmp_path, 8), efficiency_pu=1.0)
     told = run(control, Batteries([10.0], [60.0]), REST)
-    # of 30 kWh, 2 are left after the fifth hour, less than the 4 that are held: nothing more is sold
-    assert told["p_kw"][:, 0].tolist() == [0.0, 6.0, 6.0, 10.0, 6.0, 0.0, 0.0, 0.0]
+    # of 30 kWh, 8 are left after the fourth hour: beyond the 4 that are held, 4 are sold
+    assert told["p_kw"][:, 0].tolist() == [0.0, 6.0, 6.0, 10.0, 4.0, 0.0, 0.0, 0.0]
     assert told["reserve_deployed_kw"][:, 0].tolist() == [0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("kind", ["peak-shaving", "schedule", "demand-response"])
+@pytest.mark.parametrize("shares", ["proportional", "longest-first"])
+def test_energy_that_is_held_for_reserve_is_left_by_whatever_service(kind: str, shares: str, tmp_path: Path) -> None:
+    """20 and 10 kWh stored, 4 kW held for 2 h: 22 kWh are left to others, who would have 6 kW for longer than that."""
+    power = written(tmp_path, "plan.csv", 3600.0, [6.0] * 8)
+    other = {
+        "peak-shaving": {"limit_kw": 10, "margin_kw": 0, "recharges": False, "gain": 0},
+        "schedule": {"power": power, "gain": 0},
+        "demand-response": {
+            "offered_kw": 6,
+            "calls": [{"begins_s": 3600, "lasts_s": 36000}],
+            "incentive_per_kwh": 1,
+        },
+    }
+    services = [{"kind": "reserve", "up_kw": 4, "lasts_h": 2}, {"kind": kind, **other[kind]}]
+    control = plant(services, context({"b": 2}, tmp_path, 8), efficiency_pu=1.0, shares=shares)
+    batteries = Batteries([8.0, 8.0], [20.0, 10.0], 1.0)
+    told = run(control, batteries, [16.0] * 8)
+    assert batteries.stored_kwh.sum() == pytest.approx(8.0)
+    assert told["reserve_lacking_kw"].max() == pytest.approx(0.0)
 
 
 def test_an_engine_holds_reserve_and_goes_on_the_longest(tmp_path: Path) -> None:

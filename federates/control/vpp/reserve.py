@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from derloop.contract import Port, Values
+from derloop.contract import FloatArray, Port, Values
 from derloop.memory import remembers
 from federates.control.vpp.calls import Calls, called_pu
 from federates.control.vpp.dispatch import Dispatch, share
@@ -58,7 +58,7 @@ class Reserver:
     """The service. It remembers nothing."""
 
     def __init__(self, settings: Reserve, stand: Stand) -> None:
-        self._settings = settings
+        self._settings, self._stand = settings, stand
         self._told = _State()
         self.inputs: dict[str, Port] = {}
         self.outputs = {name: Port("kW", (stand.context.name,)) for name in _State._fields}
@@ -76,8 +76,17 @@ class Reserver:
         lacking_kw = s.up_kw + s.down_kw - float(up_kw.sum() + down_kw.sum())
         self._told = _State(float(deployed_kw.sum()), lacking_kw)
         kept = dispatch.kept(up_kw, down_kw, deployed_kw)
-        of_stores_kw = s.up_kw - float(up_kw[~stores].sum())
-        return replace(kept, kept_kwh=kept.kept_kwh + of_stores_kw * s.lasts_h)
+        kept_kwh = kept.kept_kwh + (s.up_kw - float(up_kw[~stores].sum())) * s.lasts_h
+        high_kw = np.minimum(kept.high_kw, np.maximum(kept.p_kw, self._most_kw(now, kept_kwh)))
+        return replace(kept, kept_kwh=kept_kwh, high_kw=high_kw)
+
+    def _most_kw(self, now: Now, kept_kwh: float) -> FloatArray:
+        """Return the powers (n,) with which stores give in a step what they hold beyond `kept_kwh`, in proportion."""
+        members, stand = now.members, self._stand
+        there_kwh = float(members.discharging_kwh.sum())
+        spare_pu = max(1.0 - kept_kwh / there_kwh, 0.0) if there_kwh > 0.0 else 0.0
+        most_kw = spare_pu * members.discharging_kwh * stand.efficiency_pu / stand.step_h
+        return np.where(members.size_kwh > 0.0, most_kw, np.inf)
 
     def told(self) -> Values:
         return {name: np.array([value]) for name, value in self._told._asdict().items()}
