@@ -41,6 +41,20 @@ def test_arbitrage_by_plan_earns_what_the_best_plan_earns(tmp_path: Path) -> Non
     assert_allclose(told["p_kw"].sum(axis=1)[[1, 2, 4]], [-6.0, -5.88, 6.0], atol=0.01)
 
 
+@pytest.mark.parametrize("shares", ["proportional", "longest-first"])
+@pytest.mark.parametrize("method", ["rolling-horizon", "rule-based"])
+def test_stores_that_begin_empty_are_charged(method: str, shares: str, tmp_path: Path) -> None:
+    """They tell not how large they are until they hold something: 4 kW for two hours fill them."""
+    price = written(tmp_path, "price.csv", 3600.0, [1.0] * 4 + [9.0] * 4)
+    rule = {"charge_below": 5, "discharge_above": 10} if method == "rule-based" else {}
+    horizon = {"ahead_h": 8, "interval_s": 3600, "replan_s": 3600}
+    arbitrage = {"kind": "arbitrage", "method": method, "price": price, "horizon": horizon, **rule}
+    control = plant([arbitrage], context({"b": 2}, tmp_path, 8), efficiency_pu=1.0, shares=shares)
+    batteries = Batteries([1.0, 3.0], [2.0, 6.0], 0.0)
+    told = run(control, batteries, [0.0] * 4)
+    assert told["p_kw"].sum() == pytest.approx(-8.0)
+
+
 def test_arbitrage_by_rule_follows_the_price_that_is_told(tmp_path: Path) -> None:
     price = written(tmp_path, "price.csv", 3600.0, [1.0] * 8)
     rule = {"kind": "arbitrage", "method": "rule-based", "charge_below": 2.0, "discharge_above": 6.0}

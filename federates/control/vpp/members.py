@@ -3,10 +3,11 @@
 A device that is silent, of which nothing was heard for `silent_after_s`, is asked to rest, and is part of the load:
 nothing is taken from what it last said. Of the others, nobody is asked for more than it says that it can do now: a
 battery keeps its reserve for backup, a car what it needs for its departure (p_max_kw is then negative), as their kinds
-know. What owners and the plant agreed besides (`preferences`) narrows that further. The settings of a kind tell the
-window of state of charge that its devices keep to, with `window_pu`: energy counts from its edges. What was heard is
-from the last instant, or as old as its age says, which over a perfect link is that same step; the power that was heard
-has taken its energy since then.
+know. An empty store that was never heard otherwise takes as much as it says it can draw for a step: how much more it
+holds shows once it has something. What owners and the plant agreed besides (`preferences`) narrows that further. The
+settings of a kind tell the window of state of charge that its devices keep to, with `window_pu`: energy counts from its
+edges. What was heard is from the last instant, or as old as its age says, which over a perfect link is that same step;
+the power that was heard has taken its energy since then.
 """
 
 from __future__ import annotations
@@ -204,13 +205,15 @@ class Fleets:
         p_kw = np.where(heard, self.gathered(inputs, "p_kw"), 0.0)
         since_kwh = p_kw * np.maximum(self._step_s, self.gathered(inputs, "age_s")) / 3600.0
         now_pu = np.clip(soc_pu - _over(since_kwh, size_kwh), 0.0, 1.0)
+        is_unknown = stores & (size_kwh == 0.0) & (self.gathered(inputs, "stored_kwh") >= 0.0)
+        least_kwh = np.maximum(-low, 0.0) * self._step_s / 3600.0 * self._efficiency_pu
         told = Measured(
             p_kw,
             np.where(heard, low, 0.0),
             np.where(heard, high, 0.0),
             soc_pu,
             np.maximum(now_pu - self._reserve_pu, 0.0) * size_kwh,
-            np.maximum(self._top_pu - now_pu, 0.0) * size_kwh,
+            np.where(is_unknown, least_kwh, np.maximum(self._top_pu - now_pu, 0.0) * size_kwh),
             np.where(heard, np.maximum(high, -low), 0.0),
             self._reserve_pu < self._top_pu,
             heard,
