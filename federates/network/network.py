@@ -66,6 +66,7 @@ class Network:
     def __init__(self, settings: NetworkSettings, context: Context) -> None:
         self._settings, self._step_ns = settings, settings.step_ns(context)
         routes = self._routes = Routes(settings, signals_of(context))
+        _check_leases(settings, self._step_ns / 1e9)
         _check_size(settings, routes, self._step_ns / 1e9)
         links = (*settings.links, PLAIN)
         events = tuple(zip(settings.events, routes.of_events, strict=True))
@@ -115,6 +116,18 @@ class Network:
     def _values(self, inputs: Values) -> FloatArray:
         """Return all that was said, one signal after the other (V,)."""
         return np.concatenate([np.zeros(0), *(inputs[signal.source] for signal in self._routes.signals)])
+
+
+def _check_leases(settings: NetworkSettings, step_s: float) -> None:
+    """Raise PlaceError with the leases that end whatever is heard as soon as it is heard."""
+    what = f"ends all that is heard at once, as nothing is heard in less than a step of the network, {step_s:g} s"
+    problems = [
+        (("links", i, "lease", "after_s"), what)
+        for i, link in enumerate(settings.links)
+        if link.lease is not None and link.lease.after_s <= step_s
+    ]
+    if problems:
+        raise PlaceError([*problems])
 
 
 def _check_size(settings: NetworkSettings, routes: Routes, step_s: float) -> None:

@@ -367,6 +367,7 @@ def test_a_fleet_is_told_with_whom_it_can_exchange_registers() -> None:
             ("events", 0, "to"),
             "there are: control",
         ),
+        ({"links": [link(lease={"after_s": 10, "value": 0})]}, ("links", 0, "lease", "after_s"), "at once"),
         ({"links": [link(latency=constant(600000))], "count": 3000}, ("links", 0, "latency"), "are too much to keep"),
     ],
 )
