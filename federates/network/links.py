@@ -132,7 +132,7 @@ class NetworkEvent(Ends):
     begins_s: float = Field(ge=0.0, le=LAST_S, description="Begin, s since the scenario's start.", examples=[50400.0])
     lasts_s: float = Field(gt=0.0, le=LAST_S, description="How long, s.", examples=[1200.0])
     repeats_s: float | None = Field(
-        default=None, gt=0.0, le=LAST_S, description="Again each time so much has passed, s.", examples=[86400.0]
+        default=None, ge=1e-3, le=LAST_S, description="Again each time so much has passed, s.", examples=[86400.0]
     )
     loss_pu: float = Field(
         default=1.0, ge=0.0, le=1.0, description="Share of messages lost in it. 1: an outage.", examples=[0.5]

@@ -67,6 +67,7 @@ class Network:
         self._settings, self._step_ns = settings, settings.step_ns(context)
         routes = self._routes = Routes(settings, signals_of(context))
         _check_leases(settings, self._step_ns / 1e9)
+        _check_events(settings, self._step_ns)
         _check_size(settings, routes, self._step_ns / 1e9)
         links = (*settings.links, PLAIN)
         events = tuple(zip(settings.events, routes.of_events, strict=True))
@@ -126,6 +127,19 @@ def _check_leases(settings: NetworkSettings, step_s: float) -> None:
         for i, link in enumerate(settings.links)
         if link.lease is not None and link.lease.after_s <= step_s
     ]
+    if problems:
+        raise PlaceError([*problems])
+
+
+def _check_events(settings: NetworkSettings, step_ns: int) -> None:
+    """Raise PlaceError with the events that fall between two instants, each time, and so do nothing."""
+    problems = []
+    for i, event in enumerate(settings.events):
+        times_s = event.begins_s, event.lasts_s, event.repeats_s or 0.0
+        begins_ns, lasts_ns, repeats_ns = (round(time_s * 1e9) for time_s in times_s)
+        if repeats_ns % step_ns == 0 and -begins_ns % step_ns >= lasts_ns:
+            what = f"falls between two instants of the network, whose step is {step_ns / 1e9:g} s: it does nothing"
+            problems.append((("events", i), what))
     if problems:
         raise PlaceError([*problems])
 

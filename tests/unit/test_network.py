@@ -274,6 +274,14 @@ def test_an_outage_may_last_for_as_long_as_any_run() -> None:
     assert found[5:].tolist() == [30.0] * 7
 
 
+@pytest.mark.parametrize(("begins_s", "lasts_s", "repeats_s"), [(31, 10, None), (40, 1, None), (31, 9, 65)])
+def test_an_event_that_is_on_at_some_instant_is_allowed(begins_s: float, lasts_s: float, repeats_s: Any) -> None:
+    event = {"begins_s": begins_s, "lasts_s": lasts_s, "repeats_s": repeats_s}
+    scene = Scene(links=[link()], events=[event])
+    scene.heard(40)
+    assert scene.counts["lost"] > 0
+
+
 def test_an_event_may_delay_and_lose_a_share() -> None:
     found = told(20, [link()], events=[{"begins_s": 100, "lasts_s": 10, "loss_pu": 0.0, "delay_s": 30.0}])[:, 0]
     assert found[11:15].tolist() == [90.0, 90.0, 120.0, 130.0]  # that of 110 s waits for that of 100 s
@@ -366,6 +374,12 @@ def test_a_fleet_is_told_with_whom_it_can_exchange_registers() -> None:
             {"links": [link()], "events": [{"begins_s": 0, "lasts_s": 1, "to": "cells"}]},
             ("events", 0, "to"),
             "there are: control",
+        ),
+        ({"links": [link()], "events": [{"begins_s": 31, "lasts_s": 9}]}, ("events", 0), "between two instants"),
+        (
+            {"links": [link()], "events": [{"begins_s": 31, "lasts_s": 9, "repeats_s": 60}]},
+            ("events", 0),
+            "between two instants",
         ),
         ({"links": [link(lease={"after_s": 10, "value": 0})]}, ("links", 0, "lease", "after_s"), "at once"),
         ({"links": [link(latency=constant(600000))], "count": 3000}, ("links", 0, "latency"), "are too much to keep"),
