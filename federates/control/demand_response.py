@@ -263,11 +263,10 @@ def _refuse(
     for member, asked in settings.members.items():
         if what := unknown(member, context) or untaken(member, asked.port, context):
             problems.append((("members", member), what))
-    step_s = settings.step_ns(context) / NS_PER_S
-    if settings.interval_s % step_s or seconds_of_day(context.start) % step_s:
-        problems.append(
-            (("interval_s",), f"a step of {step_s:g} s does not divide {settings.interval_s:g} s since midnight")
-        )
+    step_ns = settings.step_ns(context)
+    if ns(settings.interval_s) % step_ns or ns(seconds_of_day(context.start)) % step_ns:
+        what = f"a step of {step_ns / NS_PER_S:g} s does not divide {settings.interval_s:g} s since midnight"
+        problems.append((("interval_s",), what))
     if Clock.of(context.start, context.until_ns).changes_ns:
         problems.append((("events",), "the clock is changed during the run, and a baseline needs days of 24 h"))
     for i, event in enumerate(events):

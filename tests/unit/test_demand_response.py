@@ -159,6 +159,11 @@ def test_what_cannot_be_measured_is_refused_where_it_stands(wrong: dict[str, Any
     assert why in error.value.problems[0][1]
 
 
+@pytest.mark.parametrize("step_s", [0.1, 0.3, 0.9])
+def test_a_step_that_is_no_binary_number_divides_an_interval(step_s: float) -> None:
+    assert programme(step_ns=round(step_s * 1e9)).interface.step_ns == round(step_s * 1e9)
+
+
 def test_run_in_which_the_clock_is_set_is_refused() -> None:
     with pytest.raises(PlaceError, match="the clock is changed during the run, and a baseline needs days of 24 h"):
         programme(start=datetime(2025, 3, 4, tzinfo=ZoneInfo("America/Los_Angeles")))
