@@ -132,6 +132,11 @@ def test_what_cannot_be_is_refused_before_the_run(
         ('{"batteries.p_set_kw": "much"}', "to a str that is no array of numbers"),
         ('{"batteries.p_set_kw": "5"}', "to a str that is no array of numbers"),
         ('{"batteries.p_set_kw": ["1_0", 2.0]}', "to a list that is no array of numbers"),
+        ('{"batteries.p_set_kw": np.array(["5", 2.0], object)}', "to a ndarray that is no array of numbers"),
+        ('{"batteries.p_set_kw": np.array([1 + 5j, 2])}', "to a ndarray that is no array of numbers"),
+        ('{"batteries.p_set_kw": np.timedelta64(3, "s")}', "to a timedelta64 that is no array of numbers"),
+        ('{"batteries.p_set_kw": 10**400}', "to a int that is no array of numbers"),
+        ('{"batteries.p_set_kw": np.ma.masked_array([1.0, 2.0], [True, False])}', "to what is not finite at "),
     ],
 )
 def test_its_mistakes_end_the_run_in_its_name(tmp_path: Path, answer: str, why: str) -> None:

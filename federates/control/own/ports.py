@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from fnmatch import fnmatchcase
+from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,6 +18,9 @@ from derloop.errors import DerloopError, did_you_mean
 from derloop.kind import Context, PlaceError
 from federates.der import Stepped
 from federates.fleets import Problems, named
+
+PLAIN, DATES = "biuf", "mM"
+"""Sorts of numpy's types: numbers as they are; and times, of which some call themselves numbers."""
 
 Pattern = Annotated[str, StringConstraints(pattern=r"^[^\s.]+(\.[^\s.]+)*$", max_length=200)]
 
@@ -105,10 +110,12 @@ class Ports:
 def _array(name: str, value: object, port: Port) -> FloatArray:
     """Return `value`, one number for all or one for each, as an array (n,). Raises: DerloopError."""
     try:
-        if np.asarray(value).dtype.kind in "US":
-            raise ValueError("text, also where it reads as a number")
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        given = np.asanyarray(value)
+        is_number = given.dtype.kind in PLAIN or all(isinstance(each, Real | Decimal) for each in given.flat)
+        if not is_number or given.dtype.kind in DATES:
+            raise ValueError("text, dates and complex numbers, also where they can be read as a number")
+        array = np.ma.filled(given.astype(np.float64), np.nan)  # what is masked is not there
+    except (TypeError, ValueError, OverflowError) as error:
         raise DerloopError(f"it sets {name!r} to a {type(value).__name__} that is no array of numbers") from error
     if array.shape not in ((), (port.size,)):
         raise DerloopError(f"it sets {name!r} with shape {array.shape}, not one number or ({port.size},)")
