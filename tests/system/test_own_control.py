@@ -108,6 +108,8 @@ def test_a_control_that_changes_the_working_folder_loses_no_results(
         ({}, "import math\n\nmath.sqrt(-1)\n", "file", "shave.py, line 3: ValueError: math domain error"),
         ({"reads": ["grid.head_kww"]}, SHAVE, "reads/0", "no output 'grid.head_kww'; did you mean 'grid.head_kw'?"),
         ({"writes": ["p_sett_kw"]}, SHAVE, "writes/0", "no input 'p_sett_kw'; did you mean 'p_set_kw'?"),
+        ({"members": []}, SHAVE, "writes/0", "of members, which are none; did you mean 'batteries.p_set_kw'?"),
+        ({"reads": ["head_kw"]}, SHAVE, "reads/0", "of members, which are batteries; did you mean 'grid.head_kw'?"),
         ({"members": ["battery"]}, SHAVE, "members/0", "no fleet is called 'battery'; did you mean 'batteries'?"),
         ({"initial": {"switch_set": 1}}, SHAVE, "initial/switch_set", "fits nothing that is written"),
     ],

@@ -137,9 +137,8 @@ def resolved(settings: OwnPorts, context: Context) -> Ports:
     for pattern, value in settings.initial.items():
         initial |= dict.fromkeys(_fitting(pattern, settings.members, writes), value)
         if not _fitting(pattern, settings.members, writes):
-            problems.append(
-                (("initial", pattern), f"{pattern!r} fits nothing that is written" + _near(pattern, writes))
-            )
+            near = _near(pattern, settings.members, writes)
+            problems.append((("initial", pattern), f"{pattern!r} fits nothing that is written{near}"))
     if problems:
         raise PlaceError(problems)
     return Ports(
@@ -163,7 +162,7 @@ def _found(
         fitting = _fitting(pattern, members, ports)
         if not fitting:
             what = "output" if setting == "reads" else "input"
-            problems.append(((setting, index), f"no {what} {pattern!r}" + _near(pattern, ports)))
+            problems.append(((setting, index), f"no {what} {pattern!r}" + _near(pattern, members, ports)))
         yield from ((name, ports[name]) for name in fitting)
 
 
@@ -172,6 +171,9 @@ def _fitting(pattern: str, members: tuple[str, ...], ports: Mapping[str, Port]) 
     return [name for name in ports if any(fnmatchcase(name, p) for p in patterns)]
 
 
-def _near(pattern: str, ports: Mapping[str, Port]) -> str:
-    names = [*ports] if "." in pattern else sorted({name.partition(".")[2] for name in ports})
-    return did_you_mean(pattern, names)
+def _near(pattern: str, members: tuple[str, ...], ports: Mapping[str, Port]) -> str:
+    if "." in pattern:
+        return did_you_mean(pattern, [*ports])
+    if elsewhere := [name for name in ports if fnmatchcase(name.partition(".")[2], pattern)]:
+        return f" of members, which are {', '.join(members) or 'none'}" + did_you_mean(elsewhere[0], elsewhere)
+    return did_you_mean(pattern, sorted({name.partition(".")[2] for name in ports}))
