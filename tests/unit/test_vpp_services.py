@@ -175,6 +175,21 @@ def test_a_call_is_answered_and_paid_for_what_was_given(tmp_path: Path) -> None:
     assert told["paid"][-1, 0] == pytest.approx(9.0)
 
 
+@pytest.mark.parametrize(
+    ("kind", "key"), [("demand-response", "calls"), ("reserve", "up_calls"), ("reserve", "down_calls")]
+)
+def test_a_call_that_no_step_sees_is_refused(kind: str, key: str, tmp_path: Path) -> None:
+    other = {"reserve": {"up_kw": 1, "down_kw": 1}, "demand-response": {"offered_kw": 8, "incentive_per_kwh": 1}}[kind]
+    for begins_s, lasts_s, is_seen in ((9000, 1800, False), (9000, 1801, True), (7200, 1, True)):
+        calls = {key: [{"begins_s": begins_s, "lasts_s": lasts_s}]}
+        if is_seen:
+            plant([{"kind": kind, **other, **calls}], context({"b": 1}, tmp_path, 8))
+            continue
+        with pytest.raises(PlaceError, match="falls between two instants of the plant, whose step is 3600 s") as error:
+            plant([{"kind": kind, **other, **calls}], context({"b": 1}, tmp_path, 8))
+        assert error.value.problems[0][0] == ("services", 0, key, 0)
+
+
 def test_members_charge_before_a_call_if_they_prepare(tmp_path: Path) -> None:
     called = {"kind": "demand-response", "offered_kw": 8, "calls": [{"begins_s": 4 * 3600, "lasts_s": 3600}]}
     told = run(

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import Port, Values
 from derloop.memory import remembers
-from federates.control.vpp.calls import NS_PER_S, Calls, called_pu
+from federates.control.vpp.calls import NS_PER_S, Calls, called_pu, refuse_unheard
 from federates.control.vpp.dispatch import Dispatch
 from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
 
@@ -61,6 +61,7 @@ class Answerer:
     """The service. State: what was called and delivered."""
 
     def __init__(self, settings: Called, stand: Stand) -> None:
+        refuse_unheard(settings.calls, (*stand.path, "calls"), stand.step_ns)
         self._settings, self._step_h = settings, stand.step_h
         self._held = self._latest = _State()
         self.inputs: dict[str, Port] = {}

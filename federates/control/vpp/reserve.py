@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Port, Values
 from derloop.memory import remembers
-from federates.control.vpp.calls import Calls, called_pu
+from federates.control.vpp.calls import Calls, called_pu, refuse_unheard
 from federates.control.vpp.dispatch import Dispatch, share
 from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
 
@@ -58,6 +58,8 @@ class Reserver:
     """The service. It remembers nothing."""
 
     def __init__(self, settings: Reserve, stand: Stand) -> None:
+        refuse_unheard(settings.up_calls, (*stand.path, "up_calls"), stand.step_ns)
+        refuse_unheard(settings.down_calls, (*stand.path, "down_calls"), stand.step_ns)
         self._settings, self._stand = settings, stand
         self._told = _State()
         self.inputs: dict[str, Port] = {}
