@@ -240,6 +240,19 @@ def test_sites_of_which_nothing_is_heard_are_asked_for_nothing(tmp_path: Path) -
     assert asked == [[0.0, 0.0], [11.0, 11.0], [0.0, 0.0]]  # aims at 49 kW
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"margin_kw": 100, "recharges": False}, "margin_kw 100 must be less than limit_kw 100"),
+        ({"reserve_soc_pu": 0.9, "recharge_to_soc_pu": 0.5}, "reserve_soc_pu 0.9 must be less than recharge_to_soc_pu"),
+        ({"recharges": False, "recharge_below_kw": 50}, "recharges is false"),
+    ],
+)
+def test_peak_shaving_that_contradicts_itself_is_refused(said: dict[str, Any], why: str, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=why):
+        plant([{"kind": "peak-shaving", "limit_kw": 100, **said}], context({"b": 1}, tmp_path))
+
+
 def test_peak_shaving_goes_before_arbitrage_and_takes_back_nothing(tmp_path: Path) -> None:
     """Energy is cheap, so arbitrage charges with all it has, 20 kW; but what the feeder may draw leaves 5 kW."""
     price = written(tmp_path, "price.csv", 3600.0, [1.0] * 8)

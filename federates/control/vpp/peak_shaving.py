@@ -127,6 +127,17 @@ class PeakShaving(ServiceSettings):
             raise ValueError(f"recharging would make a new peak: recharge_below_kw {what}")
         return self
 
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Self:
+        if self.limit_kw is not None and self.margin_kw is not None and self.margin_kw >= self.limit_kw:
+            raise ValueError(f"margin_kw {self.margin_kw:g} must be less than limit_kw {self.limit_kw:g}")
+        if self.recharges and self.reserve_soc_pu >= self.recharge_to_soc_pu:
+            what = f"{self.reserve_soc_pu:g} must be less than recharge_to_soc_pu {self.recharge_to_soc_pu:g}"
+            raise ValueError(f"reserve_soc_pu {what}: nobody would be charged so far that it may discharge")
+        if not self.recharges and self.recharge_below_kw is not None:
+            raise ValueError("recharge_below_kw says up to what members recharge, and recharges is false")
+        return self
+
 
 class _State(NamedTuple):
     """What one step leaves to the next."""
