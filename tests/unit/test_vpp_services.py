@@ -150,6 +150,20 @@ def test_energy_that_is_held_for_reserve_is_left_by_whatever_service(kind: str, 
     assert told["reserve_lacking_kw"].max() == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize("shares", ["proportional", "longest-first"])
+def test_room_that_is_held_for_reserve_is_left_by_what_charges(shares: str, tmp_path: Path) -> None:
+    """30 kWh when full, 15 stored, 4 kW to be drawn held for 2 h: 7 kWh are bought, and a call finds its 8."""
+    price = written(tmp_path, "price.csv", 3600.0, [1.0] * 8)
+    buying = {"kind": "arbitrage", "price": price, "method": "rule-based", "charge_below": 5, "discharge_above": 9}
+    reserve = {"kind": "reserve", "down_kw": 4, "lasts_h": 2, "down_calls": [{"begins_s": 6 * 3600, "lasts_s": 7200}]}
+    control = plant([reserve, buying], context({"b": 2}, tmp_path, 8), efficiency_pu=1.0, shares=shares)
+    batteries = Batteries([8.0, 8.0], [20.0, 10.0], 0.5)
+    told = run(control, batteries, REST)
+    assert told["p_kw"][:6].sum() == pytest.approx(-7.0)
+    assert told["reserve_lacking_kw"][:7].max() == pytest.approx(0.0)
+    assert told["p_kw"][6].sum() == pytest.approx(-4.0)
+
+
 def test_an_engine_holds_reserve_and_goes_on_the_longest(tmp_path: Path) -> None:
     """The first tells no state of charge. Both hold 4 kW; a need of 8 kW takes what it has left, 6 kW, first."""
     shaving = {"kind": "peak-shaving", "limit_kw": 100, "margin_kw": 0, "gain": 0, "hold_s": 0, "recharges": False}

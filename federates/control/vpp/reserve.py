@@ -1,9 +1,9 @@
 """Reserve: headroom and energy that are held back, and deployed when they are called.
 
 `up_kw` to inject more, `down_kw` to draw more, each for `lasts_h`: of the headroom, each device holds a part in
-proportion to what it has, and later services leave `up_kw lasts_h` of stored energy, but for what devices without a
-store hold. In a call its share is deployed on top of what is asked otherwise. `lacking_kw` is the part that members did
-not have; `reserve_deployed_kw` what is deployed.
+proportion to what it has, and later services leave `up_kw lasts_h` of stored energy and room for `down_kw lasts_h`, but
+for what devices without a store hold. In a call its share is deployed on top of what is asked otherwise. `lacking_kw`
+is the part that members did not have; `reserve_deployed_kw` what is deployed.
 """
 
 from __future__ import annotations
@@ -79,16 +79,26 @@ class Reserver:
         self._told = _State(float(deployed_kw.sum()), lacking_kw)
         kept = dispatch.kept(up_kw, down_kw, deployed_kw)
         kept_kwh = kept.kept_kwh + (s.up_kw - float(up_kw[~stores].sum())) * s.lasts_h
-        high_kw = np.minimum(kept.high_kw, np.maximum(kept.p_kw, self._most_kw(now, kept_kwh)))
-        return replace(kept, kept_kwh=kept_kwh, high_kw=high_kw)
+        down_kwh = (s.down_kw - float(down_kw[~stores].sum())) * s.lasts_h
+        least_kw, most_kw = self._reach_kw(now, kept_kwh, down_kwh)
+        high_kw = np.minimum(kept.high_kw, np.maximum(kept.p_kw, most_kw))
+        low_kw = np.maximum(kept.low_kw, np.minimum(kept.p_kw, least_kw))
+        return replace(kept, kept_kwh=kept_kwh, low_kw=low_kw, high_kw=high_kw)
 
-    def _most_kw(self, now: Now, kept_kwh: float) -> FloatArray:
-        """Return the powers (n,) with which stores give in a step what they hold beyond `kept_kwh`, in proportion."""
+    def _reach_kw(self, now: Now, kept_kwh: float, room_kwh: float) -> tuple[FloatArray, FloatArray]:
+        """Return the powers (n,) with which stores, in proportion, fill to `room_kwh` and empty to `kept_kwh`."""
         members, stand = now.members, self._stand
-        there_kwh = float(members.discharging_kwh.sum())
-        spare_pu = max(1.0 - kept_kwh / there_kwh, 0.0) if there_kwh > 0.0 else 0.0
-        most_kw = spare_pu * members.discharging_kwh * stand.efficiency_pu / stand.step_h
-        return np.where(members.size_kwh > 0.0, most_kw, np.inf)
+        given_kwh = _beyond(members.discharging_kwh, kept_kwh)
+        taken_kwh = _beyond(members.charging_kwh, room_kwh)
+        is_known, eta = members.size_kwh > 0.0, stand.efficiency_pu
+        least_kw = np.where(is_known, -taken_kwh / eta / stand.step_h, -np.inf)
+        return least_kw, np.where(is_known, given_kwh * eta / stand.step_h, np.inf)
 
     def told(self) -> Values:
         return {name: np.array([value]) for name, value in self._told._asdict().items()}
+
+
+def _beyond(energy_kwh: FloatArray, kept_kwh: float) -> FloatArray:
+    """Return of each energy (n,) its part of what they are together beyond what is kept."""
+    all_kwh = float(energy_kwh.sum())
+    return energy_kwh * (max(1.0 - kept_kwh / all_kwh, 0.0) if all_kwh > 0.0 else 0.0)
