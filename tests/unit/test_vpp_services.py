@@ -41,6 +41,20 @@ def test_arbitrage_by_plan_earns_what_the_best_plan_earns(tmp_path: Path) -> Non
     assert_allclose(told["p_kw"].sum(axis=1)[[1, 2, 4]], [-6.0, -5.88, 6.0], atol=0.01)
 
 
+def test_an_engine_fills_no_store_in_a_plan(tmp_path: Path) -> None:
+    """10 kW for two hours fill the store, also beside an engine of 100 kW: it begins in the first of the cheap hours,
+    and not only in the cheapest."""
+    price = written(tmp_path, "price.csv", 3600.0, [2.0, 2.0, 1.0, 9.0, 9.0, 9.0])
+    horizon = {"ahead_h": 6, "interval_s": 3600, "replan_s": 3600}
+    arbitrage = {"kind": "arbitrage", "price": price, "horizon": horizon, "worth_per_kwh": 0}
+    control = plant([arbitrage], context({"b": 2}, tmp_path, 6), efficiency_pu=1.0)
+    told = Batteries([10.0, 100.0], [20.2, 1.0], [0.01, 0.0]).told()
+    told["b.soc_pu"][1] = told["b.stored_kwh"][1] = -1.0
+    told["b.p_min_kw"][1], told["b.p_max_kw"][1] = 0.0, 100.0
+    asked = [control.step(k * 3600 * 10**9, told)["b.p_set_kw"] for k in range(2)][-1]
+    assert asked.tolist() == pytest.approx([-10.0, 0.0], abs=0.05)
+
+
 @pytest.mark.parametrize("shares", ["proportional", "longest-first"])
 @pytest.mark.parametrize("method", ["rolling-horizon", "rule-based"])
 def test_stores_that_begin_empty_are_charged(method: str, shares: str, tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ class Dispatch:
     """What the sum of all must not pass."""
     kept_kwh: float = 0.0
     """Energy that later services must leave in store."""
-    kept_kw: float = 0.0
-    """Power that is held back to inject more."""
+    kept_kw: FloatArray | float = 0.0
+    """Power that is held back to inject more (n,)."""
 
     @classmethod
     def at_rest(cls, members: Measured) -> Dispatch:
@@ -82,8 +82,8 @@ class Dispatch:
     def kept(self, up_kw: FloatArray, down_kw: FloatArray, offset_kw: FloatArray) -> Dispatch:
         """Return it with headroom (n,) held back from later services, of which `offset_kw` (n,) is deployed now."""
         low, high = self.low_kw + down_kw, self.high_kw - up_kw
-        kept_kw = self.kept_kw + float(up_kw.sum())
-        return replace(self, low_kw=low, high_kw=high, offset_kw=self.offset_kw + offset_kw, kept_kw=kept_kw)
+        offset_kw, kept_kw = self.offset_kw + offset_kw, self.kept_kw + up_kw
+        return replace(self, low_kw=low, high_kw=high, offset_kw=offset_kw, kept_kw=kept_kw)
 
     def bounded(self, least_kw: float = -np.inf, most_kw: float = np.inf) -> Dispatch:
         """Return it with the sum bounded for later services, but never against an earlier one."""

@@ -123,10 +123,11 @@ class Horizon:
         return lowest_peak(store if charging else replace(store, charge_kw=0.0), hours, load_kw)[0]
 
 
-def store_of(now: Now, efficiency_pu: float, kept_kwh: float = 0.0, kept_kw: float = 0.0) -> Store:
-    """Return all members as one store; what is kept for other services is not in it."""
+def store_of(now: Now, efficiency_pu: float, kept_kwh: float = 0.0, kept_kw: FloatArray | float = 0.0) -> Store:
+    """Return all members as one store; what is kept for other services, kw (n,), is not in it."""
     members = now.members
     stored_kwh = max(float(members.discharging_kwh.sum()) - kept_kwh, 0.0)
     most_kwh = stored_kwh + float(members.charging_kwh.sum())
-    charge_kw, discharge_kw = (max(kw - kept_kw, 0.0) for kw in (members.charge_kw, members.discharge_kw))
-    return Store(charge_kw, discharge_kw, stored_kwh, most_kwh, efficiency_pu)
+    left_kw = np.maximum(members.rated_kw - kept_kw, 0.0)
+    charge_kw = float(left_kw[members.soc_pu >= 0.0].sum())  # engines fill no store
+    return Store(charge_kw, float(left_kw[members.discharges].sum()), stored_kwh, most_kwh, efficiency_pu)
