@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -114,13 +115,14 @@ class Inbox:
         self._stamped = [(f.payload, f.source.step_ns, f.before_ns, f) for f in self.feeds.values()]
         for wire in self._unit.incoming:
             self._attach_wire(wire)
+        self._read_only = {member: MappingProxyType(values) for member, values in self._values.items()}
 
     def _attach_wire(self, wire: Wire) -> None:
         feed = self.feeds[self._federation.unit_of[wire.source.federate].name]
-        latest = _read_only(feed.payload[feed.layout.latest[wire.source]])
+        latest = read_only(feed.payload[feed.layout.latest[wire.source]])
         self._values[wire.target.federate][wire.target.port] = latest
         if wire.coupling == "delayed" and feed.comes_first:
-            earlier = _read_only(feed.payload[feed.layout.earlier[wire.source]])
+            earlier = read_only(feed.payload[feed.layout.earlier[wire.source]])
             self._delayed_forward.append((feed, wire, latest, earlier))
 
     def read(self, now_ns: int) -> Mapping[str, Values]:
@@ -134,7 +136,7 @@ class Inbox:
         for feed, wire, latest, earlier in self._delayed_forward:
             stepped_now = now_ns % feed.source.step_ns == 0
             self._values[wire.target.federate][wire.target.port] = earlier if stepped_now else latest
-        return self._values
+        return self._read_only
 
 
 def _unsent(layout: Layout) -> FloatArray:
@@ -144,10 +146,11 @@ def _unsent(layout: Layout) -> FloatArray:
 def _unheard(interface: Interface) -> dict[str, FloatArray]:
     """Return what the inputs are that need no wire; those that have one get another value."""
     optional = {name: port for name, port in interface.inputs.items() if port.otherwise is not None}
-    return {name: _read_only(np.full(port.size, port.otherwise)) for name, port in optional.items()}
+    return {name: read_only(np.full(port.size, port.otherwise)) for name, port in optional.items()}
 
 
-def _read_only(part: FloatArray) -> FloatArray:
+def read_only(part: FloatArray) -> FloatArray:
+    """Return a view of `part` that cannot be written into."""
     view = part.view()
     view.flags.writeable = False
     return view

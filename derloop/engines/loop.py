@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 
 from derloop.contract import Bundle, FloatArray, Jacobian, Values
 from derloop.coupling import Convergence, Iteration, Secants
+from derloop.engines.exchange import read_only
 from derloop.errors import FederateError
 from derloop.federation import LOOP_PORTS, Federation, Unit, Wire, loop_name
 from derloop.memory import remembers
@@ -58,6 +60,8 @@ class Loop:
         self._latest: dict[str, Values] = {}
         self._asked_on, self._given = b"", np.zeros(0)
         self._inside: dict[str, dict[str, FloatArray]] = {}
+        self._shown: dict[str, Values] = {}
+        """What is inside, as members see it: they cannot write into it."""
         self.name, self.found = loop_name(unit), Bundle(LOOP_PORTS)
         """Under which name it is recorded, and how many passes the last instant took, to which residual."""
 
@@ -102,8 +106,9 @@ class Loop:
         self._guess[:] = self._iteration.begin(self._guess)
         self._asked_on = b""
         self._inside = {name: dict(inputs[name]) for name in self._members}
+        self._shown = {name: MappingProxyType(inside) for name, inside in self._inside.items()}
         for wire in self._delayed:
-            self._inside[wire.target.federate][wire.target.port] = self._value(wire).copy()
+            self._inside[wire.target.federate][wire.target.port] = read_only(self._value(wire).copy())
 
     def _ask(self, now_ns: int, guess: FloatArray) -> FloatArray:
         """Step the asked federates on a guess; return all that the answering ones are given.
@@ -114,21 +119,21 @@ class Loop:
             return self._given
         self._asked_on = asked_on
         for wire, part in zip(self._torn, self._slices, strict=True):
-            self._inside[wire.target.federate][wire.target.port] = guess[part]
+            self._inside[wire.target.federate][wire.target.port] = read_only(guess[part])
         self._step(now_ns, self._asked)
         self._given = np.concatenate([*(self._value(w) for w in self._into), *(guess[part] for part in self._through)])
         return self._given
 
     def _step(self, now_ns: int, names: Sequence[str]) -> None:
         for name in names:
-            self._latest[name] = self._steps[name](now_ns, self._inside[name])
+            self._latest[name] = self._steps[name](now_ns, self._shown[name])
             for wire in self._direct:
                 if wire.source.federate == name:
                     self._inside[wire.target.federate][wire.target.port] = self._value(wire)
 
     def _conclude(self, now_ns: int) -> None:
         for name in self._iterated:
-            self._latest[name] = self._members[name].conclude(now_ns, self._inside[name])
+            self._latest[name] = self._members[name].conclude(now_ns, self._shown[name])
 
     def _value(self, wire: Wire) -> FloatArray:
         return self._latest[wire.source.federate][wire.source.port]

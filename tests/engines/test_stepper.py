@@ -84,6 +84,38 @@ def test_a_federate_that_does_not_start_is_named() -> None:
         local.run(steppers_of(pair(faulty), Recording()), 10 * S)
 
 
+class Scaling(Mixer):
+    """Scales its input by `scale`, in place or by another name."""
+
+    def __init__(self, scale: Callable[[Any], None]) -> None:
+        super().__init__({"y": 2}, {"x": 2}, 1, 1)
+        self._scale = scale
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        self._scale(inputs)
+        return super().step(now_ns, inputs)
+
+
+def scaled_in_place(inputs: Any) -> None:
+    inputs["y"] *= 0.5
+
+
+def scaled_by_name(inputs: Any) -> None:
+    inputs["y"] = inputs["y"] * 0.5
+
+
+@pytest.mark.parametrize("coupling", ["direct", "delayed", "converged"])
+@pytest.mark.parametrize("scale", [scaled_in_place, scaled_by_name])
+def test_a_federate_that_writes_into_its_inputs_is_told_and_does_not_go_on_with_them(
+    scale: Callable[[Any], None], coupling: str
+) -> None:
+    back = "converged" if coupling == "converged" else "delayed"
+    wires = [wire(f"source.y -> faulty.y {coupling}"), wire(f"faulty.x -> source.x {back}")]
+    federation = Federation({"source": Mixer({"x": 2}, {"y": 2}, 1, 2), "faulty": Scaling(scale)}, wires)
+    with pytest.raises(FederateError, match=r"federate 'faulty' at 0 s: .*(read-only|not support item assignment)"):
+        local.run(steppers_of(federation, Recording()), 3 * S)
+
+
 class Stubborn(Mixer):
     def stop(self) -> None:
         super().stop()
