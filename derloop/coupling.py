@@ -43,6 +43,8 @@ CLOSE = 0.3
 """How closely the devices must agree with the expected answer, in tolerances."""
 INDEPENDENT = 1e-3
 """What a change must have of its own, beside newer ones, to be learnt from."""
+FAR = 1e100
+"""How far apart two passes may be: of what is farther no squares can be summed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ class Iteration:
             apart = float(np.abs(residual).max())
             if apart < best[2]:
                 best = guess, expected, apart
-            if apart <= CLOSE * self._convergence.tolerance:
+            if apart <= CLOSE * self._convergence.tolerance or not apart < FAR:
                 break
             guess = accelerate.next(guess, residual)
         return best

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from derloop.contract import Bundle, FloatArray, Jacobian, Values
-from derloop.coupling import Convergence, Iteration, Secants
+from derloop.coupling import FAR, Convergence, Iteration, Secants
 from derloop.engines.exchange import read_only
 from derloop.errors import FederateError
 from derloop.federation import LOOP_PORTS, Federation, Unit, Wire, loop_name
@@ -99,8 +99,10 @@ class Loop:
                 self._conclude(now_ns)
                 return self._latest
             trail = [*trail[1 - HELD_PASSES :], found]
+            if not residual < FAR:
+                break
             self._guess[:] = self._iteration.next(self._guess, given, found, lambda guess: self._ask(now_ns, guess))
-        raise FederateError(self._unit.name, now_ns, self._hunting(change, trail))
+        raise FederateError(self._unit.name, now_ns, self._hunting(passes, change, trail))
 
     def _begin(self, inputs: Mapping[str, Values]) -> None:
         self._guess[:] = self._iteration.begin(self._guess)
@@ -160,7 +162,7 @@ class Loop:
             lefts, rights = [*lefts, left], [*rights, right]
         return np.concatenate(lefts, axis=1), np.concatenate(rights)
 
-    def _hunting(self, change: FloatArray, trail: list[FloatArray]) -> str:
+    def _hunting(self, passes: int, change: FloatArray, trail: list[FloatArray]) -> str:
         worst = int(np.abs(change).argmax())
         at = next(i for i, part in enumerate(self._slices) if worst < part.stop)
         port, wire = self._ports[at], self._torn[at]
@@ -168,7 +170,7 @@ class Loop:
         values = ", ".join(f"{found[worst]:.6g}" for found in trail)
         hunting = int((np.abs(change) > self._convergence.tolerance).sum())
         return (
-            f"did not converge in {self._convergence.max_passes} passes: {wire.source} at {label!r} still moves by "
+            f"did not converge in {passes} passes: {wire.source} at {label!r} still moves by "
             f"{abs(change[worst]):.3g} {port.unit} (tolerance {self._convergence.tolerance:g}; last passes {values}); "
             f"{hunting} of {change.size} values hunt between {' and '.join(self._unit.members)}"
         )
