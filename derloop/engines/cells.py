@@ -66,7 +66,7 @@ class Cell:
         lib.helicsFederateInfoSetFlagOption(self._info, helics.HELICS_FLAG_UNINTERRUPTIBLE, 1, self._error)
         self._federate = self._create(name.encode())
         self._check()
-        self._end_s = run.until_ns / 1e9
+        self._end_s = (run.until_ns + self._rest_ns) / 1e9  # the phases of the last instant may be beyond the run's end
         self._set_time(helics.HELICS_PROPERTY_TIME_STOPTIME, self._end_s)
         self._set_time(helics.HELICS_PROPERTY_TIME_OUTPUT_DELAY, PHASE_NS / 2e9)
         self._register()

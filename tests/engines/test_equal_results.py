@@ -102,6 +102,25 @@ def test_any_wiring_gives_equal_bytes_or_is_refused(engine: str, make: Callable[
     assert record(make(), ENGINES[engine], 60) == reference
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("beyond_ns", [1, 500, 1000, 2500])
+def test_a_run_that_ends_just_after_an_instant_takes_that_too(engine: str, beyond_ns: int) -> None:
+    """Phases of an instant are microseconds apart under HELICS: those of the last one are beyond the end."""
+
+    def three() -> Federation:
+        federates = {
+            "a": Mixer({}, {"x": 2}, 1, 1),
+            "b": Mixer({"x": 2}, {"y": 2}, 2, 2),
+            "c": Mixer({"y": 2}, {"z": 2}, 3, 3),
+        }
+        return Federation(federates, [wire("a.x -> b.x"), wire("b.y -> c.y")])
+
+    until_s = 6 + beyond_ns * 1e-9
+    reference = record(three(), local.run, until_s)
+    assert len(reference["a"]) == 7
+    assert record(three(), ENGINES[engine], until_s) == reference
+
+
 def test_seventy_thousand_steps_do_not_hang() -> None:
     def pair() -> Federation:
         federates = {"a": Mixer({"x": 3}, {"y": 3}, 1, 1), "b": Mixer({"y": 3}, {"x": 3}, 1, 2)}
