@@ -117,11 +117,15 @@ class Member:
 
     def statistics(self) -> dict[str, float]:
         """Return what the federate says of its run; raise FederateError where it cannot."""
+        now_ns = self._progress.now_ns
+        self._progress.enter(self.name, now_ns)
         try:
             said: Mapping[str, float] = getattr(self._federate, "statistics", dict)()
             return {key: float(value) for key, value in said.items()}
         except BaseException as error:
-            raise FederateError(self.name, self._progress.now_ns, f"has no statistics: {_cause(error)}") from error
+            raise FederateError(self.name, now_ns, f"has no statistics: {_cause(error)}") from error
+        finally:
+            self._progress.leave()
 
     def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Jacobian | None:
         """Return what the federate knows of its answers, None where it knows nothing."""

@@ -102,6 +102,7 @@ class Worker:
         self._failure: BaseException | None = None
         self._hung = ""
         self._ending: list[FederateError] = []
+        self._asked_to = "stopped"
         self._statistics: dict[str, Mapping[str, float]] = {}
         self.is_stopping = False
         self.is_stuck = False
@@ -219,13 +220,14 @@ class Worker:
         if thread.is_alive():
             self._note_stuck(True)
             self._ending += [
-                FederateError(federate, now_ns, f"hangs: it has not stopped after {self._stop_s:g} s")
+                FederateError(federate, now_ns, f"hangs: it has not {self._asked_to} after {self._stop_s:g} s")
                 for federate, now_ns, _ in self.at_work()
             ]
 
     def _stop_each(self) -> None:
         for stepper in reversed(self._steppers):
             self._ending += stepper.stop()
+        self._asked_to = "given its statistics"
         for stepper in () if self.is_stuck else self._steppers:
             try:
                 self._statistics |= stepper.statistics()

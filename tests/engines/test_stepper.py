@@ -154,6 +154,23 @@ def test_statistics_are_gathered_when_all_have_stopped() -> None:
     assert not worker.is_stuck
 
 
+def test_statistics_that_hang_are_a_failure_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = Event()
+
+    class Pondering(Mixer):
+        def statistics(self) -> dict[str, int]:
+            release.wait(30)
+            return {}
+
+    monkeypatch.setattr("derloop.engines.worker.STOP_S", 0.2)
+    federation = pair(Pondering({"y": 2}, {"x": 2}, 1, 1))
+    worker = Worker(federation, federation.units, Recording(), Deadlines())
+    with pytest.raises(FederateError, match=r"'faulty' at 4 s: hangs: it has not given its statistics after 0\.2 s"):
+        worker.run(local.run, 5 * S, lambda: None)
+    assert worker.is_stuck
+    release.set()
+
+
 def test_an_engine_that_returns_early_is_no_success() -> None:
     def lazy(steppers: list[Stepper], until_ns: int) -> None:
         local.run(steppers, until_ns - S)
