@@ -27,7 +27,7 @@ from derloop.engines.hunting import Hunting
 from derloop.engines.places import Here, Places
 from derloop.engines.process import Reach
 from derloop.engines.saving import Saving
-from derloop.engines.worker import POLL_S, STOP_S, Deadlines, Stall
+from derloop.engines.worker import POLL_S, REST_S, STOP_S, Deadlines, Stall
 from derloop.errors import DerloopError, EngineError, FederateError
 from derloop.federation import Federation
 from derloop.kind import Permissions, permissions_to_json
@@ -195,7 +195,8 @@ class Apart:
 
     def _stop_s(self, crew: Crew) -> float:
         """Return how long the federates of a crew may take to stop."""
-        return STOP_S + self._federation.stop_s(crew.units)
+        own_s = self._federation.stop_s(crew.units)
+        return STOP_S + own_s + (REST_S + own_s if len(crew.members) > 1 else 0.0)  # one may hang, and others follow
 
     def _job(self, crew: Crew, number: int, seats: Sequence[Seat]) -> dict[str, Any]:
         return {
@@ -214,7 +215,7 @@ class Apart:
         }
 
     def _watch(self, hub: Hub, on_poll: Callable[[], None]) -> None:
-        wait_s = self._federation.longest_wait_s + self._federation.stop_s(self._federation.units)
+        wait_s = self._federation.longest_wait_s + sum(child.stop_s - STOP_S for child in self.children)
         began, stall = monotonic(), Stall(self._deadlines, wait_s)
         while not all(child.done for child in self.children):
             try:

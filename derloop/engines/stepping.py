@@ -260,6 +260,11 @@ class Stepper:
         """Who hunts with the federates of this unit, as far as is known by now."""
         return [watch.found for watch in self._watches if watch.found]
 
+    @property
+    def is_to_stop(self) -> bool:
+        """Whether there are federates that were started and that nobody has begun to stop."""
+        return bool(self._to_stop)
+
     def stop(self) -> list[FederateError]:
         """Stop every federate that was started, once; return what went wrong in doing so."""
         wrong = []

@@ -28,6 +28,8 @@ SETTLE_S = 0.4
 LOOK_S = 0.01
 STOP_S = 5.0
 """How long all federates together may take to stop."""
+REST_S = 1.0
+"""How long those may take whose turn to stop had not come by then, for one before them hangs."""
 BOARD_BYTES = 16
 STALL_S = 1.0
 """How much longer than a federate's deadline nothing may move."""
@@ -214,15 +216,24 @@ class Worker:
         return dict(self._statistics)
 
     def _stop(self) -> None:
+        """Stop all federates, also those behind one that hangs in it: they may have equipment to leave safe."""
+        limit_s, hung = self._stop_s, set[str]()
+        while self._hangs_in_stopping(limit_s):
+            self._note_stuck(True)
+            for federate, now_ns, _ in self.at_work():
+                if federate not in hung:
+                    hung.add(federate)
+                    why = f"hangs: it has not {self._asked_to} after {limit_s:g} s"
+                    self._ending.append(FederateError(federate, now_ns, why))
+            if not any(stepper.is_to_stop for stepper in self._steppers):
+                return
+            limit_s = REST_S + self._stop_s - STOP_S
+
+    def _hangs_in_stopping(self, limit_s: float) -> bool:
         thread = Thread(target=self._stop_each, name="derloop stop", daemon=True)
         thread.start()
-        thread.join(self._stop_s)
-        if thread.is_alive():
-            self._note_stuck(True)
-            self._ending += [
-                FederateError(federate, now_ns, f"hangs: it has not {self._asked_to} after {self._stop_s:g} s")
-                for federate, now_ns, _ in self.at_work()
-            ]
+        thread.join(limit_s)
+        return thread.is_alive()
 
     def _stop_each(self) -> None:
         for stepper in reversed(self._steppers):

@@ -130,6 +130,28 @@ def test_every_federate_is_stopped_once_also_when_one_refuses() -> None:
     assert [f.stops for f in federation.federates.values()] == [1, 1]  # type: ignore[attr-defined]
 
 
+def test_a_federate_that_hangs_in_stopping_does_not_keep_others_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = Event()
+
+    class Staying(Mixer):
+        def stop(self) -> None:
+            super().stop()
+            release.wait(30)
+
+    monkeypatch.setattr("derloop.engines.worker.STOP_S", 0.2)
+    federates = {name: Mixer({}, {"y": 1}, 1, 1) for name in ("first", "second", "last")}
+    federates |= {"stays": Staying({}, {"y": 1}, 1, 1), "stays too": Staying({}, {"y": 1}, 1, 1)}
+    names = ["first", "stays", "second", "stays too", "last"]
+    federation = Federation({name: federates[name] for name in names}, [])
+    worker = Worker(federation, federation.units, Recording(), Deadlines())
+    with pytest.raises(FederateError, match=r"'stays too' at 1 s: hangs: it has not stopped after 0\.2 s"):
+        worker.run(local.run, 2 * S, lambda: None)
+    assert worker.complaints == ["federate 'stays' at 1 s: hangs: it has not stopped after 1 s"]
+    assert [federates[name].stops for name in names] == [1] * 5
+    assert worker.is_stuck
+    release.set()
+
+
 def test_what_goes_wrong_in_stopping_does_not_hide_the_failure() -> None:
     class Both(Stubborn):
         def step(self, now_ns: int, inputs: Values) -> Values:
