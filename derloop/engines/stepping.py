@@ -121,7 +121,7 @@ class Member:
         self._progress.enter(self.name, now_ns)
         try:
             said: Mapping[str, float] = getattr(self._federate, "statistics", dict)()
-            return {key: float(value) for key, value in said.items()}
+            return {_name(key): float(value) for key, value in said.items()}
         except BaseException as error:
             raise FederateError(self.name, now_ns, f"has no statistics: {_cause(error)}") from error
         finally:
@@ -140,8 +140,17 @@ class Member:
             self._progress.leave()
 
 
+def _name(key: object) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"{key!r} is no name")
+    return key
+
+
 def _cause(error: BaseException) -> str:
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception as untold:  # noqa: BLE001 - a federate's own error, which must not hide whose it is
+        text = f"what it says raises {type(untold).__name__}"
     return text if type(error).__module__.startswith("derloop") else f"{type(error).__name__}: {text}"
 
 

@@ -50,6 +50,11 @@ def raising(error: BaseException) -> Callable[[], Any]:
     return step
 
 
+class Unsayable(Exception):
+    def __str__(self) -> str:
+        raise AttributeError("status")
+
+
 OUTPUTS = {
     "not a number": (lambda: {"x": np.array([1.0, np.nan])}, "output 'x' is not finite at 'x_1'"),
     "infinite": (lambda: {"x": np.array([np.inf, -np.inf])}, "output 'x' is not finite at 'x_0', 'x_1'"),
@@ -64,6 +69,7 @@ OUTPUTS = {
     "nothing": (lambda: None, "returned a NoneType, not its outputs by name"),
     "an array": (lambda: np.zeros(2), "returned a ndarray, not its outputs by name"),
     "an error": (raising(ValueError("no light")), "ValueError: no light"),
+    "an error without words": (raising(Unsayable()), "Unsayable: what it says raises AttributeError"),
     "an exit": (lambda: sys.exit(0), "SystemExit: 0"),
     "an interruption": (raising(KeyboardInterrupt()), "KeyboardInterrupt: "),
 }
@@ -174,6 +180,17 @@ def test_statistics_are_gathered_when_all_have_stopped() -> None:
     worker.run(local.run, 5 * S, lambda: None)
     assert worker.statistics() == {"faulty": {"stops": 1.0}}
     assert not worker.is_stuck
+
+
+def test_statistics_without_names_are_a_failure_by_name() -> None:
+    class Numbering(Mixer):
+        def statistics(self) -> Any:
+            return {1: 2.0}
+
+    federation = pair(Numbering({"y": 2}, {"x": 2}, 1, 1))
+    worker = Worker(federation, federation.units, Recording(), Deadlines())
+    with pytest.raises(FederateError, match="'faulty' at 4 s: has no statistics: TypeError: 1 is no name"):
+        worker.run(local.run, 5 * S, lambda: None)
 
 
 def test_statistics_that_hang_are_a_failure_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
