@@ -107,3 +107,12 @@ def did_you_mean(word: str, possible: Sequence[str], limit: int = 12) -> str:
         return "; there are none"
     shown = ", ".join(sorted(possible)[:limit])
     return f"; there are: {shown}" + (", ..." if len(possible) > limit else "")
+
+
+def cause(error: BaseException) -> str:
+    """Return what a federate's own code has raised, for a message that says whose it is."""
+    try:
+        text = str(error)
+    except Exception as untold:  # noqa: BLE001 - a federate's own error, which must not hide whose it is
+        text = f"what it says raises {type(untold).__name__}"
+    return text if type(error).__module__.startswith("derloop") else f"{type(error).__name__}: {text}"

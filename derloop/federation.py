@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from derloop.contract import Cautious, Federate, Interface, Keeping, Port
 from derloop.coupling import Convergence
-from derloop.errors import Problem, ScenarioError, did_you_mean
+from derloop.errors import FederateError, Problem, ScenarioError, cause, did_you_mean
 from derloop.pacing import Pacing
 
 Coupling = Literal["direct", "delayed", "converged"]
@@ -166,14 +166,17 @@ class Federation:
 
     def keep_in(self, folder: Path) -> None:
         """Tell the federates that leave files of their own where the run's folder is."""
-        for federate in self.federates.values():
+        for name, federate in self.federates.items():
             if isinstance(federate, Keeping):
-                federate.keep_in(folder)
+                try:
+                    federate.keep_in(folder)
+                except (Exception, SystemExit) as error:  # the last would end the run as if all were well
+                    raise FederateError(name, None, f"cannot keep its files: {cause(error)}") from error
 
     @property
     def cautions(self) -> list[str]:
         """What federates have to say before the run begins."""
-        return [text for each in self.federates.values() if isinstance(each, Cautious) for text in each.cautions]
+        return [text for name, each in self.federates.items() for text in _cautions(name, each)]
 
     def stop_s(self, units: Iterable[Unit]) -> float:
         """Return how long stopping these units may take beyond what it may take others."""
@@ -182,6 +185,13 @@ class Federation:
     def port(self, ref: Ref) -> Port:
         """Return the output that `ref` names."""
         return self.interfaces[ref.federate].outputs[ref.port]
+
+
+def _cautions(name: str, federate: Federate) -> list[str]:
+    try:
+        return [str(text) for text in federate.cautions] if isinstance(federate, Cautious) else []
+    except (Exception, SystemExit) as error:
+        raise FederateError(name, None, f"has no cautions: {cause(error)}") from error
 
 
 def downstream(wires: Sequence[Wire], starts: Collection[str], avoiding: Collection[str] = ()) -> set[str]:

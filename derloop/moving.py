@@ -84,7 +84,6 @@ class Moving:
 
     def _together(self) -> Ending:
         federation, saving, file = self.federation, self.saving, self.scenario.file
-        federation.keep_in(self.folder)
         recorder = Recorder(self.folder, federation.recorded([*federation.federates]), goes_on=saving.from_ns > 0)
         saving.keep = self._kept(recorder.flush)
         limits = Deadlines(file.deadlines.join_s, file.deadlines.step_s)
@@ -101,6 +100,7 @@ class Moving:
 
         def move() -> None:
             try:
+                federation.keep_in(self.folder)
                 worker.run(moved_by, self.scenario.until_ns - saving.from_ns, poll)
             finally:
                 recorder.close()

@@ -12,7 +12,7 @@ from derloop.engines.hunting import Hunting, watches
 from derloop.engines.loop import Loop
 from derloop.engines.outputs import Outputs
 from derloop.engines.turns import Timed, Turns
-from derloop.errors import NOT_STOPPED, EngineError, FederateError
+from derloop.errors import NOT_STOPPED, EngineError, FederateError, cause
 from derloop.federation import Federation, Unit
 from derloop.pacing import Clock
 
@@ -63,7 +63,7 @@ class Member:
         try:
             outputs = self._federate.start()
         except BaseException as error:  # SystemExit too: it would end the run as if all were well
-            raise FederateError(self.name, None, _cause(error)) from error
+            raise FederateError(self.name, None, cause(error)) from error
         finally:
             self._progress.leave()
         if wrong := self._outputs.take(outputs):
@@ -80,7 +80,7 @@ class Member:
         try:
             return set(ports) <= {*self._iterating.iterated()}
         except BaseException as error:
-            raise FederateError(self.name, None, f"does not know what it iterates: {_cause(error)}") from error
+            raise FederateError(self.name, None, f"does not know what it iterates: {cause(error)}") from error
 
     def iterate(self, now_ns: int, inputs: Values) -> Values:
         assert self._iterating
@@ -97,7 +97,7 @@ class Member:
         try:
             outputs = step(now_ns, inputs)
         except BaseException as error:
-            raise FederateError(self.name, now_ns, _cause(error), _kept(inputs)) from error
+            raise FederateError(self.name, now_ns, cause(error), _kept(inputs)) from error
         finally:
             self._progress.federate = None
         if wrong := self._outputs.take(outputs):
@@ -111,7 +111,7 @@ class Member:
         try:
             self._federate.stop()
         except BaseException as error:
-            raise FederateError(self.name, now_ns, f"{NOT_STOPPED}: {_cause(error)}") from error
+            raise FederateError(self.name, now_ns, f"{NOT_STOPPED}: {cause(error)}") from error
         finally:
             self._progress.leave()
 
@@ -123,7 +123,7 @@ class Member:
             said: Mapping[str, float] = getattr(self._federate, "statistics", dict)()
             return {_name(key): float(value) for key, value in said.items()}
         except BaseException as error:
-            raise FederateError(self.name, now_ns, f"has no statistics: {_cause(error)}") from error
+            raise FederateError(self.name, now_ns, f"has no statistics: {cause(error)}") from error
         finally:
             self._progress.leave()
 
@@ -135,7 +135,7 @@ class Member:
         try:
             return self._federate.answers(inputs, outputs)
         except BaseException as error:
-            raise FederateError(self.name, None, f"does not know its answers: {_cause(error)}") from error
+            raise FederateError(self.name, None, f"does not know its answers: {cause(error)}") from error
         finally:
             self._progress.leave()
 
@@ -144,14 +144,6 @@ def _name(key: object) -> str:
     if not isinstance(key, str):
         raise TypeError(f"{key!r} is no name")
     return key
-
-
-def _cause(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception as untold:  # noqa: BLE001 - a federate's own error, which must not hide whose it is
-        text = f"what it says raises {type(untold).__name__}"
-    return text if type(error).__module__.startswith("derloop") else f"{type(error).__name__}: {text}"
 
 
 def _kept(inputs: Values) -> dict[str, list[float]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from toys import Mixer, wire
 
 from derloop.contract import Interface, Port
-from derloop.errors import ScenarioError
+from derloop.errors import FederateError, ScenarioError
 from derloop.federation import Federation
 
 
@@ -86,3 +89,20 @@ def test_an_instant_is_stepped_in_the_order_of_its_wires() -> None:
     wires = ["a.x -> b.u", "b.x -> c.u", "c.x -> d.u", "d.x -> a.u delayed"]
     federation = Federation(federates, [wire(text) for text in wires])
     assert [unit.name for unit in federation.units] == ["a", "b", "c", "d"]
+
+
+class Unready(Mixer):
+    def keep_in(self, folder: Path) -> None:
+        sys.exit(0)
+
+    @property
+    def cautions(self) -> list[str]:
+        raise RuntimeError("who knows")
+
+
+def test_what_a_federate_raises_before_its_start_is_told_in_its_name() -> None:
+    federation = Federation({"a": Mixer({}, {"y": 1}, 1, 1), "b": Unready({}, {"y": 1}, 1, 1)}, [])
+    with pytest.raises(FederateError, match="'b' before the first step: cannot keep its files: SystemExit: 0"):
+        federation.keep_in(Path())
+    with pytest.raises(FederateError, match="'b' before the first step: has no cautions: RuntimeError: who knows"):
+        _ = federation.cautions
