@@ -19,7 +19,7 @@ from derloop import memory
 from derloop.crews import Crew
 from derloop.engines.exchange import layout_of
 from derloop.engines.stepping import Observe, Stepper
-from derloop.errors import FederateError, Problem
+from derloop.errors import FederateError, Problem, cause
 from derloop.federation import Federation, Unit
 from derloop.pacing import Clock
 from derloop.results.checkpoints import Checkpoint, packed, unpacked
@@ -43,7 +43,7 @@ def refusals(federation: Federation, kinds: Mapping[str, tuple[str, str]], every
     found += [
         Problem(f"/federates/{name}", f"{', '.join(untold)}: the state of these cannot be taken and put back")
         for name, federate in federation.federates.items()
-        if isinstance(federate, memory.Untold) and (untold := federate.untold()[:MOST_NAMED])
+        if (untold := _untold(name, federate))
     ]
     if every_ns % (step_ns := grid_ns(federation)):
         what = f"checkpoints every {every_ns / 1e9:g} s: must be a multiple of {step_ns / 1e9:g} s, of every step"
@@ -51,6 +51,13 @@ def refusals(federation: Federation, kinds: Mapping[str, tuple[str, str]], every
     if federation.pacing:
         found.append(Problem("/pacing", "a run that keeps time with the clock on the wall cannot be taken up again"))
     return found
+
+
+def _untold(name: str, federate: object) -> list[str]:
+    try:
+        return [*federate.untold()][:MOST_NAMED] if isinstance(federate, memory.Untold) else []
+    except (Exception, SystemExit) as error:
+        raise FederateError(name, None, f"cannot say what of its state is untold: {cause(error)}") from error
 
 
 def _why(kind: str, via: str) -> str:
@@ -168,8 +175,8 @@ class SavingStepper(Stepper):
         for name in self.unit.members:
             try:
                 part.federates[name] = memory.encoded(memory.taken(self.federation.federates[name]))
-            except memory.Forgetful as error:
-                raise FederateError(name, at_ns, f"cannot give its state: {error}") from error
+            except BaseException as error:  # SystemExit too: it would end the run as if all were well
+                raise FederateError(name, at_ns, f"cannot give its state: {cause(error)}") from error
         part.units[self.unit.name] = memory.encoded(memory.taken(self._own))
         layout, payload = layout_of(self.federation, self.unit), self.outbox.payload
         part.latest = {str(ref): memory.encoded(payload[at]) for ref, at in layout.latest.items()}
@@ -185,8 +192,9 @@ class SavingStepper(Stepper):
             if name in begun.federates:
                 try:
                     memory.given(self.federation.federates[name], memory.decoded(*begun.federates[name]))
-                except memory.Forgetful as error:
-                    raise FederateError(name, begun.at_ns, f"cannot be taken up again as it was: {error}") from error
+                except BaseException as error:
+                    why = f"cannot be taken up again as it was: {cause(error)}"
+                    raise FederateError(name, begun.at_ns, why) from error
         if own := begun.units.get(self.unit.name):
             memory.given(self._own, memory.decoded(*own))
         layout, payload = layout_of(self.federation, self.unit), self.outbox.payload

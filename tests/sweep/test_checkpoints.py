@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toys import Mixer
 
 import derloop
 from derloop.contract import Values
 from derloop.engines.saving import Parts, Saving, grid_ns, refusals
 from derloop.engines.worker import Deadlines, Worker, mover
-from derloop.errors import DerloopError, ScenarioError
+from derloop.errors import DerloopError, FederateError, ScenarioError
 from derloop.federation import Federation
+from derloop.memory import remembers
 from derloop.options import Options
 from derloop.result import Result
 from derloop.results import checkpoints
@@ -189,6 +191,40 @@ def test_a_run_that_was_stopped_after_its_last_step_is_only_judged(tmp_path: Pat
     result = resume(tmp_path / "run", Options(engine="helics", placement=placement, report=False))
     assert (result.outcome, result.failure) == ("completed", "")
     assert parts_of(tmp_path / "whole", tmp_path / "run") == ""
+
+
+@remembers("_misspelt")
+class Misspelt(Mixer):
+    """Says that what it does not have is its state."""
+
+
+@remembers()
+class Unwilling(Mixer):
+    def memory(self) -> dict[str, float]:
+        return {"x": 1.0}
+
+    def recall(self, memory: object) -> None:
+        sys.exit(0)
+
+    def untold(self) -> list[str]:
+        raise RuntimeError("not today")
+
+
+def test_what_a_federate_raises_for_its_state_is_told_in_its_name() -> None:
+    def run_with(federate: Mixer, saving: Saving) -> None:
+        federation = Federation({"a": federate}, [])
+        worker = Worker(federation, federation.units, lambda *_: None, Deadlines(), stepper=saving.stepper)
+        worker.run(mover("local"), 5 * 10**9, lambda: None)
+
+    with pytest.raises(FederateError, match=r"'a' at 2 s: cannot give its state: AttributeError: .*'_misspelt'"):
+        run_with(Misspelt({}, {"y": 1}, 1, 1), Saving(2 * 10**9))
+    kept: list[Checkpoint] = []
+    run_with(Unwilling({}, {"y": 1}, 1, 1), Saving(2 * 10**9, keep=kept.append))
+    with pytest.raises(FederateError, match="'a' at 2 s: cannot be taken up again as it was: SystemExit: 0"):
+        run_with(Unwilling({}, {"y": 1}, 1, 1), Saving(0, kept[0]))
+    federation = Federation({"a": Unwilling({}, {"y": 1}, 1, 1)}, [])
+    with pytest.raises(FederateError, match=r"'a' before the first step: cannot say .*: RuntimeError: not today"):
+        refusals(federation, {"a": ("unwilling", "model")}, 10**9)
 
 
 @pytest.mark.long
