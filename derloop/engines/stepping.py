@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping, MutableSequence, Sequ
 from threading import Event
 from time import monotonic
 
+import numpy as np
+
 from derloop.contract import Answering, Federate, FloatArray, Interface, Iterating, Jacobian, Values
 from derloop.engines.exchange import Inbox, Outbox
 from derloop.engines.hunting import Hunting, watches
@@ -55,7 +57,7 @@ class Member:
 
     def __init__(self, name: str, federate: Federate, interface: Interface, progress: Progress) -> None:
         self.name, self._federate, self._progress = name, federate, progress
-        self._outputs = Outputs(interface)
+        self._interface, self._outputs = interface, Outputs(interface)
         self._iterating = federate if isinstance(federate, Iterating) else None
 
     def start(self) -> Values:
@@ -133,11 +135,31 @@ class Member:
             return None
         self._progress.enter(self.name, None)
         try:
-            return self._federate.answers(inputs, outputs)
+            known: Jacobian | None = self._federate.answers(inputs, outputs)
+            if known is not None:
+                self._check_fits(known, inputs, outputs)
+            return known
         except BaseException as error:
             raise FederateError(self.name, None, f"does not know its answers: {cause(error)}") from error
         finally:
             self._progress.leave()
+
+    def _check_fits(self, known: Jacobian, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        if known.rank < 0:
+            raise ValueError(f"they have the rank {known.rank}")
+        for port in outputs:
+            if port in known.left:
+                _check_part(port, known.left[port], (self._interface.outputs[port].size, known.rank))
+        for port in inputs:
+            if port in known.right:
+                _check_part(port, known.right[port], (known.rank, self._interface.inputs[port].size))
+
+
+def _check_part(port: str, part: FloatArray, shape: tuple[int, int]) -> None:
+    if np.shape(part) != shape:
+        raise ValueError(f"those of {port!r} have shape {np.shape(part)}, expected {shape}")
+    if not np.isfinite(part).all():
+        raise ValueError(f"those of {port!r} are not finite")
 
 
 def _name(key: object) -> str:

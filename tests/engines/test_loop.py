@@ -298,6 +298,29 @@ def test_answers_of_which_a_feeder_knows_nothing_are_learnt() -> None:
     assert solutions(Silent(reactance()), Inverters(N, 20.0, 0.4), [1.05, 1.04], nothing)[0] <= 8
 
 
+MISFITS = {
+    "no jacobian": ({}, "AttributeError: 'dict' object has no attribute 'rank'"),
+    "rank": (Jacobian(-1, {}, {}), "ValueError: they have the rank -1"),
+    "left": (Jacobian(1, {"y": np.ones((3, 1))}, {}), r"ValueError: those of 'y' have shape (3, 1), expected (2, 1)"),
+    "right": (Jacobian(1, {}, {"u": np.ones(2)}), r"ValueError: those of 'u' have shape (2,), expected (1, 2)"),
+    "not a number": (Jacobian(1, {"y": np.full((2, 1), np.nan)}, {}), "ValueError: those of 'y' are not finite"),
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
+def test_answers_that_do_not_fit_are_told_in_the_name_of_who_gave_them(what: str) -> None:
+    misfit, why = MISFITS[what]
+
+    class Mistaken(Affine):
+        def answers(self, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+            return misfit
+
+    federates = {"a": Affine(0.5, np.ones(2)), "b": Mistaken(1.0, np.zeros(2))}
+    with pytest.raises(FederateError) as caught:
+        run(Federation(federates, [wire("a.y -> b.u"), wire("b.y -> a.u converged")]))
+    assert (caught.value.federate, caught.value.why) == ("b", f"does not know its answers: {why}")
+
+
 def test_a_guess_of_the_wrong_sign_is_found_out() -> None:
     found = solutions(Feeder(reactance(), -reactance()), Inverters(N, 20.0, 0.4), [1.05, 1.04], nothing)
     assert max(found) <= 20
