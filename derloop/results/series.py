@@ -17,7 +17,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -138,8 +138,11 @@ class Writer:
             while rest:
                 rest = _after(rest, os.writev(self._file.fileno(), rest[:MOST_PARTS]))
         except OSError as error:
-            self._file.truncate(before)
             self._file.seek(before)
+            with suppress(
+                OSError
+            ):  # of a disk that has gone nothing can be cut off either: what is tried again covers it
+                self._file.truncate(before)
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> DerloopError:

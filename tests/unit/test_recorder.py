@@ -208,6 +208,24 @@ def test_federates_are_observed_from_threads_of_their_own(tmp_path: Path, due_at
         np.testing.assert_array_equal(folder.read(f"{name}.loss_kw")[1][:, 0], np.arange(600))
 
 
+def test_a_disk_that_takes_nothing_and_lets_nothing_be_cut_off_is_named(tmp_path: Path, held_for_ever: None) -> None:
+    recorder = Recorder(tmp_path, {"grid": GRID})
+    path = tmp_path / "series" / "grid.arrows"
+    with path.open("rb") as unwritable:
+        written = next(int(fd.name) for fd in Path("/proc/self/fd").iterdir() if _is(fd, path, unwritable.fileno()))
+        os.dup2(unwritable.fileno(), written)
+    recorder.observe("grid", 0, outputs(0))
+    with pytest.raises(DerloopError, match=r"cannot record federate 'grid' in .*grid\.arrows: Bad file descriptor"):
+        recorder.flush()
+    with pytest.raises(DerloopError, match="cannot record federate 'grid'"):
+        recorder.close()
+
+
+def _is(fd: Path, path: Path, but: int) -> bool:
+    """Return whether an open file of this process is `path`, and not the one of the number `but`."""
+    return fd.is_symlink() and os.readlink(fd) == str(path) and int(fd.name) != but  # noqa: PTH115 - as it stands
+
+
 # --- cut short ---------------------------------------------------------------------------------------------------
 
 
