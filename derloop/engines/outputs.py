@@ -67,6 +67,8 @@ class Outputs(Bundle):
         if not _is_array(value):
             kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
             return f"output {name!r} is {kind}, not an array of numbers"
+        if isinstance(value, np.ma.MaskedArray) and value.mask.any():
+            return f"output {name!r} has no value where it is masked"
         size = self._ports[name].size
         return "" if value.shape == (size,) else f"output {name!r} has shape {value.shape}, declared ({size},)"
 

@@ -66,6 +66,10 @@ OUTPUTS = {
     "a number": (lambda: {"x": 1.0}, "output 'x' is a float, not an array of numbers"),
     "texts": (lambda: {"x": np.array(["1", "2"])}, "output 'x' is an array of <U1, not an array of numbers"),
     "complex": (lambda: {"x": np.array([1j, 2j])}, "output 'x' is an array of complex128, not an array of numbers"),
+    "masked": (
+        lambda: {"x": np.ma.masked_array([1.0, 2.0], [False, True])},
+        "output 'x' has no value where it is masked",
+    ),
     "nothing": (lambda: None, "returned a NoneType, not its outputs by name"),
     "an array": (lambda: np.zeros(2), "returned a ndarray, not its outputs by name"),
     "an error": (raising(ValueError("no light")), "ValueError: no light"),
