@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from derloop import document, plugins
-from derloop.contract import Federate, Interface, Values
+from derloop.contract import Federate, Interface, Port, Values
 from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean, said
 from derloop.federation import Federation, wiring_problems
 from derloop.kind import NONE_GRANTED, Context, EquipmentMissing, Permissions, Place, PlaceError, Terminal
@@ -279,6 +279,10 @@ def _check_interface(interface: object, kind: str) -> None:
         raise PluginError(
             f"the kind {kind!r} has a step_ns of {interface.step_ns!r}; it must be a whole number above 0"
         )
+    ports: list[tuple[str, object]] = [*interface.inputs.items(), *interface.outputs.items()]
+    for name, port in ports:
+        if not isinstance(port, Port):
+            raise PluginError(f"the kind {kind!r} has {type(port).__name__} for its port {name!r}, not a Port")
 
 
 def _check_problems(

@@ -17,6 +17,7 @@ from derloop.scenario.assembly import _check_interface
         ({"step_ns": 60}, "the kind 'own' has dict for an interface, not an Interface"),
         (Interface(0, {}, {}), "the kind 'own' has a step_ns of 0; it must be a whole number above 0"),
         (Interface(60.0, {}, {}), "has a step_ns of 60.0"),  # type: ignore[arg-type]
+        (Interface(60, {}, {"p_kw": ("a",)}), "has tuple for its port 'p_kw', not a Port"),  # type: ignore[dict-item]
     ],
 )
 def test_an_interface_that_is_none_is_told_by_its_kind(interface: Any, why: str) -> None:
