@@ -139,9 +139,7 @@ class Writer:
                 rest = _after(rest, os.writev(self._file.fileno(), rest[:MOST_PARTS]))
         except OSError as error:
             self._file.seek(before)
-            with suppress(
-                OSError
-            ):  # of a disk that has gone nothing can be cut off either: what is tried again covers it
+            with suppress(OSError):  # a disk that has gone cuts nothing off either: what is tried again covers it
                 self._file.truncate(before)
             raise self._failed(error) from error
 
