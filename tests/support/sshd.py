@@ -15,7 +15,8 @@ from pathlib import Path
 
 PATIENCE_S = 20.0
 SEPARATED = Path("/run/sshd")
-"""Where root's sshd separates its privileges; what starts the system's own makes it."""
+"""Where root's sshd separates its privileges. What starts the system's own makes it, and it stays: another test's sshd
+may be at work there, which resets every connection without it."""
 CONFIG = """\
 Port {port}
 ListenAddress 127.0.0.1
@@ -68,7 +69,8 @@ def laboratory(folder: Path) -> Iterator[Path]:
     (folder / "ssh_config").write_text(CLIENT.format(folder=folder, port=port, user=getpass.getuser()))
     (folder / "known_hosts").write_text(f"lab {(folder / 'host_key.pub').read_text()}")
     _client(folder / "bin" / "ssh", folder / "ssh_config")
-    with _separated(), (folder / "sshd.log").open("wb") as said:
+    _separate()
+    with (folder / "sshd.log").open("wb") as said:
         daemon = subprocess.Popen([str(program()), "-D", "-e", "-f", str(folder / "sshd_config")], stderr=said)
         try:
             _wait_for(port, daemon, folder / "sshd.log")
@@ -84,16 +86,9 @@ def _client(path: Path, config: Path) -> None:
     path.chmod(0o755)
 
 
-@contextmanager
-def _separated() -> Iterator[None]:
-    if os.geteuid() != 0 or SEPARATED.exists():
-        yield
-        return
-    SEPARATED.mkdir(mode=0o755)
-    try:
-        yield
-    finally:
-        SEPARATED.rmdir()
+def _separate() -> None:
+    if os.geteuid() == 0:
+        SEPARATED.mkdir(mode=0o755, exist_ok=True)
 
 
 def _wait_for(port: int, daemon: subprocess.Popen[bytes], log: Path) -> None:
