@@ -20,7 +20,7 @@ from hil.bench.writing import keeper_of
 from hil.inverter.device import Device, Identity
 from hil.modbus.thread import LoopThread
 from hil.safety.folder import Run, StateFolder
-from hil.safety.lock import DeviceLock, Held
+from hil.safety.lock import DeviceLock, HeldElsewhere
 from hil.safety.place import places
 from hil.safety.record import Records
 from hil.safety.stop import is_there
@@ -66,7 +66,7 @@ async def _left(bench: Bench, device: Device) -> Left:
         is_stopped = stop is not None and is_there(bench.path.parent / stop)
         return Left(device.name, True, await keeper.leave_safe(is_stopped))
     except DeviceError as failure:
-        is_held = isinstance(failure, Held) or await asyncio.to_thread(_is_held, bench, device.name)
+        is_held = isinstance(failure, HeldElsewhere) or await asyncio.to_thread(_is_held, bench, device.name)
         return Left(device.name, False, failure.why, is_held)
 
 
@@ -83,7 +83,7 @@ def _is_held(bench: Bench, name: str) -> bool:
             with DeviceLock(name, (place,), folder.locks) as lock:
                 lock.acquire(run)
         except Interlocked as refusal:
-            if isinstance(refusal, Held):
+            if isinstance(refusal, HeldElsewhere):
                 return True
     return False
 

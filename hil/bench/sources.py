@@ -12,7 +12,7 @@ from hil.instruments.file import InstrumentSettings, MeterSettings, ModbusAt, Se
 from hil.modbus.endpoint import Address, Serial, Tcp, located
 from hil.phil.settings import PowerSettings
 from hil.safety.folder import Run, StateFolder
-from hil.safety.lock import DeviceLock, Held
+from hil.safety.lock import DeviceLock, HeldElsewhere
 from hil.safety.place import places
 
 
@@ -45,7 +45,7 @@ class SourceLocks:
         self._feeds = False
 
     def acquire(self) -> None:
-        """Lock every source; raise Held, holding none, if another run has one, Interlocked if no lock can be made."""
+        """Lock every source. Raises as `DeviceLock.acquire`, holding none."""
         try:
             for name, entry in self._entries.items():
                 self._lock(name, places(name, _address(entry, self._bench)))
@@ -61,7 +61,9 @@ class SourceLocks:
                 self._acquire(shared.lock)
                 _HELD[where] = shared
             elif shared.run.folder != self._run.folder:
-                raise Held(name, f"is held by run {shared.run.folder} of this process")
+                raise HeldElsewhere(
+                    name, f"is held by run {shared.run.folder} of this process", str(shared.run.folder.absolute())
+                )
             shared.users += 1
             self._used[name] = where
 
@@ -69,8 +71,8 @@ class SourceLocks:
         """Lock a source, unless another process of the same run has locked it."""
         try:
             lock.acquire(self._run)
-        except Held as held:
-            if f"(run {self._run.folder.absolute()}, since" not in held.why:
+        except HeldElsewhere as held:
+            if held.run != str(self._run.folder.absolute()):
                 raise
 
     def feed(self) -> None:
@@ -106,7 +108,7 @@ def held_by(bench: Bench, name: str, run: Run) -> str:
     lock = DeviceLock(name, places(name, _address(bench.file.instruments[name], bench)), StateFolder.of_user().locks)
     try:
         lock.acquire(run)
-    except Held as held:
+    except HeldElsewhere as held:
         return held.why
     except Interlocked:
         return ""

@@ -19,8 +19,13 @@ SHARED = 0o666
 STICKY = 0o1777
 
 
-class Held(Interlocked):
+class HeldElsewhere(Interlocked):
     """Another run has the device."""
+
+    def __init__(self, device: str, why: str, run: str) -> None:
+        super().__init__(device, why)
+        self.run = run
+        """Its folder, as it says itself; empty where it does not."""
 
 
 class DeviceLock:
@@ -35,7 +40,10 @@ class DeviceLock:
         self._held: list[int] = []
 
     def acquire(self, run: Run) -> None:
-        """Lock all places; raise Held, holding none, if another run holds one, Interlocked if no lock can be made."""
+        """Lock all places, or hold none.
+
+        Raises HeldElsewhere if another run holds one, Interlocked if no lock can be made.
+        """
         since = datetime.now().astimezone().isoformat()
         holder = {"pid": os.getpid(), "run": str(run.folder.absolute()), "since": since}
         try:
@@ -44,10 +52,10 @@ class DeviceLock:
                 fcntl.flock(self._held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _sign(self._held[-1], holder)
         except BlockingIOError:
-            who = _holder(self._held[-1])
+            who, holding = _holder(self._held[-1])
             self.release()
             why = f"is held by {who}: two runs cannot command one device, so wait for that one, or end it"
-            raise Held(self._device, why) from None
+            raise HeldElsewhere(self._device, why, holding) from None
         except OSError as failure:
             self.release()
             raise Interlocked(self._device, f"cannot be locked: {failure}; nothing was written") from failure
@@ -95,14 +103,14 @@ def _sign(descriptor: int, holder: dict[str, object]) -> None:
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
-def _holder(descriptor: int) -> str:
-    """Return who has signed a lock file, for a message: what stands there is another user's to write."""
+def _holder(descriptor: int) -> tuple[str, str]:
+    """Return who has signed a lock file, for a message, and the run's folder: what stands there is another's to write."""
     try:
         said = json.loads(os.pread(descriptor, 4096, 0))
-        since = datetime.fromisoformat(said["since"])
-        return f"process {int(said['pid'])} (run {_printable(said['run'])}, since {since:%Y-%m-%d %H:%M:%S})"
+        since, run = datetime.fromisoformat(said["since"]), str(said["run"])
+        return f"process {int(said['pid'])} (run {_printable(run)}, since {since:%Y-%m-%d %H:%M:%S})", run
     except (ValueError, TypeError, KeyError):
-        return "another process"
+        return "another process", ""
 
 
 def _printable(text: str) -> str:

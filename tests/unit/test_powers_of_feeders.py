@@ -46,6 +46,11 @@ def solved(feeder: Path) -> Solver:
     return solver
 
 
+def with_more(folder: Path, lines: str) -> Solver:
+    (folder / "feeder.dss").write_text((FEEDERS / FILES[0]).read_text() + lines)
+    return solved(folder / "feeder.dss")
+
+
 def both(solver: Solver) -> tuple[Each, Summed]:
     drawing = np.setdiff1d(np.arange(len(solver.elements)), [*solver.sources, *solver.delivery])
     return Each(solver, solver.sources, drawing), Summed(solver, bases_v(solver), solver.sources, drawing)
@@ -74,9 +79,7 @@ def assert_equal(each: Each, summed: Summed, solver: Solver) -> None:
 def solver(request: pytest.FixtureRequest, tmp_path: Path) -> Solver:
     if request.param in FILES:
         return solved(FEEDERS / request.param)
-    feeder = tmp_path / "feeder.dss"
-    feeder.write_text((FEEDERS / FILES[0]).read_text() + OPEN_AND_SHORT)
-    return solved(feeder)
+    return with_more(tmp_path, OPEN_AND_SHORT)
 
 
 def test_summed_powers_are_those_of_each_element(solver: Solver) -> None:
@@ -113,9 +116,7 @@ def test_losses_follow_a_control_that_acts_within_a_solution() -> None:
 
 def test_losses_follow_the_taps_of_an_autotransformer(tmp_path: Path) -> None:
     """Those that it stood at first were taken for ever, and the run's energy balance failed."""
-    feeder = tmp_path / "feeder.dss"
-    feeder.write_text((FEEDERS / FILES[0]).read_text() + AUTO)
-    solver = solved(feeder)
+    solver = with_more(tmp_path, AUTO)
     each, summed = both(solver)
     assert summed.is_known
     assert_equal(each, summed, solver)
@@ -127,9 +128,7 @@ def test_losses_follow_the_taps_of_an_autotransformer(tmp_path: Path) -> None:
 
 def test_losses_follow_a_fuse_that_blows(tmp_path: Path) -> None:
     """Its line was counted as if it still conducted, and the run's energy balance failed."""
-    feeder = tmp_path / "feeder.dss"
-    feeder.write_text((FEEDERS / FILES[0]).read_text() + FUSE)
-    solver = solved(feeder)
+    solver = with_more(tmp_path, FUSE)
     each, summed = both(solver)
     assert summed.is_known
     assert_equal(each, summed, solver)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,7 @@ from pydantic import ValidationError
 from derloop import document
 from derloop.errors import Problem, ScenarioError
 from derloop.kind import Context, Permissions, PlaceError
+from federates.grid.engine import SolverError
 from federates.grid.place import feeder_path
 from federates.grid.settings import OpenDssSettings
 
@@ -37,6 +40,17 @@ def question_of(file: Path, trust: bool, regulators: str | None) -> Asked:
         raise ScenarioError([Problem("", what) for _, what in error.problems], str(file)) from error
     chosen: Regulators = "locked" if (regulators or settings.regulators) == "locked" else "active"
     return Asked(path, chosen, tuple(settings.ratings_a.items()))
+
+
+@contextmanager
+def told_of(file: Path) -> Iterator[None]:
+    """Have what a feeder is wrong in told of the file that was asked about. Raises ScenarioError."""
+    try:
+        yield
+    except SolverError as error:
+        raise ScenarioError([Problem("", str(error))], str(file)) from error
+    except PlaceError as error:
+        raise ScenarioError([Problem(document.pointer(at), what) for at, what in error.problems], str(file)) from error
 
 
 def _of_scenario(file: Path) -> OpenDssSettings:

@@ -55,11 +55,7 @@ def hosting_capacity(
 
     Exit status: 0 found, 2 the file or an option is wrong.
     """
-    from derloop import document
-    from derloop.errors import Problem, ScenarioError
-    from derloop.kind import PlaceError
-    from federates.grid.commands.asked import question_of
-    from federates.grid.engine import SolverError
+    from federates.grid.commands.asked import question_of, told_of
     from federates.grid.hosting import Question, hosting_capacity
 
     _refuse(out, {"--step-kw": step_kw, "--most-kw": most_kw}, unit_kw)
@@ -77,14 +73,8 @@ def hosting_capacity(
         place.regulators,
         place.ratings_a,
     )
-    try:
+    with told_of(feeder):
         found = hosting_capacity(question, sweeps, min(jobs, sweeps))
-    except SolverError as error:
-        raise ScenarioError([Problem("", str(error))], str(feeder)) from error
-    except PlaceError as error:
-        raise ScenarioError(
-            [Problem(document.pointer(at), what) for at, what in error.problems], str(feeder)
-        ) from error
     if out:
         out.write_text(json.dumps(_said(question, found), indent=1) + "\n", encoding="utf-8")
     typer.echo(_table(question, found))
