@@ -104,7 +104,7 @@ def _sign(descriptor: int, holder: dict[str, object]) -> None:
 
 
 def _holder(descriptor: int) -> tuple[str, str]:
-    """Return who has signed a lock file, for a message, and the run's folder: what stands there is another's to write."""
+    """Return who has signed a lock file, for a message, and the folder of the run: another user may have written it."""
     try:
         said = json.loads(os.pread(descriptor, 4096, 0))
         since, run = datetime.fromisoformat(said["since"]), str(said["run"])
