@@ -53,7 +53,7 @@ def _perturbed(solver: Solver, place: NDArray[np.intp], bases_v: FloatArray, ele
     def solved(kw: FloatArray, kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
         setpoints.p_kw[:], setpoints.q_kvar[:] = kw, kvar
         setpoints.write()
-        solver.solve()
+        solver.solve_given()
         loading_pu = elements.measured(solver.most_currents_a())["loading_pu"] if elements else np.zeros(0)
         return np.abs(solver.voltages()) / bases_v, loading_pu
 

@@ -178,7 +178,7 @@ class Formers:
     def _residual(self, x: FloatArray, asked: Asked) -> FloatArray:
         used = self._used
         self._keep(x)
-        self._solver.solve()
+        self._solver.solve_given()
         flow = self.flow()
         of_rating = asked.hz_per_kw * self._rated_kva
         off_pu = (asked.f_free_hz - self._base_hz - self._off_hz - asked.hz_per_kw * flow.p_kw) / of_rating

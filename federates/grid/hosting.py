@@ -122,7 +122,7 @@ class _Sweep:
         self._units.p_kw[:] = added_kw
         self._units.q_kvar[:] = -added_kw * sqrt(1.0 / self._question.pf**2 - 1.0)
         self._units.write()
-        self._solver.solve()
+        self._solver.solve_given()
         return self._measured()
 
     def _measured(self) -> tuple[FloatArray, FloatArray]:

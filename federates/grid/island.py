@@ -208,7 +208,7 @@ class Island:
         for _ in range(MOST_ROUNDS if self._limits.controls and self.alive.all() else 0):
             taps, capacitors = self._solver.taps(), self._solver.capacitor_states()
             self._solver.with_controls(True)
-            self._solver.solve()
+            self._solver.solve_given()
             self._solver.with_controls(False)
             if np.array_equal(taps, self._solver.taps()) and capacitors == self._solver.capacitor_states():
                 break
@@ -219,7 +219,7 @@ class Island:
         if self.formers.any_active:
             self.formers.hold(asked)
         else:
-            self._solver.solve()
+            self._solver.solve_given()
 
     def _collapsed(self) -> bool:
         """Return whether an island, and not what the head feeds, has a voltage outside the band."""

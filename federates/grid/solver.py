@@ -28,6 +28,9 @@ WHOLE_MATRIX = 2
 USUAL_ITERATIONS = 2
 """OpenDSS `MinIterations`, where nobody says otherwise."""
 
+WHATEVER = 1e30
+"""A tolerance that every iteration keeps."""
+
 COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
 
@@ -52,6 +55,7 @@ class Solver:
         self._volts, self._drawn = View(self._ffi, skipped=1), View(self._ffi)
         self.has_acted = False
         """Whether a control of the feeder's may have moved something in the last solution: it was solved again then."""
+        self._has_failed = True
         self.built = 0
         """How often its matrix was built anew: after each move of a tap or a bank, it is."""
         self._error = self._lib.ctx_Error_Get_NumberPtr(self._ctx)
@@ -117,6 +121,7 @@ class Solver:
 
     def prepare(self, controls: bool, tolerance: float, max_iterations: int) -> None:
         """Set how it solves, and solve once, so that the list of nodes is final."""
+        self._tolerance = tolerance
         self._run(f"Set mode=snap controlmode={'static' if controls else 'off'} tolerance={tolerance!r}")
         # Newton's algorithm stops farther off
         self._run(f"Set maxiterations={max_iterations} maxcontroliter=100 algorithm=normal")
@@ -149,39 +154,78 @@ class Solver:
         return self._volts.at(self._pointer[0], len(self._order) + 1)
 
     def solve(self) -> None:
-        """Solve; raise SolverError where OpenDSS found no solution.
+        """Solve, whatever has been changed; raise SolverError where OpenDSS found no solution.
 
         Where a tap or a bank has moved, OpenDSS adds the change to its matrix, whose last digits then depend on every
         move there was; it is built anew, so that they depend on where everything stands alone.
         """
-        moved = self._lib.ctx_YMatrix_Get_SystemYChanged(self._ctx)
+        self.has_acted = False
+        self._solve()
+
+    def _solve(self) -> None:
+        moved, self._has_failed = self.is_rearranged, True
         self._lib.ctx_Solution_Solve(self._ctx)
+        self._check()
+        self.has_acted |= self._lib.ctx_Solution_Get_ControlIterations(self._ctx) > 1
+        if moved or self.has_acted:
+            self.build_matrix()
+        self._has_failed = False
+
+    def solve_given(self) -> None:
+        """Solve as `solve` does, to the bit, where nothing but setpoints has been given since it was last solved.
+
+        `solve` has every load and generator work out anew what it is to draw, which one that is given a setpoint does
+        at once: a seventh of a solution with thousands of them.
+        """
+        if self.is_rearranged:
+            self.solve()
+        else:
+            self.iterate()
+            self.let_controls_act()
+
+    @property
+    def is_rearranged(self) -> bool:
+        """Whether the next solution must be a whole one: the matrix is not that of the last, or there was no last."""
+        return self._has_failed or bool(self._lib.ctx_YMatrix_Get_SystemYChanged(self._ctx))
+
+    def iterate(self) -> None:
+        """Iterate to the tolerance, as `solve_given` does; controls have not acted then."""
+        self._has_failed = True
+        self._lib.ctx_Solution_SolvePflow(self._ctx)
+        self._check()
+        self._has_failed = False
+
+    def iterate_once(self) -> None:
+        """Do one iteration, however far from the solution it ends."""
+        self._lib.ctx_Solution_Set_MinIterations(self._ctx, 1)
+        self._lib.ctx_Solution_Set_Tolerance(self._ctx, WHATEVER)
+        try:
+            self.iterate()
+        finally:
+            self._lib.ctx_Solution_Set_MinIterations(self._ctx, USUAL_ITERATIONS)
+            self._lib.ctx_Solution_Set_Tolerance(self._ctx, self._tolerance)
+
+    def let_controls_act(self) -> None:
+        """End a solution: let the feeder's controls look at it, and solve again for what they have moved."""
+        self._has_failed = True
+        self._lib.ctx_Solution_Set_ControlActionsDone(self._ctx, 0)
+        self._lib.ctx_Solution_CheckControls(self._ctx)
+        self._check()
+        self._has_failed = False
+        self.has_acted = not self._lib.ctx_Solution_Get_ControlActionsDone(self._ctx)
+        if self.has_acted:
+            self._solve()
+
+    def _check(self) -> None:
         if self._error[0]:
             self._raise()
         if not self._lib.ctx_Solution_Get_Converged(self._ctx):
             raise SolverError(f"no solution after {self._dss.Solution.Iterations()} iterations")
-        self.has_acted = self._lib.ctx_Solution_Get_ControlIterations(self._ctx) > 1
-        if moved or self.has_acted:
-            self.build_matrix()
 
     @property
     def has_usual_iterations(self) -> bool:
         """Whether a solution takes two iterations at least, as it does unless a feeder file says otherwise."""
         return bool(self._lib.ctx_Solution_Get_MinIterations(self._ctx) == USUAL_ITERATIONS)
-
-    def solve_with_one(self) -> bool:
-        """Solve, with one iteration as the least instead of the usual two; return whether it was the only one.
-
-        OpenDSS goes on where it moved a voltage's magnitude by more than the tolerance, from where it began: it is told
-        that first, for it compares with what it saw last.
-        """
-        self._lib.ctx_YMatrix_CheckConvergence(self._ctx)
-        self._lib.ctx_Solution_Set_MinIterations(self._ctx, 1)
-        try:
-            self.solve()
-        finally:
-            self._lib.ctx_Solution_Set_MinIterations(self._ctx, USUAL_ITERATIONS)
-        return not self.has_acted and bool(self._lib.ctx_Solution_Get_Iterations(self._ctx) == 1)
 
     def build_matrix(self) -> None:
         """Build the matrix of all admittances, of loads at their powers of now."""

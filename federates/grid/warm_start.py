@@ -11,6 +11,7 @@ enough if it moves no voltage by more than the tolerance: all others would move 
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Final
 
 import numpy as np
@@ -34,7 +35,7 @@ class WarmStart:
         """tolerance: the solver's, as a part of the bases (nodes,), V."""
         self._solver = solver
         self._may_be_single = tolerance > COARSE_TOLERANCE and solver.has_usual_iterations
-        self._per_v = np.repeat(1 / (tolerance * bases_v), 2)
+        self._per_v = np.repeat(sqrt(2.0) / (tolerance * bases_v), 2)
         self._moved_v = np.zeros(bases_v.size, np.complex128)
         nodes = len(solver.nodes)
         self._last_v, self._step_v, self._earlier_v, self._beyond_v = np.zeros((4, nodes), np.complex128)
@@ -52,23 +53,27 @@ class WarmStart:
         """Solve. begins: an instant, whose beginning is moved on before."""
         if begins:
             self.begin()
-        if self._may_be_single:
+        if self._may_be_single and not self._solver.is_rearranged:
             self._solve_with_one()
         else:
-            self._solver.solve()
+            self._solver.solve_given()
         if self._solver.has_acted:
             self.leave()
 
     def _solve_with_one(self) -> None:
-        """Solve with one iteration; with more where it moves a part of a voltage by more than the tolerance."""
+        """Solve with one iteration; with more where it may move a voltage by more than the tolerance.
+
+        None is moved by more whose parts are both moved by less than the tolerance over the square root of 2.
+        """
         moved_v = self._moved_v
         moved_v[:] = self._solver.voltages()
-        if self._solver.solve_with_one():
-            np.subtract(self._solver.voltages(), moved_v, out=moved_v)
-            moved = moved_v.view(np.float64)
-            moved *= self._per_v
-            if moved[moved.argmax()] > 1.0 or moved[moved.argmin()] < -1.0:
-                self._solver.solve()
+        self._solver.iterate_once()
+        np.subtract(self._solver.voltages(), moved_v, out=moved_v)
+        moved = moved_v.view(np.float64)
+        moved *= self._per_v
+        if not (moved[moved.argmax()] <= 1.0 and moved[moved.argmin()] >= -1.0):
+            self._solver.iterate()
+        self._solver.let_controls_act()
 
     def begin(self) -> None:
         """Move the solver's voltages on from the end of the last instant."""

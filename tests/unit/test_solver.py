@@ -137,6 +137,66 @@ def test_reactive_power_holds_where_active_power_alone_changes() -> None:
     np.testing.assert_allclose(np.abs(moved.voltages()), np.abs(fresh.voltages()), rtol=1e-6)
 
 
+def of_all_models(folder: Path) -> Path:
+    """Return IEEE 13 with a load of each of OpenDSS's models, multipliers of loads and of generators, and a control."""
+    models = "\n".join(
+        f"New Load.model_{m} bus1=675.{1 + m % 3} phases=1 kV=2.4 kW=20 kvar=9 model={m} zipv=(.3 .3 .4 .2 .5 .3 .5)"
+        for m in range(1, 9)
+    )
+    more = "New Generator.own bus1=680 kV=4.16 kW=90 kvar=10 model=3\nNew PVSystem.roof bus1=692 kV=4.16 kVA=40 Pmpp=40"
+    path = folder / "all.dss"
+    path.write_text("\n".join([FEEDER.read_text(), models, more, "Set LoadMult=0.9 GenMult=0.8", CAP_CONTROL]))
+    return path
+
+
+def test_a_solution_of_what_is_given_is_that_of_the_whole_to_the_bit(tmp_path: Path) -> None:
+    """Taps and a bank move meanwhile, the source has another voltage, and every model of a load is driven."""
+    chance, acted = np.random.default_rng(5), 0
+    feeder = of_all_models(tmp_path)
+    whole, given = prepared(feeder), prepared(feeder)
+    for step in range(150):
+        loads_pu, pv, v_pu = chance.uniform(0.2, 2.0, 26), chance.uniform(-90, 90, (2, 2)), chance.uniform(0.97, 1.05)
+        for solver in (whole, given):
+            drawn, devices = solver.drawn_by(solver.dss.Loads.AllNames()), solver.injections(["pv_0", "pv_1"])
+            if step % 3:
+                drawn.p_kw[:], drawn.q_kvar[:] = 40 * loads_pu, 15 * loads_pu
+                drawn.write()
+            devices.p_kw[:], devices.q_kvar[:] = pv
+            devices.write()
+            source = solver.emfs(["source"], FewSources)
+            source.v_pu[:] = v_pu if step % 5 == 0 else 1.0
+            source.write()
+        whole.solve()
+        given.solve_given()
+        acted += whole.has_acted
+        assert given.has_acted == whole.has_acted
+        assert given.voltages().tobytes() == whole.voltages().tobytes()
+        assert given.element_powers().tobytes() == whole.element_powers().tobytes()
+        assert given.taps().tobytes() == whole.taps().tobytes()
+        assert given.capacitor_states() == whole.capacitor_states()
+        assert given.built == whole.built
+    assert 20 < acted < 130
+
+
+def test_what_cannot_be_solved_is_told_and_the_next_solution_is_a_whole_one() -> None:
+    fresh, failed = prepared(), prepared()
+    for solver in (fresh, failed):
+        solver.with_controls(False)
+    devices = failed.injections(["pv_0", "pv_1"])
+    devices.p_kw[:] = 1e6
+    devices.write()
+    with pytest.raises(SolverError, match="no solution after 100 iterations"):
+        failed.solve_given()
+    assert failed.is_rearranged
+    devices.p_kw[:] = 0.0
+    devices.write()
+    failed.begin_with(fresh.voltages().copy())
+    for solver in (fresh, failed):
+        solver.solve_given()
+        assert not solver.is_rearranged
+    np.testing.assert_allclose(failed.voltages(), fresh.voltages(), rtol=1e-9)
+
+
 def test_the_source_takes_another_voltage_without_the_matrix_being_built_anew() -> None:
     solver = prepared()
     solver.solve()
