@@ -25,7 +25,7 @@ from cases import CASES, MOVERS, Case, Mover
 from kept import facts, kept
 from rich.console import Console
 from rich.table import Table
-from timed import BLOCK, FIRST, LEAST, TRACE, Trace, timed
+from timed import BLOCK, CALL, FIRST, LEAST, TRACE, Trace, timed
 from tracing import traced
 
 from derloop.contract import FloatArray
@@ -203,6 +203,8 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="runs of each, with a bare loop in each; an even number (default 6)")
     help_least = "iterations of a bare solution at least (default 2, as OpenDSS has it)"
     parser.add_argument("--bare-least", type=int, default=2, metavar="N", help=help_least)
+    help_call = "given: the fastest calls known; solve: OpenDSS's own Solve"
+    parser.add_argument("--bare-call", choices=("given", "solve"), default="given", help=help_call)
     return parser.parse_args()
 
 
@@ -213,10 +215,11 @@ def main() -> None:
     movers = [m for m in MOVERS if not asked.mover or any(part in m.name for part in asked.mover)]
     if not cases or not movers:
         raise SystemExit(f"cases: {', '.join(c.name for c in CASES)}; movers: {', '.join(m.name for m in MOVERS)}")
-    known = facts(rounds=rounds, bare_least=asked.bare_least)
+    known = facts(rounds=rounds, bare_least=asked.bare_least, bare_call=asked.bare_call)
     costs: list[Cost] = []
     for case in cases:
-        with console.status(case.what), _environment(LEAST, str(asked.bare_least)):
+        told = _environment(LEAST, str(asked.bare_least)), _environment(CALL, asked.bare_call)
+        with console.status(case.what), told[0], told[1]:
             costs += measured(case.shortened(0.2) if asked.quick else case, movers, rounds)
     console.print(cost_table(costs))
     shortest = cases[0].shortened(0.05)

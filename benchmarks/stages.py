@@ -40,7 +40,7 @@ from federates.grid.warm_start import WarmStart
 SOLUTION = "OpenDSS: the solution"
 STAGES: dict[str, tuple[tuple[type, str], ...]] = {
     "OpenDSS: it is given powers": ((Pairs, "write"),),
-    SOLUTION: ((Solver, "solve"),),
+    SOLUTION: ((Solver, "_solve"), (Solver, "iterate"), (Solver, "let_controls_act")),
     "OpenDSS: it tells powers": ((powers.Each, "drawn"), (powers.Summed, "drawn"), (Solver, "powers_of")),
     "feeder: what is given": ((Group, "write"), (Head, "write")),
     "feeder: where a solution begins": ((WarmStart, "begin"), (WarmStart, "end")),

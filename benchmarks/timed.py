@@ -14,13 +14,13 @@ PLUGIN = str(Path(__file__).resolve().parent / "plugin")
 sys.path.insert(0, PLUGIN)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (PLUGIN, os.environ.get("PYTHONPATH"))))  # for child processes
 
-from derloop_bench import BLOCK, FIRST, LEAST, TRACE, BareLoop, Trace  # noqa: E402
+from derloop_bench import BLOCK, CALL, FIRST, LEAST, TRACE, BareLoop, Trace  # noqa: E402
 
 from derloop.options import Options  # noqa: E402
 from derloop.result import Result  # noqa: E402
 from derloop.running import run  # noqa: E402
 
-__all__ = ["BLOCK", "FIRST", "LEAST", "TRACE", "BareLoop", "Trace", "timed"]
+__all__ = ["BLOCK", "CALL", "FIRST", "LEAST", "TRACE", "BareLoop", "Trace", "timed"]
 
 
 def timed(scenario: Path, overrides: Sequence[str], engine: str, placement: str, folder: Path) -> Result:

@@ -33,6 +33,11 @@ Where a feeder lies in memory decides over some per cent of what a solution take
 """
 LEAST = "DERLOOP_BENCH_LEAST"
 """The environment variable with the iterations that a bare solution takes at least."""
+CALL = "DERLOOP_BENCH_CALL"
+"""The environment variable that is "solve" where the bare loop solves by OpenDSS's own `Solve`, as everybody does.
+
+That has each load and generator work out anew what it draws; those which were given a setpoint have done so.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Trace:
 
 
 class BareLoop:
-    """The fastest calls known: two for each group of devices, one to solve, one to read all voltages."""
+    """The fastest calls known: two for each group of devices, two to solve, controls included, one to read voltages."""
 
     def __init__(self, feeder: Any, trace: Trace) -> None:
         feeder.start()
@@ -66,6 +71,7 @@ class BareLoop:
         self._lib, self._ffi, self._ctx = solver._lib, solver._ffi, solver._ctx
         self._lib.ctx_Solution_Set_MinIterations(self._ctx, int(os.environ.get(LEAST, 2)))
         self._bases_v, self._trace = feeder._bases_v, trace
+        self._solve = self._lib.ctx_Solution_Solve if os.environ.get(CALL) == "solve" else self._solve_given
         self._writes = [write for group in feeder._drives for write in self._writes_of(group)]
         self._volts, self._solved = np.zeros(len(self._bases_v)), 0
 
@@ -77,6 +83,16 @@ class BareLoop:
             (points._batch, points._count, index, [self._ffi.from_buffer("double[]", row) for row in rows])
             for index, rows in values
         ]
+
+    def _solve_given(self, ctx: Any) -> None:
+        lib = self._lib
+        if not lib.ctx_YMatrix_Get_SystemYChanged(ctx):
+            lib.ctx_Solution_SolvePflow(ctx)
+            lib.ctx_Solution_Set_ControlActionsDone(ctx, 0)
+            lib.ctx_Solution_CheckControls(ctx)
+            if lib.ctx_Solution_Get_ControlActionsDone(ctx):
+                return
+        lib.ctx_Solution_Solve(ctx)
 
     def again(self) -> None:
         """Begin anew with the powers of the first step."""
@@ -95,7 +111,7 @@ class BareLoop:
                 paused_s += perf_counter() - left
             for batch, count, index, rows in writes:
                 lib.Batch_Float64Array(batch, count, index, write, rows[solution], AVOID_FULL_RECALC)
-            lib.ctx_Solution_Solve(ctx)
+            self._solve(ctx)
             lib.ctx_YMatrix_getVpointer(ctx, pointer)
             np.abs(np.frombuffer(self._ffi.buffer(pointer[0], size), dtype=np.complex128)[1:], out=volts)
         return perf_counter() - began - paused_s

@@ -64,11 +64,14 @@ class ConstantPower:
         self._grounded = int((ends[:, 1] < 0).sum())
         self._node, self._between = ends[: self._grounded, 0].copy(), ends[self._grounded :].T
         bands_v = np.array([band_v for _, _, band_v in phases]).reshape(-1, 2)
-        bands_v[: self._grounded] /= bases_v[self._node][:, None]
-        self._low, self._high = np.ascontiguousarray(bands_v.T)
+        per_v = 1 / np.concatenate([bases_v[self._node], bands_v[self._grounded :].mean(axis=1)])
+        self._per_v = per_v[self._grounded :]
+        self._low, self._high = np.ascontiguousarray(bands_v.T) * per_v
+        self._in_all = self._low.max(initial=-np.inf), self._high.min(initial=np.inf)
+        """Between which voltages every load is in its band."""
         self._found = np.zeros(len(phases))
-        """Voltages of phases to ground, pu of their nodes, then those between nodes, V; as are their bands."""
-        self._is_above, self._is_below = np.zeros((2, len(phases)), np.bool_)
+        """Voltages of phases to ground, of their node's base, then those between nodes, of the middle of their band; in
+        which the bands are as well."""
         self._outside = np.zeros(0, np.intp)
 
     def _agrees(self, v_pu: FloatArray) -> bool:
@@ -92,10 +95,12 @@ class ConstantPower:
         v_pu.take(self._node, out=found[:grounded], mode="clip")
         if grounded < found.size:
             first, second = self._solver.voltages()[self._between]
-            np.abs(first - second, out=found[grounded:])
-        inside = np.greater_equal(found, self._low, out=self._is_above)
-        inside &= np.less_equal(found, self._high, out=self._is_below)
-        return NOBODY if inside.all() else self._load[~inside]
+            np.multiply(np.abs(first - second), self._per_v, out=found[grounded:])
+        low, high = self._in_all
+        if not found.size or (found[found.argmin()] >= low and found[found.argmax()] <= high):
+            return NOBODY
+        outside: NDArray[np.intp] = self._load[~((found >= self._low) & (found <= self._high))]
+        return outside
 
 
 def _read(solver: Solver, index: int) -> _Load | None:
