@@ -20,6 +20,7 @@ from derloop.memory import remembers
 from federates.grid import inventory
 from federates.grid.balance import Balance
 from federates.grid.seen import A
+from federates.grid.setpoints import FewSources
 from federates.grid.solver import Solver
 
 BoolArray = NDArray[np.bool_]
@@ -108,7 +109,7 @@ class Formers:
         place = {element: index for index, element in enumerate(self._solver.elements)}
         self._elements = np.array([place[f"vsource.{name}".lower()] for name in self._names])
         self._base_hz = inventory.base_hz(self._solver)
-        self._sources = self._solver.emfs(self._names)
+        self._sources = self._solver.emfs(self._names, FewSources)
         seen = self._positive_pu()
         self._v_pu, self._angle, self._off_hz = np.abs(seen), np.angle(seen), np.zeros(seen.size)
 
