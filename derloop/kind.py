@@ -122,6 +122,18 @@ class Sensitive(Protocol):
         ...
 
 
+@runtime_checkable
+class Delivering(Protocol):
+    """What a place may know besides."""
+
+    def delivered_port(self, federate: str) -> str:
+        """Return the feeder's output with what the devices of a federate give or get, in its own sign; empty: none.
+
+        Of devices that follow the feeder's voltage. Of those that form it, what they say is what they give.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Permissions:
     """What whoever starts a run grants it. A scenario cannot grant any of it to itself."""

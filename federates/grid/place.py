@@ -57,6 +57,10 @@ class Feeder:
         s = self._settings
         return answers(self.path, terminals, s.monitored, s.ratings_a)
 
+    def delivered_port(self, federate: str) -> str:
+        """Return the output with the powers of devices that follow the voltage; empty: only the head's is told."""
+        return f"{federate}.solved_kw" if self._settings.powers == "everywhere" else ""
+
     @property
     def can_be_fed(self) -> bool:
         """Its source's voltage may come from outside: it has one source, and no island that compares itself with it."""

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
-from derloop.kind import Context, PlaceError, Settings, Terminal
+from derloop.kind import Context, Delivering, PlaceError, Settings, Terminal
 from federates.fleets import Problems, named
 from federates.market.filled import Filled
 from federates.market.schedule import IntArray
@@ -87,7 +87,8 @@ class Customers:
         parts = zip(settings.fleets, np.split(whose, edges), np.split(signs, edges), strict=True)
         self._fleets: dict[str, tuple[IntArray, FloatArray]] = {fleet: (of, sign) for fleet, of, sign in parts}
         self._settings = settings
-        self.ports = {f"{fleet}.p_kw": Port("kW", context.labels[fleet]) for fleet in settings.fleets}
+        self._meters = {fleet: meter(fleet, context) for fleet in settings.fleets}
+        self.ports = {self._meters[fleet]: Port("kW", context.labels[fleet]) for fleet in settings.fleets}
 
     @property
     def fleets(self) -> Fleets:
@@ -110,8 +111,18 @@ class Customers:
         total = np.zeros(len(self.labels))
         for fleet in fleets:
             whose, signs = self._fleets[fleet]
-            total = total + np.bincount(whose, signs * inputs[f"{fleet}.p_kw"], minlength=total.size)
+            total = total + np.bincount(whose, signs * inputs[self._meters[fleet]], minlength=total.size)
         return total
+
+
+def meter(fleet: str, context: Context) -> str:
+    """Return the output that a fleet is metered by: what its feeder delivers, or what it says where none tells that."""
+    feeder = context.meets.get(fleet, "")
+    place = context.feeders.get(feeder)
+    follows = not any(terminal.forms for terminal in context.terminals[fleet])
+    if follows and isinstance(place, Delivering) and (delivered := place.delivered_port(fleet)):
+        return f"{feeder}.{delivered}"
+    return f"{fleet}.p_kw"
 
 
 def _check_fleets(settings: CustomerSettings, context: Context) -> None:

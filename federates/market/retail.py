@@ -7,7 +7,8 @@ are equal.
     price(t) = period(t) + real_time(t) + tier(kWh drawn so far in the billing period)
 
 With `customers`, each of them is metered: `load_kw` is what its loads draw, `der_kw` what its DERs inject, and
-`net_kw`, positive when drawn, what is left. A power that is told at `t` holds until the next step, so the energies and
+`net_kw`, positive when drawn, what is left; as the feeder delivers it, and in a blackout nothing, or as they say where
+no feeder tells that. A power that is told at `t` holds until the next step, so the energies and
 the bill told at `t` are those at the end of that step:
 
     load(t + h) = load(t) + load_kw(t) h          net = load - der, within each metering interval

@@ -57,6 +57,15 @@ def test_a_voltage_that_has_collapsed_is_outside_of_the_band_and_one_that_is_dea
     assert outside_pu(dead, (0.9, 1.1), model.watched(())) == 0.0
 
 
+def test_a_feeder_that_tells_the_head_alone_is_managed_as_any_other() -> None:
+    """Its losses are in the trials: a run ended with a KeyError where its own results are without them."""
+    found = [model_of("ieee13", powers=told, operated={"regulators": ["*"]}) for told in ("head", "everywhere")]
+    head, everywhere = (model.solved(model.in_file()) for model in found)
+    assert head
+    assert everywhere
+    assert head.losses_kw == everywhere.losses_kw > 0.0
+
+
 class Tried(NamedTuple):
     """Of all settings of what is operated: violation, head and losses (kW)."""
 

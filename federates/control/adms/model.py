@@ -95,6 +95,7 @@ class GridModel:
                 "regulators": "locked",
                 **{"faults": (), "protection": (), "indicators": None, "accounts": None, "island": None},
                 "sane_v_pu": (0.0, 100.0),
+                "powers": "everywhere",
                 "tolerance": max(settings.tolerance, 1e-6),
             }
         )
