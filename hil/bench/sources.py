@@ -1,10 +1,12 @@
-"""The sources of a bench, locked as devices are: two runs that set one voltage would each believe that it is theirs."""
+"""The sources of a bench, locked as devices are: two runs that set one voltage would each believe that it is theirs.
+
+The fleets of one run, in whatever processes, share a source: the kernel counts them, and forgets those that are killed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from threading import Lock
+from contextlib import suppress
 
 from derloop.errors import Interlocked
 from hil.bench.file import Bench
@@ -15,21 +17,8 @@ from hil.safety.folder import Run, StateFolder
 from hil.safety.lock import DeviceLock, HeldElsewhere
 from hil.safety.place import places
 
-
-@dataclass
-class _Shared:
-    """A lock, and how many fleets of one run rest on it."""
-
-    lock: DeviceLock
-    run: Run
-    users: int = 0
-    feeds: int = 0
-    """Of how many fleets it feeds the devices: each of them has spoken to it, and can switch it off."""
-
-
-_SHARING = Lock()
-_HELD: dict[tuple[str, ...], _Shared] = {}
-"""By place. A lock is the process's, and the fleets of a run may stand on the phases of one source."""
+FED = "-feeds"
+"""End of the name of the place that those share whose devices a source feeds."""
 
 
 class SourceLocks:
@@ -40,72 +29,56 @@ class SourceLocks:
         entries = {name: each for name, each in bench.file.instruments.items() if name in names}
         self._entries = {n: each for n, each in entries.items() if not isinstance(each, MeterSettings)}
         self._bench, self._run = bench, run
-        self._used: dict[str, tuple[str, ...]] = {}
-        self._given_up: list[tuple[str, ...]] = []
-        self._feeds = False
+        self._where: dict[str, tuple[str, ...]] = {}
+        self._used: list[DeviceLock] = []
+        self._fed: dict[str, DeviceLock] = {}
 
     def acquire(self) -> None:
         """Lock every source. Raises as `DeviceLock.acquire`, holding none."""
         try:
             for name, entry in self._entries.items():
-                self._lock(name, places(name, _address(entry, self._bench)))
+                self._where[name] = places(name, _address(entry, self._bench))
+                self._used.append(self._lock(name))
+                self._used[-1].acquire(self._run, is_shared=True)
         except BaseException:
             self.release()
             raise
 
-    def _lock(self, name: str, where: tuple[str, ...]) -> None:
-        with _SHARING:
-            shared = _HELD.get(where)
-            if shared is None:
-                shared = _Shared(DeviceLock(name, where, StateFolder.of_user().locks), self._run)
-                self._acquire(shared.lock)
-                _HELD[where] = shared
-            elif shared.run.folder != self._run.folder:
-                raise HeldElsewhere(
-                    name, f"is held by run {shared.run.folder} of this process", str(shared.run.folder.absolute())
-                )
-            shared.users += 1
-            self._used[name] = where
-
-    def _acquire(self, lock: DeviceLock) -> None:
-        """Lock a source, unless another process of the same run has locked it."""
-        try:
-            lock.acquire(self._run)
-        except HeldElsewhere as held:
-            if held.run != str(self._run.folder.absolute()):
-                raise
-
     def feed(self) -> None:
-        """Take note that the devices of the fleet have been energised."""
-        with _SHARING:
-            self._feeds = True
-            for where in self._used.values():
-                _HELD[where].feeds += 1
+        """Take note that the devices of the fleet have been energised: it can switch the sources off."""
+        for name in self._where:
+            self._fed[name] = self._lock(name, FED)
+            with suppress(Interlocked):  # another fleet may switch them off too early then, and nobody too late
+                self._fed[name].acquire(self._run, is_shared=True)
 
     def give_up(self) -> frozenset[str]:
-        """Use the sources no more; return those that feed other fleets of the run in this process."""
-        with _SHARING:
-            for where in self._used.values():
-                _HELD[where].users -= 1
-                _HELD[where].feeds -= self._feeds
-                self._given_up.append(where)
-            shared = frozenset(name for name, where in self._used.items() if _HELD[where].feeds)
-            self._used.clear()
-            return shared
+        """Use the sources no more; return those that feed other fleets of the run."""
+        for lock in self._fed.values():
+            lock.release()
+        self._fed.clear()
+        return frozenset(name for name in self._where if self._feeds_others(name))
 
     def release(self) -> None:
-        """Unlock whatever is locked, and nobody else of the run needs; once or more often."""
-        self.give_up()
-        with _SHARING:
-            while self._given_up:
-                where = self._given_up.pop()
-                if where in _HELD and not _HELD[where].users:
-                    _HELD.pop(where).lock.release()
+        """Unlock whatever is locked; once or more often."""
+        for lock in (*self._fed.values(), *self._used):
+            lock.release()
+        self._fed.clear()
+        self._used.clear()
+
+    def _feeds_others(self, name: str) -> bool:
+        return bool(_holder(self._lock(name, FED), self._run))
+
+    def _lock(self, name: str, end: str = "") -> DeviceLock:
+        return DeviceLock(name, [place + end for place in self._where[name]], StateFolder.of_user().locks)
 
 
 def held_by(bench: Bench, name: str, run: Run) -> str:
     """Return which run has a source; empty if none has, or no lock can be made: a source is switched off then."""
-    lock = DeviceLock(name, places(name, _address(bench.file.instruments[name], bench)), StateFolder.of_user().locks)
+    where = places(name, _address(bench.file.instruments[name], bench))
+    return _holder(DeviceLock(name, where, StateFolder.of_user().locks), run)
+
+
+def _holder(lock: DeviceLock, run: Run) -> str:
     try:
         lock.acquire(run)
     except HeldElsewhere as held:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from time import sleep
 from typing import Self
 
 from derloop.errors import Interlocked
@@ -17,6 +18,7 @@ from hil.safety.folder import Run
 SHARED = 0o666
 """Users of one machine meet at its lock files."""
 STICKY = 0o1777
+TRIES, BETWEEN_S = 10, 0.02
 
 
 class HeldElsewhere(Interlocked):
@@ -39,8 +41,8 @@ class DeviceLock:
         self._paths = [folder / f"{place}.lock" for folder in folders for place in sorted(places)]
         self._held: list[int] = []
 
-    def acquire(self, run: Run) -> None:
-        """Lock all places, or hold none.
+    def acquire(self, run: Run, is_shared: bool = False) -> None:
+        """Lock all places, or hold none. is_shared: with all others of the same run that share them, of any process.
 
         Raises HeldElsewhere if another run holds one, Interlocked if no lock can be made.
         """
@@ -49,8 +51,11 @@ class DeviceLock:
         try:
             for path in self._paths:
                 self._held.append(_opened(path))
-                fcntl.flock(self._held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _sign(self._held[-1], holder)
+                if is_shared:
+                    _share(self._held[-1], holder)
+                else:
+                    fcntl.flock(self._held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _sign(self._held[-1], holder)
         except BlockingIOError:
             who, holding = _holder(self._held[-1])
             self.release()
@@ -70,6 +75,23 @@ class DeviceLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _share(descriptor: int, holder: dict[str, object]) -> None:
+    """Lock a file for a run: the first of its fleets signs it. Raises BlockingIOError where another run has it."""
+    for tries in reversed(range(TRIES)):  # another fleet may be about to sign it
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _sign(descriptor, holder)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return
+        if _holder(descriptor)[1] == holder["run"]:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return
+        if tries:
+            sleep(BETWEEN_S)
+    raise BlockingIOError
 
 
 def _opened(path: Path) -> int:

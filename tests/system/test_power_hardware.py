@@ -318,7 +318,8 @@ def test_a_source_is_one_runs_alone_and_is_left_on_for_it(rig: Rig, scenario: Pa
         assert (source.is_safe, source.is_held, rig.ac.is_on) == (False, True, True)
         assert f"left as it is: is held by process {os.getpid()} (run {first.folder}" in source.what
         result = run(scenario, rig.bench())
-        assert (result.status, f"device 'grid-sim': is held by run {first.folder}" in result.failure) == (3, True)
+        held = f"device 'grid-sim': is held by process {os.getpid()} (run {first.folder}"
+        assert (result.status, held in result.failure) == (3, True)
         assert rig.ac.is_on
     finally:
         locks.release()
@@ -342,6 +343,49 @@ def test_fleets_of_one_run_may_share_a_source(rig: Rig, scenario: Path) -> None:
     one.release()
     assert leave_safe(bench, ["res"])[1].is_held
     other.release()
+    assert not leave_safe(bench, ["res"])[1].is_held
+
+
+FEEDING = """
+import sys
+from pathlib import Path
+from hil.bench.file import read_bench
+from hil.bench.sources import SourceLocks
+from hil.safety.folder import Run
+bench = read_bench(Path(sys.argv[1]))
+locks = SourceLocks(bench, [bench.device("res").power], Run(Path(sys.argv[2]), bench.path))
+locks.acquire()
+locks.feed()
+print("feeding", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_processes_of_one_run_may_share_a_source_and_the_last_one_that_lives_switches_it_off(
+    rig: Rig, scenario: Path
+) -> None:
+    """The first to end switched it off under the other's devices; and where one is killed the other still must."""
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps(rig.bench()))
+    bench, both = read_bench(path), Run(scenario.parent / "run", path)
+    power = bench.device("res").power
+    assert power is not None
+    here = SourceLocks(bench, [power], both)
+    told = [sys.executable, "-c", FEEDING, str(path), str(both.folder)]
+    with subprocess.Popen(told, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "feeding\n"
+        here.acquire()
+        here.feed()
+        assert here.give_up() == frozenset({"grid-sim"})
+        here.release()
+        assert leave_safe(bench, ["res"])[1].is_held
+        here.acquire()
+        here.feed()
+        other.kill()
+    assert leave_safe(bench, ["res"])[1].is_held
+    assert here.give_up() == frozenset()
+    here.release()
     assert not leave_safe(bench, ["res"])[1].is_held
 
 
