@@ -2,7 +2,7 @@
 
 Powers are positive when drawn. On each day, with the probability `runs_pu`, an appliance is ready at an hour that is
 drawn (uniform) from `ready_h` and has to be done by `deadline_h`; hours count from local midnight of that day. A cycle
-that has begun is not interrupted. It begins
+that has begun is not interrupted, unless its feeder has no voltage: it goes on when that is back. It begins
 
 - `at-once`: at the first step after it is ready;
 - `latest`: at the last step from which it can be done in time;
@@ -28,7 +28,7 @@ from federates.der import Stepped
 from federates.der.clock import Clock
 from federates.der.instants import Instants
 from federates.der.placement import At, Size, Spot, stream
-from federates.der.plain import place_drawing, tan_phi
+from federates.der.plain import are_powered, place_drawing, tan_phi, voltage_ports
 
 NEVER: Final = np.iinfo(np.int64).max // 4
 IntArray = NDArray[np.int64]
@@ -134,9 +134,11 @@ class ApplianceFleet:
         if self._instants.passed_ns(now_ns) > 0:
             self._finish(number)
         waits = (self._held == NEVER) & (self._ready[self._rows, self._cycle] <= number)
-        begins = waits & self._may_begin(number, inputs)
-        self._latest = np.where(begins, number, self._held)
-        return self._outputs(number, waits & ~begins)
+        powered = are_powered(inputs)
+        begins = waits & powered & self._may_begin(number, inputs)
+        runs = begins | ((self._held < NEVER) & powered)
+        self._latest = np.where(begins, number, self._held + ((self._held < NEVER) & ~powered))
+        return self._outputs(number, waits & ~begins, runs)
 
     def stop(self) -> None:
         pass
@@ -154,8 +156,7 @@ class ApplianceFleet:
         must: NDArray[np.bool_] = number >= self._last[self._rows, self._cycle]
         return must | (inputs["allow"] >= 0.5) if self._settings.mode == "commanded" else must
 
-    def _outputs(self, number: int, waits: NDArray[np.bool_]) -> Values:
-        runs = self._latest < NEVER
+    def _outputs(self, number: int, waits: NDArray[np.bool_], runs: NDArray[np.bool_]) -> Values:
         since_s = np.where(runs, number - self._latest, 0) * self._step_s
         energy_s = self._energy_s(since_s + self._step_s) - self._energy_s(since_s)
         p_kw = np.where(runs, self._rated_kw * energy_s / self._step_s, 0.0)
@@ -187,7 +188,7 @@ def _cycles(settings: ApplianceSettings, context: Context, labels: tuple[str, ..
 
 def _interface(settings: ApplianceSettings, context: Context, labels: tuple[str, ...]) -> Interface:
     units = {"p_kw": "kW", "q_kvar": "kvar", "waiting": "1", "running": "1", "done": "1"}
-    inputs = {"allow": Port("1", labels)} if settings.mode == "commanded" else {}
+    inputs = voltage_ports(labels) | ({"allow": Port("1", labels)} if settings.mode == "commanded" else {})
     return Interface(settings.step_ns(context), inputs, {name: Port(unit, labels) for name, unit in units.items()})
 
 

@@ -79,11 +79,14 @@ class Thermostat:
             self._was = self.on
             self._rested_s = np.where(self.on, 0.0, self._rested_s + passed_s)
 
-    def switch(self, inside_c: FloatArray, target_c: FloatArray) -> BoolArray:
-        """Return which are on (n,) from now on, at this temperature (n,) and shifted setpoint (n,)."""
+    def switch(self, inside_c: FloatArray, target_c: FloatArray, powered: BoolArray | bool = True) -> BoolArray:
+        """Return which are on (n,) from now on, at this temperature (n,) and shifted setpoint (n,).
+
+        powered (n,): what has no power is off, and as any that was switched off when it comes back.
+        """
         low, high = target_c - self._half_k, target_c + self._half_k
         wants = (
             ~hysteresis(inside_c, low, high, ~self._was) if self._heats else hysteresis(inside_c, low, high, self._was)
         )
-        self.on = wants & (self._was | (self._rested_s >= self._least_off_s))
+        self.on = wants & (self._was | (self._rested_s >= self._least_off_s)) & powered
         return self.on

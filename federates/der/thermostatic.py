@@ -1,6 +1,7 @@
 """Fleets whose thermostats switch machines that warm or cool: what buildings and water tanks share.
 
-A machine draws its rated power or nothing. What is told at an instant holds until the next; the temperatures at the
+A machine draws its rated power or nothing, and nothing while its feeder has no voltage; when that comes back, all whose
+bodies have drifted away start together. What is told at an instant holds until the next; the temperatures at the
 next instant are computed with it.
 """
 
@@ -16,7 +17,7 @@ from derloop.kind import Context, Terminal
 from derloop.memory import remembers
 from federates.der.hysteresis import BoolArray
 from federates.der.instants import Instants
-from federates.der.plain import tan_phi
+from federates.der.plain import are_powered, tan_phi, voltage_ports
 from federates.der.thermostat import Thermostat, Thermostatic
 
 
@@ -72,7 +73,7 @@ class ThermostaticFleet:
         self._instants = Instants()
         labels = tuple(machine.label for machine in machines)
         units = {"p_kw": "kW", "q_kvar": "kvar", "on": "1", **bodies.units}
-        inputs = {"shift_k": Port("K", labels)} if settings.responds else {}
+        inputs = voltage_ports(labels) | ({"shift_k": Port("K", labels)} if settings.responds else {})
         outputs = {name: Port(unit, labels) for name, unit in units.items()}
         self._interface = Interface(settings.step_ns(context), inputs, outputs, balances=(bodies.balance,))
 
@@ -90,7 +91,7 @@ class ThermostaticFleet:
         target_c = self._setpoint_c + self._settings.planned_shift_k(now_ns)
         if self._settings.responds:
             target_c = target_c + inputs["shift_k"]
-        return self._outputs(now_ns, self._thermostat.switch(self._bodies.felt_c, target_c))
+        return self._outputs(now_ns, self._thermostat.switch(self._bodies.felt_c, target_c, are_powered(inputs)))
 
     def stop(self) -> None:
         pass

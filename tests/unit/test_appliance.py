@@ -123,3 +123,17 @@ def test_power_factor_makes_reactive_power_that_is_drawn() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         made(**wrong)
+
+
+def test_a_cycle_waits_while_the_feeder_is_dead_and_takes_its_energy_afterwards() -> None:
+    """One under way stood still and its time went on; one that had to begin was begun."""
+    one = fleet(mode="latest")
+    v_pu = [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
+    out = [stepped(one, int(29.25 * HOUR) + k * QUARTER, v_pu=v) for k, v in enumerate(v_pu)]
+    assert [o["p_kw"][0] for o in out] == [0.0, 2.0, 0.0, 0.0, 0.5, 0.0]
+    assert [o["running"][0] for o in out] == [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]
+    assert [o["done"][0] for o in out] == [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    late = fleet(mode="latest")
+    out = [stepped(late, int(29.25 * HOUR) + k * QUARTER, v_pu=float(k > 2)) for k in range(6)]
+    assert [o["p_kw"][0] for o in out] == [0.0, 0.0, 0.0, 2.0, 0.5, 0.0]
+    assert [o["waiting"][0] for o in out][:3] == [1.0, 1.0, 1.0]

@@ -152,3 +152,15 @@ def test_step_in_which_water_would_boil_is_refused() -> None:
     assert error.value.problems[0][0] == ("step_s",)
     tanks = fleet(1, 30 * MINUTE, volume_l=50)
     assert max(stepped(tanks, k * 30 * MINUTE)["water_c"][0] for k in range(48)) < 100.0
+
+
+def test_after_a_blackout_heaters_start_together() -> None:
+    """They went on heating in a dead feeder. What comes back is far more than what was switched off."""
+    many = fleet(count=200, draws_per_day=0, loss_kw_per_k=0.02)
+    before = [stepped(many, k * MINUTE)["on"].mean() for k in range(600)]
+    dark = [stepped(many, (600 + k) * MINUTE, v_pu=0.0) for k in range(240)]
+    assert not any(told["p_kw"].any() for told in dark)
+    assert (dark[-1]["water_c"] < dark[1]["water_c"]).all()
+    back = stepped(many, 840 * MINUTE)["on"].mean()
+    assert np.mean(before[-120:]) < 0.35
+    assert back > 0.95
