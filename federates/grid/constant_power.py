@@ -51,6 +51,8 @@ class ConstantPower:
         if not self._agrees(np.abs(solver.voltages()) / bases_v):
             self._take([], bases_v)
         drawn[self.elements] = self._kva
+        self._all_kw = self.total_kw = float(np.add.reduce(self._kva).real)
+        """What they draw together by what was told last, kW."""
 
     def _take(self, loads: Sequence[_Load], bases_v: FloatArray) -> None:
         self.elements = np.array([load.element for load in loads], np.intp)
@@ -85,8 +87,10 @@ class ConstantPower:
         before, outside = self._outside, self._found_outside(v_pu)
         if before.size:
             self._drawn[self.elements[before]] = self._kva[before]
+            self.total_kw = self._all_kw
         if outside.size:
             self._drawn[self.elements[outside]] = self._asked.read_some(outside)
+            self.total_kw = float(np.add.reduce(self._drawn[self.elements]).real)
         self._outside = outside
 
     def _found_outside(self, v_pu: FloatArray) -> NDArray[np.intp]:

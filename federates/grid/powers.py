@@ -68,12 +68,13 @@ class Summed:
     """What draws is asked, unless it is known; of what delivers only the sum is known."""
 
     def __init__(self, solver: Solver, bases_v: FloatArray, heads: NDArray[np.intp], others: NDArray[np.intp]) -> None:
-        self._solver, self._heads, self._sums = solver, heads, Sums(heads, others)
+        self._solver, self._heads = solver, heads
         self._drawn = np.zeros(len(solver.elements), np.complex128)
         self._losses = Losses(solver)
         classes = np.array([_class(name) for name in solver.elements])
         loads = np.intersect1d(_at(classes, "load"), others)
         self._constant = ConstantPower(solver, bases_v, loads, self._drawn)
+        self._sums = Sums(heads, np.setdiff1d(others, self._constant.elements))
         asked = {name: np.setdiff1d(_at(classes, name), self._constant.elements) for name in ASKED}
         self._asked = [(where, solver.class_powers(name, where)) for name, where in asked.items() if where.size]
         known = [solver.delivery, heads, *(_at(classes, name) for name in (*ASKED, *IDLE))]
@@ -90,7 +91,7 @@ class Summed:
 
     def totals(self, drawn: NDArray[np.complex128]) -> Totals:
         head, others = self._sums.of(drawn).tolist()
-        return Totals(head, self._losses.total_kw(), others.real)
+        return Totals(head, self._losses.total_kw(), others.real + self._constant.total_kw)
 
 
 def powers(

@@ -54,7 +54,9 @@ class Known:
 
     def told(self) -> list[complex]:
         self.constant.tell(self._v_pu)
-        return [complex(kva) for kva in self.drawn[self.constant.elements]]
+        found = [complex(kva) for kva in self.drawn[self.constant.elements]]
+        assert self.constant.total_kw == pytest.approx(sum(found).real, rel=1e-12)
+        return found
 
     def expected(self) -> list[complex]:
         return [complex(kva) for kva in self.solver.element_powers()[self.constant.elements]]
