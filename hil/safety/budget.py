@@ -31,9 +31,9 @@ class Count(Settings):
     in_day: int = 0
 
     def plus(self, writes: int, day: str) -> Count:
-        """Return the count after more writes on a day."""
-        before = self.in_day if day == self.day else 0
-        return Count(total=self.total + writes, day=day, in_day=before + writes)
+        """Return the count after more writes on a day. One before the last, by a clock set back, is still the last."""
+        before = self.in_day if day <= self.day else 0
+        return Count(total=self.total + writes, day=max(day, self.day), in_day=before + writes)
 
 
 class Counts(Settings):
@@ -79,7 +79,9 @@ class WriteCounter:
     def _excess(self, name: str, count: Count, budget: PointBudget, now_s: float) -> Iterator[str]:
         today, since_s = count.plus(0, _today()).in_day, now_s - self._last_s.get(name, -math.inf)
         if budget.per_day is not None and today >= budget.per_day:
-            yield f"{name} was written {today} times today, its budget is {budget.per_day} (write_budget)"
+            later = f" on {count.day}, which is later than now by this clock ({self._path})"
+            when = later if count.day > _today() else " today"
+            yield f"{name} was written {today} times{when}, its budget is {budget.per_day} (write_budget)"
         if budget.total is not None and count.total >= budget.total:
             yield f"{name} was written {count.total} times in all, its budget is {budget.total} (write_budget)"
         if since_s < budget.interval_s:

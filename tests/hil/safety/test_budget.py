@@ -50,6 +50,16 @@ def test_the_next_run_goes_on_counting(tmp_path: Path) -> None:
     assert write(counting, "704.WSet", 1.0) == ["704.WSet was written 5 times in all, its budget is 5 (write_budget)"]
 
 
+def test_a_clock_that_is_set_back_gives_no_new_budget(tmp_path: Path) -> None:
+    path = tmp_path / "counts"
+    path.write_text(json.dumps({"points": {"704.WSet": {"total": 90, "day": "2999-01-01", "in_day": 2}}}))
+    counting = counter(path, WSet=PointBudget(per_day=3))
+    assert write(counting, "704.WSet", 0.0) == []
+    when = f"on 2999-01-01, which is later than now by this clock ({path})"
+    assert write(counting, "704.WSet", 1.0) == [f"704.WSet was written 3 times {when}, its budget is 3 (write_budget)"]
+    assert counting.count("704.WSet").day == "2999-01-01"
+
+
 def test_the_budget_of_a_day_is_new_the_next_day(tmp_path: Path) -> None:
     path = tmp_path / "counts"
     path.write_text(json.dumps({"points": {"704.WSet": {"total": 90, "day": "2020-01-01", "in_day": 3}}}))
