@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from derloop.hosts.channel import Malformed
 
@@ -86,8 +87,7 @@ class Copies:
         if at == 0 and self._is_there(path, data):
             self._kept.add(path)
         else:
-            with self._opened(path) as file:
-                file.write(self._begun[path].rest(data) if path in self._begun else data)
+            self._append(path, self._begun[path].rest(data) if path in self._begun else data)
         self._sizes[path] = at + len(data)
 
     def _is_there(self, path: str, data: bytes) -> bool:
@@ -95,19 +95,31 @@ class Copies:
         is_other = path not in self._sizes and path not in self._begun and target.is_file()
         return is_other and target.stat().st_size == len(data) and target.read_bytes() == data
 
-    def _opened(self, path: str) -> BinaryIO:
+    def _append(self, path: str, data: bytes) -> None:
+        """Write a piece whole or not at all: a disk that is full has then room for how the run has ended."""
+        with self._opened(path) as file:
+            before, rest = file.tell(), memoryview(data)
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                with suppress(OSError):  # a disk that has gone cuts nothing off either
+                    file.truncate(before)
+                raise
+
+    def _opened(self, path: str) -> FileIO:
         target = self._folder / path
         if path in self._kept:
             raise Malformed(f"{path} is there already")
         if path in self._sizes or path in self._begun:
-            return target.open("ab")
+            return target.open("ab", buffering=0)
         if len(self._sizes) >= MAX_FILES:
             raise Malformed(f"more than {MAX_FILES} files")
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.parent.resolve().is_relative_to(self._folder):
             raise Malformed(f"{path} would be outside of the run's folder")
         try:
-            return target.open("xb")
+            return target.open("xb", buffering=0)
         except FileExistsError as error:
             raise Malformed(f"{path} is there already") from error
 

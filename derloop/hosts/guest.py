@@ -107,7 +107,7 @@ class Guest:
                 self.facts, self.files = dict(message["facts"]), message["files"]
                 self.interface, self.has_greeted = str(message["interface"]), True
             case "copy":
-                self._copies.take(message["path"], message["at"], message.data)
+                self._keep(message)
             case "copied":
                 self.has_copied = True
                 self.torn = self._copies.incomplete(message["digests"])
@@ -122,6 +122,14 @@ class Guest:
                 self._process(message).take(message)
             case _:
                 raise Malformed(f"{message.what!r} is nothing that a host says")
+
+    def _keep(self, message: Message) -> None:
+        """Write a piece of what it has recorded; raise HostError where that cannot be written here."""
+        try:
+            self._copies.take(message["path"], message["at"], message.data)
+        except OSError as error:
+            why = f"has sent {message['path']}, which cannot be written here: {error.strerror or error}"
+            raise HostError(self.name, why) from error
 
     def _process(self, message: Message) -> Relayed:
         try:

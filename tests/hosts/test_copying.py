@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,17 @@ def test_a_file_of_an_earlier_attempt_stays_where_it_is_the_same_and_nothing_is_
     with pytest.raises(Malformed, match=r"run\.json is there already"):
         copies.take("run.json", 2, b"more")
     assert (here / "run.json").read_bytes() == b"{}"
+
+
+def test_what_a_full_disk_takes_of_a_piece_is_cut_off(folders: tuple[Path, Path]) -> None:
+    _, here = folders
+    copies = Copies(here)
+    copies.take("series/a.arrows", 0, b"0123456789")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            copies.take("series/a.arrows", 10, b"abcdefghij")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (here / "series" / "a.arrows").read_bytes() == b"0123456789"

@@ -13,11 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sockets import tcp_pair
 
+from derloop.errors import HostError
 from derloop.hosts import channel as channels
 from derloop.hosts.channel import MAX_JSON, Channel, Keys, Malformed, Message, pack, unpack
 from derloop.hosts.guest import Guest
 
 KEY = b"k" * 32
+SCHEMA = b"\xff" * 4 + (1).to_bytes(4, "little") + b"s"
+"""The head of a stream."""
 
 
 def receiving(data: bytes) -> Callable[[int], bytes]:
@@ -145,3 +148,16 @@ def test_a_job_that_is_longer_than_a_message_arrives_in_pieces(pair: tuple[Chann
     assert [m.what for m in messages[-2:]] == ["job", "start"]
     assert json.loads(b"".join(m.data for m in messages)) == job
     assert {m["crew"] for m in messages} == {"homes"}
+
+
+def test_what_a_host_has_recorded_and_a_full_disk_does_not_take_is_told_in_its_name(
+    pair: tuple[Channel, Channel], tmp_path: Path
+) -> None:
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "grid.arrows").symlink_to("/dev/full")
+    guest = Guest(pair[0], tmp_path, silence_s=60)
+    guest.start(SimpleNamespace(name="grid", blocking=False), {}, "grid", ["series/grid.arrows"])  # type: ignore[arg-type]
+    pair[1].send("copy", SCHEMA + b"rows", path="series/grid.arrows", at=0)
+    what = "host 'fleets' has sent series/grid.arrows, which cannot be written here: No space left on device"
+    with pytest.raises(HostError, match=f"^{what}$"):
+        waited(lambda: guest.check())
