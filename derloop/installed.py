@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 PACKAGES = (
     "derloop",
     "helics",
+    "highspy",
     "mosaik",
     "numpy",
     "pvlib",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -64,6 +64,12 @@ def _load(group: str, name: str, *expected: type) -> Any:
         possible = " or ".join(kind.__name__ for kind in expected)
         raise PluginError(f"{name!r} of {_origin(_offered(group)[name][0])} is no {possible}")
     return found
+
+
+def packages(group: str, wanted: Iterable[str]) -> dict[str, str]:
+    """Return the version of each package that offers something of a group that is `wanted`, by the package's name."""
+    points = [point for name in wanted for point in _offered(group).get(name, ())]
+    return {point.dist.name: point.dist.version for point in points if point.dist}
 
 
 def kind(name: str) -> Kind:

@@ -23,7 +23,7 @@ from derloop.hosts.door import Door
 from derloop.hosts.file import HostsFile, read_hosts
 from derloop.hosts.greeting import keep_token, make_token, read_token
 from derloop.hosts.guest import Guest
-from derloop.hosts.likeness import differences, facts, file_differences, hashes, named_files
+from derloop.hosts.likeness import differences, facts, file_differences, hashes, named_files, offers_of
 from derloop.hosts.starting import Started, end_all
 from derloop.placement import hosts_of
 from derloop.scenario.models import Scenario
@@ -91,7 +91,7 @@ class Gathering:
         self._file, self._placed, self._token = plan.file, plan.placed, plan.token
         self._speed = plan.speed
         self._scenario, self._folder, self._say = scenario, folder, say
-        self._files = [*plan.files]
+        self._files, self._offers = [*plan.files], offers_of(scenario)
         self._interface = plan.file.listen
         self._names = sorted({*plan.placed.values()})
         self._guests: dict[str, Guest] = {}
@@ -159,7 +159,7 @@ class Gathering:
                 self._turn_away(guest, f"a host {channel.peer!r} has joined already")
             else:
                 self._guests[channel.peer] = guest
-                guest.ask(self._scenario.path.name, self._files)
+                guest.ask(self._scenario.path.name, self._files, self._offers)
 
     def _turn_away(self, guest: Guest, why: str) -> None:
         guest.refuse(why)
@@ -176,7 +176,7 @@ class Gathering:
         here = {path: str(digest) for path, digest in hashes(self._scenario.folder, self._files).items()}
         refused: dict[str, str] = {}
         for name, guest in sorted(self._guests.items()):
-            found = differences(facts(), guest.facts)
+            found = differences(facts(self._offers), guest.facts)
             files = [] if guest.files is None else file_differences(here, guest.files)
             if files or (found and self._file.versions == "same"):
                 refused[name] = f"is not as this machine is: {'; '.join([*found, *files])}"

@@ -14,6 +14,7 @@ from derloop.errors import HostError
 from derloop.hosts.channel import Channel, Malformed, Message
 from derloop.hosts.clocks import HostClock
 from derloop.hosts.copying import PIECE_BYTES, Copies
+from derloop.hosts.likeness import Offers
 
 POLL_S = 0.02
 KILLED_S = 1.0
@@ -39,9 +40,9 @@ class Guest:
         self.hub_failed: str | None = None
         """Why its processes are given no turns any more; whose fault it is, they may know better."""
 
-    def ask(self, scenario: str, files: list[str]) -> None:
-        """Ask what it is, and how these files are there."""
-        self._channel.send("about", scenario=scenario, files=files, silence_s=self._silence_s)
+    def ask(self, scenario: str, files: list[str], offers: Offers) -> None:
+        """Ask what it is, what offers these there, and how these files are there."""
+        self._channel.send("about", scenario=scenario, files=files, offers=offers, silence_s=self._silence_s)
 
     def refuse(self, why: str) -> None:
         self._channel.send("refused", why=why)

@@ -169,7 +169,7 @@ class Host:
         found = hashes(self._scenario.parent, message["files"]) if self._scenario else None
         if found is not None and self._scenario:
             found[scenario] = hashes(self._scenario.parent, [self._scenario.name])[self._scenario.name]
-        self._channel.send("hello", facts=facts(), files=found, interface=self._interface)
+        self._channel.send("hello", facts=facts(message["offers"]), files=found, interface=self._interface)
         if self._scenario is None:
             self._scenario = self._given / scenario
 

@@ -1,27 +1,40 @@
 """What must be alike on every host of a run, or its results would depend on who computed what.
 
-Compared are the versions of Python and of the packages that results depend on, the kind of machine, and the SHA-256 of
-the scenario's file and of every file that it names, feeders with all that they redirect to.
+Compared are the versions of Python, of the packages that results depend on, and of those that offer what the scenario
+has of plug-ins, the kind of machine, and the SHA-256 of the scenario's file and of every file that it names, feeders
+with all that they redirect to.
 """
 
 from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from derloop.installed import versions
+from derloop.plugins import KINDS, REALISATIONS, packages
 from derloop.scenario.files import inside, named, texts
+from derloop.scenario.models import Scenario
 
+Offers = Mapping[str, Sequence[str]]
+"""What a scenario has of each group of entry points, by name."""
 Hashes = Mapping[str, str]
 """SHA-256 of each file, by its path from the scenario's folder."""
 
 
-def facts() -> dict[str, str]:
-    """Return what is told of this machine: versions, and what computes."""
-    return {**versions(), "machine": platform.machine(), "system": platform.system()}
+def offers_of(scenario: Scenario) -> Offers:
+    """Return which kinds of federate a scenario has, and which realisations."""
+    entries = scenario.federates.values()
+    vias = {entry.via.partition(":")[0] for entry in entries}
+    return {KINDS: sorted({entry.kind.name for entry in entries}), REALISATIONS: sorted(vias)}
+
+
+def facts(offers: Offers) -> dict[str, str]:
+    """Return what is told of this machine: versions, also of the packages that offer these, and what computes."""
+    plugins = {name: version for group, names in offers.items() for name, version in packages(group, names).items()}
+    return {**versions(), **plugins, "machine": platform.machine(), "system": platform.system()}
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:

@@ -188,9 +188,9 @@ def failed(folder: Path, file: Path) -> str:
 def test_hosts_with_other_versions_are_all_refused_with_every_difference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = {**joining.facts(), "numpy": "1.0", "python": "2.7.18"}
-    here = joining.facts()
-    monkeypatch.setattr(joining, "facts", lambda: there)
+    here = joining.facts({})
+    there = {**here, "numpy": "1.0", "python": "2.7.18"}
+    monkeypatch.setattr(joining, "facts", lambda offers: there)
     with hosts(tmp_path, **TWO) as (file, start):
         joined = [start("fleets"), start("feeder")]
         why = (

@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from derloop.hosts.likeness import differences, facts, file_differences, hashes, named_files
+import pytest
+from outside import install
+
+from derloop import plugins
+from derloop.hosts.likeness import differences, facts, file_differences, hashes, named_files, offers_of
+from derloop.plugins import KINDS, REALISATIONS
+from derloop.scenario.loading import load
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
@@ -18,8 +24,21 @@ def test_every_difference_of_versions_is_named() -> None:
         "machine is unknown there, x86_64 here",
         "helics is 3.6.1 there, unknown here",
     ]
-    assert differences(facts(), facts()) == []
-    assert {"python", "derloop", "helics", "numpy", "opendssdirect.py", "machine"} <= facts().keys()
+    assert differences(facts({}), facts({})) == []
+    assert {"python", "derloop", "helics", "highspy", "numpy", "opendssdirect.py", "machine"} <= facts({}).keys()
+
+
+def test_packages_that_offer_what_a_scenario_has_are_alike_and_other_plug_ins_may_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, point in (("heater", "heat-pump"), ("windmill", "wind-farm")):
+        monkeypatch.syspath_prepend(str(install(tmp_path / name, name, {KINDS: {point: f"{name}:KIND"}}, "")))
+    plugins._offered.cache_clear()
+    here = facts({KINDS: ["heat-pump", "opendss"], REALISATIONS: ["emulator"]})
+    plugins._offered.cache_clear()
+    assert here["heater"] == "1.0"
+    assert "windmill" not in here
+    assert here["derloop"] == facts({})["derloop"]
 
 
 def test_the_files_of_a_scenario_are_those_that_it_names(tmp_path: Path) -> None:
@@ -72,3 +91,9 @@ def test_nothing_outside_the_scenarios_folder_is_looked_at(tmp_path: Path) -> No
         "/etc/passwd": None,
         "\0": None,
     }
+
+
+def test_what_a_scenario_has_of_plug_ins_is_asked_for_by_name() -> None:
+    offers = offers_of(load(SCENARIOS / "quickstart.json"))
+    assert {"opendss", "pv", "vpp"} <= {*offers[KINDS]}
+    assert offers[REALISATIONS] == ["emulator", "model"]
