@@ -144,7 +144,9 @@ SLURM = """\
 # `scancel` tells every process of the job to end, and kills what is left when this script has: it outlives the run.
 trap : TERM
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
-address=$(getent ahostsv4 "${{nodes[0]}}" | awk 'NR == 1 {{ print $1 }}')
+# Its address as others find it: by its own name a machine often finds a loopback alone, as 127.0.1.1.
+address=$(srun --nodes=1 --ntasks=1 --nodelist="${{nodes[1]}}" getent ahostsv4 "${{nodes[0]}}" |
+  awk 'NR == 1 {{ print $1 }}')
 hosts=({hosts})
 for i in "${{!hosts[@]}}"; do
   srun --nodes=1 --ntasks=1 --nodelist="${{nodes[i + 1]}}" \\

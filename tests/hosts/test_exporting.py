@@ -137,8 +137,9 @@ def test_a_token_that_the_containers_could_not_see_is_refused(tmp_path: Path) ->
 
 
 TOOLS = {
-    "scontrol": 'printf "%s\\n" localhost node-1 node-2',
-    "srun": 'shift 2; node=$1; shift; echo "$node: $*" >> calls.txt',
+    "scontrol": 'printf "%s\\n" node-0 node-1 node-2',
+    "srun": 'shift 2; export NODE=$1; shift; [ $1 = getent ] && exec "$@"; echo "$NODE: $*" >> calls.txt',
+    "getent": '[ "$NODE" ] && echo "10.1.0.7 STREAM $2" || echo "127.0.1.1 STREAM $2"',
     "derloop": 'echo "here: $*" >> calls.txt; exit 1',
 }
 """What the script calls, and what it says with."""
@@ -164,9 +165,9 @@ def test_a_slurm_script_starts_every_host_on_a_node_and_ends_as_the_run_does(tmp
     calls = sorted((tmp_path / "calls.txt").read_text().splitlines())
     token, hosts = tmp_path / "run.token", tmp_path / "hosts.json"
     assert calls == [
-        f"--nodelist=node-1: derloop join 127.0.0.1:7100 --name feeder --token-file {token} --trust-feeder",
-        f"--nodelist=node-2: derloop join 127.0.0.1:7100 --name fleets --token-file {token} --trust-feeder",
-        f"here: run {tmp_path}/study.json --hosts {hosts} --trust-feeder --listen 127.0.0.1",
+        f"--nodelist=node-1: derloop join 10.1.0.7:7100 --name feeder --token-file {token} --trust-feeder",
+        f"--nodelist=node-2: derloop join 10.1.0.7:7100 --name fleets --token-file {token} --trust-feeder",
+        f"here: run {tmp_path}/study.json --hosts {hosts} --trust-feeder --listen 10.1.0.7",
     ]
 
 
