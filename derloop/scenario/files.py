@@ -9,6 +9,10 @@ from pathlib import Path
 from derloop.errors import DerloopError
 
 DSS_WORD = re.compile(r"""[^\s="'()\[\]{},|]+""")
+DSS_QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
+DSS_BRACKETED = re.compile(r"\(([^()\n]+)\)|\[([^\[\]\n]+)\]|\{([^{}\n]+)\}")
+DSS_RUN = re.compile(r"^\s*(?:red\w*|c\w*)\b(.*)", re.IGNORECASE | re.MULTILINE)
+"""What follows `redirect` or `compile`, which may be abbreviated so far that other commands are like them."""
 MAX_FILES = 10_000
 MAX_PATH = 4096
 
@@ -25,7 +29,7 @@ def named(folder: Path, words: Iterable[str]) -> set[Path]:
             if path is not None and path.is_dir():
                 found.update(each for each in path.rglob("*") if _is_content(each, path))
             elif path is not None:
-                _follow(path, folder, found)
+                _follow(path, folder, found, is_feeder(path))
     if len(found) > MAX_FILES:
         raise DerloopError(f"the scenario in {folder} names {len(found)} files, more than {MAX_FILES}")
     return found
@@ -37,15 +41,23 @@ def _is_content(path: Path, folder: Path) -> bool:
     return path.is_file() and not path.is_symlink() and not is_hidden
 
 
-def _follow(path: Path, folder: Path, found: set[Path]) -> None:
-    """Add a file, and what it redirects to if it is a feeder."""
+def _follow(path: Path, folder: Path, found: set[Path], is_run: bool) -> None:
+    """Add a file, and where OpenDSS runs it what it names: what it redirects to is run, too, whatever it is called."""
     if path in found or not path.is_file():
         return
     found.add(path)
-    if is_feeder(path):
-        for word in set(DSS_WORD.findall(path.read_text(errors="replace"))):
+    if is_run:
+        text = path.read_text(errors="replace")
+        run = _dss_words("\n".join(DSS_RUN.findall(text)))
+        for word in _dss_words(text):
             if (redirected := inside(word.replace("\\", "/"), path.parent, folder)) is not None:
-                _follow(redirected, folder, found)
+                _follow(redirected, folder, found, word in run or is_feeder(redirected))
+
+
+def _dss_words(text: str) -> set[str]:
+    """Return the words of a file of OpenDSS, and what stands in quotes of any kind there, which may have blanks."""
+    quoted = ["".join(parts) for pattern in (DSS_QUOTED, DSS_BRACKETED) for parts in pattern.findall(text)]
+    return {*DSS_WORD.findall(text), *quoted}
 
 
 def inside(text: str, base: Path, folder: Path) -> Path | None:

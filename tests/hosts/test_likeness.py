@@ -65,6 +65,26 @@ def test_the_files_of_a_scenario_are_those_that_it_names(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("lines", "files"),
+    [
+        ('Redirect "my lines.dss"', ["my lines.dss"]),
+        ("red 'my lines.dss'\nBusCoords (bus places.csv)", ["bus places.csv", "my lines.dss"]),
+        ("Compile codes.txt", ["codes.txt", "more codes.txt"]),
+        ("New LoadShape.a mult=(file=codes.txt)", ["codes.txt"]),
+        ('New LoadShape.a mult=(file="bus places.csv")', ["bus places.csv"]),
+    ],
+)
+def test_what_a_feeder_redirects_to_is_found_however_it_is_written(
+    tmp_path: Path, lines: str, files: list[str]
+) -> None:
+    for name in ("my lines.dss", "bus places.csv", "more codes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "codes.txt").write_text('  redirect file="more codes.txt"\n')
+    (tmp_path / "main.dss").write_text(f"Clear\n{lines}\n")
+    assert named_files(tmp_path / "s.json", {"feeder": "main.dss"}) == sorted(["s.json", "main.dss", *files])
+
+
 def test_the_files_of_a_shipped_scenario_are_found() -> None:
     path = SCENARIOS / "quickstart.json"
     found = named_files(path, json.loads(path.read_text()))
