@@ -2,7 +2,7 @@
 
 Compared are the versions of Python, of the packages that results depend on, and of those that offer what the scenario
 has of plug-ins, the kind of machine, and the SHA-256 of the scenario's file and of every file that it names, feeders
-with all that they redirect to.
+with all that they redirect to, and tariffs with their prices.
 """
 
 from __future__ import annotations

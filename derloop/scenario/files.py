@@ -1,9 +1,11 @@
-"""Which files a scenario names: profiles, feeders with all that they redirect to, runs that it is compared with."""
+"""Which files a scenario names: profiles, feeders with all that they redirect to, tariffs with their prices, runs."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from pathlib import Path
 
 from derloop.errors import DerloopError
@@ -13,6 +15,8 @@ DSS_QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
 DSS_BRACKETED = re.compile(r"\(([^()\n]+)\)|\[([^\[\]\n]+)\]|\{([^{}\n]+)\}")
 DSS_RUN = re.compile(r"^\s*(?:red\w*|c\w*)\b(.*)", re.IGNORECASE | re.MULTILINE)
 """What follows `redirect` or `compile`, which may be abbreviated so far that other commands are like them."""
+SCHEMA = ".schema.json"
+"""The end of the name of a file for editors, whose texts are examples."""
 MAX_FILES = 10_000
 MAX_PATH = 4096
 
@@ -42,16 +46,34 @@ def _is_content(path: Path, folder: Path) -> bool:
 
 
 def _follow(path: Path, folder: Path, found: set[Path], is_run: bool) -> None:
-    """Add a file, and where OpenDSS runs it what it names: what it redirects to is run, too, whatever it is called."""
+    """Add a file and what it names in turn: a feeder, which OpenDSS runs (`is_run`), or a document."""
     if path in found or not path.is_file():
         return
     found.add(path)
-    if is_run:
-        text = path.read_text(errors="replace")
-        run = _dss_words("\n".join(DSS_RUN.findall(text)))
-        for word in _dss_words(text):
-            if (redirected := inside(word.replace("\\", "/"), path.parent, folder)) is not None:
-                _follow(redirected, folder, found, word in run or is_feeder(redirected))
+    for other, is_run_too in _of_feeder(path, folder) if is_run else _of_document(path, folder):
+        _follow(other, folder, found, is_run_too)
+
+
+def _of_feeder(path: Path, folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield what a feeder names, and whether that is run: what it redirects to is, whatever its name."""
+    text = path.read_text(errors="replace")
+    run = _dss_words("\n".join(DSS_RUN.findall(text)))
+    for word in _dss_words(text):
+        if (other := inside(word.replace("\\", "/"), path.parent, folder)) is not None:
+            yield other, word in run or is_feeder(other)
+
+
+def _of_document(path: Path, folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield what a JSON file names, from the scenario's folder as tariffs do, or from its own as emulator files do."""
+    if path.suffix.lower() != ".json" or path.name.endswith(SCHEMA):
+        return
+    try:
+        named_there = {*texts(json.loads(path.read_bytes()))}
+    except (ValueError, RecursionError):
+        return  # whoever needs it says what is wrong with it
+    for text, base in product(named_there, (folder, path.parent)):
+        if (other := inside(text, base, folder)) is not None:
+            yield other, is_feeder(other)
 
 
 def _dss_words(text: str) -> set[str]:

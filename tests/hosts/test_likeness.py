@@ -85,6 +85,32 @@ def test_what_a_feeder_redirects_to_is_found_however_it_is_written(
     assert named_files(tmp_path / "s.json", {"feeder": "main.dss"}) == sorted(["s.json", "main.dss", *files])
 
 
+def test_what_a_document_that_a_scenario_names_has_of_files_is_found(tmp_path: Path) -> None:
+    for folder in ("tariffs", "maps", "profiles"):
+        (tmp_path / folder).mkdir()
+    for name in ("profiles/prices.csv", "profiles/example.csv", "maps/inverter.csv"):
+        (tmp_path / name).touch()
+    for name, data in {
+        "tariffs/dynamic.json": {"$schema": "a.schema.json", "real_time": {"file": "profiles/prices.csv"}},
+        "tariffs/a.schema.json": {"examples": ["profiles/example.csv"]},
+        "maps/served.json": {"clones": {"a": {"scan": "scan.json"}}},
+        "maps/scan.json": {"registers": "inverter.csv", "beside": "../../run.token"},
+    }.items():
+        (tmp_path / name).write_text(json.dumps(data))
+    (tmp_path / "tariffs" / "torn.json").write_text("{")
+    document = {"tariffs": ["tariffs/dynamic.json", "tariffs/torn.json"], "via": "emulator:maps/served.json"}
+    assert named_files(tmp_path / "s.json", document) == [
+        "maps/inverter.csv",
+        "maps/scan.json",
+        "maps/served.json",
+        "profiles/prices.csv",
+        "s.json",
+        "tariffs/a.schema.json",
+        "tariffs/dynamic.json",
+        "tariffs/torn.json",
+    ]
+
+
 def test_the_files_of_a_shipped_scenario_are_found() -> None:
     path = SCENARIOS / "quickstart.json"
     found = named_files(path, json.loads(path.read_text()))

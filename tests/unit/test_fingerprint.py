@@ -28,11 +28,17 @@ def of_run(folder: Path) -> dict[str, str]:
     return {"against": "base"}
 
 
+def of_tariff(folder: Path) -> dict[str, str]:
+    write(folder, "prices.csv", "0.1")
+    return {"tariff": write(folder, "tariffs/dynamic.json", '{"real_time": {"file": "prices.csv"}}')}
+
+
 NAMING: dict[str, tuple[Callable[[Path], dict[str, str]], str]] = {
     "feeder in lower case": (lambda folder: of_feeder(folder, "master.dss"), "feeder/codes.txt"),
     "feeder in OpenDSS's own spelling": (lambda folder: of_feeder(folder, "Master.DSS"), "feeder/codes.txt"),
     "what lies beside a feeder": (lambda folder: of_feeder(folder, "master.dss"), "feeder/else.dat"),
     "folder of a run to compare with": (of_run, "base/series/grid.parquet"),
+    "prices of a tariff": (of_tariff, "prices.csv"),
     "profile": (lambda folder: {"file": write(folder, "p.csv", "1")}, "p.csv"),
     "recording after a colon": (lambda folder: {"via": f"replay:{write(folder, 'f/a.bin', '1')}"}, "f/a.bin"),
 }
