@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
+from os.path import normpath
 from pathlib import Path
 
 from derloop.errors import DerloopError
@@ -58,8 +59,8 @@ def _of_feeder(path: Path, folder: Path) -> Iterator[tuple[Path, bool]]:
     """Yield what a feeder names, and whether that is run: what it redirects to is, whatever its name."""
     text = path.read_text(errors="replace")
     run = _dss_words("\n".join(DSS_RUN.findall(text)))
-    for word in _dss_words(text):
-        if (other := inside(word.replace("\\", "/"), path.parent, folder)) is not None:
+    for word, base in product(_dss_words(text), {path.parent, path.resolve().parent}):
+        if (other := inside(word.replace("\\", "/"), base, folder)) is not None:
             yield other, word in run or is_feeder(other)
 
 
@@ -83,12 +84,17 @@ def _dss_words(text: str) -> set[str]:
 
 
 def inside(text: str, base: Path, folder: Path) -> Path | None:
-    """Return what a text names, seen from `base`, where that is there and inside `folder`; both are resolved."""
+    """Return what a text names, seen from `base`, where that is there and inside `folder`; both are resolved.
+
+    It is returned as it is written, also where that is a link: by this name it is looked for.
+    """
     if not text or len(text) > MAX_PATH or "\0" in text:
         return None
     try:
-        path = (base / text).resolve()
-        return path if path.is_relative_to(folder) and path != folder and path.exists() else None
+        path, written = (base / text).resolve(), Path(normpath(base / text))
+        if not path.is_relative_to(folder) or path == folder or not path.exists():
+            return None
+        return written if written.is_relative_to(folder) and written.resolve() == path else path
     except (OSError, RuntimeError):
         return None
 

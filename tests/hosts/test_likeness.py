@@ -85,6 +85,29 @@ def test_what_a_feeder_redirects_to_is_found_however_it_is_written(
     assert named_files(tmp_path / "s.json", {"feeder": "main.dss"}) == sorted(["s.json", "main.dss", *files])
 
 
+def test_a_link_is_found_by_its_own_name_and_a_feeder_behind_one_with_what_lies_beside_it(tmp_path: Path) -> None:
+    for folder in ("data", "feeders", ".annex"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / ".annex" / "a1.csv").touch()
+    (tmp_path / "load.csv").symlink_to(".annex/a1.csv")
+    (tmp_path / "data" / "main.dss").write_text("Redirect lines.dss\n")
+    (tmp_path / "data" / "lines.dss").touch()
+    (tmp_path / "feeders" / "town.dss").symlink_to("../data/main.dss")
+    (tmp_path / "lab").symlink_to("data")
+    files = {"profile": "load.csv", "feeders": ["feeders/town.dss", "lab/main.dss"]}
+    assert named_files(tmp_path / "s.json", files) == [
+        "data/lines.dss",
+        "feeders/town.dss",
+        "lab/lines.dss",
+        "lab/main.dss",
+        "load.csv",
+        "s.json",
+    ]
+    (tmp_path / "load.csv").unlink()
+    (tmp_path / "load.csv").symlink_to("/etc/passwd")
+    assert "load.csv" not in named_files(tmp_path / "s.json", files)
+
+
 def test_what_a_document_that_a_scenario_names_has_of_files_is_found(tmp_path: Path) -> None:
     for folder in ("tariffs", "maps", "profiles"):
         (tmp_path / folder).mkdir()
