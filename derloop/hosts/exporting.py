@@ -47,7 +47,12 @@ class Job:
 
     def join(self, address: str, name: str, token: str) -> list[str]:
         words = ["derloop", "join", f"{address}:{self.file.port}", "--name", name, "--token-file", token]
-        return [*words, *self.granted]
+        return [*words, *self.patience, *self.granted]
+
+    @property
+    def patience(self) -> list[str]:
+        """How long a host looks for the run, which has the scenario to read first, as words of a command."""
+        return ["--wait", f"{self.file.wait_s:g}"]
 
     @property
     def granted(self) -> list[str]:
@@ -150,7 +155,7 @@ address=$(srun --nodes=1 --ntasks=1 --nodelist="${{nodes[1]}}" getent ahostsv4 "
 hosts=({hosts})
 for i in "${{!hosts[@]}}"; do
   srun --nodes=1 --ntasks=1 --nodelist="${{nodes[i + 1]}}" \\
-    derloop join "$address:{port}" --name "${{hosts[i]}}" --token-file {token}{granted} &
+    derloop join "$address:{port}" --name "${{hosts[i]}}" --token-file {token}{more} &
 done
 status=0
 {run} --listen "$address" || status=$?
@@ -167,6 +172,6 @@ def slurm(job: Job) -> str:
         hosts=" ".join(job.names),
         port=job.file.port,
         token=shlex.quote(str(job.token)),
-        granted="".join(f" {shlex.quote(word)}" for word in job.granted),
+        more="".join(f" {shlex.quote(word)}" for word in (*job.patience, *job.granted)),
         run=shlex.join(job.run(str(job.scenario), str(job.hosts))),
     )

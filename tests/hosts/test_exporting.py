@@ -64,7 +64,16 @@ def test_a_runner_file_starts_the_run_and_every_host(tmp_path: Path) -> None:
     study, hosts = str(tmp_path / "study.json"), str(tmp_path / "hosts.json")
     assert commands["run"] == ["derloop", "run", study, "--hosts", hosts, "--set", 'name="it\'s"']
     token = str(tmp_path / "run.token")
-    assert commands["fleets"] == ["derloop", "join", "127.0.0.1:7100", "--name", "fleets", "--token-file", token]
+    join = ["derloop", "join", "127.0.0.1:7100", "--name", "fleets", "--token-file", token, "--wait", "60"]
+    assert commands["fleets"] == join
+
+
+def test_hosts_look_for_a_run_for_as_long_as_it_waits_for_them(tmp_path: Path) -> None:
+    job = made(tmp_path, wait_s=900)
+    runner, composed = json.loads(helics_runner(job)), json.loads(compose(job, "lab/derloop"))
+    assert runner["federates"][2]["exec"].endswith("--token-file " + str(job.token) + " --wait 900")
+    assert composed["services"]["fleets"]["command"][-2:] == ["--wait", "900"]
+    assert f"--token-file {job.token} --wait 900 &\n" in slurm(job)
 
 
 def test_a_scenario_that_needs_a_permission_is_exported_with_it(tmp_path: Path) -> None:
@@ -127,7 +136,7 @@ def test_compose_reads_its_file_and_has_what_was_meant(tmp_path: Path) -> None:
     runs = f"{as_it_says_it}/runs"
     assert mounted == {"/study": (as_it_says_it, True), "/hosts": (as_it_says_it, True), "/runs": (runs, False)}
     assert fleets["depends_on"]["run"]["condition"] == "service_started"
-    assert fleets["command"][-4:] == ["--name", "fleets", "--token-file", "/derloop.token"]
+    assert fleets["command"][-6:] == ["--name", "fleets", "--token-file", "/derloop.token", "--wait", "60"]
 
 
 def test_a_token_that_the_containers_could_not_see_is_refused(tmp_path: Path) -> None:
@@ -165,8 +174,8 @@ def test_a_slurm_script_starts_every_host_on_a_node_and_ends_as_the_run_does(tmp
     calls = sorted((tmp_path / "calls.txt").read_text().splitlines())
     token, hosts = tmp_path / "run.token", tmp_path / "hosts.json"
     assert calls == [
-        f"--nodelist=node-1: derloop join 10.1.0.7:7100 --name feeder --token-file {token} --trust-feeder",
-        f"--nodelist=node-2: derloop join 10.1.0.7:7100 --name fleets --token-file {token} --trust-feeder",
+        f"--nodelist=node-1: derloop join 10.1.0.7:7100 --name feeder --token-file {token} --wait 60 --trust-feeder",
+        f"--nodelist=node-2: derloop join 10.1.0.7:7100 --name fleets --token-file {token} --wait 60 --trust-feeder",
         f"here: run {tmp_path}/study.json --hosts {hosts} --trust-feeder --listen 10.1.0.7",
     ]
 
