@@ -33,7 +33,7 @@ POLL_S = 0.05
 TOLD_S = 0.1
 """How long it takes at most, beside the network, until every process of a host has heard what it is told."""
 COPY_S = 60.0
-"""How long a host may take to send what is left of its results."""
+"""For how long nothing may come of what a host has left to send of its results."""
 
 Say = Callable[[str], None]
 
@@ -259,7 +259,7 @@ class Gathering:
             raise error
 
     def _fetch_the_rest(self) -> None:
-        until = monotonic() + COPY_S
+        began = monotonic()
         while waiting := [guest for guest in self._guests.values() if not guest.has_copied]:
             for guest in waiting:
                 try:
@@ -267,9 +267,9 @@ class Gathering:
                 except HostError as error:
                     guest.has_copied = True  # as far as it has come
                     self._lost.append(HostError(error.host, f"{error.why}, and has not sent all of its results"))
-            if monotonic() > until:
-                self._torn += [HostError(guest.name, "has not sent all of its results") for guest in waiting]
-                return
+                if not guest.has_copied and monotonic() - max(began, guest.kept_at) > COPY_S:
+                    guest.has_copied = True
+                    self._torn.append(HostError(guest.name, "has not sent all of its results"))
             sleep(POLL_S / 5)
 
     def facts(self) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class Guest:
         """How the scenario's files are there; None: they are to be sent."""
         self.interface = ""
         self.has_greeted, self.has_copied = False, False
+        self.kept_at = 0.0
+        """When it last had sent something of its results, by `time.monotonic`."""
         self.torn: list[str] = []
         """Files that did not arrive as they are there."""
         self._failed: str | None = None
@@ -131,6 +133,7 @@ class Guest:
         except OSError as error:
             why = f"has sent {message['path']}, which cannot be written here: {error.strerror or error}"
             raise HostError(self.name, why) from error
+        self.kept_at = monotonic()
 
     def _process(self, message: Message) -> Relayed:
         try:

@@ -34,7 +34,8 @@ from derloop.engines.apart import Child
 from derloop.engines.worker import Deadlines
 from derloop.errors import DerloopError, FederateError, HostError, ScenarioError
 from derloop.federation import Unit
-from derloop.hosts import guest, joining, starting
+from derloop.hosts import copying, gathering, guest, joining, starting
+from derloop.hosts.copying import Source
 from derloop.hosts.file import HostSettings
 from derloop.hosts.guest import Relayed
 from derloop.hosts.joining import Invitation
@@ -131,6 +132,27 @@ def test_two_hosts_give_the_results_of_one_process(tmp_path: Path) -> None:
     assert record["hosts"]["fleets"]["units"] == ["homes"]
     assert record["hosts"]["fleets"]["numpy"] == record["versions"]["numpy"]
     assert (result.folder.path / "logs" / "homes.log").exists()
+
+
+@pytest.mark.parametrize(("pause_s", "outcome"), [(0.1, "completed"), (1.0, "failed")])
+def test_a_host_may_take_long_to_send_its_results_while_they_come(
+    pause_s: float, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(source: Source) -> Iterator[tuple[str, int, bytes]]:
+        for piece in pieces(source):
+            time.sleep(pause_s)
+            yield piece
+
+    pieces = Source.pieces
+    monkeypatch.setattr(Source, "pieces", slowly)
+    monkeypatch.setattr(copying, "PIECE_BYTES", 300)
+    monkeypatch.setattr(joining, "COPY_S", 1e6)  # all of it is left at the end
+    monkeypatch.setattr(gathering, "COPY_S", 0.6)
+    with hosts(tmp_path, homes=["homes"]) as (file, start):
+        start("homes")
+        result = run(tmp_path, file)
+    assert result.outcome == outcome
+    assert outcome == "completed" or result.failure == "host 'homes' has not sent all of its results"
 
 
 def test_no_checkpoint_is_here_before_what_its_hosts_have_recorded_until_then(
