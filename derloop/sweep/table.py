@@ -15,6 +15,8 @@ from derloop.sweep.outcomes import Row
 Cell = str | float | int | bool | None
 Columns = dict[str, list[Cell]]
 OF_EVERY_TABLE = ("run", "outcome", "verdict", "why", "wall_s")
+BEYOND_WHOLE = 2**63
+"""From here on a whole number has no place in a table but as a real one."""
 
 
 def columns_of(parameters: Sequence[str], rows: Sequence[Row]) -> Columns:
@@ -51,9 +53,11 @@ def _every(named: Iterable[Iterable[str]]) -> list[str]:
 
 def _alike(values: Sequence[Any]) -> list[Cell]:
     """Return values as they are where all are numbers, or all text; else as JSON."""
-    for kinds in ((int,), (int, float), (str,)):
-        if all(isinstance(value, kinds) and not isinstance(value, bool) for value in values):
-            return [float(value) for value in values] if float in kinds else list(values)
+    if all(isinstance(value, str) for value in values):
+        return list(values)
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        is_whole = all(isinstance(value, int) and abs(value) < BEYOND_WHOLE for value in values)
+        return list(values) if is_whole else [float(value) for value in values]
     return [value if isinstance(value, str) else json.dumps(value) for value in values]
 
 

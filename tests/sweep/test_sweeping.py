@@ -184,6 +184,14 @@ def test_numbers_beside_what_is_none_stand_in_the_table_with_all_their_digits() 
     assert found == ["1234567.25", "1234567.5", "null", "[0.1, 1234567.125]", "auto"]
 
 
+def test_whole_numbers_that_no_table_holds_stand_in_it_as_real_ones(folder: Path) -> None:
+    ends: dict[str, Any] = {"path": "description", "name": "ends", "values": ["passes"]}
+    swept(folder, planned(folder, vary=[ends, {"path": "seed", "values": [2**63 - 1, 10**24]}]))
+    table = pq.read_table(folder / "out" / "table.parquet").to_pydict()
+    assert table["seed"] == [float(2**63), 1e24]
+    assert table["outcome"] == ["completed", "refused"]
+
+
 def test_values_that_look_alike_are_told_apart_in_what_fails() -> None:
     rows = [Row(Trial(0, (1234567.25,), (), ""), "killed"), Row(Trial(1, (1234567.5,), (), ""), "completed")]
     [found] = tallies(["size"], rows)
