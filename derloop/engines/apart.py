@@ -100,7 +100,9 @@ class Child:
         if "beat" in said:
             self.stage = said["beat"]
         elif "done" in said:
-            self.done, self.statistics = True, said["done"]
+            self.done = said["done"]
+        elif "statistics" in said:
+            self.statistics = said["statistics"]
         elif "hunting" in said:
             self.hunting.append(Hunting(**{**said["hunting"], "affected": tuple(said["hunting"]["affected"])}))
         elif "part" in said:

@@ -195,8 +195,9 @@ def _run(job: Mapping[str, Any], supervisor: Supervisor) -> None:
     finally:
         supervisor.say_hunting(worker)
         supervisor.say(complaints=worker.complaints)
+        supervisor.say(statistics=worker.statistics())
         recorder.close()
-    supervisor.say(done=worker.statistics())  # not before all is written
+    supervisor.say(done=True)  # not before all is written
 
 
 def _failure(error: BaseException) -> dict[str, Any]:

@@ -106,6 +106,8 @@ class Worker:
         self._ending: list[FederateError] = []
         self._asked_to = "stopped"
         self._statistics: dict[str, Mapping[str, float]] = {}
+        self._is_held = False
+        """A federate is still at work in a step, or in stopping: nobody is asked for statistics then."""
         self.is_stopping = False
         self.is_stuck = False
         """A federate is still at work although it was told to end: this process cannot end it."""
@@ -131,6 +133,7 @@ class Worker:
     def _leave(self, thread: Thread) -> None:
         self._cancelled.set()
         self._settle(thread)
+        self._is_held = any(stepper.is_busy for stepper in self._steppers)
         self._note_stuck(thread.is_alive() or bool(self.at_work()))
         self._stop()
 
@@ -219,6 +222,7 @@ class Worker:
         """Stop all federates, also those behind one that hangs in it: they may have equipment to leave safe."""
         limit_s, hung = self._stop_s, set[str]()
         while self._hangs_in_stopping(limit_s):
+            self._is_held = True
             self._note_stuck(True)
             for federate, now_ns, _ in self.at_work():
                 if federate not in hung:
@@ -239,7 +243,7 @@ class Worker:
         for stepper in reversed(self._steppers):
             self._ending += stepper.stop()
         self._asked_to = "given its statistics"
-        for stepper in () if self.is_stuck else self._steppers:
+        for stepper in () if self._is_held else self._steppers:
             try:
                 self._statistics |= stepper.statistics()
             except FederateError as error:

@@ -13,6 +13,8 @@ import pytest
 import derloop
 from derloop.console import show_result
 from derloop.errors import DerloopError, ScenarioError
+from derloop.options import Options
+from derloop.running import run as run_scenario
 from derloop.scenario.loading import load
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -91,6 +93,20 @@ def test_progress_is_told_with_the_end(tmp_path: Path) -> None:
     run(tmp_path, "duration_s=86400", on_progress=lambda now, end: seen.append((now, end)))
     assert seen
     assert {end for _, end in seen} == {86_400_000_000_000}
+
+
+@pytest.mark.parametrize("placement", ["together", "apart"])
+def test_what_federates_counted_until_a_run_was_interrupted_is_told(tmp_path: Path, placement: str) -> None:
+    def interrupt(now_ns: int | None, _until_ns: int) -> None:
+        if (now_ns or 0) >= 60 * 10**9:
+            raise KeyboardInterrupt
+
+    options = Options(placement=placement, out=tmp_path / "run", report=False)
+    result = run_scenario(SCENARIOS / "kind_network.json", ["deadlines.join_s=150"], options, interrupt)
+    facts = facts_of(result)
+    assert (facts["outcome"], facts["complaints"]) == ("interrupted", [])
+    assert facts["statistics"]["network"]["sent"] > 0
+    assert "network: sent" in [figure["label"] for figure in facts["summary"]]
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path: Path) -> None:
