@@ -6,8 +6,10 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +121,18 @@ def _loops(recorded: RunFolder) -> dict[str, dict[str, float]]:
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write and rename, so that a reader never meets half a file."""
+    """Write and rename, so that a reader never meets half a file. JSON has finite numbers alone: others are null."""
     draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(data, indent=1, default=str), encoding="utf-8")
+    draft.write_text(json.dumps(_finite(data), indent=1, default=str, allow_nan=False), encoding="utf-8")
     draft.replace(path)
+
+
+def _finite(data: object) -> object:
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not isfinite(data) else data
 
 
 def _now() -> str:

@@ -125,7 +125,7 @@ def _is_verdict(said: object) -> bool:
     return (
         isinstance(said.get("check"), str)
         and isinstance(said.get("text"), str)
-        and (is_measured or said.get("kind") != BALANCE)
+        and (is_measured or said["outcome"] == "FAIL" or said.get("kind") != BALANCE)
     )
 
 
@@ -147,7 +147,8 @@ def _figures(run: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for figure in run.get("summary") or ():
         unit = "" if figure["unit"] in ("", "1") else f", {figure['unit']}"
-        found[_free(figure["label"] + unit, found)] = float(figure["value"])
+        if (value := _number(figure["value"])) is not None:
+            found[_free(figure["label"] + unit, found)] = value
     return found
 
 

@@ -24,7 +24,7 @@ from derloop.kind import NONE_GRANTED
 from derloop.results.alone import alone_in
 from derloop.sweep import sweeping
 from derloop.sweep.models import SweepFile
-from derloop.sweep.outcomes import Row, status_of
+from derloop.sweep.outcomes import Row, row_of, status_of
 from derloop.sweep.plan import Plan, Trial, plan, sweep_of
 from derloop.sweep.swept import NotWritten, Swept
 from derloop.sweep.table import columns_of
@@ -182,6 +182,15 @@ def test_numbers_beside_what_is_none_stand_in_the_table_with_all_their_digits() 
     rows = [Row(Trial(at, (value,), (), ""), "not run") for at, value in enumerate(values)]
     found = columns_of(["size"], rows)["size"]
     assert found == ["1234567.25", "1234567.5", "null", "[0.1, 1234567.125]", "auto"]
+
+
+def test_a_figure_that_is_no_number_leaves_its_cell_empty(tmp_path: Path) -> None:
+    figures = [{"label": name, "value": value, "unit": "kW"} for name, value in {"a": None, "b": 1.5}.items()]
+    (tmp_path / "run.json").write_text(json.dumps({"outcome": "completed", "summary": figures}))
+    open_ = {"check": "grid", "kind": "balance", "outcome": "FAIL", "text": "", "measured": None, "limit": 1e-9}
+    (tmp_path / "verdicts.json").write_text(json.dumps([open_]))
+    found = row_of(Trial(1, (), (), "key"), tmp_path, 1)
+    assert (found.ending, found.verdict, found.figures) == ("completed", "FAIL", {"b, kW": 1.5})
 
 
 def test_whole_numbers_that_no_table_holds_stand_in_it_as_real_ones(folder: Path) -> None:

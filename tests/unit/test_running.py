@@ -16,6 +16,7 @@ from derloop.errors import DerloopError, ScenarioError
 from derloop.options import Options
 from derloop.running import run as run_scenario
 from derloop.scenario.loading import load
+from federates.grid.opendss import OpenDssFeeder
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 SHORT = SCENARIOS / "kind_opendss.json"
@@ -93,6 +94,18 @@ def test_progress_is_told_with_the_end(tmp_path: Path) -> None:
     run(tmp_path, "duration_s=86400", on_progress=lambda now, end: seen.append((now, end)))
     assert seen
     assert {end for _, end in seen} == {86_400_000_000_000}
+
+
+def test_what_is_no_finite_number_is_null_in_what_a_run_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = {"mean_kw": float("nan"), "most_kw": float("inf"), "least_kw": 1.5}
+    monkeypatch.setattr(OpenDssFeeder, "statistics", lambda _: counted)
+    said = facts_of(run(tmp_path))
+    assert said["statistics"] == {"grid": {"mean_kw": None, "most_kw": None, "least_kw": 1.5}}
+    figures = {figure["label"]: (figure["value"], figure["text"]) for figure in said["summary"]}
+    assert figures["grid: mean"] == (None, "nan kW")
+    assert figures["grid: least"] == (1.5, "1.5 kW")
+    written = (tmp_path / "run" / "run.json").read_text()
+    json.loads(written, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
 
 @pytest.mark.parametrize("placement", ["together", "apart"])
