@@ -46,7 +46,8 @@ def compare(
     """Say where runs part.
 
     Of two: the first instant, signal and element. With --signals, of two or more, for every signal that all have: the
-    worst, where and when; the rest is left out. Exit status: 0 equal within the tolerances, 1 different.
+    worst, where and when; the rest is left out. Exit status: 0 equal within the tolerances, 1 different, or instants
+    that only some have.
     """
     from derloop.results.compare import Tolerance, Tolerances
     from derloop.results.store import RunFolder

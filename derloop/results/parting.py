@@ -91,11 +91,10 @@ class Partings:
 
     @property
     def same(self) -> bool:
-        """Whether no signal is beyond its tolerance anywhere, and each run has an instant in common with the first."""
-        together = [
-            any(parting.instants for parting in of) for of in zip(*(row.partings for row in self.rows), strict=True)
-        ]
-        return bool(self.rows) and all(together) and all(row.is_within for row in self.rows)
+        """Whether no signal is beyond its tolerance anywhere, and all runs have the same instants, one at least."""
+        every = [parting for row in self.rows for parting in row.partings]
+        is_whole = any(parting.instants for parting in every) and not any(parting.lacking for parting in every)
+        return is_whole and all(row.is_within for row in self.rows)
 
 
 def partings(runs: Sequence[Run], tolerances: Tolerances = EXACT) -> Partings:

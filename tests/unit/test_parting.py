@@ -123,6 +123,16 @@ def test_instants_that_only_one_has_are_counted(tmp_path: Path) -> None:
     assert any("4 instants only one has" in line for line in lines([a, b], partings([a, b])))
 
 
+@pytest.mark.parametrize("rows", [20, 1])
+def test_a_run_that_is_only_a_part_of_the_other_is_not_the_same(tmp_path: Path, rows: int) -> None:
+    whole = recorded(tmp_path / "a", {"p_kw": flat()})
+    part = recorded(tmp_path / "b", {"p_kw": flat(rows=rows)})
+    for runs in ([whole, part], [part, whole], [whole, whole, part]):
+        assert not partings(runs).same
+        said = CliRunner().invoke(app, ["compare", *(str(run.path) for run in runs), "--signals"])
+        assert said.exit_code == 1, said.output
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_run_without_an_instant_in_common_is_not_the_same(tmp_path: Path, first: bool) -> None:
     a = recorded(tmp_path / "a", {"p_kw": flat()})
