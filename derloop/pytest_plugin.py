@@ -2,7 +2,8 @@
 
 `pytest scenarios/` collects every JSON file that names derloop's scenario schema. A scenario is a test: it must
 complete, its checks must pass, and where golden results stand beside it (`golden/<name>/`), it must agree with them.
-`--golden-update` records them anew. A scenario that names equipment is skipped unless `--bench` says where that is.
+`--golden-update` records them anew where all else passes. A scenario that names equipment is skipped unless `--bench`
+says where that is.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _MAX_BYTES = 16 * 2**20
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("derloop")
-    group.addoption("--golden-update", action="store_true", help="Record the golden results of the scenarios that run.")
+    group.addoption("--golden-update", action="store_true", help="Record the golden results of scenarios that pass.")
     group.addoption(
         "--derloop-engine", default=None, help="Run the scenarios under this engine: helics, mosaik, local."
     )
@@ -79,7 +80,8 @@ class ScenarioTest(pytest.Item):
         with tempfile.TemporaryDirectory(prefix="derloop-") as scratch:
             try:
                 result = self._run(Path(scratch))
-                wrong = [*_failures(result), *self._against_golden(result, golden_folder(self.path))]
+                wrong = _failures(result)
+                wrong += self._against_golden(result, golden_folder(self.path), has_passed=not wrong)
             except ScenarioError as error:
                 if all(problem.lacks_equipment for problem in error.problems):
                     pytest.skip("; ".join(map(str, error.problems)))
@@ -107,12 +109,15 @@ class ScenarioTest(pytest.Item):
         root = self.config.rootpath
         return (self.path.relative_to(root) if self.path.is_relative_to(root) else Path(self.path.name)).with_suffix("")
 
-    def _against_golden(self, result: Result, folder: Path) -> list[str]:
+    def _against_golden(self, result: Result, folder: Path, has_passed: bool) -> list[str]:
         from derloop.results import golden
 
+        is_update = self.config.getoption("--golden-update")
+        if is_update and not has_passed:
+            return [f"golden results ({folder}): not recorded of a run that has not passed"]
         if result.outcome != "completed":
             return []
-        if self.config.getoption("--golden-update"):
+        if is_update:
             golden.record(result.folder, folder)
         if not folder.is_dir():
             return []

@@ -135,6 +135,22 @@ def test_golden_results_are_recorded_kept_and_compared(suite: Path, said_in: Sai
     assert "1 passed" in said_in()
 
 
+def test_golden_results_are_not_recorded_of_a_scenario_that_does_not_pass(suite: Path, said_in: Said) -> None:
+    write(suite / "one.json")
+    said_in("--golden-update")
+    recorded = suite / "golden" / "one" / "a.csv"
+    before = recorded.read_bytes()
+    few = [{"kind": "stays-within", "name": "few", "signal": "a.count", "max": 5}]
+    reading = {"b": {"kind": "counter"}, "a": {"kind": "counter", "reads": "b"}}
+    for changes in ({"checks": few}, {"federates": {**reading, "b": {"kind": "counter", "fault": "raise", "at_s": 3}}}):
+        write(suite / "one.json", **{"federates": reading, **changes})
+        assert "one): not recorded of a run that has not passed" in said_in("--golden-update", status=1)
+        assert recorded.read_bytes() == before
+    write(suite / "two.json", checks=few)
+    said_in("--golden-update", status=1)
+    assert not (suite / "golden" / "two").exists()
+
+
 def test_runs_can_be_kept_and_the_engine_chosen(suite: Path, said_in: Said) -> None:
     (suite / "north").mkdir()
     write(suite / "one.json")
