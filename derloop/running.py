@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from shutil import rmtree
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from derloop import memory
 from derloop.checks.balance import judge_balances
+from derloop.engines.exchange import layout_of
 from derloop.engines.saving import Saving, refusals
 from derloop.errors import DerloopError, Problem, ScenarioError
 from derloop.federation import Federation
@@ -72,6 +74,18 @@ class Begun:
             for name, told in given.items()
             if name in had and had[name] != told
         ]
+
+    def completed(self, federation: Federation) -> Checkpoint:
+        """Return the checkpoint with what units read now, and did not then: the last that was recorded of it."""
+        run, at_ns = RunFolder(self.source), self.checkpoint.at_ns
+        recorded = {signal.name: signal.step_ns for signal in run.signals()}
+        read = {str(ref) for unit in federation.units for ref in layout_of(federation, unit).latest}
+        found = {
+            name: memory.encoded(run.read(name, at_ns - recorded[name], at_ns)[1][-1])
+            for name in sorted(read - self.checkpoint.latest.keys())
+            if name in recorded
+        }
+        return replace(self.checkpoint, latest={**self.checkpoint.latest, **found})
 
     def rewind(self, folder: Path, federation: Federation) -> dict[str, Any]:
         """Have in `folder` what was recorded before the checkpoint; return what is noted of it.
@@ -171,7 +185,7 @@ def _saving(scenario: Scenario, federation: Federation, options: Options, begun:
             raise ScenarioError(problems, str(scenario.path))
     if options.checkpoint_keep and not every_ns:
         raise DerloopError("--checkpoint-keep says how many stay; --checkpoint-every says how often there is one")
-    return Saving(every_ns, begun.checkpoint if begun else None, most=options.checkpoint_keep)
+    return Saving(every_ns, begun.completed(federation) if begun else None, most=options.checkpoint_keep)
 
 
 def _plan(scenario: Scenario, federation: Federation, options: Options) -> Plan | None:

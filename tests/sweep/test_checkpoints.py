@@ -255,6 +255,20 @@ def test_a_fork_has_what_was_before_and_parts_from_it_only_afterwards(tmp_path: 
     assert time_ns[first] == 7_200_000_000_000
 
 
+@pytest.mark.parametrize("placement", ["together", "apart"])
+def test_what_only_a_fork_carries_over_a_wire_is_what_was_recorded_last_and_not_what_is_at_a_start(
+    tmp_path: Path, placement: str
+) -> None:
+    sets = ["duration_s=43800", "checks=[]", "deadlines.join_s=150"]  # in the evening volts move little
+    scenario = SCENARIOS / "solar_neighbourhood.json"
+    run_ = derloop.run(scenario, sets, out=tmp_path / "run", report=False, checkpoint_every_s=43200)
+    options = Options(placement=placement, out=tmp_path / "delayed", report=False)
+    delayed = fork(tmp_path / "run", None, ["coupling.mode=delayed"], options)
+    converged_kvar, kvar = run_["grid.head_kvar"][-1, 0], delayed["grid.head_kvar"][-1, 0]
+    assert kvar != converged_kvar
+    assert kvar == pytest.approx(converged_kvar, rel=0.05)  # twice as much on the voltages before any solution
+
+
 def test_a_run_that_has_ended_goes_on_as_a_fork_that_is_longer(tmp_path: Path) -> None:
     whole(tmp_path / "long", ("duration_s=14400", "step_s=900"), engine="local")
     whole(tmp_path / "run", HOUR, engine="local", checkpoint_every_s=10800)
