@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
@@ -20,6 +21,8 @@ SCHEMA = ".schema.json"
 """The end of the name of a file for editors, whose texts are examples."""
 MAX_FILES = 10_000
 MAX_PATH = 4096
+LEFT = ({"run.json", "events.jsonl"}, {"sweep.json", ".lock"})
+"""By which files the folder of a run is known, and that of a sweep."""
 
 
 def named(folder: Path, words: Iterable[str]) -> set[Path]:
@@ -102,6 +105,20 @@ def inside(text: str, base: Path, folder: Path) -> Path | None:
 def is_feeder(path: Path) -> bool:
     """Return whether it is a file of OpenDSS, which may redirect to others."""
     return path.suffix.lower() == ".dss"
+
+
+def beside_feeder(path: Path) -> Iterator[Path]:
+    """Yield the files that lie in a feeder's folder and may be of it, itself among them.
+
+    Not of it are JSON, as scenarios and sweeps are, what is hidden, and the folders of runs and sweeps.
+    """
+    for place, inner, names in os.walk(path.parent):
+        if any(left.issubset(names) for left in LEFT) and Path(place) != path.parent:
+            inner.clear()
+            continue
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        found = (Path(place, name) for name in names if not name.startswith("."))
+        yield from (each for each in found if each.suffix.lower() != ".json" and each.is_file())
 
 
 def texts(value: object) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What a run's results follow from, in a word: the scenario as it is run, the files that it names, and derloop.
 
 Two runs with the same fingerprint are the same run. With a feeder file goes all that lies in its folder, however it may
-redirect to it.
+redirect to it, but for what is none of a feeder: what runs and sweeps have left there, JSON, and what is hidden.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from derloop.scenario.files import is_feeder, named, texts
+from derloop.scenario.files import beside_feeder, is_feeder, named, texts
 from derloop.scenario.models import MOVED_BY, Scenario
 
 LENGTH = 12
@@ -42,8 +42,8 @@ class Fingerprints:
         words = frozenset(texts(document))
         if (folder, words) not in self._found:
             found = named(folder, words)
-            beside = (path.parent.rglob("*") for path in found if is_feeder(path))
-            self._found[folder, words] = found | {path for paths in beside for path in paths if path.is_file()}
+            beside = (beside_feeder(path) for path in found if is_feeder(path))
+            self._found[folder, words] = found.union(*beside)
         return self._found[folder, words]
 
     def _digest(self, path: Path) -> str:

@@ -34,6 +34,7 @@ from derloop.resuming import fork, resume
 from derloop.running import run
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
+from derloop.starter import write_starter
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 FEW = ("kind_load", "kind_zip_load", "kind_chp", "battery_self_consumption", "solar_neighbourhood")
@@ -134,6 +135,14 @@ def test_a_run_that_was_stopped_goes_on_in_its_folder_also_under_another_engine(
     assert parts_of(tmp_path / "whole", tmp_path / "run") == ""
     assert checkpoints.instants(tmp_path / "run")[-1] == 10_800_000_000_000  # it has gone on keeping them
     assert result.folder.run["begun"]["at_s"] == 3600.0
+
+
+def test_a_run_beside_its_feeder_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_starter(tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    begun = derloop.run("scenario.json", ["duration_s=7200"], report=False, engine="local", checkpoint_every_s=3600)
+    stopped(begun.folder.path, 3_600_000_000_000)
+    assert resume(begun.folder.path, Options(report=False)).outcome == "completed"
 
 
 def cut_short(run: Path, federate: str, before_s: float) -> None:

@@ -55,6 +55,23 @@ def test_a_file_that_changes_changes_the_fingerprint(what: str, tmp_path: Path) 
     assert Fingerprints().of(document, tmp_path) != before
 
 
+def test_what_runs_and_sweeps_leave_beside_a_feeder_does_not_change_the_fingerprint(tmp_path: Path) -> None:
+    document = {"feeder": write(tmp_path, "feeder.dss", "New Line.a")}
+    for name in ("scenario.json", "sweep.json", ".git/index"):
+        write(tmp_path, name, "before")
+    before = Fingerprints().of(document, tmp_path)
+    for name in ("run.json", "events.jsonl", "series/grid.parquet", "checkpoints/1.npz", "junit.xml"):
+        write(tmp_path, f"runs/a/{name}", "")
+        write(tmp_path, f"sweeps/s/runs/key/{name}", "")
+    for name in ("sweep.json", ".lock", "table.csv", "sweep.html", "runs/key.log"):
+        write(tmp_path, f"sweeps/s/{name}", "")
+    for name in ("scenario.json", "sweep.json", ".git/index"):
+        write(tmp_path, name, "something else")
+    assert Fingerprints().of(document, tmp_path) == before
+    write(tmp_path, "runs/codes.txt", "r1=0.3465")
+    assert Fingerprints().of(document, tmp_path) != before
+
+
 @pytest.mark.parametrize("length", [255, 256, 300, 5000])
 def test_a_text_that_is_too_long_for_a_file_names_none(length: int, tmp_path: Path) -> None:
     assert Fingerprints().of({"description": "a" * length}, tmp_path)
