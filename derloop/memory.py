@@ -257,7 +257,7 @@ def decoded(said: Any, arrays: Sequence[np.ndarray[Any, Any]]) -> Any:
         return said
     ((word, inner),) = said.items()
     if word in ("array", "scalar"):
-        return arrays[inner].copy() if word == "array" else arrays[inner][()]
+        return arrays[inner].copy("K") if word == "array" else arrays[inner][()]
     if word == "generator":
         return _generator(inner)
     if word not in _MADE:

@@ -16,6 +16,8 @@ import pytest
 
 from derloop import memory
 from derloop.memory import Forgetful, remembers
+from derloop.results import checkpoints
+from derloop.results.checkpoints import Checkpoint
 
 FEDERATES = Path(__file__).parents[2] / "federates"
 
@@ -73,6 +75,13 @@ def test_arrays_are_read_to_the_bit_with_their_type(value: Any) -> None:
     assert (again == value).all()
     assert again.dtype == value.dtype
     assert type(again) is type(value)
+
+
+def test_an_array_lies_in_memory_as_it_did_for_its_sums_depend_on_that(tmp_path: Path) -> None:
+    state = np.asfortranarray(np.random.default_rng(1).random((50, 300)))
+    checkpoints.write(Checkpoint(0, {"pv": memory.encoded({"x": state})}), tmp_path)
+    again = memory.decoded(*checkpoints.read(tmp_path, 0).federates["pv"])["x"]
+    assert again.sum(axis=1).tobytes() == state.sum(axis=1).tobytes()
 
 
 def test_a_generator_of_random_numbers_goes_on_where_it_was() -> None:
