@@ -205,6 +205,8 @@ def encoded(value: Any, where: str = "") -> Encoded:
 def _encoded(value: Any, where: str, arrays: list[np.ndarray[Any, Any]]) -> Any:
     if isinstance(value, PLAIN) and not isinstance(value, np.generic | Enum):
         return value
+    if _comes_back_otherwise(value):
+        raise Forgetful(f"{where} is a {type(value).__name__}, which would come back as something else")
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufcSU":
         arrays.append(np.array(value))
         return {"array" if isinstance(value, np.ndarray) else "scalar": len(arrays) - 1}
@@ -214,6 +216,11 @@ def _encoded(value: Any, where: str, arrays: list[np.ndarray[Any, Any]]) -> Any:
     if isinstance(value, np.random.Generator):
         return {"generator": value.bit_generator.state}
     raise Forgetful(f"{where} is a {type(value).__name__}, which is no data")
+
+
+def _comes_back_otherwise(value: Any) -> bool:
+    """Return whether it does what no plain array or dictionary does: hide values, make up those that are missing."""
+    return isinstance(value, np.ma.MaskedArray) or (isinstance(value, Mapping) and hasattr(value, "__missing__"))
 
 
 def _named(value: Any) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -124,6 +124,14 @@ def test_what_is_no_data_is_refused_by_its_place() -> None:
     plant = Plant()
     plant.now_ns = open  # type: ignore[assignment]
     with pytest.raises(Forgetful, match="now_ns is a builtin_function_or_method, which is no data"):
+        memory.taken(plant)
+
+
+@pytest.mark.parametrize("value", [Counter("aab"), defaultdict(list), np.ma.masked_array([1.0, 2.0], [False, True])])
+def test_what_would_come_back_as_something_else_is_refused_by_its_place(value: Any) -> None:
+    plant = Plant()
+    plant.now_ns = value
+    with pytest.raises(Forgetful, match=f"now_ns is a {type(value).__name__}, which would come back as something else"):
         memory.taken(plant)
 
 
