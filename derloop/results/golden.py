@@ -27,6 +27,7 @@ from derloop.contract import FloatArray
 from derloop.errors import DerloopError, Problem, ScenarioError, did_you_mean
 from derloop.results.compare import Comparison, Tolerance, Tolerances, compare
 from derloop.results.signals import Piece, Signal, Source, TimeArray
+from derloop.results.whole import whole
 
 INSTANTS = 24
 """How many steps between instants a run is divided into unless told otherwise."""
@@ -63,7 +64,8 @@ def record(run: Source, folder: Path, golden: Golden | None = None) -> None:
     """Keep the results of `run` in `folder`, in place of those that are there.
 
     Without `golden`, what the folder's golden.json asks for; without that, every signal at 25 instants or so.
-    Raises: ScenarioError for a golden.json that is wrong; DerloopError when there is nothing to keep.
+    Raises: ScenarioError for a golden.json that is wrong; DerloopError when there is nothing to keep, or it cannot be
+    written; what was there stays then, as far as it was not replaced whole.
     """
     golden = golden or (_load(folder) if (folder / "golden.json").exists() else _default(run))
     sampled = Sampled(run, golden)
@@ -71,11 +73,14 @@ def record(run: Source, folder: Path, golden: Golden | None = None) -> None:
     if not federates:
         raise DerloopError(f"no signal of the run matches {', '.join(golden.signals)}: there is nothing to keep")
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.csv"):
+    paths = {folder / f"{quote(federate, safe='@ +,=')}.csv": federate for federate in federates}
+    for path, federate in paths.items():
+        with whole(path) as draft:
+            _write_csv(draft, sampled, federate)
+    with whole(folder / "golden.json") as draft:
+        _write_json(draft, golden)
+    for old in {*folder.glob("*.csv")} - paths.keys():
         old.unlink()
-    for federate in federates:
-        _write_csv(folder / f"{quote(federate, safe='@ +,=')}.csv", sampled, federate)
-    _write_json(folder / "golden.json", golden)
 
 
 def check(run: Source, folder: Path) -> Comparison:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,19 @@ def test_nothing_to_keep_is_refused_and_leaves_what_was_there(tmp_path: Path, go
     with pytest.raises(DerloopError, match=r"no signal of the run matches ev.*: there is nothing to keep"):
         record(run(tmp_path / "again", 1), golden, Golden(1, ("ev.*",)))
     assert (golden / "pv.csv").exists()
+
+
+def test_a_full_disk_leaves_the_results_that_were_kept(tmp_path: Path, golden: Path) -> None:
+    before = {path.name: path.read_bytes() for path in golden.iterdir()}
+    again = run(tmp_path / "again", kick_at=60)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # stands for it: a write fails in its midst
+    try:
+        with pytest.raises(DerloopError, match=r"cannot write .*\.csv: File too large"):
+            record(again, golden)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in golden.iterdir()} == before
 
 
 def test_everything_wrong_in_golden_json_is_told_at_once(tmp_path: Path, golden: Path) -> None:
