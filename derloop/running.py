@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from derloop import memory
 from derloop.checks.balance import judge_balances
+from derloop.checks.hunted import doubt, hunted
 from derloop.engines.exchange import layout_of
 from derloop.engines.saving import Saving, refusals
 from derloop.errors import DerloopError, Problem, ScenarioError
@@ -87,6 +88,13 @@ class Begun:
         }
         return replace(self.checkpoint, latest={**self.checkpoint.latest, **found})
 
+    def hunted(self, ending: Ending) -> list[dict[str, Any]]:
+        """Return who hunted before the checkpoint, over wires that a fork has no more; see `checks.hunted`."""
+        if self.folder:
+            return []
+        known = [(h.signal, h.target, h.since_ns) for h in ending.hunting]
+        return hunted(RunFolder(self.source), self.checkpoint.at_ns, known)
+
     def rewind(self, folder: Path, federation: Federation) -> dict[str, Any]:
         """Have in `folder` what was recorded before the checkpoint; return what is noted of it.
 
@@ -147,6 +155,9 @@ def run_loaded(
         ending = Moving(loaded, federation, folder, options.permissions, plan, saving, show, say).to_its_end()
         ending.balances = judge_balances(federation.interfaces, federation.wires, RunFolder(folder))
         ending.take_timing(federation, RunFolder(folder))
+        for said in begun.hunted(ending) if begun else ():
+            ending.doubts = (*ending.doubts, doubt(said))
+            events.add("hunting", **said)
         _finish(folder, ending)  # later, because streams are read several times faster than Parquet
         events.add(ending.outcome, failure=ending.failure, complaints=ending.complaints)
         return judged(loaded, folder, known, ending, monotonic() - began, options)

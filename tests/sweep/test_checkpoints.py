@@ -278,6 +278,25 @@ def test_what_only_a_fork_carries_over_a_wire_is_what_was_recorded_last_and_not_
     assert kvar == pytest.approx(converged_kvar, rel=0.05)  # twice as much on the voltages before any solution
 
 
+def test_what_hunted_before_a_fork_is_no_ground_for_verdicts_where_the_fork_has_mended_it(tmp_path: Path) -> None:
+    ever = {"name": "ever", "kind": "stays-within", "signal": "grid.v_pu", "min": 0.9, "max": 1.1}
+    sets = ["coupling.mode=delayed", f"checks={json.dumps([ever, {**ever, 'name': 'later', 'from_s': 43800}])}"]
+    scenario, out = SCENARIOS / "solar_neighbourhood.json", tmp_path / "run"
+    begun = derloop.run(scenario, sets, out=out, report=False, engine="local", checkpoint_every_s=21600)
+    assert begun.hunting
+    again = Options(out=tmp_path / "mended", report=False, checkpoint_every_s=600, engine="local")
+    mended = fork(out, 43200, ["coupling.mode=converged"], again)
+    further = fork(mended.folder.path, 43800, (), Options(out=tmp_path / "further", report=False))
+    same = fork(out, 43200, (), Options(out=tmp_path / "same", report=False))
+    for result in (mended, further):
+        ever_, later, *_ = result.verdicts
+        assert (ever_.outcome, later.outcome, result.status) == ("INCONCLUSIVE", "PASS", 3)
+        assert ever_.text.startswith("in run, until 18:00: grid and rooftops hunt since ")
+    assert [v.outcome for v in same.verdicts[:2]] == ["INCONCLUSIVE", "INCONCLUSIVE"]
+    assert same.hunting == begun.hunting
+    assert same.verdicts[0].text == begun.verdicts[0].text
+
+
 def test_a_run_that_has_ended_goes_on_as_a_fork_that_is_longer(tmp_path: Path) -> None:
     whole(tmp_path / "long", ("duration_s=14400", "step_s=900"), engine="local")
     whole(tmp_path / "run", HOUR, engine="local", checkpoint_every_s=10800)
