@@ -88,9 +88,11 @@ def _placed(parameter: Parameter, at: FloatArray) -> list[Any]:
     if parameter.values is not None:
         return [parameter.values[int(index)] for index in np.minimum(at, 1.0 - 1e-12) * len(parameter.values)]
     low, high = parameter.low or 0.0, parameter.high or 0.0
-    if parameter.whole and parameter.count is None:
-        return [int(value) for value in np.minimum(np.floor(low + at * (high - low + 1.0)), high)]
-    spread = low + at * (high - low) if parameter.scale == "linear" else low * (high / low) ** at
+    is_of_each = parameter.whole and parameter.count is None
+    end = high + 1.0 if is_of_each else high
+    spread = low + at * (end - low) if parameter.scale == "linear" else low * (end / low) ** at
+    if is_of_each:
+        return [int(value) for value in np.minimum(np.floor(spread), high)]
     if parameter.whole:
         return [round(value) for value in spread]
     return [float(f"{value:.12g}") for value in spread]

@@ -60,6 +60,14 @@ def test_a_latin_hypercube_has_one_sample_in_each_part_of_each_dimension(samples
         assert sorted(part) == list(range(samples))
 
 
+def test_whole_numbers_are_sampled_on_their_scale_too() -> None:
+    size = {"path": "a", "low": 1, "high": 1000, "whole": True, "scale": "log"}
+    found = sorted(value for (value,) in combinations(sweep(vary=[size], design="latin-hypercube", samples=400)))
+    assert 1 == found[0] < found[-1] <= 1000
+    assert found[200] == pytest.approx(1001**0.5, abs=1)  # half of them in the lower half of the scale
+    assert all(isinstance(value, int) for value in found)
+
+
 def test_a_latin_hypercube_is_the_same_with_the_same_seed_and_pairs_differently_with_another() -> None:
     assert np.array_equal(latin_hypercube(20, 2, 1), latin_hypercube(20, 2, 1))
     assert not np.array_equal(latin_hypercube(20, 2, 1), latin_hypercube(20, 2, 2))
