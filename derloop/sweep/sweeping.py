@@ -18,6 +18,7 @@ from derloop.errors import DerloopError
 from derloop.results.alone import alone_in
 from derloop.results.store import RunFolder
 from derloop.results.whole import whole
+from derloop.scenario.fingerprint import Fingerprints
 from derloop.sweep.outcomes import Row, is_complete, row_of
 from derloop.sweep.page import write_page
 from derloop.sweep.plan import Plan, Trial, facts
@@ -26,6 +27,7 @@ from derloop.sweep.swept import NotWritten, Swept
 from derloop.sweep.table import columns_of, write_csv, write_parquet
 
 OTHERS = "another sweep, or a run of it, is"
+CHANGED = "its scenario, or a file of it, has changed since the sweep began; the same command runs it anew"
 Progress = Callable[[int, int], None]
 """Called with how many runs have ended, and how many there are to do."""
 
@@ -41,9 +43,13 @@ def sweep(plan: Plan, folder: Path, jobs: int, options: Sequence[str], on_progre
         _write(folder / "sweep.json", json.dumps(facts(plan), indent=1))
         missing = {t.key: t for t in plan.trials if not (t.refused or is_complete(_run_folder(folder, t)))}
         statuses: dict[str, int] = {}
+        changed: set[str] = set()
 
         def on_end(trial: Trial, status: int) -> None:
             statuses[trial.key] = status
+            if _is_another(plan, trial, run := _run_folder(folder, trial)):
+                changed.add(trial.key)
+                shutil.rmtree(run)
             on_progress(len(statuses), len(missing))
 
         interrupted = False
@@ -52,10 +58,22 @@ def sweep(plan: Plan, folder: Path, jobs: int, options: Sequence[str], on_progre
             run_each(missing.values(), jobs, lambda trial: _start(plan, trial, folder, options, lock), on_end)
         except KeyboardInterrupt:
             interrupted = True
-        rows = [_row(trial, folder, statuses) for trial in plan.trials]
+        rows = [
+            Row(trial, "failed", CHANGED) if trial.key in changed else _row(trial, folder, statuses)
+            for trial in plan.trials
+        ]
         swept = Swept(plan, folder, rows, len(statuses), _stale(plan, folder), interrupted)
         _tell(swept, "--report" in options and not interrupted)
         return swept
+
+
+def _is_another(plan: Plan, trial: Trial, run: Path) -> bool:
+    """Return whether what has run is not what was planned: its scenario was edited meanwhile, or a file of it."""
+    said = RunFolder(run).run if run.is_dir() else {}
+    if not isinstance(said.get("scenario"), dict):
+        return False
+    stated = {**said["scenario"], "name": said.get("name")}
+    return Fingerprints().of(stated, plan.scenario.resolve().parent) != trial.key
 
 
 def _run_folder(folder: Path, trial: Trial) -> Path:

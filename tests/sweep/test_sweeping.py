@@ -22,6 +22,7 @@ from derloop.commands.sweep import app
 from derloop.errors import DerloopError, ScenarioError
 from derloop.kind import NONE_GRANTED
 from derloop.results.alone import alone_in
+from derloop.scenario.loading import load
 from derloop.sweep import sweeping
 from derloop.sweep.models import SweepFile
 from derloop.sweep.outcomes import Row, row_of, status_of
@@ -125,6 +126,31 @@ def test_a_scenario_or_a_file_of_it_that_has_changed_is_run_again(folder: Path, 
     after = swept(folder, planned(folder, "passes"))
     assert (after.repeated, after.stale) == (1, 1)
     assert after.rows[0].trial.key != before.rows[0].trial.key
+
+
+@pytest.mark.parametrize("edited", ["s.json", "f/lines.txt", ""])
+def test_a_run_whose_scenario_was_edited_since_the_sweep_began_is_none_of_it(
+    folder: Path, edited: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"s.json": json.dumps({**SCENARIO, "duration_s": 1800}), "f/lines.txt": "other"}
+
+    def command(scenario: Path, trial: Trial, options: Sequence[str], out: Path) -> list[str]:
+        if edited:
+            (folder / edited).write_text(texts[edited])
+        out.mkdir()
+        loaded = load(scenario, trial.overrides)
+        said = {"name": loaded.name, "scenario": loaded.document, "outcome": "completed"}
+        (out / "run.json").write_text(json.dumps(said))
+        (out / "verdicts.json").write_text("[]")
+        return ["true"]
+
+    monkeypatch.setattr(sweeping, "command", command)
+    (folder / "linked").mkdir()
+    (folder / "linked" / "s.json").symlink_to(folder / "s.json")
+    [row] = swept(folder, planned(folder, "passes", scenario="linked/s.json")).rows
+    assert row.ending == ("failed" if edited else "completed")
+    assert ("has changed since the sweep began" in row.why) == bool(edited)
+    assert (folder / "out" / "runs" / row.trial.key).exists() != bool(edited)
 
 
 def test_two_trials_that_are_the_same_run_are_run_once(folder: Path) -> None:
