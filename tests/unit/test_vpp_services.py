@@ -121,6 +121,17 @@ def test_regulation_moves_members_around_the_schedule_that_they_follow(tmp_path:
     assert_allclose(told["lacking_kw"][1:], 0.0)
 
 
+def test_what_reserve_deploys_is_no_response_to_regulation(tmp_path: Path) -> None:
+    """A signal of 5 kW, and a call of 4 kW in hours 2 and 3: 9 kW are given, of which 5 answer the signal."""
+    signal = written(tmp_path, "signal.csv", 3600.0, [0.5] * 6)
+    regulation = {"kind": "frequency-regulation", "capacity_kw": 10, "signal": signal, "centre_soc_pu": None}
+    reserve = {"kind": "reserve", "up_kw": 4, "up_calls": [{"begins_s": 2 * 3600, "lasts_s": 7200}]}
+    control = plant([regulation, reserve], context({"b": 1}, tmp_path, 6))
+    told = run(control, Batteries([30.0], [1e4]), [0.0] * 6)
+    assert told["p_kw"][1:, 0].tolist() == pytest.approx([5.0, 9.0, 9.0, 5.0, 5.0])
+    assert told["response_kw"][2:, 0].tolist() == pytest.approx([5.0] * 4)
+
+
 def test_regulation_says_what_it_lacks_and_leads_stores_to_their_centre(tmp_path: Path) -> None:
     signal = written(tmp_path, "signal.csv", 3600.0, [0.0] * 6)
     regulation = {"kind": "frequency-regulation", "capacity_kw": 10, "signal": signal, "lean_pu": 0.1}

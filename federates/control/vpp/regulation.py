@@ -3,7 +3,7 @@
 Headroom of `capacity_kw` is held back from later services in both directions, in proportion to what each device has,
 and deployed by the signal `r` of -1 to 1:
 
-    deployed = r capacity        response = sum p - base
+    deployed = r capacity        response = sum p - base - what reserve deployed
 
 with the base point `base` that other services ask for. A signal takes and gives the same energy over time, but what
 losses take of it is missing in the stores. So the base point of members at rest leans towards `centre_soc_pu`:
@@ -52,20 +52,21 @@ class _State(NamedTuple):
     lacking_kw: float = 0.0
 
 
-@remembers("_told")
+@remembers("_told", "_held_kw", "_deployed_kw")
 class Regulator:
-    """The service. It remembers nothing."""
+    """The service. State: what it deployed, of all members together."""
 
     def __init__(self, settings: RegulationSignal, stand: Stand) -> None:
         self._settings = settings
         self._signal = Forecast(settings.signal, (*stand.path, "signal"), stand)
         _check_signal(self._signal, stand)
         self._told = _State()
+        self._held_kw = self._deployed_kw = 0.0
         self.inputs: dict[str, Port] = {}
         self.outputs = {name: Port("kW", (stand.context.name,)) for name in _State._fields}
 
     def advance(self) -> None:
-        """Nothing is remembered."""
+        self._held_kw = self._deployed_kw
 
     def serve(self, now: Now, dispatch: Dispatch) -> Dispatch:
         capacity_kw, signal = self._settings.capacity_kw, self._signal.now(now.time_ns)
@@ -74,7 +75,9 @@ class Regulator:
         down_kw = share(capacity_kw, np.maximum(led.p_kw - led.low_kw, 0.0))
         deployed_kw = signal * (up_kw if signal > 0.0 else down_kw)
         has_kw = min(float(up_kw.sum()), float(down_kw.sum()))
-        response_kw = float(now.members.p_kw.sum()) - now.base_kw
+        others_kw = now.deployed_kw - self._held_kw
+        response_kw = float(now.members.p_kw.sum()) - now.base_kw - others_kw
+        self._deployed_kw = float(deployed_kw.sum())
         self._told = _State(signal * capacity_kw, response_kw, capacity_kw - has_kw)
         return led.kept(up_kw, down_kw, deployed_kw)
 
