@@ -27,6 +27,25 @@ def test_peak_shaving_by_forecast_holds_the_lowest_level_that_the_energy_can_hol
     assert told["head_kw"].max() == pytest.approx(30.0)
 
 
+@pytest.mark.parametrize(
+    ("own", "before"),
+    [({}, [{"kind": "reserve", "up_kw": 10, "lasts_h": 1}]), ({"reserve_soc_pu": 0.25}, [])],
+    ids=["held for reserve", "its own reserve"],
+)
+def test_a_limit_is_planned_without_energy_that_is_not_to_be_had(
+    own: dict[str, Any], before: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """50 and 40 kW to come, 30 kWh stored, of which 10 are not to be had: 90 - 2 L = 20, so L is 35 kW."""
+    load = [10.0, 10.0, 30.0, 50.0, 40.0, 10.0]
+    forecast = written(tmp_path, "load.csv", 3600.0, load)
+    shaving = {"kind": "peak-shaving", "forecast": forecast, "recharges": False, "hold_s": 0, "gain": 0, "margin_kw": 0}
+    shaving |= {"horizon": {"ahead_h": 6, "interval_s": 3600, "replan_s": 86400}, **own}
+    control = plant([*before, shaving], context({"b": 2}, tmp_path, 6), efficiency_pu=1.0)
+    told = run(control, Batteries([40.0, 40.0], [20.0, 20.0], 0.75), load)
+    assert told["limit_kw"][-1, 0] == pytest.approx(35.0)
+    assert told["head_kw"].max() == pytest.approx(35.0)
+
+
 def test_arbitrage_by_plan_earns_what_the_best_plan_earns(tmp_path: Path) -> None:
     """Two unlike batteries, 6 kW and 12 kWh in all, empty, without losses. Cheapest after the first hour, at rest:
     1 and 2, dearest 9 and 8: 6 kW bought twice and sold twice earns 6 (9 + 8 - 1 - 2) = 84."""

@@ -12,7 +12,6 @@ the scenario's seed, the column and the plan's time alone. With `sigma_pu` 0 the
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -115,12 +114,10 @@ class Horizon:
         edges = np.append(np.arange(now_ns, max(end_ns, now_ns + 1), step_ns), max(end_ns, now_ns + 1))
         return (edges[:-1] + edges[1:]) // 2, np.diff(edges) / 3.6e12
 
-    def lowest_peak_kw(self, now: Now, charging: bool) -> float:
-        """Return the lowest level that can be held from now on, as far as is known, with or without charging."""
-        middles, hours = self.intervals(now.time_ns)
-        load_kw = self.forecast.over(middles, now.time_ns)
-        store = store_of(now, self._stand.efficiency_pu)
-        return lowest_peak(store if charging else replace(store, charge_kw=0.0), hours, load_kw)[0]
+    def lowest_peak_kw(self, now_ns: int, store: Store) -> float:
+        """Return the lowest level that a store can hold from now on, as far as is known."""
+        middles, hours = self.intervals(now_ns)
+        return lowest_peak(store, hours, self.forecast.over(middles, now_ns))[0]
 
 
 def store_of(now: Now, efficiency_pu: float, kept_kwh: float = 0.0, kept_kw: FloatArray | float = 0.0) -> Store:

@@ -121,6 +121,14 @@ class Measured:
         least_kw, most_kw = -up_kwh / efficiency_pu / step_h, down_kwh * efficiency_pu / step_h
         return np.where(is_known, least_kw, -np.inf), np.where(is_known, most_kw, np.inf)
 
+    def within_kwh(self, reserve_pu: float, top_pu: float) -> tuple[float, float]:
+        """Return what all of them could give above `reserve_pu`, and then take up to `top_pu`."""
+        above_pu, room_pu = self.now_pu - reserve_pu, top_pu - np.maximum(self.now_pu, reserve_pu)
+        above_kwh, room_kwh = np.maximum([above_pu, room_pu], 0.0) * self.size_kwh
+        given_kwh = np.minimum(self.discharging_kwh, above_kwh)
+        taken_kwh = np.where(self.size_kwh > 0.0, np.minimum(self.charging_kwh, room_kwh), self.charging_kwh)
+        return float(given_kwh.sum()), float(taken_kwh.sum())
+
     @property
     def charge_kw(self) -> float:
         """What all of them could draw, as a plan counts on it."""

@@ -18,7 +18,8 @@ from the second step of shaving on. While all of the capability is in use it doe
 begins. Later services must not take back what was needed, nor draw more than the limit leaves.
 
 With a `forecast` of the load in place of a limit, the limit is the lowest level that stored energy can hold over the
-horizon (`plan.py`), planned anew at each `replan_s`. The limit of a run never falls: a peak that was, was. What counts
+horizon (`plan.py`), planned anew at each `replan_s`, with no energy or power that is held for earlier services, nor
+energy below `reserve_soc_pu`. The limit of a run never falls: a peak that was, was. What counts
 is then the forecast for now, made a step ago, and how far it was off: `high = forecast + max(load - forecast)`, over
 the last `hold_s`.
 """
@@ -34,7 +35,8 @@ from pydantic import Field, model_validator
 from derloop.contract import Port, Values
 from derloop.memory import remembers
 from federates.control.vpp.dispatch import Dispatch
-from federates.control.vpp.forecast import ForecastColumn, Horizon, HorizonSettings
+from federates.control.vpp.forecast import ForecastColumn, Horizon, HorizonSettings, store_of
+from federates.control.vpp.plan import Store
 from federates.control.vpp.reading import Reading, Signal
 from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
 
@@ -177,7 +179,7 @@ class PeakShaver:
         baseline_kw = measured_kw + float(now.members.p_kw.sum())
         off_kw = (*self._held.off_kw, baseline_kw - self._expected_kw(now.time_ns - self._stand.step_ns))
         off_kw = off_kw[-self._holds :]
-        limit_kw, planned_ns = self._limit(now)
+        limit_kw, planned_ns = self._limit(now, dispatch)
         aim_kw, load_kw = self._settings.aim_kw(limit_kw), self._expected_kw(now.time_ns) + max(off_kw)
         soc_pu = now.members.soc_pu
         able = (soc_pu < 0.0) | (soc_pu > self._settings.reserve_soc_pu)
@@ -232,12 +234,21 @@ class PeakShaver:
         is_full = load_kw - aim_kw + held_kw >= most_kw
         return max(min(moved_kw, held_kw) if is_full else moved_kw, 0.0)
 
-    def _limit(self, now: Now) -> tuple[float, int | None]:
+    def _limit(self, now: Now, dispatch: Dispatch) -> tuple[float, int | None]:
         """Return the limit that holds now, and when it was planned."""
         held = self._held
         if self._horizon is None:
             return self._settings.limit_kw or 0.0, None
         if not self._horizon.is_due(now.time_ns, held.planned_ns):
             return held.limit_kw, held.planned_ns
-        planned_kw = self._horizon.lowest_peak_kw(now, self._settings.recharges)
+        planned_kw = self._horizon.lowest_peak_kw(now.time_ns, self._store(now, dispatch))
         return max(held.limit_kw, planned_kw), now.time_ns
+
+    def _store(self, now: Now, dispatch: Dispatch) -> Store:
+        """Return all members as one store, of which others hold nothing, within this service's own window."""
+        s = self._settings
+        store = store_of(now, self._stand.efficiency_pu, dispatch.kept_kwh, dispatch.kept_kw)
+        above_kwh, room_kwh = now.members.within_kwh(s.reserve_soc_pu, s.recharge_to_soc_pu)
+        stored_kwh = min(store.stored_kwh, above_kwh)
+        charge_kw = store.charge_kw if s.recharges else 0.0
+        return replace(store, charge_kw=charge_kw, stored_kwh=stored_kwh, most_kwh=stored_kwh + room_kwh)
