@@ -352,6 +352,7 @@ def test_a_horizon_longer_than_the_prices_is_refused(tmp_path: Path) -> None:
 def test_a_service_that_would_do_nothing_is_refused(tmp_path: Path) -> None:
     where = context({"b": 1}, tmp_path)
     calls = [{"begins_s": 0, "lasts_s": 60}]
+    price = written(tmp_path, "price.csv", 3600.0, [1.0] * 24)
     for service, why in (
         ({"kind": "reserve"}, "nothing would be held"),
         ({"kind": "reserve", "down_kw": 1, "up_calls": calls}, "up_calls call what is not held"),
@@ -360,6 +361,10 @@ def test_a_service_that_would_do_nothing_is_refused(tmp_path: Path) -> None:
             "no call would be answered",
         ),
         ({"kind": "peak-shaving"}, "needs one of limit_kw and forecast"),
+        (
+            {"kind": "arbitrage", "price": price, "horizon": {"ahead_h": 2, "replan_s": 7201}},
+            "replan_s 7201 is longer than ahead_h 2: between two plans there would be none",
+        ),
     ):
         with pytest.raises(ValidationError, match=why):
             plant([service], where)

@@ -85,6 +85,14 @@ class Arbitrage(ServiceSettings):
             raise ValueError("charge_below is more than discharge_above: between them it would do both")
         return self
 
+    @model_validator(mode="after")
+    def _always_has_a_plan(self) -> Self:
+        horizon = self.horizon
+        if self.method == "rolling-horizon" and horizon.replan_s > horizon.ahead_h * 3600.0:
+            what = f"replan_s {horizon.replan_s:g} is longer than ahead_h {horizon.ahead_h:g}"
+            raise ValueError(f"horizon: {what}: between two plans there would be none")
+        return self
+
 
 class _State(NamedTuple):
     """The plan that is followed: from when on, until when each interval lasts, and its powers."""
