@@ -194,6 +194,24 @@ def test_energy_that_is_held_for_reserve_is_left_by_whatever_service(kind: str, 
     assert told["reserve_lacking_kw"].max() == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize(
+    ("held", "planned_kw"),
+    [({}, -10.0), ({"up_kw": 6}, -10.0), ({"down_kw": 6}, -4.0), ({"down_kw": 2, "lasts_h": 22.5}, -5.0)],
+)
+def test_a_plan_charges_with_what_is_not_held_to_draw_more(
+    held: dict[str, Any], planned_kw: float, tmp_path: Path
+) -> None:
+    """10 kW and 100 kWh, half full, and one cheap hour: what is held to inject more takes nothing of it."""
+    price = written(tmp_path, "price.csv", 3600.0, [9.0, 1.0, *[9.0] * 22])
+    horizon = {"ahead_h": 24, "interval_s": 3600, "replan_s": 3600}
+    buying = {"kind": "arbitrage", "price": price, "horizon": horizon, "worth_per_kwh": 0}
+    reserve = [{"kind": "reserve", "lasts_h": 0, **held}] if held else []
+    control = plant([*reserve, buying], context({"b": 1}, tmp_path, 24), efficiency_pu=1.0)
+    told = run(control, Batteries([10.0], [100.0]), [0.0] * 2)
+    assert told["planned_kw"][1, 0] == pytest.approx(planned_kw)
+    assert told["p_kw"][1, 0] == pytest.approx(planned_kw)
+
+
 @pytest.mark.parametrize("shares", ["proportional", "longest-first"])
 def test_room_that_is_held_for_reserve_is_left_by_what_charges(shares: str, tmp_path: Path) -> None:
     """30 kWh when full, 15 stored, 4 kW to be drawn held for 2 h: 7 kWh are bought, and a call finds its 8."""

@@ -163,7 +163,7 @@ class Arbitrageur:
         middles, hours = horizon.intervals(now.time_ns)
         price = self._price.over(middles, now.time_ns)
         price[0] = self._price_now if self._reading is not None else price[0]
-        store = store_of(now, self._stand.efficiency_pu, dispatch.kept_kwh, dispatch.kept_kw)
+        store = store_of(now, self._stand.efficiency_pu, dispatch)
         s = self._settings
         worth = float(price.mean()) if s.worth_per_kwh is None else s.worth_per_kwh
         p_kw = cheapest(store, hours, Market(price, s.wear_per_kwh, worth), self._limit(middles, now.time_ns))

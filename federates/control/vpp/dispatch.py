@@ -47,6 +47,10 @@ class Dispatch:
     """Energy that later services must leave in store."""
     kept_kw: FloatArray | float = 0.0
     """Power that is held back to inject more (n,)."""
+    kept_room_kwh: float = 0.0
+    """Room that later services must leave in store."""
+    kept_down_kw: FloatArray | float = 0.0
+    """Power that is held back to draw more (n,)."""
 
     @classmethod
     def at_rest(cls, members: Measured) -> Dispatch:
@@ -82,8 +86,8 @@ class Dispatch:
     def kept(self, up_kw: FloatArray, down_kw: FloatArray, offset_kw: FloatArray) -> Dispatch:
         """Return it with headroom (n,) held back from later services, of which `offset_kw` (n,) is deployed now."""
         low, high = self.low_kw + down_kw, self.high_kw - up_kw
-        offset_kw, kept_kw = self.offset_kw + offset_kw, self.kept_kw + up_kw
-        return replace(self, low_kw=low, high_kw=high, offset_kw=offset_kw, kept_kw=kept_kw)
+        kept = replace(self, kept_kw=self.kept_kw + up_kw, kept_down_kw=self.kept_down_kw + down_kw)
+        return replace(kept, low_kw=low, high_kw=high, offset_kw=self.offset_kw + offset_kw)
 
     def bounded(self, least_kw: float = -np.inf, most_kw: float = np.inf) -> Dispatch:
         """Return it with the sum bounded for later services, but never against an earlier one."""

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from derloop.contract import FloatArray
 from derloop.kind import PlaceError, Settings
+from federates.control.vpp.dispatch import Dispatch
 from federates.control.vpp.plan import Store, lowest_peak
 from federates.control.vpp.service import Now, Stand
 from federates.der.course import read_column
@@ -120,11 +121,13 @@ class Horizon:
         return lowest_peak(store, hours, self.forecast.over(middles, now_ns))[0]
 
 
-def store_of(now: Now, efficiency_pu: float, kept_kwh: float = 0.0, kept_kw: FloatArray | float = 0.0) -> Store:
-    """Return all members as one store; what is kept for other services, kw (n,), is not in it."""
+def store_of(now: Now, efficiency_pu: float, dispatch: Dispatch) -> Store:
+    """Return all members as one store; what is kept for other services is not in it."""
     members = now.members
-    stored_kwh = max(float(members.discharging_kwh.sum()) - kept_kwh, 0.0)
-    most_kwh = stored_kwh + float(members.charging_kwh.sum())
-    left_kw = np.maximum(members.rated_kw - kept_kw, 0.0)
-    charge_kw = float(left_kw[members.soc_pu >= 0.0].sum())  # engines fill no store
-    return Store(charge_kw, float(left_kw[members.discharges].sum()), stored_kwh, most_kwh, efficiency_pu)
+    stored_kwh = max(float(members.discharging_kwh.sum()) - dispatch.kept_kwh, 0.0)
+    most_kwh = stored_kwh + max(float(members.charging_kwh.sum()) - dispatch.kept_room_kwh, 0.0)
+    charge_kw, discharge_kw = (
+        np.maximum(members.rated_kw - kept_kw, 0.0) for kept_kw in (dispatch.kept_down_kw, dispatch.kept_kw)
+    )
+    drawn_kw = float(charge_kw[members.soc_pu >= 0.0].sum())  # engines fill no store
+    return Store(drawn_kw, float(discharge_kw[members.discharges].sum()), stored_kwh, most_kwh, efficiency_pu)

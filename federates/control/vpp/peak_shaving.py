@@ -247,8 +247,9 @@ class PeakShaver:
     def _store(self, now: Now, dispatch: Dispatch) -> Store:
         """Return all members as one store, of which others hold nothing, within this service's own window."""
         s = self._settings
-        store = store_of(now, self._stand.efficiency_pu, dispatch.kept_kwh, dispatch.kept_kw)
+        store = store_of(now, self._stand.efficiency_pu, dispatch)
         above_kwh, room_kwh = now.members.within_kwh(s.reserve_soc_pu, s.recharge_to_soc_pu)
         stored_kwh = min(store.stored_kwh, above_kwh)
         charge_kw = store.charge_kw if s.recharges else 0.0
-        return replace(store, charge_kw=charge_kw, stored_kwh=stored_kwh, most_kwh=stored_kwh + room_kwh)
+        most_kwh = stored_kwh + min(store.most_kwh - store.stored_kwh, room_kwh)
+        return replace(store, charge_kw=charge_kw, stored_kwh=stored_kwh, most_kwh=most_kwh)

@@ -79,11 +79,11 @@ class Reserver:
         self._told = _State(float(deployed_kw.sum()), lacking_kw)
         kept = dispatch.kept(up_kw, down_kw, deployed_kw)
         kept_kwh = kept.kept_kwh + (s.up_kw - float(up_kw[~stores].sum())) * s.lasts_h
-        down_kwh = (s.down_kw - float(down_kw[~stores].sum())) * s.lasts_h
-        least_kw, most_kw = self._reach_kw(now, kept_kwh, down_kwh)
+        room_kwh = kept.kept_room_kwh + (s.down_kw - float(down_kw[~stores].sum())) * s.lasts_h
+        least_kw, most_kw = self._reach_kw(now, kept_kwh, room_kwh)
         high_kw = np.minimum(kept.high_kw, np.maximum(kept.p_kw, most_kw))
         low_kw = np.maximum(kept.low_kw, np.minimum(kept.p_kw, least_kw))
-        return replace(kept, kept_kwh=kept_kwh, low_kw=low_kw, high_kw=high_kw)
+        return replace(kept, kept_kwh=kept_kwh, kept_room_kwh=room_kwh, low_kw=low_kw, high_kw=high_kw)
 
     def _reach_kw(self, now: Now, kept_kwh: float, room_kwh: float) -> tuple[FloatArray, FloatArray]:
         """Return the powers (n,) with which stores, in proportion, fill to `room_kwh` and empty to `kept_kwh`."""
