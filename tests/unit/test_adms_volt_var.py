@@ -176,15 +176,29 @@ def test_two_that_only_help_together_are_found() -> None:
     assert Search(valley, (-9, -9), (9, 9), 1000).best((0, 0), [[0, 1]])[0] == (4, -4)
 
 
-def test_the_reactive_power_of_inverters_is_set_for_the_least_losses() -> None:
+def rooftop_model(rated_kva: float) -> GridModel:
     """One PV system at a weak end of IEEE 34, at noon: its reactive power is the only thing that can be set."""
-    rooftop = Terminal("pv_0", "848", (1, 2, 3), 600.0)
+    rooftop = Terminal("pv_0", "848", (1, 2, 3), rated_kva)
     grid = OpenDssSettings.model_validate({"feeder": "feeders/ieee34/ieee34.dss", "monitored": ["800_802"]})
     context = Context("adms", SCENARIOS, datetime(2025, 7, 15, tzinfo=UTC), 60 * S, 3600 * S, 1)
-    pv = PvSettings.model_validate({"at": {"count": 1, "on": "loads"}, "rated_kva": 600, "q_commanded": True})
+    pv = PvSettings.model_validate({"at": {"count": 1, "on": "loads"}, "rated_kva": rated_kva, "q_commanded": True})
     context = replace(context, settings={"grid": grid, "pv": pv}, terminals={"pv": (rooftop,)}, meets={"pv": "grid"})
     model = GridModel(replace(context, feeders={"grid": Feeder(grid, replace(context, name="grid"))}), ["pv"])
-    model.measure({"pv.p_kw": np.array([300.0]), "pv.q_kvar": np.array([0.0])})
+    model.measure({"pv.p_kw": np.array([rated_kva / 2.0]), "pv.q_kvar": np.array([0.0])})
+    return model
+
+
+@pytest.mark.parametrize(("q_most_pu", "q_step_pu", "found_pu"), [(0.4, 0.25, 0.25), (0.44, 0.11, 0.44)])
+def test_no_more_reactive_power_is_asked_for_than_the_most(q_most_pu: float, q_step_pu: float, found_pu: float) -> None:
+    """A small system, which would give all that it can: 0.5 is beyond 0.4, and 0.44 are four steps."""
+    plain = {"objective": "losses", "v_pu": (0.8, 1.2), "inverters": ["pv"], "least_gain_pu": 0.0}
+    settings = VoltVarSettings.model_validate({**plain, "q_most_pu": q_most_pu, "q_step_pu": q_step_pu})
+    model = rooftop_model(60.0)
+    assert VoltVar(settings, model).search(model.in_file()).commands.q_pu[0] == pytest.approx(found_pu)
+
+
+def test_the_reactive_power_of_inverters_is_set_for_the_least_losses() -> None:
+    model = rooftop_model(600.0)
     plain = {"objective": "losses", "v_pu": (0.8, 1.2), "inverters": ["pv"], "least_gain_pu": 0.0}
     settings = VoltVarSettings.model_validate(plain)
     found = VoltVar(settings, model).search(model.in_file())

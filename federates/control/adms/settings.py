@@ -112,6 +112,18 @@ class VoltVarSettings(Settings):
             raise ValueError(f"taps: {self.taps[0]} must not be greater than {self.taps[1]}")
         return self
 
+    @model_validator(mode="after")
+    def _can_step(self) -> Self:
+        if self.inverters and self.most_q_steps == 0:
+            what = f"q_step_pu {self.q_step_pu:g} is more than q_most_pu {self.q_most_pu:g}"
+            raise ValueError(f"{what}: inverters would never be asked for any")
+        return self
+
+    @property
+    def most_q_steps(self) -> int:
+        """How many steps of reactive power are within `q_most_pu`."""
+        return int(self.q_most_pu / self.q_step_pu + 1e-9)
+
 
 class PeakSettings(Settings):
     """What is done while the head draws more than a limit: first less voltage, then members are asked."""

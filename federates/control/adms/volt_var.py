@@ -41,7 +41,7 @@ class VoltVar:
         self._low, self._high = np.maximum(low, settings.taps[0]), np.minimum(high, settings.taps[1])
         self._most_steps = model.apparatus.most_steps()
         self._taps, self._banks = len(low), len(self._most_steps)
-        self._most_q = round(settings.q_most_pu / settings.q_step_pu)
+        self._most_q = settings.most_q_steps
 
     def search(self, now: Commands, v_low_pu: float | None = None) -> Found:
         """Return the best settings near `now`. v_low_pu: against a peak, for the least power down to this voltage."""
