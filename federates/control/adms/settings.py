@@ -66,6 +66,11 @@ class MonitoringSettings(Settings):
     @model_validator(mode="after")
     def _is_a_band(self) -> Self:
         _must_rise("v_pu", self.v_pu)
+        if self.v_back_pu >= self.v_pu[1] - self.v_pu[0]:
+            raise ValueError(f"v_back_pu {self.v_back_pu:g} is all of v_pu: no alarm would end within the limits")
+        if self.loading_back_pu >= self.loading_pu:
+            what = f"loading_back_pu {self.loading_back_pu:g} must be less than loading_pu {self.loading_pu:g}"
+            raise ValueError(f"{what}: no alarm would end")
         return self
 
 
@@ -213,4 +218,14 @@ class AdmsSettings(Stepped):
     def _lowers_voltage_with_something(self) -> Self:
         if self.peak and self.peak.v_low_pu is not None and self.volt_var is None:
             raise ValueError("peak: v_low_pu needs volt_var, which sets the voltage")
+        return self
+
+    @model_validator(mode="after")
+    def _lowers_voltage(self) -> Self:
+        if not (self.peak and self.peak.v_low_pu is not None and self.volt_var):
+            return self
+        low_pu = self.volt_var.v_pu[0]
+        if self.volt_var.objective == "energy" and self.peak.v_low_pu >= low_pu:
+            what = f"v_low_pu {self.peak.v_low_pu:g} is not below volt_var's {low_pu:g}"
+            raise ValueError(f"peak: {what}, down to which energy is saved at all times: it lowers no voltage")
         return self
