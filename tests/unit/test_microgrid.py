@@ -355,6 +355,13 @@ def test_shedding_above_nominal_frequency_is_refused() -> None:
     assert refused(context(battery=own), shedding={"below_hz": 59.3})["shedding/below_hz"] == told
 
 
+def test_slip_with_which_it_may_never_be_connected_is_refused() -> None:
+    """IEEE 1547-2018, table 5: 0.1 Hz above 1500 kVA, and 0.3 Hz for the 200 kVA of the source."""
+    told = "0.1 Hz is not less than the 0.1 Hz within which 2000 kVA may be connected"
+    assert refused(context(), reconnection={"slip_hz": 0.1, "rated_kva": 2000})["reconnection/slip_hz"] == told
+    Control(reconnection={"slip_hz": 0.25})
+
+
 def test_load_that_cannot_be_taken_off_is_refused_unless_it_is_critical() -> None:
     found = refused(context(wards=SimpleNamespace(takes=()), depot=SimpleNamespace(takes=())))
     assert list(found) == ["loads/1/fleet"]

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from derloop.kind import Context, PlaceError, Terminal
 from federates.control.microgrid.settings import MicrogridSettings
+from federates.control.microgrid.synchronism import limits
 from federates.fleets import Path, Problems, named, unknown, untaken
 
 SET = ("p_set_kw", "v_set_pu", "run")
@@ -23,7 +24,7 @@ class Parted(Protocol):
 def refuse(settings: MicrogridSettings, context: Context) -> None:
     """Raise PlaceError with everything that is wrong."""
     problems = [*_feeder(settings, context), *_formers(settings, context), *_loads(settings, context)]
-    problems += _shedding(settings, context)
+    problems += [*_shedding(settings, context), *_reconnection(settings, context)]
     if problems:
         raise PlaceError(problems)
 
@@ -69,6 +70,18 @@ def _shedding(settings: MicrogridSettings, context: Context) -> Problems:
     if below_hz is None or below_hz < nominal_hz:
         return []
     return [(("shedding", "below_hz"), f"{below_hz:g} Hz is not below the island's nominal {nominal_hz:g} Hz")]
+
+
+def _reconnection(settings: MicrogridSettings, context: Context) -> Problems:
+    """Return that the island would never be connected again, as it is led too far from the grid's frequency."""
+    rules = settings.reconnection
+    units = [unit for name in settings.formers for unit in context.terminals.get(name, ())]
+    rated_kva = rules.rated_kva or sum(unit.rated_kva for unit in units)
+    most_hz = limits(rated_kva).hz
+    if rules.slip_hz < most_hz:
+        return []
+    what = f"{rules.slip_hz:g} Hz is not less than the {most_hz:g} Hz within which {rated_kva:g} kVA may be connected"
+    return [(("reconnection", "slip_hz"), what)]
 
 
 def f_nominal_hz(settings: MicrogridSettings, context: Context) -> float:
