@@ -29,7 +29,7 @@ DEAD |= {"grid.battery.p_kw": 0.0, "grid.wards.solved_kw": 0.0, "grid.depot.solv
 RETURNED = ISLAND | {"grid.sides_pu": [1.0, 1.0], "grid.sides_hz": [60.0, 60.0]}
 
 
-def context(**settings: Any) -> Context:
+def context(step_ns: int = MINUTE, **settings: Any) -> Context:
     units = (Terminal("battery_0", "b", (1, 2, 3), 200.0, forms=True),)
     loads = {name: (Terminal(name, "b", (1, 2, 3), 100.0, draws=True, element=name),) for name in ("wards", "depot")}
     terminals = {"battery": units, **loads}
@@ -38,17 +38,17 @@ def context(**settings: Any) -> Context:
     labels = {name: tuple(t.label for t in found) for name, found in terminals.items()}
     start = datetime(2025, 7, 15, tzinfo=UTC)
     return Context(
-        "mg", Path(), start, MINUTE, 1440 * MINUTE, 7, terminals=terminals, labels=labels, settings=known | settings
+        "mg", Path(), start, step_ns, 1440 * MINUTE, 7, terminals=terminals, labels=labels, settings=known | settings
     )
 
 
 class Control:
     """A microgrid of one store of 200 kVA and 400 kWh, stepped minute by minute."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, step_ns: int = MINUTE, **settings: Any) -> None:
         document = {"storage": ["battery"], "loads": GROUPS, "reserve_soc_pu": 0.5, **settings}
-        self.control = Microgrid(MicrogridSettings.model_validate(document), context())
-        self.count = 0
+        self.control = Microgrid(MicrogridSettings.model_validate(document), context(step_ns))
+        self.count, self.step_ns = 0, step_ns
         self.told: dict[str, np.ndarray] = {}
 
     def hears(self, picture: dict[str, Any], **values: Any) -> dict[str, np.ndarray]:
@@ -59,7 +59,7 @@ class Control:
         given = usual | {name.replace("__", "."): value for name, value in values.items()}
         ports = self.control.interface.inputs
         inputs = {k: np.broadcast_to(np.asarray(given.get(k, 0.0), float), (p.size,)) for k, p in ports.items()}
-        self.told = {port: v.copy() for port, v in self.control.step(self.count * MINUTE, inputs).items()}
+        self.told = {port: v.copy() for port, v in self.control.step(self.count * self.step_ns, inputs).items()}
         self.count += 1
         return self.told
 
@@ -237,6 +237,16 @@ def test_beside_the_grid_a_control_that_hears_nothing_lets_stores_rest() -> None
         1.0,
         1.0,
     ]
+
+
+@pytest.mark.parametrize(("step_min", "silent_after_s"), [(1, 900.0), (30, 5400.0)])
+def test_one_step_over_a_network_is_no_silence_however_long_steps_are(step_min: int, silent_after_s: float) -> None:
+    cheap = {"reads": "retail.price", "charge_below": 0.1}
+    of = Control(step_min * MINUTE, economics=cheap)
+    for age_s, silent in ((60.0 * step_min, 0.0), (silent_after_s, 0.0), (silent_after_s + 1.0, 1.0)):
+        of.hears(LIVE, retail__price=0.05, retail__age_s=age_s, grid__age_s=age_s)
+        assert of.said("silent") == silent
+        assert (of.said("battery.p_set_kw") < 0.0) == (silent == 0.0)
 
 
 def test_in_an_island_a_control_that_hears_nothing_keeps_what_is_critical_alone() -> None:

@@ -30,6 +30,7 @@ class Microgrid:
         self._rated = self._hearing.rated
         groups = Groups(self._hearing.group_of, self._hearing.can_go)
         step_ns = settings.step_ns(context)
+        self._silent_after_s = settings.silent_s(step_ns)
         self._judgement = Judgement(settings, self._rated, groups, f_nominal_hz(settings, context), step_ns / 1e9)
         self._customers = np.array([g.customers for g in settings.loads])[groups.of_load]
         self._critical = np.array([g.critical for g in settings.loads])[groups.of_load]
@@ -54,7 +55,7 @@ class Microgrid:
             self._held = self._latest
             self._count(seen, passed_s)
         self._soc_pu = self._judgement.stored_pu(seen.sources)
-        self._silent = seen.age_s > self._settings.silent_after_s
+        self._silent = seen.age_s > self._silent_after_s
         orders = self._judgement.orders(self._held, seen, now_ns / 1e9, self._silent)
         self._latest = orders.state
         return self._outputs(orders)

@@ -54,7 +54,7 @@ class Hearing:
     """The ports of a control, its sources one after the other, and its loads."""
 
     def __init__(self, settings: MicrogridSettings, context: Context) -> None:
-        self._settings = settings
+        self._settings, self._silent_after_s = settings, settings.silent_s(settings.step_ns(context))
         self._sources = {name: context.labels[name] for name in settings.formers}
         self._loads = {group.fleet: context.labels[group.fleet] for group in settings.loads}
         self._demand_port = {group.fleet: demand_port(group, context) for group in settings.loads}
@@ -117,7 +117,7 @@ class Hearing:
     def _price(self, inputs: Values) -> float:
         """Return the price that holds; not a number where none is told, or what was heard is too old."""
         reads = self._settings.economics.reads
-        if reads is None or float(inputs[_age_of(reads)].max()) > self._settings.silent_after_s:
+        if reads is None or float(inputs[_age_of(reads)].max()) > self._silent_after_s:
             return float("nan")
         return float(inputs[reads][0])
 

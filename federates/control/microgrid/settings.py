@@ -11,6 +11,8 @@ from federates.der import Stepped
 from federates.spells import Spell, check_in_turn
 
 LONGEST_S = 1e7
+LEAST_SILENT_S, SILENT_STEPS = 900.0, 3
+"""From which age on nobody acts on what was heard, where settings do not say: the longer of it and so many steps."""
 
 
 class LoadGroup(Settings):
@@ -236,12 +238,17 @@ class MicrogridSettings(Stepped):
         default=0.3, ge=0.0, le=2.0, description="By how much an island with full stores is made faster, so that "
         "generation with frequency droop holds back, Hz.", examples=[0.3],
     )  # fmt: skip
-    silent_after_s: float = Field(
-        default=900.0, gt=0.0, le=LONGEST_S, description="What was heard longer ago is not acted on, s.", examples=[900]
-    )
+    silent_after_s: float | None = Field(
+        default=None, gt=0.0, le=LONGEST_S, description="What was heard longer ago is not acted on, s. Without it, "
+        "900 s, or three steps of the control where these are longer.", examples=[900],
+    )  # fmt: skip
     active: bool = Field(
         default=True, description="false: it counts only, and controls nothing: to compare with.", examples=[False]
     )
+
+    def silent_s(self, step_ns: int) -> float:
+        """Return the age from which on what was heard is not acted on, s."""
+        return self.silent_after_s or max(LEAST_SILENT_S, SILENT_STEPS * step_ns / 1e9)
 
     @property
     def formers(self) -> tuple[str, ...]:
