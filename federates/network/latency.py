@@ -24,6 +24,10 @@ class Constant(Settings):
     s: Seconds = Field(description="The latency, s.", examples=[0.5])
 
     @property
+    def shortest_s(self) -> float:
+        return self.s
+
+    @property
     def longest_s(self) -> float:
         return self.s
 
@@ -43,6 +47,10 @@ class Uniform(Settings):
     def _is_in_order(self) -> Self:
         _check_order(self.least_s, self.most_s)
         return self
+
+    @property
+    def shortest_s(self) -> float:
+        return self.least_s
 
     @property
     def longest_s(self) -> float:
@@ -71,6 +79,10 @@ class Normal(Settings):
         return self
 
     @property
+    def shortest_s(self) -> float:
+        return self.least_s
+
+    @property
     def longest_s(self) -> float:
         return self.mean_s + SDS * self.sd_s if self.most_s is None else self.most_s
 
@@ -94,6 +106,10 @@ class Exponential(Settings):
         return self
 
     @property
+    def shortest_s(self) -> float:
+        return self.least_s
+
+    @property
     def longest_s(self) -> float:
         return self.least_s + MEANS * self.mean_s if self.most_s is None else self.most_s
 
@@ -108,6 +124,10 @@ class Empirical(Settings):
     s: tuple[Seconds, ...] = Field(
         min_length=1, max_length=100_000, description="Measured latencies, s.", examples=[[0.2, 0.3, 0.3, 4.0]]
     )
+
+    @property
+    def shortest_s(self) -> float:
+        return min(self.s)
 
     @property
     def longest_s(self) -> float:

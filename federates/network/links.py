@@ -106,6 +106,11 @@ class Link(Ends):
         return self
 
     @property
+    def shortest_s(self) -> float:
+        """The shortest that a message may be on its way, s."""
+        return self.latency.shortest_s + (self.bandwidth.message_s if self.bandwidth else 0.0)
+
+    @property
     def longest_s(self) -> float:
         """The longest that a message may be on its way, s."""
         line = self.bandwidth

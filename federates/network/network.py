@@ -52,7 +52,7 @@ from derloop.memory import remembers
 from federates.network.links import NetworkSettings
 from federates.network.receivers import Receivers
 from federates.network.routes import PLAIN, Routes, signals_of
-from federates.network.traffic import COUNTED, Traffic, slots_of
+from federates.network.traffic import COUNTED, Traffic, ceiling, slots_of
 
 LINK_AGE = "link_age_s"
 MOST_KEPT = 250_000_000
@@ -121,12 +121,12 @@ class Network:
 
 def _check_leases(settings: NetworkSettings, step_s: float) -> None:
     """Raise PlaceError with the leases that end whatever is heard as soon as it is heard."""
-    what = f"ends all that is heard at once, as nothing is heard in less than a step of the network, {step_s:g} s"
-    problems = [
-        (("links", i, "lease", "after_s"), what)
-        for i, link in enumerate(settings.links)
-        if link.lease is not None and link.lease.after_s <= step_s
-    ]
+    problems = []
+    for i, link in enumerate(settings.links):
+        least_s = step_s * max(1, int(ceiling(link.shortest_s, step_s)))
+        if link.lease is not None and link.lease.after_s <= least_s:
+            what = f"nothing is heard in less than {least_s:g} s, in steps of the network, {step_s:g} s"
+            problems.append((("links", i, "lease", "after_s"), f"ends all that is heard at once, as {what}"))
     if problems:
         raise PlaceError([*problems])
 

@@ -329,6 +329,11 @@ def test_the_lease_of_what_is_not_renewed_ends_at_the_receiver() -> None:
     assert found[21] == 200.0
 
 
+def test_a_lease_that_is_longer_than_a_message_takes_lets_it_be_heard() -> None:
+    links = [{"from": "control", "to": "cells", "latency": constant(55), "lease": {"after_s": 61.0, "value": 0.5}}]
+    assert Scene(links=links).heard(25)["cells.p_set_kw"][10, 0] == 40.0
+
+
 # --- patterns ----------------------------------------------------------------------------------------
 
 
@@ -382,6 +387,11 @@ def test_a_fleet_is_told_with_whom_it_can_exchange_registers() -> None:
             "between two instants",
         ),
         ({"links": [link(lease={"after_s": 10, "value": 0})]}, ("links", 0, "lease", "after_s"), "at once"),
+        (
+            {"links": [link(latency=constant(55), lease={"after_s": 60, "value": 0})]},
+            ("links", 0, "lease", "after_s"),
+            "nothing is heard in less than 60 s",
+        ),
         ({"links": [link(latency=constant(600000))], "count": 3000}, ("links", 0, "latency"), "are too much to keep"),
     ],
 )
