@@ -226,6 +226,17 @@ def test_room_that_is_held_for_reserve_is_left_by_what_charges(shares: str, tmp_
     assert told["p_kw"][6].sum() == pytest.approx(-4.0)
 
 
+@pytest.mark.parametrize(("soc", "lacking_kw"), [(0.02, 8.0), (0.1, 0.0), (0.97, 7.0)])
+def test_reserve_lacks_what_energy_does_not_last_for(soc: float, lacking_kw: float, tmp_path: Path) -> None:
+    """10 kW each way for an hour, of 100 kWh: 2 kWh last for 2 kW, and room for 3 kWh for 3 kW. In a call that takes
+    of the energy, what is given counts."""
+    reserve = {"kind": "reserve", "up_kw": 10, "down_kw": 10, "lasts_h": 1}
+    reserve |= {f"{way}_calls": [{"begins_s": 120, "lasts_s": 60}] for way in ("up", "down")}
+    control = plant([reserve], context({"b": 1}, tmp_path, 60, 60.0), efficiency_pu=1.0)
+    told = run(control, Batteries([10.0], [100.0], soc, step_h=1 / 60), [0.0] * 3)
+    assert told["reserve_lacking_kw"][1:, 0].tolist() == pytest.approx([lacking_kw, 0.0])
+
+
 def test_an_engine_holds_reserve_and_goes_on_the_longest(tmp_path: Path) -> None:
     """The first tells no state of charge. Both hold 4 kW; a need of 8 kW takes what it has left, 6 kW, first."""
     shaving = {"kind": "peak-shaving", "limit_kw": 100, "margin_kw": 0, "gain": 0, "hold_s": 0, "recharges": False}

@@ -2,8 +2,9 @@
 
 `up_kw` to inject more, `down_kw` to draw more, each for `lasts_h`: of the headroom, each device holds a part in
 proportion to what it has, and later services leave `up_kw lasts_h` of stored energy and room for `down_kw lasts_h`, but
-for what devices without a store hold. In a call its share is deployed on top of what is asked otherwise. `lacking_kw`
-is the part that members did not have; `reserve_deployed_kw` what is deployed.
+for what devices without a store hold. In a call its share is deployed on top of what is asked otherwise.
+`reserve_lacking_kw` is the part that members could not hold: for want of headroom, or, outside of calls, of energy for
+`lasts_h`; `reserve_deployed_kw` is what is deployed.
 """
 
 from __future__ import annotations
@@ -74,8 +75,11 @@ class Reserver:
         able_up = ~stores | (now.members.discharging_kwh > 0.0)
         up_kw = share(s.up_kw, np.where(able_up, np.maximum(dispatch.high_kw - dispatch.p_kw, 0.0), 0.0))
         down_kw = share(s.down_kw, np.maximum(dispatch.p_kw - dispatch.low_kw, 0.0))
-        deployed_kw = called_pu(s.up_calls, now.time_ns) * up_kw - called_pu(s.down_calls, now.time_ns) * down_kw
-        lacking_kw = s.up_kw + s.down_kw - float(up_kw.sum() + down_kw.sum())
+        up_pu, down_pu = called_pu(s.up_calls, now.time_ns), called_pu(s.down_calls, now.time_ns)
+        deployed_kw = up_pu * up_kw - down_pu * down_kw
+        has_kw = self._lasting_kw(up_kw, now.members.discharging_kwh, now, up_pu)
+        has_kw += self._lasting_kw(down_kw, now.members.charging_kwh, now, down_pu)
+        lacking_kw = s.up_kw + s.down_kw - has_kw
         self._told = _State(float(deployed_kw.sum()), lacking_kw)
         kept = dispatch.kept(up_kw, down_kw, deployed_kw)
         kept_kwh = kept.kept_kwh + (s.up_kw - float(up_kw[~stores].sum())) * s.lasts_h
@@ -84,6 +88,14 @@ class Reserver:
         high_kw = np.minimum(kept.high_kw, np.maximum(kept.p_kw, most_kw))
         low_kw = np.maximum(kept.low_kw, np.minimum(kept.p_kw, least_kw))
         return replace(kept, kept_kwh=kept_kwh, kept_room_kwh=room_kwh, low_kw=low_kw, high_kw=high_kw)
+
+    def _lasting_kw(self, held_kw: FloatArray, energy_kwh: FloatArray, now: Now, is_called_pu: float) -> float:
+        """Return how much of what is held (n,) energy (n,) lasts for; in a call, which takes of it, all."""
+        lasts_h, is_known = self._settings.lasts_h, now.members.size_kwh > 0.0
+        if is_called_pu > 0.0 or lasts_h == 0.0:
+            return float(held_kw.sum())
+        lasting_kw = min(float(held_kw[is_known].sum()), float(energy_kwh[is_known].sum()) / lasts_h)
+        return lasting_kw + float(held_kw[~is_known].sum())
 
     def _reach_kw(self, now: Now, kept_kwh: float, room_kwh: float) -> tuple[FloatArray, FloatArray]:
         """Return the powers (n,) with which stores, in proportion, fill to `room_kwh` and empty to `kept_kwh`."""
