@@ -287,6 +287,18 @@ def test_members_charge_before_a_call_if_they_prepare(tmp_path: Path) -> None:
     assert told["p_kw"][:, 0].tolist() == [0.0, 0.0, -10.0, -10.0, 8.0, 0.0, 0.0, 0.0]
 
 
+def test_a_load_of_before_a_silence_is_held_no_longer_than_hold_s(tmp_path: Path) -> None:
+    """Over 60 kW until the second hour, held for one; nothing is heard from the third on, and 10 kW in the last."""
+    shaving = {"kind": "peak-shaving", "limit_kw": 60, "margin_kw": 0, "hold_s": 3600, "recharges": False}
+    control, batteries = plant([shaving], context({"b": 1}, tmp_path)), Batteries([100.0], [1e4])
+    given = []
+    for k, (load_kw, age_s) in enumerate([(50, 0), (100, 0), (100, 0), (10, 4e3), (10, 4e3), (10, 0), (70, 0)]):
+        seen = {"grid.head_kw": np.array([load_kw]) - batteries.p_kw, "grid.age_s": np.array([age_s])}
+        batteries.hold(control.step(k * 3600 * 10**9, seen | batteries.told())["b.p_set_kw"])
+        given.append(float(batteries.p_kw[0]))
+    assert given == pytest.approx([0.0, 40.0, 40.0, 0.0, 0.0, 0.0, 10.0])
+
+
 def test_each_site_is_kept_under_its_own_limit(tmp_path: Path) -> None:
     """Limits 50 and 20 kW; loads 60 and 10 kW, then 40 and 30 kW; no margin."""
     sites = {"kind": "site-peak-shaving", "member": "b", "draws": ["shops.p_kw"], "limit_kw": [50, 20], "margin_pu": 0}

@@ -145,7 +145,7 @@ class _State(NamedTuple):
     """What one step leaves to the next."""
 
     off_kw: tuple[float, ...] = ()
-    """Loads as measured, less their forecasts, no further back than they are held."""
+    """Loads as measured, less their forecasts, no further back than they are held; -inf where nothing was heard."""
     baseline_kw: float = 0.0
     integral_kw: float | None = None
     """None while no shaving is needed."""
@@ -173,7 +173,8 @@ class PeakShaver:
 
     def serve(self, now: Now, dispatch: Dispatch) -> Dispatch:
         if now.is_deaf:
-            self._latest = self._held
+            off_kw = (*self._held.off_kw, -np.inf)[-self._holds :]
+            self._latest = self._held._replace(off_kw=off_kw, integral_kw=None)
             return dispatch
         measured_kw = self._reading.value(now.inputs)
         baseline_kw = measured_kw + float(now.members.p_kw.sum())
