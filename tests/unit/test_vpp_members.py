@@ -171,6 +171,17 @@ def test_energy_that_a_member_gave_since_it_was_heard_is_taken_off_once() -> Non
 # --- silence -----------------------------------------------------------------------------------------
 
 
+def test_of_what_a_device_must_do_no_share_is_taken() -> None:
+    """Half of 11 kW may be used. One car must charge with 7 kW to be ready, one with 2: they do, whatever is asked."""
+    control = plant([{**SHAVING, "recharges": True}], context({"b": 2}), preferences=[{"share_pu": 0.5}])
+    told = Batteries([11.0, 11.0], [40.0, 40.0]).told() | {"b.p_max_kw": np.array([-7.0, -2.0])}
+    told["b.p_min_kw"] = np.array([-11.0, -11.0])
+    control.step(0, {})
+    for head_kw, asked_kw in ((200.0, [-7.0, -2.0]), (-200.0, [-7.0, -5.5])):
+        out = control.step(H, {"grid.head_kw": np.array([head_kw]), "grid.age_s": np.zeros(1), **told})
+        assert out["b.p_set_kw"].tolist() == pytest.approx(asked_kw)
+
+
 def test_silent_devices_are_asked_to_rest_and_others_do_their_part() -> None:
     """Need 30 kW, 10 each; the first was heard 10 minutes ago, when it injected 10 kW: nothing is taken from that."""
     control = plant([SHAVING], context({"b": 4}))

@@ -206,7 +206,7 @@ class Fleets:
         heard = self.gathered(inputs, "age_s") <= self.silent_after_s
         soc_pu = self.gathered(inputs, "soc_pu")
         stores = heard & (soc_pu >= 0.0)
-        low, high = (self._share_pu * self.gathered(inputs, port) for port in ("p_min_kw", "p_max_kw"))
+        low, high = self._shared(self.gathered(inputs, "p_min_kw"), self.gathered(inputs, "p_max_kw"))
         high = np.where(stores & (soc_pu <= self._reserve_pu), np.minimum(high, np.maximum(low, 0.0)), high)
         low = np.where(stores & (soc_pu >= self._top_pu), np.maximum(low, np.minimum(high, 0.0)), low)
         size_kwh = self._size_kwh(inputs, soc_pu, stores)
@@ -229,6 +229,11 @@ class Fleets:
             size_kwh,
         )
         return self._as_agreed(told)
+
+    def _shared(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the share of low and high (n,) that may be used, and what devices must do anyway, whole."""
+        rest, least, most = np.clip(0.0, low, np.maximum(low, high)), self._share_pu * low, self._share_pu * high
+        return np.minimum(np.maximum(low, least), rest), np.maximum(np.minimum(high, most), rest)
 
     def _as_agreed(self, told: Measured) -> Measured:
         """Return it with no more power than leads to what was agreed by the next step."""
