@@ -100,6 +100,18 @@ def test_reactive_power_stays_as_long_as_it_is_needed_and_no_longer(measured_pu:
     assert_allclose(out["b.q_set_pu"], [0.0, asked_pu], atol=1e-12)
 
 
+def test_what_voltages_need_is_not_taken_back_by_later_services(tmp_path: Path) -> None:
+    """At the second node 0.06 too high, for which its battery charges with 30 kW, and 0.15 too low, for which it gives
+    22 kvar and 31 kW: selling, and buying, move the first battery alone."""
+    price = written(tmp_path, "price.csv", 3600.0, [5.0] * 24)
+    trading = {"kind": "arbitrage", "price": price, "method": "rule-based"}
+    selling, buying = {"charge_below": 1, "discharge_above": 2}, {"charge_below": 9, "discharge_above": 10}
+    control = plant([SUPPORT, {**trading, **selling}], where(tmp_path, q_commanded=False))
+    assert_allclose(asked(control, heard([1.0, 1.11]))["b.p_set_kw"], [50.0, -30.0])
+    control = plant([SUPPORT, {**trading, **buying}], where(tmp_path))
+    assert_allclose(asked(control, heard([1.0, 0.80]))["b.p_set_kw"], [-50.0, 31.0])
+
+
 def test_without_members_that_take_it_active_power_does_it_all() -> None:
     out = asked(plant([SUPPORT], where(q_commanded=False)), heard([1.06, 0.92]))
     assert "b.q_set_pu" not in out

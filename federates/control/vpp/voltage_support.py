@@ -7,14 +7,16 @@ the most effect (`grid.py`), within what their ratings leave beside the active p
     |Q| <= q_max          Q^2 + P^2 <= S^2
 
 Active power is moved only for what is still outside, within what earlier services allow: the sum of all powers keeps
-its bounds. `support_kvar` and `support_kw` are how much was moved, all devices together. A battery tells what active
-power it can do beside the reactive power that it gives, so at `q_max` of 0.44 pu services have 0.9 pu of it left.
+its bounds. Whoever was moved, later services may move further, and not back. `support_kvar` and `support_kw` are how
+much was moved, all devices together. A battery tells what active power it can do beside the reactive power that it
+gives, so at `q_max` of 0.44 pu services have 0.9 pu of it left.
 
 If what it reads of the feeder is too old, it asks for no reactive power and moves nothing.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -73,7 +75,9 @@ class VoltageSupporter:
         moved_kw = self._grid.kept(dispatch.p_kw, values, room) - dispatch.p_kw
         self._told["support_kw"] = np.array([np.abs(moved_kw).sum()])
         supported = dispatch.moved(moved_kw)
-        return supported.toward(supported.total_kw)
+        supported = supported.toward(supported.total_kw)
+        low_kw = np.where(moved_kw > 0.0, supported.p_kw, supported.low_kw)
+        return replace(supported, low_kw=low_kw, high_kw=np.where(moved_kw < 0.0, supported.p_kw, supported.high_kw))
 
     def _by_reactive_power(
         self, now: Now, dispatch: Dispatch, values: FloatArray, room: Room, reactive: Reactive
