@@ -2,8 +2,8 @@
 
 `"via": "emulator"`: each device of the fleet is a SunSpec server on a free port of 127.0.0.1, in lock-step with
 simulated time; what is exchanged in a step is in `hil.fleet.lockstep`. The federate offers what a device can tell:
-`p_kw`, `q_kvar`, and for a storage `soc_pu`, `p_max_kw` and `p_min_kw`. `"via": "emulator:FILE"` takes transport and
-quirks from an emulator file in the scenario's folder.
+`p_kw`, `q_kvar`, and for a storage `soc_pu`, `stored_kwh`, `p_max_kw` and `p_min_kw`. `"via": "emulator:FILE"` takes
+transport and quirks from an emulator file in the scenario's folder.
 
 `"via": "served"`: the same servers on the clock of the wall, for clients from outside (`hil.fleet.served`).
 """

@@ -22,7 +22,7 @@ from derloop.kind import Context, Terminal
 from hil.bench.file import Bench
 from hil.bench.power import enlarged, power_of, reduced, scales, seen_by_feeder, voltages
 from hil.bench.sources import SourceLocks
-from hil.fleet.model import TOLD, HasStorage, InverterModel
+from hil.fleet.model import HasStorage, InverterModel, told_outputs
 from hil.fleet.told import commands_of, curves_of, outputs_of
 from hil.inverter.commands import Commands
 from hil.safety.folder import Run
@@ -248,7 +248,7 @@ class BenchFleet:
 
 def _interface(model: Interface, terminals: Sequence[Terminal], restore_s: float, *, is_powered: bool) -> Interface:
     labels = tuple(terminal.label for terminal in terminals)
-    told = {name: port for name, port in model.outputs.items() if name in TOLD}
+    told = told_outputs(model)
     ours = {"unproven": Port("1", labels), "age_s": Port("s", labels), "modbus_s": Port("s", ("exchange",))}
     if is_powered:
         ours["v_applied_pu"] = Port("pu", labels)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from derloop.contract import Federate, FloatArray, Interface, Port
 from derloop.kind import Context, PlaceError, Terminal
 
-TOLD = ("p_kw", "q_kvar", "soc_pu", "p_max_kw", "p_min_kw")
+TOLD = ("p_kw", "q_kvar", "soc_pu", "stored_kwh", "p_max_kw", "p_min_kw")
 """The outputs of a model that a device can tell too."""
 POWERS = ("p_kw", "q_kvar")
 REACHED, AGE = "reached", "age_s"
@@ -131,9 +131,15 @@ def with_inverters(model: Federate) -> InverterModel:
     return model
 
 
+def told_outputs(model: Interface) -> dict[str, Port]:
+    """Return the outputs of a model that devices in its place have too; an engine stores heat, of which none tells."""
+    told = TOLD if "soc_pu" in model.outputs else [name for name in TOLD if name != "stored_kwh"]
+    return {name: port for name, port in model.outputs.items() if name in told}
+
+
 def told_interface(model: Interface) -> Interface:
     """Return the ports of a model that devices in its place have too, in lock-step, and those of the wires to them."""
-    told = {name: port for name, port in model.outputs.items() if name in TOLD}
+    told = told_outputs(model)
     labels = next(iter(told.values())).labels
     inputs = {**model.inputs, REACHED: Port("1", labels, otherwise=1.0)}
     return Interface(model.step_ns, inputs, {**told, AGE: Port("s", labels)}, repeatable=False, blocking=True)

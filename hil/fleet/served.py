@@ -14,7 +14,7 @@ from functools import partial
 from derloop.contract import FloatArray, Interface, Values
 from derloop.kind import Terminal
 from hil.emulator.bank import RegisterBank
-from hil.fleet.model import TOLD, InverterModel
+from hil.fleet.model import InverterModel, told_outputs
 from hil.fleet.registered import RegisteredFleet
 from hil.modbus.endpoint import Address
 from hil.modbus.thread import LoopThread
@@ -41,7 +41,7 @@ class OpenFleet:
         self.entry = entry
         """How they are served; taken when they start."""
         known = model.interface
-        outputs = {name: port for name, port in known.outputs.items() if name in TOLD}
+        outputs = told_outputs(known)
         self._interface = Interface(known.step_ns, known.inputs, outputs, repeatable=False, blocking=True, paced=True)
         self._fleet: RegisteredFleet | None = None
         self._thread: LoopThread | None = None

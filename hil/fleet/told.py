@@ -31,10 +31,14 @@ def curves_of(inverters: Functions, count: int) -> Sequence[VoltVarCurve | None]
 def outputs_of(
     measured: Measurements, plate: Nameplates, storage: Storage | None, step_s: float
 ) -> dict[str, FloatArray]:
-    """Return the outputs that a device can tell: powers, and of a storage its charge and what it can do in a step."""
+    """Return the outputs that a device can tell: powers, and of a storage its charge and what it can do in a step.
+
+    What it holds is of its nameplate, also where its cells have aged.
+    """
     values = {"p_kw": measured.p_w / 1000, "q_kvar": measured.q_var / 1000}
     if storage is not None:
         values["soc_pu"] = measured.soc_pct / 100
+        values["stored_kwh"] = values["soc_pu"] * plate.energy_wh / 1000
         values["p_min_kw"], values["p_max_kw"] = p_range_kw(plate, storage, values["soc_pu"], step_s)
     return values
 

@@ -13,6 +13,7 @@ import derloop
 from derloop.result import Result
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
+VIAS = ("model", "emulator")
 
 
 def run(name: str, out: Path, *overrides: str) -> Result:
@@ -41,7 +42,21 @@ def test_cars_discharge_as_they_are_told_over_modbus_and_keep_their_reserve(tmp_
     assert (p_kw[discharging] <= asked_kw[discharging] + 0.01).all()
 
 
-@pytest.mark.parametrize("via", ["model", "emulator"])
+def test_a_plan_buys_and_sells_with_batteries_over_modbus(tmp_path: Path) -> None:
+    """It has to know what they hold: 1200 kWh, nearly full at midnight."""
+    price = {"file": "profiles/prices_july.csv", "column": "per_kwh"}
+    arbitrage = [{"kind": "arbitrage", "price": price, "horizon": {"ahead_h": 12}}]
+    vpp = {"kind": "vpp", "members": ["inverter"], "services": arbitrage}
+    sets = ["start=2025-07-15T00:00:00-07:00", "duration_s=86400", "step_s=900", "checks=[]"]
+    sets.append(f"federates.vpp={json.dumps(vpp)}")
+    model, wired = (run("kind_emulator", tmp_path / via, *sets, f"federates.inverter.via={via}") for via in VIAS)
+    for sign, least_kwh in ((1.0, 1000.0), (-1.0, 200.0)):
+        moved_kwh = [0.25 * float(np.maximum(sign * told["inverter.p_kw"], 0.0).sum()) for told in (model, wired)]
+        assert moved_kwh[0] > least_kwh
+        assert moved_kwh[1] == pytest.approx(moved_kwh[0], rel=0.02)
+
+
+@pytest.mark.parametrize("via", VIAS)
 def test_a_battery_with_less_power_than_its_inverter_says_so_itself(via: str, tmp_path: Path) -> None:
     """Its inverter is one of 300 kVA."""
     sets = [

@@ -81,6 +81,7 @@ def test_an_emulated_battery_follows_its_model_for_an_hour() -> None:
             assert found["p_kw"] == pytest.approx(expected["p_kw"], abs=2 * RESOLUTION_KW)
             assert found["q_kvar"] == pytest.approx(expected["q_kvar"], abs=2 * RESOLUTION_KW)
             assert found["soc_pu"] == pytest.approx(expected["soc_pu"], abs=2e-4)
+            assert found["stored_kwh"] == pytest.approx(expected["stored_kwh"], abs=2e-4 * 200.0)
     finally:
         fleet.stop()
 
