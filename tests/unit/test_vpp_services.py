@@ -75,6 +75,34 @@ def test_an_engine_fills_no_store_in_a_plan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shares", ["proportional", "longest-first"])
+def test_by_a_rule_an_engine_goes_on_when_stores_are_empty(shares: str, tmp_path: Path) -> None:
+    """5 kW for two hours are in store; the engine beside it gives its 100 kW for as long as the price is high."""
+    price = written(tmp_path, "price.csv", 3600.0, [9.0] * 6)
+    rule = {"kind": "arbitrage", "method": "rule-based", "price": price, "charge_below": 1, "discharge_above": 5}
+    control = plant([rule], context({"b": 2}, tmp_path, 6), efficiency_pu=1.0, shares=shares)
+    batteries, given = Batteries([5.0, 100.0], [20.0, 1e9]), []
+    for k in range(6):
+        told = batteries.told()
+        told["b.soc_pu"][1] = told["b.stored_kwh"][1] = -1.0
+        batteries.hold(control.step(k * 3600 * 10**9, told)["b.p_set_kw"])
+        given.append(batteries.p_kw.tolist())
+    assert given == [[0.0, 0.0], *[[5.0, 100.0]] * 2, *[[0.0, 100.0]] * 3]
+
+
+@pytest.mark.parametrize("shares", ["proportional", "longest-first"])
+def test_a_store_that_does_not_tell_what_it_holds_does_what_it_says_that_it_can(shares: str, tmp_path: Path) -> None:
+    price = written(tmp_path, "price.csv", 3600.0, [1.0, 1.0, 9.0, 9.0, 9.0, 9.0])
+    rule = {"kind": "arbitrage", "method": "rule-based", "price": price, "charge_below": 2, "discharge_above": 5}
+    control = plant([rule], context({"b": 1}, tmp_path, 6), efficiency_pu=1.0, shares=shares)
+    batteries, given = Batteries([10.0], [40.0]), []
+    for k in range(6):
+        told = batteries.told() | {"b.stored_kwh": np.full(1, -1.0)}
+        batteries.hold(control.step(k * 3600 * 10**9, told)["b.p_set_kw"])
+        given.append(float(batteries.p_kw[0]))
+    assert given == [0.0, -10.0, 10.0, 10.0, 10.0, 0.0]
+
+
+@pytest.mark.parametrize("shares", ["proportional", "longest-first"])
 @pytest.mark.parametrize("method", ["rolling-horizon", "rule-based"])
 def test_stores_that_begin_empty_are_charged(method: str, shares: str, tmp_path: Path) -> None:
     """They tell not how large they are until they hold something: 4 kW for two hours fill them."""

@@ -134,10 +134,6 @@ class Arbitrageur:
         self._latest = self._latest._replace(asked_kw=planned_kw)
         if planned_kw == 0.0:
             return dispatch
-        is_giving = planned_kw > max(dispatch.total_kw, 0.0)
-        left_kwh = float(members.discharging_kwh.sum()) - dispatch.kept_kwh
-        if is_giving and left_kwh <= 0.0:
-            return dispatch
         return dispatch.toward(planned_kw, hours=now.hours).settled()
 
     def told(self) -> Values:

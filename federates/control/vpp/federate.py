@@ -100,7 +100,10 @@ class Vpp:
             return None
         without_end_kwh = np.where(members.soc_pu < 0.0, WITHOUT_END_H * members.rated_kw, 0.0)
         given_kwh, taken_kwh = members.discharging_kwh + without_end_kwh, members.charging_kwh + without_end_kwh
-        return Hours(given_kwh, taken_kwh, self._step_ns / 3.6e12)
+        step_h, is_untold = self._step_ns / 3.6e12, members.size_kwh == 0.0  # then what it can do lasts for a step
+        given_kwh = np.where(is_untold, np.maximum(given_kwh, members.high_kw * step_h), given_kwh)
+        taken_kwh = np.where(is_untold, np.maximum(taken_kwh, -members.low_kw * step_h), taken_kwh)
+        return Hours(given_kwh, taken_kwh, step_h)
 
     def _is_deaf(self, reads: Mapping[str, Port], inputs: Values) -> bool:
         """Return whether anything that is read is too old."""
