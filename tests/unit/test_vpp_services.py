@@ -75,6 +75,23 @@ def test_an_engine_fills_no_store_in_a_plan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shares", ["proportional", "longest-first"])
+def test_a_plan_sells_what_is_stored_and_not_what_an_engine_gives(shares: str, tmp_path: Path) -> None:
+    """20 kWh, bought at 1, are sold with 10 kW in the two hours at 9, beside an engine of 100 kW."""
+    price = written(tmp_path, "price.csv", 3600.0, [1.0, 1.0, 1.0, 5.0, 9.0, 9.0, 5.0, 5.0])
+    horizon = {"ahead_h": 8, "interval_s": 3600, "replan_s": 3600}
+    arbitrage = {"kind": "arbitrage", "price": price, "horizon": horizon, "worth_per_kwh": 0}
+    control = plant([arbitrage], context({"b": 2}, tmp_path, 8), efficiency_pu=1.0, shares=shares)
+    batteries, given = Batteries([10.0, 100.0], [20.0, 1e9]), []
+    for k in range(8):
+        told = batteries.told()
+        told["b.soc_pu"][1] = told["b.stored_kwh"][1] = -1.0
+        told["b.p_min_kw"][1] = 0.0
+        batteries.hold(control.step(k * 3600 * 10**9, told)["b.p_set_kw"])
+        given.append(batteries.p_kw.tolist())
+    assert_allclose(given[4:], [[10.0, 0.0], [10.0, 0.0], [0.0, 0.0], [0.0, 0.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("shares", ["proportional", "longest-first"])
 def test_by_a_rule_an_engine_goes_on_when_stores_are_empty(shares: str, tmp_path: Path) -> None:
     """5 kW for two hours are in store; the engine beside it gives its 100 kW for as long as the price is high."""
     price = written(tmp_path, "price.csv", 3600.0, [9.0] * 6)

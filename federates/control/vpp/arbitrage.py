@@ -5,9 +5,10 @@ By a rule, `rule-based`: they charge below one price and discharge above another
 interval of now is followed. Prices to come are those of the file with errors (`forecast.py`); day-ahead prices and
 time-of-use tariffs are known, `sigma_pu` 0. The price of now is what `reads` says, or the file's.
 
-Energy that is left at the end of a plan is worth what replacing it costs: the mean of the plan's prices, unless
-`worth_per_kwh` says otherwise. The plan leaves what other services keep, and keeps the feeder under a limit,
-`keeps_under`, where a forecast of its load is given.
+A plan is one of stores alone, and moves these: what an engine gives costs something else than what was bought before.
+By a rule engines give, too. Energy that is left at the end of a plan is worth what replacing it costs: the mean of the
+plan's prices, unless `worth_per_kwh` says otherwise. The plan leaves what other services keep, and keeps the feeder
+under a limit, `keeps_under`, where a forecast of its load is given.
 """
 
 from __future__ import annotations
@@ -134,7 +135,8 @@ class Arbitrageur:
         self._latest = self._latest._replace(asked_kw=planned_kw)
         if planned_kw == 0.0:
             return dispatch
-        return dispatch.toward(planned_kw, hours=now.hours).settled()
+        able = None if self._horizon is None else members.soc_pu >= 0.0
+        return dispatch.toward(planned_kw, able, now.hours).settled()
 
     def told(self) -> Values:
         return {"price_per_kwh": np.array([self._price_now]), "planned_kw": np.array([self._latest.asked_kw])}

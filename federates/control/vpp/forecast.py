@@ -122,12 +122,13 @@ class Horizon:
 
 
 def store_of(now: Now, efficiency_pu: float, dispatch: Dispatch) -> Store:
-    """Return all members as one store; what is kept for other services is not in it."""
+    """Return all members that store as one; what is kept for other services is not in it."""
     members = now.members
     stored_kwh = max(float(members.discharging_kwh.sum()) - dispatch.kept_kwh, 0.0)
     most_kwh = stored_kwh + max(float(members.charging_kwh.sum()) - dispatch.kept_room_kwh, 0.0)
     charge_kw, discharge_kw = (
         np.maximum(members.rated_kw - kept_kw, 0.0) for kept_kw in (dispatch.kept_down_kw, dispatch.kept_kw)
     )
-    drawn_kw = float(charge_kw[members.soc_pu >= 0.0].sum())  # engines fill no store
-    return Store(drawn_kw, float(discharge_kw[members.discharges].sum()), stored_kwh, most_kwh, efficiency_pu)
+    stores = members.soc_pu >= 0.0  # engines fill none, and empty none
+    given_kw = float(discharge_kw[stores & members.discharges].sum())
+    return Store(float(charge_kw[stores].sum()), given_kw, stored_kwh, most_kwh, efficiency_pu)

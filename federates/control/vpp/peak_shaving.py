@@ -251,6 +251,8 @@ class PeakShaver:
         store = store_of(now, self._stand.efficiency_pu, dispatch)
         above_kwh, room_kwh = now.members.within_kwh(s.reserve_soc_pu, s.recharge_to_soc_pu)
         stored_kwh = min(store.stored_kwh, above_kwh)
+        engines_kw = np.maximum(now.members.rated_kw - dispatch.kept_kw, 0.0)[now.members.soc_pu < 0.0]
+        store = replace(store, discharge_kw=store.discharge_kw + float(engines_kw.sum()))
         charge_kw = store.charge_kw if s.recharges else 0.0
         most_kwh = stored_kwh + min(store.most_kwh - store.stored_kwh, room_kwh)
         return replace(store, charge_kw=charge_kw, stored_kwh=stored_kwh, most_kwh=most_kwh)
