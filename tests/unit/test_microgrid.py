@@ -268,6 +268,22 @@ def test_a_control_that_hears_nothing_does_not_reconnect() -> None:
     assert of.hears(RETURNED)["grid.closed"][0] == 1.0
 
 
+def test_a_control_that_falls_silent_opens_nothing_that_it_has_just_closed() -> None:
+    of = Control(silent_after_s=300, reconnection={"after_s": 0})
+    of.hears(ISLAND)
+    assert of.hears(RETURNED)["grid.closed"][0] == 1.0
+    assert of.hears(RETURNED, grid__age_s=301.0)["grid.closed"][0] == 1.0
+
+
+def test_a_control_that_falls_silent_once_it_has_opened_keeps_what_is_critical_alone() -> None:
+    of = Control(silent_after_s=300, planned=[{"begins_s": 60, "lasts_s": 3600}], prepare_s=60)
+    for _ in range(2):
+        of.hears(LIVE, grid__switch_kw=0.0)
+    assert of.said("grid.closed") == 0.0
+    of.hears(LIVE, grid__switch_kw=0.0, grid__age_s=301.0)
+    assert [of.said(p) for p in ("grid.closed", "wards.connected", "depot.connected")] == [0.0, 1.0, 0.0]
+
+
 # --- what is counted ---------------------------------------------------------------------------------
 
 

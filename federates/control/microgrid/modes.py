@@ -221,11 +221,11 @@ class Judgement:
     def _deaf(self, held: State, now_s: float) -> Orders:
         """Rest beside the grid; in an island leave sources to their droop, and keep what is critical alone."""
         state = held
-        if held.mode in (Mode.ISLANDED, Mode.SYNCHRONISING, Mode.DEAD):
+        if held.mode in (Mode.ISLANDED, Mode.SYNCHRONISING, Mode.DEAD) or not held.closed:
             kept = np.array([group.critical for group in self._settings.loads])
             mode = Mode.DEAD if held.mode is Mode.DEAD else Mode.ISLANDED
             served = self._priorities.only(kept, held.served, now_s)
-            state = held._replace(mode=mode, closed=False, sync=False, served=served)
+            state = held._replace(mode=mode, sync=False, served=served)
         return Orders(state, np.zeros(self._rated.kva.shape))
 
     # --- what they share ---------------------------------------------------------------------------
