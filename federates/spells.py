@@ -20,7 +20,7 @@ class Spell(Settings):
 
     @property
     def ends_s(self) -> float:
-        return self.begins_s + self.lasts_s
+        return round(self.begins_s + self.lasts_s, 9)  # to the nanosecond: 0.1 + 0.2 is 0.3
 
     def holds(self, now_s: float) -> bool:
         return self.begins_s <= now_s < self.ends_s

@@ -322,6 +322,15 @@ def test_a_call_that_no_step_sees_is_refused(kind: str, key: str, tmp_path: Path
         assert error.value.problems[0][0] == ("services", 0, key, 0)
 
 
+def test_calls_of_parts_of_a_second_end_when_they_say_and_may_follow_each_other(tmp_path: Path) -> None:
+    """0.1 and 0.2 are a little more than 0.3 where they are added up as they stand."""
+    calls = [{"begins_s": 0.1, "lasts_s": 0.2}, {"begins_s": 0.3, "lasts_s": 0.1, "share_pu": 0.5}]
+    called = {"kind": "demand-response", "offered_kw": 8, "calls": calls, "incentive_per_kwh": 0.5}
+    control = plant([called], context({"b": 1}, tmp_path, 10, 0.1))
+    told = run(control, Batteries([10.0], [40.0]), [0.0] * 6)
+    assert told["called_kw"][:, 0].tolist() == [0.0, 8.0, 8.0, 4.0, 0.0, 0.0]
+
+
 def test_members_charge_before_a_call_if_they_prepare(tmp_path: Path) -> None:
     called = {"kind": "demand-response", "offered_kw": 8, "calls": [{"begins_s": 4 * 3600, "lasts_s": 3600}]}
     told = run(
