@@ -112,6 +112,16 @@ def test_what_voltages_need_is_not_taken_back_by_later_services(tmp_path: Path) 
     assert_allclose(asked(control, heard([1.0, 0.80]))["b.p_set_kw"], [-50.0, 31.0])
 
 
+@pytest.mark.parametrize(("v_pu", "given_kw"), [([1.0, 1.03], 0.0), ([1.03, 1.09], 30.0)])
+def test_voltages_are_kept_also_with_reserve_that_is_deployed(v_pu: list[float], given_kw: float) -> None:
+    """30 kW of each raise the second node by 0.06, from 1.03 to 1.09, before and once it is measured: by 10 kvar."""
+    reserve = {"kind": "reserve", "up_kw": 60, "lasts_h": 0, "up_calls": [{"begins_s": 0, "lasts_s": 7200}]}
+    measured = heard(v_pu) | {"b.p_kw": np.full(2, given_kw)}
+    out = asked(plant([reserve, SUPPORT], where()), measured)
+    assert_allclose(out["b.p_set_kw"], [30.0, 30.0])
+    assert_allclose(out["b.q_set_pu"], [0.0, -0.2], atol=1e-12)
+
+
 def test_without_members_that_take_it_active_power_does_it_all() -> None:
     out = asked(plant([SUPPORT], where(q_commanded=False)), heard([1.06, 0.92]))
     assert "b.q_set_pu" not in out

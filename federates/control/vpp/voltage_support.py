@@ -68,7 +68,7 @@ class VoltageSupporter:
         self._told = {name: np.zeros(port.size) for name, port in self.outputs.items()}
         if self._grid.age_s(now.inputs) > self._silent_after_s:
             return dispatch
-        values = self._grid.expected(dispatch.p_kw, now.inputs, now.members)
+        values = self._grid.expected(dispatch.setpoints_kw, now.inputs, now.members)
         room = Room(dispatch.low_kw, dispatch.high_kw)
         if self._reactive:
             values, room = self._by_reactive_power(now, dispatch, values, room, self._reactive)
