@@ -185,6 +185,29 @@ def test_regulation_moves_members_around_the_schedule_that_they_follow(tmp_path:
     assert_allclose(told["lacking_kw"][1:], 0.0)
 
 
+@pytest.mark.parametrize("kind", ["frequency-regulation", "reserve"])
+@pytest.mark.parametrize(("load_kw", "down_kw"), [(150.0, 0.0), (90.0, 10.0), (50.0, 20.0)])
+def test_headroom_that_is_deployed_makes_no_peak_that_was_to_be_shaved(
+    kind: str, load_kw: float, down_kw: float, tmp_path: Path
+) -> None:
+    """100 kW may be drawn, and 20 kW are offered to draw more: what there is room for is held, the rest lacks."""
+    shaving = {"kind": "peak-shaving", "limit_kw": 100, "margin_kw": 0, "gain": 0, "hold_s": 0, "recharges": False}
+    signal = written(tmp_path, "signal.csv", 3600.0, [-1.0] * 6)
+    offered = {
+        "frequency-regulation": {"capacity_kw": 20, "signal": signal, "centre_soc_pu": None},
+        "reserve": {"down_kw": 20, "down_calls": [{"begins_s": 0, "lasts_s": 21600}]},
+    }
+    price = written(tmp_path, "price.csv", 3600.0, [1.0] * 6)
+    buying = {"kind": "arbitrage", "price": price, "method": "rule-based", "charge_below": 5, "discharge_above": 9}
+    where = context({"b": 1}, tmp_path, 6)
+    for services in ([], [buying]):
+        control = plant([shaving, {"kind": kind, **offered[kind]}, *services], where)
+        told = run(control, Batteries([200.0], [1e4]), [load_kw] * 6)
+        lacking = told["lacking_kw" if kind == "frequency-regulation" else "reserve_lacking_kw"]
+        assert told["head_kw"][1:].max() <= 100.0 + 1e-9
+        assert_allclose(lacking[1:, 0], 20.0 - down_kw)
+
+
 def test_what_reserve_deploys_is_no_response_to_regulation(tmp_path: Path) -> None:
     """A signal of 5 kW, and a call of 4 kW in hours 2 and 3: 9 kW are given, of which 5 answer the signal."""
     signal = written(tmp_path, "signal.csv", 3600.0, [0.5] * 6)

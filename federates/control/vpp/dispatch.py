@@ -43,6 +43,8 @@ class Dispatch:
     """What the sum of all must not fall below."""
     most_kw: float = np.inf
     """What the sum of all must not pass."""
+    floor_kw: float = -np.inf
+    """What the sum of all must not fall below, with all that is held back to draw more deployed."""
     kept_kwh: float = 0.0
     """Energy that later services must leave in store."""
     kept_kw: FloatArray | float = 0.0
@@ -66,6 +68,11 @@ class Dispatch:
     def setpoints_kw(self) -> FloatArray:
         return self.p_kw + self.offset_kw
 
+    @property
+    def room_kw(self) -> float:
+        """By how much the sum may fall when what is held back is deployed."""
+        return max(self.total_kw - self.floor_kw, 0.0)
+
     def toward(self, total_kw: float, able: BoolArray | None = None, hours: Hours | None = None) -> Dispatch:
         """Return it with the sum moved to `total_kw`, as far as bounds allow.
 
@@ -87,12 +94,17 @@ class Dispatch:
         """Return it with headroom (n,) held back from later services, of which `offset_kw` (n,) is deployed now."""
         low, high = self.low_kw + down_kw, self.high_kw - up_kw
         kept = replace(self, kept_kw=self.kept_kw + up_kw, kept_down_kw=self.kept_down_kw + down_kw)
-        return replace(kept, low_kw=low, high_kw=high, offset_kw=self.offset_kw + offset_kw)
+        kept = replace(kept, low_kw=low, high_kw=high, offset_kw=self.offset_kw + offset_kw)
+        return kept.floored(self.floor_kw + float(down_kw.sum()))
 
     def bounded(self, least_kw: float = -np.inf, most_kw: float = np.inf) -> Dispatch:
         """Return it with the sum bounded for later services, but never against an earlier one."""
         least = min(max(self.least_kw, least_kw), self.most_kw)
         return replace(self, least_kw=least, most_kw=max(min(self.most_kw, most_kw), least))
+
+    def floored(self, floor_kw: float) -> Dispatch:
+        """Return it with a least sum that counts also what is deployed."""
+        return replace(self.bounded(least_kw=floor_kw), floor_kw=max(self.floor_kw, floor_kw))
 
     def settled(self) -> Dispatch:
         """Return it with what it has now kept: later services may add to its sum, and not undo it."""

@@ -15,7 +15,8 @@ asked:
     I(t) = max(0, I(t-) + gain (measured - (limit - margin)))
 
 from the second step of shaving on. While all of the capability is in use it does not grow, and it is 0 when shaving
-begins. Later services must not take back what was needed, nor draw more than the limit leaves.
+begins. Later services must not take back what was needed, nor draw more than the limit leaves, also not by headroom
+that they deploy.
 
 With a `forecast` of the load in place of a limit, the limit is the lowest level that stored energy can hold over the
 horizon (`plan.py`), planned anew at each `replan_s`, with no energy or power that is held for earlier services, nor
@@ -192,6 +193,7 @@ class PeakShaver:
             served = kept.toward(load_kw - aim_kw + integral_kw, able, now.hours).settled()
         else:
             served = self._recharged(load_kw, limit_kw, now, kept).bounded(least_kw=load_kw - aim_kw)
+        served = served.floored(min(load_kw - aim_kw, served.total_kw))
         return replace(served, low_kw=dispatch.low_kw, high_kw=dispatch.high_kw)
 
     def told(self) -> Values:

@@ -72,7 +72,7 @@ class Regulator:
         capacity_kw, signal = self._settings.capacity_kw, self._signal.now(now.time_ns)
         led = self._led(now, dispatch)
         up_kw = share(capacity_kw, np.maximum(led.high_kw - led.p_kw, 0.0))
-        down_kw = share(capacity_kw, np.maximum(led.p_kw - led.low_kw, 0.0))
+        down_kw = share(min(capacity_kw, led.room_kw), np.maximum(led.p_kw - led.low_kw, 0.0))
         deployed_kw = signal * (up_kw if signal > 0.0 else down_kw)
         has_kw = min(float(up_kw.sum()), float(down_kw.sum()))
         others_kw = now.deployed_kw - self._held_kw

@@ -74,7 +74,7 @@ class Reserver:
         stores = now.members.soc_pu >= 0.0
         able_up = ~stores | (now.members.discharging_kwh > 0.0)
         up_kw = share(s.up_kw, np.where(able_up, np.maximum(dispatch.high_kw - dispatch.p_kw, 0.0), 0.0))
-        down_kw = share(s.down_kw, np.maximum(dispatch.p_kw - dispatch.low_kw, 0.0))
+        down_kw = share(min(s.down_kw, dispatch.room_kw), np.maximum(dispatch.p_kw - dispatch.low_kw, 0.0))
         up_pu, down_pu = called_pu(s.up_calls, now.time_ns), called_pu(s.down_calls, now.time_ns)
         deployed_kw = up_pu * up_kw - down_pu * down_kw
         has_kw = self._lasting_kw(up_kw, now.members.discharging_kwh, now, up_pu)
