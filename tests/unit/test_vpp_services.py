@@ -1,7 +1,10 @@
 """The services of a virtual power plant: small cases with a known optimum, alone and stacked."""
 
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -58,6 +61,18 @@ def test_arbitrage_by_plan_earns_what_the_best_plan_earns(tmp_path: Path) -> Non
     earned = float((told["p_kw"].sum(axis=1) * np.array(price)).sum())
     assert earned == pytest.approx(84.0, abs=0.12 * 9)  # and what was in store before
     assert_allclose(told["p_kw"].sum(axis=1)[[1, 2, 4]], [-6.0, -5.88, 6.0], atol=0.01)
+
+
+def test_a_plan_knows_the_last_hour_of_a_day_of_25(tmp_path: Path) -> None:
+    """The clock is set back on 2 November 2025: its hour from 23 to 24 is the 25th of the day, and the dearest."""
+    price = written(tmp_path, "price.csv", 3600.0, [2.0] * 23 + [9.0])
+    horizon = {"ahead_h": 24, "interval_s": 3600, "replan_s": 3600}
+    arbitrage = {"kind": "arbitrage", "price": price, "horizon": horizon, "worth_per_kwh": 0}
+    start = datetime(2025, 11, 2, tzinfo=ZoneInfo("America/Los_Angeles"))
+    where = replace(context({"b": 1}, tmp_path, 25), start=start)
+    told = run(plant([arbitrage], where, efficiency_pu=1.0), Batteries([10.0], [20.0]), [0.0] * 25)
+    assert told["price_per_kwh"][-1, 0] == 9.0
+    assert told["p_kw"][-1, 0] == pytest.approx(10.0)
 
 
 def test_an_engine_fills_no_store_in_a_plan(tmp_path: Path) -> None:

@@ -64,9 +64,11 @@ class Forecast:
         self._profile = read_column(plain, path, stand.context, stand.step_ns)
         self._scale, self._sigma_pu = column.scale, column.sigma_pu
         self._seed = stand.context.seed, zlib.crc32(f"{column.file}/{column.column}".encode())
-        known_s = float(self._profile.time_s[-1]) - self._profile.clock.shows_s(0)
-        self.until_ns = int(known_s * 1e9)
+        ends_s, clock = self._profile.time_s[-1], self._profile.clock
+        self.until_ns = int(float(clock.elapsed_s(ends_s)) * 1e9)
         """To where it is known."""
+        self.shown_ns = int((float(ends_s) - clock.shows_s(0)) * 1e9)
+        """For how long, by the clock."""
 
     @property
     def range(self) -> tuple[float, float]:
@@ -98,7 +100,7 @@ class Horizon:
     ) -> None:
         self.forecast = Forecast(column, path, stand)
         self._settings, self._stand = settings, stand
-        ahead_ns, known_ns = round(settings.ahead_h * 3.6e12), self.forecast.until_ns
+        ahead_ns, known_ns = round(settings.ahead_h * 3.6e12), max(self.forecast.until_ns, self.forecast.shown_ns)
         if ahead_ns > known_ns:
             what = f"a plan that looks {settings.ahead_h:g} h ahead is longer than the forecast"
             told = f"{what}: {column.file!r} goes on for {known_ns / 3.6e12:g} h from the start"
