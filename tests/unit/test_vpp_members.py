@@ -139,6 +139,19 @@ def test_nobody_is_asked_beyond_what_is_kept_within_a_step(
     assert_allclose(control.step(H, seen(batteries, head_kw))["b.p_set_kw"], [asked_kw], rtol=1e-6)
 
 
+@pytest.mark.parametrize("by", ["owners", "the service", "reserve"])
+def test_nobody_is_asked_beyond_what_is_kept_within_the_longer_step_of_a_fleet(by: str) -> None:
+    """20 kWh, 40 % of them stored, 30 % kept: 1.9 kW last for the hour for which the fleet holds what it is told."""
+    agreed = [{"reserve_soc_pu": 0.3}] if by == "owners" else []
+    kept = {"reserve_soc_pu": 0.3} if by == "the service" else {}
+    reserve = [{"kind": "reserve", "up_kw": 6, "lasts_h": 1}] if by == "reserve" else []
+    where = context({"b": 1}, step_s=60.0, settings={"b": SimpleNamespace(step_s=3600.0)})
+    control = plant([*reserve, SHAVING | kept], where, preferences=agreed)
+    batteries = Batteries([10.0], [20.0], [0.4])
+    control.step(0, seen(batteries, 500.0))
+    assert_allclose(control.step(MINUTE, seen(batteries, 500.0))["b.p_set_kw"], [1.9], rtol=1e-6)
+
+
 def test_a_car_leaves_with_what_it_needs_though_the_plant_wants_to_take_it() -> None:
     """Comes at 18:00 with 20 kWh missing, leaves at 21:00; 11 kW charge that in 2 h. A peak is shaved all evening."""
     visits = [{"arrives_h": 18.0, "departs_h": 21.0, "need_kwh": 20.0}]

@@ -110,15 +110,15 @@ class Measured:
     """What each store holds; 0 where it is not known."""
 
     def reach_kw(
-        self, reserve_pu: FloatArray | float, top_pu: FloatArray | float, step_h: float, efficiency_pu: float
+        self, reserve_pu: FloatArray | float, top_pu: FloatArray | float, held_h: FloatArray, efficiency_pu: float
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the powers (n,) that bring stores up to `top_pu`, and down to `reserve_pu`, in a step.
+        """Return the powers (n,) that bring stores up to `top_pu`, and down to `reserve_pu`, in `held_h` (n,).
 
         Without end where it is not known what they hold.
         """
         is_known = self.size_kwh > 0.0
         up_kwh, down_kwh = np.maximum([top_pu - self.now_pu, self.now_pu - reserve_pu], 0.0) * self.size_kwh
-        least_kw, most_kw = -up_kwh / efficiency_pu / step_h, down_kwh * efficiency_pu / step_h
+        least_kw, most_kw = -up_kwh / efficiency_pu / held_h, down_kwh * efficiency_pu / held_h
         return np.where(is_known, least_kw, -np.inf), np.where(is_known, most_kw, np.inf)
 
     def within_kwh(self, reserve_pu: float, top_pu: float) -> tuple[float, float]:
@@ -170,10 +170,12 @@ class Fleets:
             self.each([p.top_soc_pu < top for p, (_, top) in zip(agreed, own, strict=True)]) > 0.0,
         )
         """Whose (n,) reserve, and whose top, the devices do not keep to by themselves."""
-        self._step_h, self._efficiency_pu = step_h, efficiency_pu
+        self._efficiency_pu = efficiency_pu
         self._share_pu = self.each([p.share_pu for p in agreed])
         self._told_kwh = np.zeros(self.size)
         self._step_s = self.each([_step_s(name, context) for name in names])
+        self.held_h = np.maximum(step_h, self._step_s / 3600.0)
+        """For how long (n,) a device holds what it is told, at least: a step of the plant's, or of its own."""
 
     @property
     def inputs(self) -> dict[str, Port]:
@@ -238,7 +240,7 @@ class Fleets:
     def _as_agreed(self, told: Measured) -> Measured:
         """Return it with no more power than leads to what was agreed by the next step."""
         reserves, tops = self._is_agreed
-        least_kw, most_kw = told.reach_kw(self._reserve_pu, self._top_pu, self._step_h, self._efficiency_pu)
+        least_kw, most_kw = told.reach_kw(self._reserve_pu, self._top_pu, self.held_h, self._efficiency_pu)
         high = np.where(reserves, np.minimum(told.high_kw, np.maximum(told.low_kw, most_kw)), told.high_kw)
         low = np.where(tops, np.maximum(told.low_kw, np.minimum(told.high_kw, least_kw)), told.low_kw)
         return replace(told, low_kw=low, high_kw=high)

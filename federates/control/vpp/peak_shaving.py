@@ -217,7 +217,7 @@ class PeakShaver:
         """Return it with no more room than brings stores to the reserve, or to the top, by the next step."""
         s, stand = self._settings, self._stand
         least_kw, most_kw = now.members.reach_kw(
-            s.reserve_soc_pu, s.recharge_to_soc_pu, stand.step_h, stand.efficiency_pu
+            s.reserve_soc_pu, s.recharge_to_soc_pu, stand.fleets.held_h, stand.efficiency_pu
         )
         low_kw, high_kw = dispatch.low_kw, dispatch.high_kw
         if s.recharge_to_soc_pu < 1.0:  # else devices know by themselves

@@ -102,9 +102,9 @@ class Reserver:
         members, stand = now.members, self._stand
         given_kwh = _beyond(members.discharging_kwh, kept_kwh)
         taken_kwh = _beyond(members.charging_kwh, room_kwh)
-        is_known, eta = members.size_kwh > 0.0, stand.efficiency_pu
-        least_kw = np.where(is_known, -taken_kwh / eta / stand.step_h, -np.inf)
-        return least_kw, np.where(is_known, given_kwh * eta / stand.step_h, np.inf)
+        is_known, eta, held_h = members.size_kwh > 0.0, stand.efficiency_pu, stand.fleets.held_h
+        least_kw = np.where(is_known, -taken_kwh / eta / held_h, -np.inf)
+        return least_kw, np.where(is_known, given_kwh * eta / held_h, np.inf)
 
     def told(self) -> Values:
         return {name: np.array([value]) for name, value in self._told._asdict().items()}
