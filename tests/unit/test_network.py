@@ -235,6 +235,14 @@ def test_a_line_of_its_own_delays_a_message_by_the_time_it_takes() -> None:
     assert (found >= 0.0).argmax(axis=0).tolist() == [2, 2, 2, 2]
 
 
+def test_of_a_shared_line_with_too_little_room_all_have_their_part() -> None:
+    """Five seconds each, of ten: of five that speak two are heard, and those who were not are next."""
+    line = {"bits_per_s": 160.0, "message_bytes": 100.0, "shared": True, "buffer_s": 5.0}
+    scene = Scene(5, links=[link(bandwidth=line)])
+    said = scene.heard(41)["control.cells.p_kw"]
+    assert (np.diff(said, axis=0) != 0.0).sum(axis=0).tolist() == pytest.approx([16] * 5, abs=1)
+
+
 def test_what_finds_the_buffer_full_is_lost() -> None:
     """20 s a message, every 10 s: the wait grows by 10 s each time; beyond 35 s one is lost, and every second then."""
     line = {"bits_per_s": 1200, "message_bytes": 3000, "buffer_s": 35}
