@@ -30,9 +30,11 @@ def instrument_problems(entries: Entries, wired: Mapping[str, PowerSettings], fo
     for name, entry in entries.items():
         yield from _map_problems(f"/instruments/{name}/commands", entry, folder)
     owners: dict[tuple[str, int], str] = {}
+    metered: dict[str, str] = {}
     for name, power in wired.items():
         yield from _wiring_problems(f"/devices/{name}/power", entries, power)
         yield from _shared_phases(name, power, owners)
+        yield from _shared_meter(name, power, metered)
     yield from _shared_voltages(entries, wired, folder)
 
 
@@ -99,6 +101,14 @@ def _shared_phases(name: str, power: PowerSettings, owners: dict[tuple[str, int]
         if other != name:
             what = f"phase {phase} of {power.ac_source!r} belongs to device {other!r} already"
             yield Problem(f"/devices/{name}/power/phases", what)
+
+
+def _shared_meter(name: str, power: PowerSettings, metered: dict[str, str]) -> Iterator[Problem]:
+    """Yield that a meter is another device's: each of them would be seen with the power of both."""
+    other = name if power.meter is None else metered.setdefault(power.meter, name)
+    if other != name:
+        what = f"{power.meter!r} is the meter of device {other!r} already, and is read for all of its phases: "
+        yield Problem(f"/devices/{name}/power/meter", f"{what}each needs an entry that reads its own alone")
 
 
 def _shared_voltages(entries: Entries, wired: Mapping[str, PowerSettings], folder: Path) -> Iterator[Problem]:

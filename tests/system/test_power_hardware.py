@@ -393,7 +393,7 @@ def test_a_source_that_feeds_a_device_which_goes_on_stays_on(rig: Rig, scenario:
     bench = rig.bench()
     bench["instruments"]["grid-sim"]["phases"] = [1, 2]
     bench["devices"]["other"] = {**bench["devices"]["res"], "unit": 2}
-    bench["devices"]["other"]["power"] = {**bench["devices"]["res"]["power"], "phases": [2]}
+    bench["devices"]["other"]["power"] = {**bench["devices"]["res"]["power"], "phases": [2], "meter": None}
     path = scenario.parent / "lab.json"
     path.write_text(json.dumps(bench))
     rig.ac.answer("OUTP 1")

@@ -106,6 +106,24 @@ def test_devices_do_not_share_a_source_that_has_one_voltage_for_all_its_phases(t
             }
 
 
+def test_devices_do_not_share_an_entry_of_a_meter(tmp_path: Path) -> None:
+    source = {"kind": "ac-source", "at": {"transport": "tcp"}, "commands": "scpi-99-ac-source"}
+    meter = {"kind": "meter", "at": {"transport": "tcp", "port": 5026}, "commands": "scpi-99-power-meter"}
+    apart = {f"meter-{i}": {**meter, "phases": [i]} for i in (1, 2)}
+    instruments = {"grid": {**source, "v_ln_v": {"low": 0, "high": 280}}, "meter": meter, **apart}
+
+    def devices(*meters: str) -> dict[str, Any]:
+        power = {"ac_source": "grid", "nominal_v": 230}
+        wired = [{**power, "phases": [i], "meter": each} for i, each in enumerate(meters, 1)]
+        return {f"inv-{i}": {**DEVICE, "unit": i, "power": each} for i, each in enumerate(wired, 1)}
+
+    bench(tmp_path, devices=devices("meter-1", "meter-2"), instruments=instruments)
+    assert problems(tmp_path, devices=devices("meter", "meter"), instruments=instruments) == {
+        "/devices/inv-2/power/meter": "'meter' is the meter of device 'inv-1' already, and is read for all of its "
+        "phases: each needs an entry that reads its own alone"
+    }
+
+
 def test_an_input_that_stops_everything_is_one_of_the_bench(tmp_path: Path) -> None:
     watched = {"device": "inv-11", "point": "701.Alrm", "stop_when": "above", "value": 0}
     found = problems(tmp_path, emergency_stop={"inputs": [watched]})
