@@ -86,8 +86,8 @@ class Place(Protocol):
     @property
     def loads(self) -> Mapping[str, FeederLoad]: ...
 
-    def source_impedance_ohm(self, bus: str) -> complex:
-        """Return what a bus has behind it: its short-circuit impedance, of positive sequence where it has three phases.
+    def source_impedance_ohm(self, bus: str, phases: tuple[int, ...]) -> complex:
+        """Return the short-circuit impedance of some phases of a bus, which carry the same power.
 
         Seen with all loads in place, as the feeder file has them.
         """

@@ -35,7 +35,7 @@ class Feeder:
         wrong = [*misplaced(settings.faults, self._buses), *unseen(settings.faults, settings.step_ns(context))]
         if problems := [*problems, *self.apparatus.problems, *wrong]:
             raise PlaceError(problems)
-        self._impedances_ohm: Mapping[str, complex] = {}
+        self._impedances_ohm: Mapping[str, Mapping[tuple[int, int], complex]] = {}
         self._settings = settings
 
     @property
@@ -46,11 +46,18 @@ class Feeder:
     def loads(self) -> Mapping[str, FeederLoad]:
         return self._loads
 
-    def source_impedance_ohm(self, bus: str) -> complex:
-        """Return the short-circuit impedance of a bus, of positive sequence where it has three phases."""
+    def source_impedance_ohm(self, bus: str, phases: tuple[int, ...]) -> complex:
+        """Return what phases of a bus have behind them, where each of them carries the same power.
+
+        A single phase has all of its own impedance, the way back through neutral and earth in it. Of what it shares
+        with another one that counts, 120 degrees apart, half is taken off: three have the impedance of positive
+        sequence.
+        """
         if not self._impedances_ohm:
             self._impedances_ohm = Solver(self.path).source_impedances_ohm()  # in an engine of its own: it solves
-        return self._impedances_ohm[bus]
+        between = self._impedances_ohm[bus]
+        fallen = (between[one, other] * (1.0 if one == other else -0.5) for one in phases for other in phases)
+        return sum(fallen, 0j) / len(phases)
 
     def sensitivity(self, terminals: Sequence[Terminal]) -> Sensitivity:
         """Return how all nodes, and what is monitored, answer devices at these terminals: see `answering`."""

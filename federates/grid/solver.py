@@ -69,18 +69,23 @@ class Solver:
     def _run(self, text: str) -> None:
         command(self._dss, text)
 
-    def source_impedances_ohm(self) -> dict[str, complex]:
-        """Solve the feeder; return the short-circuit impedance of every bus by its lower-case name.
+    def source_impedances_ohm(self) -> dict[str, dict[tuple[int, int], complex]]:
+        """Solve the feeder; return the short-circuit impedances of every bus by its lower-case name.
 
-        It is that of positive sequence where the bus has three phases, else that of its phase (OpenDSS's Zsc1).
+        Each by two nodes: by how much the voltage of the first falls for a current that the second gives.
         """
         self._run("Solve")
-        return {name.lower(): self._source_impedance_ohm(name) for name in self._dss.Circuit.AllBusNames()}
+        order: dict[str, list[int]] = {}
+        """Of the nodes of each bus, as its matrix has them: that in which the file names them first."""
+        for bus, _, node in (each.lower().rpartition(".") for each in self._dss.Circuit.YNodeOrder()):
+            order.setdefault(bus, []).append(int(node))
+        return {bus: self._source_impedances_ohm(bus, nodes) for bus, nodes in order.items()}
 
-    def _source_impedance_ohm(self, bus: str) -> complex:
+    def _source_impedances_ohm(self, bus: str, nodes: Sequence[int]) -> dict[tuple[int, int], complex]:
         self._dss.Circuit.SetActiveBus(bus)
         self._dss.Bus.ZscRefresh()
-        return complex(*self._dss.Bus.Zsc1())
+        found = np.array(self._dss.Bus.ZscMatrix()).view(np.complex128).tolist()
+        return dict(zip([(one, other) for one in nodes for other in nodes], found, strict=True))
 
     def add_injection(self, name: str, bus: str, phases: Sequence[int], kv: float) -> None:
         """Add a device that injects constant power; kv is line to neutral for one phase, line to line for more."""

@@ -46,7 +46,7 @@ def _source_pu(terminal: Terminal, context: Context) -> complex:
     """Return what stands behind a device in the feeder, in pu of the scenario's device."""
     assert context.feeder
     v_ln_v = 1000 * context.feeder.buses[terminal.bus].kv_ln
-    ohm = context.feeder.source_impedance_ohm(terminal.bus)
+    ohm = context.feeder.source_impedance_ohm(terminal.bus, terminal.phases)
     return per_unit(ohm, v_ln_v, 1000 * terminal.rated_kva, len(terminal.phases))
 
 
