@@ -61,7 +61,7 @@ class BenchFleet:
         self._storage = model.storage if isinstance(model, HasStorage) else None
         rules = [bench.device(name).safety for name in names]
         self._scale = scales([bench.device(name).power for name in names])
-        self._power = power_of(bench, names, terminals, context, model.inverters.volt_var)
+        self._power = power_of(bench, names, terminals, context, model.inverters)
         restore_s = max(each.restore_s for each in rules)
         self._interface = _interface(model.interface, terminals, restore_s, is_powered=self._power is not None)
         self._folder: Path | None = None

@@ -17,29 +17,37 @@ from derloop.contract import FloatArray, Values
 from derloop.kind import Context, Terminal
 from hil.bench.file import Bench
 from hil.bench.instruments import instruments_of
-from hil.fleet.model import Curve
+from hil.fleet.model import Functions
 from hil.inverter.commands import Commands
 from hil.inverter.measurements import Measurements, Nameplates
 from hil.phil.interface import Powered, PowerInterface
 from hil.phil.settings import PowerSettings
-from hil.phil.stability import Answer, of_volt_var, per_unit
+from hil.phil.stability import Answer, per_unit, steepest
 
 
 def power_of(
-    bench: Bench, names: Sequence[str], terminals: Sequence[Terminal], context: Context, curve: Curve | None
+    bench: Bench, names: Sequence[str], terminals: Sequence[Terminal], context: Context, inverters: Functions
 ) -> PowerInterface | None:
     """Return the power interface of a fleet; None where its devices stand in no power hardware."""
     wired = [power for name in names if (power := bench.device(name).power) is not None]
     if len(wired) < len(names):
         return None
-    answer = Answer(0.0) if curve is None else of_volt_var(curve.v_pu, curve.q_pu)
     devices = [
-        Powered(name, power, _source_pu(terminal, context), answer)
-        for name, power, terminal in zip(names, wired, terminals, strict=True)
+        Powered(name, power, _source_pu(terminal, context), _answer(inverters, index))
+        for index, (name, power, terminal) in enumerate(zip(names, wired, terminals, strict=True))
     ]
     return PowerInterface(
         devices, instruments_of(bench.file.instruments, wired, bench.path.parent), context.step_ns / 1e9
     )
+
+
+def _answer(inverters: Functions, index: int) -> Answer:
+    """Return how a device answers its voltage by the curves that the scenario gives it, at their steepest."""
+    curve, p_per_v = inverters.volt_var, 0.0
+    if inverters.has("volt_watt"):
+        numbers = {name: float(values[index]) for name, values in inverters.numbers("volt_watt").items()}
+        p_per_v = steepest((numbers["v1_pu"], numbers["v2_pu"]), (numbers["p1_pu"], numbers["p2_pu"]))
+    return Answer(p_per_v, 0.0 if curve is None else steepest(curve.v_pu, curve.q_pu))
 
 
 def _source_pu(terminal: Terminal, context: Context) -> complex:

@@ -19,7 +19,7 @@ from derloop.errors import Interlocked
 from hil.instruments.instrument import AcSource, Clock, DcSource, PowerMeter
 from hil.phil.lag import Lag
 from hil.phil.settings import DcSupply, PowerSettings
-from hil.phil.stability import Answer, Estimate, Loop, estimate
+from hil.phil.stability import IMPEDANCE, Answer, Estimate, Loop, estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Powered:
     settings: PowerSettings
     source_pu: complex
     """Source impedance in pu of the scenario's device."""
-    volt_var: Answer
-    """How its volt-var curve answers at its steepest."""
+    curves: Answer
+    """How its volt-watt and volt-var curves answer at their steepest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,11 @@ class PowerInterface:
     def _estimate(self, device: Powered) -> Estimate:
         settings = device.settings
         memory = Lag(settings.filter_s).memory(self._step_s)
-        q_per_v = settings.answers.q_per_v
-        answer = Answer(settings.answers.p_per_v, device.volt_var.q_per_v if q_per_v is None else q_per_v)
+        p_per_v, q_per_v, curves = settings.answers.p_per_v, settings.answers.q_per_v, device.curves
+        answer = Answer(
+            min(IMPEDANCE.p_per_v, curves.p_per_v) if p_per_v is None else p_per_v,
+            curves.q_per_v if q_per_v is None else q_per_v,
+        )
         return estimate(Loop(device.source_pu, memory, settings.delay_steps), answer)
 
     @property

@@ -15,7 +15,11 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
 class Answers(Settings):
     """How the device's power answers its voltage, in pu of its rating for 1 pu of voltage, positive when injected."""
 
-    p_per_v: float = Field(default=-2.0, description="-2: a resistor that draws the rating; 0: constant power.")
+    p_per_v: float | None = Field(
+        default=None,
+        description="-2: a resistor that draws the rating; 0: constant power. Without it, -2, or the steepest part of "
+        "the volt-watt curve that the scenario asks for where that is steeper.",
+    )
     q_per_v: float | None = Field(
         default=None, description="Without it, the steepest part of the volt-var curve that the scenario asks for."
     )

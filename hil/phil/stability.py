@@ -45,11 +45,11 @@ IMPEDANCE = Answer(-2.0)
 """A resistor that draws the rating."""
 
 
-def of_volt_var(v_pu: Sequence[float], q_pu: Sequence[float]) -> Answer:
-    """Return the answer at the steepest part of a volt-var curve."""
-    steps = [(b - a, d - c) for (a, b), (c, d) in zip(pairwise(v_pu), pairwise(q_pu), strict=True)]
-    slopes = [dq / dv if dv > 0 else math.copysign(math.inf, dq) for dv, dq in steps if dq]
-    return Answer(0.0, max(slopes, key=abs, default=0.0))
+def steepest(v_pu: Sequence[float], power_pu: Sequence[float]) -> float:
+    """Return by how much a volt-var or volt-watt curve changes for 1 pu of voltage, where it does most."""
+    steps = [(b - a, d - c) for (a, b), (c, d) in zip(pairwise(v_pu), pairwise(power_pu), strict=True)]
+    slopes = [change / dv if dv > 0 else math.copysign(math.inf, change) for dv, change in steps if change]
+    return max(slopes, key=abs, default=0.0)
 
 
 @dataclass(frozen=True, slots=True)

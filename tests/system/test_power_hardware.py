@@ -129,6 +129,16 @@ def test_a_filter_slows_the_way_there_and_changes_nothing_of_its_end(rig: Rig, s
     assert np.abs(np.diff(v_pu[2:])).max() < 0.05
 
 
+def test_a_volt_watt_curve_under_which_the_loop_would_swing_is_not_energised(rig: Rig, scenario: Path) -> None:
+    """0.08 ohm are 0.05 pu of 100 kVA; from 1.06 to 1.10 pu a storage goes from all of its power to none: -25."""
+    data = json.loads(scenario.read_text())
+    data["federates"]["device"]["smart"] = {"volt_watt": {}}
+    scenario.write_text(json.dumps(data))
+    refused = run(scenario, rig.bench())
+    assert "'res': is not energised: the loop does not settle: gain -1.25" in refused.failure
+    assert rig.ac.held == {}
+
+
 def test_a_source_that_does_not_say_who_it_is_is_switched_off_all_the_same(rig: Rig, scenario: Path) -> None:
     rig.ac.identity = ""
     result = run(scenario, rig.bench())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,15 @@ def test_a_loop_that_would_not_settle_is_not_energised(rig: Rig, interface: Make
         power.energise()
     power.leave()
     assert rig.ac.held == {}
+
+
+def test_the_curves_of_the_scenario_count_unless_the_bench_file_says_how_the_device_answers(interface: Make) -> None:
+    def gain(curves: Answer, **answers: float) -> float:
+        return interface(replace(powered(1, answers=answers), curves=curves), phases=[1]).estimates()[0].gain
+
+    assert gain(Answer(-25.0, -7.0)) == pytest.approx(0.05 * -25 + 0.1 * -7)
+    assert gain(Answer(-1.0)) == pytest.approx(0.05 * -2)
+    assert gain(Answer(-25.0, -7.0), p_per_v=0.0, q_per_v=-3.0) == pytest.approx(0.1 * -3)
 
 
 def test_a_filter_lets_it_be_energised(interface: Make) -> None:

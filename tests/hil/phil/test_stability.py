@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hil.phil.lag import Lag
-from hil.phil.stability import IMPEDANCE, MOST_GAIN, Answer, Estimate, Loop, estimate, of_volt_var, per_unit
+from hil.phil.stability import IMPEDANCE, MOST_GAIN, Answer, Estimate, Loop, estimate, per_unit, steepest
 
 
 def swing(loop: Loop, answer: Answer, steps: int = 400) -> float:
@@ -80,12 +80,12 @@ def test_estimate_and_loop_agree(r: float, x: float, memory: float, delay_steps:
         assert swing(loop, answer, 2000) > 1e3
 
 
-def test_the_steepest_part_of_a_volt_var_curve_is_its_answer() -> None:
-    category_b = of_volt_var((0.92, 0.98, 1.02, 1.08), (0.44, 0.0, 0.0, -0.44))
-    assert category_b.q_per_v == pytest.approx(-0.44 / 0.06)
-    assert of_volt_var((0.9, 1.1), (0.0, 0.0)) == Answer(0.0, 0.0)
-    assert of_volt_var((1.0, 1.0), (0.4, -0.4)).q_per_v == -math.inf
-    assert not estimate(Loop(0.01 + 0.01j), of_volt_var((1.0, 1.0), (0.4, -0.4))).is_stable
+def test_a_curve_answers_as_its_steepest_part_does() -> None:
+    assert steepest((0.92, 0.98, 1.02, 1.08), (0.44, 0.0, 0.0, -0.44)) == pytest.approx(-0.44 / 0.06)
+    assert steepest((1.06, 1.10), (1.0, 0.2)) == pytest.approx(-20.0)
+    assert steepest((0.9, 1.1), (0.0, 0.0)) == 0.0
+    assert steepest((1.0, 1.0), (0.4, -0.4)) == -math.inf
+    assert not estimate(Loop(0.01 + 0.01j), Answer(0.0, -math.inf)).is_stable
 
 
 def test_a_device_that_does_not_answer_has_every_margin() -> None:
