@@ -1,8 +1,8 @@
 """A fleet's devices in power hardware: what stands between their registers and the ports of the federate.
 
 The scenario's devices are `scale` times as large as those of the bench: what they are told is divided by it, what they
-say of themselves is multiplied. A device that stands in no power hardware has a scale of 1, and the voltage that it
-finds.
+say of themselves is multiplied. Devices that stand in no power hardware have a scale of 1, and the voltage that they
+find.
 """
 
 from __future__ import annotations

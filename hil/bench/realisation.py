@@ -44,7 +44,7 @@ def bench(
     read = _read(context.permissions.bench, argument)
     names = _devices(read, argument, terminals)
     problems = [*_arming(read, context.permissions.armed), *_misfits(read, names, terminals, context)]
-    if problems := [*problems, *_left_out(model)]:
+    if problems := [*problems, *_unpowered(read, names), *_left_out(model)]:
         raise PlaceError([(("via",), problem) for problem in problems])
     return BenchFleet(model, read, names, terminals, context)
 
@@ -101,6 +101,16 @@ def _misfits(bench: Bench, names: Sequence[str], terminals: Sequence[Terminal], 
             what = f"the lease of {name!r}, {lease.seconds} s, does not outlast {LEASE_STEPS} steps, {least_s:g} s"
             problems.append(what)
     return problems
+
+
+def _unpowered(bench: Bench, names: Sequence[str]) -> list[str]:
+    """Return that only some devices stand in power hardware: those of a fleet are all energised, or none is."""
+    without = [name for name in names if bench.device(name).power is None]
+    if not 0 < len(without) < len(names):
+        return []
+    powered = next(name for name in names if name not in without)
+    what = f"{powered!r} stands in power hardware ('power') and {without[0]!r} does not"
+    return [f"{what}: give them fleets of their own"]
 
 
 def _left_out(model: InverterModel) -> list[str]:

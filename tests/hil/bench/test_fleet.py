@@ -444,6 +444,16 @@ def test_what_does_not_fit_the_scenario_is_wrong(write_bench: Any) -> None:
     assert "needs the name of a device" in refused(write_bench(two), "")[1]
 
 
+def test_devices_of_a_fleet_stand_in_power_hardware_together(write_bench: Any) -> None:
+    entry, limits = {"endpoint": {"transport": "tcp"}}, {"v_ln_v": {"low": 0, "high": 280}}
+    grid = {"kind": "ac-source", "at": {"transport": "tcp"}, "commands": "scpi-99-ac-source", **limits}
+    powered = {**entry, "unit": 2, "power": {"ac_source": "grid", "nominal_v": 240}}
+    path = write_bench({"bat-1": entry, "bat-2": powered}, instruments={"grid": grid})
+    assert refused(path)[1] == (
+        "'bat-2' stands in power hardware ('power') and 'bat-1' does not: give them fleets of their own"
+    )
+
+
 def test_functions_that_equipment_is_not_given_are_told(write_bench: Any) -> None:
     entry = {"endpoint": {"transport": "tcp"}}
     path = write_bench({"bat-1": entry, "bat-2": {**entry, "unit": 2}})
