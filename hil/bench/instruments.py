@@ -139,8 +139,7 @@ def instruments_of(entries: Entries, wired: Sequence[PowerSettings], folder: Pat
     for name, entry in entries.items():
         used = {phase for power in wired if power.ac_source == name for phase in power.phases}
         if isinstance(entry, AcSourceSettings) and used:
-            chosen = entry.model_copy(update={"phases": tuple(sorted(used))})
-            ac[name] = AcSource(_link(folder, name, chosen), chosen)
+            ac[name] = AcSource(_link(folder, name, entry), entry, phases=tuple(sorted(used)))
         elif isinstance(entry, DcSourceSettings) and any(power.dc and power.dc.source == name for power in wired):
             dc[name] = DcSource(_link(folder, name, entry), entry)
         elif isinstance(entry, MeterSettings) and any(power.meter == name for power in wired):

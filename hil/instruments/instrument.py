@@ -14,7 +14,7 @@ import numpy as np
 from derloop.contract import FloatArray
 from derloop.errors import DeviceError, Interlocked, Rejected
 from hil.instruments.command_map import Measured, Quantity
-from hil.instruments.file import AcSourceSettings, DcSourceSettings, MeterSettings, Range
+from hil.instruments.file import AcSourceSettings, DcSourceSettings, MeterSettings, Phase, Range
 
 Clock = Callable[[], float]
 """Seconds, never backwards."""
@@ -84,12 +84,19 @@ class Limiter:
 class AcSource:
     """A source that gives a device the voltage of the grid, on the phases that it has."""
 
-    def __init__(self, link: Instrument, settings: AcSourceSettings, clock: Clock = monotonic) -> None:
-        self.name, self.phases = link.name, settings.phases
-        self._link = link
+    def __init__(
+        self,
+        link: Instrument,
+        settings: AcSourceSettings,
+        clock: Clock = monotonic,
+        phases: tuple[Phase, ...] | None = None,
+    ) -> None:
+        """phases: those that are used, all without it. Switched off is every phase, also one that others have used."""
+        self.name, self.phases = link.name, settings.phases if phases is None else phases
+        self._link, self._every = link, settings.phases
         self._voltage = Limiter(link.name, "v_ln_v", settings.v_ln_v, clock)
         self._frequency = Limiter(link.name, "f_hz", settings.f_hz, clock)
-        self._set_v = np.full(len(settings.phases), math.nan)
+        self._set_v = np.full(len(self.phases), math.nan)
 
     def open(self) -> None:
         """Connect; the output stays as it is."""
@@ -115,11 +122,11 @@ class AcSource:
         return allowed
 
     def switch_on(self) -> None:
-        self._link.set("output", 1.0)
+        self._link.set("output", 1.0, self.phases)
 
     def leave(self) -> None:
         """Switch off and close, also where it was never opened. Raises DeviceError where that cannot be verified."""
-        _left_off(self._link)
+        _left_off(self._link, self._every)
 
     def hand_over(self) -> None:
         """Close the connection, and leave the output to who goes on to use it."""
@@ -155,7 +162,7 @@ class DcSource:
 
     def leave(self) -> None:
         """Switch off and close, also where it was never opened. Raises DeviceError where that cannot be verified."""
-        _left_off(self._link)
+        _left_off(self._link, (1,))
 
     def hand_over(self) -> None:
         """Close the connection, and leave the output to who goes on to use it."""
@@ -201,19 +208,22 @@ class PowerMeter:
         return np.array(self._link.read(measured, self.phases))
 
 
-def _left_off(link: Instrument) -> None:
-    """Switch an output off and close the connection; a connection that is lost is opened once more for that."""
+def _left_off(link: Instrument, phases: Sequence[int]) -> None:
+    """Switch an output off, on each of `phases` where they are switched apart, and close the connection.
+
+    A connection that is lost is opened once more for that.
+    """
     try:
         if link.identity:
-            _switched_off(link)
+            _switched_off(link, phases)
     finally:
         link.close()
 
 
-def _switched_off(link: Instrument) -> None:
+def _switched_off(link: Instrument, phases: Sequence[int]) -> None:
     with suppress(DeviceError):
-        link.set("output", 0.0)
+        link.set("output", 0.0, phases)
         return
     link.close()
     link.open()
-    link.set("output", 0.0)
+    link.set("output", 0.0, phases)

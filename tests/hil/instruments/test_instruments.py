@@ -77,6 +77,24 @@ def test_a_source_sets_every_phase_and_the_frequency_and_verifies_them(
     assert not grid.is_on
 
 
+def test_a_source_whose_phases_are_switched_apart_is_on_where_it_is_used_and_off_everywhere() -> None:
+    commands = shipped("scpi-99-ac-source")
+    output = {**commands.settings["output"].model_dump(), "command": "OUTP{phase} {value}", "query": "OUTP{phase}?"}
+    said = {**commands.model_dump(by_alias=True), "settings": {**commands.settings, "output": output}}
+    apart = CommandMap.model_validate(said)
+    with EmulatedInstrument(apart, shown) as grid:
+        settings = ac_settings(grid.port)
+        ac = AcSource(ScpiInstrument("grid-sim", settings, apart), settings, Clock(), phases=(2, 3))
+        grid.held["output", 1] = 1.0  # by another fleet of the run, which has left it to this one
+        ac.open()
+        ac.set(np.array([230.0, 240.0]), 60.0)
+        ac.switch_on()
+        assert [grid.held["output", phase] for phase in (1, 2, 3)] == [1.0, 1.0, 1.0]
+        assert grid.held["v_ln_v", 3] == 240.0
+        ac.leave()
+        assert [grid.held["output", phase] for phase in (1, 2, 3)] == [0.0, 0.0, 0.0]
+
+
 def test_what_is_outside_of_the_limits_sets_nothing(grid: EmulatedInstrument, source: Callable[..., AcSource]) -> None:
     ac = source()
     ac.open()
