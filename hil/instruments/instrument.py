@@ -36,6 +36,10 @@ class Instrument(Protocol):
 
     def can_read(self, measured: Measured) -> bool: ...
     def set(self, quantity: Quantity, value: float, phases: Sequence[int] = (1,)) -> None: ...
+    def verify(self, quantity: Quantity, value: float, phases: Sequence[int] = (1,)) -> None:
+        """Raise Rejected unless a quantity is still what it was set to."""
+        ...
+
     def read(self, measured: Measured, phases: Sequence[int] = (1,)) -> list[float]: ...
 
 
@@ -124,6 +128,10 @@ class AcSource:
     def switch_on(self) -> None:
         self._link.set("output", 1.0, self.phases)
 
+    def verify_on(self) -> None:
+        """Raise Rejected for an output that was switched on and is off: a source protects itself, or somebody did."""
+        self._link.verify("output", 1.0, self.phases)
+
     def leave(self) -> None:
         """Switch off and close, also where it was never opened. Raises DeviceError where that cannot be verified."""
         _left_off(self._link, self._every)
@@ -159,6 +167,10 @@ class DcSource:
 
     def switch_on(self) -> None:
         self._link.set("output", 1.0)
+
+    def verify_on(self) -> None:
+        """Raise Rejected for an output that was switched on and is off."""
+        self._link.verify("output", 1.0)
 
     def leave(self) -> None:
         """Switch off and close, also where it was never opened. Raises DeviceError where that cannot be verified."""

@@ -68,9 +68,17 @@ class ModbusInstrument:
         for point in self._points(quantity, phases):
             encoded = encode(point, value)
             self._open().write(point.address, encoded.registers, point.manner.writes_one)
-            held = self._value(point)
-            if held != encoded.value:
-                raise Rejected(self.name, f"{point.name} was set to {value:g} and is {held!r}")
+            self._refuse_other(point, value)
+
+    def verify(self, quantity: Quantity, value: float, phases: Sequence[int] = (1,)) -> None:
+        """Raise Rejected unless a quantity is still what it was set to, on each of `phases` where they are apart."""
+        for point in self._points(quantity, phases):
+            self._refuse_other(point, value)
+
+    def _refuse_other(self, point: Point, value: float) -> None:
+        held = self._value(point)
+        if held != encode(point, value).value:
+            raise Rejected(self.name, f"{point.name} was set to {value:g} and is {held!r}")
 
     def read(self, measured: Measured, phases: Sequence[int] = (1,)) -> list[float]:
         """Return what is measured on each of `phases`; once where the instrument tells it for all of them."""

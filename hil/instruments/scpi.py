@@ -79,6 +79,12 @@ class ScpiInstrument:
         setting = self._commands.settings[quantity]
         for phase in phases if setting.each_phase else phases[:1]:
             self._tell(setting.said(value, phase))
+            self.verify(quantity, value, (phase,))
+
+    def verify(self, quantity: Quantity, value: float, phases: Sequence[int] = (1,)) -> None:
+        """Raise Rejected unless a quantity is still what it was set to, on each of `phases` where they are apart."""
+        setting = self._commands.settings[quantity]
+        for phase in phases if setting.each_phase else phases[:1]:
             found = self._number(filled(setting.query, phase=phase), setting.heard)
             if not abs(found - value) <= setting.tolerance:
                 raise Rejected(self.name, f"{quantity} of phase {phase} was set to {value:g} and is {found:g}")

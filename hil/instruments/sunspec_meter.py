@@ -84,6 +84,10 @@ class SunSpecMeter:
         """Raise Rejected."""
         raise Rejected(self.name, f"is a meter: {quantity} cannot be set")
 
+    def verify(self, quantity: Quantity, value: float, phases: Sequence[int] = (1,)) -> None:  # noqa: ARG002
+        """Raise Rejected."""
+        raise Rejected(self.name, f"is a meter: {quantity} cannot be set")
+
     def read(self, measured: Measured, phases: Sequence[int] = (1,)) -> list[float]:  # noqa: ARG002
         """Return what is measured, once for all phases. Raises Rejected where the meter says nothing."""
         source = self._dialect.measured[measured]  # type: ignore[index] # `can_read` says which there are

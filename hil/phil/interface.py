@@ -75,6 +75,8 @@ class PowerInterface:
         self._lags = [(Lag(d.settings.filter_s), Lag(d.settings.filter_s)) for d in devices]
         self._filtered_s = clock()
         self._is_touched = self._is_left = False
+        self._on: list[AcSource | DcSource] = []
+        """What has been switched on."""
         self._lock = Lock()
         self.v_applied_pu = np.zeros(len(devices))
         """What the devices are given (n,): slower than the feeder where a source's rate is limited."""
@@ -122,15 +124,21 @@ class PowerInterface:
                 instrument.open()
             for device in self._devices:
                 if device.settings.dc is not None:
-                    _supply(self._instruments.dc[device.settings.dc.source], device.settings.dc)
+                    source = self._instruments.dc[device.settings.dc.source]
+                    _supply(source, device.settings.dc)
+                    self._on.append(source)
         self.apply(np.ones(len(self._devices)))
         with self._working():
-            for source in self._instruments.ac.values():
-                source.switch_on()
+            for grid in self._instruments.ac.values():
+                grid.switch_on()
+                self._on.append(grid)
         self._pause(max(device.settings.settle_s for device in self._devices))
 
     def apply(self, v_pu: FloatArray, f_hz: FloatArray | None = None) -> None:
-        """Give the devices voltages (n,) and frequencies (n,). Raises Interlocked, and sets nothing, out of range."""
+        """Give the devices voltages (n,) and frequencies (n,).
+
+        Raises Interlocked, and sets nothing, out of range; Rejected where a source has switched itself off meanwhile.
+        """
         for device, value in zip(self._devices, v_pu, strict=True):
             allowed = device.settings.v_pu
             if not allowed.low <= value <= allowed.high:
@@ -144,6 +152,8 @@ class PowerInterface:
             for name, source in self._instruments.ac.items():
                 owners = self._wiring[name]
                 self.v_applied_pu[owners] = source.set(*wanted[name]) / self._nominal_v[owners]
+            for supply in self._on:
+                supply.verify_on()
 
     def _f_hz(self, device: int, f_hz: FloatArray | None) -> float:
         return self._devices[device].settings.f_hz if f_hz is None else float(f_hz[device])

@@ -137,6 +137,18 @@ def test_nothing_is_set_where_one_of_two_sources_would_leave_its_limits(rig: Rig
         power.leave()
 
 
+@pytest.mark.parametrize("which", ["ac", "dc"])
+def test_a_source_that_has_switched_itself_off_is_told(rig: Rig, interface: Make, which: str) -> None:
+    supply = {"source": "array", "v_dc_v": 400, "i_dc_a": 10}
+    power = interface(powered(1, dc=supply), powered(2))
+    power.energise()
+    power.apply(np.array([0.95, 1.05]))
+    (rig.ac if which == "ac" else rig.dc).held["output", 1] = 0.0
+    with pytest.raises(Rejected, match="output of phase 1 was set to 1 and is 0"):
+        power.apply(np.array([0.95, 1.05]))
+    power.leave()
+
+
 def test_powers_are_filtered(rig: Rig, interface: Make) -> None:
     power = interface(powered(1, filter_s=2.0), powered(2))
     power.energise()
