@@ -71,7 +71,12 @@ class InstrumentSettings(Settings):
         "register map whose points are named as quantities: v_ln_v_1, output, p_w_1 ...; or sunspec, for a meter of "
         "models 201 to 204, 211 to 214."
     )
-    identity: str = Field(default="", max_length=200, description="What its answer to *IDN? must contain.")
+    identity: str = Field(
+        default="",
+        max_length=200,
+        description="What its answer to *IDN? must contain; over Modbus, what it says of its manufacturer, model, "
+        "version and serial number.",
+    )
     deadline_s: float = Field(default=2.0, gt=0, le=60, description="For each command and its answer.")
     phases: tuple[Phase, ...] = Field(default=(1, 2, 3), min_length=1, max_length=3)
 

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from hil.modbus.blocking import ModbusConnection
 
 
+def said_by(name: str, texts: Sequence[str], wanted: str) -> str:
+    """Return what an instrument says of itself. Raises Rejected unless `wanted` is in it."""
+    found = " ".join(texts)
+    if wanted not in found:
+        raise Rejected(name, f"is {found!r}, which does not contain {wanted!r}")
+    return found
+
+
 class ModbusInstrument:
     """One instrument, opened by `open` and closed by `close`; not for several threads at once."""
 
@@ -29,6 +37,7 @@ class ModbusInstrument:
         assert isinstance(settings.at, ModbusAt)
         self.name, self.identity = name, ""
         self._registers, self._timing = registers, Timing(deadline_s=settings.deadline_s)
+        self._wanted = settings.identity
         self._address = Address(located(settings.at.endpoint, folder), settings.at.unit)
         self._connection: ModbusConnection | None = None
 
@@ -39,10 +48,10 @@ class ModbusInstrument:
         self._connection = ModbusConnection(self.name, self._address, self._timing)
         try:
             self._refuse_another()
+            self.identity = said_by(self.name, self._texts(), self._wanted) or self._registers.name
         except BaseException:
             self.close()
             raise
-        self.identity = self._registers.name
 
     def close(self) -> None:
         """Close the connection; once or more often. What the instrument does is not changed."""
@@ -108,6 +117,12 @@ class ModbusInstrument:
         if self._connection is None:
             raise Unreachable(self.name, f"{self._address}: the connection is closed")
         return self._connection
+
+    def _texts(self) -> list[str]:
+        """Return what it says of itself, and what its map knows of it."""
+        dialect = self._registers.dialect
+        said = [self._value(self._registers.map[name]) for name in dialect.identity.values()]
+        return [*dialect.fixed_identity.values(), *(str(text) for text in said if text)]
 
     def _refuse_another(self) -> None:
         for name, expected in self._registers.expected.items():

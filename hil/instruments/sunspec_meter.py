@@ -16,6 +16,7 @@ import numpy as np
 from derloop.errors import Rejected, Unreachable
 from hil.instruments.command_map import Measured, Quantity
 from hil.instruments.file import InstrumentSettings, ModbusAt
+from hil.instruments.modbus import said_by
 from hil.inverter.dialect import QUANTITIES, Dialect
 from hil.inverter.sunspec_dialect import sunspec_dialect
 from hil.modbus.endpoint import Address, Timing, located
@@ -35,7 +36,7 @@ class SunSpecMeter:
     def __init__(self, name: str, settings: InstrumentSettings, folder: Path) -> None:
         assert isinstance(settings.at, ModbusAt)
         self.name, self.identity = name, ""
-        self._timing = Timing(deadline_s=settings.deadline_s)
+        self._timing, self._wanted = Timing(deadline_s=settings.deadline_s), settings.identity
         self._address = Address(located(settings.at.endpoint, folder), settings.at.unit)
         self._connection: ModbusConnection | None = None
         self._map, self._dialect = RegisterMap(0, (), ()), Dialect()
@@ -60,7 +61,7 @@ class SunSpecMeter:
         if lacking := [each for each in ("p_w", "q_var") if not self._is_measured(each)]:
             raise Rejected(self.name, f"{self._address}: measures no {' and no '.join(lacking)}; it is no meter")
         said = (self._map.value(point, image) for point in self._dialect.identity.values())
-        self.identity = " ".join(str(text) for text in said if text) or "a SunSpec meter"
+        self.identity = said_by(self.name, [str(text) for text in said if text], self._wanted) or "a SunSpec meter"
 
     def close(self) -> None:
         """Close the connection; once or more often."""

@@ -123,6 +123,20 @@ def test_another_instrument_is_not_used(link: ModbusInstrument, registers: Regis
         link.open()
 
 
+@pytest.mark.parametrize(("wanted", "is_it"), [("bench source", True), ("SN 1234", False)])
+def test_what_a_bench_file_says_of_an_instrument_is_held_against_its_map(
+    entry: dict[str, Any], tmp_path: Path, wanted: str, is_it: bool
+) -> None:
+    settings = AcSourceSettings.model_validate({**entry, "identity": wanted, "v_ln_v": {"low": 0, "high": 290}})
+    made = ModbusInstrument("source", settings, read_register_map(tmp_path / "source.json"), tmp_path)
+    if is_it:
+        made.open()
+        made.close()
+    else:
+        with pytest.raises(Rejected, match="is 'bench source', which does not contain 'SN 1234'"):
+            made.open()
+
+
 def test_what_is_refused_or_rounded_is_told(
     link: ModbusInstrument, entry: dict[str, Any], registers: Registers
 ) -> None:

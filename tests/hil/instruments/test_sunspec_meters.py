@@ -106,6 +106,12 @@ def test_a_meter_of_a_bench_shows_what_flows_into_the_source(meter: Address, tmp
     assert shown.v_ln_v.tolist() == [230.5]
 
 
+def test_another_meter_than_the_bench_has_is_not_read(meter: Address, tmp_path: Path) -> None:
+    assert shown_by(lab(tmp_path, meter, identity="Meter 1 M7")).f_hz == 50.01
+    with pytest.raises(Rejected, match="is 'Maker Meter 1 M7', which does not contain 'M8'"):
+        shown_by(lab(tmp_path, meter, identity="M8"))
+
+
 @pytest.mark.parametrize(("lacks", "volts", "hertz"), [("PhV", [math.nan] * 3, 50.01), ("Hz", [230.5], math.nan)])
 def test_a_meter_that_has_powers_need_not_tell_more(
     lacks: str, volts: list[float], hertz: float, tmp_path: Path
