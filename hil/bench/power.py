@@ -33,7 +33,7 @@ def power_of(
     if len(wired) < len(names):
         return None
     devices = [
-        Powered(name, power, _source_pu(terminal, context), _answer(inverters, index))
+        Powered(name, power, _source_pu(terminal, context), _answer(inverters, index), _nodes(terminal))
         for index, (name, power, terminal) in enumerate(zip(names, wired, terminals, strict=True))
     ]
     return PowerInterface(
@@ -48,6 +48,10 @@ def _answer(inverters: Functions, index: int) -> Answer:
         numbers = {name: float(values[index]) for name, values in inverters.numbers("volt_watt").items()}
         p_per_v = steepest((numbers["v1_pu"], numbers["v2_pu"]), (numbers["p1_pu"], numbers["p2_pu"]))
     return Answer(p_per_v, 0.0 if curve is None else steepest(curve.v_pu, curve.q_pu))
+
+
+def _nodes(terminal: Terminal) -> frozenset[tuple[str, int]]:
+    return frozenset((terminal.bus, phase) for phase in terminal.phases)
 
 
 def _source_pu(terminal: Terminal, context: Context) -> complex:

@@ -19,7 +19,7 @@ from derloop.errors import Interlocked
 from hil.instruments.instrument import AcSource, Clock, DcSource, PowerMeter
 from hil.phil.lag import Lag
 from hil.phil.settings import DcSupply, PowerSettings
-from hil.phil.stability import IMPEDANCE, Answer, Estimate, Loop, estimate
+from hil.phil.stability import IMPEDANCE, Answer, Estimate, Loop, estimate, gain_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,17 @@ class Powered:
     """Source impedance in pu of the scenario's device."""
     curves: Answer
     """How its volt-watt and volt-var curves answer at their steepest."""
+    nodes: frozenset[tuple[str, int]] = frozenset()
+    """Bus and phases of the feeder where the scenario has it; devices with a node in common answer one voltage."""
+
+    @property
+    def answer(self) -> Answer:
+        """How it answers its voltage: as the bench file says, else as a resistor or by its curves."""
+        p_per_v, q_per_v = self.settings.answers.p_per_v, self.settings.answers.q_per_v
+        return Answer(
+            min(IMPEDANCE.p_per_v, self.curves.p_per_v) if p_per_v is None else p_per_v,
+            self.curves.q_per_v if q_per_v is None else q_per_v,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +99,9 @@ class PowerInterface:
     def _estimate(self, device: Powered) -> Estimate:
         settings = device.settings
         memory = Lag(settings.filter_s).memory(self._step_s)
-        p_per_v, q_per_v, curves = settings.answers.p_per_v, settings.answers.q_per_v, device.curves
-        answer = Answer(
-            min(IMPEDANCE.p_per_v, curves.p_per_v) if p_per_v is None else p_per_v,
-            curves.q_per_v if q_per_v is None else q_per_v,
-        )
-        return estimate(Loop(device.source_pu, memory, settings.delay_steps), answer)
+        others = (each for each in self._devices if each is not device and each.nodes & device.nodes)
+        beside = sum(gain_of(each.source_pu, each.answer) for each in others)
+        return estimate(Loop(device.source_pu, memory, settings.delay_steps, beside), device.answer)
 
     @property
     def cautions(self) -> tuple[str, ...]:

@@ -62,6 +62,8 @@ class Loop:
     """How much of the last value the filter keeps in a step: a."""
     delay_steps: int = 0
     """How many steps later than in the next one the device's answer comes."""
+    beside: float = 0.0
+    """The gain of what else answers the same voltage: g grows by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,13 @@ class Estimate:
 
 def estimate(loop: Loop, answer: Answer) -> Estimate:
     """Return what is to be expected of a loop with a device that answers so."""
-    gain = loop.source_pu.real * answer.p_per_v + loop.source_pu.imag * answer.q_per_v
+    gain = gain_of(loop.source_pu, answer) + loop.beside
     return Estimate(gain, _radius(loop, gain), _margin(loop, gain), abs(loop.source_pu))
+
+
+def gain_of(source_pu: complex, answer: Answer) -> float:
+    """Return the gain g of a device that has its source to itself."""
+    return source_pu.real * answer.p_per_v + source_pu.imag * answer.q_per_v
 
 
 def per_unit(impedance_ohm: complex, v_ln_v: float, s_va: float, phases: int) -> complex:

@@ -187,6 +187,21 @@ def test_the_curves_of_the_scenario_count_unless_the_bench_file_says_how_the_dev
     assert gain(Answer(-25.0, -7.0), p_per_v=0.0, q_per_v=-3.0) == pytest.approx(0.1 * -3)
 
 
+def test_devices_at_one_place_share_the_margin_that_one_of_them_would_have(rig: Rig, interface: Make) -> None:
+    """Each draws on the other's voltage: twice -0.45 leaves no margin of two."""
+    here, elsewhere = frozenset({("end", 1)}), frozenset({("end", 2)})
+
+    def energised(*places: frozenset[tuple[str, int]]) -> PowerInterface:
+        return interface(*(replace(powered(i, 0.225 + 0.1j), nodes=at) for i, at in enumerate(places, 1)))
+
+    assert [each.gain for each in energised(here, elsewhere).estimates()] == pytest.approx([-0.45, -0.45])
+    power = energised(here, here | elsewhere)
+    assert [each.gain for each in power.estimates()] == pytest.approx([-0.9, -0.9])
+    with pytest.raises(Interlocked, match=r"'inv-1': is not energised: the loop settles: gain -0.9.* margin 1.11"):
+        power.energise()
+    assert rig.ac.held == {}
+
+
 def test_a_filter_lets_it_be_energised(interface: Make) -> None:
     power = interface(powered(1, 0.6 + 0.1j, filter_s=2.0), powered(2))
     assert power.cautions == ()
