@@ -31,10 +31,12 @@ def instrument_problems(entries: Entries, wired: Mapping[str, PowerSettings], fo
         yield from _map_problems(f"/instruments/{name}/commands", entry, folder)
     owners: dict[tuple[str, int], str] = {}
     metered: dict[str, str] = {}
+    set_for: dict[str, tuple[str, object]] = {}
     for name, power in wired.items():
         yield from _wiring_problems(f"/devices/{name}/power", entries, power)
         yield from _shared_phases(name, power, owners)
         yield from _shared_meter(name, power, metered)
+        yield from _shared_settings(name, power, set_for)
     yield from _shared_voltages(entries, wired, folder)
 
 
@@ -109,6 +111,17 @@ def _shared_meter(name: str, power: PowerSettings, metered: dict[str, str]) -> I
     if other != name:
         what = f"{power.meter!r} is the meter of device {other!r} already, and is read for all of its phases: "
         yield Problem(f"/devices/{name}/power/meter", f"{what}each needs an entry that reads its own alone")
+
+
+def _shared_settings(name: str, power: PowerSettings, set_for: dict[str, tuple[str, object]]) -> Iterator[Problem]:
+    """Yield what a source would have to be twice: it has one frequency, or one DC voltage or curve, for all."""
+    wanted: list[tuple[str, str, object]] = [("f_hz", power.ac_source, power.f_hz)]
+    wanted += [("dc", power.dc.source, power.dc)] if power.dc else []
+    for key, source, value in wanted:
+        other, held = set_for.setdefault(source, (name, value))
+        if held != value:
+            what = f"{source!r} is set otherwise for device {other!r} already, and cannot be both"
+            yield Problem(f"/devices/{name}/power/{key}", what)
 
 
 def _shared_voltages(entries: Entries, wired: Mapping[str, PowerSettings], folder: Path) -> Iterator[Problem]:

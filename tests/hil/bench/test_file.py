@@ -124,6 +124,26 @@ def test_devices_do_not_share_an_entry_of_a_meter(tmp_path: Path) -> None:
     }
 
 
+def test_devices_that_share_a_source_agree_on_what_it_is_set_to(tmp_path: Path) -> None:
+    at, limits = {"at": {"transport": "tcp"}}, {"v_dc_v": {"low": 0, "high": 600}, "i_dc_a": {"low": 0, "high": 30}}
+    grid = {"kind": "ac-source", "commands": "scpi-99-ac-source", **at, "v_ln_v": {"low": 0, "high": 280}}
+    instruments = {"grid": grid, "array": {"kind": "dc-source", "commands": "scpi-99-dc-source", **at, **limits}}
+
+    def devices(*wired: tuple[float, float]) -> dict[str, Any]:
+        powers = (
+            {"ac_source": "grid", "nominal_v": 230, "phases": [i], "f_hz": f_hz}
+            | {"dc": {"source": "array", "v_dc_v": v_dc_v, "i_dc_a": 10}}
+            for i, (f_hz, v_dc_v) in enumerate(wired, 1)
+        )
+        return {f"inv-{i}": {**DEVICE, "unit": i, "power": each} for i, each in enumerate(powers, 1)}
+
+    bench(tmp_path, devices=devices((60, 400), (60, 400)), instruments=instruments)
+    assert problems(tmp_path, devices=devices((60, 400), (50, 400), (60, 380)), instruments=instruments) == {
+        "/devices/inv-2/power/f_hz": "'grid' is set otherwise for device 'inv-1' already, and cannot be both",
+        "/devices/inv-3/power/dc": "'array' is set otherwise for device 'inv-1' already, and cannot be both",
+    }
+
+
 def test_an_input_that_stops_everything_is_one_of_the_bench(tmp_path: Path) -> None:
     watched = {"device": "inv-11", "point": "701.Alrm", "stop_when": "above", "value": 0}
     found = problems(tmp_path, emergency_stop={"inputs": [watched]})
