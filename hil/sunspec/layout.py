@@ -126,9 +126,12 @@ def _scale_names(group: Mapping[str, Any]) -> set[str]:
 
 
 def group_counts(block: ModelBlock, values: Mapping[str, Any]) -> dict[str, int]:
-    """Return how often groups repeat: as the counting points say, or until the model's length is filled."""
+    """Return how often groups repeat: as the counting points say, or until the model's length is filled.
+
+    Never more often than the model has registers, whatever a device says: what does not fit is left out anyway.
+    """
     group = definition(block.model_id)
-    counts = {name: int(values.get(name) or 0) for name in count_points(group)}
+    counts = {name: min(int(values.get(name) or 0), block.length) for name in count_points(group)}
     fixed = sum(entry.length for entry in lay_out(group, counts))
     for inner in group.get("groups", ()):
         if inner.get("count") == 0:

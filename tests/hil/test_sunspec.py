@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,19 @@ def test_a_model_shorter_than_its_definition_has_the_points_that_fit() -> None:
     found, _ = discover(_device(short, 40000))
     assert "1.SN" in found
     assert "1.Pad" not in found
+
+
+def test_a_model_that_counts_more_groups_than_it_has_registers_is_found_in_no_time() -> None:
+    """Four points and three curves, with the bytes of each count in the wrong order."""
+    built, image = build_image(DESCRIPTION)
+    for name in ("705.NPt", "705.NCrv"):
+        at = built.position(built[name])
+        image[at] = int(image[at]) << 8
+    began_s = monotonic()
+    found, _ = discover(_device(image, 40000))
+    assert monotonic() - began_s < 2.0
+    assert "705.Crv.0.Pt.0.V" in found
+    assert found.blocks == built.blocks
 
 
 def test_points_whose_scale_factor_is_missing_have_no_value() -> None:
