@@ -20,6 +20,9 @@ ADOPTION_S = 5.0
 """How long a device may take to adopt a curve."""
 _IN_PROGRESS, _COMPLETED, _FAILED = 0, 1, 2
 """705 AdptCrvRslt."""
+_UNMOVED: Final = {"VRef": 100.0, "VRefAutoEna": 0.0}
+"""What leaves the voltages of a 705 curve where its points have them: neither a reference of its own, nor one that goes
+after the grid's voltage."""
 _ENABLES: Final = {"705": "705.Ena", "126": "126.ModEna"}
 
 
@@ -80,8 +83,8 @@ class Curves:
 
     async def _follow_705(self, curve: VoltVarCurve, now_s: float) -> None:
         values: dict[str, float | str] = {"ActPt": len(curve.v_pu), "DeptRef": REFERENCES[curve.reference]}
-        if self._mirror.implemented("705.Crv.0.RspTms"):
-            values["RspTms"] = curve.response_s
+        settings = {"RspTms": curve.response_s, **_UNMOVED}
+        values |= {path: value for path, value in settings.items() if self._mirror.implemented(f"705.Crv.0.{path}")}
         for index, (v_pu, q_pu) in enumerate(zip(curve.v_pu, curve.q_pu, strict=True)):
             values |= {f"Pt.{index}.V": 100.0 * v_pu, f"Pt.{index}.Var": 100.0 * q_pu}
         refuse_coarse(
@@ -99,8 +102,8 @@ class Curves:
         await mirror.read(list(active))
         if not mirror.changed(active):
             return
-        slot = self._spare(model, group)
-        spare = mirror.encode({f"{model}.{group}.{slot}.{path}": value for path, value in values.items()})
+        slot, kept = self._spare(model, group), await self._kept(f"{model}.{group}.0.", values)
+        spare = mirror.encode({f"{model}.{group}.{slot}.{path}": value for path, value in {**kept, **values}.items()})
         result = f"{model}.Adpt{group}Rslt"
         await mirror.read([*spare, result])
         before = mirror.value(result)
@@ -108,6 +111,19 @@ class Curves:
         await mirror.verify(spare)
         await mirror.write([mirror.encode({f"{model}.Adpt{group}Req": slot + 1.0})], now_s)
         await self._wait_for(active, result, before, f"{model} {group} {slot + 1}")
+
+    async def _kept(self, active: str, values: Mapping[str, float | str]) -> dict[str, float | str]:
+        """Return what the active curve, whose points begin so, is set to beside `values`: a spare place may hold
+        whatever somebody tried there."""
+        own = {name.removeprefix(active): name for name in self._mirror.map.points if name.startswith(active)}
+        names = {
+            path: name
+            for path, name in own.items()
+            if "." not in path and path not in values and self._mirror.map[name].writable
+        }
+        await self._mirror.read([*names.values()])
+        held = self._mirror.values([*names.values()])
+        return {path: value for path, name in names.items() if (value := held[name]) is not None}
 
     def _spare(self, model: str, group: str) -> int:
         """Return the first place for a curve, counted from 0, that may be written."""

@@ -55,6 +55,30 @@ def slow() -> Iterator[tuple[_Says, DeviceGroup]]:
         yield bank, group
 
 
+def _moved() -> RegisterBank:
+    """A device that somebody has left with another reference, and that gives way to active power: but in its spare
+    places."""
+    description = described(Ratings("pv_1", 10e3, 11e3, 4840.0, 4840.0, 240.0))
+    moved = {f"Crv.{i}.{name}": value for i in range(3) for name, value in (("VRef", 103.0), ("VRefAutoEna", 1))}
+    priorities = {"Crv.0.Pri": "ACTIVE", "Crv.1.Pri": "REACTIVE", "Crv.2.Pri": "REACTIVE"}
+    return RegisterBank([{**description, 705: {**description[705], **moved, **priorities}}])
+
+
+def test_a_curve_stands_where_its_points_are_though_the_device_had_moved_its_reference() -> None:
+    bank = _moved()
+    with _commanded(bank) as group:
+        group.command(FOLLOW, now_s=0.0)
+    assert bank.settings().volt_var_v_pu[0, :4].tolist() == [0.9, 0.98, 1.02, 1.1]
+    assert bank.number(0, "705.Crv.0.VRefAutoEna") == 0
+
+
+def test_what_a_curve_does_not_say_stays_as_it_was_with_the_one_before() -> None:
+    bank = _moved()
+    with _commanded(bank) as group:
+        group.command(FOLLOW, now_s=0.0)
+    assert bank.number(0, "705.Crv.0.Pri") == 0
+
+
 def test_a_device_that_takes_its_time_is_waited_for(slow: tuple[_Says, DeviceGroup]) -> None:
     bank, group = slow
     group.command(FOLLOW, now_s=0.0)
