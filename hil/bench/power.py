@@ -24,6 +24,9 @@ from hil.phil.interface import Powered, PowerInterface
 from hil.phil.settings import PowerSettings
 from hil.phil.stability import Answer, per_unit, steepest
 
+SWITCHING_OFF = 8
+"""Exchanges with a source: told, asked for errors, asked whether it is off, and all that again on a new connection."""
+
 
 def power_of(
     bench: Bench, names: Sequence[str], terminals: Sequence[Terminal], context: Context, inverters: Functions
@@ -39,6 +42,13 @@ def power_of(
     return PowerInterface(
         devices, instruments_of(bench.file.instruments, wired, bench.path.parent), context.step_ns / 1e9
     )
+
+
+def leaving_s(bench: Bench, names: Sequence[str]) -> float:
+    """Return how long it may take to switch off what gives devices power, one source after the other."""
+    wired = [power for name in names if (power := bench.device(name).power) is not None]
+    used = {power.ac_source for power in wired} | {power.dc.source for power in wired if power.dc is not None}
+    return SWITCHING_OFF * sum(bench.file.instruments[name].deadline_s for name in used)
 
 
 def _answer(inverters: Functions, index: int) -> Answer:

@@ -18,6 +18,7 @@ import pytest
 from emulated import described
 
 import derloop
+from derloop.engines import worker
 from hil.bench.file import read_bench
 from hil.bench.rescue import leave_safe
 from hil.bench.session import Session
@@ -144,6 +145,34 @@ def test_a_source_that_does_not_say_who_it_is_is_switched_off_all_the_same(rig: 
     result = run(scenario, rig.bench())
     assert result.failure == ""
     assert not rig.ac.is_on
+
+
+def test_slow_sources_have_the_time_that_they_need_to_be_switched_off(
+    rig: Rig, scenario: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.4 s for each answer, of which there are two a source; the run had waited for as long as restoring may take."""
+    monkeypatch.setattr(worker, "STOP_S", 0.1)
+    with EmulatedInstrument(_map("scpi-99-dc-source"), rig.measure) as dc:
+        for source in (rig.ac, dc):
+            monkeypatch.setattr(source, "answer", _slow_once_off(source))
+        bench = rig.bench(dc={"source": "array", "v_dc_v": 400, "i_dc_a": 10})
+        limits = {"v_dc_v": {"low": 0, "high": 500}, "i_dc_a": {"low": 0, "high": 20}}
+        bench["instruments"]["array"] = _instrument("dc-source", dc.port, **limits)
+        bench["devices"]["res"]["safety"] = {"restore_s": 0.2}
+        result = run(scenario, bench)
+        assert result.failure == ""
+        assert (rig.ac.is_on, dc.is_on) == (False, False)
+
+
+def _slow_once_off(source: EmulatedInstrument) -> Callable[[str], str | None]:
+    answer = source.answer
+
+    def slow(line: str) -> str | None:
+        if line.endswith("?") and source.held.get(("output", 1)) == 0.0:
+            sleep(0.4)
+        return answer(line)
+
+    return slow
 
 
 def test_a_source_of_two_fleets_is_on_until_the_devices_of_both_are_left(
