@@ -21,7 +21,7 @@ from hil.inverter.dialect import (
     Source,
     Term,
 )
-from hil.inverter.map_file import Assignments, Command, RegisterFile, StateName, StateReading
+from hil.inverter.map_file import Assignments, Command, Reading, RegisterFile, StateName, StateReading
 from hil.sunspec.codec import encode
 from hil.sunspec.errors import SunSpecValueError
 from hil.sunspec.points import Point
@@ -65,10 +65,19 @@ class _Meanings:
                 if (point := self._number(f"{at}/point", entry.point, "read")) is not None:
                     found[quantity] = Source((entry.point,), codes=self._codes(f"{at}/codes", point, entry))
             elif entry is not None:
+                self._refuse_mean(at, quantity, entry)
                 points = [self._number(f"{at}/points/{i}", name, "read") for i, name in enumerate(entry.points)]
                 if None not in points:
                     found[quantity] = Source(entry.points, entry.factor, entry.offset)
         return found
+
+    def _refuse_mean(self, at: str, quantity: Quantity, entry: Reading) -> None:
+        """Tell where a mean of points means nothing: powers of phases add up, and bits do not."""
+        count = len(entry.points)
+        if count > 1 and quantity in ("p_w", "q_var") and abs(entry.factor) == 1.0:
+            self._wrong(f"{at}/factor", f"the mean of {count} powers is not what all give; {count} makes it their sum")
+        if count > 1 and quantity == "alarms":
+            self._wrong(f"{at}/points", "the mean of bit fields is none: name one")
 
     def _codes(self, at: str, point: Point, entry: StateReading) -> dict[int, float]:
         codes: dict[int, float] = {}

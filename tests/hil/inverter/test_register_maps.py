@@ -219,6 +219,8 @@ WRONG: list[tuple[str, Any, str]] = [
     (POINT + "status/symbols", {"A": 1}, "/codes/WAITING: no number, and no symbol of 'status'; there are: A"),
     ("/measured/q_var/points", ["reactiv_power"], "did you mean 'reactive_power'?"),
     ("/measured/p_w/points", ["model_name"], "/points/0: 'model_name' is a text; a number is needed"),
+    ("/measured/p_w/points", ["active_power", "active_power"], "/factor: the mean of 2 powers is not what all give; 2"),
+    ("/measured/alarms/points", ["fault_bits", "fault_bits"], "/points: the mean of bit fields is none: name one"),
     ("/commands/q_var/point", "frequency", "/point: 'frequency' cannot be written (access 'r')"),
     ("/commands/q_var/off", {}, "/off: is missing: what 'on' turns on must be turned off"),
     ("/commands/q_var/factor", 0, "/factor: must not be 0"),
