@@ -1,4 +1,4 @@
-"""A SunSpec meter (models 201 to 204, 211 to 214) as the power meter of a bench: what it shows for all its phases.
+"""A SunSpec meter (models 201 to 204, 211 to 214) as the power meter of a bench: what it shows for its phases.
 
 What flows from the device into the source is positive, as everywhere; meters count what is drawn as positive, and are
 turned round.
@@ -7,9 +7,10 @@ turned round.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from derloop.errors import Rejected, Unreachable
 from hil.instruments.command_map import Measured, Quantity
 from hil.instruments.file import InstrumentSettings, ModbusAt
 from hil.instruments.modbus import said_by
-from hil.inverter.dialect import QUANTITIES, Dialect
+from hil.inverter.dialect import QUANTITIES, Dialect, Source
 from hil.inverter.sunspec_dialect import sunspec_dialect
 from hil.modbus.endpoint import Address, Timing, located
 from hil.sunspec.discovery import discover
@@ -28,6 +29,18 @@ from hil.sunspec.register_map import RegisterMap
 
 if TYPE_CHECKING:
     from hil.modbus.blocking import ModbusConnection
+
+_PHASES_OF: Final[Mapping[str, int]] = {"202": 2, "212": 2, "203": 3, "204": 3, "213": 3, "214": 3}
+"""How many a meter has; others have one."""
+_BY_PHASE: Final[Mapping[str, str]] = {"p_w": "Wph", "q_var": "VARph", "v_ln_v": "PhVph"}
+
+
+def _of_phase(total: Source, measured: Measured, phase: int) -> Source | None:
+    """Return where a phase of a meter has what another point has for all; None for what is one for all phases."""
+    if measured not in _BY_PHASE:
+        return None
+    model = total.points[0].partition(".")[0]
+    return replace(total, points=(f"{model}.{_BY_PHASE[measured]}{'ABC'[phase - 1]}",))
 
 
 class SunSpecMeter:
@@ -89,13 +102,26 @@ class SunSpecMeter:
         """Raise Rejected."""
         raise Rejected(self.name, f"is a meter: {quantity} cannot be set")
 
-    def read(self, measured: Measured, phases: Sequence[int] = (1,)) -> list[float]:  # noqa: ARG002
-        """Return what is measured, once for all phases. Raises Rejected where the meter says nothing."""
-        source = self._dialect.measured[measured]  # type: ignore[index] # `can_read` says which there are
+    def read(self, measured: Measured, phases: Sequence[int] = (1,)) -> list[float]:
+        """Return what is measured, once for all phases of the meter, or on each of `phases` that are not all.
+
+        Raises Rejected where the meter says nothing.
+        """
+        total = self._dialect.measured[measured]  # type: ignore[index] # `can_read` says which there are
+        sources = [_of_phase(total, measured, phase) for phase in phases] if self._are_some(phases) else [total]
+        return [self._number(source) for source in sources if source is not None] or [self._number(total)]
+
+    def _are_some(self, phases: Sequence[int]) -> bool:
+        """Return whether phases are not all that the meter has; one of a single phase may stand at any."""
+        model = self._dialect.measured["p_w"].points[0].partition(".")[0]
+        count = _PHASES_OF.get(model, 1)
+        return count > 1 and not {*phases} >= {*range(1, count + 1)}
+
+    def _number(self, source: Source) -> float:
         value = source.value({name: self._value(name) for name in source.points if name in self._map})
         if math.isnan(value):
             raise Rejected(self.name, f"{', '.join(source.points)}: nothing is measured")
-        return [value]
+        return value
 
     def _is_measured(self, measured: str) -> bool:
         source = {str(quantity): each for quantity, each in self._dialect.measured.items()}.get(measured)

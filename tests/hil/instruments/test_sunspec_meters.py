@@ -6,7 +6,9 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from registers_only import RegistersOnly
 from registers_only import served as served_registers
@@ -70,7 +72,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
 
 
-def lab(folder: Path, address: Address, **kind: str) -> Path:
+def lab(folder: Path, address: Address, **kind: Any) -> Path:
     at = {"endpoint": address.endpoint.model_dump(mode="json")}
     instrument = {"kind": "meter", "at": {"transport": "modbus", **at}, "commands": "sunspec", **kind}
     path = folder / "lab.json"
@@ -140,6 +142,29 @@ def test_a_meter_may_change_its_scale_factor(tmp_path: Path) -> None:
         finally:
             found.leave()
     assert (before, after) == ([-15_000.0], [-150_000.0])
+
+
+PER_PHASE = {"WphA": 100, "WphB": 200, "WphC": 1200, "VARphA": -1, "VARphB": -2, "VARphC": -3}
+
+
+def test_a_meter_is_read_for_the_phases_of_its_entry(tmp_path: Path) -> None:
+    """Three devices, each on a phase of one meter: each had the power of all."""
+    for address in served({1: COMMON, 203: {**METER[203], **PER_PHASE, "PhVphA": 230.1, "PhVphC": 231.3}}):
+        third = shown_by(lab(tmp_path, address, phases=[3]))
+        assert (third.p_w.tolist(), third.q_var.tolist(), third.v_ln_v.tolist()) == ([-1200.0], [3.0], [231.3])
+        two = shown_by(lab(tmp_path, address, phases=[1, 2]))
+        assert (two.p_w.tolist(), two.q_var.tolist(), two.f_hz) == ([-100.0, -200.0], [1.0, 2.0], 50.01)
+        assert np.isnan(two.v_ln_v).all()
+
+
+def test_a_meter_that_does_not_tell_phases_apart_is_not_read_for_one(meter: Address, tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match=r"203.WphB: nothing is measured"):
+        shown_by(lab(tmp_path, meter, phases=[2]))
+
+
+def test_a_meter_of_one_phase_may_stand_at_any(tmp_path: Path) -> None:
+    for address in served({1: COMMON, 201: METER[203]}):
+        assert shown_by(lab(tmp_path, address, phases=[2])).p_w.tolist() == [-1500.0]
 
 
 def test_what_measures_nothing_is_no_meter(nameplate: Address, tmp_path: Path) -> None:
