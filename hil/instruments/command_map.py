@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from derloop.errors import Problem, ScenarioError, did_you_mean
 from derloop.kind import Settings
@@ -48,6 +48,18 @@ class Setting(Settings):
         default_factory=dict, description="What stands for 0 and 1 in place of digits: ON, OFF."
     )
     tolerance: float = Field(default=1e-3, ge=0, description="How far what is set may be from what was asked.")
+
+    @model_validator(mode="after")
+    def _can_be_verified(self) -> Self:
+        if "{value}" not in self.command:
+            raise ValueError("command has no {value}: it would set the same whatever is asked for")
+        if "{value}" in self.query:
+            raise ValueError("query has a {value}, and asks for it")
+        if self.each_phase != ("{phase}" in self.query):
+            raise ValueError("command and query must both have {phase}, or none of them")
+        if len(self.words) == 1:
+            raise ValueError(f"words have nothing for {'1' if '0' in self.words else '0'}")
+        return self
 
     @property
     def each_phase(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -242,6 +243,26 @@ def test_a_command_map_with_other_places_is_refused_with_its_pointer(tmp_path: P
     said = str(refused.value)
     assert "/readings/p_w/query: has a place {volts}; there are {value} and {phase}" in said
     assert "/settings/v_v" in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"command": "OUTP ON"}, "command has no {value}: it would set the same whatever is asked for"),
+        ({"words": {"1": "ON"}}, "words have nothing for 0"),
+        ({"command": "OUTP{phase} {value}"}, "command and query must both have {phase}, or none of them"),
+        ({"query": "OUTP? {value}"}, "query has a {value}, and asks for it"),
+    ],
+)
+def test_a_setting_that_could_not_be_switched_off_or_verified_is_refused(
+    tmp_path: Path, changed: dict[str, object], why: str
+) -> None:
+    output = {"command": "OUTP {value}", "query": "OUTP?", "words": {"0": "OFF", "1": "ON"}, **changed}
+    (tmp_path / "own.json").write_text(json.dumps({"name": "own", "settings": {"output": output}}))
+    with pytest.raises(ScenarioError) as refused:
+        read_command_map("own.json", tmp_path)
+    (problem,) = refused.value.problems
+    assert (problem.pointer, problem.what) == (f"/settings/output/{why.split()[0]}", why)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
