@@ -130,14 +130,14 @@ class PowerInterface:
             self._is_touched = True
             for instrument in self._all():
                 instrument.open()
-            for device in self._devices:
-                if device.settings.dc is not None:
-                    source = self._instruments.dc[device.settings.dc.source]
-                    _supply(source, device.settings.dc)
-                    self._on.append(source)
+        for supply in (device.settings.dc for device in self._devices if device.settings.dc is not None):
+            with self._working():
+                source = self._instruments.dc[supply.source]
+                _supply(source, supply)
+                self._on.append(source)
         self.apply(np.ones(len(self._devices)))
-        with self._working():
-            for grid in self._instruments.ac.values():
+        for grid in self._instruments.ac.values():
+            with self._working():
                 grid.switch_on()
                 self._on.append(grid)
         self._pause(max(device.settings.settle_s for device in self._devices))
@@ -186,8 +186,8 @@ class PowerInterface:
 
         but: sources that somebody else goes on to use, and will switch off.
         """
+        self._is_left = True  # before it is our turn: whoever works with it ends what it does, and begins nothing more
         with self._lock, ExitStack() as leaving:
-            self._is_left = True
             for instrument in reversed(self._all()) if self._is_touched else ():
                 leaving.callback(instrument.hand_over if instrument.name in but else instrument.leave)
 

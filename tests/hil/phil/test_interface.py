@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -147,6 +149,26 @@ def test_a_source_that_has_switched_itself_off_is_told(rig: Rig, interface: Make
     with pytest.raises(Rejected, match="output of phase 1 was set to 1 and is 0"):
         power.apply(np.array([0.95, 1.05]))
     power.leave()
+
+
+def test_nothing_is_switched_on_any_more_once_somebody_has_stopped_it(rig: Rig, interface: Make) -> None:
+    """While the last voltage is set: what comes next is to switch on."""
+    power, said = interface(powered(1), powered(2)), list[str]()
+    stopping, answer = Thread(target=power.leave), rig.ac.answer
+
+    def heard(line: str) -> str | None:
+        said.append(line)
+        if line == "SOUR2:VOLT?":
+            stopping.start()
+            sleep(0.2)
+        return answer(line)
+
+    rig.ac.answer = heard  # type: ignore[method-assign]
+    with pytest.raises(Interlocked, match="its power has been switched off"):
+        power.energise()
+    stopping.join()
+    assert "OUTP OFF" in said
+    assert "OUTP ON" not in said
 
 
 def test_powers_are_filtered(rig: Rig, interface: Make) -> None:
