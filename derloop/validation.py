@@ -73,7 +73,7 @@ def validated(
         found = model.model_validate(data)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-    except Exception as error:  # noqa: BLE001 - a kind's own validator; whose it is, is said
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own validator; whose it is, is said
         problems.append(Problem(document.pointer(at), f"its settings cannot be read: {said(error)}"))
         return None
     errors = [e for e in errors if not _is_echo(e)]

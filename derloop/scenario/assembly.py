@@ -227,7 +227,7 @@ def _feeders(scenario: Scenario, contexts: Mapping[str, Context], problems: list
         if entry.kind.place:
             try:
                 feeders[name] = entry.kind.place(entry.settings, contexts[name])
-            except Exception as error:  # noqa: BLE001 - a kind's own; whose it is, is said
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
                 problems += _told(name, error)
     return feeders
 
@@ -243,13 +243,16 @@ def _terminals(entry: FederateEntry, context: Context, problems: list[Problem]) 
         if not all(isinstance(terminal, Terminal) for terminal in found):
             raise PluginError(f"the kind {entry.kind.name!r} gives terminals that are no Terminal")
         return found
-    except Exception as error:  # noqa: BLE001 - a kind's own; whose it is, is said
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
         problems += _told(entry.name, error)
         return None
 
 
-def _told(name: str, error: Exception) -> list[Problem]:
-    """Return what the kind of federate `name` said is wrong; another error than it may raise is named as one."""
+def _told(name: str, error: BaseException) -> list[Problem]:
+    """Return what the kind of federate `name` said is wrong; another error than it may raise is named as one.
+
+    An exit is one too: it would end the command as if all were well.
+    """
     if isinstance(error, PlaceError):
         lacks = isinstance(error, EquipmentMissing)
         return [Problem(document.pointer(("federates", name, *path)), what, lacks) for path, what in error.problems]
@@ -266,7 +269,7 @@ def _built(entry: FederateEntry, context: Context, problems: list[Problem]) -> F
             federate = plugins.realisation(name)(federate, entry.settings, terminals, argument, context)
         _check_interface(federate.interface, entry.kind.name)
         return federate
-    except Exception as error:  # noqa: BLE001 - a kind's own; whose it is, is said
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
         problems += _told(entry.name, error)
     return None
 

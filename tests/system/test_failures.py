@@ -107,11 +107,11 @@ def test_statistics_that_fail_are_a_failure(tmp_path: Path) -> None:
         assert "Traceback" not in run.said()
 
 
-def test_a_kind_that_raises_while_it_is_built_is_a_problem_of_the_scenario(tmp_path: Path) -> None:
-    with started(tmp_path, failing("raise", "build")) as run:
+@pytest.mark.parametrize("fault", ["raise", "quit"])
+def test_a_kind_that_raises_while_it_is_built_is_a_problem_of_the_scenario(tmp_path: Path, fault: str) -> None:
+    with started(tmp_path, failing(fault, "build")) as run:
         assert run.wait() == 2
-        assert "/federates/b" in run.said()
-        assert "the flux capacitor is empty" in run.said()
+        assert f"/federates/b: {WHY[fault]}" in run.said()
         assert "Traceback" not in run.said()
 
 
