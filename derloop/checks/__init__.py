@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from derloop.checks.window import NS, Windowed
-from derloop.errors import DerloopError
+from derloop.errors import DerloopError, PluginError, said
 from derloop.kind import Settings
-from derloop.verdict import CheckEntry, CheckKind, Composition, Doubt, Recorded, Verdict
+from derloop.verdict import OUTCOMES, CheckEntry, CheckKind, Composition, Doubt, Recorded, Verdict
 
 SHOWN = 3
 """How many reasons for one doubt a verdict names."""
@@ -25,19 +25,30 @@ def judge_all(
 ) -> tuple[Verdict, ...]:
     """Return a verdict for each check, in this order.
 
-    A check that raises a DerloopError is INCONCLUSIVE, with the error's text. `cut_short` says why the run ended
-    before its time, if it did: what had not failed for good until then is INCONCLUSIVE. So is what rests on signals
-    that are in doubt within its window, unless it had failed for good before. Of a check of checks this is asked of
-    each in it.
+    A check that raises a DerloopError is INCONCLUSIVE, with the error's text; so is one that raises anything else, or
+    gives no verdict: those of the others, and the run's results, must not be lost with it. `cut_short` says why the run
+    ended before its time, if it did: what had not failed for good until then is INCONCLUSIVE. So is what rests on
+    signals that are in doubt within its window, unless it had failed for good before. Of a check of checks this is
+    asked of each in it.
     """
-    return tuple(_cut(_judged(check, recorded, cut_short, doubts), cut_short) for check in checks)
+    return tuple(_cut(_told(check, recorded, cut_short, doubts), cut_short) for check in checks)
+
+
+def _told(check: CheckEntry, recorded: Recorded, cut_short: str, doubts: Sequence[Doubt]) -> Verdict:
+    try:
+        return _judged(check, recorded, cut_short, doubts)
+    except DerloopError as error:
+        why = str(error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a check's own; whose it is, is said
+        why = f"could not be judged: {said(error)}"
+    return Verdict(check.name, check.kind.name, "INCONCLUSIVE", why)
 
 
 def _judged(check: CheckEntry, recorded: Recorded, cut_short: str, doubts: Sequence[Doubt]) -> Verdict:
     if isinstance(check.kind, Composition):
-        return replace(check.kind.combine(judge_all(check.parts, recorded, cut_short, doubts)), check=check.name)
+        return _named(check, check.kind.combine(judge_all(check.parts, recorded, cut_short, doubts)))
     for_good = check.kind.fails_for_good(check.settings)
-    verdict = _cut(_alone(check.name, check.kind, check.settings, recorded), cut_short, for_good)
+    verdict = _cut(_named(check, check.kind.judge(check.settings, recorded)), cut_short, for_good)
     if not doubts or verdict.outcome == "INCONCLUSIVE":
         return verdict
     federates = _federates(check.kind, check.settings, recorded)
@@ -76,11 +87,14 @@ def cut(verdicts: Iterable[Verdict], cut_short: str) -> tuple[Verdict, ...]:
     return tuple(_cut(verdict, cut_short) for verdict in verdicts)
 
 
-def _alone(name: str, kind: CheckKind, settings: Settings, recorded: Recorded) -> Verdict:
-    try:
-        return replace(kind.judge(settings, recorded), check=name)
-    except DerloopError as error:
-        return Verdict(name, kind.name, "INCONCLUSIVE", str(error))
+def _named(check: CheckEntry, verdict: object) -> Verdict:
+    """Return what a check has given, with the scenario's name. Raises: PluginError where it is no verdict."""
+    if not isinstance(verdict, Verdict):
+        raise PluginError(f"the check {check.kind.name!r} gives {type(verdict).__name__}, not a Verdict")
+    if verdict.outcome not in OUTCOMES:
+        possible = ", ".join(OUTCOMES)
+        raise PluginError(f"the check {check.kind.name!r} gives the outcome {verdict.outcome!r}; there are: {possible}")
+    return replace(verdict, check=check.name)
 
 
 def _cut(verdict: Verdict, cut_short: str, fails_for_good: bool = True) -> Verdict:

@@ -332,6 +332,36 @@ def test_a_check_that_raises_is_inconclusive_with_its_text() -> None:
     assert found == Verdict("it", "broken", "INCONCLUSIVE", "the series cannot be read")
 
 
+def _raises(*_: object) -> Any:
+    raise ZeroDivisionError("division by zero")
+
+
+def _leaves(*_: object) -> Any:
+    raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    ("judge", "fails_for_good", "why"),
+    [
+        (_raises, None, "could not be judged: ZeroDivisionError: division by zero (test_checks.py, line "),
+        (_leaves, None, "could not be judged: SystemExit: 0"),
+        (lambda *_: None, None, "the check 'own' gives NoneType, not a Verdict"),
+        (lambda *_: Verdict("own", "own", "FAILED", ""), None, "'FAILED'; there are: PASS, FAIL, INCONCLUSIVE"),  # type: ignore[arg-type]
+        (lambda *_: Verdict("own", "own", "PASS", ""), _raises, "could not be judged: ZeroDivisionError"),
+    ],
+)
+def test_a_check_that_breaks_is_inconclusive_and_takes_no_other_verdict_with_it(
+    judge: Any, fails_for_good: Any, why: str
+) -> None:
+    more = {"fails_for_good": fails_for_good} if fails_for_good else {}
+    kind = CheckKind("own", "", stays_within.StaysWithin, judge, lambda _: (), **more)
+    settings = stays_within.StaysWithin(signal="a.x", max=3)
+    checks = [CheckEntry("broken", kind, settings), CheckEntry("sound", stays_within.KIND, settings)]
+    broken, sound = judge_all(checks, Memory(a__x=("1", 10, [0, 1])))
+    assert (broken.check, broken.outcome, sound.outcome) == ("broken", "INCONCLUSIVE", "PASS")
+    assert why in broken.text
+
+
 def test_a_run_that_was_cut_short_passes_nothing_but_can_fail() -> None:
     recorded = Memory(a__x=("1", 10, [0, 9]))
     checks = [CheckEntry(f"{m}", stays_within.KIND, stays_within.StaysWithin(signal="a.x", max=m)) for m in (3, 10)]
