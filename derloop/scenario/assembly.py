@@ -326,7 +326,10 @@ def _unfit(check: CheckEntry, pattern: str, found: Sequence[_Given]) -> str:
     if len(units) > 1:
         return f"the signals that fit {pattern!r} have several units: {', '.join(units)}"
     assert isinstance(check.kind, CheckKind)
-    return next((what for signal in found if (what := check.kind.misfit(check.settings, signal))), "")
+    try:
+        return next((what for signal in found if (what := check.kind.misfit(check.settings, signal))), "")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
+        return f"the check {check.kind.name!r} cannot say whether {pattern!r} fits: {said(error)}"
 
 
 def _signals(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from derloop import document, plugins
-from derloop.errors import PluginError, Problem, ScenarioError, did_you_mean
+from derloop.errors import PluginError, Problem, ScenarioError, did_you_mean, said
 from derloop.kind import NONE_GRANTED, Permissions, PlaceError, Settings
 from derloop.scenario.assembly import further_problems
 from derloop.scenario.models import (
@@ -142,10 +142,21 @@ def _check(
     if settings is None:
         return None
     try:
-        return CheckEntry(str(name), kind, kind.placed(settings, folder))
+        placed = kind.placed(settings, folder)
+        _require_pairs(kind.signals(placed))
+        return CheckEntry(str(name), kind, placed)
     except PlaceError as error:
         problems += [Problem(document.pointer((*at, *path)), what) for path, what in error.problems]
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
+        problems.append(Problem(document.pointer(at), f"the check {kind.name!r} cannot be read: {said(error)}"))
     return None
+
+
+def _require_pairs(signals: Iterable[object]) -> None:
+    """Raise PluginError unless the signals that a check needs are told as pairs of a path and a pattern."""
+    for each in signals:
+        if not (isinstance(each, tuple) and [*map(type, each)] == [tuple, str]):
+            raise PluginError(f"{each!r} is no pair of the path of a setting and a pattern of signals")
 
 
 def _kind_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,11 +12,12 @@ import pytest
 from pydantic import Field, field_validator
 
 from derloop import plugins
-from derloop.contract import Federate, Interface, Values
+from derloop.contract import Federate, Interface, Port, Values
 from derloop.errors import PluginError, ScenarioError
 from derloop.kind import Context, Kind, Settings
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load, typed
+from derloop.verdict import CheckKind
 
 
 class Point(Settings):
@@ -233,3 +235,41 @@ def test_wrong_overrides_are_told_beside_the_rest(file: Path) -> None:
         "/seed: must be greater than or equal to 0, not -1",
         "/federates/a/eiter: unknown; did you mean 'either'?",
     ]
+
+
+class Giving(Still):
+    def __init__(self, settings: Thing, context: Context) -> None:
+        self.interface = Interface(context.step_ns, outputs={"x": Port("kW", ("e1",))})
+
+
+def _breaks(*_: object) -> Any:
+    raise KeyError("inside")
+
+
+def _leaves(*_: object) -> Any:
+    raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ({"placed": _breaks}, "/checks/0: the check 'own' cannot be read: KeyError: 'inside' (test_loading.py, line "),
+        ({"placed": _leaves}, "/checks/0: the check 'own' cannot be read: SystemExit: 0"),
+        ({"signals": _breaks}, "/checks/0: the check 'own' cannot be read: KeyError: 'inside'"),
+        ({"signals": lambda _: ("a.x",)}, "'a.x' is no pair of the path of a setting and a pattern of signals"),
+        ({"misfit": _breaks}, "/checks/0/by_name: the check 'own' cannot say whether 'a.x' fits: KeyError: 'inside'"),
+    ],
+)
+def test_a_check_of_somebody_elses_that_breaks_is_a_problem_of_the_scenario(
+    broken: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(settings: Thing) -> Any:
+        return ((("by_name",), "a.x"),)
+
+    own = replace(CheckKind("own", "Own.", Thing, _breaks, named), **broken)
+    giving = replace(KINDS["thing"], build=lambda settings, context: Giving(settings, context))
+    monkeypatch.setattr(plugins, "names", lambda group: ("own",) if group == plugins.CHECKS else ("thing",))
+    monkeypatch.setattr(plugins, "kind", lambda name: giving)
+    monkeypatch.setattr(plugins, "check_kind", lambda name: own)
+    (found,) = problems_of({**scenario(a={}), "checks": [{"kind": "own"}]})
+    assert why in found
