@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -282,10 +283,23 @@ def _check_interface(interface: object, kind: str) -> None:
         raise PluginError(
             f"the kind {kind!r} has a step_ns of {interface.step_ns!r}; it must be a whole number above 0"
         )
-    ports: list[tuple[str, object]] = [*interface.inputs.items(), *interface.outputs.items()]
-    for name, port in ports:
-        if not isinstance(port, Port):
-            raise PluginError(f"the kind {kind!r} has {type(port).__name__} for its port {name!r}, not a Port")
+    for name, port in [*interface.inputs.items(), *interface.outputs.items()]:
+        if what := _port_fault(name, port):
+            raise PluginError(f"the kind {kind!r} has {what}")
+
+
+def _port_fault(name: object, port: object) -> str:
+    """Return what a kind has where it should have a port; empty where that is sound."""
+    if not isinstance(port, Port):
+        return f"{type(port).__name__} for its port {name!r}, not a Port"
+    if not isinstance(name, str) or not name:
+        return f"a port called {name!r}; its name must be a text"
+    if not isinstance(port.unit, str):
+        return f"{port.unit!r} for the unit of its port {name!r}; it must be a text"
+    if type(port.labels) is not tuple or not all(isinstance(label, str) for label in port.labels):
+        return f"{document.shown(port.labels)} for the labels of its port {name!r}; they must be a tuple of texts"
+    label, count = Counter(port.labels).most_common(1)[0] if port.labels else ("", 0)
+    return f"the label {label!r} {count} times at its port {name!r}; each element has its own" if count > 1 else ""
 
 
 def _check_problems(

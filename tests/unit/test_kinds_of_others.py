@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
-from derloop.contract import Interface
+from derloop.contract import Interface, Port
 from derloop.errors import PluginError
 from derloop.scenario.assembly import _check_interface
+
+
+def outputs(*labels: Any) -> Interface:
+    return Interface(60, outputs={"p_kw": Port("kW", labels)})
 
 
 @pytest.mark.parametrize(
@@ -18,9 +22,14 @@ from derloop.scenario.assembly import _check_interface
         (Interface(0, {}, {}), "the kind 'own' has a step_ns of 0; it must be a whole number above 0"),
         (Interface(60.0, {}, {}), "has a step_ns of 60.0"),  # type: ignore[arg-type]
         (Interface(60, {}, {"p_kw": ("a",)}), "has tuple for its port 'p_kw', not a Port"),  # type: ignore[dict-item]
+        (outputs("a", "b", "a"), "has the label 'a' 2 times at its port 'p_kw'; each element has its own"),
+        (outputs("a", 2), r"has \('a', 2\) for the labels of its port 'p_kw'; they must be a tuple of texts"),
+        (Interface(60, {"p_kw": Port("kW", "ab")}), "has 'ab' for the labels of its port 'p_kw'"),  # type: ignore[arg-type]
+        (Interface(60, {"p_kw": Port(5, ())}), "has 5 for the unit of its port 'p_kw'"),  # type: ignore[arg-type]
+        (Interface(60, {7: Port("kW", ())}), "has a port called 7; its name must be a text"),  # type: ignore[dict-item]
     ],
 )
 def test_an_interface_that_is_none_is_told_by_its_kind(interface: Any, why: str) -> None:
     with pytest.raises(PluginError, match=why):
         _check_interface(interface, "own")
-    _check_interface(Interface(60, {}, {}), "own")
+    _check_interface(outputs("a", "b"), "own")
