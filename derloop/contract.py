@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ Arrival = Literal["now", "before", "coupled"]
 - `coupled`: the scenario's `coupling` decides, as for a device and its feeder, which bear on each other
   within one instant: delayed by a step, or converged.
 """
+ARRIVALS: tuple[Arrival, ...] = get_args(Arrival)
 
 
 @dataclass(frozen=True, slots=True)

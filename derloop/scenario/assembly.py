@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from math import isfinite
 from typing import NamedTuple
 
 from derloop import document, plugins
-from derloop.contract import Federate, Interface, Port, Values
+from derloop.contract import ARRIVALS, Federate, Interface, Port, Values
 from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean, said
 from derloop.federation import Federation, wiring_problems
 from derloop.kind import NONE_GRANTED, Context, EquipmentMissing, Permissions, Place, PlaceError, Terminal
@@ -299,7 +300,17 @@ def _port_fault(name: object, port: object) -> str:
     if type(port.labels) is not tuple or not all(isinstance(label, str) for label in port.labels):
         return f"{document.shown(port.labels)} for the labels of its port {name!r}; they must be a tuple of texts"
     label, count = Counter(port.labels).most_common(1)[0] if port.labels else ("", 0)
-    return f"the label {label!r} {count} times at its port {name!r}; each element has its own" if count > 1 else ""
+    if count > 1:
+        return f"the label {label!r} {count} times at its port {name!r}; each element has its own"
+    if port.arrival not in ARRIVALS:
+        return f"the arrival {port.arrival!r} at its port {name!r}; there are: {', '.join(ARRIVALS)}"
+    if port.otherwise is not None and not _is_finite(port.otherwise):
+        return f"{port.otherwise!r} for what its port {name!r} is without a wire; it must be a finite number"
+    return ""
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and isfinite(value)
 
 
 def _check_problems(

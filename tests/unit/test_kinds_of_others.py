@@ -15,6 +15,10 @@ def outputs(*labels: Any) -> Interface:
     return Interface(60, outputs={"p_kw": Port("kW", labels)})
 
 
+def heard(**asked: Any) -> Interface:
+    return Interface(60, {"v_pu": Port("pu", ("a",), **asked)})
+
+
 @pytest.mark.parametrize(
     ("interface", "why"),
     [
@@ -27,9 +31,13 @@ def outputs(*labels: Any) -> Interface:
         (Interface(60, {"p_kw": Port("kW", "ab")}), "has 'ab' for the labels of its port 'p_kw'"),  # type: ignore[arg-type]
         (Interface(60, {"p_kw": Port(5, ())}), "has 5 for the unit of its port 'p_kw'"),  # type: ignore[arg-type]
         (Interface(60, {7: Port("kW", ())}), "has a port called 7; its name must be a text"),  # type: ignore[dict-item]
+        (heard(arrival="coupld"), "has the arrival 'coupld' at its port 'v_pu'; there are: now, before, coupled"),
+        (heard(otherwise=float("nan")), "has nan for what its port 'v_pu' is without a wire; it must be a finite"),
+        (heard(otherwise="1"), "has '1' for what its port 'v_pu' is without a wire; it must be a finite number"),
     ],
 )
 def test_an_interface_that_is_none_is_told_by_its_kind(interface: Any, why: str) -> None:
     with pytest.raises(PluginError, match=why):
         _check_interface(interface, "own")
     _check_interface(outputs("a", "b"), "own")
+    _check_interface(heard(arrival="before", otherwise=1.0), "own")
