@@ -22,11 +22,14 @@ from derloop.kind import Context, Kind, Settings
 from derloop.memory import remembers
 
 AGE_S, MEETING_S = 0.001, 15.0
+IS_CHILD = "derloop.engines.child" in sys.orig_argv
 
 
 class CounterSettings(Settings):
     reads: str | None = Field(None, description="A federate whose `count` it adds to its own.")
-    fault: Literal["none", "raise", "quit", "hang", "spin", "kill", "stop", "exit", "nan", "shape", "missing"] = "none"
+    fault: Literal[
+        "none", "raise", "quit", "hang", "spin", "kill", "stop", "exit", "nan", "shape", "missing", "reorder"
+    ] = "none"
     phase: Literal["build", "join", "start", "step", "stop", "statistics"] = Field(
         "step", description="join: while it is built in a process of its own."
     )
@@ -47,13 +50,15 @@ class Counter:
         self._settings, self._has_failed = settings, False
         self._name = context.name
         labels = tuple(f"n{i}" for i in range(settings.elements))
+        if settings.fault == "reorder" and IS_CHILD:
+            labels = labels[::-1]
         inputs = {f"{settings.reads}.count": Port("1", labels, settings.arrival)} if settings.reads else {}
         outputs = {"count": Port("1", labels), **({"age_s": Port("s", labels)} if settings.paced else {})}
         self._interface = Interface(
             context.step_ns, inputs, outputs, not settings.paced, settings.blocking, paced=settings.paced
         )
         self._fault("build")
-        if "derloop.engines.child" in sys.orig_argv:
+        if IS_CHILD:
             self._fault("join")
 
     @property
