@@ -257,7 +257,7 @@ def _unwired(interfaces: Mapping[str, Interface], name: str, port: str, spec: Po
         f"{other}.{output}"
         for other, interface in interfaces.items()
         for output, offered in interface.outputs.items()
-        if other != name and offered.unit == spec.unit and offered.size == spec.size
+        if other != name and not [*_unlike(offered, spec)]
     ]
     hint = f"; fitting outputs: {', '.join(fitting[:6])}" if fitting else "; no output fits it"
     return f"no wire ends at {name}.{port} ({spec.size} x {spec.unit}){hint}"
@@ -287,12 +287,22 @@ def wire_problems(interfaces: Mapping[str, Interface], wire: Wire) -> list[Probl
 
 
 def _misfits(wire: Wire, source: Port, target: Port) -> list[Problem]:
-    problems = []
+    return [Problem(wire.pointer, f"{wire}: {what}") for what in _unlike(source, target)]
+
+
+def _unlike(source: Port, target: Port) -> Iterator[str]:
+    """Yield why an output does not fit an input. Elements are wired by their places, not by their labels."""
     if source.unit != target.unit:
-        problems.append(Problem(wire.pointer, f"{wire}: unit {source.unit!r} does not fit {target.unit!r}"))
+        yield f"unit {source.unit!r} does not fit {target.unit!r}"
     if source.size != target.size:
-        problems.append(Problem(wire.pointer, f"{wire}: {source.size} elements do not fit {target.size}"))
-    return problems
+        yield f"{source.size} elements do not fit {target.size}"
+    elif source.labels != target.labels:
+        there = {label: at for at, label in enumerate(target.labels)}
+        moved = [(label, at) for at, label in enumerate(source.labels) if there.get(label, at) != at]
+        yield from (
+            f"{label!r} is element {at + 1} there and {there[label] + 1} here; both need one order"
+            for label, at in moved[:1]
+        )
 
 
 def _groups(interfaces: Mapping[str, Interface], wires: Sequence[Wire]) -> tuple[list[tuple[str, ...]], list[Problem]]:

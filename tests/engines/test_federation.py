@@ -65,6 +65,29 @@ def test_units_that_differ_are_refused() -> None:
     assert found == ["/: a.x -> b.v: unit 'kW' does not fit '1'"]
 
 
+class Named(Mixer):
+    """Its one output, and its one input, have these labels."""
+
+    def __init__(self, *labels: str, gives: bool = True) -> None:
+        port = {"x" if gives else "v": Port("1", labels)}
+        self._interface = Interface(1_000_000_000, {} if gives else port, port if gives else {})
+
+
+def test_elements_in_another_order_are_refused() -> None:
+    found = problems(["a.x -> b.v"], a=Named("n1", "n2", "n3"), b=Named("n1", "n3", "n2", gives=False))
+    assert found == ["/: a.x -> b.v: 'n2' is element 2 there and 3 here; both need one order"]
+
+
+def test_elements_of_other_names_are_wired_by_their_places() -> None:
+    for labels in (("n1", "n2"), ("m1", "m2"), ("m1", "n2")):
+        assert Federation({"a": Named("n1", "n2"), "b": Named(*labels, gives=False)}, [wire("a.x -> b.v")]).units
+
+
+def test_what_has_another_order_is_not_offered_for_an_input_without_a_wire() -> None:
+    found = problems([], a=Named("n1", "n2"), b=Named("n2", "n1", gives=False))
+    assert found == ["/federates/b: no wire ends at b.v (2 x 1); no output fits it"]
+
+
 def test_a_converged_loop_of_two_steps_is_refused() -> None:
     found = problems(
         ["a.x -> b.v", "b.y -> a.u converged"], a=Mixer({"u": 2}, {"x": 2}, 1, 1), b=Mixer({"v": 2}, {"y": 2}, 2, 2)
