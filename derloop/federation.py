@@ -331,7 +331,7 @@ def _loop_problems(interfaces: Mapping[str, Interface], members: Sequence[str]) 
     problems = []
     loop = ", ".join(members)
     if len({interfaces[m].step_ns for m in members}) > 1:
-        steps = ", ".join(f"{m} {interfaces[m].step_ns / 1e9:g} s" for m in members)
+        steps = ", ".join(f"{m} {interfaces[m].step_ns / 1e9:.15g} s" for m in members)
         what = f"converged loop of {loop}: all must have one step, but: {steps}"
         problems.append(Problem("/coupling", what))
     for m in members:

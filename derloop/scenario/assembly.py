@@ -146,7 +146,8 @@ def _unheard_problems(scenario: Scenario, name: str, interfaces: Mapping[str, In
 def _step_problems(scenario: Scenario, name: str, interface: Interface) -> list[Problem]:
     if scenario.until_ns % interface.step_ns == 0:
         return []
-    what = f"a step of {interface.step_ns / 1e9:g} s does not divide the duration of {scenario.until_ns / 1e9:g} s"
+    step_s, until_s = interface.step_ns / 1e9, scenario.until_ns / 1e9
+    what = f"a step of {step_s:.15g} s does not divide the duration of {until_s:.15g} s"
     return [Problem(f"/federates/{name}/step_s", what)]
 
 

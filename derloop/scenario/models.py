@@ -125,8 +125,8 @@ class ScenarioFile(Settings):
 
     @model_validator(mode="after")
     def _whole_steps(self) -> ScenarioFile:
-        if to_ns(self.duration_s) % to_ns(self.step_s):
-            raise ValueError(f"duration_s {self.duration_s:g} is no multiple of step_s {self.step_s:g}")
+        if not to_ns(self.duration_s) or to_ns(self.duration_s) % to_ns(self.step_s):
+            raise ValueError(f"duration_s {self.duration_s:.15g} is no multiple of step_s {self.step_s:.15g}")
         if self.placement != "together" and self.engine != "helics":
             others = f"under engine {self.engine!r} all federates are together: let it be 'together'"
             raise ValueError(f"placement {self.placement!r} is HELICS's; {others}")

@@ -64,7 +64,9 @@ class PacingSettings(Settings):
             if self.mode == "off":
                 yield Problem("/pacing/mode", f"'off', but {lives}; possible are 'auto' and 'real-time'")
             if self.speed != 1.0:
-                yield Problem("/pacing/speed", f"{self.speed:g}, but {lives}, of which a second is one: it must be 1")
+                yield Problem(
+                    "/pacing/speed", f"{self.speed:.15g}, but {lives}, of which a second is one: it must be 1"
+                )
 
 
 def _paced(interfaces: Mapping[str, Interface]) -> list[str]:

@@ -237,6 +237,12 @@ def test_wrong_overrides_are_told_beside_the_rest(file: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("duration_s", "shown"), [(6.0000005, "6.0000005"), (1e-10, "1e-10")])
+def test_a_duration_that_is_no_multiple_of_the_step_is_shown_as_it_is(duration_s: float, shown: str) -> None:
+    (found,) = problems_of({**scenario(a={}), "duration_s": duration_s})
+    assert found == f"/duration_s: duration_s {shown} is no multiple of step_s 1"
+
+
 class Giving(Still):
     def __init__(self, settings: Thing, context: Context) -> None:
         self.interface = Interface(context.step_ns, outputs={"x": Port("kW", ("e1",))})
