@@ -141,11 +141,15 @@ def show_folder(run: RunFolder) -> None:
 
 
 def show_federation(scenario: Scenario, federation: Federation) -> None:
-    """Print who takes part, in the order of an instant, and from whom each reads."""
+    """Print who takes part, in the order of an instant, and from whom each reads; and what no check can judge."""
+    from derloop.checks.ahead import beyond_the_end
+
     out = console()
     out.print(f"{escape(scenario.name)}: {_counted(federation)}; no problem")
     heading = ("order", "federate", "kind", "via", "step", "reads from")
     _print_rows(out, [heading, *(row for unit in federation.units for row in _rows(scenario, federation, unit))])
+    for caution in beyond_the_end(scenario.checks, scenario.until_ns):
+        _print_folded(out, "CAUTION  ", caution, STYLES["INCONCLUSIVE"])
 
 
 def _counted(federation: Federation) -> str:

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from derloop import memory
+from derloop.checks.ahead import beyond_the_end
 from derloop.checks.balance import judge_balances
 from derloop.checks.hunted import doubt, hunted
 from derloop.engines.exchange import layout_of
@@ -143,7 +144,8 @@ def run_loaded(
     with _own(folder, begun):
         events, known, began = Events(folder / "events.jsonl"), facts(loaded, options), monotonic()
         own = begun.cautions if begun else ()
-        known["cautions"] = cautions = (*own, *federation.cautions, *saving.cautions(loaded.until_ns))
+        ahead = beyond_the_end(loaded.checks, loaded.until_ns)
+        known["cautions"] = cautions = (*own, *federation.cautions, *saving.cautions(loaded.until_ns), *ahead)
         if begun:
             known |= begun.rewind(folder, federation)
         write_json(folder / "run.json", {**known, "outcome": "running"})

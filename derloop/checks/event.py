@@ -33,6 +33,10 @@ class AfterEvent(Elements):
             raise ValueError(f"within_s {self.within_s:g} after at_s {self.at_s:g} ends after to_s {self.to_s:g}")
         return self
 
+    @property
+    def needs_ns(self) -> int:
+        return max(super().needs_ns, round((self.at_s + self.within_s) * NS))
+
 
 def has_an_end(settings: AfterEvent) -> bool:
     """Return whether it is known where the signal must end: without that, it is where it happens to be at the last."""

@@ -38,6 +38,11 @@ class Windowed(Settings):
             raise ValueError(f"to_s {self.to_s:g} must be greater than from_s {self.from_s:g}")
         return self
 
+    @property
+    def needs_ns(self) -> int:
+        """How long a run must be at least for this to be judged, ns."""
+        return round(self.from_s * NS) + 1 if self.to_s is None else round(self.to_s * NS)
+
 
 @dataclass(frozen=True, slots=True)
 class Series:

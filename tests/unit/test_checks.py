@@ -10,6 +10,7 @@ from judged import NS, Memory, refusal, verdict
 from numpy.typing import ArrayLike
 
 from derloop.checks import judge_all, peak, ramp_rate, responds_within, settles, stays_within, tracking, voltage
+from derloop.checks.ahead import beyond_the_end
 from derloop.checks.junit import write_junit
 from derloop.errors import DerloopError
 from derloop.plugins import check_kind
@@ -360,6 +361,40 @@ def test_a_check_that_breaks_is_inconclusive_and_takes_no_other_verdict_with_it(
     broken, sound = judge_all(checks, Memory(a__x=("1", 10, [0, 1])))
     assert (broken.check, broken.outcome, sound.outcome) == ("broken", "INCONCLUSIVE", "PASS")
     assert why in broken.text
+
+
+SIGNAL: dict[str, Any] = {"signal": "a.x", "max": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "is_told"),
+    [
+        (stays_within.KIND, {**SIGNAL, "to_s": 60}, False),
+        (stays_within.KIND, {**SIGNAL, "to_s": 60.5}, True),
+        (stays_within.KIND, {**SIGNAL, "from_s": 59.9}, False),
+        (stays_within.KIND, {**SIGNAL, "from_s": 60}, True),
+        (settles.KIND, {"signal": "a.x", "band": 1, "at_s": 50, "within_s": 10}, False),
+        (settles.KIND, {"signal": "a.x", "band": 1, "at_s": 50, "within_s": 11}, True),
+        (settles.KIND, {"signal": "a.x", "band": 1, "at_s": 70, "within_s": 1}, True),
+    ],
+)
+def test_a_check_that_looks_beyond_the_runs_end_is_told_before(
+    kind: CheckKind, settings: dict[str, Any], is_told: bool
+) -> None:
+    check = CheckEntry("it", kind, kind.settings(**settings))
+    said = ("checks that look beyond the run's end at 60 s will be INCONCLUSIVE: /checks/0 (it)",)
+    assert beyond_the_end([check], 60 * NS) == (said if is_told else ())
+    recorded = Memory(a__x=("1", 1, np.zeros(60)))
+    assert (judge_all([check], recorded)[0].outcome == "INCONCLUSIVE") == is_told
+
+
+def test_of_many_checks_beyond_the_end_some_are_named_and_those_within_others_too() -> None:
+    late = CheckEntry("late", stays_within.KIND, stays_within.StaysWithin(signal="a.x", max=1, from_s=60))
+    several = check_kind("all-of")
+    both = CheckEntry("both", several, several.settings(of=({},)), (late,))
+    (said,) = beyond_the_end([both, *[late] * 5], 60 * NS)
+    assert said.endswith("/checks/4 (late) and 1 more")
+    assert "/checks/0/of/0 (late), /checks/1 (late)" in said
 
 
 def test_a_run_that_was_cut_short_passes_nothing_but_can_fail() -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import derloop
-from derloop.console import show_result
+from derloop.console import show_federation, show_result
 from derloop.errors import DerloopError, ScenarioError
 from derloop.options import Options
 from derloop.running import run as run_scenario
+from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from federates.grid.opendss import OpenDssFeeder
 
@@ -120,6 +121,19 @@ def test_what_federates_counted_until_a_run_was_interrupted_is_told(tmp_path: Pa
     assert (facts["outcome"], facts["complaints"]) == ("interrupted", [])
     assert facts["statistics"]["network"]["sent"] > 0
     assert "network: sent" in [figure["label"] for figure in facts["summary"]]
+
+
+def test_a_check_beyond_the_runs_end_is_a_caution_before_it(tmp_path: Path) -> None:
+    result = run(tmp_path, "checks.0.from_s=3600")
+    said = ["checks that look beyond the run's end at 3600 s will be INCONCLUSIVE: /checks/0 (stays-within)"]
+    assert facts_of(result)["cautions"] == said
+    assert [event["what"] for event in result.folder.events][:2] == ["started", "caution"]
+
+
+def test_a_check_beyond_the_end_is_told_where_a_scenario_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    loaded = load(SHORT, ["checks.0.from_s=3600"])
+    show_federation(loaded, assemble(loaded))
+    assert "CAUTION  checks that look beyond the run's end at 3600 s" in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path: Path) -> None:

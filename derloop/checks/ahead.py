@@ -1,0 +1,33 @@
+"""What can be told of checks before a run: those that look beyond its end will conclude nothing.
+
+That is a caution and no problem: a run may be cut to a part of what its scenario is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from derloop.checks.window import NS, Windowed
+from derloop.document import pointer
+from derloop.verdict import CheckEntry
+
+SHOWN = 5
+"""How many checks a caution names."""
+
+
+def beyond_the_end(checks: Sequence[CheckEntry], until_ns: int) -> tuple[str, ...]:
+    """Return what must be known of the checks of a run that ends at `until_ns`: nothing, or one caution."""
+    found = [f"{where} ({check.name})" for where, check in _beyond(checks, until_ns, ("checks",))]
+    if not found:
+        return ()
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    end = f"the run's end at {until_ns / NS:.15g} s"
+    return (f"checks that look beyond {end} will be INCONCLUSIVE: {', '.join(found[:SHOWN])}{more}",)
+
+
+def _beyond(checks: Sequence[CheckEntry], until_ns: int, at: tuple[str | int, ...]) -> Iterator[tuple[str, CheckEntry]]:
+    """Yield each check that needs a longer run, those within others too, with its JSON pointer."""
+    for index, check in enumerate(checks):
+        if isinstance(check.settings, Windowed) and check.settings.needs_ns > until_ns:
+            yield pointer((*at, index)), check
+        yield from _beyond(check.parts, until_ns, (*at, index, "of"))
