@@ -229,7 +229,7 @@ def _balance_problems(interface: Interface) -> Iterator[str]:
     ports = {**interface.inputs, **interface.outputs}
     for balance in interface.balances:
         about = f"its {balance.quantity} balance"
-        named = [*balance.powers, *balance.stored, *balance.times]
+        named = [*balance.powers, *balance.stored, *balance.times, *balance.passed]
         if unknown := [port for port in named if port not in ports]:
             yield f"{about}: no port {unknown[0]!r}" + did_you_mean(unknown[0], [*ports])
             continue
@@ -248,8 +248,14 @@ def _balance_problems(interface: Interface) -> Iterator[str]:
             for port, factors in balance.times.items()
             if len(factors) != ports[port].size
         )
+        if not balance.tolerance > 0:
+            yield f"{about} has a tolerance of {balance.tolerance:g}; it must be greater than 0"
         if not balance.whole and len({ports[port].size for port in named}) > 1:
             yield f"{about} is element by element, but its ports are not equally long"
+            continue
+        elements = 1 if balance.whole else ports[named[0]].size
+        if len(balance.resolution) not in (0, 1, elements):
+            yield f"{about}: {len(balance.resolution)} resolutions do not fit {elements} elements"
 
 
 def _unwired(interfaces: Mapping[str, Interface], name: str, port: str, spec: Port) -> str:

@@ -11,7 +11,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from derloop import document, plugins
-from derloop.contract import ARRIVALS, Federate, Interface, Port, Values
+from derloop.contract import ARRIVALS, Balance, Federate, Interface, Port, Values
 from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean, said
 from derloop.federation import Federation, wiring_problems
 from derloop.kind import NONE_GRANTED, Context, EquipmentMissing, Permissions, Place, PlaceError, Terminal
@@ -285,6 +285,9 @@ def _check_interface(interface: object, kind: str) -> None:
         raise PluginError(
             f"the kind {kind!r} has a step_ns of {interface.step_ns!r}; it must be a whole number above 0"
         )
+    balances: tuple[object, ...] = interface.balances
+    if odd := [balance for balance in balances if not isinstance(balance, Balance)]:
+        raise PluginError(f"the kind {kind!r} has {type(odd[0]).__name__} among its balances, not a Balance")
     for name, port in [*interface.inputs.items(), *interface.outputs.items()]:
         if what := _port_fault(name, port):
             raise PluginError(f"the kind {kind!r} has {what}")

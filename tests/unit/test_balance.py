@@ -169,6 +169,10 @@ def test_a_single_instant_says_nothing_of_a_store(tmp_path: Path) -> None:
         (Balance("energy", ("p_kw",), ("head_kw",)), "not equally long"),
         (Balance("energy"), "needs a power"),
         (Balance("energy", ("p_kw",), times={"p_kw": (2.0,)}), "1 factors do not fit 2 elements of 'p_kw'"),
+        (Balance("energy", ("p_kw",), resolution=(0.1, 0.1, 0.1)), "3 resolutions do not fit 2 elements"),
+        (Balance("energy", ("p_kw",), whole=True, resolution=(0.1, 0.1)), "2 resolutions do not fit 1 elements"),
+        (Balance("energy", ("p_kw",), tolerance=0.0), "has a tolerance of 0; it must be greater than 0"),
+        (Balance("energy", ("p_kw",), passed=("p_kv",)), "no port 'p_kv'; did you mean 'p_kw'"),
     ],
 )
 def test_a_balance_that_cannot_be_judged_is_refused(wrong: Balance, why: str) -> None:
