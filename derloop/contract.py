@@ -113,7 +113,7 @@ class Bundle(dict[str, FloatArray]):
     A federate that returns the same bundle each time, and writes into it in place, spares a run to copy and to check
     each port by itself: on a small scenario that costs more than the models do. What is assigned, `bundle["p_kw"] =
     p_kw`, or updated, `bundle |= values`, is copied into its part; KeyError for a port that has none, ValueError for
-    one of another size.
+    one of another size, and for what would become a number without being one: text, complex, or masked values.
     """
 
     __slots__ = ("vector",)
@@ -127,6 +127,8 @@ class Bundle(dict[str, FloatArray]):
         part = self[port]
         if value.shape != part.shape:
             raise ValueError(f"{port!r} has shape {value.shape}, its part in the bundle {part.shape}")
+        if type(value) is not np.ndarray or value.dtype.kind not in "fiub":
+            _require_numbers(port, value)
         part[...] = value
 
     def update(self, values: Values) -> None:  # type: ignore[override]
@@ -136,6 +138,13 @@ class Bundle(dict[str, FloatArray]):
     def __ior__(self, values: Values) -> Self:  # type: ignore[override, misc]
         self.update(values)
         return self
+
+
+def _require_numbers(port: str, value: FloatArray) -> None:
+    if value.dtype.kind not in "fiub":
+        raise ValueError(f"{port!r} is an array of {value.dtype}, not one of numbers")
+    if isinstance(value, np.ma.MaskedArray) and value.mask.any():
+        raise ValueError(f"{port!r} has no value where it is masked")
 
 
 class Federate(Protocol):

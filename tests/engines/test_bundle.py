@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,24 @@ def test_a_bundle_takes_nothing_that_it_has_no_port_for() -> None:
         Bundle(PORTS)["q_kvar"] = np.zeros(2)
     with pytest.raises(ValueError, match=r"'p_kw' has shape \(1,\), its part in the bundle \(2,\)"):
         Bundle(PORTS)["p_kw"] = np.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (np.ma.array([3.0, 4.0], mask=[True, False]), "'p_kw' has no value where it is masked"),
+        (np.array([3.0 + 4.0j, 4.0]), "'p_kw' is an array of complex128, not one of numbers"),
+        (np.array(["3", "4"]), "'p_kw' is an array of <U1, not one of numbers"),
+        (np.array([None, 4.0]), "'p_kw' is an array of object, not one of numbers"),
+    ],
+)
+def test_a_bundle_makes_no_number_of_what_is_none(value: Any, why: str) -> None:
+    bundle = filled()
+    with pytest.raises(ValueError, match=why):
+        bundle["p_kw"] = value
+    assert bundle["p_kw"].tolist() == [3.0, 4.0]
+    for sound in (np.array([3, 4]), np.array([True, False]), np.ma.array([3.0, 4.0])):
+        bundle["p_kw"] = sound
 
 
 @pytest.mark.parametrize("ports", [PORTS, OTHER_ORDER])
