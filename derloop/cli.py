@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from derloop.commands.conducting import SIGNALS, conduct, existing
+from derloop.commands.leaving import exits_told
 from derloop.commands.options import (
     Arm,
     Bench,
@@ -61,7 +62,7 @@ class Commands(TyperGroup):
         return command
 
     def invoke(self, ctx: Any) -> Any:
-        with _user_errors():
+        with _user_errors(), exits_told():
             return super().invoke(ctx)
 
 

@@ -95,14 +95,16 @@ class ScenarioTest(pytest.Item):
 
     def _run(self, scratch: Path) -> Result:
         import derloop
+        from derloop.commands.leaving import exits_told
 
         kept = self.config.getoption("--derloop-runs")
         out = kept / self._place() if kept else scratch / self.path.stem
         engine, bench, arm = (self.config.getoption(name) for name in ("--derloop-engine", "--bench", "--arm"))
         trusted = self.config.getoption("--trust-control")
-        return derloop.run(
-            self.path, engine=engine, out=out, report=bool(kept), bench=bench, arm=arm, trust_control=trusted
-        )
+        with exits_told():
+            return derloop.run(
+                self.path, engine=engine, out=out, report=bool(kept), bench=bench, arm=arm, trust_control=trusted
+            )
 
     def _place(self) -> Path:
         """Return where the scenario lies below pytest's root: two of the same name have each a folder of their own."""

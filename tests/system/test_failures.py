@@ -24,6 +24,7 @@ DEADLINE_S = 1.0
 WHY = {
     "raise": "RuntimeError: the flux capacitor is empty",
     "quit": "SystemExit: 0",
+    "exit": "SystemExit: os._exit(0)",
     "hang": "hangs",
     "spin": "hangs",
     "nan": "output 'count' is not finite at 'n1'",
@@ -66,7 +67,7 @@ def assert_failed(run: RealRun, fault: str, phase: str) -> None:
 
 
 TOGETHER = [
-    *(("start", fault) for fault in ("raise", "quit", "hang")),
+    *(("start", fault) for fault in ("raise", "quit", "exit", "hang")),
     *(("step", fault) for fault in WHY),
     *(("stop", fault) for fault in ("raise", "quit", "hang")),
 ]
@@ -107,7 +108,7 @@ def test_statistics_that_fail_are_a_failure(tmp_path: Path) -> None:
         assert "Traceback" not in run.said()
 
 
-@pytest.mark.parametrize("fault", ["raise", "quit"])
+@pytest.mark.parametrize("fault", ["raise", "quit", "exit"])
 def test_a_kind_that_raises_while_it_is_built_is_a_problem_of_the_scenario(tmp_path: Path, fault: str) -> None:
     with started(tmp_path, failing(fault, "build")) as run:
         assert run.wait() == 2

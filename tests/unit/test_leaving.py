@@ -1,0 +1,44 @@
+"""Somebody else's code that leaves by `os._exit` ends no command in silence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from derloop.commands.leaving import exits_told
+
+IN_A_THREAD = """
+import os, threading, time
+from derloop.commands.leaving import exits_told
+
+with exits_told():
+    threading.Thread(target=os._exit, args=(0,)).start()
+    time.sleep(60)
+"""
+IN_A_FORK = """
+import os
+from derloop.commands.leaving import exits_told
+
+with exits_told():
+    child = os.fork()
+    if child == 0:
+        os._exit(7)
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize(("code", "status", "said"), [(IN_A_THREAD, 3, "has ended the command"), (IN_A_FORK, 7, "")])
+def test_an_exit_that_nobody_waits_for_is_said_and_one_of_a_fork_is_its_own(code: str, status: int, said: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert (ended.returncode, bool(ended.stderr)) == (status, bool(said))
+    assert said in ended.stderr
+
+
+def test_exits_are_as_they_were_afterwards() -> None:
+    before = os._exit
+    with pytest.raises(RuntimeError), exits_told():
+        raise RuntimeError
+    assert os._exit is before
