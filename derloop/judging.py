@@ -13,6 +13,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from derloop.calendar import Calendar
 from derloop.checks import cut, judge_all
 from derloop.checks.junit import write_junit
@@ -123,16 +125,18 @@ def _loops(recorded: RunFolder) -> dict[str, dict[str, float]]:
 def write_json(path: Path, data: object) -> None:
     """Write and rename, so that a reader never meets half a file. JSON has finite numbers alone: others are null."""
     draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(_finite(data), indent=1, default=str, allow_nan=False), encoding="utf-8")
+    draft.write_text(json.dumps(_plain(data), indent=1, default=str, allow_nan=False), encoding="utf-8")
     draft.replace(path)
 
 
-def _finite(data: object) -> object:
+def _plain(data: object) -> object:
+    """Return it with what JSON has for the numbers in it: those of numpy's as numbers, what is not finite as null."""
     if isinstance(data, Mapping):
-        return {key: _finite(value) for key, value in data.items()}
+        return {key: _plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not isfinite(data) else data
+        return [_plain(value) for value in data]
+    value = data.item() if isinstance(data, np.generic) else data
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _now() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,10 +14,12 @@ import pytest
 import derloop
 from derloop.console import show_federation, show_result
 from derloop.errors import DerloopError, ScenarioError
+from derloop.judging import write_json
 from derloop.options import Options
 from derloop.running import run as run_scenario
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
+from derloop.verdict import Verdict
 from federates.grid.opendss import OpenDssFeeder
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -75,6 +78,13 @@ def test_the_verdicts_are_junit_too(tmp_path: Path) -> None:
     result = run(tmp_path, "checks.0.max=3570")
     suite = ElementTree.parse(result.folder.path / "junit.xml").getroot()
     assert suite.findall(".//failure")
+
+
+def test_numbers_of_numpy_are_numbers_in_what_is_written(tmp_path: Path) -> None:
+    verdict = Verdict("own", "own", "FAIL", "", measured=np.float32(0.5), when_ns=np.int64(60))  # type: ignore[arg-type]
+    write_json(tmp_path / "verdicts.json", [asdict(verdict)])
+    (read,) = json.loads((tmp_path / "verdicts.json").read_text())
+    assert (read["measured"], read["when_ns"]) == (0.5, 60)
 
 
 def test_a_folder_that_holds_something_is_not_written_to(tmp_path: Path) -> None:
