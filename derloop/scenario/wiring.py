@@ -28,8 +28,8 @@ def wires(
     """Return every wire of the scenario, the stated ones first; `carriers` are the federates that carry."""
     others = {name: interface for name, interface in interfaces.items() if name not in carriers}
     carried = [wire for name in carriers if name in interfaces for wire in _carried(name, interfaces)]
-    ends = {wire.target for wire in carried}
-    return (*(wire for wire in _between(others, stated, coupling) if wire.target not in ends), *carried)
+    taken_over = {wire.target for wire in carried if wire.source.federate in carriers}
+    return (*(wire for wire in _between(others, stated, coupling) if wire.target not in taken_over), *carried)
 
 
 def _carried(carrier: str, interfaces: Mapping[str, Interface]) -> Iterator[Wire]:

@@ -59,6 +59,12 @@ def test_two_networks_on_one_wire_are_refused() -> None:
         federation({}, **{"federates.other": other})
 
 
+@pytest.mark.parametrize("source", ["storage.p_kw", "storage.nothing"])
+def test_a_stated_wire_to_what_a_network_hears_is_refused(source: str) -> None:
+    with pytest.raises(ScenarioError, match=rf"2 wires end at network.batteries.p_kw: {source}, batteries.p_kw"):
+        federation({}, wires=[{"from": source, "to": "network.batteries.p_kw"}])
+
+
 def test_mistakes_of_patterns_are_told_together_with_their_pointers() -> None:
     with pytest.raises(ScenarioError) as refused:
         federation(
