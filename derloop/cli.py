@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from derloop.commands.conducting import SIGNALS, conduct, existing
-from derloop.commands.leaving import exits_told
+from derloop.commands.leaving import tell_exits
 from derloop.commands.options import (
     Arm,
     Bench,
@@ -62,7 +62,7 @@ class Commands(TyperGroup):
         return command
 
     def invoke(self, ctx: Any) -> Any:
-        with _user_errors(), exits_told():
+        with _user_errors():
             return super().invoke(ctx)
 
 
@@ -261,6 +261,7 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Entry point of `derloop`."""
+    tell_exits()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -42,10 +42,20 @@ _exit = os._exit
 
 @contextmanager
 def exits_told() -> Iterator[None]:
+    """As `tell_exits`, for a while."""
+    tell_exits()
+    try:
+        yield
+    finally:
+        os._exit = _exit
+
+
+def tell_exits() -> None:
     """Let `os._exit` in somebody else's code end no command in silence, with the status of one that is well.
 
     In what derloop has called it is an exit like any other, which ends the run in a federate's name. Elsewhere, as in a
-    thread of a plug-in's that watches over something, it ends the process as it is meant to: said, and with 3.
+    thread of a plug-in's that watches over something, or at the very end, it ends the process as it is meant to: said,
+    and with 3.
     """
     own = os.getpid()
 
@@ -60,10 +70,6 @@ def exits_told() -> Iterator[None]:
         _exit(FAILED)
 
     os._exit = told
-    try:
-        yield
-    finally:
-        os._exit = _exit
 
 
 def _is_heard(frame: FrameType | None) -> bool:

@@ -18,6 +18,14 @@ with exits_told():
     threading.Thread(target=os._exit, args=(0,)).start()
     time.sleep(60)
 """
+AT_THE_END = """
+import atexit, os, sys
+from derloop.cli import main
+
+atexit.register(lambda: os._exit(0))
+sys.argv = ["derloop", "compare", "nothing", "else"]
+main()
+"""
 IN_A_FORK = """
 import os
 from derloop.commands.leaving import exits_told
@@ -30,7 +38,10 @@ with exits_told():
 """
 
 
-@pytest.mark.parametrize(("code", "status", "said"), [(IN_A_THREAD, 3, "has ended the command"), (IN_A_FORK, 7, "")])
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [(IN_A_THREAD, 3, "has ended the command"), (AT_THE_END, 3, "has ended the command"), (IN_A_FORK, 7, "")],
+)
 def test_an_exit_that_nobody_waits_for_is_said_and_one_of_a_fork_is_its_own(code: str, status: int, said: str) -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
     assert (ended.returncode, bool(ended.stderr)) == (status, bool(said))
