@@ -63,6 +63,8 @@ def _load(group: str, name: str, *expected: type) -> Any:
     if not isinstance(found, expected):
         possible = " or ".join(kind.__name__ for kind in expected)
         raise PluginError(f"{name!r} of {_origin(_offered(group)[name][0])} is no {possible}")
+    if (own := getattr(found, "name", name)) != name:
+        raise PluginError(f"{name!r} of {_origin(_offered(group)[name][0])} is named {own!r}; let both be one")
     return found
 
 

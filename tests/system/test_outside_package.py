@@ -148,6 +148,14 @@ def test_a_package_that_offers_something_else_is_told_by_name(folder: Path, tmp_
     )
 
 
+def test_a_kind_that_goes_by_another_name_than_it_is_offered_by_is_told(folder: Path, tmp_path: Path) -> None:
+    source = PACKAGE.replace('Kind("heater"', 'Kind("battery"').replace('CheckKind("duty"', 'CheckKind("peak"')
+    target = install(tmp_path / "target", "heaters", ENTRY_POINTS, source)
+    said = derloop(folder, "check", "warm.json", path=target).stderr
+    assert "/kind: 'heater' of heaters 1.0 (heaters:HEATER) is named 'battery'; let both be one" in said
+    assert "/checks/0/kind: 'duty' of heaters 1.0 (heaters:DUTY) is named 'peak'; let both be one" in said
+
+
 def test_a_package_that_does_not_load_breaks_nothing_else(tmp_path: Path) -> None:
     target = install(tmp_path / "target", "heaters", ENTRY_POINTS, "raise RuntimeError('no licence')\n")
     assert derloop(tmp_path, "new", "study", path=target).returncode == 0
