@@ -16,6 +16,8 @@ RANGE_A_PU = (0.95, 1.05)
 DEAD_PU = 0.01
 """Below this a node is taken to have no supply: its voltage is none to judge."""
 HOUR_NS = 3.6e12
+LEAST_KW, LEAST_KWH = 0.05, 1e-6
+"""What goes the other way is told from here on: less is 0 as it is printed, or rounding."""
 UNITS = {"kwh": "kWh", "kvarh": "kvarh", "kw": "kW", "kvar": "kvar", "kva": "kVA", "pu": "pu", "h": "h", "s": "s"}
 """By what the name of a statistic ends with."""
 INDICES = ("saidi", "saifi", "caidi", "maifi", "asai")
@@ -78,12 +80,13 @@ def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal], is_only: boo
     if is_only:
         yield from _peaks_before(run, names)
     yield _peak(run, time_ns, kw)
-    drawn_kwh = _energy_kwh(kw, head)
-    yield _figure("energy drawn from the bulk system", drawn_kwh, "kWh")
+    drawn_kwh, fed_back_kwh = _each_way_kwh(kw, head)
+    yield _both_ways("energy drawn from the bulk system", drawn_kwh, fed_back_kwh)
     losses = f"{head.federate}.losses_kw"
     if losses in names:
         lost_kwh = _energy_kwh(run.read(losses)[1], names[losses])
-        share = f" ({100 * lost_kwh / drawn_kwh:.1f} %)" if drawn_kwh > 0 else ""
+        is_of_drawn = drawn_kwh > 0 and fed_back_kwh <= LEAST_KWH  # else they are also of what is fed back
+        share = f" ({100 * lost_kwh / drawn_kwh:.1f} %)" if is_of_drawn else ""
         yield Figure("losses in the feeder", lost_kwh, "kWh", f"{lost_kwh:,.1f} kWh{share}")
     if f"{head.federate}.v_pu" in names:
         yield from _voltages(run, names[f"{head.federate}.v_pu"])
@@ -94,7 +97,7 @@ def _bus(run: RunFolder, system: Signal, names: dict[str, Signal]) -> Iterator[F
     time_ns, kw = run.read(system.name)
     if not kw.size:
         return
-    found = [_peak(run, time_ns, kw), _figure("energy drawn from the bulk system", _energy_kwh(kw, system), "kWh")]
+    found = [_peak(run, time_ns, kw), _both_ways("energy drawn from the bulk system", *_each_way_kwh(kw, system))]
     found += _extremes(run, names[f"{system.federate}.v_pu"])
     yield from (replace(figure, label=f"{system.federate}: {figure.label}") for figure in found)
 
@@ -118,8 +121,11 @@ def _peaks_before(run: RunFolder, names: dict[str, Signal]) -> Iterator[Figure]:
 
 
 def _peak(run: RunFolder, time_ns: TimeArray, kw: FloatArray) -> Figure:
-    at = int(kw.argmax())
-    return Figure("peak", float(kw[at, 0]), "kW", f"{kw[at, 0]:,.1f} kW at {run.calendar.at(time_ns[at].item())}")
+    at, lowest = int(kw.argmax()), int(kw.argmin())
+    text = f"{kw[at, 0]:,.1f} kW at {run.calendar.at(time_ns[at].item())}"
+    if kw[lowest, 0] < -LEAST_KW:
+        text += f", {-kw[lowest, 0]:,.1f} kW the other way at {run.calendar.at(time_ns[lowest].item())}"
+    return Figure("peak", float(kw[at, 0]), "kW", text)
 
 
 def _voltages(run: RunFolder, signal: Signal) -> Iterator[Figure]:
@@ -147,8 +153,7 @@ def _device_energy(run: RunFolder, signal: Signal) -> Iterator[Figure]:
     if not sums:
         return
     out, back = (_energy_kwh(np.concatenate(each), signal) for each in zip(*sums, strict=True))
-    text = f"{out:,.1f} kWh" + (f", {back:,.1f} kWh the other way" if back > 1e-6 else "")
-    yield Figure(f"energy of {signal.federate} ({len(signal.labels)})", out, "kWh", text)
+    yield _both_ways(f"energy of {signal.federate} ({len(signal.labels)})", out, back)
 
 
 def _passes(run: RunFolder, signal: Signal) -> Iterator[Figure]:
@@ -165,5 +170,11 @@ def _energy_kwh(kw: FloatArray, signal: Signal) -> float:
     return float(kw.sum()) * signal.step_ns / HOUR_NS
 
 
-def _figure(label: str, value: float, unit: str) -> Figure:
-    return Figure(label, value, unit, f"{value:,.1f} {unit}")
+def _each_way_kwh(kw: FloatArray, signal: Signal) -> tuple[float, float]:
+    """Return the energy of a power in its own direction, and what goes the other way; both positive."""
+    return _energy_kwh(np.maximum(kw, 0.0), signal), _energy_kwh(np.maximum(-kw, 0.0), signal)
+
+
+def _both_ways(label: str, out_kwh: float, back_kwh: float) -> Figure:
+    back = f", {back_kwh:,.1f} kWh the other way" if back_kwh > LEAST_KWH else ""
+    return Figure(label, out_kwh, "kWh", f"{out_kwh:,.1f} kWh{back}")

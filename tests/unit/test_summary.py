@@ -90,6 +90,21 @@ def test_what_goes_each_way_is_told_apart(figures: dict[str, Figure]) -> None:
     assert "40.0 kWh the other way" in figures["energy of battery (2)"].text
 
 
+def test_a_feeder_that_feeds_back_is_told_both_ways(tmp_path: Path) -> None:
+    """400 kWh in and 900 kWh out are not -500 kWh drawn, and losses are no share of what was drawn then."""
+    ports = {"head_kw": Port("kW", ("head",)), "losses_kw": Port("kW", ("feeder",))}
+    recorder = Recorder(tmp_path, {"grid": Interface(HOUR_NS, outputs=ports)})
+    for k, head_kw in enumerate((400.0, -700.0, -200.0)):
+        recorder.observe("grid", k * HOUR_NS, {"head_kw": np.array([head_kw]), "losses_kw": np.array([4.0])})
+    recorder.close()
+    (tmp_path / "run.json").write_text(json.dumps({"start": "2025-07-15T06:30:00-07:00"}))
+    told = {figure.label: figure for figure in summarise(RunFolder(tmp_path))}
+    assert told["peak"].text == "400.0 kW at 06:30, 700.0 kW the other way at 07:30"
+    assert told["energy drawn from the bulk system"].value == pytest.approx(400.0)
+    assert told["energy drawn from the bulk system"].text == "400.0 kWh, 900.0 kWh the other way"
+    assert told["losses in the feeder"].text == "12.0 kWh"
+
+
 def test_voltages_outside_range_a_are_counted_by_node_and_instant(figures: dict[str, Figure]) -> None:
     assert figures["lowest voltage"].value == 0.94
     assert figures["highest voltage"].value == 1.06
