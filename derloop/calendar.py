@@ -48,7 +48,22 @@ class Calendar:
         """Which clocks are meant, for a heading."""
         if self.start is None:
             return "time since the start of the scenario"
-        return f"local time, {self.start.tzname() or 'without time zone'}"
+        return f"local time, {' and '.join(self._named(self.start))}"
+
+    @property
+    def axis(self) -> str:
+        """Which clocks a chart's time axis shows: those of the start, also after they were set forward or back."""
+        if self.start is None:
+            return self.clocks
+        first, *then = self._named(self.start)
+        kept = f" all along; times in words are in {' and '.join([first, *then])}, as clocks are set" if then else ""
+        return f"local time, {first}{kept}"
+
+    def _named(self, start: datetime) -> list[str]:
+        """Return what the clocks are called during the run, those of its start first."""
+        days = [timedelta(days=day) for day in range(min(self.lasts, YEAR).days + 1)]
+        moments = [self._moment(start, since) for since in (*days, min(self.lasts, YEAR))]
+        return list(dict.fromkeys(moment.tzname() or "without time zone" for moment in moments))
 
     def at(self, time_ns: object) -> str:
         """Return the instant `time_ns`: 13:40, 13:40:05.5, 15 Jul 13:40; empty for what is no number."""

@@ -55,7 +55,16 @@ def test_clocks_are_set_forward_where_the_zone_says_so() -> None:
     facts = {"start": "2025-03-09T01:30:00-08:00", "duration_s": 7200.0}
     assert Calendar.of({**facts, "time_zone": "America/Los_Angeles"}).at(HOUR) == "03:30"
     assert Calendar.of(facts).at(HOUR) == "02:30"
-    assert Calendar.of({**facts, "time_zone": "America/Los_Angeles"}).clocks == "local time, PST"
+
+
+def test_a_chart_says_that_its_axis_does_not_follow_clocks_that_are_set() -> None:
+    """A time axis has no hour twice: it goes on in the start's clocks, while 03:30 in a legend is PDT."""
+    facts = {"start": "2025-03-09T01:30:00-08:00", "time_zone": "America/Los_Angeles"}
+    set_forward, a_year = (Calendar.of({**facts, "duration_s": s}) for s in (7200.0, 366 * 86400.0))
+    assert set_forward.clocks == a_year.clocks == "local time, PST and PDT"
+    assert set_forward.axis == "local time, PST all along; times in words are in PST and PDT, as clocks are set"
+    before = Calendar.of({**facts, "duration_s": 1800.0 - 60})
+    assert (before.clocks, before.axis) == ("local time, PST", "local time, PST")
 
 
 @pytest.mark.parametrize("facts", [{}, {"start": "soon"}, {"start": None}, {"scenario": 3}])
