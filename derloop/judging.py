@@ -18,6 +18,7 @@ import numpy as np
 from derloop.calendar import Calendar
 from derloop.checks import cut, judge_all
 from derloop.checks.junit import write_junit
+from derloop.contract import Interface
 from derloop.installed import versions
 from derloop.kind import permissions_to_json
 from derloop.moving import Ending
@@ -29,7 +30,7 @@ from derloop.scenario.models import MOVED_BY, Scenario
 from derloop.verdict import Doubt
 
 
-def facts(scenario: Scenario, options: Options) -> dict[str, Any]:
+def facts(scenario: Scenario, interfaces: Mapping[str, Interface], options: Options) -> dict[str, Any]:
     """Return what is known before the start: the scenario with its defaults, who runs it, with what."""
     file = scenario.file
     return {
@@ -42,7 +43,12 @@ def facts(scenario: Scenario, options: Options) -> dict[str, Any]:
         "scenario": scenario.document,
         "overrides": scenario.overrides,
         "federates": {
-            name: {"kind": entry.kind.name, "via": entry.via, "settings": entry.settings.model_dump(mode="json")}
+            name: {
+                "kind": entry.kind.name,
+                "via": entry.via,
+                "step_s": interfaces[name].step_ns / 1e9,
+                "settings": entry.settings.model_dump(mode="json"),
+            }
             for name, entry in scenario.federates.items()
         },
         "checks": [

@@ -142,7 +142,8 @@ def run_loaded(
     saving = _saving(loaded, federation, options, begun)
     folder = here / begun.folder if begun and begun.folder else _folder(loaded, options, here)
     with _own(folder, begun):
-        events, known, began = Events(folder / "events.jsonl"), facts(loaded, options), monotonic()
+        events, known = Events(folder / "events.jsonl"), facts(loaded, federation.interfaces, options)
+        began = monotonic()
         own = begun.cautions if begun else ()
         ahead = beyond_the_end(loaded.checks, loaded.until_ns)
         known["cautions"] = cautions = (*own, *federation.cautions, *saving.cautions(loaded.until_ns), *ahead)

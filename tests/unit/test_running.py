@@ -74,6 +74,15 @@ def test_the_run_folder_tells_who_ran_what_with_which_settings(tmp_path: Path) -
     assert facts["status"] == 0
 
 
+def test_the_page_tells_the_step_of_who_took_part(tmp_path: Path) -> None:
+    result = run(tmp_path, 'federates.loads={"kind": "load", "step_s": 600}')
+    assert {name: said["step_s"] for name, said in facts_of(result)["federates"].items()} == {"grid": 300, "loads": 600}
+    page = (result.folder.path / "report.html").read_text("utf-8")
+    who = page[page.index("Who took part") :]
+    assert '<td class="n">5 min</td>' in who
+    assert '<td class="n">10 min</td>' in who
+
+
 def test_the_verdicts_are_junit_too(tmp_path: Path) -> None:
     result = run(tmp_path, "checks.0.max=3570")
     suite = ElementTree.parse(result.folder.path / "junit.xml").getroot()
