@@ -36,7 +36,8 @@ from typing import Any
 import pytest
 import typer
 
-from derloop import document
+import derloop
+from derloop import document, plugins
 from derloop.cli import app
 from derloop.results.golden import Golden, _load
 from derloop.scenario.assembly import assemble
@@ -53,6 +54,7 @@ STATUS = re.compile(r"\s+# exit status (?P<status>\d+)$")
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(#[^)]*)?\)")
 TEST = re.compile(r"^def (test_\w+)", re.MULTILINE)
 NAMED_TEST = re.compile(r"`(test_\w+)`")
+MODULE = re.compile(r"`((?:derloop|federates|hil)/[\w/]+\.py)`")
 COMMAND_S = 300
 NOT_COPIED = ignore_patterns(
     ".*", "_build", "runs", "build", "dist", "tests", "derloop", "federates", "hil", "__pycache__"
@@ -186,6 +188,25 @@ def test_tests_that_are_named_exist() -> None:
     named = {name for page in pages for name in NAMED_TEST.findall(page.read_text("utf-8"))}
     assert named
     assert named - defined == set()
+
+
+def test_modules_that_are_named_exist() -> None:
+    named = {name for page in PAGES for name in MODULE.findall(page.read_text("utf-8"))}
+    assert named
+    assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+
+
+def test_every_realisation_is_among_the_concepts() -> None:
+    text = (DOCS / "concepts.md").read_text("utf-8").partition("three ways\n")[2]
+    assert not [name for name in plugins.names(plugins.REALISATIONS) if f'"via": "{name}' not in text]
+
+
+def test_all_that_a_run_says_of_itself_is_in_the_reference(tmp_path: Path) -> None:
+    text = (DOCS / "reference" / "results-folder.md").read_text("utf-8")
+    run = derloop.run(ROOT / "scenarios" / "kind_opendss.json", engine="local", out=tmp_path / "run", report=False)
+    said, verdict = run.folder.run, run.folder.verdicts[0]
+    federate, check = said["federates"]["grid"], said["checks"][0]
+    assert not [key for key in (*said, *federate, *check, *verdict) if f"`{key}`" not in text]
 
 
 def test_every_option_of_every_command_is_in_the_reference() -> None:
