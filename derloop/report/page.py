@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from derloop.calendar import Calendar
 from derloop.contract import FloatArray
+from derloop.errors import NOT_STOPPED
 from derloop.report.every_signal import EverySignal, every_signal
 from derloop.report.figures import Charted, Figure, SignalOfRun, figures
 from derloop.report.judged import followed_figures, is_still, judged_figures
@@ -57,6 +58,8 @@ def page(run: Run) -> str:
         verdicts=in_short(verdicts),
         failure=_failure(facts),
         hunting=_hunting(facts),
+        unsafe=[text for text in _texts(facts, "complaints") if NOT_STOPPED in text],
+        notes=[text for text in _texts(facts, "cautions", "complaints") if NOT_STOPPED not in text],
         kept_time=kept_time(facts),
         figures=drawn,
         every=every,
@@ -111,6 +114,12 @@ def _hunting(facts: Mapping[str, Any]) -> list[Any]:
     """Return who hunted, each with a text."""
     found = facts.get("hunting")
     return [h["text"] for h in found if isinstance(h, Mapping) and "text" in h] if isinstance(found, list) else []
+
+
+def _texts(facts: Mapping[str, Any], *keys: str) -> list[str]:
+    """Return what was said before the run and after it, as text."""
+    found = [facts.get(key) for key in keys]
+    return [str(text) for said in found if isinstance(said, list | tuple) for text in said]
 
 
 def _data(calendar: Calendar, times: Times, drawn: list[Figure], every: EverySignal) -> dict[str, object]:

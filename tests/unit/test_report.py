@@ -149,6 +149,19 @@ def test_hostile_text_stays_text_wherever_it_stands(tmp_path: Path) -> None:
     assert "{{7*7}}" in text
 
 
+def test_the_page_says_what_was_not_left_as_it_should_be() -> None:
+    """A device that could not be restored after a run that another one failed is told nowhere else on it."""
+    left = "federate 'inverter' at 4 s: did not stop cleanly: COULD NOT BE BROUGHT TO WHAT IT HELD BEFORE: <bat-1>"
+    run = completed(outcome="failed", failure={"federate": "grid", "why": "voltage collapse"})
+    assert "Not left as it should be" not in page(run)
+    run.run |= {"complaints": [left, "a host was turned away: it has another token"], "cautions": ["no lease: a lamp"]}
+    text = page(run)
+    assert "Not left as it should be" in text
+    assert left.replace("'", "&#39;").replace("<bat-1>", "&lt;bat-1&gt;") in text
+    assert '<p class="notice">no lease: a lamp</p>' in text
+    assert '<p class="notice">a host was turned away: it has another token</p>' in text
+
+
 def test_labels_in_charts_are_escaped_for_plotly_too() -> None:
     run = completed().add("pv", "p_kw", "kW", [1, 2], ("<a href='http://x'>y</a>",))
     assert data(page(run))["signals"][0]["traces"][0]["name"] == "&lt;a href='http://x'&gt;y&lt;/a&gt;"
