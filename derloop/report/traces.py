@@ -100,7 +100,7 @@ def line(
     times.thinned |= at.size < values.size
     trace: Trace = {
         "type": "scatter",
-        "mode": "lines",
+        "mode": "lines" if at.size > 1 else "lines+markers",  # one point has no line
         "name": label(name),
         "x": times.add(time_ns[at]),
         "y": rounded(values[at]),

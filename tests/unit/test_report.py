@@ -162,6 +162,15 @@ def test_the_page_says_what_was_not_left_as_it_should_be() -> None:
     assert '<p class="notice">a host was turned away: it has another token</p>' in text
 
 
+def test_a_run_of_one_instant_shows_its_values() -> None:
+    """A line of one point is none: every chart of a single power flow was empty."""
+    run = completed(federates={"grid": {"kind": "opendss"}}).add("grid", "head_kw", "kW", [100.0])
+    (head,) = [t for t in figure(run, "Feeder head power")["traces"] if t["name"] == "grid.head_kw"]
+    assert head["mode"] == "lines+markers"
+    assert {t["mode"] for t in data(page(run))["signals"][0]["traces"]} == {"lines+markers"}
+    assert {t["mode"] for t in figure(feeder(), "Node voltages")["traces"]} == {"lines"}
+
+
 def test_labels_in_charts_are_escaped_for_plotly_too() -> None:
     run = completed().add("pv", "p_kw", "kW", [1, 2], ("<a href='http://x'>y</a>",))
     assert data(page(run))["signals"][0]["traces"][0]["name"] == "&lt;a href='http://x'&gt;y&lt;/a&gt;"
