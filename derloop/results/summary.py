@@ -111,8 +111,8 @@ def _extremes(run: RunFolder, signal: Signal) -> list[Figure]:
 def _peaks_before(run: RunFolder, names: dict[str, Signal]) -> Iterator[Figure]:
     for name, signal in names.items():
         if signal.port == "baseline_kw" and signal.is_of_all:  # others are of customers, not of the feeder
-            before_ns, before = run.read(name)
-            if not before.size:  # a process that was killed before it had written anything
+            before_ns, before = (each[1:] for each in run.read(name))  # nothing was measured at the first instant
+            if not before.size:
                 continue
             at = int(before.argmax())
             clock = run.calendar.at(before_ns[at].item())

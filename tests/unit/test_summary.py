@@ -79,6 +79,22 @@ def test_a_control_that_left_nothing_is_no_peak_before(tmp_path: Path) -> None:
     assert found == ["peak", "energy drawn from the bulk system"]
 
 
+def test_what_a_control_has_not_measured_yet_is_no_peak_before(tmp_path: Path) -> None:
+    """At the first instant it tells 0 kW, which is above all that a feeder draws that feeds back all day."""
+    interfaces = {
+        "grid": Interface(HOUR_NS, outputs={"head_kw": Port("kW", ("head",))}),
+        "vpp": Interface(HOUR_NS, outputs={"baseline_kw": Port("kW", ("vpp",))}),
+    }
+    recorder = Recorder(tmp_path, interfaces)
+    for k, baseline_kw in enumerate((0.0, -500.0, -300.0)):
+        recorder.observe("grid", k * HOUR_NS, {"head_kw": np.array([-400.0])})
+        recorder.observe("vpp", k * HOUR_NS, {"baseline_kw": np.array([baseline_kw])})
+    recorder.close()
+    (tmp_path / "run.json").write_text(json.dumps({"start": "2025-07-15T06:30:00-07:00"}))
+    told = {figure.label: figure.text for figure in summarise(RunFolder(tmp_path))}
+    assert told["peak before"].startswith("-300.0 kW at 08:30")
+
+
 def test_energy_is_power_times_the_step(figures: dict[str, Figure]) -> None:
     assert figures["energy drawn from the bulk system"].value == pytest.approx(800.0)
     assert figures["losses in the feeder"].value == pytest.approx(12.0)
