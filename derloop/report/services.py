@@ -31,15 +31,21 @@ def _regulation(run: Charted) -> Iterator[Figure]:
 
 
 def _frequency(run: Charted) -> Iterator[Figure]:
-    """Yield the frequency as the sources that hold an island have it: the feeder tells it, 0 where there is none."""
+    """Yield the frequency: of the bulk system, and as sources that hold an island have it, 0 where there is none."""
+    feeders = {signal.federate for signal in run.ending("head_kw")}
+    bulk = run.ending("f_hz")
+    islands = [s for s in run.signals if s.federate in feeders and s.port.endswith(".f_hz") and s.labels]
+    notes = {"Of the bulk system.": bulk, "As the sources that hold an island have it.": islands}
     lines: list[Trace] = []
-    for signal in (s for s in run.signals if s.port.endswith(".f_hz") and s.labels):
+    for signal in (*bulk, *islands):  # what else ends so is told to devices, and may be a step old
         time_ns, values = run.read(signal.name)
         highest = values.max(axis=1)  # a source that does not run has none
         known = np.where(highest > 0, highest, np.nan)
-        lines.append(traces.line(run.times, signal.port.removesuffix(".f_hz"), time_ns, known, _colour(len(lines))))
+        name = signal.port.removesuffix(".f_hz") if signal in islands else signal.federate
+        lines.append(traces.line(run.times, name, time_ns, known, _colour(len(lines))))
     if lines:
-        yield Figure("frequency", "Frequency", "As the sources that hold an island have it.", "Hz", lines)
+        note = " ".join(text for text, found in notes.items() if found)
+        yield Figure("frequency", "Frequency", note, "Hz", lines)
 
 
 def _colour(number: int) -> str:

@@ -456,6 +456,18 @@ def test_a_regulation_signal_stands_beside_the_response() -> None:
     ]
 
 
+def test_the_frequency_is_that_of_who_makes_it_and_not_what_others_are_told_of_it() -> None:
+    """What a source tells a fleet is a step old: it was drawn beside it, as another source that lags."""
+    run = feeder().add("grid", "former.f_hz", "Hz", [60.0, 59.9]).add("former", "roofs.f_hz", "Hz", [60.0, 60.0])
+    frequency = figure(run, "Frequency")
+    assert ([t["name"] for t in frequency["traces"]], frequency["note"]) == (
+        ["former"], "As the sources that hold an island have it."
+    )  # fmt: skip
+    run = feeder().add("system", "f_hz", "Hz", [60.0, 59.9]).add("system", "bat.f_hz", "Hz", [60.0, 59.9])
+    frequency = figure(run, "Frequency")
+    assert ([t["name"] for t in frequency["traces"]], frequency["note"]) == (["system"], "Of the bulk system.")
+
+
 def test_an_island_has_a_frequency_where_a_source_holds_it() -> None:
     run = feeder().add("grid", "former.f_hz", "Hz", [0.0, 60.0, 59.9])
     [line] = figure(run, "Frequency")["traces"]
