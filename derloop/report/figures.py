@@ -274,9 +274,11 @@ def _command(run: Charted, setpoint: SignalOfRun, actual: SignalOfRun, fleet: st
 
 
 def _losses(run: Charted) -> Iterator[Figure]:
-    for signal in run.ending("losses_kw"):
+    found = run.ending("losses_kw")
+    for signal in found:
         lines = [traces.line(run.times, signal.name, *run.total(signal), "purple")]
-        yield Figure(f"losses-{signal.federate}", "Feeder losses", "In lines and transformers.", "kW", lines)
+        title = f"Losses: {signal.federate}" if len(found) > 1 else "Feeder losses"  # a bus has some, too
+        yield Figure(f"losses-{signal.federate}", title, "In lines and transformers.", "kW", lines)
 
 
 def _passes(run: Charted) -> Iterator[Figure]:
@@ -298,6 +300,6 @@ def _taps(run: Charted) -> Iterator[Figure]:
             for i, name in enumerate(signal.labels)
         ]
         whole = bool(np.equal(np.mod(values, 1), 0).all())
-        title, note, unit = MOVED[signal.port]
-        name = f"{signal.port}-{signal.federate}"
+        what, note, unit = MOVED[signal.port]
+        name, title = f"{signal.port}-{signal.federate}", _of_feeder(what, signal.federate, run)
         yield Figure(name, title, note, unit if whole else "pu", lines, whole_numbers=whole)

@@ -502,10 +502,14 @@ def test_reactive_power_that_nobody_gives_is_not_charted() -> None:
 
 def test_charts_of_several_feeders_have_their_names_and_the_bus_has_one() -> None:
     run = feeder().add("south", "head_kw", "kW", np.ones(120)).add("south", "v_pu", "pu", np.ones(120))
-    run.add("bulk", "system_kw", "kW", np.arange(120.0), ("bulk",))
+    run.add("bulk", "system_kw", "kW", np.arange(120.0), ("bulk",)).add("south", "taps", "1", np.ones(120))
+    for name in ("grid", "south", "bulk"):
+        run.add(name, "losses_kw", "kW", np.ones(120))
     titles = [chart["title"] for chart in data(page(run))["figures"]]
     assert titles[:3] == ["Power of the bus: bulk", "Feeder head power: grid", "Feeder head power: south"]
     assert {"Node voltages: grid", "Node voltages: south"} <= set(titles)
+    assert {"Losses: grid", "Losses: south", "Losses: bulk"} <= set(titles)
+    assert {"Regulator taps: grid", "Regulator taps: south"} <= set(titles)
 
 
 def test_what_fleets_draw_is_not_shown_as_injected() -> None:
