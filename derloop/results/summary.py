@@ -16,8 +16,8 @@ RANGE_A_PU = (0.95, 1.05)
 DEAD_PU = 0.01
 """Below this a node is taken to have no supply: its voltage is none to judge."""
 HOUR_NS = 3.6e12
-LEAST_KW, LEAST_KWH = 0.05, 1e-6
-"""What goes the other way is told from here on: less is 0 as it is printed, or rounding."""
+LEAST_KWH = 1e-6
+"""What goes the other way is told from here on: less is rounding."""
 UNITS = {"kwh": "kWh", "kvarh": "kvarh", "kw": "kW", "kvar": "kvar", "kva": "kVA", "pu": "pu", "h": "h", "s": "s"}
 """By what the name of a statistic ends with."""
 INDICES = ("saidi", "saifi", "caidi", "maifi", "asai")
@@ -79,9 +79,8 @@ def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal], is_only: boo
         return
     if is_only:
         yield from _peaks_before(run, names)
-    yield _peak(run, time_ns, kw)
+    yield from _through_head(run, head, time_ns, kw)
     drawn_kwh, fed_back_kwh = _each_way_kwh(kw, head)
-    yield _both_ways("energy drawn from the bulk system", drawn_kwh, fed_back_kwh)
     losses = f"{head.federate}.losses_kw"
     if losses in names:
         lost_kwh = _energy_kwh(run.read(losses)[1], names[losses])
@@ -97,8 +96,7 @@ def _bus(run: RunFolder, system: Signal, names: dict[str, Signal]) -> Iterator[F
     time_ns, kw = run.read(system.name)
     if not kw.size:
         return
-    found = [_peak(run, time_ns, kw), _both_ways("energy drawn from the bulk system", *_each_way_kwh(kw, system))]
-    found += _extremes(run, names[f"{system.federate}.v_pu"])
+    found = [*_through_head(run, system, time_ns, kw), *_extremes(run, names[f"{system.federate}.v_pu"])]
     yield from (replace(figure, label=f"{system.federate}: {figure.label}") for figure in found)
 
 
@@ -120,12 +118,19 @@ def _peaks_before(run: RunFolder, names: dict[str, Signal]) -> Iterator[Figure]:
             yield Figure("peak before", float(before[at, 0]), "kW", text)
 
 
-def _peak(run: RunFolder, time_ns: TimeArray, kw: FloatArray) -> Figure:
-    at, lowest = int(kw.argmax()), int(kw.argmin())
-    text = f"{kw[at, 0]:,.1f} kW at {run.calendar.at(time_ns[at].item())}"
-    if kw[lowest, 0] < -LEAST_KW:
-        text += f", {-kw[lowest, 0]:,.1f} kW the other way at {run.calendar.at(time_ns[lowest].item())}"
-    return Figure("peak", float(kw[at, 0]), "kW", text)
+def _through_head(run: RunFolder, signal: Signal, time_ns: TimeArray, kw: FloatArray) -> Iterator[Figure]:
+    """Yield the peak and the energy that are drawn from the bulk system, and those that are fed back where any are."""
+    drawn_kwh, fed_back_kwh = _each_way_kwh(kw, signal)
+    yield _peak(run, "peak", time_ns, kw)
+    yield _figure("energy drawn from the bulk system", drawn_kwh, "kWh")
+    if fed_back_kwh > LEAST_KWH:
+        yield _peak(run, "peak fed back", time_ns, -kw)
+        yield _figure("energy fed back to the bulk system", fed_back_kwh, "kWh")
+
+
+def _peak(run: RunFolder, label: str, time_ns: TimeArray, kw: FloatArray) -> Figure:
+    at = int(kw.argmax())
+    return Figure(label, float(kw[at, 0]), "kW", f"{kw[at, 0]:,.1f} kW at {run.calendar.at(time_ns[at].item())}")
 
 
 def _voltages(run: RunFolder, signal: Signal) -> Iterator[Figure]:
@@ -153,7 +158,8 @@ def _device_energy(run: RunFolder, signal: Signal) -> Iterator[Figure]:
     if not sums:
         return
     out, back = (_energy_kwh(np.concatenate(each), signal) for each in zip(*sums, strict=True))
-    yield _both_ways(f"energy of {signal.federate} ({len(signal.labels)})", out, back)
+    text = f"{out:,.1f} kWh" + (f", {back:,.1f} kWh the other way" if back > LEAST_KWH else "")
+    yield Figure(f"energy of {signal.federate} ({len(signal.labels)})", out, "kWh", text)
 
 
 def _passes(run: RunFolder, signal: Signal) -> Iterator[Figure]:
@@ -175,6 +181,5 @@ def _each_way_kwh(kw: FloatArray, signal: Signal) -> tuple[float, float]:
     return _energy_kwh(np.maximum(kw, 0.0), signal), _energy_kwh(np.maximum(-kw, 0.0), signal)
 
 
-def _both_ways(label: str, out_kwh: float, back_kwh: float) -> Figure:
-    back = f", {back_kwh:,.1f} kWh the other way" if back_kwh > LEAST_KWH else ""
-    return Figure(label, out_kwh, "kWh", f"{out_kwh:,.1f} kWh{back}")
+def _figure(label: str, value: float, unit: str) -> Figure:
+    return Figure(label, value, unit, f"{value:,.1f} {unit}")

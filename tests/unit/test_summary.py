@@ -115,9 +115,10 @@ def test_a_feeder_that_feeds_back_is_told_both_ways(tmp_path: Path) -> None:
     recorder.close()
     (tmp_path / "run.json").write_text(json.dumps({"start": "2025-07-15T06:30:00-07:00"}))
     told = {figure.label: figure for figure in summarise(RunFolder(tmp_path))}
-    assert told["peak"].text == "400.0 kW at 06:30, 700.0 kW the other way at 07:30"
+    assert told["peak"].text == "400.0 kW at 06:30"
+    assert told["peak fed back"].text == "700.0 kW at 07:30"
     assert told["energy drawn from the bulk system"].value == pytest.approx(400.0)
-    assert told["energy drawn from the bulk system"].text == "400.0 kWh, 900.0 kWh the other way"
+    assert told["energy fed back to the bulk system"].value == pytest.approx(900.0)
     assert told["losses in the feeder"].text == "12.0 kWh"
 
 
