@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from derloop.calendar import Calendar
 from derloop.checks.window import NS, Windowed
 from derloop.errors import DerloopError, PluginError, said
 from derloop.kind import Settings
@@ -48,7 +49,9 @@ def _judged(check: CheckEntry, recorded: Recorded, cut_short: str, doubts: Seque
     if isinstance(check.kind, Composition):
         return _named(check, check.kind.combine(judge_all(check.parts, recorded, cut_short, doubts)))
     for_good = check.kind.fails_for_good(check.settings)
-    verdict = _cut(_named(check, check.kind.judge(check.settings, recorded)), cut_short, for_good)
+    found = _named(check, check.kind.judge(check.settings, recorded))
+    found = replace(found, text=found.text + _window(check.settings, recorded.calendar))
+    verdict = _cut(found, cut_short, for_good)
     if not doubts or verdict.outcome == "INCONCLUSIVE":
         return verdict
     federates = _federates(check.kind, check.settings, recorded)
@@ -85,6 +88,17 @@ def _doubted(verdict: Verdict, doubts: Sequence[Doubt], fails_for_good: bool) ->
 def cut(verdicts: Iterable[Verdict], cut_short: str) -> tuple[Verdict, ...]:
     """Return the verdicts with those that passed as INCONCLUSIVE where `cut_short` says why the run ended early."""
     return tuple(_cut(verdict, cut_short) for verdict in verdicts)
+
+
+def _window(settings: Settings, calendar: Calendar) -> str:
+    """Return which part of the run was judged, for the end of a verdict's text; empty for the whole run."""
+    if not isinstance(settings, Windowed):
+        return ""
+    lasts_s = calendar.lasts.total_seconds()
+    is_to_end = settings.to_s is None or 0 < lasts_s <= settings.to_s
+    begins = f" from {calendar.at(settings.from_s * NS)}" if settings.from_s else ""
+    ends = "" if is_to_end else f" until {calendar.at((settings.to_s or 0.0) * NS)}"
+    return f"; judged{begins}{ends}" if begins or ends else ""
 
 
 def _named(check: CheckEntry, verdict: object) -> Verdict:

@@ -68,6 +68,12 @@ def without(found: Sequence[Series], patterns: Sequence[str], named: Named = lam
     return left
 
 
+def left_out(found: Sequence[Series], judged: Sequence[Series]) -> str:
+    """Return how many elements of `found` are not among `judged`, for the end of a verdict's text; empty if all are."""
+    count, left = (sum(len(series.labels) for series in each) for each in (found, judged))
+    return f"; {count - left} of {count} elements are ignored" if left < count else ""
+
+
 def in_order(series: Series, other: Series) -> Series:
     """Return `series` with its elements in the order of those of `other`, by label.
 

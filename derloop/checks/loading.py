@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field, StringConstraints
 
-from derloop.checks.elements import without
+from derloop.checks.elements import left_out, without
 from derloop.checks.stays_within import Band, Sustained, judge_band, of_all
 from derloop.checks.window import in_unit, read_in
 from derloop.verdict import CheckKind, Recorded, Verdict
@@ -29,8 +30,10 @@ class Loading(Sustained):
 
 def judge(settings: Loading, recorded: Recorded) -> Verdict:
     """Return whether nothing is loaded beyond `max_pu`. Raises: NothingToJudge."""
-    found = without(read_in(recorded, settings.signal, settings, "pu"), settings.ignore)
-    return judge_band(KIND.name, found, Band(-np.inf, settings.max_pu, "pu"), settings, SOURCE)
+    found = read_in(recorded, settings.signal, settings, "pu")
+    judged = without(found, settings.ignore)
+    verdict = judge_band(KIND.name, judged, Band(-np.inf, settings.max_pu, "pu"), settings, SOURCE)
+    return replace(verdict, text=verdict.text + left_out(found, judged))
 
 
 KIND = CheckKind(

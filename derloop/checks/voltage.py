@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, computed_field
 
-from derloop.checks.elements import without
+from derloop.checks.elements import left_out, without
 from derloop.checks.stays_within import Band, Sustained, judge_band, of_all
 from derloop.checks.window import in_unit, read_signals, require_unit
 from derloop.verdict import CheckKind, Recorded, SignalInfo, Verdict
@@ -69,7 +69,9 @@ def judge(settings: Voltage, recorded: Recorded) -> Verdict:
     require_unit(found, "pu")
     limits = RANGES[settings.range]
     band = Band(limits.low, limits.high, "pu")
-    return judge_band(KIND.name, without(found, settings.ignore, _node_and_bus), band, settings, limits.source)
+    judged = without(found, settings.ignore, _node_and_bus)
+    verdict = judge_band(KIND.name, judged, band, settings, limits.source)
+    return replace(verdict, text=verdict.text + left_out(found, judged))
 
 
 def _feeder(recorded: Recorded) -> tuple[SignalInfo, ...]:

@@ -1,5 +1,6 @@
 """Every check passes what it should, fails what it must, and says when it cannot tell."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -9,6 +10,7 @@ import pytest
 from judged import NS, Memory, refusal, verdict
 from numpy.typing import ArrayLike
 
+from derloop.calendar import Calendar
 from derloop.checks import judge_all, peak, ramp_rate, responds_within, settles, stays_within, tracking, voltage
 from derloop.checks.ahead import beyond_the_end
 from derloop.checks.junit import write_junit
@@ -178,6 +180,24 @@ def test_nodes_can_be_ignored_by_bus_and_by_node(pattern: str) -> None:
     recorded = feeder([[1, 1.07]], ("671.1", "rg60.2"))
     assert verdict(voltage.KIND, recorded).outcome == "FAIL"
     assert verdict(voltage.KIND, recorded, ignore=[pattern]).outcome == "PASS"
+
+
+def test_a_verdict_says_what_of_a_run_was_not_judged() -> None:
+    """All values of a part of the run, and of a part of the nodes, are not all values."""
+    recorded = feeder([[1.2, 1.0], [1.2, 1.01], [1.2, 1.5]], ("rg60.1", "671.1"))
+    text = verdict(voltage.KIND, recorded, ignore=["rg60"], to_s=120).text
+    assert text.startswith("all values are within 0.95 to 1.05 pu;")
+    assert text.endswith("; 1 of 2 elements are ignored; judged until 00:02:00")
+    head = Memory(a__x=("1", 60, [9, 1, 1]))
+    assert verdict(stays_within.KIND, head, signal="a.x", max=2, from_s=60).text.endswith("; judged from 00:01:00")
+    assert "judged" not in verdict(stays_within.KIND, head, signal="a.x", max=9).text
+
+
+def test_a_window_that_the_run_fills_is_no_part_of_it() -> None:
+    recorded = Memory(a__x=("1", 60, [1, 1, 1]))
+    recorded.calendar = Calendar(lasts=timedelta(seconds=180))
+    found = [verdict(stays_within.KIND, recorded, signal="a.x", max=2, to_s=to_s).text for to_s in (120, 180, 1e6)]
+    assert ["judged until" in text for text in found] == [True, False, False]
 
 
 def test_a_voltage_check_that_ignores_every_node_is_inconclusive() -> None:
