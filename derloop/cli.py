@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -199,7 +200,7 @@ def new(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder tha
     from derloop.starter import write_starter
 
     write_starter(folder)
-    typer.echo(f"{folder} is ready: derloop run {folder / 'scenario.json'}")
+    typer.echo(f"{folder} is ready: derloop run {shlex.quote(str(folder / 'scenario.json'))}")
 
 
 @app.command(epilog="Example: derloop report runs/quickstart-20250715-120000")

@@ -276,6 +276,10 @@ def test_new_gives_a_project_that_checks_runs_and_passes_its_tests(tmp_path: Pat
     assert "1 passed" in tested.stdout, tested.stdout
 
 
+def test_what_new_says_to_do_next_can_be_done_as_it_stands(tmp_path: Path) -> None:
+    assert succeeded("new", "my study", cwd=tmp_path) == "my study is ready: derloop run 'my study/scenario.json'\n"
+
+
 def test_new_leaves_what_is_there_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
