@@ -171,6 +171,15 @@ def test_a_run_of_one_instant_shows_its_values() -> None:
     assert {t["mode"] for t in figure(feeder(), "Node voltages")["traces"]} == {"lines"}
 
 
+def test_the_page_says_what_a_run_was_allowed() -> None:
+    facts = {"trust_control": True, "bench": "lab.json", "armed": ["inverter-1", "inverter-2"]}
+    text = page(completed(**facts))
+    assert "<dt>Own controls</dt><dd>were let run (--trust-control)</dd>" in text
+    assert "<dt>Armed</dt><dd>inverter-1, inverter-2</dd>" in text
+    assert "Armed" not in page(completed(trust_control=False, bench=None, armed=[]))
+    assert "Own controls" not in page(completed(trust_control=False, bench=None, armed=[]))
+
+
 def test_labels_in_charts_are_escaped_for_plotly_too() -> None:
     run = completed().add("pv", "p_kw", "kW", [1, 2], ("<a href='http://x'>y</a>",))
     assert data(page(run))["signals"][0]["traces"][0]["name"] == "&lt;a href='http://x'&gt;y&lt;/a&gt;"
