@@ -37,7 +37,8 @@ def run(
 
 
 def open_run(folder: Path | str) -> RunFolder:
-    """Open the folder that a run has left."""
+    """Open the folder that a run has left; DerloopError where there is none."""
     from pathlib import Path
 
-    return import_module("derloop.results.store").RunFolder(Path(folder))  # type: ignore[no-any-return]
+    store = import_module("derloop.results.store")
+    return store.RunFolder(store.existing(Path(folder)))  # type: ignore[no-any-return]

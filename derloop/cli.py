@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from derloop.commands.conducting import SIGNALS, conduct, existing
+from derloop.commands.conducting import SIGNALS, conduct
 from derloop.commands.leaving import tell_exits
 from derloop.commands.options import (
     Arm,
@@ -211,7 +211,7 @@ def report(run: RunPath) -> None:
     """
     from derloop.console import show_folder
     from derloop.report.page import write_report
-    from derloop.results.store import RunFolder, finish
+    from derloop.results.store import RunFolder, existing, finish
 
     folder = existing(run)
     finish(folder)

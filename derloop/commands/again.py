@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from derloop.commands.conducting import conduct, existing
+from derloop.commands.conducting import conduct
 from derloop.commands.options import (
     CheckpointEvery,
     CheckpointKeep,
@@ -51,6 +51,7 @@ def resume(
     Exit status: as of `run`.
     """
     from derloop.options import Options
+    from derloop.results.store import existing
     from derloop.resuming import resume as go_on
 
     options = Options(
@@ -97,6 +98,7 @@ def fork(
     Exit status: as of `run`.
     """
     from derloop.options import Options
+    from derloop.results.store import existing
     from derloop.resuming import fork as branch
 
     options = Options(

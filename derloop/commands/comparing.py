@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from derloop.commands.conducting import existing
 from derloop.commands.options import application
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def compare(
     that only some have.
     """
     from derloop.results.compare import Tolerance, Tolerances
-    from derloop.results.store import RunFolder
+    from derloop.results.store import RunFolder, existing
 
     allowed = Tolerances({"*": Tolerance(absolute, relative)})
     by_signal = signals or page is not None

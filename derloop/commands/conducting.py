@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from derloop.commands.leaving import be_unheard, is_unheard, leave
@@ -75,12 +74,3 @@ class _Interruption:
             show(now_ns, until_ns)
 
         return listen
-
-
-def existing(run: Path) -> Path:
-    """Return the folder of a run; DerloopError where it is none."""
-    from derloop.errors import DerloopError
-
-    if not (run / "run.json").is_file() and not (run / "series").is_dir():
-        raise DerloopError(f"{run} is no folder of a run: it has neither run.json nor series")
-    return run

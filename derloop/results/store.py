@@ -28,6 +28,13 @@ class UnknownSignal(DerloopError, LookupError):
     """The run has no such signal."""
 
 
+def existing(run: Path) -> Path:
+    """Return the folder of a run; DerloopError where it is none."""
+    if not (run / "run.json").is_file() and not (run / "series").is_dir():
+        raise DerloopError(f"{run} is no folder of a run: it has neither run.json nor series")
+    return run
+
+
 class RunFolder:
     """What a run has left in `path`.
 

@@ -83,6 +83,14 @@ def test_the_page_tells_the_step_of_who_took_part(tmp_path: Path) -> None:
     assert '<td class="n">10 min</td>' in who
 
 
+def test_a_folder_of_no_run_is_not_opened_as_one(tmp_path: Path) -> None:
+    """Its verdicts would be none, of which every one has passed."""
+    run(tmp_path)
+    with pytest.raises(DerloopError, match=r"is no folder of a run: it has neither run\.json nor series"):
+        derloop.open_run(tmp_path)
+    assert derloop.open_run(tmp_path / "run").verdicts
+
+
 def test_the_verdicts_are_junit_too(tmp_path: Path) -> None:
     result = run(tmp_path, "checks.0.max=3570")
     suite = ElementTree.parse(result.folder.path / "junit.xml").getroot()
