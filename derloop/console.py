@@ -148,7 +148,7 @@ def show_federation(scenario: Scenario, federation: Federation) -> None:
     out.print(f"{escape(scenario.name)}: {_counted(federation)}; no problem")
     heading = ("order", "federate", "kind", "via", "step", "reads from")
     _print_rows(out, [heading, *(row for unit in federation.units for row in _rows(scenario, federation, unit))])
-    for caution in beyond_the_end(scenario.checks, scenario.until_ns):
+    for caution in (*federation.cautions, *beyond_the_end(scenario.checks, scenario.until_ns)):
         _print_folded(out, "CAUTION  ", caution, STYLES["INCONCLUSIVE"])
 
 

@@ -18,6 +18,11 @@ OPENING = ("fuse", "relay", "recloser")
 SWITCHING = ("fuse.", "relay.", "recloser.", "swtcontrol.")
 """Elements that may take others out of service by themselves."""
 
+DRAWING = ("load.", "pvsystem.", "storage.", "generator.")
+"""Elements that draw or give, as a shape over time may say."""
+SHAPES = ("daily", "yearly", "duty")
+IDLING = "idling"
+
 PHASES = 3
 """Nodes of a bus beyond these are neutrals."""
 
@@ -141,6 +146,27 @@ def untold(solver: Solver, controls_act: bool) -> tuple[str, ...]:
 def _is_enabled(solver: Solver, element: str) -> bool:
     solver.dss.Circuit.SetActiveElement(element)
     return bool(solver.dss.CktElement.Enabled())
+
+
+def shaped(solver: Solver) -> tuple[str, ...]:
+    """Return the lower-case full names of what draws or gives by a shape over time, which nothing here follows."""
+    if solver.dss.LoadShape.Count() <= 1:  # OpenDSS's own
+        return ()
+    found = (name for name in solver.elements if name.startswith(DRAWING) and _is_enabled(solver, name))
+    return tuple(name for name in found if any(_properties(solver, name, SHAPES)))
+
+
+def storing(solver: Solver) -> tuple[str, ...]:
+    """Return the lower-case full names of storages that charge or discharge: nothing here counts their energy."""
+    found = (name for name in solver.elements if name.startswith("storage.") and _is_enabled(solver, name))
+    return tuple(name for name in found if _properties(solver, name, ("state",))[0].lower() != IDLING)
+
+
+def _properties(solver: Solver, element: str, names: Sequence[str]) -> list[str]:
+    """Return what an element of the file has for properties."""
+    solver.dss.Circuit.SetActiveElement(element)
+    every = [name.lower() for name in solver.dss.Element.AllPropertyNames()]
+    return [str(solver.dss.Properties.Value(str(every.index(name) + 1))) for name in names]
 
 
 def is_closed(solver: Solver, line: str) -> bool:

@@ -27,6 +27,8 @@ from federates.grid.solver import Solver
 from federates.grid.switchgear import Switchgear, unserved_kw
 from federates.grid.warm_start import WarmStart
 
+SHOWN = 5
+"""How many elements a caution names."""
 UNFED_PU = 1e-3
 """What has less voltage is not connected to a source: a line is open, or has fewer phases."""
 
@@ -37,7 +39,7 @@ class OpenDssFeeder:
 
     def __init__(self, settings: OpenDssSettings, context: Context, feeder: Feeder, in_time: bool = True) -> None:
         """in_time: its steps follow each other; they are no trials of what might be."""
-        self._settings, self._solver = settings, feeder.solver
+        self._name, self._settings, self._solver = context.name, settings, feeder.solver
         forming = {name: t for name, t in context.terminals.items() if t and t[0].forms}
         self._drives = [
             Group(name, t, feeder.buses) for name, t in context.terminals.items() if t and name not in forming
@@ -86,6 +88,18 @@ class OpenDssFeeder:
     @property
     def interface(self) -> Interface:
         return self._interface
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What the file has move over time, and stands still here."""
+        driven = {f"load.{element}" for group in self._drives for element in group.driven}
+        shaped = [name for name in inventory.shaped(self._solver) if name not in driven]
+        storing = inventory.storing(self._solver)
+        said = {
+            "have shapes over time (daily, yearly, duty) in the feeder file, which are not followed": shaped,
+            "charge or discharge all along, as the feeder file has them: nothing counts their energy": storing,
+        }
+        return tuple(f"{self._name}: {_listed(names)} {what}" for what, names in said.items() if names)
 
     def _inputs(self) -> dict[str, Port]:
         ports = {}
@@ -375,6 +389,11 @@ def _formers(
             raise PlaceError([(("feeder",), f"the feeder has {base_hz:g} Hz, and {name} forms {nominal_hz:g} Hz")])
     kv_ln = {bus.name: bus.kv_ln for bus in feeder.buses.values()}
     return Formers(forming, kv_ln, feeder.solver) if forming else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _gear(settings: OpenDssSettings, feeder: Feeder) -> Switchgear | None:

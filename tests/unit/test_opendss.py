@@ -151,3 +151,30 @@ def test_a_neutral_without_a_voltage_is_no_collapse(tmp_path: Path) -> None:
     grid = four_wires(tmp_path, "")
     values = dict(zip(grid.interface.outputs["v_pu"].labels, grid.start()["v_pu"], strict=True))
     assert 0.0 < values["home.4"] < 0.1 < 0.9 < values["home.1"]
+
+
+MOVING = """Clear
+New Circuit.c basekv=12.47 bus1=source
+New LoadShape.day npts=2 interval=12 mult=(0.1 1)
+New Line.l bus1=source bus2=b length=1 units=km
+New Load.homes bus1=b kv=12.47 kw=1000 daily=day
+New Load.shop bus1=b kv=12.47 kw=100
+New Load.shed bus1=b kv=12.47 kw=10 yearly=day enabled=no
+New PVSystem.roof bus1=b kv=12.47 kva=300 pmpp=300 irradiance=1 duty=day
+New Storage.full bus1=b kv=12.47 kwrated=100 kwhrated=400 state=discharging
+New Storage.rests bus1=b kv=12.47 kwrated=100 kwhrated=400 state=idling
+Set VoltageBases=[12.47]
+"""
+
+
+def test_what_moves_over_time_in_the_file_and_stands_still_here_is_told(tmp_path: Path) -> None:
+    """A day's shape gives every hour the same power, and 400 kWh last for ever: nobody would see it in a verdict."""
+    (tmp_path / "f.dss").write_text(MOVING)
+    homes = Terminal("homes", "b", (1, 2, 3), 1000.0, element="homes", draws=True)
+    for driven, shaped in (({}, "load.homes, pvsystem.roof have"), ({"homes": (homes,)}, "grid: pvsystem.roof have")):
+        context = replace(context_of(**driven), folder=tmp_path)
+        settings = settings_of(feeder="f.dss")
+        shapes, stores = OpenDssFeeder(settings, context, Feeder(settings, context)).cautions
+        assert f"{shaped} shapes over time" in shapes
+        assert stores.startswith("grid: storage.full charge or discharge all along")
+    assert feeder_of(settings_of()).cautions == ()
