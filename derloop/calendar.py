@@ -61,8 +61,11 @@ class Calendar:
 
     def _named(self, start: datetime) -> list[str]:
         """Return what the clocks are called during the run, those of its start first."""
-        days = [timedelta(days=day) for day in range(min(self.lasts, YEAR).days + 1)]
-        moments = [self._moment(start, since) for since in (*days, min(self.lasts, YEAR))]
+        lasts = max(min(self.lasts, YEAR) - timedelta.resolution, timedelta(0))
+        try:
+            moments = [start, *(self._moment(start, min(timedelta(day), lasts)) for day in range(lasts.days + 2))]
+        except OverflowError:
+            moments = [start]
         return list(dict.fromkeys(moment.tzname() or "without time zone" for moment in moments))
 
     def at(self, time_ns: object) -> str:

@@ -63,8 +63,10 @@ def test_a_chart_says_that_its_axis_does_not_follow_clocks_that_are_set() -> Non
     set_forward, a_year = (Calendar.of({**facts, "duration_s": s}) for s in (7200.0, 366 * 86400.0))
     assert set_forward.clocks == a_year.clocks == "local time, PST and PDT"
     assert set_forward.axis == "local time, PST all along; times in words are in PST and PDT, as clocks are set"
-    before = Calendar.of({**facts, "duration_s": 1800.0 - 60})
+    before = Calendar.of({**facts, "duration_s": 1800.0})
     assert (before.clocks, before.axis) == ("local time, PST", "local time, PST")
+    at_the_end_of_time = Calendar.of({"start": "9999-12-31T23:00:00+00:00", "duration_s": 7200.0})
+    assert at_the_end_of_time.axis == "local time, UTC"
 
 
 @pytest.mark.parametrize("facts", [{}, {"start": "soon"}, {"start": None}, {"scenario": 3}])
