@@ -85,7 +85,7 @@ def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal], is_only: boo
     if losses in names:
         lost_kwh = _energy_kwh(run.read(losses)[1], names[losses])
         is_of_drawn = drawn_kwh > 0 and fed_back_kwh <= LEAST_KWH  # else they are also of what is fed back
-        share = f" ({100 * lost_kwh / drawn_kwh:.1f} %)" if is_of_drawn else ""
+        share = f" ({100 * lost_kwh / drawn_kwh:.1f} % of what is drawn)" if is_of_drawn else ""
         yield Figure("losses in the feeder", lost_kwh, "kWh", f"{lost_kwh:,.1f} kWh{share}")
     if f"{head.federate}.v_pu" in names:
         yield from _voltages(run, names[f"{head.federate}.v_pu"])
