@@ -57,7 +57,7 @@ def test_a_fleet_in_lock_step_leaves_every_frame_beside_the_series(recorded: Pat
 def test_a_replay_is_the_recorded_run_to_the_bit_with_the_same_requests(recorded: Path, tmp_path: Path) -> None:
     replayed = again(recorded, tmp_path / "again")
     assert replayed.same
-    assert (replayed.divergences, replayed.parted, replayed.compared) == ((), (), 21)
+    assert (replayed.divergences, replayed.parted, replayed.compared) == ((), (), 22)
     assert replayed.result.folder.run["federates"]["inverter"]["via"] == f"replay:{recorded}"
     assert replayed.result.folder.run["statistics"]["inverter"]["divergences"] == 0
     assert compare(RunFolder(recorded), replayed.result.folder).same
