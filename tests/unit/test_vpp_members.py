@@ -181,9 +181,6 @@ def test_energy_that_a_member_gave_since_it_was_heard_is_taken_off_once() -> Non
     assert_allclose(np.concatenate(left_kwh), [6.0, 6.0, 2.0])
 
 
-# --- silence -----------------------------------------------------------------------------------------
-
-
 def test_of_what_a_device_must_do_no_share_is_taken() -> None:
     """Half of 11 kW may be used. One car must charge with 7 kW to be ready, one with 2: they do, whatever is asked."""
     control = plant([{**SHAVING, "recharges": True}], context({"b": 2}), preferences=[{"share_pu": 0.5}])
@@ -193,6 +190,9 @@ def test_of_what_a_device_must_do_no_share_is_taken() -> None:
     for head_kw, asked_kw in ((200.0, [-7.0, -2.0]), (-200.0, [-7.0, -5.5])):
         out = control.step(H, {"grid.head_kw": np.array([head_kw]), "grid.age_s": np.zeros(1), **told})
         assert out["b.p_set_kw"].tolist() == pytest.approx(asked_kw)
+
+
+# --- silence -----------------------------------------------------------------------------------------
 
 
 def test_silent_devices_are_asked_to_rest_and_others_do_their_part() -> None:
@@ -212,9 +212,22 @@ def test_one_step_over_a_network_is_no_silence_however_long_steps_are(step_s: fl
     control = plant([SHAVING], context({"b": 1}, step_s=step_s), silent_after_s=None)
     for age_s, silent in ((step_s, 0.0), (silent_after_s, 0.0), (silent_after_s + 1.0, 1.0)):
         batteries = Batteries([50.0], [1e3])
-        for k in range(2):
+        for k in (0, 10):
             out = control.step(k * round(step_s) * 10**9, seen(batteries, 130.0, age_s=np.array([age_s])))
         assert out["silent"].tolist() == [silent]
+
+
+def test_what_was_said_before_the_run_began_is_not_used() -> None:
+    """Until the first message arrives, after four steps, a network hands on what the feeder and members began with."""
+    control, batteries = plant([SHAVING], context({"b": 1}, step_s=60.0)), Batteries([50.0], [1e3])
+    asked = []
+    for k, age_s in enumerate([60.0, 120.0, 180.0, 240.0, 240.0]):
+        told = seen(batteries, 130.0, age_s=np.array([min(age_s, 60.0)]), head_age_s=age_s)
+        asked.append(control.step(k * MINUTE, told)["b.p_set_kw"].tolist())
+    assert asked == [[0.0]] * 4 + [[30.0]]
+    control = plant([SHAVING], context({"b": 1}, step_s=60.0))
+    silent = [control.step(k * MINUTE, seen(batteries, 130.0, np.array([240.0])))["silent"][0] for k in range(5)]
+    assert silent == [0.0, 1.0, 1.0, 1.0, 0.0]
 
 
 def test_a_plant_that_hears_nothing_of_the_feeder_asks_for_nothing_and_begins_again() -> None:

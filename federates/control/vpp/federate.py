@@ -65,13 +65,13 @@ class Vpp:
             self._now_ns, self._held_asked = now_ns, self._asked
             for service in self._services:
                 service.advance()
-        members = self._fleets.measured(inputs)
+        members = self._fleets.measured(inputs, now_ns / 1e9)
         dispatch = self._dispatched(now_ns, inputs, members)
         self._asked = dispatch.total_kw, float(dispatch.offset_kw.sum())
         self._told = float((~members.is_heard).sum()), 0.0
         if self._grid is None:
             return self._outputs(dispatch.setpoints_kw)
-        return self._outputs(self._constrained_kw(dispatch, inputs, members, self._grid))
+        return self._outputs(self._constrained_kw(now_ns, dispatch, inputs, members, self._grid))
 
     def stop(self) -> None:
         pass
@@ -79,15 +79,17 @@ class Vpp:
     def _dispatched(self, now_ns: int, inputs: Values, members: Measured) -> Dispatch:
         dispatch = Dispatch.at_rest(members)
         for service in self._services:
-            is_deaf = self._is_deaf(service.inputs, inputs)
+            is_deaf = self._is_deaf(service.inputs, inputs, now_ns)
             now = Now(now_ns, inputs, members, self._hours(members), *self._held_asked, is_deaf)
             dispatch = service.serve(now, dispatch)
         return dispatch
 
-    def _constrained_kw(self, dispatch: Dispatch, inputs: Values, members: Measured, grid: Grid) -> FloatArray:
+    def _constrained_kw(
+        self, now_ns: int, dispatch: Dispatch, inputs: Values, members: Measured, grid: Grid
+    ) -> FloatArray:
         """Return the setpoints (n,), cut down to rest as far as the feeder's limits ask for it."""
         asked_kw, rest_kw = dispatch.setpoints_kw, Dispatch.at_rest(members).p_kw
-        if self._is_deaf(grid.inputs, inputs):
+        if self._is_deaf(grid.inputs, inputs, now_ns):
             cut_kw = rest_kw
         else:
             room = Room(np.minimum(asked_kw, rest_kw), np.maximum(asked_kw, rest_kw))
@@ -105,10 +107,11 @@ class Vpp:
         taken_kwh = np.where(is_untold, np.maximum(taken_kwh, -members.low_kw * step_h), taken_kwh)
         return Hours(given_kwh, taken_kwh, step_h)
 
-    def _is_deaf(self, reads: Mapping[str, Port], inputs: Values) -> bool:
-        """Return whether anything that is read is too old."""
+    def _is_deaf(self, reads: Mapping[str, Port], inputs: Values, now_ns: int) -> bool:
+        """Return whether anything that is read is too old, or was said before the run began, and so not measured."""
+        oldest_s = min(self._silent_after_s, now_ns / 1e9)
         ages = [port for port in reads if port.endswith(".age_s")]
-        return any(float(inputs[port].max()) > self._silent_after_s for port in ages)
+        return any(float(inputs[port].max()) > oldest_s for port in ages)
 
     def _outputs(self, setpoints_kw: FloatArray) -> Values:
         """Return what members are asked for, and what services tell."""

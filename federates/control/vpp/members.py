@@ -1,13 +1,13 @@
 """Members: which fleets a virtual power plant has, what it hears of their devices, and what these may be asked for.
 
-A device that is silent, of which nothing was heard for `silent_after_s`, is asked to rest, and is part of the load:
-nothing is taken from what it last said. Of the others, nobody is asked for more than it says that it can do now: a
-battery keeps its reserve for backup, a car what it needs for its departure (p_max_kw is then negative), as their kinds
-know. An empty store that was never heard otherwise takes as much as it says it can draw for a step: how much more it
-holds shows once it has something. What owners and the plant agreed besides (`preferences`) narrows that further. The
-settings of a kind tell the window of state of charge that its devices keep to, with `window_pu`: energy counts from its
-edges. What was heard is from the last instant, or as old as its age says, which over a perfect link is that same step;
-the power that was heard has taken its energy since then.
+A device that is silent, of which nothing was heard for `silent_after_s`, or since the run began, is asked to rest, and
+is part of the load: nothing is taken from what it last said. Of the others, nobody is asked for more than it says that
+it can do now: a battery keeps its reserve for backup, a car what it needs for its departure (p_max_kw is then
+negative), as their kinds know. An empty store that was never heard otherwise takes as much as it says it can draw for a
+step: how much more it holds shows once it has something. What owners and the plant agreed besides (`preferences`)
+narrows that further. The settings of a kind tell the window of state of charge that its devices keep to, with
+`window_pu`: energy counts from its edges. What was heard is from the last instant, or as old as its age says, which
+over a perfect link is that same step; the power that was heard has taken its energy since then.
 """
 
 from __future__ import annotations
@@ -203,9 +203,9 @@ class Fleets:
         """Return values of all devices (n,) by `member.port`."""
         return {f"{m}.{port}": v for m, v in zip(self.names, np.split(values, self._edges), strict=True)}
 
-    def measured(self, inputs: Values) -> Measured:
-        """Return what was heard, within what silence and preferences leave of it."""
-        heard = self.gathered(inputs, "age_s") <= self.silent_after_s
+    def measured(self, inputs: Values, run_s: float = np.inf) -> Measured:
+        """Return what was heard, within what silence and preferences leave of it. run_s: how long the run lasts."""
+        heard = self.gathered(inputs, "age_s") <= min(self.silent_after_s, run_s)
         soc_pu = self.gathered(inputs, "soc_pu")
         stores = heard & (soc_pu >= 0.0)
         low, high = self._shared(self.gathered(inputs, "p_min_kw"), self.gathered(inputs, "p_max_kw"))

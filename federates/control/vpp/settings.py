@@ -28,10 +28,11 @@ supported by reactive power of those who take it first, active power for what re
     v = v_measured + S_p (p - p_measured) + S_q (q - q_measured)         v_low <= v <= v_high
     -q_absorbed_max <= q <= q_injected_max                               q^2 <= rated^2 - p^2
 
-Silence. What was heard of a device is used for `silent_after_s`. After that the device is asked to rest, and counts as
-part of the load, whatever it does. If what a service reads is older than that, the service asks for nothing; if what
-`constraints` read of the feeder is, all members rest. Members that hear nothing of the plant do what the network's
-`lease` says, or hold their last setpoint where there is none.
+Silence. What was heard of a device is used for `silent_after_s`, and what was said before the run began, when nothing
+was measured yet, not at all. After that the device is asked to rest, and counts as part of the load, whatever it does.
+If what a service reads is older than that, the service asks for nothing; if what `constraints` read of the feeder is,
+all members rest. Members that hear nothing of the plant do what the network's `lease` says, or hold their last setpoint
+where there is none.
 """
 
 from __future__ import annotations
