@@ -144,7 +144,7 @@ def test_nobody_is_asked_beyond_what_is_kept_within_the_longer_step_of_a_fleet(b
     """20 kWh, 40 % of them stored, 30 % kept: 1.9 kW last for the hour for which the fleet holds what it is told."""
     agreed = [{"reserve_soc_pu": 0.3}] if by == "owners" else []
     kept = {"reserve_soc_pu": 0.3} if by == "the service" else {}
-    reserve = [{"kind": "reserve", "up_kw": 6, "lasts_h": 1}] if by == "reserve" else []
+    reserve = [{"kind": "reserve", "up_kw": 5.7, "lasts_h": 1}] if by == "reserve" else []
     where = context({"b": 1}, step_s=60.0, settings={"b": SimpleNamespace(step_s=3600.0)})
     control = plant([*reserve, SHAVING | kept], where, preferences=agreed)
     batteries = Batteries([10.0], [20.0], [0.4])
@@ -173,12 +173,14 @@ def test_a_car_leaves_with_what_it_needs_though_the_plant_wants_to_take_it() -> 
 def test_energy_that_a_member_gave_since_it_was_heard_is_taken_off_once() -> None:
     """10 of 20 kWh an hour ago, and 4 kW since: 6 are left, whether a network tells that age or nothing stands between.
 
-    Two hours over a network leave 2 kWh.
+    Two hours over a network leave 2 kWh. All without losses; with them, 4 / 0.8 kWh are taken in an hour.
     """
-    control, batteries = plant([SHAVING], context({"b": 1}), silent_after_s=1e4), Batteries([10.0], [20.0])
+    batteries = Batteries([10.0], [20.0])
     batteries.p_kw = np.array([4.0])
-    left_kwh = [control._fleets.measured(batteries.told(age_s)).discharging_kwh for age_s in (0.0, 3600.0, 7200.0)]
-    assert_allclose(np.concatenate(left_kwh), [6.0, 6.0, 2.0])
+    for efficiency_pu, expected_kwh in ((1.0, [6.0, 6.0, 2.0]), (0.8, [5.0, 5.0, 0.0])):
+        fleets = plant([SHAVING], context({"b": 1}), silent_after_s=1e4, efficiency_pu=efficiency_pu)._fleets
+        left_kwh = [fleets.measured(batteries.told(age_s)).discharging_kwh for age_s in (0.0, 3600.0, 7200.0)]
+        assert_allclose(np.concatenate(left_kwh), expected_kwh, atol=1e-12)
 
 
 def test_of_what_a_device_must_do_no_share_is_taken() -> None:

@@ -277,6 +277,20 @@ def test_energy_that_is_held_for_reserve_is_left_by_whatever_service(kind: str, 
     assert told["reserve_lacking_kw"].max() == pytest.approx(0.0)
 
 
+def test_a_call_of_reserve_is_answered_to_its_end_in_spite_of_losses(tmp_path: Path) -> None:
+    """4 kW for 2 h take 8 / 0.9 kWh out of store, which arbitrage leaves; full, there is room for 8 * 0.9 kWh more."""
+    price = written(tmp_path, "price.csv", 3600.0, [9.0] * 9)
+    selling, buying = {"charge_below": 1, "discharge_above": 5}, {"charge_below": 10, "discharge_above": 11}
+    for way, threshold, sign in (("up", selling, 1.0), ("down", buying, -1.0)):
+        trading = {"kind": "arbitrage", "price": price, "method": "rule-based", **threshold}
+        reserve = {"kind": "reserve", f"{way}_kw": 4, "lasts_h": 2}
+        reserve[f"{way}_calls"] = [{"begins_s": 6 * 3600, "lasts_s": 7200}]
+        control = plant([reserve, trading], context({"b": 1}, tmp_path, 9), efficiency_pu=0.9)
+        told = run(control, Batteries([10.0], [40.0], efficiency=0.9), [0.0] * 8)
+        assert told["reserve_lacking_kw"][:, 0].max() == pytest.approx(0.0, abs=1e-9)
+        assert told["p_kw"][5:, 0].tolist() == pytest.approx([0.0, 4.0 * sign, 4.0 * sign], abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("held", "planned_kw"),
     [({}, -10.0), ({"up_kw": 6}, -10.0), ({"down_kw": 6}, -4.0), ({"down_kw": 2, "lasts_h": 22.5}, -5.0)],

@@ -213,7 +213,8 @@ class Fleets:
         low = np.where(stores & (soc_pu >= self._top_pu), np.maximum(low, np.minimum(high, 0.0)), low)
         size_kwh = self._size_kwh(inputs, soc_pu, stores)
         p_kw = np.where(heard, self.gathered(inputs, "p_kw"), 0.0)
-        since_kwh = p_kw * np.maximum(self._step_s, self.gathered(inputs, "age_s")) / 3600.0
+        of_store_kw = np.where(p_kw > 0.0, p_kw / self._efficiency_pu, p_kw * self._efficiency_pu)
+        since_kwh = of_store_kw * np.maximum(self._step_s, self.gathered(inputs, "age_s")) / 3600.0
         now_pu = np.clip(soc_pu - _over(since_kwh, size_kwh), 0.0, 1.0)
         is_unknown = stores & (size_kwh == 0.0) & (self.gathered(inputs, "stored_kwh") >= 0.0)
         least_kwh = np.maximum(-low, 0.0) * self._step_s / 3600.0 * self._efficiency_pu

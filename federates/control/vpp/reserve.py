@@ -1,10 +1,10 @@
 """Reserve: headroom and energy that are held back, and deployed when they are called.
 
 `up_kw` to inject more, `down_kw` to draw more, each for `lasts_h`: of the headroom, each device holds a part in
-proportion to what it has, and later services leave `up_kw lasts_h` of stored energy and room for `down_kw lasts_h`, but
-for what devices without a store hold. In a call its share is deployed on top of what is asked otherwise.
-`reserve_lacking_kw` is the part that members could not hold: for want of headroom, or, outside of calls, of energy for
-`lasts_h`; `reserve_deployed_kw` is what is deployed.
+proportion to what it has, and later services leave the stored energy that gives `up_kw lasts_h`, with its losses, and
+the room that takes `down_kw lasts_h`, but for what devices without a store hold. In a call its share is deployed on top
+of what is asked otherwise. `reserve_lacking_kw` is the part that members could not hold: for want of headroom, or,
+outside of calls, of energy for `lasts_h`; `reserve_deployed_kw` is what is deployed.
 """
 
 from __future__ import annotations
@@ -70,20 +70,20 @@ class Reserver:
         """Nothing is remembered."""
 
     def serve(self, now: Now, dispatch: Dispatch) -> Dispatch:
-        s = self._settings
+        s, eta = self._settings, self._stand.efficiency_pu
         stores = now.members.soc_pu >= 0.0
         able_up = ~stores | (now.members.discharging_kwh > 0.0)
         up_kw = share(s.up_kw, np.where(able_up, np.maximum(dispatch.high_kw - dispatch.p_kw, 0.0), 0.0))
         down_kw = share(min(s.down_kw, dispatch.room_kw), np.maximum(dispatch.p_kw - dispatch.low_kw, 0.0))
         up_pu, down_pu = called_pu(s.up_calls, now.time_ns), called_pu(s.down_calls, now.time_ns)
         deployed_kw = up_pu * up_kw - down_pu * down_kw
-        has_kw = self._lasting_kw(up_kw, now.members.discharging_kwh, now, up_pu)
-        has_kw += self._lasting_kw(down_kw, now.members.charging_kwh, now, down_pu)
+        has_kw = self._lasting_kw(up_kw, now.members.discharging_kwh * eta, now, up_pu)
+        has_kw += self._lasting_kw(down_kw, now.members.charging_kwh / eta, now, down_pu)
         lacking_kw = s.up_kw + s.down_kw - has_kw
         self._told = _State(float(deployed_kw.sum()), lacking_kw)
         kept = dispatch.kept(up_kw, down_kw, deployed_kw)
-        kept_kwh = kept.kept_kwh + (s.up_kw - float(up_kw[~stores].sum())) * s.lasts_h
-        room_kwh = kept.kept_room_kwh + (s.down_kw - float(down_kw[~stores].sum())) * s.lasts_h
+        kept_kwh = kept.kept_kwh + (s.up_kw - float(up_kw[~stores].sum())) * s.lasts_h / eta
+        room_kwh = kept.kept_room_kwh + (s.down_kw - float(down_kw[~stores].sum())) * s.lasts_h * eta
         least_kw, most_kw = self._reach_kw(now, kept_kwh, room_kwh)
         high_kw = np.minimum(kept.high_kw, np.maximum(kept.p_kw, most_kw))
         low_kw = np.maximum(kept.low_kw, np.minimum(kept.p_kw, least_kw))
