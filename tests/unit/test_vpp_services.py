@@ -30,6 +30,22 @@ def test_peak_shaving_by_forecast_holds_the_lowest_level_that_the_energy_can_hol
     assert told["head_kw"].max() == pytest.approx(30.0)
 
 
+@pytest.mark.parametrize(("valley_kw", "limit_kw"), [(38.0, 45.0), (20.0, 40.0), (34.0, 43.889)])
+def test_a_limit_is_planned_with_no_more_recharging_than_there_will_be(
+    valley_kw: float, limit_kw: float, tmp_path: Path
+) -> None:
+    """10 kWh, and 50 kW twice: members recharge up to 80 % of the limit. 38 kW between are above that: 2 (50 - L) = 10.
+    At 20 kW there is room for all 10 kWh; at 34 kW for 0.8 L - 34 in each of two hours: 2 (50 - L) = 10 + 1.6 L - 68.
+    """
+    load = [10.0, 10.0, 50.0, valley_kw, valley_kw, 50.0, 10.0]
+    forecast = written(tmp_path, "load.csv", 3600.0, load)
+    shaving = {"kind": "peak-shaving", "forecast": forecast, "hold_s": 0, "gain": 0, "margin_kw": 0}
+    horizon = {"ahead_h": 7, "interval_s": 3600, "replan_s": 86400}
+    control = plant([{**shaving, "horizon": horizon}], context({"b": 1}, tmp_path, 7), efficiency_pu=1.0)
+    told = run(control, Batteries([100.0], [10.0], 0.9999), load)
+    assert told["limit_kw"][-1, 0] == pytest.approx(limit_kw, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("own", "before"),
     [({}, [{"kind": "reserve", "up_kw": 10, "lasts_h": 1}]), ({"reserve_soc_pu": 0.25}, [])],

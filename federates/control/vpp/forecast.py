@@ -12,6 +12,7 @@ the scenario's seed, the column and the plan's time alone. With `sigma_pu` 0 the
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
@@ -27,6 +28,8 @@ from federates.der.course import read_column
 from federates.der.profile import ProfileColumn
 
 DAY_S = 86400.0
+LEVEL_PU = 1e-4
+"""How near a planned level comes to the lowest, of the highest load."""
 
 
 class ForecastColumn(ProfileColumn):
@@ -117,10 +120,23 @@ class Horizon:
         edges = np.append(np.arange(now_ns, max(end_ns, now_ns + 1), step_ns), max(end_ns, now_ns + 1))
         return (edges[:-1] + edges[1:]) // 2, np.diff(edges) / 3.6e12
 
-    def lowest_peak_kw(self, now_ns: int, store: Store) -> float:
-        """Return the lowest level that a store can hold from now on, as far as is known."""
+    def lowest_peak_kw(self, now_ns: int, store: Store, recharge_kw: Callable[[float], float]) -> float:
+        """Return the lowest level that a store can hold from now on, as far as is known.
+
+        recharge_kw: up to what is drawn to recharge, by the level, which it rises with.
+        """
         middles, hours = self.intervals(now_ns)
-        return lowest_peak(store, hours, self.forecast.over(middles, now_ns))[0]
+        load_kw = self.forecast.over(middles, now_ns)
+
+        def held_kw(level_kw: float) -> float:
+            return lowest_peak(store, hours, load_kw, np.maximum(recharge_kw(level_kw) - load_kw, 0.0))[0]
+
+        low_kw, near_kw = lowest_peak(store, hours, load_kw)[0], LEVEL_PU * (1.0 + float(np.abs(load_kw).max()))
+        high_kw = held_kw(low_kw)
+        while high_kw - low_kw > near_kw:  # a higher level leaves more room to recharge, so it is held
+            middle_kw = (low_kw + high_kw) / 2.0
+            low_kw, high_kw = (low_kw, middle_kw) if held_kw(middle_kw) <= middle_kw else (middle_kw, high_kw)
+        return high_kw
 
 
 def store_of(now: Now, efficiency_pu: float, dispatch: Dispatch) -> Store:

@@ -20,9 +20,9 @@ that they deploy.
 
 With a `forecast` of the load in place of a limit, the limit is the lowest level that stored energy can hold over the
 horizon (`plan.py`), planned anew at each `replan_s`, with no energy or power that is held for earlier services, nor
-energy below `reserve_soc_pu`. The limit of a run never falls: a peak that was, was. What counts
-is then the forecast for now, made a step ago, and how far it was off: `high = forecast + max(load - forecast)`, over
-the last `hold_s`.
+energy below `reserve_soc_pu`, and recharging up to 80 % of it. The limit of a run never falls: a peak that was, was.
+What counts is then the forecast for now, made a step ago, and how far it was off: `high = forecast + max(load -
+forecast)`, over the last `hold_s`.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ class PeakShaver:
             return self._settings.limit_kw or 0.0, None
         if not self._horizon.is_due(now.time_ns, held.planned_ns):
             return held.limit_kw, held.planned_ns
-        planned_kw = self._horizon.lowest_peak_kw(now.time_ns, self._store(now, dispatch))
+        planned_kw = self._horizon.lowest_peak_kw(now.time_ns, self._store(now, dispatch), self._settings.recharge_kw)
         return max(held.limit_kw, planned_kw), now.time_ns
 
     def _store(self, now: Now, dispatch: Dispatch) -> Store:

@@ -79,10 +79,16 @@ def cheapest(store: Store, hours: FloatArray, market: Market, limit: Limit | Non
     return x[k : 2 * k] - x[:k]
 
 
-def lowest_peak(store: Store, hours: FloatArray, load_kw: FloatArray) -> tuple[float, FloatArray]:
-    """Return the lowest level that `load_kw` (k,) less what is injected can be kept under, and the plan (k,)."""
+def lowest_peak(
+    store: Store, hours: FloatArray, load_kw: FloatArray, charge_kw: FloatArray | float = np.inf
+) -> tuple[float, FloatArray]:
+    """Return the lowest level that `load_kw` (k,) less what is injected can be kept under, and the plan (k,).
+
+    charge_kw: what may be charged in each interval (k,), besides what the store can.
+    """
     k = hours.size
     lp = _program(store, hours, extra=1)
+    lp.high[:k] = np.minimum(lp.high[:k], charge_kw)
     lp.cost[3 * k] = 1.0
     lp.cost[: 2 * k] = LEAST * np.concatenate([hours, hours])
     lp.low[3 * k] = -np.inf
