@@ -122,6 +122,29 @@ def test_voltages_are_kept_also_with_reserve_that_is_deployed(v_pu: list[float],
     assert_allclose(out["b.q_set_pu"], [0.0, -0.2], atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("signal_pu", "v_pu", "cut_kw", "response_kw"),
+    [(0.0, 0.96, 40.0, 0.0), (1.0, 0.96, 35.0, 10.0), (-1.0, 0.96, 45.0, -10.0), (-1.0, 0.95, 50.0, -5.0)],
+)
+def test_a_base_point_that_is_cut_is_no_response_to_regulation(
+    signal_pu: float, v_pu: float, cut_kw: float, response_kw: float, tmp_path: Path
+) -> None:
+    """45 kW of each are bought, and 5 kW follow the signal. The second node has room for 5 kW down to 0.95 pu, or none:
+    what is bought is cut first, and only what of the signal is cut lacks in the response."""
+    signal = written(tmp_path, "signal.csv", 3600.0, [signal_pu] * 24)
+    price = written(tmp_path, "price.csv", 3600.0, [5.0] * 24)
+    regulation = {"kind": "frequency-regulation", "capacity_kw": 10, "signal": signal, "centre_soc_pu": None}
+    buying = {"kind": "arbitrage", "price": price, "method": "rule-based", "charge_below": 9, "discharge_above": 10}
+    control = plant([regulation, buying], where(tmp_path, q_commanded=False), constraints={"v_low_pu": 0.95})
+    batteries, told = Batteries([50.0] * 2, [1e3] * 2), {}
+    for k in range(4):
+        measured_pu = np.array([1.0, v_pu]) + np.array([1e-3, 2e-3]) * batteries.p_kw
+        told = control.step(k * H, {"grid.v_pu": measured_pu, "grid.age_s": np.zeros(1), **batteries.told()})
+        batteries.hold(told["b.p_set_kw"])
+    assert told["cut_kw"][0] == pytest.approx(cut_kw)
+    assert told["response_kw"][0] == pytest.approx(response_kw)
+
+
 def test_without_members_that_take_it_active_power_does_it_all() -> None:
     out = asked(plant([SUPPORT], where(q_commanded=False)), heard([1.06, 0.92]))
     assert "b.q_set_pu" not in out

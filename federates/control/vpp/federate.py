@@ -71,7 +71,9 @@ class Vpp:
         self._told = float((~members.is_heard).sum()), 0.0
         if self._grid is None:
             return self._outputs(dispatch.setpoints_kw)
-        return self._outputs(self._constrained_kw(now_ns, dispatch, inputs, members, self._grid))
+        told_kw = self._constrained_kw(now_ns, dispatch, inputs, members, self._grid)
+        self._asked = _base_kw(dispatch, told_kw, Dispatch.at_rest(members).p_kw), self._asked[1]
+        return self._outputs(told_kw)
 
     def stop(self) -> None:
         pass
@@ -132,6 +134,16 @@ class Vpp:
             inputs |= service.inputs
             outputs |= service.outputs
         return Interface(self._step_ns, inputs | self._fleets.inputs, outputs)
+
+
+def _base_kw(dispatch: Dispatch, told_kw: FloatArray, rest_kw: FloatArray) -> float:
+    """Return the base point of setpoints (n,) that were cut to `told_kw` (n,), towards rest (n,).
+
+    A cut takes of the base point, and of what is deployed only what is left of it.
+    """
+    to_rest_kw = dispatch.p_kw - rest_kw
+    cut_kw = np.clip(dispatch.setpoints_kw - told_kw, np.minimum(to_rest_kw, 0.0), np.maximum(to_rest_kw, 0.0))
+    return float((dispatch.p_kw - cut_kw).sum())
 
 
 def _services(settings: VppSettings, fleets: Fleets, step_ns: int, context: Context) -> tuple[Service, ...]:

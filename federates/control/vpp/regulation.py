@@ -5,8 +5,9 @@ and deployed by the signal `r` of -1 to 1:
 
     deployed = r capacity        response = sum p - base - what reserve deployed
 
-with the base point `base` that other services ask for. A signal takes and gives the same energy over time, but what
-losses take of it is missing in the stores. So the base point of members at rest leans towards `centre_soc_pu`:
+with the base point `base` that other services ask for, as far as it is not cut (`constraints`). A signal takes and
+gives the same energy over time, but what losses take of it is missing in the stores. So the base point of members at
+rest leans towards `centre_soc_pu`:
 
     base = -lean capacity clip((centre - soc) / 0.5, -1, 1)      soc: of all members, weighted by what they hold
 
