@@ -147,7 +147,7 @@ class Switchgear:
 
     def outcome(self) -> dict[str, FloatArray]:
         """Return the outputs of this instant, but for what is not served."""
-        found = {"measured_at_s": np.array([(self._now_ns or 0) / 1e9])}
+        found = {"measured_at_s": np.array([NEVER_S if self._now_ns is None else self._now_ns / 1e9])}
         if self._apparatus.movable:
             found["switches"] = self._closed.astype(np.float64)
         if self._apparatus.capacitors:

@@ -275,6 +275,19 @@ def test_a_feeder_in_which_nothing_is_operated_is_stale_when_a_network_says_so(t
     heard = {f"grid.{port}": value for port, value in managed.measured.items()}
     stale = []
     for k, age_s in enumerate([60.0, 180.0, 181.0]):
-        told = managed.adms.step(k * STEP_S * S, {**heard, "grid.age_s": np.array([age_s])})
+        told = managed.adms.step((k + 9) * STEP_S * S, {**heard, "grid.age_s": np.array([age_s])})
         stale.append(float(told["alarms"][ALARMS.index("stale")]))
     assert stale == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("grid", [{}, {"operated": {}}], ids=["dated by the feeder", "by the network"])
+def test_nothing_is_decided_by_what_was_said_before_the_run_began(tmp_path: Path, grid: dict[str, Any]) -> None:
+    """A network of three steps hands on the feeder as its file has it until then, in which b is at 0.93 pu."""
+    managed = Managed(tmp_path, {} if grid else VOLT_VAR, RADIAL.replace("kw=2400", "kw=4800"), **grid)
+    begun = {f"grid.{port}": value for port, value in managed.measured.items()}
+    for k in range(4):
+        told = managed.adms.step(k * STEP_S * S, {**begun, "grid.age_s": np.array([(k + 1.0) * STEP_S])})
+        alarms = dict(zip(ALARMS, told["alarms"], strict=True))
+        assert alarms["low_voltage"] == 0.0
+        assert alarms["stale"] == (0.0 if k == 0 else 1.0)
+    assert managed.adms.statistics()["searches"] == 0.0

@@ -100,7 +100,8 @@ class Adms:
 
     def _decided(self, now_s: float, inputs: Values) -> _State:
         state = self._held
-        if now_s - self._measured_s(now_s, inputs) > self._stale_s:
+        measured_s = self._measured_s(now_s, inputs)
+        if measured_s < 0.0 or now_s - measured_s > self._stale_s:
             return state._replace(is_stale=True, peak=PeakState())
         state = self._watching(state._replace(is_stale=False), inputs)
         self._model.measure(inputs)

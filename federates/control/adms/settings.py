@@ -26,10 +26,10 @@ is told: the one that serves the most load with the fewest operations, keeps the
 loadings in their limits.
 
 Hears nothing. The feeder dates what it tells (`measured_at_s`); where nothing may change in it, a network between them
-says how old that is. Where it is older than `stale_after_s` nothing is decided: switches, taps, banks and inverters
-stay as they were told, members are asked for nothing, and the date of the commands (`commanded_at_s`) stands still, so
-that tap changers and banks go back to local control when the feeder's `local_after_s` is over. That also happens when
-commands do not arrive.
+says how old that is. Where it is older than `stale_after_s`, or than the run, nothing is decided: switches, taps, banks
+and inverters stay as they were told, members are asked for nothing, and the date of the commands (`commanded_at_s`)
+stands still, so that tap changers and banks go back to local control when the feeder's `local_after_s` is over. That
+also happens when commands do not arrive.
 """
 
 from __future__ import annotations
