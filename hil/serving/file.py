@@ -44,6 +44,15 @@ class Served(Settings):
         return self
 
 
+class Waiting(Timing):
+    """How long a run's own client waits for devices that are served in lock-step, and how often it asks them."""
+
+    deadline_s: float = Field(
+        default=10.0, gt=0, le=600, description="For a whole exchange: connecting, every attempt, every byte."
+    )
+    attempts: int = Field(default=4, ge=1, le=20, description="Within the deadline.")
+
+
 class FleetEntry(Served):
     """How a fleet of the scenario is served: a port for each device, counted from `listen`, or all on one line."""
 
@@ -51,9 +60,8 @@ class FleetEntry(Served):
     quirks_of: dict[str, Quirks] = Field(default={}, description="Of single devices, in the place of `quirks`.")
     profile: Profile = Field(default=Profile(), description="How its devices are built: their models, and more.")
     profile_of: dict[str, Profile] = Field(default={}, description="Of single devices, in the place of `profile`.")
-    timing: Timing = Field(
-        default=Timing(deadline_s=10.0, attempts=4),
-        description="How the run's own client waits for the devices, where it has one (lock-step).",
+    timing: Waiting = Field(
+        default=Waiting(), description="How the run's own client waits for the devices, where it has one (lock-step)."
     )
 
     @model_validator(mode="after")

@@ -345,3 +345,10 @@ def test_functions_that_sunspec_does_not_use_are_refused(emulator: BankServer, f
         connection.sendall(struct.pack(">HHH", 1, 0, len(body)) + body)
         assert connection.recv(100)[7:] == bytes([0x80 | function, 1])
     assert emulator.bank.image(0).tolist() == before.tolist()
+
+
+def test_a_part_of_the_timing_leaves_the_rest_as_it_is_without() -> None:
+    """Ten seconds and four attempts became two and two for who said only how long a busy device is left alone."""
+    timing = FleetEntry.model_validate({"timing": {"busy_pause_s": 0.01}}).timing
+    assert (timing.busy_pause_s, timing.deadline_s, timing.attempts) == (0.01, 10.0, 4)
+    assert FleetEntry().timing == timing.model_copy(update={"busy_pause_s": 0.05})
