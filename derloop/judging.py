@@ -19,6 +19,7 @@ from derloop.calendar import Calendar
 from derloop.checks import cut, judge_all
 from derloop.checks.junit import write_junit
 from derloop.contract import Interface
+from derloop.errors import NOT_STOPPED
 from derloop.installed import versions
 from derloop.kind import permissions_to_json
 from derloop.moving import Ending
@@ -110,7 +111,8 @@ def judged(
 
 def _wrong(ending: Ending, calendar: Calendar) -> str:
     """Return what is wrong with the run itself; empty if nothing is."""
-    return "; ".join(filter(None, [ending.text, *(hunting.said(calendar) for hunting in ending.hunting)]))
+    left = [text for text in ending.complaints if NOT_STOPPED in text]
+    return "; ".join(filter(None, [ending.text, *left, *(hunting.said(calendar) for hunting in ending.hunting)]))
 
 
 def _cut_short(ending: Ending) -> str:

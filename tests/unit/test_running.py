@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 import derloop
+from derloop.calendar import UNDATED
 from derloop.console import show_federation, show_result
 from derloop.errors import DerloopError, ScenarioError
-from derloop.judging import write_json
+from derloop.judging import _wrong, write_json
+from derloop.moving import Ending
 from derloop.options import Options
 from derloop.running import run as run_scenario
 from derloop.scenario.assembly import assemble
@@ -81,6 +83,13 @@ def test_the_page_tells_the_step_of_who_took_part(tmp_path: Path) -> None:
     who = page[page.index("Who took part") :]
     assert '<td class="n">5 min</td>' in who
     assert '<td class="n">10 min</td>' in who
+
+
+def test_continuous_integration_is_told_what_was_not_left_as_it_should_be() -> None:
+    left = "federate 'inverter' at 4 s: did not stop cleanly: bat-1 COULD NOT BE BROUGHT TO WHAT IT HELD BEFORE"
+    ending = Ending("failed", text="federate 'grid' at 4 s: voltage collapse")
+    ending.complaints = (left, "a host was turned away")
+    assert _wrong(ending, UNDATED) == f"federate 'grid' at 4 s: voltage collapse; {left}"
 
 
 def test_a_folder_of_no_run_is_not_opened_as_one(tmp_path: Path) -> None:
