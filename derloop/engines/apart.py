@@ -177,7 +177,7 @@ class Apart:
         with ExitStack() as stack:
             hub = Hub(here, seats, self._until_ns, clock)
             stack.callback(hub.close)
-            stack.callback(lambda: self.complaints.extend(places.close()))
+            stack.push(self._take_back)
             places.meet(on_poll)
             broker, transport = places.broker(len(cells))
             stack.callback(close, broker)
@@ -194,6 +194,10 @@ class Apart:
             hub.start(transport, places.are_many)
             self._watch(hub, on_poll)
         places.check_results()
+
+    def _take_back(self, error: type[BaseException] | None, *_: object) -> None:
+        """Close the places; `error`: what has ended the run, None where it came to its end."""
+        self.complaints.extend(self._places.close(is_whole=error is None))
 
     def _stop_s(self, crew: Crew) -> float:
         """Return how long the federates of a crew may take to stop."""

@@ -58,8 +58,11 @@ class Places(Protocol):
         """Raise EngineError where the processes of another place are given no turns any more."""
         ...
 
-    def close(self) -> list[str]:
-        """Take back what the places hold, once no process runs there; return what went wrong in doing so."""
+    def close(self, is_whole: bool) -> list[str]:
+        """Take back what the places hold, once no process runs there; return what went wrong in doing so.
+
+        is_whole: the run has come to its end, and what it has left is worth waiting for, while it comes.
+        """
         ...
 
     def check_results(self) -> None:
@@ -100,7 +103,8 @@ class Here:
     def check_hubs(self) -> None:
         """There is no other place."""
 
-    def close(self) -> list[str]:
+    def close(self, is_whole: bool) -> list[str]:
+        del is_whole  # all is here
         return []
 
     def check_results(self) -> None:

@@ -33,7 +33,7 @@ POLL_S = 0.05
 TOLD_S = 0.1
 """How long it takes at most, beside the network, until every process of a host has heard what it is told."""
 COPY_S = 60.0
-"""For how long nothing may come of what a host has left to send of its results."""
+"""How long a host may send nothing of what is left of its results; of a run that was ended, how long it may send."""
 
 Say = Callable[[str], None]
 
@@ -241,10 +241,10 @@ class Gathering:
             if guest.hub_failed is not None:
                 raise EngineError(f"host {guest.name!r}: {guest.hub_failed}")
 
-    def close(self) -> list[str]:
+    def close(self, is_whole: bool) -> list[str]:
         for guest in self._guests.values():
             guest.send("over")
-        self._fetch_the_rest()
+        self._fetch_the_rest(is_whole)
         for guest in self._guests.values():
             self._torn += [HostError(guest.name, f"has sent {path}, and it is another here") for path in guest.torn]
             guest.close()
@@ -258,7 +258,7 @@ class Gathering:
         for error in (*self._lost, *self._torn):
             raise error
 
-    def _fetch_the_rest(self) -> None:
+    def _fetch_the_rest(self, is_whole: bool) -> None:
         began = monotonic()
         while waiting := [guest for guest in self._guests.values() if not guest.has_copied]:
             for guest in waiting:
@@ -267,7 +267,8 @@ class Gathering:
                 except HostError as error:
                     guest.has_copied = True  # as far as it has come
                     self._lost.append(HostError(error.host, f"{error.why}, and has not sent all of its results"))
-                if not guest.has_copied and monotonic() - max(began, guest.kept_at) > COPY_S:
+                since = max(began, guest.kept_at) if is_whole else began
+                if not guest.has_copied and monotonic() - since > COPY_S:
                     guest.has_copied = True
                     self._torn.append(HostError(guest.name, "has not sent all of its results"))
             sleep(POLL_S / 5)

@@ -42,7 +42,7 @@ class Fingerprints:
         words = frozenset(texts(document))
         if (folder, words) not in self._found:
             found = named(folder, words)
-            beside = (beside_feeder(path) for path in found if is_feeder(path))
+            beside = (beside_feeder(path.resolve()) for path in found if is_feeder(path))
             self._found[folder, words] = found.union(*beside)
         return self._found[folder, words]
 

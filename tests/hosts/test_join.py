@@ -37,6 +37,7 @@ from derloop.federation import Unit
 from derloop.hosts import copying, gathering, guest, joining, starting
 from derloop.hosts.copying import Source
 from derloop.hosts.file import HostSettings
+from derloop.hosts.gathering import Plan
 from derloop.hosts.guest import Relayed
 from derloop.hosts.joining import Invitation
 from derloop.hosts.starting import Started
@@ -47,6 +48,7 @@ from derloop.results.checkpoints import Checkpoint
 from derloop.results.compare import compare
 from derloop.results.store import recorded_until_ns
 from derloop.resuming import resume
+from derloop.scenario.loading import load
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 SCENARIO = SCENARIOS / "kind_load.json"
@@ -153,6 +155,22 @@ def test_a_host_may_take_long_to_send_its_results_while_they_come(
         result = run(tmp_path, file)
     assert result.outcome == outcome
     assert outcome == "completed" or result.failure == "host 'homes' has not sent all of its results"
+
+
+def test_a_run_that_was_ended_does_not_wait_for_all_that_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check() -> None:
+        lab.kept_at = time.monotonic()
+
+    def mute(*_: object) -> None:
+        """Say nothing."""
+
+    monkeypatch.setattr(gathering, "COPY_S", 0.2)
+    lab = SimpleNamespace(name="lab", kept_at=0.0, has_copied=False, torn=[], check=check, send=mute, close=mute)
+    file = SimpleNamespace(listen="127.0.0.1")
+    plan = Plan(file, {"grid": "lab"}, [], None, "")  # type: ignore[arg-type]
+    gathered = plan.gathering(load(SCENARIO), tmp_path, mute)
+    monkeypatch.setattr(gathered, "_guests", {"lab": lab})
+    assert gathered.close(is_whole=False) == ["host 'lab' has not sent all of its results"]
 
 
 def test_no_checkpoint_is_here_before_what_its_hosts_have_recorded_until_then(

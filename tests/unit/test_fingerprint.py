@@ -22,6 +22,12 @@ def of_feeder(folder: Path, name: str) -> dict[str, str]:
     return {"feeder": write(folder, f"feeder/{name}", "New Line.a codes.txt")}
 
 
+def of_linked_feeder(folder: Path) -> dict[str, str]:
+    of_feeder(folder, "master.dss")
+    (folder / "town.dss").symlink_to("feeder/master.dss")
+    return {"feeder": "town.dss"}
+
+
 def of_run(folder: Path) -> dict[str, str]:
     write(folder, "base/run.json", "{}")
     write(folder, "base/series/grid.parquet", "of seed 1")
@@ -37,6 +43,7 @@ NAMING: dict[str, tuple[Callable[[Path], dict[str, str]], str]] = {
     "feeder in lower case": (lambda folder: of_feeder(folder, "master.dss"), "feeder/codes.txt"),
     "feeder in OpenDSS's own spelling": (lambda folder: of_feeder(folder, "Master.DSS"), "feeder/codes.txt"),
     "what lies beside a feeder": (lambda folder: of_feeder(folder, "master.dss"), "feeder/else.dat"),
+    "what lies beside a feeder that a link leads to": (of_linked_feeder, "feeder/else.dat"),
     "folder of a run to compare with": (of_run, "base/series/grid.parquet"),
     "prices of a tariff": (of_tariff, "prices.csv"),
     "profile": (lambda folder: {"file": write(folder, "p.csv", "1")}, "p.csv"),
