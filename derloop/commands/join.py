@@ -121,9 +121,12 @@ def _split(address: str) -> tuple[str, int]:
 
 
 def _is_host(host: str) -> bool:
-    """Return whether a name can be looked up: its labels are neither empty nor longer than 63 letters."""
+    """Return whether a name can be looked up: its labels are neither empty nor longer than 63 letters.
+
+    What has a colon is none, but an address of IPv6, on which no run listens, or a URL.
+    """
     try:
-        return bool(host.encode("idna"))
+        return ":" not in host and bool(host.encode("idna"))
     except UnicodeError:
         return False
 

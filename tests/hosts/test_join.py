@@ -357,6 +357,8 @@ PLACE = ["127.0.0.1:7100", "--name", "a"]
         (["127.0.0.1:65536", "--name", "a"], "no address with a port"),
         (["a" * 80 + ":7109", "--name", "a"], "no address with a port"),
         (["lab..here:7109", "--name", "a"], "no address with a port"),
+        (["[::1]:7109", "--name", "a"], "no address with a port, as 10.0.0.1:7100"),
+        (["http://lab:7109", "--name", "a"], "no address with a port, as 10.0.0.1:7100"),
         (["h:1", "--name", "A b"], "no host's name"),
         ([*PLACE, "--interface", "foo"], "--interface: must be the IPv4 address of one interface"),
         ([*PLACE, "--interface", "0.0.0.0"], "--interface: must be the IPv4 address of one interface"),
