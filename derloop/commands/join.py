@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from derloop.commands.conducting import SIGNALS
-from derloop.commands.leaving import leave
+from derloop.commands.leaving import be_unheard, leave
 from derloop.commands.options import Arm, Bench, TrustControl, TrustFeeder, application
 
 if TYPE_CHECKING:
@@ -161,4 +161,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    typer.echo(f"derloop: {text}", err=True)
+    try:
+        typer.echo(f"derloop: {text}", err=True)
+    except OSError:  # neither the run nor the status must depend on whether anybody reads it
+        be_unheard(sys.stderr)

@@ -289,6 +289,19 @@ def test_a_host_that_finds_no_run_says_so() -> None:
         joining.join(invitation, lambda text: None)
 
 
+def test_a_host_whose_words_nobody_reads_has_its_status_all_the_same(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    words = ["join", f"127.0.0.1:{free_ports(1)[0]}", "--name", "lab", "--wait", "0"]
+    try:
+        joined = subprocess.run(
+            [sys.executable, "-m", "derloop.cli", *words], env={**os.environ, **TOKENS}, stderr=write, timeout=60
+        )
+    finally:
+        os.close(write)
+    assert joined.returncode == 3
+
+
 def test_a_run_whose_hosts_file_is_missing_or_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="/placement: 'hosts' needs a file that says how they are reached"):
         derloop.run(SCENARIO, placement="hosts", out=tmp_path / "out")
