@@ -42,6 +42,13 @@ def console() -> Console:
     return Console(width=width, highlight=False, soft_wrap=True)
 
 
+class _OnStderr(Console):
+    """A console on stderr, whose reader may go: Rich would then let stdout go nowhere, too, and end the command."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Bar:
     """How far a run is, on stderr."""
 
@@ -53,7 +60,7 @@ class Bar:
             TimeRemainingColumn(),
         )
         self._progress = Progress(
-            *columns, console=Console(stderr=True, soft_wrap=True), transient=True, disable=hidden
+            *columns, console=_OnStderr(stderr=True, soft_wrap=True), transient=True, disable=hidden
         )
         self._task = self._progress.add_task("starting", total=None, clock="")
 

@@ -23,7 +23,7 @@ def conduct(quiet: bool, go: Callable[[Progress, Say], Result]) -> NoReturn:
 
     with _Interruption() as interruption:
         with Bar(quiet or not sys.stderr.isatty()) as bar:
-            result = go(interruption.heard_by(bar.show), bar.say)
+            result = go(interruption.heard_by(bar.show), _whoever_reads(bar.say))
         interruption.comes_too_late()
         try:
             show_result(result, quiet)
@@ -32,6 +32,18 @@ def conduct(quiet: bool, go: Callable[[Progress, Say], Result]) -> NoReturn:
                 raise
             be_unheard(sys.stdout)  # the run has its status all the same
     leave(result.status, result.is_stuck)
+
+
+def _whoever_reads(say: Say) -> Say:
+    """Return `say` as what a run survives, which may be at work by then, also where nobody reads it."""
+
+    def told(text: str) -> None:
+        try:
+            say(text)
+        except OSError:
+            be_unheard(sys.stderr)
+
+    return told
 
 
 class _Interruption:

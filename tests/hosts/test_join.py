@@ -289,17 +289,30 @@ def test_a_host_that_finds_no_run_says_so() -> None:
         joining.join(invitation, lambda text: None)
 
 
-def test_a_host_whose_words_nobody_reads_has_its_status_all_the_same(tmp_path: Path) -> None:
+def unheard(*words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command whose stderr nobody reads."""
     read, write = os.pipe()
     os.close(read)
-    words = ["join", f"127.0.0.1:{free_ports(1)[0]}", "--name", "lab", "--wait", "0"]
+    command = [sys.executable, "-m", "derloop.cli", *words]
     try:
-        joined = subprocess.run(
-            [sys.executable, "-m", "derloop.cli", *words], env={**os.environ, **TOKENS}, stderr=write, timeout=60
+        return subprocess.run(
+            command, env={**os.environ, **TOKENS}, stdout=subprocess.PIPE, stderr=write, check=False, timeout=100
         )
     finally:
         os.close(write)
+
+
+def test_a_host_whose_words_nobody_reads_has_its_status_all_the_same() -> None:
+    joined = unheard("join", f"127.0.0.1:{free_ports(1)[0]}", "--name", "lab", "--wait", "0")
     assert joined.returncode == 3
+
+
+def test_a_run_whose_cautions_nobody_reads_comes_to_its_end_and_says_it(tmp_path: Path) -> None:
+    file = hosts_file(tmp_path, {"lab": ["homes"]}, free_ports(1)[0], wait_s=0.1)
+    done = unheard("run", str(SCENARIO), "--hosts", str(file), "--out", str(tmp_path / "out"), "--no-report")
+    assert done.returncode == 3
+    assert b"FAILED host 'lab' has not joined within 0.1 s" in done.stdout
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["outcome"] == "failed"
 
 
 def test_a_run_whose_hosts_file_is_missing_or_does_not_fit_is_refused(tmp_path: Path) -> None:
