@@ -14,7 +14,7 @@ from derloop.engines.agenda import Crews, cell_name
 from derloop.engines.hub import Hub
 from derloop.engines.places import cells_of
 from derloop.engines.process import Process, Reach
-from derloop.errors import EngineError, HostError, Problem, ScenarioError, did_you_mean
+from derloop.errors import DerloopError, EngineError, HostError, Problem, ScenarioError, did_you_mean
 from derloop.federation import Federation, loop_name
 from derloop.hosts.channel import Malformed
 from derloop.hosts.clocks import HostClock
@@ -23,7 +23,7 @@ from derloop.hosts.door import Door
 from derloop.hosts.file import HostsFile, read_hosts
 from derloop.hosts.greeting import keep_token, make_token, read_token
 from derloop.hosts.guest import Guest
-from derloop.hosts.likeness import differences, facts, file_differences, hashes, named_files, offers_of
+from derloop.hosts.likeness import Hashes, differences, facts, file_differences, hashes, named_files, offers_of
 from derloop.hosts.starting import Started, end_all
 from derloop.placement import hosts_of
 from derloop.scenario.models import Scenario
@@ -173,7 +173,7 @@ class Gathering:
 
     def _compare(self) -> None:
         """Send the scenario's files where they are not; raise HostError where hosts are others than this machine."""
-        here = {path: str(digest) for path, digest in hashes(self._scenario.folder, self._files).items()}
+        here = self._hashes()
         refused: dict[str, str] = {}
         for name, guest in sorted(self._guests.items()):
             found = differences(facts(self._offers), guest.facts)
@@ -190,6 +190,16 @@ class Gathering:
         for guest in self._guests.values():
             if guest.files is None:
                 guest.give(self._scenario.folder, self._files)
+
+    def _hashes(self) -> Hashes:
+        """Return how the scenario's files are here; raise DerloopError for one that cannot be read any more."""
+        try:
+            found = hashes(self._scenario.folder, self._files)
+        except OSError as error:
+            raise DerloopError(f"{error.filename} cannot be read: {error.strerror}") from error
+        if gone := [path for path, digest in found.items() if digest is None]:
+            raise DerloopError(f"{', '.join(gone)}: gone while the run waited for its hosts")
+        return {path: str(digest) for path, digest in found.items()}
 
     def cells(self, federation: Federation, most: int | None) -> tuple[Crews, ...]:
         """Return the cells of each machine."""

@@ -283,6 +283,23 @@ def test_a_run_that_waits_for_one_host_says_so(tmp_path: Path) -> None:
     assert said[0].startswith("waiting for 1 host, at most 0.1 s: derloop join ")
 
 
+def test_a_file_that_is_gone_when_the_hosts_have_come_is_what_the_run_failed_of(tmp_path: Path) -> None:
+    for folder in ("feeders/ieee13", "profiles"):
+        shutil.copytree(SCENARIOS / folder, tmp_path / folder)
+    shutil.copy(SCENARIO, tmp_path / "study.json")
+    options = Options(hosts=tmp_path / "hosts.json", out=tmp_path / "out", report=False)
+
+    def waiting(caution: str) -> None:
+        if caution.startswith("waiting for 1 host"):
+            (tmp_path / "profiles" / "load_shapes_summer.csv").unlink()
+            start("lab")
+
+    with hosts(tmp_path, lab=["grid"]) as (_, start):
+        result = running.run(tmp_path / "study.json", SHORT, options, on_caution=waiting)
+    assert (result.status, result.folder.run["outcome"]) == (3, "failed")
+    assert result.failure == "profiles/load_shapes_summer.csv: gone while the run waited for its hosts"
+
+
 def test_a_host_that_finds_no_run_says_so() -> None:
     invitation = Invitation("127.0.0.1", free_ports(1)[0], "feeder", "t" * 32, wait_s=0.1)
     with pytest.raises(HostError, match=r"host 'feeder' found no run at 127\.0\.0\.1:\d+: Connection refused"):
