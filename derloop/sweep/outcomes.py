@@ -58,6 +58,12 @@ class Row:
         return next((outcome for outcome in WORST if outcome in outcomes), None)
 
     @property
+    def is_conclusive(self) -> bool:
+        """Whether it went to its end, and none of its checks is inconclusive: that outweighs a failed one."""
+        is_doubted = self.hunts or any(check.outcome == "INCONCLUSIVE" for check in self.checks.values())
+        return self.ending == "completed" and not is_doubted
+
+    @property
     def failing(self) -> dict[str, Check]:
         """The checks that have not passed."""
         return {name: check for name, check in self.checks.items() if check.outcome != "PASS"}
@@ -159,11 +165,11 @@ def _number(value: object) -> float | None:
 def status_of(rows: list[Row]) -> int:
     """Return the exit status of a sweep.
 
-    0 all passed, 1 a check failed, 2 every run was refused: the sweep is wrong, 3 some run did not complete or says
-    nothing.
+    0 all passed, 1 a check failed, 2 every run was refused: the sweep is wrong, 3 some run did not complete or is
+    inconclusive, as of a run.
     """
     if rows and all(row.ending == "refused" for row in rows):
         return REFUSED
-    if any(row.ending != "completed" or row.verdict == "INCONCLUSIVE" for row in rows):
+    if not all(row.is_conclusive for row in rows):
         return INCONCLUSIVE
     return FAILED_CHECK if any(row.verdict == "FAIL" for row in rows) else PASSED

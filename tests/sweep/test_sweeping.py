@@ -25,7 +25,7 @@ from derloop.results.alone import alone_in
 from derloop.scenario.loading import load
 from derloop.sweep import sweeping
 from derloop.sweep.models import SweepFile
-from derloop.sweep.outcomes import Row, row_of, status_of
+from derloop.sweep.outcomes import Check, Judged, Row, row_of, status_of
 from derloop.sweep.plan import Plan, Trial, plan, sweep_of
 from derloop.sweep.swept import NotWritten, Swept
 from derloop.sweep.table import columns_of
@@ -90,6 +90,13 @@ def test_the_exit_status_tells_passed_failed_and_incomplete_apart(folder: Path) 
     assert status_of(swept(folder, planned(folder, "passes", "fails")).rows) == 1
     assert status_of(swept(folder, planned(folder, "fails", "killed")).rows) == 3
     assert status_of(swept(folder, planned(folder, "refuses", "passes")).rows) == 3
+
+
+@pytest.mark.parametrize(("hunts", "other"), [(True, "PASS"), (False, "INCONCLUSIVE")])
+def test_what_is_inconclusive_outweighs_a_failed_check_as_in_a_run(hunts: bool, other: Judged) -> None:
+    outcomes: dict[str, Judged] = {"peak": "FAIL", "voltages": other}
+    checks = {name: Check(outcome, None, None, None, "", "") for name, outcome in outcomes.items()}
+    assert status_of([Row(Trial(1, (), (), "key"), "completed", checks=checks, hunts=hunts)]) == 3
 
 
 def test_a_mistake_of_every_run_is_one_of_the_sweep(folder: Path) -> None:
