@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import chain, count
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -28,6 +29,7 @@ def write_junit(
     calendar: how the run's instants are said.
     """
     cases = [_run_case(suite, failure, seconds), *(_case(suite, verdict, calendar) for verdict in verdicts)]
+    _tell_apart(cases)
     root = ET.Element("testsuites")
     counts = {
         "tests": len(cases),
@@ -38,6 +40,15 @@ def write_junit(
     ET.SubElement(root, "testsuite", {"name": _text(suite), **attributes}).extend(cases)
     ET.indent(root)
     path.write_bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
+
+
+def _tell_apart(cases: Iterable[ET.Element]) -> None:
+    """Put a number behind a name that is taken: of cases of one name, some readers take the first alone."""
+    taken: set[str] = set()
+    for case in cases:
+        names = chain([case.attrib["name"]], (f"{case.attrib['name']} {number}" for number in count(2)))
+        case.attrib["name"] = next(name for name in names if name not in taken)
+        taken.add(case.attrib["name"])
 
 
 def _run_case(suite: str, failure: str | None, seconds: float) -> ET.Element:

@@ -486,6 +486,13 @@ def test_junit_counts_failures_and_errors(tmp_path: Path) -> None:
     assert "measured: 1 kW" in (suite[1].findtext("system-out") or "")
 
 
+def test_junit_has_no_two_cases_of_one_name(tmp_path: Path) -> None:
+    named = [Verdict(name, "peak", "FAIL", "too much") for name in ("peak", "peak", "peak 2", "run")]
+    write_junit(tmp_path / "junit.xml", "quick", named, None, 1.5)
+    names = [case.get("name") for case in ET.parse(tmp_path / "junit.xml").iter("testcase")]
+    assert names == ["run", "peak", "peak 2", "peak 2 2", "run 2"]
+
+
 def test_junit_of_a_failed_run_has_an_error(tmp_path: Path) -> None:
     error = written(tmp_path, failure="federate 'inv' at 12 s: gone").find("testsuite/testcase/error")
     assert error is not None
