@@ -80,12 +80,15 @@ def fork(
     problems = [Problem(f"/{key}", CANNOT) for key in FIXED if scenario.document.get(key) != said["scenario"].get(key)]
     if at_ns >= scenario.until_ns:
         problems.append(Problem("/duration_s", f"ends at {scenario.until_ns / 1e9:g} s, not after {at_ns / 1e9:g} s"))
-    problems += _without_effect(_scenario(said, ()), scenario, options.permissions)
+    was, checkpoint = _scenario(said, ()), read(run, at_ns)
+    problems += _without_effect(was, scenario, options.permissions)
     if problems:
         raise ScenarioError(problems, str(scenario.path))
-    return run_loaded(
-        scenario, options, on_progress, on_caution, Begun(read(run, at_ns), run, None, cautions if at_s is None else ())
-    )
+    cautions = cautions if at_s is None else ()
+    if fingerprint(was) != checkpoint.scenario:
+        what = f"the files of {run}, or derloop, are not what they were{_found_changed(was, said)}"
+        cautions = (*cautions, f"{what}: what goes on is with those of now")
+    return run_loaded(scenario, options, on_progress, on_caution, Begun(checkpoint, run, None, cautions))
 
 
 def _without_effect(was: Scenario, now: Scenario, permissions: Permissions) -> list[Problem]:

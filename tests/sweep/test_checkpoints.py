@@ -255,8 +255,9 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
 
 def test_a_fork_has_what_was_before_and_parts_from_it_only_afterwards(tmp_path: Path) -> None:
     whole(tmp_path / "run", HOUR, engine="local", checkpoint_every_s=3600)
-    same = fork(tmp_path / "run", 3600, (), Options(out=tmp_path / "same", report=False))
-    assert parts_of(tmp_path / "run", same.folder.path) == ""
+    said: list[str] = []
+    same = fork(tmp_path / "run", 3600, (), Options(out=tmp_path / "same", report=False), on_caution=said.append)
+    assert (parts_of(tmp_path / "run", same.folder.path), said) == ("", [])
     other = fork(tmp_path / "run", 7200, ["federates.homes.scale=0.5"], Options(out=tmp_path / "other", report=False))
     time_ns, before = RunFolder(tmp_path / "run").read("homes.p_kw")
     _, after = other.folder.read("homes.p_kw")
@@ -492,7 +493,7 @@ def test_a_run_whose_files_have_changed_does_not_go_on(tmp_path: Path) -> None:
         resume(tmp_path / "run", Options())
 
 
-def test_a_run_that_cannot_go_on_says_which_files_are_newer(tmp_path: Path) -> None:
+def test_a_run_that_cannot_go_on_and_a_fork_of_it_say_which_files_are_newer(tmp_path: Path) -> None:
     for folder in ("feeders/ieee13", "profiles"):
         copytree(SCENARIOS / folder, tmp_path / folder)
     scenario = Path(copy(SCENARIOS / "kind_load.json", tmp_path))
@@ -502,6 +503,11 @@ def test_a_run_that_cannot_go_on_says_which_files_are_newer(tmp_path: Path) -> N
         file.write("! another line\n")
     with pytest.raises(DerloopError, match=r"not what they were \(written since it began: ieee13\.dss\); run it anew"):
         resume(tmp_path / "run", Options())
+    told: list[str] = []
+    fork(tmp_path / "run", None, (), Options(out=tmp_path / "fork", report=False), on_caution=told.append)
+    assert [text.partition(", or derloop, ")[2] for text in told] == [
+        "are not what they were (written since it began: ieee13.dss): what goes on is with those of now"
+    ]
     path = tmp_path / "run" / "run.json"
     said = json.loads(path.read_text())
     path.write_text(json.dumps({**said, "versions": {**said["versions"], "derloop": "0.0.9"}}))
