@@ -7,6 +7,7 @@ A fault of a line is one at the bus at its end. It lasts until the end that is s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -41,7 +42,7 @@ class FaultSettings(Settings):
         return self
 
 
-@remembers("_where", "_are_on", "_held", "_latest")
+@remembers("_are_on", "_held", "_latest")
 class Faults:
     """The faults of a feeder. State: which arcs have gone out."""
 
@@ -54,19 +55,18 @@ class Faults:
         self._nodes = [f"{fault.bus.lower()}.{fault.phases[0]}" for fault in faults]
         for index, fault in enumerate(faults):
             solver.add_fault(f"fault_{index}", fault.bus, fault.phases, fault.r_ohm)
-        self._where: NDArray[np.intp] | None = None
         self._are_on = np.zeros(len(faults), np.bool_)
         self._held = self._latest = np.zeros(len(faults), np.bool_)
 
     def any_on(self, alive: BoolArray) -> bool:
         """Return whether one draws current: it is there, and its node (of `nodes`) alive."""
-        return bool((self._are_on & alive[self._at()]).any())
+        return bool((self._are_on & alive[self._at]).any())
 
+    @cached_property
     def _at(self) -> NDArray[np.intp]:
-        if self._where is None:
-            number = {node: index for index, node in enumerate(self._solver.nodes)}
-            self._where = np.array([number[node] for node in self._nodes], np.intp)
-        return self._where
+        """Where among the solver's nodes they are, which it knows once it is prepared."""
+        number = {node: index for index, node in enumerate(self._solver.nodes)}
+        return np.array([number[node] for node in self._nodes], np.intp)
 
     def take(self, now_ns: int, is_new: bool) -> bool:
         """Let those be there that are, at this instant; return whether that changes anything."""
@@ -87,7 +87,7 @@ class Faults:
 
     def see(self, alive: BoolArray) -> None:
         """Let arcs at dead nodes (nodes,) go out, from the next instant on."""
-        self._latest = self._held | (self._are_on & self._are_arcs & ~alive[self._at()])
+        self._latest = self._held | (self._are_on & self._are_arcs & ~alive[self._at])
 
 
 def unseen(faults: Sequence[FaultSettings], step_ns: int) -> Problems:

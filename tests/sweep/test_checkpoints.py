@@ -279,6 +279,19 @@ def test_what_only_a_fork_carries_over_a_wire_is_what_was_recorded_last_and_not_
     assert kvar == pytest.approx(converged_kvar, rel=0.05)  # twice as much on the voltages before any solution
 
 
+def test_a_fault_that_comes_after_a_fork_is_where_the_fork_has_it(tmp_path: Path) -> None:
+    def fault(bus: str) -> list[str]:
+        arc = {"bus": bus, "begins_s": 60, "arc": True}
+        return ["duration_s=120", "checks=[]", f"federates.grid.faults=[{json.dumps(arc)}]"]
+
+    scenario, out = SCENARIOS / "feeder_restoration.json", tmp_path / "run"
+    derloop.run(scenario, fault("54"), out=out, report=False, engine="local", checkpoint_every_s=30)
+    whole_ = derloop.run(scenario, fault("101"), out=tmp_path / "whole", report=False, engine="local")
+    forked = fork(out, 30, fault("101"), Options(out=tmp_path / "fork", report=False))
+    assert parts_of(whole_.folder.path, forked.folder.path) == ""
+    assert whole_["grid.unserved_kw"].max() > 0
+
+
 def test_what_hunted_before_a_fork_is_no_ground_for_verdicts_where_the_fork_has_mended_it(tmp_path: Path) -> None:
     ever = {"name": "ever", "kind": "stays-within", "signal": "grid.v_pu", "min": 0.9, "max": 1.1}
     sets = ["coupling.mode=delayed", f"checks={json.dumps([ever, {**ever, 'name': 'later', 'from_s': 43800}])}"]
