@@ -84,7 +84,7 @@ class Curves:
     async def _follow_705(self, curve: VoltVarCurve, now_s: float) -> None:
         values: dict[str, float | str] = {"ActPt": len(curve.v_pu), "DeptRef": REFERENCES[curve.reference]}
         settings = {"RspTms": curve.response_s, **_UNMOVED}
-        values |= {path: value for path, value in settings.items() if self._mirror.implemented(f"705.Crv.0.{path}")}
+        values |= {path: value for path, value in settings.items() if self.has("705", path)}
         for index, (v_pu, q_pu) in enumerate(zip(curve.v_pu, curve.q_pu, strict=True)):
             values |= {f"Pt.{index}.V": 100.0 * v_pu, f"Pt.{index}.Var": 100.0 * q_pu}
         refuse_coarse(
@@ -97,7 +97,7 @@ class Curves:
 
     async def adopt(self, model: str, values: Mapping[str, float | str], now_s: float) -> None:
         """Make a curve (of 711 a control) the active one, unless it is; see `Device.adopt`."""
-        mirror, group = self._mirror, "Ctl" if f"{model}.AdptCtlReq" in self._mirror.map else "Crv"
+        mirror, group = self._mirror, self._group(model)
         active = mirror.encode({f"{model}.{group}.0.{path}": value for path, value in values.items()})
         await mirror.read(list(active))
         if not mirror.changed(active):
@@ -111,6 +111,16 @@ class Curves:
         await mirror.verify(spare)
         await mirror.write([mirror.encode({f"{model}.Adpt{group}Req": slot + 1.0})], now_s)
         await self._wait_for(active, result, before, f"{model} {group} {slot + 1}")
+
+    def has(self, model: str, path: str) -> bool:
+        """Return whether a device implements what it need not of its curves, in any place: the active one may be
+        empty."""
+        group = self._group(model)
+        places = range(self._mirror.map.group_size(model, group))
+        return any(self._mirror.implemented(f"{model}.{group}.{place}.{path}") for place in places)
+
+    def _group(self, model: str) -> str:
+        return "Ctl" if f"{model}.AdptCtlReq" in self._mirror.map else "Crv"
 
     async def _kept(self, active: str, values: Mapping[str, float | str]) -> dict[str, float | str]:
         """Return what the active curve, whose points begin so, is set to beside `values`: a spare place may hold

@@ -22,6 +22,8 @@ from hil.sunspec.errors import SunSpecError
 Points = Mapping[str, float | str]
 GROUPS: Final[Mapping[str, str]] = {"706": "Crv", "711": "Ctl", "712": "Crv"}
 """What the curves of a model are called."""
+OPTIONAL: Final = ("RspTms",)
+"""What a device with curves need not have. Where another point says nothing, it had no curve yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class StandingFunctions:
 
     async def _adopt(self, function: Standing, now_s: float) -> None:
         first = f"{function.model}.{GROUPS[function.model]}.0."
-        there = {path: value for path, value in function.curve.items() if self._mirror.implemented(first + path)}
+        lacking = {path for path in OPTIONAL if not self._curves.has(function.model, path)}
+        there = {path: value for path, value in function.curve.items() if path not in lacking}
         levels = {first + path: value for path, value in there.items() if isinstance(value, float) and "Pt." in path}
         refuse_coarse(self._mirror, levels)
         await self._curves.adopt(function.model, there, now_s)

@@ -16,6 +16,8 @@ from hil.emulator.nameplate import Ratings
 from hil.inverter import curves
 from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.group import DeviceGroup
+from hil.inverter.lease import NO_LEASE
+from hil.inverter.standing import Standing, StandingFunctions
 from hil.serving.fleet import BankServer
 
 CURVE = VoltVarCurve((0.9, 0.98, 1.02, 1.1), (0.3, 0.0, 0.0, -0.3), response_s=10.0)
@@ -77,6 +79,22 @@ def test_what_a_curve_does_not_say_stays_as_it_was_with_the_one_before() -> None
     with _commanded(bank) as group:
         group.command(FOLLOW, now_s=0.0)
     assert bank.number(0, "705.Crv.0.Pri") == 0
+
+
+def test_a_device_that_has_had_no_curve_yet_gets_all_of_the_first_one() -> None:
+    """Nothing stands in its active place, and something else in the spare ones."""
+    description = described(Ratings("pv_1", 10e3, 11e3, 4840.0, 4840.0, 240.0))
+    other = {"Pt.0.V": 107.0, "Pt.0.W": 100.0, "Pt.1.V": 108.0, "Pt.1.W": 20.0, "RspTms": 20.0}
+    active = {f"Crv.0.{path}": None for path in other}
+    spare = {f"Crv.{place}.{path}": value for place in (1, 2) for path, value in other.items()}
+    bank = RegisterBank([{**description, 706: {**description[706], **active, **spare}}])
+    wanted = {"Pt.0.V": 106.0, "Pt.0.W": 100.0, "Pt.1.V": 110.0, "Pt.1.W": 20.0, "RspTms": 8.0}
+    function = Standing("volt_watt", "706.Ena", curve={"ActPt": 2.0, "DeptRef": "W_MAX_PCT", **wanted})
+    with _commanded(bank) as group:
+        standing = StandingFunctions(group.devices[0], [function], NO_LEASE, {})
+        group._running().run(standing.keep(0.0))
+    assert {path: bank.number(0, f"706.Crv.0.{path}") for path in wanted} == wanted
+    assert bank.number(0, "706.Ena") == 1
 
 
 def test_a_device_that_takes_its_time_is_waited_for(slow: tuple[_Says, DeviceGroup]) -> None:
