@@ -1,8 +1,10 @@
 """The functions that a scenario's `smart` sets, as what equipment is given: points of models 704, 706, 711 and 712.
 
 Where each number stands is in `hil.emulator.functions`, as for emulated devices. Numbers in pu are of rated kW and
-rated kVA; a device whose 702 WMax or VAMax is set lower is given as much more of it. Trips, ride-through and entering
-service stay as they are set at the device: they protect it and the grid, and are no business of a run.
+rated kVA: of the 702 VAMax that a device is set to, which is what the scenario has in its place, and of its rated power
+as far as that is no more. Where WMax is set lower than this, the device is given as much more of it. Trips,
+ride-through and entering service stay as they are set at the device: they protect it and the grid, and are no business
+of a run.
 """
 
 from __future__ import annotations
@@ -37,10 +39,10 @@ def _standing(function: Function, inverters: Functions, index: int, device: Devi
     if name == "constant_pf":
         yield from _power_factors(function, numbers, device)
     elif name == "constant_q":
-        values = {"704.VarSetMod": 4.0, "704.VarSet": numbers["q_pu"] * _rating(device, "702.VAMaxRtg", "702.VAMax")}
+        values = {"704.VarSetMod": 4.0, "704.VarSet": numbers["q_pu"] * _rating(device, "702.VAMax", "702.VAMaxRtg")}
         yield Standing(name, "704.VarSetEna", values)
     elif name == "active_power_limit":
-        share = 100.0 * numbers["p_max_pu"] * _of_set(device, "W")
+        share = 100.0 * numbers["p_max_pu"] * _of_w_max(device)
         yield Standing(name, "704.WMaxLimPctEna", {"704.WMaxLimPct": min(max(share, 0.0), 100.0)})
     else:
         yield _curve(function, numbers, device)
@@ -64,14 +66,14 @@ def _curve(function: Function, numbers: dict[str, float], device: Device) -> Sta
 
 
 def _number(place: Place, numbers: dict[str, float], device: Device) -> float:
-    share = {"": 1.0, "w_max": _of_set(device, "W"), "dept": _of_set(device, "VA")}[place.reference]
+    share = _of_w_max(device) if place.reference == "w_max" else 1.0
     return place.factor * numbers[place.number] * share + place.offset
 
 
-def _of_set(device: Device, what: str) -> float:
-    """Return the rating of active ("W") or apparent ("VA") power, in units of what it is set to."""
-    rated, given = _rating(device, f"702.{what}MaxRtg"), _rating(device, f"702.{what}Max")
-    return rated / given if rated and given else 1.0
+def _of_w_max(device: Device) -> float:
+    """Return the rated active power, no more than the apparent power that is set, in units of 702 WMax."""
+    rated, most, given = _rating(device, "702.WMaxRtg"), _rating(device, "702.VAMax"), _rating(device, "702.WMax")
+    return min(rated, most or rated) / given if rated and given else 1.0
 
 
 def _rating(device: Device, *names: str) -> float:

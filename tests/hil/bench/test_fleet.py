@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulated import equipped
+from emulated import described, equipped
 from fleets import S, context, stepped
 from obeying import Physics, obeying
 from registers_only import RegistersOnly, served, string_inverter
@@ -24,9 +24,11 @@ from federates.der.battery import BatteryFleet, BatterySettings
 from federates.der.pv import PvFleet, PvSettings
 from hil.bench.fleet import BenchFleet
 from hil.bench.realisation import bench
+from hil.bench.smart import standing_of
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.frames.evidence import Evidence
+from hil.inverter.group import DeviceGroup
 from hil.inverter.mapped import shipped_maps
 from hil.modbus.endpoint import Tcp
 from hil.safety.stop import EmergencyStopped
@@ -515,6 +517,29 @@ def test_a_power_factor_a_reactive_power_and_a_limit_are_given_too(fleet: Fleets
     made.start()
     held = of_first(bank, ("704.PFWInjEna", "704.WMaxLimPctEna", "704.VarSetEna", "704.VarSetMod", "704.VarSet"))
     assert [*held.values()] == [0, 0, 1, 4, -20e3]
+
+
+@pytest.mark.parametrize(
+    ("set_to", "least_w_pct"),
+    [({"VAMaxRtg": 110e3, "WMaxRtg": 110e3}, 30.0), ({"WMax": 80e3}, 37.5)],
+)
+def test_functions_are_of_the_apparent_power_that_a_device_is_set_to(
+    ratings: tuple[Ratings, ...], set_to: dict[str, float], least_w_pct: float
+) -> None:
+    """100 kVA are what the scenario has in its place, of 110 that it is rated for; 30 kW are 37.5 % of 80."""
+    smart = {"watt_var": {"q3_pu": -0.3}, "volt_watt": {"p2_pu": 0.3}, "constant_q": {"q_pu": -0.2}}
+    description = described(ratings[0])
+    bank = RegisterBank([{**description, 702: {**description[702], **set_to}}])
+    with BankServer(bank) as server, DeviceGroup({"bat_1": server.addresses[0]}) as group:
+        given = [
+            each
+            for name, numbers in smart.items()
+            for each in standing_of(battery(smart={name: numbers}).inverters, 0, group.devices[0])
+        ]
+    watt_var, volt_watt, constant_q = given
+    assert watt_var.curve["Pt.5.Var"] == pytest.approx(-30.0)
+    assert volt_watt.curve["Pt.1.W"] == pytest.approx(least_w_pct)
+    assert constant_q.values["704.VarSet"] == pytest.approx(-20e3)
 
 
 def test_a_function_that_a_device_does_not_have_is_named_before_anything_is_written(
