@@ -29,6 +29,7 @@ def instrument_problems(entries: Entries, wired: Mapping[str, PowerSettings], fo
     """Yield what is wrong with the instruments of a bench file in `folder`, and with the devices that they power."""
     for name, entry in entries.items():
         yield from _map_problems(f"/instruments/{name}/commands", entry, folder)
+    yield from _twins(entries)
     owners: dict[tuple[str, int], str] = {}
     metered: dict[str, str] = {}
     set_for: dict[str, tuple[str, object]] = {}
@@ -38,6 +39,16 @@ def instrument_problems(entries: Entries, wired: Mapping[str, PowerSettings], fo
         yield from _shared_meter(name, power, metered)
         yield from _shared_settings(name, power, set_for)
     yield from _shared_voltages(entries, wired, folder)
+
+
+def _twins(entries: Entries) -> Iterator[Problem]:
+    """Yield the sources that are where another one is, and are told the same: they are one, and would be set twice."""
+    first: dict[tuple[str, str], str] = {}
+    for name, entry in entries.items():
+        if not isinstance(entry, MeterSettings):
+            other = first.setdefault((entry.at.model_dump_json(), entry.commands), name)
+            if other != name:
+                yield Problem(f"/instruments/{name}/at", f"this is source {other!r} already, in the same words")
 
 
 def unknown_instruments(data: Mapping[str, Any]) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ import pytest
 
 from derloop.errors import DerloopError, ScenarioError
 from hil.bench.file import Bench, Expected, arming_problems, bench_schema, read_bench
+from hil.instruments.command_map import read_command_map
 from hil.inverter.device import Identity
 
 DEVICE = {"endpoint": {"transport": "tcp", "host": "192.0.2.7"}}
@@ -121,6 +122,21 @@ def test_devices_do_not_share_an_entry_of_a_meter(tmp_path: Path) -> None:
     assert problems(tmp_path, devices=devices("meter", "meter"), instruments=instruments) == {
         "/devices/inv-2/power/meter": "'meter' is the meter of device 'inv-1' already, and is read for all of its "
         "phases: each needs an entry that reads its own alone"
+    }
+
+
+def test_two_names_for_one_source_are_refused_but_not_for_two_of_its_outputs(tmp_path: Path) -> None:
+    """A supply with two outputs has a command map for each; an instrument may measure, too."""
+    shipped = read_command_map("scpi-99-dc-source", tmp_path).model_dump_json(by_alias=True, exclude_none=True)
+    for number in (1, 2):
+        (tmp_path / f"out-{number}.json").write_text(shipped.replace("OUTP", f"OUTP{number}"), encoding="utf-8")
+    limits = {"v_dc_v": {"low": 0, "high": 600}, "i_dc_a": {"low": 0, "high": 30}}
+    supply = {"kind": "dc-source", "at": {"transport": "tcp", "host": "192.0.2.9"}, **limits}
+    outputs = {f"out-{number}": {**supply, "commands": f"out-{number}.json"} for number in (1, 2)}
+    meter = {"kind": "meter", "at": supply["at"], "commands": "scpi-99-power-meter"}
+    bench(tmp_path, instruments={**outputs, "meter": meter, "again": meter})
+    assert problems(tmp_path, instruments={**outputs, "twin": outputs["out-2"]}) == {
+        "/instruments/twin/at": "this is source 'out-2' already, in the same words"
     }
 
 
