@@ -19,7 +19,7 @@ from hil.bench.findings import ratings_of
 from hil.bench.fitting import refuse_misfits
 from hil.bench.lookout import Lookout
 from hil.bench.polls import Polls
-from hil.bench.smart import standing_of
+from hil.bench.smart import refuse_another_mode, standing_of
 from hil.bench.together import together
 from hil.fleet.model import Functions
 from hil.inverter.commands import Commands, Order
@@ -119,6 +119,9 @@ class Session:
             refuse_stranger(self._bench.device(name), device)
         self._keepers = Keepers([*self._kept()])
         await self._keepers.take()
+        if self._smart is not None:
+            for device in (each for each in self.devices if each.name in self._armed):
+                refuse_another_mode(self._smart, device)
         self._polls = Polls(self.devices, [self._bench.device(name).silence for name in self.names])
         self.plate = self._nameplates()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from derloop.errors import Rejected
 from hil.emulator.functions import FUNCTIONS, Function, Place
 from hil.fleet.model import GIVEN, Functions
 from hil.inverter.device import Device
@@ -23,6 +24,12 @@ _REFERENCES: Final[dict[str, dict[str, float | str]]] = {
     "712": {"ActPt": 6.0, "DeptRef": "VA_MAX_PCT"},
 }
 """How many points curves have, and what their percentages are of."""
+_REACTIVE: Final = {
+    "constant_pf": ("704.PFWInjEna", "704.PFWAbsEna"),
+    "constant_q": ("704.VarSetEna",),
+    "watt_var": ("712.Ena",),
+}
+"""What switches on the functions of reactive power, beside volt-var, which a run switches on or off in any case."""
 Number = Callable[[str], float]
 """A number of a function, by name."""
 
@@ -31,6 +38,20 @@ def standing_of(inverters: Functions, index: int, device: Device) -> list[Standi
     """Return what the device in the place `index` of a fleet is given, once it is discovered."""
     asked = [function for function in FUNCTIONS if function.name in GIVEN and inverters.has(function.name)]
     return [each for function in asked for each in _standing(function, inverters, index, device)]
+
+
+def refuse_another_mode(inverters: Functions, device: Device) -> None:
+    """Raise Rejected for a device that holds another function of reactive power than the scenario gives it.
+
+    IEEE 1547-2018 has one of them at a time; which of two shows is the device's affair.
+    """
+    given = next((name for name in ("volt_var", *_REACTIVE) if inverters.has(name)), None)
+    others = {name: enables for name, enables in _REACTIVE.items() if not inverters.has(name)} if given else {}
+    for name, enables in others.items():
+        for enable in enables:
+            if enable in device.map and device.map.value(enable, device.image) == 1:
+                what = f"has {name} on ({enable}), beside which the scenario's {given} need not show"
+                raise Rejected(device.name, f"{what}: switch it off at the device first")
 
 
 def _standing(function: Function, inverters: Functions, index: int, device: Device) -> Iterator[Standing]:

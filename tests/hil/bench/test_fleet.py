@@ -542,6 +542,21 @@ def test_functions_are_of_the_apparent_power_that_a_device_is_set_to(
     assert constant_q.values["704.VarSet"] == pytest.approx(-20e3)
 
 
+def test_a_device_that_holds_another_function_of_reactive_power_is_named_and_not_written_to(
+    fleet: Fleets, bank: RegisterBank
+) -> None:
+    """A power factor goes before volt-var in this one: the curve would be there, and nothing of it be seen."""
+    assert bank.write(1, bank.maps[1]["704.PFWInjEna"].address, [1]) is None
+    refusal = r"bat-2.*has constant_pf on \(704.PFWInjEna\), beside which the scenario's volt_var need not show"
+    refused = fleet(smart={"volt_var": "category-b"})
+    with pytest.raises(Rejected, match=refusal):
+        refused.start()
+    refused.stop()
+    assert refused.statistics()["modbus_registers_written"] == 0
+    fleet(smart={"constant_pf": {"pf": 0.95}}).start()
+    assert [bank.number(d, "704.PFWInj.PF") for d in range(2)] == [0.95, 0.95]
+
+
 def test_a_function_that_a_device_does_not_have_is_named_before_anything_is_written(
     fleet: Fleets, bank: RegisterBank, tmp_path: Path
 ) -> None:
