@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
 
 from derloop.coupling import Convergence
 from derloop.federation import Coupling
@@ -122,6 +124,19 @@ class ScenarioFile(Settings):
     federates: dict[str, dict[str, Any]] = Field(min_length=1, max_length=MOST_FEDERATES)
     wires: tuple[WireSettings, ...] = Field((), max_length=MOST_WIRES)
     checks: tuple[dict[str, Any], ...] = Field((), max_length=MOST_CHECKS)
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _start_is_written_out(cls, start: object) -> object:
+        """Read an instant here: pydantic takes a number in quotes, as a day without hyphens, for seconds since 1970."""
+        if not isinstance(start, str):
+            return start
+        if re.fullmatch(r"\s*[+-]?[\d.]+\s*", start):
+            raise ValueError("must be an instant such as 2025-07-15T00:00:00Z")
+        with suppress(ValueError):
+            read = datetime.fromisoformat(start)
+            return read if read.tzinfo else start
+        return start
 
     @model_validator(mode="after")
     def _whole_steps(self) -> ScenarioFile:

@@ -243,6 +243,12 @@ def test_a_duration_that_is_no_multiple_of_the_step_is_shown_as_it_is(duration_s
     assert found == f"/duration_s: duration_s {shown} is no multiple of step_s 1"
 
 
+@pytest.mark.parametrize("start", ["20250715", "1752537600", " 1752537600.5", "-3", 0])
+def test_a_start_that_is_a_number_is_no_instant(start: object) -> None:
+    (found,) = problems_of({**scenario(a={}), "start": start})
+    assert found == f"/start: must be an instant such as 2025-07-15T00:00:00Z, not {start!r}"
+
+
 class Giving(Still):
     def __init__(self, settings: Thing, context: Context) -> None:
         self.interface = Interface(context.step_ns, outputs={"x": Port("kW", ("e1",))})
