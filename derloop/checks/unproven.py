@@ -17,7 +17,7 @@ def unproven(federation: Federation, run: RunFolder) -> list[Doubt]:
     return [
         doubt
         for name, interface in federation.interfaces.items()
-        if "unproven" in interface.outputs
+        if "unproven" in interface.outputs and interface.outputs["unproven"].size
         for doubt in _of_one(federation, run, name)
     ]
 

@@ -75,7 +75,7 @@ def ages(federation: Federation, run: RunFolder, of: Turns, federate: str) -> Ag
     Without one, they are taken to be of the beginning of its last step that was not skipped.
     """
     port = federation.interfaces[federate].outputs.get("age_s")
-    if port is not None:
+    if port is not None and port.size:
         time_ns, age_s = run.read(f"{federate}.age_s")
         return Ages(port.labels, time_ns, age_s)
     took_s = of.step_s[:, of.unit.members.index(federate)]

@@ -126,6 +126,18 @@ def test_what_equipment_did_not_do_as_it_was_told_is_doubted(tmp_path: Path) -> 
     assert (doubt.since_ns, doubt.until_ns, doubt.federates) == (3 * S, 6 * S, ("device", "vpp"))
 
 
+def test_equipment_that_tells_of_no_device_how_old_or_proven_it_is_can_be_judged(tmp_path: Path) -> None:
+    pacing = Pacing(overrun="skip", max_age_s=0.02)
+    federation = bench(pacing)
+    device = federation.federates["device"]
+    shown = ports({"p": 2, "age_s": 0, "unproven": 0})
+    device._interface = replace(device.interface, outputs=shown)  # type: ignore[attr-defined]
+    federation = Federation(federation.federates, federation.wires, pacing=pacing)
+    run = recorded(tmp_path, federation, spread({}, 0.01))
+    assert [*unproven(federation, run), *stale(federation, run)] == []
+    assert timing(federation, run) is not None
+
+
 def test_equipment_that_tells_no_age_has_measured_when_its_last_step_began(tmp_path: Path) -> None:
     federation = bench(Pacing(overrun="skip"), tells_age=False)
     run = recorded(tmp_path, federation, spread({3: 0.003, 4: 0.003}, 0.1), spread({3: 1, 4: 1}, 0))
