@@ -285,12 +285,16 @@ def _check_interface(interface: object, kind: str) -> None:
         raise PluginError(
             f"the kind {kind!r} has a step_ns of {interface.step_ns!r}; it must be a whole number above 0"
         )
+    if not _is_finite(interface.stop_s) or interface.stop_s < 0:
+        raise PluginError(f"the kind {kind!r} has a stop_s of {interface.stop_s!r}; it must be a number, 0 or more")
     balances: tuple[object, ...] = interface.balances
     if odd := [balance for balance in balances if not isinstance(balance, Balance)]:
         raise PluginError(f"the kind {kind!r} has {type(odd[0]).__name__} among its balances, not a Balance")
     for name, port in [*interface.inputs.items(), *interface.outputs.items()]:
         if what := _port_fault(name, port):
             raise PluginError(f"the kind {kind!r} has {what}")
+    if (age := interface.outputs.get("age_s")) and age.unit != "s":
+        raise PluginError(f"the kind {kind!r} has its output 'age_s' in {age.unit!r}; it is told in 's'")
 
 
 def _port_fault(name: object, port: object) -> str:
