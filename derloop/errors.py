@@ -95,7 +95,7 @@ def said(error: BaseException) -> str:
     """Return an error of somebody else's code in one line: what, and where it was raised."""
     frames = extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+    return f"{type(error).__name__}: {' '.join(_text(error).split())}{where}"
 
 
 def did_you_mean(word: str, possible: Sequence[str], limit: int = 12) -> str:
@@ -111,8 +111,12 @@ def did_you_mean(word: str, possible: Sequence[str], limit: int = 12) -> str:
 
 def cause(error: BaseException) -> str:
     """Return what a federate's own code has raised, for a message that says whose it is."""
-    try:
-        text = str(error)
-    except Exception as untold:  # noqa: BLE001 - a federate's own error, which must not hide whose it is
-        text = f"what it says raises {type(untold).__name__}"
+    text = _text(error)
     return text if type(error).__module__.startswith("derloop") else f"{type(error).__name__}: {text}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as untold:  # noqa: BLE001 - somebody else's own error, which must not hide whose it is
+        return f"what it says raises {type(untold).__name__}"

@@ -249,6 +249,20 @@ def test_a_start_that_is_a_number_is_no_instant(start: object) -> None:
     assert found == f"/start: must be an instant such as 2025-07-15T00:00:00Z, not {start!r}"
 
 
+class Unsayable(Exception):
+    def __str__(self) -> str:
+        return self.nowhere  # type: ignore[attr-defined, no-any-return]
+
+
+def test_what_a_kind_cannot_say_is_told_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(settings: Thing, context: Context) -> Federate:
+        raise Unsayable
+
+    monkeypatch.setattr(plugins, "kind", lambda name: replace(KINDS["thing"], build=build))
+    (found,) = problems_of(scenario(a={}))
+    assert found.startswith("/federates/a: Unsayable: what it says raises AttributeError (test_loading.py, line ")
+
+
 class Giving(Still):
     def __init__(self, settings: Thing, context: Context) -> None:
         self.interface = Interface(context.step_ns, outputs={"x": Port("kW", ("e1",))})
