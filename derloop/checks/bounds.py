@@ -10,6 +10,10 @@ ROUNDING = 1e-9
 """Of the limit: what adding up may add to a value."""
 
 
+DIGITS = 17
+"""With so many, any two numbers of double precision differ as text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What was measured, and where and when it was worst."""
@@ -43,8 +47,13 @@ def between(kind: str, found: Measured, low: float | None, high: float | None, t
     return at_most(kind, found, high, text)
 
 
-def amount(value: float, unit: str, digits: int = 6) -> str:
-    """Return a value with its unit, as text; what is a mere number has none: "10 kWh", "2"."""
+def amount(value: float, unit: str, digits: int = 6, beyond: float | None = None) -> str:
+    """Return a value with its unit, as text; what is a mere number has none: "10 kWh", "2".
+
+    beyond: a limit that it does not keep; it then has as many digits more as it takes to be seen.
+    """
+    while beyond not in (None, value) and digits < DIGITS and float(f"{value:.{digits}g}") == beyond:
+        digits += 1
     return f"{value:.{digits}g}" if unit == "1" else f"{value:.{digits}g} {unit}"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from derloop.checks.bounds import amount
 from derloop.checks.window import NS, NothingToJudge, Series, Windowed, other_unit, read_in
 from derloop.contract import FloatArray
 from derloop.verdict import CheckKind, Recorded, SignalInfo, Verdict
@@ -75,12 +76,13 @@ def judge(settings: Peak, recorded: Recorded) -> Verdict:
         _check_parts([demand.only(demand.lasts_ns < window_ns) for demand in found], most_kw, settings)
     relation = "does not exceed" if passed else "exceeds"
     over = f" over {settings.window_s:g} s" if settings.window_s else ""
+    shown = amount(value, "kW", beyond=None if passed else settings.limit_kw)
     peak, when = f"the peak of {series.where(element)}", recorded.calendar.at(when_ns)
     return Verdict(
         check=KIND.name,
         kind=KIND.name,
         outcome="PASS" if passed else "FAIL",
-        text=f"{peak}, {value:.6g} kW{over} from {when}, {relation} {settings.limit_kw:g} kW",
+        text=f"{peak}, {shown}{over} from {when}, {relation} {settings.limit_kw:g} kW",
         measured=value,
         limit=settings.limit_kw,
         margin=settings.limit_kw - value,

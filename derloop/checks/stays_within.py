@@ -175,7 +175,8 @@ def _lasting_ns(flags: BoolArray, edges_ns: NDArray[np.int64]) -> NDArray[np.int
 
 def _judged_by_value(kind: str, worst: _Worst, band: Band, outside: float, allowed: Sustained, source: str) -> Verdict:
     passed = worst.excess <= 0
-    place = f"{amount(worst.value, worst.series.unit, 5)}, {worst.where}, {worst.when}"
+    beyond = None if passed else band.limit_near(worst.value)
+    place = f"{amount(worst.value, worst.series.unit, 5, beyond)}, {worst.where}, {worst.when}"
     within = f"all values are {band}{allowed.excused}; nearest to a limit: {place}"
     text = within if passed else f"{percent(outside)} of the values are {band.beyond}{allowed.counted}; worst: {place}"
     return Verdict(
