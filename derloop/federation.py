@@ -189,7 +189,10 @@ class Federation:
 
 def _cautions(name: str, federate: Federate) -> list[str]:
     try:
-        return [str(text) for text in federate.cautions] if isinstance(federate, Cautious) else []
+        told = federate.cautions if isinstance(federate, Cautious) else ()
+        if isinstance(told, str):
+            raise TypeError(f"{told!r} is one text, and no list of them")
+        return [str(text) for text in told]
     except (Exception, SystemExit) as error:
         raise FederateError(name, None, f"has no cautions: {cause(error)}") from error
 

@@ -129,3 +129,11 @@ def test_what_a_federate_raises_before_its_start_is_told_in_its_name() -> None:
         federation.keep_in(Path())
     with pytest.raises(FederateError, match="'b' before the first step: has no cautions: RuntimeError: who knows"):
         _ = federation.cautions
+
+
+def test_cautions_that_are_one_text_are_not_said_letter_by_letter() -> None:
+    class Careless(Mixer):
+        cautions = "nothing stops it"
+
+    with pytest.raises(FederateError, match=r"'a' before .* 'nothing stops it' is one text, and no list of them"):
+        _ = Federation({"a": Careless({}, {"x": 2}, 1, 1)}, []).cautions
