@@ -63,10 +63,19 @@ def assemble(
             continue  # it is not known what there is
         elif (federate := _built(entry, among(scenario, contexts[name], federates), problems)) is not None:
             federates[name] = federate
+    problems += _shared(federates)
     if problems:
         problems += _loose_ends(scenario, federates)
         raise ScenarioError(told_once(problems, scenario), str(scenario.path))
     return _federation(scenario, {name: federates[name] for name in scenario.federates})
+
+
+def _shared(federates: Mapping[str, Federate]) -> Iterator[Problem]:
+    """Yield each federate that is the same object as one before it: its state would be that of both."""
+    first: dict[int, str] = {}
+    for name, federate in federates.items():
+        if (other := first.setdefault(id(federate), name)) != name:
+            yield Problem(f"/federates/{name}", f"its kind gave what {other!r} is already; each needs one of its own")
 
 
 def further_problems(scenario: Scenario, permissions: Permissions) -> list[Problem]:

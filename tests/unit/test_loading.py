@@ -263,6 +263,18 @@ def test_what_a_kind_cannot_say_is_told_in_its_name(monkeypatch: pytest.MonkeyPa
     assert found.startswith("/federates/a: Unsayable: what it says raises AttributeError (test_loading.py, line ")
 
 
+def test_one_object_for_two_federates_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[Still] = []
+
+    def build(settings: Thing, context: Context) -> Federate:
+        built.append(Still(settings, context))
+        return built[0]
+
+    monkeypatch.setattr(plugins, "kind", lambda name: replace(KINDS["thing"], build=build))
+    found = problems_of(scenario(a={}, b={}))
+    assert found == ["/federates/b: its kind gave what 'a' is already; each needs one of its own"]
+
+
 class Giving(Still):
     def __init__(self, settings: Thing, context: Context) -> None:
         self.interface = Interface(context.step_ns, outputs={"x": Port("kW", ("e1",))})
