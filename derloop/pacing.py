@@ -21,6 +21,8 @@ Overrun = Literal["warn", "skip", "abort"]
 - `abort`: the run ends, and says who took how long.
 """
 TOLD_POLL_S = 0.002
+LONGEST_S = 3600.0
+"""How long is waited at once: there are waits too long for the machine's timers."""
 NOTED = 64
 """How many steps of each federate a clock remembers: one that reads nothing may be ahead of those that read it."""
 
@@ -69,7 +71,7 @@ class Clock:
         """Return when `now_ns` is due, never before; at once when `cancelled` is set."""
         due_ns = self._epoch(cancelled) + self._since_ns(now_ns)
         while (left_ns := due_ns - monotonic_ns()) > 0:
-            if cancelled.wait(left_ns / 1e9):
+            if cancelled.wait(min(left_ns / 1e9, LONGEST_S)):
                 return
 
     def late_s(self, now_ns: int) -> float:

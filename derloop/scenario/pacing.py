@@ -26,7 +26,7 @@ class PacingSettings(Settings):
     )
     speed: float = Field(
         default=1.0,
-        gt=0,
+        ge=1e-6,
         le=1e6,
         description="Scenario seconds in a wall-clock second; 1 where a federate lives in wall-clock time.",
     )

@@ -6,11 +6,12 @@ How long a step takes on a busy machine is not asserted: only what must hold how
 from __future__ import annotations
 
 from resource import RUSAGE_SELF, getrusage
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from time import monotonic, monotonic_ns, sleep
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from toys import Mixer, Record, Recording, S, ports, star, wire
 
 from derloop.contract import FloatArray, Interface, Values, interface_from_json, interface_to_json
@@ -19,6 +20,7 @@ from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import FederateError
 from derloop.federation import PACE, Federation
 from derloop.pacing import Clock, Pacing
+from derloop.scenario.pacing import PacingSettings
 
 ENGINES = ("local", "helics", "mosaik")
 LONG_S = 30.0
@@ -216,6 +218,21 @@ def test_a_clock_that_is_told_when_to_begin_lets_nothing_begin_before() -> None:
     thread.join()
     assert begun[0] >= epoch_ns
     assert clock.late_s(0) >= 0.0
+
+
+def test_a_wait_of_a_thousand_years_is_no_overflow() -> None:
+    clock, cancelled = Clock(1e-6), Event()
+    clock.wait(0, cancelled)
+    Timer(0.05, cancelled.set).start()
+    clock.wait(86400 * S, cancelled)
+    assert cancelled.is_set()
+
+
+@pytest.mark.parametrize("speed", [0, 1e-300, 1e-7, 1e7])
+def test_a_speed_at_which_no_instant_would_come_is_refused(speed: float) -> None:
+    with pytest.raises(ValidationError, match="speed"):
+        PacingSettings(speed=speed)
+    PacingSettings(speed=1e-6)
 
 
 def test_due_times_are_exact_after_a_century_of_nanoseconds() -> None:
