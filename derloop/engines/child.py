@@ -126,31 +126,12 @@ def _die_with_parent(is_holding: bool) -> None:
 
 def _assembled(job: Mapping[str, Any], known: Mapping[str, Interface]) -> Federation:
     try:
-        federation = assemble(
-            typed(job["document"], Path(job["path"])), permissions_from_json(job["permissions"]), job["members"], known
-        )
+        scenario, granted = typed(job["document"], Path(job["path"])), permissions_from_json(job["permissions"])
+        return assemble(scenario, granted, job["members"], known)
     except FederateError:
         raise
     except BaseException as error:
         raise FederateError("+".join(job["members"]), None, f"could not be built: {_told(error)}") from error
-    for name in job["members"]:
-        _require_same(name, federation.interfaces[name], known[name])
-    return federation
-
-
-def _require_same(name: str, own: Interface, known: Interface) -> None:
-    """Raise FederateError unless a federate has here the ports and step that all others know it by."""
-    ports = {"input": (own.inputs, known.inputs), "output": (own.outputs, known.outputs)}
-    what = [
-        f"{side} {port!r}"
-        for side, (here, there) in ports.items()
-        for port in {**there, **here}
-        if here.get(port) != there.get(port)
-    ]
-    what += ["step"] if own.step_ns != known.step_ns else []
-    if what:
-        why = f"its {what[0]} is another one in its own process than where the run was started"
-        raise FederateError(name, None, f"{why}; what it has must follow from the scenario, and labels have an order")
 
 
 def _told(error: BaseException) -> str:

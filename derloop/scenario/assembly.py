@@ -47,7 +47,8 @@ def assemble(
 ) -> Federation:
     """Build the federates and wire them; raise ScenarioError with every problem that shows before the first step.
 
-    only: build these and take the interfaces of the others from `known`: a federate process knows its own.
+    only: build these and take the interfaces of the others from `known`: a federate process knows its own, which must
+    be as `known` has them.
     """
     problems: list[Problem] = []
     contexts = _contexts(scenario, permissions, problems)
@@ -63,7 +64,7 @@ def assemble(
             continue  # it is not known what there is
         elif (federate := _built(entry, among(scenario, contexts[name], federates), problems)) is not None:
             federates[name] = federate
-    problems += _shared(federates)
+    problems += [*_shared(federates), *_unlike(federates, known or {})]
     if problems:
         problems += _loose_ends(scenario, federates)
         raise ScenarioError(told_once(problems, scenario), str(scenario.path))
@@ -76,6 +77,26 @@ def _shared(federates: Mapping[str, Federate]) -> Iterator[Problem]:
     for name, federate in federates.items():
         if (other := first.setdefault(id(federate), name)) != name:
             yield Problem(f"/federates/{name}", f"its kind gave what {other!r} is already; each needs one of its own")
+
+
+def _unlike(federates: Mapping[str, Federate], known: Mapping[str, Interface]) -> Iterator[Problem]:
+    """Yield each federate that has other ports, or another step, than all others know it by."""
+    for name, federate in federates.items():
+        own, told = federate.interface, known.get(name)
+        if told is None or (what := _unlike_part(own, told)) is None:
+            continue
+        why = f"its {what} is another one in its own process than where the run was started"
+        yield Problem(
+            f"/federates/{name}", f"{why}; what it has must follow from the scenario, and labels have an order"
+        )
+
+
+def _unlike_part(own: Interface, told: Interface) -> str | None:
+    sides = {"input": (own.inputs, told.inputs), "output": (own.outputs, told.outputs)}
+    for side, (here, there) in sides.items():
+        if found := next((port for port in {**there, **here} if here.get(port) != there.get(port)), None):
+            return f"{side} {found!r}"
+    return "step" if own.step_ns != told.step_ns else None
 
 
 def further_problems(scenario: Scenario, permissions: Permissions) -> list[Problem]:

@@ -191,4 +191,7 @@ def test_a_run_that_may_not_open_enough_files_fails_and_says_so(tmp_path: Path, 
 def test_a_federate_whose_labels_have_another_order_in_its_own_process_ends_the_run(tmp_path: Path) -> None:
     with started(tmp_path, failing("reorder", "step"), "--placement", "apart") as run:
         assert run.wait() == 3
-        assert "FAILED federate 'b' before the first step: its input 'a.count' is another one in its own" in run.said()
+        assert "FAILED federate 'b' before the first step: could not be built: /federates/b: its input 'a.count'" in (
+            said := run.said()
+        )
+        assert "is another one in its own process than where the run was started; what it has must follow" in said
