@@ -106,10 +106,23 @@ def test_what_voltages_need_is_not_taken_back_by_later_services(tmp_path: Path) 
     price = written(tmp_path, "price.csv", 3600.0, [5.0] * 24)
     trading = {"kind": "arbitrage", "price": price, "method": "rule-based"}
     selling, buying = {"charge_below": 1, "discharge_above": 2}, {"charge_below": 9, "discharge_above": 10}
-    control = plant([SUPPORT, {**trading, **selling}], where(tmp_path, q_commanded=False))
+    control = plant([SUPPORT, {**trading, **selling}], where(tmp_path, q_commanded=False), constraints={})
     assert_allclose(asked(control, heard([1.0, 1.11]))["b.p_set_kw"], [50.0, -30.0])
-    control = plant([SUPPORT, {**trading, **buying}], where(tmp_path))
+    control = plant([SUPPORT, {**trading, **buying}], where(tmp_path), constraints={})
     assert_allclose(asked(control, heard([1.0, 0.80]))["b.p_set_kw"], [-50.0, 31.0])
+
+
+def test_services_after_voltage_support_have_limits_of_its_feeder(tmp_path: Path) -> None:
+    """At 0.96 pu nothing is to be mended; 50 kW that are bought would bring the second node to 0.86, and 5 kW are."""
+    price = written(tmp_path, "price.csv", 3600.0, [5.0] * 24)
+    buying = {"kind": "arbitrage", "price": price, "method": "rule-based", "charge_below": 9, "discharge_above": 10}
+    control = plant([SUPPORT, buying], where(tmp_path), constraints={})
+    assert_allclose(asked(control, heard([1.0, 0.96]))["b.p_set_kw"], [-50.0, -5.0])
+    plant([buying, SUPPORT], where(tmp_path))
+    why = r"does not see what those after it ask for, 1 \(arbitrage\).*constraints of 'grid'"
+    for other in ({}, {"constraints": {"feeder": "elsewhere"}}):
+        with pytest.raises(ValueError, match=why):
+            plant([SUPPORT, buying], where(tmp_path), **other)
 
 
 @pytest.mark.parametrize(("v_pu", "given_kw"), [([1.0, 1.03], 0.0), ([1.03, 1.09], 30.0)])

@@ -1,4 +1,4 @@
-"""Services that cannot be done together: two that decide on the same."""
+"""Services that cannot be done together: two that decide on the same, and powers that voltages are not kept with."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ def compatible(services: tuple[Found, ...]) -> tuple[Found, ...]:
         if what := _contradiction(one, other):
             raise ValueError(f"services {i} and {k} contradict each other: both decide on {what}")
     return services
+
+
+def unkept(services: Sequence[ServiceSettings], kept: str | None) -> str:
+    """Return which services move powers that voltage support does not see; empty where limits of its feeder hold.
+
+    kept: the feeder whose limits cut in the end what all services ask for.
+    """
+    at = next((i for i, service in enumerate(services) if "voltage" in service.decides), None)
+    if at is None or at == len(services) - 1 or kept == (feeder := getattr(services[at], "feeder", None)):
+        return ""
+    after = ", ".join(f"{i} ({_kind(service)})" for i, service in enumerate(services) if i > at)
+    what = f"service {at} ({_kind(services[at])}) does not see what those after it ask for, {after}"
+    return f"{what}: it could break its limits; give the plant constraints of {feeder!r}, or rank it last"
 
 
 def _contradiction(one: ServiceSettings, other: ServiceSettings) -> str:

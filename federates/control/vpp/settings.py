@@ -37,14 +37,14 @@ where there is none.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from federates.control.vpp.arbitrage import Arbitrage
 from federates.control.vpp.called import Called
 from federates.control.vpp.calls import Call
-from federates.control.vpp.contradictions import compatible
+from federates.control.vpp.contradictions import compatible, unkept
 from federates.control.vpp.grid import FeederLimits
 from federates.control.vpp.members import Members, Pattern, Preferences
 from federates.control.vpp.peak_shaving import PeakShaving
@@ -119,6 +119,13 @@ class VppSettings(Stepped):
         "or three steps of the plant where these are longer.",
         examples=[300.0],
     )
+
+    @model_validator(mode="after")
+    def _keeps_voltages_to_the_end(self) -> Self:
+        kept = None if self.constraints is None else self.constraints.feeder
+        if what := unkept(self.services, kept):
+            raise ValueError(what)
+        return self
 
     def silent_s(self, step_ns: int) -> float:
         """Return the age from which on what was heard is not used, s."""
