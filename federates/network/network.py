@@ -49,9 +49,10 @@ import numpy as np
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, PlaceError
 from derloop.memory import remembers
-from federates.network.links import NetworkSettings
+from federates.fleets import Problems
+from federates.network.links import Link, NetworkSettings
 from federates.network.receivers import Receivers
-from federates.network.routes import PLAIN, Routes, signals_of
+from federates.network.routes import PLAIN, Indices, Routes, signals_of
 from federates.network.traffic import COUNTED, Traffic, ceiling, slots_of
 
 LINK_AGE = "link_age_s"
@@ -74,6 +75,7 @@ class Network:
         ways = routes.entries, routes.link_of, routes.through
         self._traffic = Traffic(links, *ways, events, self._step_ns, context.seed)
         self._receivers = Receivers(links, routes, context.interfaces, {target for _, target in context.signals})
+        _check_silences(settings, routes, self._receivers.ages, self._step_ns / 1e9, context)
         inputs = {signal.source: Port(signal.unit, signal.said, "before") for signal in routes.signals}
         outputs = self._receivers.ports | {LINK_AGE: Port("s", routes.names)}
         self._interface = Interface(self._step_ns, inputs, outputs)
@@ -123,12 +125,38 @@ def _check_leases(settings: NetworkSettings, step_s: float) -> None:
     """Raise PlaceError with the leases that end whatever is heard as soon as it is heard."""
     problems = []
     for i, link in enumerate(settings.links):
-        least_s = step_s * max(1, int(ceiling(link.shortest_s, step_s)))
+        least_s = _least_s(link, step_s)
         if link.lease is not None and link.lease.after_s <= least_s:
             what = f"nothing is heard in less than {least_s:g} s, in steps of the network, {step_s:g} s"
             problems.append((("links", i, "lease", "after_s"), f"ends all that is heard at once, as {what}"))
     if problems:
         raise PlaceError([*problems])
+
+
+def _check_silences(
+    settings: NetworkSettings, routes: Routes, ages: Mapping[str, Indices], step_s: float, context: Context
+) -> None:
+    """Raise PlaceError with who takes for silent whoever is heard over a link, however well it works.
+
+    Settings tell with `silent_after_s` from which age on; not given, it is a time that the kind takes by itself.
+    """
+    least_s = np.array([_least_s(link, step_s) for link in (*settings.links, PLAIN)])
+    problems: Problems = []
+    for target, links in ages.items():
+        listener, _, age = target.partition(".")
+        after_s: float | None = getattr(context.settings.get(listener), "silent_after_s", None)
+        entry = max(np.unique(routes.entries[links]), key=lambda entry: least_s[entry])
+        if after_s is not None and after_s < least_s[entry]:
+            speaker, heard = age.partition(".")[0], f"in less than {least_s[entry]:g} s, in steps of {step_s:g} s"
+            what = f"{listener!r} does not hear {speaker!r} {heard}: always silent with silent_after_s {after_s:g}"
+            problems.append((("links", int(entry)) if entry < len(settings.links) else ("links",), what))
+    if problems:
+        raise PlaceError(problems)
+
+
+def _least_s(link: Link, step_s: float) -> float:
+    """Return the least age of what arrives over a link, s."""
+    return step_s * max(1, int(ceiling(link.shortest_s, step_s)))
 
 
 def _check_events(settings: NetworkSettings, step_ns: int) -> None:

@@ -29,17 +29,18 @@ class Receivers:
         edges = np.cumsum([0, *(len(signal.said) for signal in routes.signals)])
         self._parts = {s.target: slice(a, b) for s, a, b in zip(routes.signals, edges, edges[1:], strict=False)}
         self._grows = [self._parts[s.target] for s in routes.signals if _is_age(s.source)]
-        self._ages = dict(_ages(routes, interfaces, wired))
+        self.ages = dict(_ages(routes, interfaces, wired))
+        """The links that each input `<listener>.<speaker>.age_s` is told of, one row for each message."""
         self._reached = {c.signals[0].target: c.links for c in routes.channels if c.signals[0].is_exchange}
         self.ports = {s.target: Port(s.unit, s.heard) for channel in routes.channels for s in channel.signals}
-        self.ports |= {name: Port("s", _input(interfaces, name).labels) for name in self._ages}
+        self.ports |= {name: Port("s", _input(interfaces, name).labels) for name in self.ages}
 
     def outputs(self, held: FloatArray, age_s: FloatArray, arrived: Mask) -> dict[str, FloatArray]:
         """Return every output. held: what has arrived (V,). age_s, arrived: of the links (N,)."""
         has = self._having(held, age_s)
         return {
             **{target: has[part] for target, part in self._parts.items()},
-            **{target: _oldest(age_s, links) for target, links in self._ages.items()},
+            **{target: _oldest(age_s, links) for target, links in self.ages.items()},
             **{target: arrived[links].astype(np.float64) for target, links in self._reached.items()},
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ STEP_S = 10.0
 class Scene:
     """Cells that tell a control of themselves, and are told by it; what cells say is the instant at which they do."""
 
-    def __init__(self, count: int = 1, seed: int = 7, **said: Any) -> None:
+    def __init__(self, count: int = 1, seed: int = 7, silent_after_s: float | None = None, **said: Any) -> None:
         labels = tuple(f"cell_{i}" for i in range(count))
         told = {f"cells.{port}": Port(unit, labels, "before") for port, unit in (("p_kw", "kW"), ("soc_pu", "pu"))}
         age = {"cells.age_s": Port("s", labels, otherwise=0.0)}
@@ -36,7 +37,9 @@ class Scene:
         signals = [(f"cells.{port}", f"control.cells.{port}") for port in ("p_kw", "soc_pu")]
         signals.append(("control.cells.p_set_kw", "cells.p_set_kw"))
         settings = NetworkSettings.model_validate(said)
-        self.network = Network(settings, context(10 * S, seed=seed, interfaces=interfaces, signals=tuple(signals)))
+        listeners: Any = {"control": SimpleNamespace(silent_after_s=silent_after_s)}
+        carried: dict[str, Any] = {"interfaces": interfaces, "signals": tuple(signals), "settings": listeners}
+        self.network = Network(settings, context(10 * S, seed=seed, **carried))
 
     def heard(self, steps: int, say: Callable[[int], float] = lambda k: k * STEP_S) -> dict[str, FloatArray]:
         """Return every output at each instant (steps, n). say: what is said at instant k; -1 is the start."""
@@ -340,6 +343,24 @@ def test_the_lease_of_what_is_not_renewed_ends_at_the_receiver() -> None:
 def test_a_lease_that_is_longer_than_a_message_takes_lets_it_be_heard() -> None:
     links = [{"from": "control", "to": "cells", "latency": constant(55), "lease": {"after_s": 61.0, "value": 0.5}}]
     assert Scene(links=links).heard(25)["cells.p_set_kw"][10, 0] == 40.0
+
+
+@pytest.mark.parametrize(
+    ("links", "age_s", "pointer"),
+    [
+        ([link()], 10.0, ("links", 0)),
+        ([link(latency=constant(5)), link(latency=constant(55), devices="cell_1")], 60.0, ("links", 1)),
+        ([link(latency=constant(5), devices="cell_1")], 10.0, ("links", 0)),
+    ],
+)
+def test_nobody_is_to_be_taken_for_silent_however_well_a_link_works(
+    links: list[dict[str, Any]], age_s: float, pointer: tuple[object, ...]
+) -> None:
+    scene = Scene(2, links=links, silent_after_s=age_s)
+    assert scene.heard(20)["control.cells.age_s"][-1].max() == age_s
+    with pytest.raises(PlaceError, match=f"'control' does not hear 'cells' in less than {age_s:g} s") as refused:
+        Scene(2, links=links, silent_after_s=age_s - 1)
+    assert [path for path, _ in refused.value.problems] == [pointer]
 
 
 # --- patterns ----------------------------------------------------------------------------------------
