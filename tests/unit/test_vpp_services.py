@@ -137,6 +137,19 @@ def test_by_a_rule_an_engine_goes_on_when_stores_are_empty(shares: str, tmp_path
     assert given == [[0.0, 0.0], *[[5.0, 100.0]] * 2, *[[0.0, 100.0]] * 3]
 
 
+def test_by_a_rule_no_engine_is_planned_to_charge(tmp_path: Path) -> None:
+    """10 kW can be drawn beside an engine of 100 kW: -110 kW were told as planned."""
+    price = written(tmp_path, "price.csv", 3600.0, [1.0] * 3)
+    rule = {"kind": "arbitrage", "method": "rule-based", "price": price, "charge_below": 2, "discharge_above": 5}
+    control = plant([rule], context({"b": 2}, tmp_path, 3))
+    told = Batteries([10.0, 100.0], [40.0, 1e9]).told()
+    told["b.soc_pu"][1] = told["b.stored_kwh"][1] = -1.0
+    told["b.p_min_kw"][1] = 0.0
+    asked = [control.step(k * 3600 * 10**9, told) for k in range(2)][-1]
+    assert asked["b.p_set_kw"].tolist() == [-10.0, 0.0]
+    assert asked["planned_kw"].tolist() == [-10.0]
+
+
 @pytest.mark.parametrize("shares", ["proportional", "longest-first"])
 def test_a_store_that_does_not_tell_what_it_holds_does_what_it_says_that_it_can(shares: str, tmp_path: Path) -> None:
     price = written(tmp_path, "price.csv", 3600.0, [1.0, 1.0, 9.0, 9.0, 9.0, 9.0])

@@ -131,8 +131,8 @@ class Measured:
 
     @property
     def charge_kw(self) -> float:
-        """What all of them could draw, as a plan counts on it."""
-        return float(self.rated_kw.sum())
+        """What all of them could draw, as a plan counts on it: those without a store what they can now, engines 0."""
+        return float(np.where(self.soc_pu < 0.0, np.maximum(-self.low_kw, 0.0), self.rated_kw).sum())
 
     @property
     def discharge_kw(self) -> float:
