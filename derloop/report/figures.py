@@ -141,7 +141,8 @@ def _heads(run: Charted) -> Iterator[Figure]:
         lines = [*bounds(run), traces.line(run.times, signal.name, time_ns, head, "blue", width=2.2)]
         note = "Drawn from the bulk system: positive into the feeder."
         if any("baseline" in t["name"] for t in lines):
-            note += " Dotted: what it would have been without control, as the control estimates it."
+            note += " Dotted: what it would have been without control, as the control estimates it when it hears of it,"
+            note += " so from what was measured a step before, or longer ago over a network."
         lines += [_peak(run, time_ns, head), *run.limits_of(signal, time_ns)]
         title = _of_feeder("Feeder head power", signal.federate, run)
         yield Figure(f"head-{signal.federate}", title, note, "kW", lines)

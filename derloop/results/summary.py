@@ -114,7 +114,8 @@ def _peaks_before(run: RunFolder, names: dict[str, Signal]) -> Iterator[Figure]:
                 continue
             at = int(before.argmax())
             clock = run.calendar.at(before_ns[at].item())
-            text = f"{before[at, 0]:,.1f} kW at {clock} (the feeder without what {signal.federate} commands)"
+            told = f"{before[at, 0]:,.1f} kW as {signal.federate} told at {clock}, of what was measured before"
+            text = f"{told} (the feeder without what it commands)"
             yield Figure("peak before", float(before[at, 0]), "kW", text)
 
 

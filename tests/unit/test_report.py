@@ -171,6 +171,12 @@ def test_a_run_of_one_instant_shows_its_values() -> None:
     assert {t["mode"] for t in figure(feeder(), "Node voltages")["traces"]} == {"lines"}
 
 
+def test_the_page_says_that_a_baseline_is_drawn_when_it_is_told_and_not_when_it_was_measured() -> None:
+    run = feeder().add("vpp", "baseline_kw", "kW", np.ones(120), ("vpp",))
+    assert "Dotted" in (note := figure(run, "Feeder head power")["note"])
+    assert "from what was measured a step before" in note
+
+
 def test_the_page_says_what_a_run_was_allowed() -> None:
     facts = {"trust_control": True, "bench": "lab.json", "armed": ["inverter-1", "inverter-2"]}
     text = page(completed(**facts))

@@ -54,7 +54,8 @@ def test_the_peak_is_told_with_its_local_time_before_and_after_control(figures: 
     assert figures["peak"].value == 400.0
     assert figures["peak"].text == "400.0 kW at 07:30"
     assert figures["peak before"].value == 550.0
-    assert "vpp" in figures["peak before"].text
+    known = "550.0 kW as vpp told at 07:30, of what was measured before (the feeder without what it commands)"
+    assert figures["peak before"].text == known  # what a control tells is of an instant before, so no time of its peak
 
 
 def test_the_peak_is_told_by_the_clocks_of_the_time_zone(figures: dict[str, Figure], tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_what_a_control_has_not_measured_yet_is_no_peak_before(tmp_path: Path) -
     recorder.close()
     (tmp_path / "run.json").write_text(json.dumps({"start": "2025-07-15T06:30:00-07:00"}))
     told = {figure.label: figure.text for figure in summarise(RunFolder(tmp_path))}
-    assert told["peak before"].startswith("-300.0 kW at 08:30")
+    assert told["peak before"].startswith("-300.0 kW as vpp told at 08:30")
 
 
 def test_energy_is_power_times_the_step(figures: dict[str, Figure]) -> None:
