@@ -9,9 +9,10 @@ Lines that begin with `#` are comments; then comes a header row. Time is one of 
   `Z`), or the setting `time_zone` says where its clock hung; then an hour that was shown twice is refused, as the
   file does not say which one it means, and so is one that was never shown.
 
-The rows must cover the run; between them the value is interpolated linearly. Where more than half of the rows follow
-each other by one interval (and there are five or more), a longer one is a gap and is refused, unless `longest_gap_s`
-allows it.
+The rows must cover the run. With `repeats`, rows of a whole day, `time_s` from 0 to 86400, are gone through anew on
+each day, by the same clock; at midnight the first row holds. Between rows the value is interpolated linearly. Where
+more than half of the rows follow each other by one interval (and there are five or more), a longer one is a gap and is
+refused, unless `longest_gap_s` allows it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -36,8 +38,10 @@ from federates.der.inside import path_inside
 from federates.der.stamps import StampError, seconds_between
 
 TIME, STAMP = "time_s", "time"
+DAY_S = 86400.0
 FEW = 4
 """Intervals: with fewer of them, none is the usual one."""
+REPEATS_SAID = "daily: the rows are a day, with time_s from 0 to 86400, and hold on each day of the run."
 
 
 class ProfileError(PlaceError):
@@ -71,6 +75,7 @@ class ProfileColumn(Settings):
         description="Rows further apart than this, s, are refused. Without it, the interval at which most rows follow.",
         examples=[900.0],
     )
+    repeats: Literal["daily"] | None = Field(default=None, description=REPEATS_SAID, examples=["daily"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,11 @@ def _profile(column: ProfileColumn, context: Context, step_ns: int) -> Profile:
     values = table.numbers(column.column, "column")
     _check_rising(table, axis)
     _check_gaps(table, axis)
-    _check_covers(table, axis, (context.until_ns - 1) // step_ns * step_ns, step_ns)
+    needs = _needs_s(axis, (context.until_ns - 1) // step_ns * step_ns, step_ns)
+    if column.repeats:
+        _check_is_a_day(table, axis)
+        return Profile(*_each_day(axis.time_s, values, needs), axis.clock)
+    _check_covers(table, axis, needs)
     return Profile(axis.time_s, values, axis.clock)
 
 
@@ -253,14 +262,40 @@ def usual_interval_s(intervals_s: FloatArray) -> float:
     return middle_s if 2 * alike.sum() > alike.size else np.inf
 
 
-def _check_covers(table: _Table, axis: _Axis, last_ns: int, step_ns: int) -> None:
+def _needs_s(axis: _Axis, last_ns: int, step_ns: int) -> tuple[float, float]:
+    """Return the first and the last time that the run asks for, as the axis counts."""
     needs = [axis.clock.shows_s(ns) for ns in axis.clock.turns_ns(last_ns, step_ns)]
-    if axis.time_s[0] <= min(needs) and max(needs) <= axis.time_s[-1]:
+    return min(needs), max(needs)
+
+
+def _check_covers(table: _Table, axis: _Axis, needs_s: tuple[float, float]) -> None:
+    if axis.time_s[0] <= needs_s[0] and needs_s[1] <= axis.time_s[-1]:
         return
-    has, need = ((float(axis.time_s[0]), float(axis.time_s[-1])), (min(needs), max(needs)))
     since = "counted from local midnight" if axis.name == TIME else "counted from the scenario's start"
-    covers = f"{table.said} covers {_clock(has[0])} to {_clock(has[1])}"
-    raise ProfileError(f"{covers}, but the run needs {_clock(need[0])} to {_clock(need[1])}, {since}", "file")
+    needs = f"{_covers(table, axis)}, but the run needs {_clock(needs_s[0])} to {_clock(needs_s[1])}, {since}"
+    hint = "; with repeats 'daily' it holds on each day" if _is_a_day(axis) else ""
+    raise ProfileError(needs + hint, "file")
+
+
+def _covers(table: _Table, axis: _Axis) -> str:
+    return f"{table.said} covers {_clock(float(axis.time_s[0]))} to {_clock(float(axis.time_s[-1]))}"
+
+
+def _is_a_day(axis: _Axis) -> bool:
+    return axis.name == TIME and bool(axis.time_s[0] == 0.0 and axis.time_s[-1] == DAY_S)
+
+
+def _check_is_a_day(table: _Table, axis: _Axis) -> None:
+    if not _is_a_day(axis):
+        what = f"{_covers(table, axis)} by {axis.name}; what repeats is a day, with {TIME} from 0 to {DAY_S:.0f}"
+        raise ProfileError(what, "repeats")
+
+
+def _each_day(time_s: FloatArray, values: FloatArray, needs_s: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
+    """Return the rows of a day (k,) on each day of a run; where two meet at midnight, the first of the day holds."""
+    days = np.arange(needs_s[0] // DAY_S, needs_s[1] // DAY_S + 1)
+    each_s = (days[:, None] * DAY_S + time_s[:-1]).ravel()
+    return np.append(each_s, (days[-1] + 1) * DAY_S), np.append(np.tile(values[:-1], days.size), values[-1])
 
 
 def _clock(time_s: float) -> str:

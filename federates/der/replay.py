@@ -22,7 +22,7 @@ from derloop.kind import Context, Kind, PlaceError, Settings
 from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.course import read_column
-from federates.der.profile import ProfileColumn
+from federates.der.profile import REPEATS_SAID, ProfileColumn
 from federates.fleets import unknown
 
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$", max_length=80)]
@@ -60,6 +60,7 @@ class ReplaySignal(Settings):
         "any, where values are held.",
         examples=[900.0],
     )
+    repeats: Literal["daily"] | None = Field(default=None, description=REPEATS_SAID, examples=["daily"])
 
 
 class ReplaySettings(Stepped):
@@ -81,13 +82,14 @@ class _Series:
     def __init__(self, name: str, signal: ReplaySignal, context: Context, step_ns: int, count: int) -> None:
         path = ("signals", name)
         columns = []
-        for index, column in enumerate(signal.columns):
+        for index, name_there in enumerate(signal.columns):
+            column = ProfileColumn(file=signal.file, column=name_there, repeats=signal.repeats)
             try:
-                columns.append(read_column(ProfileColumn(file=signal.file, column=column), path, context, step_ns))
+                columns.append(read_column(column, path, context, step_ns))
             except PlaceError as error:
                 raise _led(error, index) from error
         self._time_s, self._clock = columns[0].time_s, columns[0].clock
-        values = signal.offset + signal.scale * np.column_stack([column.values for column in columns])
+        values = signal.offset + signal.scale * np.column_stack([read.values for read in columns])
         self._values = np.broadcast_to(values, (len(values), count))
         self._holds = signal.between == "hold"
         _check_gaps(self._time_s, signal, path)

@@ -288,6 +288,49 @@ def test_shape_must_reach_what_the_clock_showed_before_it_was_set_back(tmp_path:
         read_profile(column, on(tmp_path, AUTUMN, 2.1), STEP_NS)
 
 
+# --- days that repeat --------------------------------------------------------------------------------
+
+
+def test_a_day_that_does_not_reach_offers_to_repeat(tmp_path: Path) -> None:
+    column = written(tmp_path, "time_s,x_pu\n0,0\n86400,24\n")
+    why = "covers 00:00:00 to 24:00:00, but the run needs 00:00:00 to 47:59:00, .*; with repeats 'daily' it holds on"
+    with pytest.raises(ProfileError, match=why):
+        read_profile(column, context(tmp_path, run_s=2 * 86400), STEP_NS)
+
+
+def test_a_day_that_repeats_holds_on_each_day_and_its_first_row_at_midnight(tmp_path: Path) -> None:
+    written(tmp_path, "time_s,x_pu\n0,1\n43200,3\n86400,9\n")
+    column = ProfileColumn(file="p.csv", column="x_pu", repeats="daily")
+    profile = read_profile(column, context(tmp_path, hour=18, run_s=10 * 86400), STEP_NS)
+    hours = [0, 6, 12, 18, 30, 42, 9 * 24 + 6, 9 * 24 + 18]
+    assert [profile.at(h * 3600 * 10**9) for h in hours] == [2.0, 1.0, 2.0, 3.0, 1.0, 3.0, 1.0, 3.0]
+    assert profile.at(10 * 86400 * 10**9) == 6.0  # the last day ends with the file's own last row
+
+
+@pytest.mark.parametrize(("day", "hours"), [(SPRING, 23), (AUTUMN, 25)])
+def test_a_day_that_repeats_follows_the_clock(tmp_path: Path, day: datetime, hours: int) -> None:
+    written(tmp_path, "time_s,x_pu\n0,0\n86399,23.9997\n86400,0\n")
+    column = ProfileColumn(file="p.csv", column="x_pu", repeats="daily")
+    profile = read_profile(column, on(tmp_path, day, hours + 24), STEP_NS)
+    assert [profile.at((hours + h) * 3600 * 10**9) for h in (-1, 0, 5, 23)] == pytest.approx([23, 0, 5, 23], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("time_s,x_pu\n0,1\n82800,1\n", "covers 00:00:00 to 23:00:00 by time_s; what repeats is a day"),
+        ("time_s,x_pu\n0,1\n86400,1\n172800,2\n", "covers 00:00:00 to 48:00:00 by time_s"),
+        ("time,x_pu\n2025-07-15T07:00Z,1\n2025-07-16T07:00Z,1\n", "by time; what repeats is a day, with time_s from 0"),
+    ],
+)
+def test_what_is_no_day_does_not_repeat(tmp_path: Path, text: str, why: str) -> None:
+    written(tmp_path, text)
+    column = ProfileColumn(file="p.csv", column="x_pu", repeats="daily")
+    with pytest.raises(ProfileError, match=why) as error:
+        read_profile(column, context(tmp_path), STEP_NS)
+    assert error.value.path == ("repeats",)
+
+
 @pytest.mark.parametrize(
     ("interval_s", "what"), [(900.0, "are 600 s apart, and metering intervals are of 900 s"), (600.0, "")]
 )

@@ -43,6 +43,15 @@ def test_value_is_held_between_rows_where_asked_for(folder: Path) -> None:
     assert [at(one, t)[0] for t in (0.0, 599.999, 600.0, 5000.0)] == [1.0, 1.0, 3.0, 5.0]
 
 
+@pytest.mark.parametrize(("between", "late"), [("hold", [5.0, 1.0]), ("linear", [3.0, 1.0])])
+def test_a_day_that_repeats_is_replayed_on_each_day(between: str, late: list[float], folder: Path) -> None:
+    settings = {"file": "m.csv", "columns": ["a"], "unit": "kW", "between": between, "repeats": "daily"}
+    made = ReplaySettings.model_validate({"signals": {"p_kw": settings}})
+    one = Replay(made, context(folder=folder, until_ns=3 * 86400 * S))
+    assert [at(one, 86400.0 * day + 600.0)[0] for day in range(3)] == [3.0] * 3
+    assert [at(one, 86400.0 - back_s)[0] for back_s in (300.0, 0.0)] == late
+
+
 def test_series_is_scaled_and_moved(folder: Path) -> None:
     assert at(replay(folder, scale=-2.0, offset=10.0), 600.0) == [4.0]
 

@@ -91,6 +91,17 @@ def test_a_plan_knows_the_last_hour_of_a_day_of_25(tmp_path: Path) -> None:
     assert told["p_kw"][-1, 0] == pytest.approx(10.0)
 
 
+def test_a_plan_looks_into_the_next_of_days_that_repeat(tmp_path: Path) -> None:
+    """Bought in the last hour of the first day, at 1, and sold in the second of the next, at 9."""
+    price = {**written(tmp_path, "price.csv", 3600.0, [5.0, 9.0, *[5.0] * 21, 1.0]), "repeats": "daily"}
+    horizon = {"ahead_h": 24, "interval_s": 3600, "replan_s": 3600}
+    arbitrage = {"kind": "arbitrage", "price": price, "horizon": horizon, "worth_per_kwh": 0}
+    control = plant([arbitrage], context({"b": 1}, tmp_path, 48), efficiency_pu=1.0)
+    told = run(control, Batteries([10.0], [10.0], 0.0), [0.0] * 48)
+    assert told["price_per_kwh"][[23, 25, 47], 0].tolist() == [1.0, 9.0, 1.0]
+    assert_allclose(told["p_kw"][[23, 24, 25], 0], [-10.0, 0.0, 10.0], atol=1e-3)
+
+
 def test_an_engine_fills_no_store_in_a_plan(tmp_path: Path) -> None:
     """10 kW for two hours fill the store, also beside an engine of 100 kW: it begins in the first of the cheap hours,
     and not only in the cheapest."""
