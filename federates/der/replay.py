@@ -25,6 +25,8 @@ from federates.der.course import read_column
 from federates.der.profile import REPEATS_SAID, ProfileColumn
 from federates.fleets import unknown
 
+ANY_GAP_S = 1e12
+"""Longer than any run."""
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$", max_length=80)]
 
 
@@ -81,9 +83,10 @@ class _Series:
 
     def __init__(self, name: str, signal: ReplaySignal, context: Context, step_ns: int, count: int) -> None:
         path = ("signals", name)
+        gap_s = None if signal.longest_gap_s is None and signal.between == "linear" else ANY_GAP_S  # judged below
         columns = []
         for index, name_there in enumerate(signal.columns):
-            column = ProfileColumn(file=signal.file, column=name_there, repeats=signal.repeats)
+            column = ProfileColumn(file=signal.file, column=name_there, longest_gap_s=gap_s, repeats=signal.repeats)
             try:
                 columns.append(read_column(column, path, context, step_ns))
             except PlaceError as error:

@@ -108,6 +108,14 @@ def test_gaps_and_holes_are_refused(folder: Path) -> None:
     assert "covers 00:00:00 to 00:10:00" in refusal(folder)[1]
 
 
+@pytest.mark.parametrize("allowed", [{"longest_gap_s": 1800.0}, {"between": "hold"}])
+def test_a_gap_that_is_allowed_may_be_among_rows_at_one_interval(allowed: dict[str, Any], folder: Path) -> None:
+    rows = [f"{t},{t / 600}" for t in range(0, 86401, 600) if t not in (1200, 1800)]
+    (folder / "m.csv").write_text("\n".join(["time_s,a", *rows]))
+    assert at(replay(folder, **allowed), 2400.0) == [4.0]
+    assert "nothing for 1800 s after 600" in refusal(folder)[1]
+
+
 @pytest.mark.parametrize("wrong", [{}, {"P": {}}, {"p_kw": {"file": "m.csv", "columns": [], "unit": "kW"}}])
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
