@@ -126,6 +126,10 @@ class DemandResponseSettings(Stepped):
         examples=[{"homes": {"file": "profiles/air_conditioners_july.csv", "columns": ["day_1_kw"]}}],
     )
 
+    def silent_s(self, step_ns: int) -> float:
+        """Return the age from which on a device is silent, s."""
+        return self.silent_after_s or 2 * step_ns / NS_PER_S
+
     @model_validator(mode="after")
     def _divides_a_day(self) -> Self:
         if DAY_S % self.interval_s != 0.0 or 3600.0 % self.interval_s != 0.0:
@@ -166,7 +170,7 @@ class DemandResponse:
         self._meter, self._instants = Meter(self._calendar, m), Instants()
         self._metered_kw, self._reduction_kw = np.zeros(m), np.zeros(m)
         self._reduced_kwh, self._rebound_kwh = np.zeros(m), np.zeros(m)
-        self._silent, self._silent_after_s = np.zeros(m), settings.silent_after_s or 2 * self._step_ns / NS_PER_S
+        self._silent, self._silent_after_s = np.zeros(m), settings.silent_s(self._step_ns)
         self._baseline_kw: FloatArray | None = None
 
     @property

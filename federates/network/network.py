@@ -138,20 +138,27 @@ def _check_silences(
 ) -> None:
     """Raise PlaceError with who takes for silent whoever is heard over a link, however well it works.
 
-    Settings tell with `silent_after_s` from which age on; not given, it is a time that the kind takes by itself.
+    Settings tell with `silent_s` from which age on, for the step of their federate.
     """
     least_s = np.array([_least_s(link, step_s) for link in (*settings.links, PLAIN)])
     problems: Problems = []
     for target, links in ages.items():
         listener, _, age = target.partition(".")
-        after_s: float | None = getattr(context.settings.get(listener), "silent_after_s", None)
+        after_s = _silent_s(listener, context)
         entry = max(np.unique(routes.entries[links]), key=lambda entry: least_s[entry])
-        if after_s is not None and after_s < least_s[entry]:
+        if after_s < least_s[entry]:
             speaker, heard = age.partition(".")[0], f"in less than {least_s[entry]:g} s, in steps of {step_s:g} s"
-            what = f"{listener!r} does not hear {speaker!r} {heard}: always silent with silent_after_s {after_s:g}"
+            silent = f"always silent, as what is older than {after_s:g} s is (silent_after_s)"
+            what = f"{listener!r} does not hear {speaker!r} {heard}: {silent}"
             problems.append((("links", int(entry)) if entry < len(settings.links) else ("links",), what))
     if problems:
         raise PlaceError(problems)
+
+
+def _silent_s(listener: str, context: Context) -> float:
+    """Return the age from which on a federate takes for silent whom it heard, s; without end where it does not tell."""
+    silent_s = getattr(context.settings.get(listener), "silent_s", None)
+    return np.inf if silent_s is None else float(silent_s(context.interfaces[listener].step_ns))
 
 
 def _least_s(link: Link, step_s: float) -> float:

@@ -22,7 +22,9 @@ STEP_S = 10.0
 class Scene:
     """Cells that tell a control of themselves, and are told by it; what cells say is the instant at which they do."""
 
-    def __init__(self, count: int = 1, seed: int = 7, silent_after_s: float | None = None, **said: Any) -> None:
+    def __init__(
+        self, count: int = 1, seed: int = 7, silent_s: Callable[[int], float] | None = None, **said: Any
+    ) -> None:
         labels = tuple(f"cell_{i}" for i in range(count))
         told = {f"cells.{port}": Port(unit, labels, "before") for port, unit in (("p_kw", "kW"), ("soc_pu", "pu"))}
         age = {"cells.age_s": Port("s", labels, otherwise=0.0)}
@@ -37,7 +39,7 @@ class Scene:
         signals = [(f"cells.{port}", f"control.cells.{port}") for port in ("p_kw", "soc_pu")]
         signals.append(("control.cells.p_set_kw", "cells.p_set_kw"))
         settings = NetworkSettings.model_validate(said)
-        listeners: Any = {"control": SimpleNamespace(silent_after_s=silent_after_s)}
+        listeners: Any = {"control": SimpleNamespace(silent_s=silent_s)}
         carried: dict[str, Any] = {"interfaces": interfaces, "signals": tuple(signals), "settings": listeners}
         self.network = Network(settings, context(10 * S, seed=seed, **carried))
 
@@ -356,11 +358,19 @@ def test_a_lease_that_is_longer_than_a_message_takes_lets_it_be_heard() -> None:
 def test_nobody_is_to_be_taken_for_silent_however_well_a_link_works(
     links: list[dict[str, Any]], age_s: float, pointer: tuple[object, ...]
 ) -> None:
-    scene = Scene(2, links=links, silent_after_s=age_s)
+    scene = Scene(2, links=links, silent_s=lambda _: age_s)
     assert scene.heard(20)["control.cells.age_s"][-1].max() == age_s
     with pytest.raises(PlaceError, match=f"'control' does not hear 'cells' in less than {age_s:g} s") as refused:
-        Scene(2, links=links, silent_after_s=age_s - 1)
+        Scene(2, links=links, silent_s=lambda _: age_s - 1)
     assert [path for path, _ in refused.value.problems] == [pointer]
+
+
+def test_a_link_that_takes_longer_than_a_control_waits_unless_it_is_told_is_refused() -> None:
+    """Three of its steps, of 10 s."""
+    why = "in less than 40 s, in steps of 10 s: always silent, as what is older than 30 s is"
+    with pytest.raises(PlaceError, match=why):
+        Scene(links=[link(latency=constant(40))], silent_s=lambda step_ns: 3 * step_ns / S)
+    Scene(links=[link(latency=constant(30))], silent_s=lambda step_ns: 3 * step_ns / S)
 
 
 # --- patterns ----------------------------------------------------------------------------------------
