@@ -19,7 +19,7 @@ from rich.text import Text
 from derloop import plugins
 from derloop.errors import NOT_STOPPED, PluginError, did_you_mean
 from derloop.kind import Kind, Settings
-from derloop.verdict import AnyCheck, in_short
+from derloop.verdict import AnyCheck, in_short, unasked
 
 if TYPE_CHECKING:
     from derloop.federation import Federation, Unit, Wire
@@ -128,6 +128,8 @@ def _show_verdicts(out: Console, verdicts: tuple[Verdict, ...]) -> None:
     for verdict in shown:
         text = f"{verdict['check']}: {verdict['text']}"
         _print_folded(out, f"{verdict['outcome']:<{width}}  ", text, STYLES[verdict["outcome"]])
+    if said := unasked(verdict.kind for verdict in verdicts):
+        _print_folded(out, "NOT JUDGED  ", said, STYLES["INCONCLUSIVE"])
 
 
 def _print_folded(out: Console, first: str, text: str, style: str = "") -> None:

@@ -19,6 +19,7 @@ from derloop.kind import Settings
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+WORST: tuple[Outcome, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,25 @@ class Doubt:
 
 BALANCE = "balance"
 """The kind of the verdicts that every run has."""
+
+
+def unasked(kinds: Iterable[object]) -> str:
+    """Return what to say of a run of whose verdicts these are the kinds, if no check was asked for; else nothing."""
+    kinds = list(kinds)
+    if any(kind != BALANCE for kind in kinds):
+        return ""
+    return "nothing was asked of the run: its scenario has no checks" + ", only its balances were judged" * bool(kinds)
+
+
+def overall(judged: Iterable[tuple[object, object]]) -> Outcome | None:
+    """Return the worst outcome of verdicts, each given as (kind, outcome).
+
+    None where nothing was asked of the run: balances alone are no PASS of it.
+    """
+    judged = list(judged)
+    outcomes = {outcome for _, outcome in judged}
+    worst: Outcome | None = next((each for each in WORST if each in outcomes), None)
+    return None if worst == "PASS" and unasked(kind for kind, _ in judged) else worst
 
 
 def in_short(verdicts: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

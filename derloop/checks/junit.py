@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from derloop.calendar import UNDATED, Calendar
-from derloop.verdict import Verdict
+from derloop.verdict import Verdict, unasked
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What is no character in XML 1.0 (section 2.2)."""
@@ -23,20 +23,24 @@ def write_junit(
     seconds: float,
     calendar: Calendar = UNDATED,
 ) -> None:
-    """Write `verdicts` as one test suite: FAIL as failure, INCONCLUSIVE as error.
+    """Write `verdicts` as one test suite: FAIL as failure, INCONCLUSIVE as error, no check at all as skipped "checks".
 
     failure: why the run itself failed; it becomes an error of the test case "run". seconds: wall time of the run.
     calendar: how the run's instants are said.
     """
+    verdicts = list(verdicts)
     cases = [_run_case(suite, failure, seconds), *(_case(suite, verdict, calendar) for verdict in verdicts)]
+    if said := unasked(verdict.kind for verdict in verdicts):
+        cases.append(_skipped_case(suite, said))
     _tell_apart(cases)
     root = ET.Element("testsuites")
     counts = {
         "tests": len(cases),
         "failures": sum(case.find("failure") is not None for case in cases),
         "errors": sum(case.find("error") is not None for case in cases),
+        "skipped": sum(case.find("skipped") is not None for case in cases),
     }
-    attributes = {key: str(count) for key, count in counts.items()} | {"skipped": "0", "time": f"{seconds:.3f}"}
+    attributes = {key: str(count) for key, count in counts.items()} | {"time": f"{seconds:.3f}"}
     ET.SubElement(root, "testsuite", {"name": _text(suite), **attributes}).extend(cases)
     ET.indent(root)
     path.write_bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
@@ -55,6 +59,12 @@ def _run_case(suite: str, failure: str | None, seconds: float) -> ET.Element:
     case = ET.Element("testcase", {"classname": _text(suite), "name": "run", "time": f"{seconds:.3f}"})
     if failure is not None:
         _said(case, "error", "RunFailed", failure)
+    return case
+
+
+def _skipped_case(suite: str, why: str) -> ET.Element:
+    case = ET.Element("testcase", {"classname": _text(suite), "name": "checks", "time": "0"})
+    ET.SubElement(case, "skipped", {"message": _text(why)})
     return case
 
 

@@ -18,7 +18,7 @@ from derloop.report.pace import kept_time, pace_figures
 from derloop.report.services import price_figures, service_figures
 from derloop.report.sheet import rendered, write_whole
 from derloop.report.traces import TimeArray, Times
-from derloop.verdict import in_short
+from derloop.verdict import in_short, overall, unasked
 
 SIGNS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "FAILED": "!", "INTERRUPTED": "!", "NOT JUDGED": "–"}
 
@@ -56,6 +56,7 @@ def page(run: Run) -> str:
         badge=badge(facts, verdicts),
         signs=SIGNS,
         verdicts=in_short(verdicts),
+        unasked=unasked(v.get("kind") for v in verdicts),
         failure=_failure(facts),
         hunting=_hunting(facts),
         unsafe=[text for text in _texts(facts, "complaints") if NOT_STOPPED in text],
@@ -85,10 +86,9 @@ def badge(facts: Mapping[str, Any], verdicts: list[dict[str, Any]]) -> str:
         return "INTERRUPTED"
     if facts.get("outcome") != "completed":
         return "FAILED"
-    outcomes = {v.get("outcome") for v in verdicts}
     if _hunting(facts):
         return "INCONCLUSIVE"
-    return next((o for o in ("FAIL", "INCONCLUSIVE", "PASS") if o in outcomes), "NOT JUDGED")
+    return overall((v.get("kind"), v.get("outcome")) for v in verdicts) or "NOT JUDGED"
 
 
 def _charted(run: Run, facts: Mapping[str, Any], verdicts: list[Any], calendar: Calendar) -> Charted:

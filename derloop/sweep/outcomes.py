@@ -11,13 +11,12 @@ from typing import Any, Literal
 
 from derloop.results.store import RunFolder
 from derloop.sweep.plan import Trial
-from derloop.verdict import BALANCE, in_short
+from derloop.verdict import BALANCE, OUTCOMES, in_short, overall
 
 Ending = Literal["completed", "failed", "interrupted", "refused", "killed", "crashed", "not run"]
 """completed: to its end, whatever its checks say. failed: a federate or the engine did, by name. refused: the scenario
 does not take these values. killed: by a signal. crashed: its process ended without a word of how."""
 Judged = Literal["PASS", "FAIL", "INCONCLUSIVE"]
-WORST: tuple[Judged, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
 PASSED, FAILED_CHECK, REFUSED, INCONCLUSIVE = 0, 1, 2, 3
 SHOWN = 400
 """Characters of what a process said last."""
@@ -33,6 +32,7 @@ class Check:
     margin: float | None
     unit: str
     text: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Row:
 
     @property
     def verdict(self) -> Judged | None:
-        """The worst of its checks; None where the run did not complete, or has none."""
+        """The worst of its checks; None where the run did not complete, or nothing was asked of it."""
         if self.ending != "completed":
             return None
-        outcomes = {check.outcome for check in self.checks.values()} | ({"INCONCLUSIVE"} if self.hunts else set())
-        return next((outcome for outcome in WORST if outcome in outcomes), None)
+        doubts = [("hunting", "INCONCLUSIVE")] if self.hunts else []
+        return overall([*doubts, *((check.kind, check.outcome) for check in self.checks.values())])
 
     @property
     def is_conclusive(self) -> bool:
@@ -125,7 +125,7 @@ def _verdicts(folder: Path) -> list[Mapping[str, Any]] | None:
 
 def _is_verdict(said: object) -> bool:
     """Return whether it is one as a run writes it."""
-    if not isinstance(said, dict) or said.get("outcome") not in WORST:
+    if not isinstance(said, dict) or said.get("outcome") not in OUTCOMES:
         return False
     is_measured = all(_number(said.get(key)) is not None for key in ("measured", "limit"))
     return (
@@ -140,7 +140,8 @@ def _checks(verdicts: Iterable[Mapping[str, Any]]) -> dict[str, Check]:
     for said in in_short(verdicts):
         name = _free(str(said["check"]), found)
         measured, limit, margin = (_number(said.get(key)) for key in ("measured", "limit", "margin"))
-        found[name] = Check(said["outcome"], measured, limit, margin, str(said.get("unit", "")), str(said["text"]))
+        unit, text, kind = (str(said.get(key, "")) for key in ("unit", "text", "kind"))
+        found[name] = Check(said["outcome"], measured, limit, margin, unit, text, kind)
     return found
 
 

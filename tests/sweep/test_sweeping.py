@@ -30,7 +30,7 @@ from derloop.sweep.plan import Plan, Trial, plan, sweep_of
 from derloop.sweep.swept import NotWritten, Swept
 from derloop.sweep.table import columns_of
 from derloop.sweep.tally import tallies
-from derloop.sweep.wording import lines
+from derloop.sweep.wording import ended, lines
 
 PROGRAM = Path(__file__).parent.parent / "support" / "trial_program.py"
 SCENARIO = {
@@ -97,6 +97,12 @@ def test_what_is_inconclusive_outweighs_a_failed_check_as_in_a_run(hunts: bool, 
     outcomes: dict[str, Judged] = {"peak": "FAIL", "voltages": other}
     checks = {name: Check(outcome, None, None, None, "", "") for name, outcome in outcomes.items()}
     assert status_of([Row(Trial(1, (), (), "key"), "completed", checks=checks, hunts=hunts)]) == 3
+
+
+def test_a_run_of_which_nothing_was_asked_is_not_judged_as_on_its_page() -> None:
+    balances = Check("PASS", None, None, None, "", "", "balance")
+    row = Row(Trial(1, (), (), "key"), "completed", checks={"energy balances": balances})
+    assert (row.verdict, ended(row), status_of([row])) == (None, "not judged", 0)
 
 
 def test_a_mistake_of_every_run_is_one_of_the_sweep(folder: Path) -> None:

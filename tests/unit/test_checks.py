@@ -504,6 +504,21 @@ def test_junit_has_no_two_cases_of_one_name(tmp_path: Path) -> None:
     assert names == ["run", "peak", "peak 2", "peak 2 2", "run 2"]
 
 
+def test_junit_says_where_no_check_was_asked_for(tmp_path: Path) -> None:
+    balance = Verdict("balance of grid", "balance", "PASS", "closed", 1e-9, 1e-3)
+    suite = written(tmp_path, balance).find("testsuite")
+    assert suite is not None
+    assert (suite.get("skipped"), suite[2].get("name")) == ("1", "checks")
+    skipped = suite[2].find("skipped")
+    assert skipped is not None
+    assert skipped.get("message") == (
+        "nothing was asked of the run: its scenario has no checks, only its balances were judged"
+    )
+    asked = written(tmp_path, balance, Verdict("a", "peak", "PASS", "good")).find("testsuite")
+    assert asked is not None
+    assert [case.get("name") for case in asked] == ["run", "balance of grid", "a"]
+
+
 def test_junit_of_a_failed_run_has_an_error(tmp_path: Path) -> None:
     error = written(tmp_path, failure="federate 'inv' at 12 s: gone").find("testsuite/testcase/error")
     assert error is not None

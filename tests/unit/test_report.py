@@ -222,6 +222,18 @@ def test_the_badge_is_how_the_run_ended_else_its_worst_verdict(
     assert badge({"outcome": outcome}, [{"outcome": v} for v in verdicts]) == expected
 
 
+def test_balances_alone_are_no_pass_of_a_run_of_which_nothing_was_asked() -> None:
+    balance = {"kind": "balance", "check": "balance of grid", "measured": 1e-9, "limit": 1e-3, "where": "grid at 0"}
+    run = completed()
+    run.verdicts = [{**balance, "outcome": "PASS"}]
+    assert badge(run.run, run.verdicts) == "NOT JUDGED"
+    assert "Nothing was asked of the run: its scenario has no checks, only its balances were judged." in page(run)
+    assert badge(run.run, [{**balance, "outcome": "FAIL"}]) == "FAIL"
+    run.verdicts.append({"kind": "peak", "check": "peak", "outcome": "PASS"})
+    assert badge(run.run, run.verdicts) == "PASS"
+    assert "Nothing was asked" not in page(run)
+
+
 def test_a_failed_run_says_who_when_why_and_on_what_inputs_before_all_else() -> None:
     failure = {"federate": "inv", "time_s": 49200.0, "why": "no answer in 2 s", "inputs": {"v_pu": [1.01, 0.99]}}
     text = page(completed(outcome="failed", failure=failure))

@@ -166,6 +166,16 @@ def test_a_check_beyond_the_runs_end_is_a_caution_before_it(tmp_path: Path) -> N
     assert [event["what"] for event in result.folder.events][:2] == ["started", "caution"]
 
 
+def test_a_run_of_which_nothing_was_asked_says_so_and_keeps_its_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run(tmp_path, "checks=[]", report=False)
+    show_result(result, quiet=True)
+    said = "NOT JUDGED  nothing was asked of the run: its scenario has no checks, only its balances were judged"
+    assert capsys.readouterr().out.splitlines()[-1] == said
+    assert result.status == 0
+
+
 def test_a_check_beyond_the_end_is_told_where_a_scenario_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
     loaded = load(SHORT, ["checks.0.from_s=3600"])
     show_federation(loaded, assemble(loaded))
