@@ -8,7 +8,7 @@ from typing import Any, Literal
 from derloop.engines.hunting import Hunting
 from derloop.results.store import RunFolder
 from derloop.results.summary import Figure
-from derloop.verdict import Verdict
+from derloop.verdict import Verdict, overall
 
 Outcome = Literal["completed", "failed", "interrupted"]
 
@@ -36,10 +36,10 @@ class Result:
         """The exit status: 0 all passed, 1 a check failed, 3 inconclusive or the run failed, 130 interrupted."""
         if self.outcome == "interrupted":
             return INTERRUPTED
-        outcomes = {v.outcome for v in self.verdicts}
-        if self.outcome == "failed" or self.hunting or "INCONCLUSIVE" in outcomes:
+        found = overall((v.kind, v.outcome) for v in self.verdicts)
+        if self.outcome == "failed" or self.hunting or found == "INCONCLUSIVE":
             return INCONCLUSIVE
-        return FAILED_CHECK if "FAIL" in outcomes else PASSED
+        return FAILED_CHECK if found == "FAIL" else PASSED
 
     def __getitem__(self, signal: str) -> Any:
         """Return the values of "federate.port", shape (instants, elements)."""

@@ -19,7 +19,8 @@ from derloop.kind import Settings
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-WORST: tuple[Outcome, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
+WEIGHTIEST: tuple[Outcome, ...] = ("INCONCLUSIVE", "FAIL", "PASS")
+"""The first of these that a check comes to is the outcome of its run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,14 @@ def unasked(kinds: Iterable[object]) -> str:
 
 
 def overall(judged: Iterable[tuple[object, object]]) -> Outcome | None:
-    """Return the worst outcome of verdicts, each given as (kind, outcome).
+    """Return what verdicts, each given as (kind, outcome), come to: one that is inconclusive outweighs a failed one.
 
     None where nothing was asked of the run: balances alone are no PASS of it.
     """
     judged = list(judged)
     outcomes = {outcome for _, outcome in judged}
-    worst: Outcome | None = next((each for each in WORST if each in outcomes), None)
-    return None if worst == "PASS" and unasked(kind for kind, _ in judged) else worst
+    found = next((each for each in WEIGHTIEST if each in outcomes), None)
+    return None if found == "PASS" and unasked(kind for kind, _ in judged) else found
 
 
 def in_short(verdicts: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

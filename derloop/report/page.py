@@ -81,7 +81,7 @@ def _drawn(run: Charted, facts: Mapping[str, Any]) -> list[Figure]:
 
 
 def badge(facts: Mapping[str, Any], verdicts: list[dict[str, Any]]) -> str:
-    """Return the run's outcome in a word: how it ended, else the worst verdict."""
+    """Return the run's outcome in a word: how it ended, else what its verdicts come to."""
     if facts.get("outcome") == "interrupted":
         return "INTERRUPTED"
     if facts.get("outcome") != "completed":

@@ -51,7 +51,7 @@ class Row:
 
     @property
     def verdict(self) -> Judged | None:
-        """The worst of its checks; None where the run did not complete, or nothing was asked of it."""
+        """What its checks come to; None where the run did not complete, or nothing was asked of it."""
         if self.ending != "completed":
             return None
         doubts = [("hunting", "INCONCLUSIVE")] if self.hunts else []
@@ -59,9 +59,8 @@ class Row:
 
     @property
     def is_conclusive(self) -> bool:
-        """Whether it went to its end, and none of its checks is inconclusive: that outweighs a failed one."""
-        is_doubted = self.hunts or any(check.outcome == "INCONCLUSIVE" for check in self.checks.values())
-        return self.ending == "completed" and not is_doubted
+        """Whether it went to its end, and none of its checks is inconclusive."""
+        return self.ending == "completed" and self.verdict != "INCONCLUSIVE"
 
     @property
     def failing(self) -> dict[str, Check]:

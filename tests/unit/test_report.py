@@ -209,14 +209,14 @@ def test_the_page_says_how_much_was_simulated(facts: dict[str, Any], said: str) 
     [
         ("completed", ["PASS", "PASS"], "PASS"),
         ("completed", ["PASS", "INCONCLUSIVE"], "INCONCLUSIVE"),
-        ("completed", ["INCONCLUSIVE", "FAIL", "PASS"], "FAIL"),
+        ("completed", ["INCONCLUSIVE", "FAIL", "PASS"], "INCONCLUSIVE"),
         ("completed", [], "NOT JUDGED"),
         ("failed", ["PASS"], "FAILED"),
         ("interrupted", ["PASS"], "INTERRUPTED"),
         (None, ["PASS"], "FAILED"),
     ],
 )
-def test_the_badge_is_how_the_run_ended_else_its_worst_verdict(
+def test_the_badge_is_how_the_run_ended_else_what_its_exit_status_says(
     outcome: str | None, verdicts: list[str], expected: str
 ) -> None:
     assert badge({"outcome": outcome}, [{"outcome": v} for v in verdicts]) == expected
