@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from derloop.document import shown
 from derloop.errors import DerloopError
 from derloop.kind import Permissions
 
@@ -43,6 +44,9 @@ class Options:
     workers: int | None = None
     """At most so many threads, or processes on each machine; None: the scenario's."""
 
+    def __post_init__(self) -> None:
+        _check_listed("arm", self.arm)
+
     @property
     def permissions(self) -> Permissions:
         """What the run may do beyond what its scenario says."""
@@ -66,8 +70,9 @@ class Options:
     def beside(self, overrides: Sequence[str]) -> list[str]:
         """Return these overrides, and after them what these options replace.
 
-        Raises: DerloopError for an override that says otherwise than an option.
+        Raises: DerloopError for an override that says otherwise than an option, and where they are no list of texts.
         """
+        _check_listed("overrides", overrides)
         own = self.overrides
         meant = {path: value for path, _, value in (each.partition("=") for each in own)}
         for each in overrides:
@@ -93,3 +98,11 @@ class Options:
             raise DerloopError(f"--hosts and --placement {self.placement} contradict each other: {what}")
         if self.hosts is None and self.listen is not None:
             raise DerloopError("--listen is where other machines find the run; --hosts FILE says which those are")
+
+
+def _check_listed(name: str, given: object) -> None:
+    """Raise DerloopError for what is no sequence of texts; a text alone is one of its letters."""
+    if isinstance(given, str):
+        raise DerloopError(f"{name}: {shown(given)} is one text; must be a list of them, as [{shown(given)}]")
+    if not isinstance(given, Sequence) or not all(isinstance(each, str) for each in given):
+        raise DerloopError(f"{name}: {str(given)[:60]} is no list of texts")

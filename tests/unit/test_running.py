@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,22 @@ def test_a_run_of_which_nothing_was_asked_says_so_and_keeps_its_status(
     said = "NOT JUDGED  nothing was asked of the run: its scenario has no checks, only its balances were judged"
     assert capsys.readouterr().out.splitlines()[-1] == said
     assert result.status == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"overrides": "seed=2"}, "overrides: 'seed=2' is one text; must be a list of them, as ['seed=2']"),
+        ({"overrides": {"seed": 2}}, "overrides: {'seed': 2} is no list of texts"),
+        ({"overrides": [("seed", 2)]}, "overrides: [('seed', 2)] is no list of texts"),
+        ({"arm": "inverter-1"}, "arm: 'inverter-1' is one text; must be a list of them, as ['inverter-1']"),
+    ],
+)
+def test_a_text_where_a_list_is_meant_is_refused_and_not_taken_letter_by_letter(
+    given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DerloopError, match=f"^{re.escape(said)}$"):
+        derloop.run(SHORT, **given)
 
 
 def test_a_check_beyond_the_end_is_told_where_a_scenario_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
