@@ -16,6 +16,8 @@ from derloop.errors import FederateError, Problem, ScenarioError, cause, did_you
 from derloop.pacing import Pacing
 
 Coupling = Literal["direct", "delayed", "converged"]
+LOOP = "loop@"
+"""With what the names begin under which a converged loop's passes and residual are recorded."""
 PACE = "pace@"
 """With what the names begin under which a paced run records how it keeps time."""
 LOOP_PORTS = {"passes": Port("1", ("passes",)), "residual": Port("1", ("largest",))}
@@ -72,7 +74,7 @@ class Unit:
 
 def loop_name(unit: Unit) -> str:
     """Return the name under which a converged loop's passes and residual are recorded."""
-    return f"loop@{unit.members[0]}"
+    return f"{LOOP}{unit.members[0]}"
 
 
 def pace_name(unit: Unit) -> str:
@@ -80,13 +82,23 @@ def pace_name(unit: Unit) -> str:
     return f"{PACE}{unit.members[0]}"
 
 
-def turn_ports(unit: Unit) -> dict[str, Port]:
-    """Return what is recorded of each turn of a unit in a paced run. Seconds are those of the clock on the wall."""
+def turn_ports(members: tuple[str, ...]) -> dict[str, Port]:
+    """Return what is recorded of each turn of a unit, with these members, in a paced run.
+
+    Seconds are those of the clock on the wall.
+    """
     return {
         "late_s": Port("s", ("begin", "end")),  # after the instant's due time
-        "step_s": Port("s", unit.members),  # what each step took, all passes of a loop together
+        "step_s": Port("s", members),  # what each step took, all passes of a loop together
         "skipped": Port("1", ("skipped",)),  # 1: missed, so the last values hold
     }
+
+
+def of_units(federates: Iterable[str]) -> Iterator[str]:
+    """Yield every signal that may be recorded of loops and of units' pace, whichever units these federates form."""
+    for name in federates:
+        yield from (f"{LOOP}{name}.{port}" for port in LOOP_PORTS)
+        yield from (f"{PACE}{name}.{port}" for port in turn_ports((name,)))
 
 
 class Federation:
@@ -151,7 +163,7 @@ class Federation:
             if unit.is_loop and unit.members[0] in members:
                 found[loop_name(unit)] = Interface(unit.step_ns, outputs=LOOP_PORTS)
             if self.pacing and unit.members[0] in members:
-                found[pace_name(unit)] = Interface(unit.step_ns, outputs=turn_ports(unit))
+                found[pace_name(unit)] = Interface(unit.step_ns, outputs=turn_ports(unit.members))
         return found
 
     def may_skip(self, unit: Unit) -> bool:

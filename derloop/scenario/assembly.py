@@ -13,7 +13,7 @@ from typing import NamedTuple
 from derloop import document, plugins
 from derloop.contract import ARRIVALS, Balance, Federate, Interface, Port, Values
 from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean, said
-from derloop.federation import Federation, wiring_problems
+from derloop.federation import Federation, of_units, wiring_problems
 from derloop.kind import NONE_GRANTED, Context, EquipmentMissing, Permissions, Place, PlaceError, Terminal
 from derloop.placement import hosts_of
 from derloop.scenario.carrying import among, carriers, carriers_last, knowing
@@ -124,7 +124,7 @@ def _loose_ends(scenario: Scenario, federates: Mapping[str, Federate]) -> list[P
     unknown = stated(scenario) - set(interfaces)
     problems = _own_problems(scenario, interfaces)
     problems += _stated_wire_problems(scenario, interfaces, unknown)
-    return problems + _check_problems(scenario, interfaces, unknown)
+    return problems + _check_problems(scenario, interfaces, unknown, [*of_units(stated(scenario))])
 
 
 def _stated_wire_problems(
@@ -148,7 +148,7 @@ def _federation(scenario: Scenario, federates: Mapping[str, Federate]) -> Federa
     try:
         federation = Federation(federates, wired, coupling.convergence(), pacing.pacing(interfaces))
     except ScenarioError as error:
-        problems += [*error.problems, *_check_problems(scenario, interfaces)]
+        problems += [*error.problems, *_check_problems(scenario, interfaces, (), [*of_units(interfaces)])]
         raise ScenarioError(problems, str(scenario.path)) from error
     problems += hosts_of(federation.units, scenario.file.hosts)[1]
     if problems := [*problems, *_check_problems(scenario, federation.recorded([*federates]))]:
@@ -352,11 +352,15 @@ def _is_finite(value: object) -> bool:
 
 
 def _check_problems(
-    scenario: Scenario, interfaces: Mapping[str, Interface], unknown: Collection[str] = ()
+    scenario: Scenario,
+    interfaces: Mapping[str, Interface],
+    unknown: Collection[str] = (),
+    possible: Collection[str] = (),
 ) -> list[Problem]:
     """Refuse a check of a signal that nobody gives, or that it could not judge: it could never fail.
 
     unknown: federates of which it is not known what they give; a check that may mean them is not judged.
+    possible: signals of which it is not known whether they are recorded; nor is a check that may mean these.
     """
     given = {
         f"{name}.{port}": _Given(f"{name}.{port}", spec.unit, spec.labels, interface.step_ns)
@@ -366,6 +370,8 @@ def _check_problems(
     problems = []
     for path, pattern, check in _signals(scenario.checks, ("checks",)):
         if any(fnmatchcase(name, pattern.split(".")[0]) for name in unknown):
+            continue
+        if any(fnmatchcase(name, pattern) for name in possible):
             continue
         found = [signal for name, signal in given.items() if fnmatchcase(name, pattern)]
         what = _unfit(check, pattern, found) if found else _no_signal(pattern, [*given], [*interfaces, *unknown])

@@ -193,6 +193,19 @@ def test_a_text_where_a_list_is_meant_is_refused_and_not_taken_letter_by_letter(
         derloop.run(SHORT, **given)
 
 
+def test_a_check_of_a_loop_is_not_blamed_for_what_is_wrong_elsewhere() -> None:
+    with pytest.raises(ScenarioError) as raised:
+        load(SCENARIOS / "kind_zip_load.json", ["placement=threads", "engine=mosaik"])
+    assert [problem.pointer for problem in raised.value.problems] == ["/placement"]
+
+
+def test_a_check_of_a_loop_that_is_none_is_told_beside_what_is_wrong_elsewhere() -> None:
+    told = ["placement=threads", "engine=mosaik", "checks.0.signal=loop@grid.pases"]
+    with pytest.raises(ScenarioError) as raised:
+        load(SHORT, told)
+    assert [problem.pointer for problem in raised.value.problems] == ["/placement", "/checks/0/signal"]
+
+
 def test_a_check_beyond_the_end_is_told_where_a_scenario_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
     loaded = load(SHORT, ["checks.0.from_s=3600"])
     show_federation(loaded, assemble(loaded))
