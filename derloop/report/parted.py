@@ -66,7 +66,7 @@ def _vias(run: Run) -> dict[str, str]:
 
 # --- lines -------------------------------------------------------------------------------------------
 
-HEAD = ("signal", "unit", "", "worst", "of largest", "RMS", "where, when")
+HEAD = ("signal", "unit", "", "worst", "of largest", "RMS", "where, when since the start")
 
 
 def lines(runs: Sequence[Run], found: Partings) -> Iterator[str]:
@@ -85,7 +85,7 @@ def lines(runs: Sequence[Run], found: Partings) -> Iterator[str]:
 
 
 def _head(count: int) -> list[str]:
-    return [*HEAD, *map(letter, range(count)), "first beyond what is allowed"]
+    return [*HEAD, *map(letter, range(count)), "first beyond what is allowed, since the start"]
 
 
 def _cells(row: Row) -> Iterator[list[str]]:

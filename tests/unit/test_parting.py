@@ -167,7 +167,10 @@ def test_lines_have_a_column_for_each_run(three: list[RunFolder]) -> None:
     said = list(lines(three, partings(three, Tolerances({"*": Tolerance(abs=0.2)}))))
     assert said[0] == f"A  {three[0].path}  (pv: model)"
     assert [" ".join(line.split()) for line in said[4:7]] == [
-        "signal unit worst of largest RMS where, when A B C first beyond what is allowed",
+        (
+            "signal unit worst of largest RMS where, when since the start A B C "
+            "first beyond what is allowed, since the start"
+        ),
         "pv.p_kw kW B 0.1 1 % 0.014434 pv_1, 05:00:00 10 10.1 10 never",
         "C 2 20 % 0.29756 pv_2, 07:00:00 10 10 12 pv_1, 03:00:00",
     ]
