@@ -20,7 +20,8 @@ DEPTH = 8
 class Events:
     """An append-only `events.jsonl`. Any number of threads and processes may add to one file.
 
-    A line is one `write` to a file opened with O_APPEND: lines do not mix, and a kill -9 leaves whole lines.
+    A line is one `write` to a file opened with O_APPEND: lines do not mix, and a kill -9 leaves whole lines. Of a full
+    disk there may be a part of one, behind which the next begins a line of its own.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,11 +41,18 @@ class Events:
 
     def _append(self, line: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            os.write(file, line)
+            left = line if _is_at_line_begin(file) else b"\n" + line
+            while left:
+                left = left[os.write(file, left) :]
         finally:
             os.close(file)
+
+
+def _is_at_line_begin(file: int) -> bool:
+    size = os.fstat(file).st_size
+    return not size or os.pread(file, 1, size - 1) == b"\n"
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

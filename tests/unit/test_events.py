@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from datetime import datetime
@@ -97,6 +98,20 @@ def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
     with events.path.open("a") as file:
         file.write('{"what": "cut')
     assert [event["what"] for event in read_events(events.path)] == ["whole"]
+
+
+def test_an_event_that_the_disk_has_no_room_for_is_told_and_costs_no_other(tmp_path: Path) -> None:
+    events = Events(tmp_path / "events.jsonl")
+    events.add("first")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (events.path.stat().st_size + 10, limits[1]))
+    try:
+        with pytest.raises(DerloopError, match=r"cannot add 'lost' to .*: File too large"):
+            events.add("lost")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    events.add("next")
+    assert [event["what"] for event in read_events(events.path)] == ["first", "next"]
 
 
 def test_a_run_without_events_has_none(tmp_path: Path) -> None:
