@@ -2,6 +2,7 @@
 
 Two runs with the same fingerprint are the same run. With a feeder file goes all that lies in its folder, however it may
 redirect to it, but for what is none of a feeder: what runs and sweeps have left there, JSON, and what is hidden.
+The JSON Schema that a scenario names is left out: editors read it, and no run does.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ class Fingerprints:
 
     def of(self, document: Mapping[str, Any], folder: Path) -> str:
         """Return the fingerprint of a scenario, as it stands after all overrides, whose file lies in `folder`."""
-        folder = folder.resolve()
+        folder, document = folder.resolve(), _without_schema(document)
         files = {str(path.relative_to(folder)): self._digest(path) for path in sorted(self._files(folder, document))}
         said = json.dumps([version("derloop"), document, files], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:LENGTH]
 
     def files(self, document: Mapping[str, Any], folder: Path) -> list[Path]:
         """Return the files that a scenario names, and those that lie beside its feeders, in order."""
-        return sorted(self._files(folder.resolve(), document))
+        return sorted(self._files(folder.resolve(), _without_schema(document)))
 
     def _files(self, folder: Path, document: Mapping[str, Any]) -> set[Path]:
         words = frozenset(texts(document))
@@ -56,3 +57,7 @@ def fingerprint(scenario: Scenario) -> str:
     """Return the fingerprint of a scenario, whichever engine moves it, wherever its federates are."""
     said = {key: value for key, value in scenario.document.items() if key not in MOVED_BY}
     return Fingerprints().of(said, scenario.folder)
+
+
+def _without_schema(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != "$schema"}

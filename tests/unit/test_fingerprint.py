@@ -79,6 +79,15 @@ def test_what_runs_and_sweeps_leave_beside_a_feeder_does_not_change_the_fingerpr
     assert Fingerprints().of(document, tmp_path) != before
 
 
+def test_the_schema_that_editors_read_does_not_change_the_fingerprint(tmp_path: Path) -> None:
+    document = {"$schema": write(tmp_path, "scenario.schema.json", "{}"), **of_tariff(tmp_path)}
+    before = Fingerprints().of(document, tmp_path)
+    assert Fingerprints().files(document, tmp_path) == [tmp_path / "prices.csv", tmp_path / "tariffs/dynamic.json"]
+    write(tmp_path, "scenario.schema.json", '{"title": "of a newer kind"}')
+    assert Fingerprints().of(document, tmp_path) == before
+    assert Fingerprints().of({**document, "$schema": "../scenario.schema.json"}, tmp_path) == before
+
+
 @pytest.mark.parametrize("length", [255, 256, 300, 5000])
 def test_a_text_that_is_too_long_for_a_file_names_none(length: int, tmp_path: Path) -> None:
     assert Fingerprints().of({"description": "a" * length}, tmp_path)
