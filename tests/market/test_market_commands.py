@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,7 @@ def test_a_stack_of_two_runs_adds_up(runs: tuple[Path, Path], tmp_path: Path) ->
     roofs = RunFolder(runs[0]).read("roofs.p_kw")[1].sum() / 4
     assert avoided_kwh == pytest.approx(roofs, rel=0.02)  # loads depend on voltage a little
     assert "&lt;carbon&gt;" in page.read_text()
+    assert {'name="viewport"', 'name="color-scheme"'} <= set(re.findall(r'name="[a-z-]+"', page.read_text()))
     shown = said(*words)
     assert "sum of parts" in shown
     assert "<carbon> [/b]" in shown

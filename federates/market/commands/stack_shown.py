@@ -14,9 +14,10 @@ from federates.market.value.part import Input
 from federates.market.value.total import Total
 
 PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{name}</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>{name}</title>
 <style>body{{font:16px system-ui;margin:2em;max-width:70em}}td,th{{padding:.3em .8em;text-align:left;
-vertical-align:top;border-bottom:1px solid #ccc}}td.n{{text-align:right;white-space:nowrap}}</style>
+vertical-align:top;border-bottom:1px solid #8888}}td.n{{text-align:right;white-space:nowrap}}</style>
 <h1>{name}</h1>
 <table><tr><th>part<th>{currency}<th>formula<th>inputs</tr>
 {rows}
