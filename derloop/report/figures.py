@@ -270,7 +270,9 @@ def _commands(run: Charted) -> Iterator[Figure]:
 def _command(run: Charted, setpoint: SignalOfRun, actual: SignalOfRun, fleet: str) -> Figure:
     asked = traces.line(run.times, setpoint.name, *run.total(setpoint), "grey", dash="dash", width=1.5, stepped=True)
     given = traces.line(run.times, actual.name, *run.total(actual), run.colour(fleet), width=2)
-    note = f"Sum over {len(setpoint.labels)} devices: what {setpoint.federate} asks for, and what the fleet does."
+    count = len(setpoint.labels)
+    whose = f"Sum over {count} devices: what" if count > 1 else "What"
+    note = f"{whose} {setpoint.federate} asks for, and what the fleet does."
     return Figure(f"command-{setpoint.name}", f"Setpoint and actual: {fleet}", note, actual.unit, [given, asked])
 
 

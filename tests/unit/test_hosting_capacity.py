@@ -88,6 +88,8 @@ def test_what_passes_a_limit_without_generation_is_counted_and_told(tmp_path: Pa
     words = [str(asked.feeder), "--sweeps", "1", "--v-high-pu", "0.95", "--most-kw", "100"]
     told = CliRunner().invoke(app, words, catch_exceptions=False).output
     assert "6 nodes and elements pass a limit without any generation, and were not asked" in told
+    assert "two.dss: 1 sweep, units of" in told
+    assert "no limit was passed                          1 sweep\n" in told
     assert "median                       100.0 kW" in told  # not a step beyond where sweeps end
 
 

@@ -273,6 +273,13 @@ def test_every_chart_comes_when_its_signals_are_there() -> None:
     ]
 
 
+def test_one_is_not_told_in_the_plural() -> None:
+    run = completed(federates={"bat": {"kind": "battery"}})
+    run.add("bat", "p_set_kw", "kW", np.ones(3)).add("bat", "p_kw", "kW", np.ones(3))
+    assert figure(run, "Setpoint and actual: bat")["note"] == "What bat asks for, and what the fleet does."
+    assert "<b>1</b> federate</span>" in page(run)
+
+
 def test_a_regulation_signal_is_charted_beside_the_response() -> None:
     run = feeder().add("vpp", "signal_kw", "kW", np.arange(120.0), ("vpp",))
     run.add("vpp", "response_kw", "kW", np.arange(120.0) - 1, ("vpp",))

@@ -99,16 +99,19 @@ def _table(question: Question, found: list[Capacity]) -> str:
     from federates.grid.hosting import quantiles_kw
 
     kw = quantiles_kw(found)
-    lines = [
-        f"{question.feeder.name}: {len(found)} sweeps, units of {question.unit_kw:g} kW, loads at {question.load_pu:g}"
-    ]
+    asked = f"units of {question.unit_kw:g} kW, loads at {question.load_pu:g}"
+    lines = [f"{question.feeder.name}: {_sweeps(len(found))}, {asked}"]
     names = {"least_kw": "least", "q05_kw": "5 % of sweeps below", "median_kw": "median", "most_kw": "most"}
     lines += [f"  {text:<22}{kw[name]:>12,.1f} kW" for name, text in names.items()]
     limits = Counter((capacity.limit, capacity.where) for capacity in found)
-    lines += [f"  {_ended(limit, where):<40}{n:>6} sweeps" for (limit, where), n in limits.most_common(8)]
+    lines += [f"  {_ended(limit, where):<40}{_sweeps(n, 6)}" for (limit, where), n in limits.most_common(8)]
     if before := found[0].passed_before:
         lines += [f"  {before} nodes and elements pass a limit without any generation, and were not asked"]
     return "\n".join(lines)
+
+
+def _sweeps(count: int, width: int = 0) -> str:
+    return f"{count:>{width}} sweep{'s' * (count != 1)}"
 
 
 def _ended(limit: str, where: str) -> str:
