@@ -149,10 +149,12 @@ def _shared_voltages(entries: Entries, wired: Mapping[str, PowerSettings], folde
             yield Problem(f"/devices/{name}/power/ac_source", f"{what} already: each would need its own")
 
 
-def instruments_of(entries: Entries, wired: Sequence[PowerSettings], folder: Path) -> Instruments:
+def instruments_of(
+    entries: Entries, wired: Sequence[PowerSettings], folder: Path, beside: Sequence[PowerSettings] = ()
+) -> Instruments:
     """Return the instruments between which devices stand, of a bench file in `folder`.
 
-    Sources have the phases that the devices use.
+    Sources have the phases that the devices use. beside: where the other devices of the bench stand.
     """
     from hil.instruments.instrument import AcSource, DcSource, PowerMeter
     from hil.phil.interface import Instruments
@@ -163,7 +165,9 @@ def instruments_of(entries: Entries, wired: Sequence[PowerSettings], folder: Pat
     for name, entry in entries.items():
         used = {phase for power in wired if power.ac_source == name for phase in power.phases}
         if isinstance(entry, AcSourceSettings) and used:
-            ac[name] = AcSource(_link(folder, name, entry), entry, phases=tuple(sorted(used)))
+            others_v = {phase: power.nominal_v for power in beside if power.ac_source == name for phase in power.phases}
+            link = _link(folder, name, entry)
+            ac[name] = AcSource(link, entry, phases=tuple(sorted(used)), beside_v=others_v)
         elif isinstance(entry, DcSourceSettings) and any(power.dc and power.dc.source == name for power in wired):
             dc[name] = DcSource(_link(folder, name, entry), entry)
         elif isinstance(entry, MeterSettings) and any(power.meter == name for power in wired):

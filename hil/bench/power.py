@@ -39,9 +39,9 @@ def power_of(
         Powered(name, power, _source_pu(terminal, context), _answer(inverters, index), _nodes(terminal))
         for index, (name, power, terminal) in enumerate(zip(names, wired, terminals, strict=True))
     ]
-    return PowerInterface(
-        devices, instruments_of(bench.file.instruments, wired, bench.path.parent), context.step_ns / 1e9
-    )
+    beside = [each.power for name, each in bench.file.devices.items() if each.power is not None and name not in names]
+    instruments = instruments_of(bench.file.instruments, wired, bench.path.parent, beside)
+    return PowerInterface(devices, instruments, context.step_ns / 1e9)
 
 
 def leaving_s(bench: Bench, names: Sequence[str]) -> float:

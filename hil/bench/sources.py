@@ -56,6 +56,10 @@ class SourceLocks:
         for lock in self._fed.values():
             lock.release()
         self._fed.clear()
+        return self.shared()
+
+    def shared(self) -> frozenset[str]:
+        """Return the sources that feed other fleets of the run; those of this one while it feeds none itself."""
         return frozenset(name for name in self._where if self._feeds_others(name))
 
     def release(self) -> None:

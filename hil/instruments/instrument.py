@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -94,10 +95,14 @@ class AcSource:
         settings: AcSourceSettings,
         clock: Clock = monotonic,
         phases: tuple[Phase, ...] | None = None,
+        beside_v: Mapping[Phase, float] = MappingProxyType({}),
     ) -> None:
-        """phases: those that are used, all without it. Switched off is every phase, also one that others have used."""
+        """phases: those that are used, all without it. Switched off is every phase, also one that others have used.
+
+        beside_v: nominal voltages, V, of the phases on which other devices stand, which one switch may turn on too.
+        """
         self.name, self.phases = link.name, settings.phases if phases is None else phases
-        self._link, self._every = link, settings.phases
+        self._link, self._every, self._beside_v = link, settings.phases, beside_v
         self._voltage = Limiter(link.name, "v_ln_v", settings.v_ln_v, clock)
         self._frequency = Limiter(link.name, "f_hz", settings.f_hz, clock)
         self._set_v = np.full(len(self.phases), math.nan)
@@ -124,6 +129,16 @@ class AcSource:
                 self._link.set("v_ln_v", float(value), (phase,))
         self._set_v = allowed.copy()
         return allowed
+
+    def prepare_beside(self) -> None:
+        """Set the phases of other devices to nominal voltage where they have no switch of their own.
+
+        Raises Interlocked, and sets nothing, where that is out of the source's limits.
+        """
+        if self._beside_v and not self._link.sets_apart("output"):
+            self._voltage.permit(np.array([*self._beside_v.values()]))
+            for phase, v_ln_v in self._beside_v.items():
+                self._link.set("v_ln_v", v_ln_v, (phase,))
 
     def switch_on(self) -> None:
         self._link.set("output", 1.0, self.phases)

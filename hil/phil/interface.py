@@ -123,8 +123,11 @@ class PowerInterface:
                 more = "a longer filter_s or a smaller scale helps; unstable_because lets it be energised even so"
                 raise Interlocked(device.name, f"is not energised: {why}. {more}")
 
-    def energise(self) -> None:
-        """Switch the devices on, at nominal voltage; refused, by name, where their loops would not settle."""
+    def energise(self, shared: Callable[[], Collection[str]] = frozenset) -> None:
+        """Switch the devices on, at nominal voltage; refused, by name, where their loops would not settle.
+
+        shared: tells which sources feed other fleets of the run, and so what else is on them.
+        """
         self._refuse_unstable()
         with self._working():
             self._is_touched = True
@@ -136,8 +139,11 @@ class PowerInterface:
                 _supply(source, supply)
                 self._on.append(source)
         self.apply(np.ones(len(self._devices)))
+        fed = shared()
         for grid in self._instruments.ac.values():
             with self._working():
+                if grid.name not in fed:
+                    grid.prepare_beside()
                 grid.switch_on()
                 self._on.append(grid)
         self._pause(max(device.settings.settle_s for device in self._devices))

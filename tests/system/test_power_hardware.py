@@ -440,3 +440,44 @@ def test_a_source_that_feeds_a_device_which_goes_on_stays_on(rig: Rig, scenario:
     assert (source.device, source.is_safe) == ("grid-sim", False)
     assert source.what == "left as it is: it feeds 'other', which was not left"
     assert rig.ac.is_on
+
+
+def beside(bench: dict[str, Any], **power: Any) -> dict[str, Any]:
+    """Return a bench with another device on phase 2 of the source, which no fleet uses."""
+    bench["instruments"]["grid-sim"]["phases"] = [1, 2]
+    wired = {**bench["devices"]["res"]["power"], "phases": [2], "meter": None, **power}
+    bench["devices"]["other"] = {**bench["devices"]["res"], "unit": 2, "power": wired}
+    return bench
+
+
+def test_a_device_that_no_fleet_uses_is_at_nominal_voltage_when_its_source_goes_on(rig: Rig, scenario: Path) -> None:
+    """It stood at whatever was set last, and one switch turns all phases on."""
+    rig.ac.answer("SOUR2:VOLT 277")
+    on, said = dict[Any, float](), rig.ac.answer
+
+    def heard(line: str) -> str | None:
+        if line == "OUTP ON":
+            on.update(rig.ac.held)
+        return said(line)
+
+    rig.ac.answer = heard  # type: ignore[method-assign]
+    assert run(scenario, beside(rig.bench(), nominal_v=120)).failure == ""
+    assert (on["v_ln_v", 1], on["v_ln_v", 2]) == (240.0, 120.0)
+
+
+def test_the_voltage_of_a_device_beside_is_left_to_the_fleet_that_its_source_feeds(rig: Rig, scenario: Path) -> None:
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps(beside(rig.bench())))
+    bench = read_bench(path)
+    power = bench.device("other").power
+    assert power is not None
+    addresses = bench.addresses
+    other = SourceLocks(bench, [power], Run((scenario.parent / "run").resolve(), bench.path, addresses))
+    other.acquire()
+    try:
+        other.feed()
+        rig.ac.answer("SOUR2:VOLT 230")
+        assert run(scenario, beside(rig.bench())).failure == ""
+        assert rig.ac.held["v_ln_v", 2] == 230.0
+    finally:
+        other.release()
