@@ -96,8 +96,7 @@ class BenchFleet:
         with self._stopped_first(session):
             if self._power is not None:
                 sources = self._lock_sources()
-                self._power.energise(sources.shared)  # without its grid a device may not answer
-                sources.feed()
+                self._power.energise(sources.shared, sources.feed)  # without its grid a device may not answer
             self._run(session.open())
             self._keep_who(session)
             self._plate = enlarged(session.plate, self._scale)

@@ -45,7 +45,10 @@ class SourceLocks:
             raise
 
     def feed(self) -> None:
-        """Take note that the devices of the fleet have been energised: it can switch the sources off."""
+        """Take note that the devices of the fleet are energised from now on: it has reached the sources, to leave them.
+
+        Before it switches one on: other fleets must not take it for a stranger's.
+        """
         for name in self._where:
             self._fed[name] = self._lock(name, FED)
             with suppress(Interlocked):  # another fleet may switch them off too early then, and nobody too late

@@ -130,6 +130,14 @@ class AcSource:
         self._set_v = allowed.copy()
         return allowed
 
+    def is_on(self) -> bool:
+        """Return whether the output is on, or cannot be verified to be off, at any phase, also one of others."""
+        try:
+            self._link.verify("output", 0.0, self._every)
+        except Rejected:
+            return True
+        return False
+
     def prepare_beside(self) -> None:
         """Set the phases of other devices to nominal voltage where they have no switch of their own.
 

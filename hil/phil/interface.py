@@ -123,23 +123,23 @@ class PowerInterface:
                 more = "a longer filter_s or a smaller scale helps; unstable_because lets it be energised even so"
                 raise Interlocked(device.name, f"is not energised: {why}. {more}")
 
-    def energise(self, shared: Callable[[], Collection[str]] = frozenset) -> None:
+    def energise(
+        self, shared: Callable[[], Collection[str]] = frozenset, feed: Callable[[], None] = lambda: None
+    ) -> None:
         """Switch the devices on, at nominal voltage; refused, by name, where their loops would not settle.
 
-        shared: tells which sources feed other fleets of the run, and so what else is on them.
+        shared: tells which sources feed other fleets of the run: those may be on already, no others.
+        feed: takes note that the sources are used, before one is switched on.
         """
         self._refuse_unstable()
-        with self._working():
-            self._is_touched = True
-            for instrument in self._all():
-                instrument.open()
+        fed = self._reached(shared)
+        feed()
         for supply in (device.settings.dc for device in self._devices if device.settings.dc is not None):
             with self._working():
                 source = self._instruments.dc[supply.source]
                 _supply(source, supply)
                 self._on.append(source)
         self.apply(np.ones(len(self._devices)))
-        fed = shared()
         for grid in self._instruments.ac.values():
             with self._working():
                 if grid.name not in fed:
@@ -147,6 +147,22 @@ class PowerInterface:
                 grid.switch_on()
                 self._on.append(grid)
         self._pause(max(device.settings.settle_s for device in self._devices))
+
+    def _reached(self, shared: Callable[[], Collection[str]]) -> Collection[str]:
+        """Open the instruments; return the sources that feed other fleets of the run.
+
+        Raises Interlocked for an AC source that is on for anybody else: it is left as it is.
+        """
+        with self._working():
+            for instrument in self._all():
+                instrument.open()
+            on = [source.name for source in self._instruments.ac.values() if source.is_on()]
+            fed = shared()  # asked last: a fleet takes note that it feeds before it switches on
+            if others := [name for name in on if name not in fed]:
+                why = "is on already, and not by this run: nothing is set, and it is left on"
+                raise Interlocked(others[0], f"{why}; switch it off first, as 'derloop bench safe' does")
+            self._is_touched = True
+        return fed
 
     def apply(self, v_pu: FloatArray, f_hz: FloatArray | None = None) -> None:
         """Give the devices voltages (n,) and frequencies (n,).
@@ -190,12 +206,13 @@ class PowerInterface:
     def leave(self, but: Collection[str] = ()) -> None:
         """Switch everything off, AC before DC; every instrument is tried. Raises DeviceError where one failed.
 
-        but: sources that somebody else goes on to use, and will switch off.
+        What was never set is left as it was found. but: sources that somebody else goes on to use, and will switch off.
         """
         self._is_left = True  # before it is our turn: whoever works with it ends what it does, and begins nothing more
         with self._lock, ExitStack() as leaving:
-            for instrument in reversed(self._all()) if self._is_touched else ():
-                leaving.callback(instrument.hand_over if instrument.name in but else instrument.leave)
+            for instrument in reversed(self._all()):
+                is_ours = self._is_touched and instrument.name not in but
+                leaving.callback(instrument.leave if is_ours else instrument.hand_over)
 
     @contextmanager
     def _working(self) -> Iterator[None]:

@@ -477,7 +477,9 @@ def test_the_voltage_of_a_device_beside_is_left_to_the_fleet_that_its_source_fee
     try:
         other.feed()
         rig.ac.answer("SOUR2:VOLT 230")
+        rig.ac.answer("OUTP ON")
         assert run(scenario, beside(rig.bench())).failure == ""
         assert rig.ac.held["v_ln_v", 2] == 230.0
+        assert rig.ac.is_on
     finally:
         other.release()

@@ -328,3 +328,28 @@ def test_two_devices_on_one_phase_are_refused(interface: Make) -> None:
 def test_a_dc_side_is_a_voltage_or_a_curve() -> None:
     with pytest.raises(ValueError, match="give v_dc_v and i_dc_a, or voc_v"):
         powered(1, dc={"source": "array", "v_dc_v": 400, "voc_v": 400})
+
+
+def test_a_source_that_is_on_already_is_refused_and_left_as_it_is(rig: Rig, interface: Make) -> None:
+    """What stands at it would jump to nominal voltage; and it is not for this run to switch off."""
+    rig.ac.answer("SOUR1:VOLT 277")
+    rig.ac.answer("OUTP ON")
+    held = dict(rig.ac.held)
+    power = interface(powered(1, dc={"source": "array", "v_dc_v": 400, "i_dc_a": 10}), powered(2))
+    with pytest.raises(Interlocked, match="'grid-sim': is on already, and not by this run: nothing is set"):
+        power.energise()
+    power.leave()
+    assert rig.ac.held == held
+    assert rig.dc.held == {}
+
+
+def test_a_source_may_be_on_for_other_fleets_of_the_run_which_know_before_it_is(rig: Rig, interface: Make) -> None:
+    was_on = list[bool]()
+    first, second = interface(powered(1), phases=[1]), interface(powered(2), phases=[2])
+    first.energise(feed=lambda: was_on.append(rig.ac.is_on))
+    second.energise(lambda: {"grid-sim"})
+    assert was_on == [False]
+    second.leave({"grid-sim"})
+    assert rig.ac.is_on
+    first.leave()
+    assert not rig.ac.is_on
