@@ -247,6 +247,7 @@ def _context(scenario: Scenario, name: str, permissions: Permissions) -> Context
         until_ns=scenario.until_ns,
         seed=_seed(scenario.file.seed, name),
         permissions=permissions,
+        join_s=scenario.file.deadlines.join_s,
     )
 
 
