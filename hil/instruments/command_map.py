@@ -113,7 +113,11 @@ def read_command_map(name: str, folder: Path) -> CommandMap:
     Raises ScenarioError with everything that is wrong in it, or where there is none.
     """
     own, shipped = folder / name, _shipped()
-    if own.is_file():
+    try:
+        is_own = own.is_file()
+    except OSError as failure:  # longer than the name of a file can be, or in a folder that is not for us
+        raise ScenarioError([Problem("", f"cannot be read: {failure.strerror}")], name) from failure
+    if is_own:
         return read_model(CommandMap, own)
     if name not in shipped:
         what = (

@@ -239,3 +239,11 @@ def test_an_emergency_stop_that_could_never_come_is_refused(tmp_path: Path) -> N
     assert "any_bit needs a whole number above 0" in found["/emergency_stop/inputs/0/value"]
     found = problems(tmp_path, emergency_stop={"file": "nowhere/STOP"})
     assert "there is no folder" in found["/emergency_stop/file"]
+
+
+def test_a_command_map_whose_name_no_file_can_have_is_told_with_its_pointer(tmp_path: Path) -> None:
+    """The check of a bench file ended in a traceback."""
+    at = {"transport": "tcp", "host": "192.0.2.8"}
+    source = {"kind": "ac-source", "at": at, "commands": "x" * 300, "v_ln_v": {"low": 0, "high": 280}}
+    found = problems(tmp_path, instruments={"grid": source})
+    assert found == {"/instruments/grid/commands": f"'{'x' * 300}': cannot be read: File name too long"}
