@@ -219,12 +219,19 @@ def _twins(bench: Bench) -> Iterator[Problem]:
 
 def _watched(bench: Bench, broken: set[str]) -> Iterator[Problem]:
     file = bench.file.emergency_stop.file
-    if file and not (folder := (bench.path.parent / file).parent).is_dir():
+    if file and not _is_folder(folder := (bench.path.parent / file).parent):
         yield Problem("/emergency_stop/file", f"there is no folder {folder}, in which it could appear")
     for index, watched in enumerate(bench.file.emergency_stop.inputs):
         if watched.device not in bench.names and watched.device not in broken:
             where = f"/emergency_stop/inputs/{index}/device"
             yield Problem(where, f"no device {watched.device!r}{bench.hint(watched.device)}")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # longer than the name of a folder can be, or inside one that is not for us
+        return False
 
 
 def bench_schema() -> dict[str, Any]:

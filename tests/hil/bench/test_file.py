@@ -247,3 +247,8 @@ def test_a_command_map_whose_name_no_file_can_have_is_told_with_its_pointer(tmp_
     source = {"kind": "ac-source", "at": at, "commands": "x" * 300, "v_ln_v": {"low": 0, "high": 280}}
     found = problems(tmp_path, instruments={"grid": source})
     assert found == {"/instruments/grid/commands": f"'{'x' * 300}': cannot be read: File name too long"}
+
+
+def test_a_stop_file_in_a_folder_whose_name_none_can_have_is_told_with_its_pointer(tmp_path: Path) -> None:
+    found = problems(tmp_path, emergency_stop={"file": f"{'x' * 300}/stop"})
+    assert found["/emergency_stop/file"].startswith("there is no folder ")
