@@ -78,7 +78,7 @@ def _no_instrument(pointer: str, name: str, there: Sequence[str]) -> Problem:
 
 def _map_problems(pointer: str, entry: InstrumentEntry, folder: Path) -> Iterator[Problem]:
     try:
-        link = _link(folder, "", entry)
+        link = link_to(folder, "", entry)
     except ScenarioError as wrong:
         yield from (Problem(pointer, f"{entry.commands!r}{_within(problem)}") for problem in wrong.problems)
         return
@@ -142,7 +142,7 @@ def _shared_voltages(entries: Entries, wired: Mapping[str, PowerSettings], folde
         entry, other = entries.get(power.ac_source), first.setdefault(power.ac_source, name)
         if other == name or not isinstance(entry, AcSourceSettings) or [*_map_problems("", entry, folder)]:
             continue
-        if not _link(folder, power.ac_source, entry).sets_apart("v_ln_v"):
+        if not link_to(folder, power.ac_source, entry).sets_apart("v_ln_v"):
             what = (
                 f"{entry.commands!r} sets v_ln_v for all phases at once, and device {other!r} is on {power.ac_source!r}"
             )
@@ -166,16 +166,16 @@ def instruments_of(
         used = {phase for power in wired if power.ac_source == name for phase in power.phases}
         if isinstance(entry, AcSourceSettings) and used:
             others_v = {phase: power.nominal_v for power in beside if power.ac_source == name for phase in power.phases}
-            link = _link(folder, name, entry)
+            link = link_to(folder, name, entry)
             ac[name] = AcSource(link, entry, phases=tuple(sorted(used)), beside_v=others_v)
         elif isinstance(entry, DcSourceSettings) and any(power.dc and power.dc.source == name for power in wired):
-            dc[name] = DcSource(_link(folder, name, entry), entry)
+            dc[name] = DcSource(link_to(folder, name, entry), entry)
         elif isinstance(entry, MeterSettings) and any(power.meter == name for power in wired):
-            meters[name] = PowerMeter(_link(folder, name, entry), entry)
+            meters[name] = PowerMeter(link_to(folder, name, entry), entry)
     return Instruments(ac, dc, meters)
 
 
-def _link(folder: Path, name: str, entry: InstrumentEntry) -> Instrument:
+def link_to(folder: Path, name: str, entry: InstrumentEntry) -> Instrument:
     """Return what speaks to an instrument, not yet connected. Raises ScenarioError for a map that cannot be used."""
     if isinstance(entry.at, ModbusAt) and entry.commands == SUNSPEC:
         from hil.instruments.sunspec_meter import SunSpecMeter

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hil.bench.answers import Answered
 from hil.bench.file import Bench
 from hil.bench.findings import Finding
 from hil.bench.reading import Held
@@ -51,12 +52,28 @@ def show_findings(bench: Bench, findings: Sequence[Finding]) -> None:
     """Print each device with what it is and what is wrong with it, and a sum at the end."""
     out = console()
     for finding in findings:
-        state, style = ("ok", "bold green") if finding.is_fine else ("PROBLEM", "bold red")
-        out.print(Text.assemble((f"{finding.name}  ", "bold"), (state, style), f"  {finding.where}"))
+        out.print(_headed(finding))
         for label, text in lines_of(finding):
             _print_folded(out, label, text, "bold red" if label == "PROBLEM" else "dim")
     fine = sum(finding.is_fine for finding in findings)
     out.print(f"bench {bench.file.name!r}: {fine} of {len(findings)} devices are what the file says")
+
+
+def show_answers(bench: Bench, answers: Sequence[Answered]) -> None:
+    """Print each instrument with who it is or what is wrong with it, and a sum at the end, where there are any."""
+    out = console()
+    for each in answers:
+        out.print(_headed(each))
+        label, text, style = ("is", each.identity, "dim") if each.is_fine else ("PROBLEM", each.problem, "bold red")
+        _print_folded(out, label, text, style)
+    if answers:
+        fine = sum(each.is_fine for each in answers)
+        out.print(f"bench {bench.file.name!r}: {fine} of {len(answers)} instruments are what the file says")
+
+
+def _headed(found: Finding | Answered) -> Text:
+    state, style = ("ok", "bold green") if found.is_fine else ("PROBLEM", "bold red")
+    return Text.assemble((f"{found.name}  ", "bold"), (state, style), f"  {found.where}")
 
 
 def _print_folded(out: Console, label: str, text: str, style: str) -> None:

@@ -44,18 +44,24 @@ def schema() -> None:
 
 @app.command(epilog="Example: derloop bench check hil/benches/loopback.json")
 def check(bench: BenchPath, names: Names = None) -> None:
-    """Ask every device who it is, and whether it is what the file says.
+    """Ask every device, and the instruments around it, who it is, and whether it is what the file says.
 
-    Nothing is written. Exit status: 0 all is well, 2 the file is wrong, 3 something is missing or another one.
+    Without names, every instrument. Nothing is written. Exit status: 0 all is well, 2 the file is wrong, 3 something is
+    missing or another one, or is a run's now and was not asked.
     """
+    from hil.bench.answers import around, ask
     from hil.bench.file import read_bench
     from hil.bench.findings import find
-    from hil.bench.tables import show_findings
+    from hil.bench.tables import show_answers, show_findings
 
     read = read_bench(bench)
-    findings = find(read, read.chosen(names or ["*"]))
+    chosen = read.chosen(names or ["*"])
+    findings = find(read, chosen)
     show_findings(read, findings)
-    raise typer.Exit(0 if all(finding.is_fine for finding in findings) else MISSING)
+    answers = ask(read, around(read, chosen) if names else read.file.instruments)
+    show_answers(read, answers)
+    are_fine = all(finding.is_fine for finding in findings) and all(answer.is_fine for answer in answers)
+    raise typer.Exit(0 if are_fine else MISSING)
 
 
 @app.command(epilog="Example: derloop bench scan 192.168.1.20 /dev/ttyUSB0 --units 1-3 --out lab.json")

@@ -53,6 +53,8 @@ class ModbusInstrument:
             self.close()
             raise
 
+    meet = open
+
     def close(self) -> None:
         """Close the connection; once or more often. What the instrument does is not changed."""
         connection, self._connection = self._connection, None

@@ -38,6 +38,16 @@ class ScpiInstrument:
         self.identity = ""
 
     def open(self) -> None:
+        """Connect, see who answers, and begin. Raises as `meet`, and Rejected where it does not take how to begin."""
+        self.meet()
+        try:
+            for command in self._commands.begin:
+                self._tell(command)
+        except BaseException:
+            self.close()
+            raise
+
+    def meet(self) -> None:
         """Connect and see who answers. Raises Unreachable, or Rejected for another instrument than the bench has."""
         self._words = _opened(self.name, self._settings)
         try:
@@ -46,8 +56,6 @@ class ScpiInstrument:
                 why = f"is {self.identity!r}, which does not contain {self._settings.identity!r}"
                 raise Rejected(self.name, why)
             self.identity = self.identity or "an instrument that does not say who it is"  # and yet has answered
-            for command in self._commands.begin:
-                self._tell(command)
         except BaseException:
             self.close()
             raise

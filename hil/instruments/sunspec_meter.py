@@ -65,6 +65,8 @@ class SunSpecMeter:
             self.close()
             raise
 
+    meet = open
+
     def _discover(self, connection: ModbusConnection) -> None:
         try:
             self._map, image = discover(connection.read)

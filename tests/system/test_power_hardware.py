@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 from emulated import described
+from typer.testing import CliRunner
 
 import derloop
+from derloop.cli import app
 from derloop.engines import worker
 from hil.bench.file import read_bench
 from hil.bench.rescue import leave_safe
@@ -495,3 +497,44 @@ def test_a_device_that_settles_for_longer_than_starting_may_take_is_refused(
     with pytest.raises(derloop.errors.ScenarioError, match=why):
         derloop.run(scenario, sets, bench=path, report=False, out=scenario.parent / "run")
     assert rig.ac.held == {}
+
+
+def checked(scenario: Path, bench: dict[str, Any], *names: str) -> Any:
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps(bench))
+    return CliRunner().invoke(app, ["bench", "check", str(path), *names])
+
+
+def test_check_asks_instruments_who_they_are_and_changes_nothing_of_them(rig: Rig, scenario: Path) -> None:
+    """It ended with 0 where another source stood there, or none."""
+    rig.ac.errors.append('-222,"Data out of range"')
+    bench, address = beside(rig.bench()), rig.modbus.addresses[1]
+    bench["devices"]["other"] |= {"endpoint": address.endpoint.model_dump(mode="json"), "unit": address.unit}
+    bench["instruments"]["grid-sim"]["identity"] = "emulated instrument"
+    good = checked(scenario, bench)
+    assert (good.exit_code, len(rig.ac.errors)) == (0, 1), good.output
+    assert "bench 'power-lab': 2 of 2 instruments are what the file says" in good.output
+    bench["instruments"]["grid-sim"]["identity"] = "SN 1234"
+    bench["instruments"]["meter"]["at"]["port"] = 1
+    bad = checked(scenario, bench)
+    assert bad.exit_code == 3
+    assert "is 'derloop,emulated instrument,0,1', which does not contain 'SN 1234'" in bad.output
+    assert "bench 'power-lab': 0 of 2 instruments are what the file says" in bad.output
+    assert "0 of 1 instruments" in checked(scenario, bench, "other").output, "no meter is at that device"
+
+
+def test_check_does_not_ask_the_instruments_of_a_run(rig: Rig, scenario: Path) -> None:
+    """Many take one connection only: a second one would be the end of the run's."""
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps(rig.bench()))
+    bench = read_bench(path)
+    power = bench.device("res").power
+    assert power is not None
+    locks = SourceLocks(bench, [power], Run(scenario.parent / "run", path))
+    locks.acquire()
+    try:
+        said = checked(scenario, rig.bench())
+    finally:
+        locks.release()
+    assert said.exit_code == 3
+    assert said.output.count(f"was not asked: is held by process {os.getpid()}") == 2
