@@ -538,3 +538,28 @@ def test_check_does_not_ask_the_instruments_of_a_run(rig: Rig, scenario: Path) -
         locks.release()
     assert said.exit_code == 3
     assert said.output.count(f"was not asked: is held by process {os.getpid()}") == 2
+
+
+def test_fleets_in_processes_of_their_own_energise_one_source_at_the_same_time(rig: Rig, scenario: Path) -> None:
+    """Whoever comes second finds it on, and goes on; each phase has its voltage before the first switches it on."""
+    rig.ac.answer("SOUR2:VOLT 277")
+    bench, address = beside(rig.bench(scale=2)), rig.modbus.addresses[1]
+    bench["devices"]["other"] |= {"endpoint": address.endpoint.model_dump(mode="json"), "unit": address.unit}
+    data = json.loads(scenario.read_text())
+    fleet = data["federates"]["device"]
+    data["federates"]["second"] = {**fleet, "via": "bench:other", "at": [{"bus": "end.2", "rated_kva": 20}]}
+    data["federates"]["device"] = {**fleet, "at": [{"bus": "end.1", "rated_kva": 20}]}
+    scenario.write_text(json.dumps({**data, "placement": "apart", "duration_s": 1}))
+    said, on = rig.ac.answer, list[float]()
+
+    def heard(line: str) -> str | None:
+        if line == "OUTP ON":
+            on.append(rig.ac.held["v_ln_v", 2])
+        return said(line)
+
+    rig.ac.answer = heard  # type: ignore[method-assign]
+    path = scenario.parent / "lab.json"
+    path.write_text(json.dumps(bench))
+    assert derloop.run(scenario, bench=path, report=False, out=scenario.parent / "run").failure == ""
+    assert on == [240.0, 240.0]
+    assert not rig.ac.is_on
