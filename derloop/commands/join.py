@@ -39,7 +39,7 @@ def join(
         str | None, typer.Option(metavar="ADDRESS", help="This machine's address for HELICS; else that of the route.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Working folder; without it, a new one that is removed.")
+        Path | None, typer.Option(metavar="DIR", help="Where to make the working folder, which is removed at the end.")
     ] = None,
     wait_s: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to look for the run.")] = 60.0,
     trust_feeder: TrustFeeder = False,

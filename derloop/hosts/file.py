@@ -59,7 +59,10 @@ class HostSettings(Settings):
     interface: Address | None = Field(
         None, description="Its address on which HELICS listens there; without it, the one that reaches the run."
     )
-    folder: str | None = Field(None, description="Its working folder; without it, a new one that is removed.")
+    folder: str | None = Field(
+        None,
+        description="Where it makes its working folder, removed at the end; without it, where temporary files are.",
+    )
     flags: tuple[Literal["--trust-feeder", "--trust-control"], ...] = Field(
         (), description="What the run may do there beyond what its scenario says."
     )

@@ -54,7 +54,7 @@ class Invitation:
     interface: str | None = None
     """The address of this machine on which HELICS listens; without one, that which reaches the run."""
     folder: Path | None = None
-    """The working folder, which must be empty; without one, a new one that is removed."""
+    """Where the working folder is made, and removed at the end; without it, where temporary files are."""
     permissions: Permissions = NONE_GRANTED
     """What the run's federates may do on this machine."""
 

@@ -1,7 +1,8 @@
-"""The folder in which a host works: its own, or a new one that is removed, if not by the host then by the next one.
+"""The folder in which a host works: a new one that is removed, if not by the host then by the next one.
 
 A host that is killed cannot tidy up. So whoever works in a folder of its making holds the folder's lock, which the
-kernel takes from the dead; and who comes next removes what nobody holds.
+kernel takes from the dead; and who comes next removes what nobody holds. Machines may share a place and not its locks,
+as some file systems do: each removes what has its own name.
 """
 
 from __future__ import annotations
@@ -12,35 +13,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
+from socket import gethostname
 from tempfile import gettempdir, mkdtemp
 from time import time
 
 from derloop.errors import DerloopError
 
-PREFIX = "derloop-host-"
+PREFIX = f"derloop-host-{gethostname()}-"
 NEW_S = 10.0
 """How old a folder must be to be taken for left: a new one may not have its lock yet."""
 
 
 @contextmanager
 def working_folder(wanted: Path | None) -> Iterator[Path]:
-    """Yield an empty folder to work in: `wanted`, which is kept, or a new one, which is removed afterwards."""
-    if wanted is None:
-        with _of_its_own() as made:
-            yield made
-        return
-    if wanted.exists() and not wanted.is_dir():
-        raise DerloopError(f"{wanted} is no folder; a host needs one of its own")
-    if wanted.exists() and any(wanted.iterdir()):
-        raise DerloopError(f"{wanted} holds something already; a host needs a folder of its own")
-    wanted.mkdir(parents=True, exist_ok=True)
-    yield wanted.resolve()
-
-
-@contextmanager
-def _of_its_own() -> Iterator[Path]:
-    remove_left()
-    made = Path(mkdtemp(prefix=PREFIX))
+    """Yield a new folder to work in, which is removed afterwards: in `wanted`, or where temporary files are."""
+    place = Path(gettempdir()) if wanted is None else _made(wanted)
+    remove_left(place)
+    made = Path(mkdtemp(prefix=PREFIX, dir=place))
     lock = _locked(made)  # None where the file system has no locks: then nobody removes anything
     try:
         yield made
@@ -50,9 +39,17 @@ def _of_its_own() -> Iterator[Path]:
             os.close(lock)
 
 
-def remove_left() -> None:
-    """Remove the folders of hosts of this user that were killed."""
-    for path in Path(gettempdir()).glob(f"{PREFIX}*"):
+def _made(wanted: Path) -> Path:
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise DerloopError(f"{wanted} is no folder; a host makes one of its own in it") from error
+    return wanted.resolve()
+
+
+def remove_left(place: Path) -> None:
+    """Remove the folders in `place` of hosts of this machine and user that were killed."""
+    for path in place.glob(f"{PREFIX}*"):
         if (lock := _locked(path, older_s=NEW_S)) is not None:
             rmtree(path, ignore_errors=True)
             os.close(lock)

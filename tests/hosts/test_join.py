@@ -421,13 +421,12 @@ def test_equipment_is_armed_on_a_bench_only() -> None:
     assert str(result.exception) == "there is no bench file on which inv-1 could be armed"
 
 
-def test_a_host_whose_folder_is_not_empty_or_a_file_does_not_join(tmp_path: Path) -> None:
+def test_a_host_whose_folder_is_a_file_does_not_join(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     with socket.create_server(("127.0.0.1", 0)) as run:
         port = int(run.getsockname()[1])
-        for folder, why in ((tmp_path, "holds something already"), (tmp_path / "mine", "is no folder")):
-            with pytest.raises(DerloopError, match=why):
-                joining.join(Invitation("127.0.0.1", port, "a", "t" * 32, folder=folder), lambda text: None)
+        with pytest.raises(DerloopError, match="is no folder"):
+            joining.join(Invitation("127.0.0.1", port, "a", "t" * 32, folder=tmp_path / "mine"), lambda text: None)
         run.settimeout(0.0)
         with pytest.raises(BlockingIOError):  # nobody has knocked
             run.accept()

@@ -51,7 +51,7 @@ def test_a_folder_is_there_while_its_host_is_and_goes_when_that_was_killed(tempo
         host.kill()
         host.wait()
     os.utime(left)
-    remove_left()
+    remove_left(temporary)
     assert (left / "run" / "grid.arrows").exists()  # it may be new, and about to be locked
     aged(left)
     with working_folder(None) as mine:
@@ -64,20 +64,41 @@ def test_what_is_no_folder_of_a_host_of_this_user_stays(temporary: Path, monkeyp
     (elsewhere / "kept").touch()
     (temporary / f"{PREFIX}link").symlink_to(elsewhere)
     (temporary / f"{PREFIX}file").touch()
-    remove_left()
+    remove_left(temporary)
     (temporary / f"{PREFIX}other").mkdir()
     aged(temporary / f"{PREFIX}other")
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
-    remove_left()
+    remove_left(temporary)
     names = {path.name for path in temporary.iterdir()}
     assert names == {"elsewhere", f"{PREFIX}link", f"{PREFIX}file", f"{PREFIX}other"}
     assert (elsewhere / "kept").exists()
 
 
-def test_a_folder_that_was_asked_for_is_kept_and_must_be_empty(tmp_path: Path) -> None:
-    with working_folder(tmp_path / "mine") as folder:
-        (folder / "run").mkdir()
-    assert (tmp_path / "mine" / "run").exists()
-    with pytest.raises(DerloopError, match="a host needs a folder of its own"), working_folder(tmp_path / "mine"):
+def test_a_place_that_was_asked_for_serves_every_run_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    (place := tmp_path / "on" / "scratch").mkdir(parents=True)
+    (place / "kept").touch()
+    for _ in range(2):  # the place is the same in each run of a hosts file; it had to be empty, and so served one run
+        with working_folder(place) as folder, working_folder(place) as other:
+            (folder / "run").mkdir()
+            assert {*place.iterdir()} == {folder, other, place / "kept"}
+        assert [*place.iterdir()] == [place / "kept"]
+    (left := place / f"{PREFIX}killed").mkdir()
+    aged(left)
+    with working_folder(place):
+        assert not left.exists()
+
+
+def test_folders_that_another_machine_has_in_the_place_stay(tmp_path: Path) -> None:
+    (theirs := tmp_path / "derloop-host-elsewhere.invalid-x").mkdir()
+    aged(theirs)
+    with working_folder(tmp_path):
+        assert theirs.exists()
+
+
+def test_a_place_that_is_missing_is_made_and_a_file_is_none(tmp_path: Path) -> None:
+    with working_folder(tmp_path / "new" / "place") as folder:
+        assert folder.parent == tmp_path / "new" / "place"
+    (tmp_path / "file").touch()
+    with pytest.raises(DerloopError, match="is no folder"), working_folder(tmp_path / "file"):
         pass
