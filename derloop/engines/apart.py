@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic, monotonic_ns, sleep
@@ -178,7 +178,8 @@ class Apart:
             hub = Hub(here, seats, self._until_ns, clock)
             stack.callback(hub.close)
             stack.push(self._take_back)
-            places.meet(on_poll)
+            with self._wishes_first(on_poll):
+                places.meet(on_poll)
             broker, transport = places.broker(len(cells))
             stack.callback(close, broker)
             stack.callback(hub.leave)
@@ -224,11 +225,8 @@ class Apart:
         wait_s = self._federation.longest_wait_s + sum(child.stop_s - STOP_S for child in self.children)
         began, stall = monotonic(), Stall(self._deadlines, wait_s)
         while not all(child.done for child in self.children):
-            try:
+            with self._wishes_first(on_poll):
                 self._check_children(hub)
-            except DerloopError:
-                self._hear_a_wish(on_poll)
-                raise
             self._keep_parts()
             self._begin_when_asked(hub)
             stages = [child.stage for child in self.children]
@@ -240,12 +238,17 @@ class Apart:
             on_poll()
             sleep(POLL_S)
 
-    def _hear_a_wish(self, on_poll: Callable[[], None]) -> None:
-        """Let a wish to end be heard: who ends all machines, as a job scheduler does, may reach this one last."""
-        until = monotonic() + (ECHO_S if self._places.are_many else 0.0)
-        while monotonic() < until:
-            on_poll()
-            sleep(POLL_S)
+    @contextmanager
+    def _wishes_first(self, on_poll: Callable[[], None]) -> Iterator[None]:
+        """Before a failure, let a wish to end be heard: who ends all machines, as schedulers do, may come here last."""
+        try:
+            yield
+        except DerloopError:
+            until = monotonic() + self._places.wish_within_s
+            while monotonic() < until:
+                on_poll()
+                sleep(POLL_S)
+            raise
 
     def _begin_when_asked(self, hub: Hub) -> None:
         """Say when a paced run begins, as soon as one waits for its first instant: all of them have joined then."""

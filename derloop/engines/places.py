@@ -54,6 +54,11 @@ class Places(Protocol):
         """Raise the error of a place that was lost."""
         ...
 
+    @property
+    def wish_within_s(self) -> float:
+        """For how long after a failure a wish to end comes first: who ends all machines may reach this one last."""
+        ...
+
     def check_hubs(self) -> None:
         """Raise EngineError where the processes of another place are given no turns any more."""
         ...
@@ -80,6 +85,7 @@ class Here:
 
     are_many = False
     told_within_s = 0.02
+    wish_within_s = 0.0
 
     def meet(self, on_poll: Callable[[], None]) -> None:
         """There is nobody to wait for."""

@@ -32,6 +32,10 @@ CORE_TYPE = "zmq"
 POLL_S = 0.05
 TOLD_S = 0.1
 """How long it takes at most, beside the network, until every process of a host has heard what it is told."""
+ECHO_S = 0.5
+"""How much later than of a lost host a wish to end may be heard."""
+TOLD_LAST_S = 4.0
+"""The same where the host was told to end: who ends all machines, one after the other, may come to this one last."""
 COPY_S = 60.0
 """How long a host may send nothing of what is left of its results; of a run that was ended, how long it may send."""
 
@@ -245,6 +249,11 @@ class Gathering:
             except HostError as error:
                 self._say(f"{error}; the run ends")  # at once: letting go of the other hosts takes its time
                 raise
+
+    @property
+    def wish_within_s(self) -> float:
+        is_told = any(guest.is_told_to_end for guest in self._guests.values())
+        return TOLD_LAST_S if is_told else ECHO_S
 
     def check_hubs(self) -> None:
         for guest in self._guests.values():

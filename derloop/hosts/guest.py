@@ -37,6 +37,8 @@ class Guest:
         """When it last had sent something of its results, by `time.monotonic`."""
         self.torn: list[str] = []
         """Files that did not arrive as they are there."""
+        self.is_told_to_end = False
+        """Somebody there has told it to end, and it leaves."""
         self._failed: str | None = None
         self.clock = HostClock(channel.send) if is_paced else None
         self.hub_failed: str | None = None
@@ -97,6 +99,8 @@ class Guest:
                 self._take(message)
         except (Malformed, TypeError, ValueError) as error:
             raise HostError(self.name, f"says what nobody understands: {error}") from error
+        if self.is_told_to_end:
+            raise HostError(self.name, "was told to end, and has left")
         if self._failed is not None:
             raise HostError(self.name, self._failed)
         if self._channel.lost is not None:
@@ -116,6 +120,8 @@ class Guest:
                 self.torn = self._copies.incomplete(message["digests"])
             case "failed":
                 self._failed = str(message["why"])
+            case "leaving":
+                self.is_told_to_end = True
             case "clock" if self.clock:
                 asked_ns, heard_ns, said_ns = map(message.integer, ("asked_ns", "heard_ns", "said_ns"))
                 self.clock.take(asked_ns, heard_ns, said_ns, message.heard_ns)

@@ -71,7 +71,11 @@ def join(invitation: Invitation, say: Say) -> None:
         host = Host(invitation, channel, invitation.interface or interface, folder)
         stack.callback(host.close)
         say(f"{invitation.name} has joined the run at {invitation.address}:{invitation.port}")
-        host.run()
+        try:
+            host.run()
+        except KeyboardInterrupt:
+            host.tell_leaving()  # before its processes are ended: else one of them is taken for the cause
+            raise
 
 
 def _connected(invitation: Invitation) -> tuple[Channel, str]:
@@ -270,6 +274,11 @@ class Host:
 
     def _leave(self) -> None:
         self._is_over = True
+
+    def tell_leaving(self) -> None:
+        """Say that this host was told to end, where the run has not all that it wants of it."""
+        if not self._has_finished:
+            self._channel.send("leaving")
 
     def close(self) -> None:
         """End whatever runs here. Only what was started here is ended."""

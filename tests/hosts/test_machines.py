@@ -100,6 +100,39 @@ def test_a_run_that_is_told_to_end_just_after_its_hosts_was_interrupted_and_lost
         assert run.results.run["outcome"] == "interrupted"
 
 
+@pytest.mark.parametrize("also_the_run", [True, False])
+def test_a_host_that_is_told_to_end_is_not_lost_and_the_run_is_interrupted_if_it_is_told_so_too(
+    tmp_path: Path, also_the_run: bool
+) -> None:
+    with spread(tmp_path, scenario(3000, slow_s=0.02), HOSTS, Loopback()) as run:
+        run.wait_for_rows("d")
+        run.hosts["fleets"].process.send_signal(signal.SIGTERM)
+        since = time.monotonic()
+        time.sleep(1.5)
+        if also_the_run:
+            run.run.process.send_signal(signal.SIGTERM)
+        assert run.run.wait() == (130 if also_the_run else 3), run.run.said()
+        assert run.results.run["outcome"] == ("interrupted" if also_the_run else "failed")
+        assert "host 'fleets' was told to end, and has left; the run ends" in run.run.said()
+        assert ("FAILED host 'fleets' was told to end" in run.run.said()) is not also_the_run
+        assert "lost" not in run.run.said()
+        assert [run.hosts[name].wait() for name in HOSTS] == [0, 130]
+        assert run.gone_after(since) < NAMED_WITHIN_S * SLACK
+
+
+def test_a_run_that_is_told_to_end_after_a_host_while_it_waits_for_another_was_interrupted(tmp_path: Path) -> None:
+    with spread(tmp_path, scenario(3000, slow_s=0.02), HOSTS, Loopback()) as run:
+        run.hosts["feeder"].destroy()
+        deadline = time.monotonic() + 60
+        while "fleets has joined the run" not in run.hosts["fleets"].said():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for machine in (run.hosts["fleets"], run.run):
+            machine.process.send_signal(signal.SIGTERM)
+            time.sleep(1.0)
+        assert run.run.wait() == 130, run.run.said()
+
+
 def test_a_host_that_comes_while_the_run_goes_on_is_turned_away(tmp_path: Path) -> None:
     with spread(tmp_path, scenario(3000, slow_s=0.02), HOSTS, Loopback()) as run:
         run.wait_for_rows("d")
