@@ -15,7 +15,7 @@ from typing import Any
 
 from derloop.installed import versions
 from derloop.plugins import KINDS, REALISATIONS, packages
-from derloop.scenario.files import inside, named, texts
+from derloop.scenario.files import inside, named, words
 from derloop.scenario.models import Scenario
 
 Offers = Mapping[str, Sequence[str]]
@@ -58,7 +58,7 @@ def file_differences(here: Hashes, there: Mapping[str, str | None]) -> list[str]
 def named_files(scenario: Path, document: Any) -> list[str]:
     """Return the scenario's file and every file inside its folder that `document` names, from that folder."""
     folder = scenario.resolve().parent
-    return sorted(str(path.relative_to(folder)) for path in {scenario.resolve(), *named(folder, texts(document))})
+    return sorted(str(path.relative_to(folder)) for path in {scenario.resolve(), *named(folder, words(document))})
 
 
 def hashes(folder: Path, paths: list[str]) -> dict[str, str | None]:

@@ -11,6 +11,7 @@ from os.path import normpath
 from pathlib import Path
 
 from derloop.errors import DerloopError
+from derloop.scenario.models import ScenarioFile
 
 DSS_WORD = re.compile(r"""[^\s="'()\[\]{},|]+""")
 DSS_QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
@@ -19,6 +20,8 @@ DSS_RUN = re.compile(r"^\s*(?:red\w*|c\w*)\b(.*)", re.IGNORECASE | re.MULTILINE)
 """What follows `redirect` or `compile`, which may be abbreviated so far that other commands are like them."""
 SCHEMA = ".schema.json"
 """The end of the name of a file for editors, whose texts are examples."""
+BESIDE = ScenarioFile.model_fields.keys() - {"federates", "checks"}
+"""What a scenario says beside its federates and checks, its own name among it: none of it names a file."""
 MAX_FILES = 10_000
 MAX_PATH = 4096
 LEFT = ({"run.json", "events.jsonl"}, {"sweep.json", ".lock"})
@@ -121,9 +124,24 @@ def beside_feeder(path: Path) -> Iterator[Path]:
         yield from (each for each in found if each.suffix.lower() != ".json" and each.is_file())
 
 
+def words(scenario: Mapping[str, object]) -> Iterator[str]:
+    """Yield every text of a scenario that may name a file: settings of federates and of checks."""
+    yield from texts({key: value for key, value in scenario.items() if key not in BESIDE})
+
+
 def texts(value: object) -> Iterator[str]:
-    """Yield every text of a document that is a value, as it may name a file."""
+    """Yield every text of a document that is a value, as it may name a file.
+
+    None is named by what is of a `kind`, and by `via` what stands after its colon alone.
+    """
     if isinstance(value, str):
         yield value
-    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
-        yield from texts(inner)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key == "via" and isinstance(inner, str):
+                yield inner.partition(":")[2]
+            elif key != "kind":
+                yield from texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from texts(inner)

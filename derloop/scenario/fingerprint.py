@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from derloop.scenario.files import beside_feeder, is_feeder, named, texts
+from derloop.scenario.files import beside_feeder, is_feeder, named, words
 from derloop.scenario.models import MOVED_BY, Scenario
 
 LENGTH = 12
@@ -40,12 +40,12 @@ class Fingerprints:
         return sorted(self._files(folder.resolve(), _without_schema(document)))
 
     def _files(self, folder: Path, document: Mapping[str, Any]) -> set[Path]:
-        words = frozenset(texts(document))
-        if (folder, words) not in self._found:
-            found = named(folder, words)
+        said = frozenset(words(document))
+        if (folder, said) not in self._found:
+            found = named(folder, said)
             beside = (beside_feeder(path.resolve()) for path in found if is_feeder(path))
-            self._found[folder, words] = found.union(*beside)
-        return self._found[folder, words]
+            self._found[folder, said] = found.union(*beside)
+        return self._found[folder, said]
 
     def _digest(self, path: Path) -> str:
         if path not in self._digests:

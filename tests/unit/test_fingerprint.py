@@ -62,6 +62,21 @@ def test_a_file_that_changes_changes_the_fingerprint(what: str, tmp_path: Path) 
     assert Fingerprints().of(document, tmp_path) != before
 
 
+def test_folders_that_are_called_as_what_names_no_file_do_not_change_the_fingerprint(tmp_path: Path) -> None:
+    document = {
+        "name": "study",
+        "placement": "hosts",
+        "hosts": {"lab": ["homes"]},
+        "federates": {"homes": {"kind": "load", "via": "model", "profile": "day.csv"}, "vpp": {"via": "replay:base"}},
+        "checks": [{"kind": "any-of", "of": [{"kind": "peak", "against": "golden"}]}],
+    }
+    for name in ("study", "hosts", "homes", "load", "model", "any-of", "peak", "replay", "base", "golden"):
+        write(tmp_path, f"{name}/run.json", "{}")
+    write(tmp_path, "day.csv", "1")
+    found = [str(path.relative_to(tmp_path)) for path in Fingerprints().files(document, tmp_path)]
+    assert found == ["base/run.json", "day.csv", "golden/run.json"]
+
+
 def test_what_runs_and_sweeps_leave_beside_a_feeder_does_not_change_the_fingerprint(tmp_path: Path) -> None:
     document = {"feeder": write(tmp_path, "feeder.dss", "New Line.a")}
     for name in ("scenario.json", "sweep.json", ".git/index"):
