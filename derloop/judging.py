@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
@@ -20,15 +20,16 @@ from derloop.checks import cut, judge_all
 from derloop.checks.junit import write_junit
 from derloop.contract import Interface
 from derloop.errors import NOT_STOPPED
-from derloop.installed import versions
+from derloop.hosts.likeness import installed, offers_of
 from derloop.kind import permissions_to_json
 from derloop.moving import Ending
 from derloop.options import Options
+from derloop.plugins import CHECKS
 from derloop.result import Result
 from derloop.results.store import RunFolder
 from derloop.results.summary import counted, summarise
 from derloop.scenario.models import MOVED_BY, Scenario
-from derloop.verdict import Doubt
+from derloop.verdict import CheckEntry, Doubt
 
 
 def facts(scenario: Scenario, interfaces: Mapping[str, Interface], options: Options) -> dict[str, Any]:
@@ -60,10 +61,15 @@ def facts(scenario: Scenario, interfaces: Mapping[str, Interface], options: Opti
         "checkpoint_every_s": options.checkpoint_every_s,
         "checkpoint_keep": options.checkpoint_keep,
         "started": _now(),
-        "versions": versions(),
+        "versions": installed({**offers_of(scenario), CHECKS: sorted(_kinds(scenario.checks))}),
         "host": {"system": platform.platform(), "machine": platform.machine(), "cpus": os.cpu_count()},
         "git_commit": _git_commit(scenario.folder),
     }
+
+
+def _kinds(checks: Sequence[CheckEntry]) -> set[str]:
+    """Return which kinds of checks there are, also in compositions."""
+    return {check.kind.name for check in checks}.union(*(_kinds(check.parts) for check in checks))
 
 
 def judged(

@@ -31,10 +31,15 @@ def offers_of(scenario: Scenario) -> Offers:
     return {KINDS: sorted({entry.kind.name for entry in entries}), REALISATIONS: sorted(vias)}
 
 
-def facts(offers: Offers) -> dict[str, str]:
-    """Return what is told of this machine: versions, also of the packages that offer these, and what computes."""
+def installed(offers: Offers) -> dict[str, str]:
+    """Return the versions of what results depend on here, also of the packages that offer these."""
     plugins = {name: version for group, names in offers.items() for name, version in packages(group, names).items()}
-    return {**versions(), **plugins, "machine": platform.machine(), "system": platform.system()}
+    return {**versions(), **plugins}
+
+
+def facts(offers: Offers) -> dict[str, str]:
+    """Return what is told of this machine: what is installed, and what computes."""
+    return {**installed(offers), "machine": platform.machine(), "system": platform.system()}
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:

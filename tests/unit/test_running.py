@@ -11,14 +11,17 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from outside import install
 
 import derloop
+from derloop import judging, plugins
 from derloop.calendar import UNDATED
 from derloop.console import show_federation, show_result
 from derloop.errors import DerloopError, ScenarioError
 from derloop.judging import _wrong, write_json
 from derloop.moving import Ending
 from derloop.options import Options
+from derloop.plugins import CHECKS, KINDS
 from derloop.running import run as run_scenario
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
@@ -75,6 +78,26 @@ def test_the_run_folder_tells_who_ran_what_with_which_settings(tmp_path: Path) -
     assert facts["versions"]["helics"]
     assert facts["engine"] == "local"
     assert facts["status"] == 0
+
+
+def test_a_run_tells_the_versions_of_the_packages_that_offer_what_its_scenario_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    either = json.dumps([{"kind": "any-of", "of": [{"kind": "peak", "signal": "grid.head_kw", "limit_kw": 9e3}]}])
+    scenario = load(SHORT, [f"checks={either}"])
+    interfaces = assemble(scenario).interfaces
+    for name, group, offered in (
+        ("solvers", KINDS, "opendss"),
+        ("judges", CHECKS, "peak"),
+        ("unions", CHECKS, "any-of"),
+        ("strangers", CHECKS, "settles"),
+    ):
+        monkeypatch.syspath_prepend(str(install(tmp_path / name, name, {group: {offered: f"{name}:KIND"}}, "")))
+    plugins._offered.cache_clear()
+    versions = judging.facts(scenario, interfaces, Options())["versions"]
+    plugins._offered.cache_clear()
+    assert {"solvers": "1.0", "judges": "1.0", "unions": "1.0"}.items() <= versions.items()
+    assert "strangers" not in versions
 
 
 def test_the_page_tells_the_step_of_who_took_part(tmp_path: Path) -> None:
