@@ -30,6 +30,7 @@ from derloop.results.store import RunFolder, finish, rewind
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from derloop.scenario.models import Scenario, to_ns
+from derloop.scenario.unheard import unheard
 
 if TYPE_CHECKING:
     from derloop.hosts.gathering import Plan
@@ -145,8 +146,8 @@ def run_loaded(
         events, known = Events(folder / "events.jsonl"), facts(loaded, federation.interfaces, options)
         began = monotonic()
         own = begun.cautions if begun else ()
-        ahead = beyond_the_end(loaded.checks, loaded.until_ns)
-        known["cautions"] = cautions = (*own, *federation.cautions, *saving.cautions(loaded.until_ns), *ahead)
+        ahead, untold = beyond_the_end(loaded.checks, loaded.until_ns), unheard(loaded, federation)
+        known["cautions"] = cautions = (*own, *federation.cautions, *saving.cautions(loaded.until_ns), *ahead, *untold)
         if begun:
             known |= begun.rewind(folder, federation)
         write_json(folder / "run.json", {**known, "outcome": "running"})
