@@ -244,6 +244,7 @@ class Apart:
         try:
             yield
         except DerloopError:
+            self._ask_to_leave()  # equipment is let go of meanwhile
             until = monotonic() + self._places.wish_within_s
             while monotonic() < until:
                 on_poll()
@@ -307,9 +308,12 @@ class Apart:
     def statistics(self) -> dict[str, Mapping[str, float]]:
         return {name: said for child in self.children for name, said in child.statistics.items()}
 
-    def _end(self) -> None:
+    def _ask_to_leave(self) -> None:
         for child in self.children:
             child.reach.end(child.is_lost)
+
+    def _end(self) -> None:
+        self._ask_to_leave()
         asked = monotonic()
         for child in self.children:
             if not child.reach.ended_by(asked + (child.stop_s if child.crew.blocking else 0) + END_S):

@@ -109,6 +109,7 @@ def test_a_host_that_is_told_to_end_is_not_lost_and_the_run_is_interrupted_if_it
         run.hosts["fleets"].process.send_signal(signal.SIGTERM)
         since = time.monotonic()
         time.sleep(1.5)
+        assert len(run.hosts["feeder"].tree()) == 1  # its processes do not wait for whoever may end the run
         if also_the_run:
             run.run.process.send_signal(signal.SIGTERM)
         assert run.run.wait() == (130 if also_the_run else 3), run.run.said()
