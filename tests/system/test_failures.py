@@ -151,7 +151,7 @@ def test_a_hang_while_stopping_in_a_process_of_its_own_ends_the_run(tmp_path: Pa
         assert_failed(run, "hang", "stop")
 
 
-@pytest.mark.parametrize("phase", ["join", "start"])
+@pytest.mark.parametrize("phase", ["join", pytest.param("start", marks=pytest.mark.long(about_s=25))])
 def test_a_federate_that_never_joins_ends_the_run(tmp_path: Path, phase: str) -> None:
     join_s = 20.0
     with started(tmp_path, failing("hang", phase, join_s=join_s), "--placement", "apart") as run:
