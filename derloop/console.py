@@ -151,15 +151,13 @@ def show_folder(run: RunFolder) -> None:
 
 def show_federation(scenario: Scenario, federation: Federation) -> None:
     """Print who takes part, in the order of an instant, and from whom each reads; and what nobody judges or hears."""
-    from derloop.checks.ahead import beyond_the_end
-    from derloop.scenario.unheard import unheard
+    from derloop.checks.ahead import cautions
 
     out = console()
     out.print(f"{escape(scenario.name)}: {_counted(federation)}; no problem")
     heading = ("order", "federate", "kind", "via", "step", "reads from")
     _print_rows(out, [heading, *(row for unit in federation.units for row in _rows(scenario, federation, unit))])
-    ahead = beyond_the_end(scenario.checks, scenario.until_ns)
-    for caution in (*federation.cautions, *ahead, *unheard(scenario, federation)):
+    for caution in cautions(scenario, federation):
         _print_folded(out, "CAUTION  ", caution, STYLES["INCONCLUSIVE"])
 
 

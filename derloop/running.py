@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from derloop import memory
-from derloop.checks.ahead import beyond_the_end
+from derloop.checks import ahead
 from derloop.checks.balance import judge_balances
 from derloop.checks.hunted import doubt, hunted
 from derloop.engines.exchange import layout_of
@@ -30,7 +30,6 @@ from derloop.results.store import RunFolder, finish, rewind
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from derloop.scenario.models import Scenario, to_ns
-from derloop.scenario.unheard import unheard
 
 if TYPE_CHECKING:
     from derloop.hosts.gathering import Plan
@@ -146,8 +145,7 @@ def run_loaded(
         events, known = Events(folder / "events.jsonl"), facts(loaded, federation.interfaces, options)
         began = monotonic()
         own = begun.cautions if begun else ()
-        ahead, untold = beyond_the_end(loaded.checks, loaded.until_ns), unheard(loaded, federation)
-        known["cautions"] = cautions = (*own, *federation.cautions, *saving.cautions(loaded.until_ns), *ahead, *untold)
+        known["cautions"] = cautions = (*own, *ahead.cautions(loaded, federation), *saving.cautions(loaded.until_ns))
         if begun:
             known |= begun.rewind(folder, federation)
         write_json(folder / "run.json", {**known, "outcome": "running"})

@@ -1,6 +1,6 @@
-"""What can be told of checks before a run: those that look beyond its end will conclude nothing.
+"""What must be known of a run before it begins, and is no problem.
 
-That is a caution and no problem: a run may be cut to a part of what its scenario is about.
+Checks that look beyond its end will conclude nothing: a run may be cut to a part of what its scenario is about.
 """
 
 from __future__ import annotations
@@ -9,10 +9,19 @@ from collections.abc import Iterator, Sequence
 
 from derloop.checks.window import NS, Windowed
 from derloop.document import pointer
+from derloop.federation import Federation
+from derloop.scenario.models import Scenario
+from derloop.scenario.unheard import unheard
 from derloop.verdict import CheckEntry
 
 SHOWN = 5
 """How many checks a caution names."""
+
+
+def cautions(scenario: Scenario, federation: Federation) -> tuple[str, ...]:
+    """Return what its federates, its checks and its wires make known of a run of a scenario."""
+    ahead = beyond_the_end(scenario.checks, scenario.until_ns)
+    return (*federation.cautions, *ahead, *unheard(scenario, federation))
 
 
 def beyond_the_end(checks: Sequence[CheckEntry], until_ns: int) -> tuple[str, ...]:
