@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,16 @@ from derloop.errors import DerloopError
 DEPTH = 8
 """How deep a fact may nest; what lies deeper (or in a circle) is shown as text."""
 
+WAIT_S = 1.0
+"""How long a line waits for those who add others; it is written then all the same, perhaps behind an empty line."""
+
 
 class Events:
     """An append-only `events.jsonl`. Any number of threads and processes may add to one file.
 
     A line is one `write` to a file opened with O_APPEND: lines do not mix, and a kill -9 leaves whole lines. Of a full
-    disk there may be a part of one, behind which the next begins a line of its own.
+    disk there may be a part of one, behind which the next begins a line of its own; for a line that another is still
+    writing is no such part, who adds locks the file where the file system has locks.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,11 +49,26 @@ class Events:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
+            _wait_for_other_writers(file)
             left = line if _is_at_line_begin(file) else b"\n" + line
             while left:
                 left = left[os.write(file, left) :]
         finally:
             os.close(file)
+
+
+def _wait_for_other_writers(file: int) -> None:
+    """Lock `file`, which closing it unlocks; not where there are no locks, nor once `WAIT_S` is over."""
+    deadline = monotonic() + WAIT_S
+    while monotonic() < deadline:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sleep(0.0005)
+        except OSError:
+            return
+        else:
+            return
 
 
 def _is_at_line_begin(file: int) -> bool:

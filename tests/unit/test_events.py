@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import resource
 import subprocess
@@ -136,6 +137,16 @@ def test_threads_and_processes_add_whole_lines_to_one_file(tmp_path: Path) -> No
     assert len(found) == len(path.read_bytes().splitlines()) == 400
     for who in "01":
         assert [e["i"] for e in found if e.get("who") == who] == list(range(100))
+
+
+def test_a_writer_that_was_stopped_keeps_no_other_from_adding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("derloop.results.events.WAIT_S", 0.05)
+    events = Events(tmp_path / "events.jsonl")
+    events.add("first")
+    with events.path.open() as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        events.add("next")
+    assert [event["what"] for event in read_events(events.path)] == ["first", "next"]
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
