@@ -89,12 +89,13 @@ class ConstantPower:
             self._drawn[self.elements[before]] = self._kva[before]
             self.total_kw = self._all_kw
         if outside.size:
-            self._drawn[self.elements[outside]] = self._asked.read_some(outside)
-            self.total_kw = float(np.add.reduce(self._drawn[self.elements]).real)
+            asked = self._asked.read_some(outside)
+            self._drawn[self.elements[outside]] = asked
+            self.total_kw = self._all_kw + float(np.add.reduce(asked - self._kva[outside]).real)
         self._outside = outside
 
     def _found_outside(self, v_pu: FloatArray) -> NDArray[np.intp]:
-        """Return those of which the voltage of a phase is outside of their band, once for each such phase."""
+        """Return those of which the voltage of a phase is outside of their band."""
         found, grounded = self._found, self._grounded
         v_pu.take(self._node, out=found[:grounded], mode="clip")
         if grounded < found.size:
@@ -103,8 +104,10 @@ class ConstantPower:
         low, high = self._in_all
         if not found.size or (found[found.argmin()] >= low and found[found.argmax()] <= high):
             return NOBODY
-        outside: NDArray[np.intp] = self._load[~((found >= self._low) & (found <= self._high))]
-        return outside
+        suspect = np.flatnonzero(~((found >= low) & (found <= high)))
+        seen = found[suspect]
+        outside = ~((seen >= self._low[suspect]) & (seen <= self._high[suspect]))
+        return np.unique(self._load[suspect[outside]])
 
 
 def _read(solver: Solver, index: int) -> _Load | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Bus, Terminal
+from federates.grid.given_power import GivenPower
 from federates.grid.places import Places
 from federates.grid.seen import Phases, extremes, voltage
 from federates.grid.sensitivity import Devices
@@ -89,6 +90,10 @@ class Group:
     def setpoints(self) -> Setpoints:
         """What its elements are given."""
         return self._setpoints
+
+    def given_power(self, solver: Solver) -> GivenPower | None:
+        """Return what its elements draw, where that follows from what they are given: not of loads of the file."""
+        return GivenPower(solver, self._setpoints, self.elements, self._nodes) if self.sees_voltage else None
 
     def write(self, inputs: Values) -> None:
         np.concatenate((inputs[self.p_port], inputs[self.q_port]), out=self._in_a_row)

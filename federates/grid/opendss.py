@@ -19,7 +19,7 @@ from federates.grid.head import Head
 from federates.grid.island import Island, Limits
 from federates.grid.monitored import Monitored
 from federates.grid.place import Feeder, check_terminals
-from federates.grid.powers import powers
+from federates.grid.powers import Powers, powers
 from federates.grid.sensitivity import Devices, factored
 from federates.grid.settings import OpenDssSettings
 from federates.grid.solution import Solution
@@ -71,10 +71,7 @@ class OpenDssFeeder:
         )
         names = self._monitored.names if self._monitored else ()
         self._accounts = Accounts(settings.accounts, self._solver, names) if settings.accounts else None
-        can_change = self._can_be_dead or self._accounts is not None
-        others = _others(self._solver, self._drives)
-        told = powers(self._solver, self._bases_v, self._heads, others, can_change) if self._tells_powers else None
-        self._powers = told
+        self._powers = self._told_powers() if self._tells_powers else None
         self._undriven = _undriven(feeder, self._drives, self._solver.nodes)
         self._tells_elements = bool(self._gear or self._monitored or self._accounts)
         self._kept = self._moved = self._controls()
@@ -84,6 +81,12 @@ class OpenDssFeeder:
         self._interface = Interface(step_ns, self._inputs(), self._outputs(), balances=tuple(self._balances()))
         self._told = Bundle(self._interface.outputs)
         self._v_pu = self._told["v_pu"]
+
+    def _told_powers(self) -> Powers:
+        can_change = self._can_be_dead or self._accounts is not None
+        given = [part for group in self._drives if (part := group.given_power(self._solver))]
+        others = _others(self._solver, self._drives)
+        return powers(self._solver, self._bases_v, self._heads, others, given, can_change)
 
     @property
     def interface(self) -> Interface:

@@ -2,12 +2,13 @@
 
 Of a small feeder each element is asked. OpenDSS takes half a microsecond for each, several times that where a solution
 has just driven them out of the processor's caches: on thousands of elements as long as for the solution. So of a large
-one only what draws is asked, class by class, where it is not known (`constant_power.py`), and what delivers is summed
-(`losses.py`).
+one only what draws is asked, class by class, where it is not known (`constant_power.py`, `given_power.py`), and what
+delivers is summed (`losses.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 from federates.grid.constant_power import ConstantPower
+from federates.grid.given_power import GivenPower
 from federates.grid.losses import Losses
 from federates.grid.solver import Solver
 from federates.grid.sums import Sums
@@ -67,15 +69,23 @@ class Each:
 class Summed:
     """What draws is asked, unless it is known; of what delivers only the sum is known."""
 
-    def __init__(self, solver: Solver, bases_v: FloatArray, heads: NDArray[np.intp], others: NDArray[np.intp]) -> None:
-        self._solver, self._heads = solver, heads
+    def __init__(
+        self,
+        solver: Solver,
+        bases_v: FloatArray,
+        heads: NDArray[np.intp],
+        others: NDArray[np.intp],
+        given: Sequence[GivenPower],
+    ) -> None:
+        self._solver, self._heads, self._given = solver, heads, given
         self._drawn = np.zeros(len(solver.elements), np.complex128)
         self._losses = Losses(solver)
         classes = np.array([_class(name) for name in solver.elements])
         loads = np.intersect1d(_at(classes, "load"), others)
         self._constant = ConstantPower(solver, bases_v, loads, self._drawn)
         self._sums = Sums(heads, np.setdiff1d(others, self._constant.elements))
-        asked = {name: np.setdiff1d(_at(classes, name), self._constant.elements) for name in ASKED}
+        of_themselves = np.concatenate([self._constant.elements, *(part.elements for part in given)])
+        asked = {name: np.setdiff1d(_at(classes, name), of_themselves) for name in ASKED}
         self._asked = [(where, solver.class_powers(name, where)) for name, where in asked.items() if where.size]
         known = [solver.delivery, heads, *(_at(classes, name) for name in (*ASKED, *IDLE))]
         self.is_known = self._losses.is_known and np.concatenate(known).size == len(solver.elements)
@@ -84,6 +94,8 @@ class Summed:
     def drawn(self, v_pu: FloatArray, /) -> NDArray[np.complex128]:
         drawn = self._drawn
         self._constant.tell(v_pu)
+        for part in self._given:
+            part.tell(v_pu, drawn)
         for where, powers in self._asked:
             drawn[where] = powers.read()
         drawn[self._heads] = self._solver.powers_of(self._heads)
@@ -95,12 +107,17 @@ class Summed:
 
 
 def powers(
-    solver: Solver, bases_v: FloatArray, heads: NDArray[np.intp], others: NDArray[np.intp], can_change: bool
+    solver: Solver,
+    bases_v: FloatArray,
+    heads: NDArray[np.intp],
+    others: NDArray[np.intp],
+    given: Sequence[GivenPower],
+    can_change: bool,
 ) -> Powers:
     """Return how powers are told; can_change: by more than controls, or each element is accounted for."""
     if can_change or len(solver.elements) < MANY:
         return Each(solver, heads, others)
-    summed = Summed(solver, bases_v, heads, others)
+    summed = Summed(solver, bases_v, heads, others, given)
     return summed if summed.is_known else Each(solver, heads, others)
 
 

@@ -31,6 +31,9 @@ USUAL_ITERATIONS = 2
 WHATEVER = 1e30
 """A tolerance that every iteration keeps."""
 
+INJECTS_V_PU = (0.3, 2.0)
+"""Between which voltages of each phase an element that was added for devices has constant power."""
+
 COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
 
@@ -89,10 +92,10 @@ class Solver:
 
     def add_injection(self, name: str, bus: str, phases: Sequence[int], kv: float) -> None:
         """Add a device that injects constant power; kv is line to neutral for one phase, line to line for more."""
-        nodes = ".".join(map(str, phases))
+        nodes, (low, high) = ".".join(map(str, phases)), INJECTS_V_PU
         self._run(
             f"New Generator.{name} bus1={bus}.{nodes} phases={len(phases)} kV={kv!r} kW=0 kvar=0 model=1 "
-            "vminpu=0.3 vmaxpu=2 status=fixed enabled=yes"  # fixed: no multiplier of all generators
+            f"vminpu={low!r} vmaxpu={high!r} status=fixed enabled=yes"  # fixed: no multiplier of all generators
         )
 
     def add_source(self, name: str, bus: str, phases: Sequence[int], kv: float, x_ohm: float) -> None:

@@ -53,7 +53,7 @@ def with_more(folder: Path, lines: str) -> Solver:
 
 def both(solver: Solver) -> tuple[Each, Summed]:
     drawing = np.setdiff1d(np.arange(len(solver.elements)), [*solver.sources, *solver.delivery])
-    return Each(solver, solver.sources, drawing), Summed(solver, bases_v(solver), solver.sources, drawing)
+    return Each(solver, solver.sources, drawing), Summed(solver, bases_v(solver), solver.sources, drawing, [])
 
 
 def bases_v(solver: Solver) -> FloatArray:
@@ -149,8 +149,8 @@ def test_what_is_not_reciprocal_is_no_quadratic_form() -> None:
 def test_only_large_feeders_without_switches_are_summed(monkeypatch: pytest.MonkeyPatch, can_change: bool) -> None:
     solver = solved(FEEDERS / FILES[0])
     nothing = np.zeros(0, np.intp)
-    assert isinstance(powers(solver, bases_v(solver), solver.sources, nothing, can_change), Each)
+    assert isinstance(powers(solver, bases_v(solver), solver.sources, nothing, [], can_change), Each)
     monkeypatch.setattr("federates.grid.powers.MANY", 10)
     assert isinstance(
-        powers(solver, bases_v(solver), solver.sources, nothing, can_change), Each if can_change else Summed
+        powers(solver, bases_v(solver), solver.sources, nothing, [], can_change), Each if can_change else Summed
     )
