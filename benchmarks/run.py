@@ -33,6 +33,9 @@ from derloop.contract import FloatArray
 HERE = Path(__file__).resolve().parent
 WARM_UP = 0.2
 """The share of a run's blocks that is not counted: late imports, caches, the first controls."""
+QUICKEST = 0.25
+"""The share of the blocks by which `ratio_quiet` is told: what others do on the machine can only add to a block."""
+COLUMNS = ("solutions/step", "steps/s", "bare steps/s", "ratio", "(least..most)", "quiet", "added ms/step", "V apart")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Cost:
     ratio_least: float
     """The least and the most of the rounds' medians."""
     ratio_most: float
+    ratio_quiet: float
+    """Of what the quickest blocks take at most (`QUICKEST`), on either side."""
     added_ms: float
     v_apart_pu: float
     """The largest difference between a voltage of the bare loop and of the run."""
@@ -119,6 +124,7 @@ def _cost(case: Case, mover: Mover, trace: Trace, runs: Sequence[Run]) -> Cost:
         ratio=float(np.median(step_s / bare_s)),
         ratio_least=min(of_rounds),
         ratio_most=max(of_rounds),
+        ratio_quiet=float(np.quantile(step_s, QUICKEST) / np.quantile(bare_s, QUICKEST)),
         added_ms=float(np.median(step_s - bare_s)) * 1000,
         v_apart_pu=max(each.v_apart_pu for each in runs),
     )
@@ -153,7 +159,7 @@ def cost_table(costs: Sequence[Cost]) -> Table:
     table = Table(title="Stepping, everything recorded, beside a bare OpenDSS loop")
     for column in ("case", "mover"):
         table.add_column(column)
-    for column in ("solutions/step", "steps/s", "bare steps/s", "ratio", "(least..most)", "added ms/step", "V apart"):
+    for column in COLUMNS:
         table.add_column(column, justify="right")
     for before, cost in pairwise([None, *costs]):
         assert cost
@@ -167,6 +173,7 @@ def cost_table(costs: Sequence[Cost]) -> Table:
             f"{cost.bare_steps_per_s:,.0f}",
             f"{cost.ratio:.2f}",
             f"{cost.ratio_least:.2f}..{cost.ratio_most:.2f}",
+            f"{cost.ratio_quiet:.2f}",
             f"{cost.added_ms:.3f}",
             f"{cost.v_apart_pu:.0e}",
         )
