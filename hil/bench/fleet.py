@@ -32,7 +32,8 @@ from hil.safety.stop import EmergencyStopped
 if TYPE_CHECKING:
     from hil.bench.session import Session
     from hil.frames.journal import Journal
-    from hil.modbus.tap import Tap
+    from hil.frames.layout import Peer
+    from hil.modbus.tap import Direction, Tap
     from hil.modbus.thread import LoopThread
     from hil.safety.key import RunKey
 
@@ -61,7 +62,7 @@ class BenchFleet:
         self._storage = model.storage if isinstance(model, HasStorage) else None
         rules = [bench.device(name).safety for name in names]
         self._scale = scales([bench.device(name).power for name in names])
-        self._power = power_of(bench, names, terminals, context, model.inverters)
+        self._power = power_of(bench, names, terminals, context, model.inverters, self._tap_instrument)
         stop_s = max(each.restore_s for each in rules) + leaving_s(bench, names)
         self._interface = _interface(model.interface, terminals, stop_s, is_powered=self._power is not None)
         self._folder: Path | None = None
@@ -158,11 +159,13 @@ class BenchFleet:
     def _close(self) -> None:
         """Give back what is held beside the devices, whatever of it there is."""
         with ExitStack() as closing:
+            if self._journal is not None:
+                closing.callback(self._journal.close)  # when all has been said
             if self._sources is not None:
                 closing.callback(self._sources.release)
             closing.callback(self._leave_power)
             closing.callback(self._model.stop)
-            for held in (self._journal, self._thread, self._key):
+            for held in (self._thread, self._key):
                 if held is not None:
                     closing.callback(held.close)
 
@@ -205,6 +208,15 @@ class BenchFleet:
             return None
         found = [(name, self._bench.address(name)) for name in names]
         return self._journal.tap(*(Peer.at(name, address.endpoint, address.unit) for name, address in found))
+
+    def _tap_instrument(self, peer: Peer) -> Tap:
+        """Return what notes what is said to an instrument, which is known before there is a journal."""
+
+        def note(direction: Direction, data: bytes) -> None:
+            if self._journal is not None:
+                self._journal.tap(peer)(direction, data)
+
+        return note
 
     def _first_commands(self, session: Session) -> Commands:
         """Return the volt-var curve; without one, volt-var is turned off, but for devices that are only read."""

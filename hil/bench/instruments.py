@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derloop.errors import Problem, ScenarioError, did_you_mean
 from hil.instruments.command_map import Measured, Quantity, read_command_map
 from hil.instruments.file import AcSourceSettings, DcSourceSettings, InstrumentEntry, MeterSettings, ModbusAt
+from hil.modbus.endpoint import located
+from hil.modbus.tap import Tap
 
 if TYPE_CHECKING:
+    from hil.frames.layout import Peer
     from hil.instruments.instrument import Instrument
     from hil.phil.interface import Instruments
     from hil.phil.settings import PowerSettings
@@ -150,14 +153,22 @@ def _shared_voltages(entries: Entries, wired: Mapping[str, PowerSettings], folde
 
 
 def instruments_of(
-    entries: Entries, wired: Sequence[PowerSettings], folder: Path, beside: Sequence[PowerSettings] = ()
+    entries: Entries,
+    wired: Sequence[PowerSettings],
+    folder: Path,
+    beside: Sequence[PowerSettings] = (),
+    tap_of: Callable[[Peer], Tap] | None = None,
 ) -> Instruments:
     """Return the instruments between which devices stand, of a bench file in `folder`.
 
-    Sources have the phases that the devices use. beside: where the other devices of the bench stand.
+    Sources have the phases that the devices use. beside: where the other devices of the bench stand. tap_of: what hears
+    what is said to each.
     """
     from hil.instruments.instrument import AcSource, DcSource, PowerMeter
     from hil.phil.interface import Instruments
+
+    def linked(name: str, entry: InstrumentEntry) -> Instrument:
+        return link_to(folder, name, entry, tap_of and tap_of(peer_of(folder, name, entry)))
 
     ac: dict[str, AcSource] = {}
     dc: dict[str, DcSource] = {}
@@ -166,26 +177,38 @@ def instruments_of(
         used = {phase for power in wired if power.ac_source == name for phase in power.phases}
         if isinstance(entry, AcSourceSettings) and used:
             others_v = {phase: power.nominal_v for power in beside if power.ac_source == name for phase in power.phases}
-            link = link_to(folder, name, entry)
+            link = linked(name, entry)
             ac[name] = AcSource(link, entry, phases=tuple(sorted(used)), beside_v=others_v)
         elif isinstance(entry, DcSourceSettings) and any(power.dc and power.dc.source == name for power in wired):
-            dc[name] = DcSource(link_to(folder, name, entry), entry)
+            dc[name] = DcSource(linked(name, entry), entry)
         elif isinstance(entry, MeterSettings) and any(power.meter == name for power in wired):
-            meters[name] = PowerMeter(link_to(folder, name, entry), entry)
+            meters[name] = PowerMeter(linked(name, entry), entry)
     return Instruments(ac, dc, meters)
 
 
-def link_to(folder: Path, name: str, entry: InstrumentEntry) -> Instrument:
-    """Return what speaks to an instrument, not yet connected. Raises ScenarioError for a map that cannot be used."""
+def peer_of(folder: Path, name: str, entry: InstrumentEntry) -> Peer:
+    """Return an instrument as a journal of frames knows it."""
+    from hil.frames.layout import Peer
+
+    if isinstance(entry.at, ModbusAt):
+        return Peer.at(name, located(entry.at.endpoint, folder), entry.at.unit, is_instrument=True)
+    return Peer.scpi(name, entry.at.resource)
+
+
+def link_to(folder: Path, name: str, entry: InstrumentEntry, tap: Tap | None = None) -> Instrument:
+    """Return what speaks to an instrument, not yet connected; `tap` hears it.
+
+    Raises ScenarioError for a map that cannot be used.
+    """
     if isinstance(entry.at, ModbusAt) and entry.commands == SUNSPEC:
         from hil.instruments.sunspec_meter import SunSpecMeter
 
-        return SunSpecMeter(name, entry, folder)
+        return SunSpecMeter(name, entry, folder, tap)
     if isinstance(entry.at, ModbusAt):
         from hil.instruments.modbus import ModbusInstrument
         from hil.inverter.mapped import read_register_map
 
-        return ModbusInstrument(name, entry, read_register_map(folder / entry.commands), folder)
+        return ModbusInstrument(name, entry, read_register_map(folder / entry.commands), folder, tap)
     from hil.instruments.scpi import ScpiInstrument
 
-    return ScpiInstrument(name, entry, read_command_map(entry.commands, folder))
+    return ScpiInstrument(name, entry, read_command_map(entry.commands, folder), tap)

@@ -7,9 +7,10 @@ find.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,14 +25,26 @@ from hil.phil.interface import Powered, PowerInterface
 from hil.phil.settings import PowerSettings
 from hil.phil.stability import Answer, per_unit, steepest
 
+if TYPE_CHECKING:
+    from hil.frames.layout import Peer
+    from hil.modbus.tap import Tap
+
 SWITCHING_OFF = 8
 """Exchanges with a source: told, asked for errors, asked whether it is off, and all that again on a new connection."""
 
 
 def power_of(
-    bench: Bench, names: Sequence[str], terminals: Sequence[Terminal], context: Context, inverters: Functions
+    bench: Bench,
+    names: Sequence[str],
+    terminals: Sequence[Terminal],
+    context: Context,
+    inverters: Functions,
+    tap_of: Callable[[Peer], Tap],
 ) -> PowerInterface | None:
-    """Return the power interface of a fleet; None where its devices stand in no power hardware."""
+    """Return the power interface of a fleet; None where its devices stand in no power hardware.
+
+    tap_of: what hears what is said to each instrument.
+    """
     wired = [power for name in names if (power := bench.device(name).power) is not None]
     if len(wired) < len(names):
         return None
@@ -40,7 +53,7 @@ def power_of(
         for index, (name, power, terminal) in enumerate(zip(names, wired, terminals, strict=True))
     ]
     beside = [each.power for name, each in bench.file.devices.items() if each.power is not None and name not in names]
-    instruments = instruments_of(bench.file.instruments, wired, bench.path.parent, beside)
+    instruments = instruments_of(bench.file.instruments, wired, bench.path.parent, beside, tap_of)
     return PowerInterface(devices, instruments, context.step_ns / 1e9)
 
 

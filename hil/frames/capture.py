@@ -2,9 +2,9 @@
 
 Modbus TCP, and what was said inside of TLS, become TCP conversations on port 502, where the dissector looks for it. A
 device that really is at an IPv4 address and port 502 keeps it; each other endpoint gets an address of its own in
-10.64.0.0/16. Frames of serial lines, also over TCP, and bytes that were discarded are not wrapped: their packets name
-their dissector themselves. Every packet's comment says the device, where it really is, and the scenario's instant:
-`frame.comment contains "inv-1"`; addresses are called as the devices are.
+10.64.0.0/16. Frames of serial lines, also over TCP, the words of instruments, and bytes that were discarded are not
+wrapped: their packets name their dissector themselves. Every packet's comment says the device, where it really is, and
+the scenario's instant: `frame.comment contains "inv-1"`; addresses are called as the devices are.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ETHERNET, _NAMED = 0, 1
 _DISSECTOR, _SOURCE, _TARGET, _PORT_TYPE, _SOURCE_PORT, _TARGET_PORT, _END = 12, 20, 21, 24, 25, 26, 0
 """Tags of an upper PDU (Wireshark's exported_pdu_tlvs.h)."""
 _TCP = 2
-_SERVER_PORTS = {"mbtcp": MODBUS_PORT, "mbrtu": 0, "data": 0}
+_SERVER_PORTS = {"mbtcp": MODBUS_PORT, "mbrtu": 0, "data": 0, "data-text-lines": 0}
 """By which port each dissector knows a server, and so a request from an answer."""
 
 Endpoint = tuple[str, str, int]
@@ -60,7 +60,7 @@ class Capture:
     def begin(self) -> Iterator[bytes]:
         yield pcapng.section("derloop")
         yield pcapng.interface(pcapng.LinkType.ETHERNET, "Modbus TCP, as it was said")
-        yield pcapng.interface(pcapng.LinkType.UPPER_PDU, "serial lines, and what was discarded")
+        yield pcapng.interface(pcapng.LinkType.UPPER_PDU, "serial lines, instruments, and what was discarded")
 
     def blocks(self, entry: Entry) -> Iterator[bytes]:
         """Yield the packet of `entry`, and before it what its endpoint needs if it is the first there."""
@@ -107,6 +107,8 @@ class Capture:
 
 def dissector(entry: Entry) -> str:
     """Return Wireshark's name for what these bytes are: of those that are no frame, "data"."""
+    if entry.peer.speaks_scpi:
+        return "data-text-lines"
     if entry.direction == "discarded" and not _is_whole(entry):
         return "data"
     return "mbtcp" if entry.peer.transport in ("tcp", "tls") else "mbrtu"

@@ -11,7 +11,7 @@ from hil.modbus.framing import MBAP, FramingError
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request to one device, and its answer if one came."""
+    """One request to one device, and its answer if one came: their PDUs, or the words of SCPI."""
 
     peer: Peer
     wall_ns: int
@@ -20,9 +20,8 @@ class Exchange:
     """When the request was sent, on the host's monotonic clock."""
     instant_ns: int | None
     request: bytes
-    """Its PDU."""
     answer: bytes | None = None
-    """Its PDU; None: silence, or nothing that could be taken for the answer."""
+    """None: silence, or nothing that could be taken for the answer."""
     latency_s: float | None = None
     """From request to answer; None for silence."""
 
@@ -83,6 +82,8 @@ def answered(request: Exchange, answer: bytes | None, at_ns: int) -> Exchange:
 
 def pdu_of(entry: Entry) -> bytes | None:
     """Return what a frame carries; None for bytes that are no whole frame."""
+    if entry.peer.speaks_scpi:
+        return entry.data
     if entry.peer.framing is MBAP:
         return entry.data[7:] if len(entry.data) > 7 else None
     splitter = entry.peer.framing.splitter("server" if entry.direction == "sent" else "client")

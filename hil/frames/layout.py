@@ -5,7 +5,8 @@ CRC-32) and entries. It is written at once, so that a process which is killed le
 is torn, which the check finds. It is not deflated: that was measured to cost 5 us a frame, twice what all else costs,
 and to spare a quarter.
 
-An entry is a head (`ENTRY`) and its bytes: a frame as it was on the wire, or for `TOLD` JSON about what follows: a peer
+An entry is a head (`ENTRY`) and its bytes: a frame as it was on the wire, or the words of an instrument that speaks
+SCPI, without what ends a line; or for `TOLD` JSON about what follows: a peer
 and its number, before the peer's first frame; or how many bytes were lost here, and why.
 """
 
@@ -35,41 +36,56 @@ BEFORE = -1
 LONGEST_BLOCK = 1 << 26
 """Bytes that a reader is ready to hold: what says that it is longer is no block."""
 
-Transport = Literal["tcp", "rtu-over-tcp", "tls", "serial"]
+Transport = Literal["tcp", "rtu-over-tcp", "tls", "serial", "scpi"]
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The device at the other end: what it is called, and where it is."""
+    """The device or the instrument at the other end: what it is called, and where it is."""
 
     device: str
     unit: int
     transport: Transport
     where: str
-    """Host name, address or path of a serial port."""
+    """Host name, address or path of a serial port; of SCPI the VISA resource."""
     port: int = 0
-    """0 for a serial port."""
+    """0 for a serial port, and for SCPI."""
+    is_instrument: bool = False
+    """A source or a meter, which no replay stands in for."""
 
     @classmethod
-    def at(cls, device: str, endpoint: Endpoint, unit: int) -> Peer:
+    def at(cls, device: str, endpoint: Endpoint, unit: int, *, is_instrument: bool = False) -> Peer:
         """Return the peer that a link to `endpoint` speaks to."""
         match endpoint:
             case Serial():
-                return cls(device, unit, "serial", str(endpoint.path))
+                return cls(device, unit, "serial", str(endpoint.path), is_instrument=is_instrument)
             case Tcp() | Tls() | RtuOverTcp():
-                return cls(device, unit, endpoint.transport, endpoint.host, endpoint.port)
+                where = endpoint.host, endpoint.port
+                return cls(device, unit, endpoint.transport, *where, is_instrument=is_instrument)
+
+    @classmethod
+    def scpi(cls, name: str, resource: str) -> Peer:
+        """Return the instrument that a VISA resource is."""
+        return cls(name, 0, "scpi", resource, is_instrument=True)
+
+    @property
+    def speaks_scpi(self) -> bool:
+        return self.transport == "scpi"
 
     @property
     def framing(self) -> Framing:
+        """How its Modbus frames are told apart; there are none of SCPI."""
         return MBAP if self.transport in ("tcp", "tls") else RTU
 
     @property
     def endpoint(self) -> str:
         """The endpoint as it is shown elsewhere: "127.0.0.1:502", "tls:meter.lab:802", "/dev/ttyUSB0"."""
-        prefix = {"tcp": "", "tls": "tls:", "rtu-over-tcp": "rtu:", "serial": ""}[self.transport]
-        return self.where if self.transport == "serial" else f"{prefix}{self.where}:{self.port}"
+        prefix = {"tls": "tls:", "rtu-over-tcp": "rtu:"}.get(self.transport, "")
+        return f"{prefix}{self.where}:{self.port}" if self.port else self.where
 
     def __str__(self) -> str:
+        if self.speaks_scpi:
+            return f"{self.device} ({self.where})"
         return f"{self.device} ({self.endpoint} unit {self.unit})"
 
 

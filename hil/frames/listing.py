@@ -75,7 +75,7 @@ class Tally:
     def add(self, exchange: Exchange, told: Told) -> None:
         self.devices.add(exchange.peer)
         self.exchanges += 1
-        self.silent += exchange.answer is None
+        self.silent += exchange.answer is None and not told.is_well
         self.refused += exchange.answer is not None and not told.is_well
         self.longest_s = max(self.longest_s, exchange.latency_s or 0.0)
 
@@ -101,7 +101,8 @@ def _exchange_line(exchange: Exchange, told: Told, width: int, points: list[str]
     took = "" if exchange.latency_s is None else f"{1000 * exchange.latency_s:.2f} ms"
     most = len(points) if all_points or told.is_write else SHOWN_POINTS
     values = ", ".join(points[:most]) + (f", and {len(points) - most} more" if len(points) > most else "")
-    said = " ".join(filter(None, [f"{told.asked}:", values, told.came and f"[{told.came}]" if values else told.came]))
+    asked = f"{told.asked}:" if values or told.came else told.asked
+    said = " ".join(filter(None, [asked, values, told.came and f"[{told.came}]" if values else told.came]))
     return _line(
         exchange, width, took, said, "yellow" if told.is_write and told.is_well else "" if told.is_well else "red"
     )

@@ -152,10 +152,11 @@ class ReplayResponder:
 
 
 def responders(exchanges: Iterable[Exchange]) -> dict[str, ReplayResponder]:
-    """Return a responder for each device, in the order in which they were first asked."""
+    """Return a responder for each device, in the order in which they were first asked; none for instruments."""
     found: dict[str, list[Exchange]] = {}
     for exchange in exchanges:
-        found.setdefault(exchange.peer.device, []).append(exchange)
+        if not exchange.peer.is_instrument:
+            found.setdefault(exchange.peer.device, []).append(exchange)
     return {device: ReplayResponder(device, each) for device, each in found.items()}
 
 

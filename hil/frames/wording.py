@@ -26,6 +26,8 @@ class Told(NamedTuple):
 
 def tell(exchange: Exchange, points: Points | None) -> Told:
     """Return an exchange in words: with the points of the device if they are known."""
+    if exchange.peer.speaks_scpi:
+        return _tell_scpi(exchange)
     try:
         request = parse_request(exchange.request)
     except ExceptionAnswer:
@@ -41,6 +43,19 @@ def tell(exchange: Exchange, points: Points | None) -> Told:
         return Told(asked, f"no answer to it: {wrong}", False, write)
     found = _points(points, request, words)
     return Told(asked, "" if found else _words(words), True, write, found)
+
+
+def _tell_scpi(exchange: Exchange) -> Told:
+    """Return an exchange in its own words: only a query, which ends in a question mark, has an answer."""
+    asked, answer = _text(exchange.request), exchange.answer
+    is_query = "?" in asked
+    came = _text(answer) if answer is not None else "no answer" if is_query else ""
+    return Told(asked, came, answer is not None or not is_query, not is_query)
+
+
+def _text(words: bytes) -> str:
+    """Return words as a terminal may show them."""
+    return words.strip().decode("latin-1").encode("unicode_escape").decode("ascii")
 
 
 def point_text(point: Point, value: Value) -> str:

@@ -15,6 +15,7 @@ from hil.instruments.command_map import Measured, Quantity
 from hil.instruments.file import InstrumentSettings, ModbusAt
 from hil.inverter.mapped import Mapped
 from hil.modbus.endpoint import Address, Timing, located
+from hil.modbus.tap import Tap
 from hil.sunspec.codec import decode, encode
 from hil.sunspec.points import Point
 
@@ -33,9 +34,11 @@ def said_by(name: str, texts: Sequence[str], wanted: str) -> str:
 class ModbusInstrument:
     """One instrument, opened by `open` and closed by `close`; not for several threads at once."""
 
-    def __init__(self, name: str, settings: InstrumentSettings, registers: Mapped, folder: Path) -> None:
+    def __init__(
+        self, name: str, settings: InstrumentSettings, registers: Mapped, folder: Path, tap: Tap | None = None
+    ) -> None:
         assert isinstance(settings.at, ModbusAt)
-        self.name, self.identity = name, ""
+        self.name, self.identity, self._tap = name, "", tap
         self._registers, self._timing = registers, Timing(deadline_s=settings.deadline_s)
         self._wanted = settings.identity
         self._address = Address(located(settings.at.endpoint, folder), settings.at.unit)
@@ -45,7 +48,7 @@ class ModbusInstrument:
         """Connect and see who answers. Raises Unreachable, or Rejected for another instrument than the map is of."""
         from hil.modbus.blocking import ModbusConnection
 
-        self._connection = ModbusConnection(self.name, self._address, self._timing)
+        self._connection = ModbusConnection(self.name, self._address, self._timing, self._tap)
         try:
             self._refuse_another()
             self.identity = said_by(self.name, self._texts(), self._wanted) or self._registers.name

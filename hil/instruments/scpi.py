@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from derloop.errors import PluginError, Rejected, Unreachable
 from hil.instruments.command_map import CommandMap, Measured, Quantity, filled
 from hil.instruments.file import InstrumentSettings, ModbusAt
+from hil.modbus.tap import Tap
 
 MOST_ERRORS = 20
 """How many of an instrument's errors are read: a queue that never ends must not hold a run."""
@@ -30,8 +31,10 @@ class Words(Protocol):
 class ScpiInstrument:
     """One instrument, opened by `open` and closed by `close`; not for several threads at once."""
 
-    def __init__(self, name: str, settings: InstrumentSettings, commands: CommandMap) -> None:
+    def __init__(self, name: str, settings: InstrumentSettings, commands: CommandMap, tap: Tap | None = None) -> None:
+        """tap: hears what is said and answered."""
         assert not isinstance(settings.at, ModbusAt)
+        self._tap = tap
         self._resource = settings.at.resource
         self.name, self._settings, self._commands = name, settings, commands
         self._words: Words | None = None
@@ -133,12 +136,16 @@ class ScpiInstrument:
 
     def _ask(self, query: str) -> str:
         answer: str = self._carried(query, lambda words: words.query(query))
+        if self._tap:
+            self._tap("received", answer.encode("ascii", "backslashreplace"))
         return answer.strip()
 
     def _carried(self, what: str, work: Any) -> Any:
         """Do one exchange; what goes wrong closes the connection, so that no late answer is taken for another's."""
         if self._words is None:
             raise Unreachable(self.name, f"{what!r}: the connection is closed")
+        if self._tap:
+            self._tap("sent", what.encode("ascii", "backslashreplace"))
         try:
             return work(self._words)
         except _failures() as failure:

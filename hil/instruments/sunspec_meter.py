@@ -21,6 +21,7 @@ from hil.instruments.modbus import said_by
 from hil.inverter.dialect import QUANTITIES, Dialect, Source
 from hil.inverter.sunspec_dialect import sunspec_dialect
 from hil.modbus.endpoint import Address, Timing, located
+from hil.modbus.tap import Tap
 from hil.sunspec.discovery import discover
 from hil.sunspec.errors import SunSpecMapError
 from hil.sunspec.points import RegisterArray, Value
@@ -46,9 +47,9 @@ def _of_phase(total: Source, measured: Measured, phase: int) -> Source | None:
 class SunSpecMeter:
     """One meter, opened by `open` and closed by `close`; not for several threads at once."""
 
-    def __init__(self, name: str, settings: InstrumentSettings, folder: Path) -> None:
+    def __init__(self, name: str, settings: InstrumentSettings, folder: Path, tap: Tap | None = None) -> None:
         assert isinstance(settings.at, ModbusAt)
-        self.name, self.identity = name, ""
+        self.name, self.identity, self._tap = name, "", tap
         self._timing, self._wanted = Timing(deadline_s=settings.deadline_s), settings.identity
         self._address = Address(located(settings.at.endpoint, folder), settings.at.unit)
         self._connection: ModbusConnection | None = None
@@ -58,7 +59,7 @@ class SunSpecMeter:
         """Connect and discover. Raises Unreachable, or Rejected for what is no SunSpec meter."""
         from hil.modbus.blocking import ModbusConnection
 
-        self._connection = ModbusConnection(self.name, self._address, self._timing)
+        self._connection = ModbusConnection(self.name, self._address, self._timing, self._tap)
         try:
             self._discover(self._connection)
         except BaseException:

@@ -27,6 +27,8 @@ from hil.bench.session import Session
 from hil.bench.sources import SourceLocks
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
+from hil.frames.evidence import Evidence
+from hil.frames.exchanges import exchanges
 from hil.instruments.command_map import read_command_map
 from hil.instruments.emulated import EmulatedInstrument
 from hil.inverter.measurements import Measurements
@@ -123,6 +125,23 @@ def test_the_loop_over_hardware_settles_where_the_circuit_does(rig: Rig, scenari
     assert result["device.p_kw"][-1, 0] == pytest.approx(-100.0 * V_SETTLED_PU**2, abs=0.05)
     assert (result["device.age_s"] >= 0.0).all()
     assert not rig.ac.is_on
+
+
+def test_what_was_said_to_the_instruments_is_kept_until_they_are_off(rig: Rig, scenario: Path) -> None:
+    result = run(scenario, rig.bench())
+    said: dict[str, list[tuple[str, str]]] = {}
+    for each in exchanges(Evidence(result.folder.path).entries()):
+        if each.peer.speaks_scpi:
+            words = each.request.decode(), (each.answer or b"").decode().strip()
+            said.setdefault(each.peer.device, []).append(words)
+    assert set(said) == {"grid-sim", "meter"}
+    assert said["grid-sim"][0][0] == said["meter"][0][0] == "*IDN?"
+    told = [asked for asked, _ in said["grid-sim"] if "?" not in asked]
+    assert told.index("OUTP ON") < told.index("OUTP OFF")
+    assert [answer for asked, answer in said["grid-sim"] if asked == "OUTP?"][-1] == "OFF"
+    watts = [float(answer) for asked, answer in said["meter"] if asked.startswith("MEAS1:POW:AC:REAL?")]
+    assert watts[-1] == pytest.approx(-((240 * V_SETTLED_PU) ** 2) / R_OHM, rel=1e-3)
+    assert len(watts) > 20
 
 
 def test_a_filter_slows_the_way_there_and_changes_nothing_of_its_end(rig: Rig, scenario: Path) -> None:

@@ -37,6 +37,7 @@ DEVICES = (
     Peer("meter", 7, "serial", "/dev/ttyUSB0"),
     Peer("old-one", 3, "rtu-over-tcp", "10.1.2.4", 4001),
 )
+SOURCE = Peer.scpi("grid-sim", "TCPIP::10.1.2.9::5025::SOCKET")
 
 
 def tshark(path: Path, *words: str) -> str:
@@ -194,3 +195,17 @@ def test_two_peers_on_one_line_share_its_conversation() -> None:
     file = io.BytesIO()
     export(entries(*exchanged(first, read, answer), *exchanged(first, read, answer, 2)), file)
     assert abs(len(both) - len(file.getvalue())) < 16
+
+
+@needs_tshark
+def test_the_words_of_instruments_are_lines_of_text(tmp_path: Path) -> None:
+    path = tmp_path / "words.pcapng"
+    with path.open("wb") as file:
+        assert export(entries((SOURCE, "sent", b"MEAS1:VOLT:AC?"), (SOURCE, "received", b"230.1\n")), file) == 2
+    found = packets(path, "frame.protocols", "data-text-lines", "frame.comment")
+    assert [row[0].split(":")[-1] for row in found] == ["data-text-lines"] * 2
+    assert [row[2] for row in found] == [
+        "grid-sim (TCPIP::10.1.2.9::5025::SOCKET), at 0 s",
+        "grid-sim (TCPIP::10.1.2.9::5025::SOCKET), at 1 s",
+    ]
+    assert "MEAS1:VOLT:AC?" in tshark(path, "-V")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 INVERTER = Peer("inv-1", 1, "tcp", "127.0.0.1", 1502)
 METER = Peer("meter", 7, "serial", "/dev/ttyUSB0")
+SOURCE = Peer.scpi("grid-sim", "TCPIP::10.1.2.9::5025::SOCKET")
 
 
 def entry(peer: Peer, direction: Direction, at_ms: float, pdu_: bytes) -> Entry:
@@ -158,3 +159,26 @@ def test_a_value_is_told_with_the_scale_factor_that_came_with_it() -> None:
 
 def named(points: Points, address: int, words: RegisterArray) -> list[tuple[str, Value]]:
     return [(point.name, value) for point, value in points.within(address, words)]
+
+
+def test_what_an_instrument_is_told_and_answers_is_shown_in_its_own_words(tmp_path: Path) -> None:
+    with Journal(tmp_path / "a.frames") as journal:
+        tap = journal.tap(SOURCE)
+        tap("sent", b"OUTP ON")
+        tap("sent", b"SYST:ERR?")
+        tap("received", b'0,"No error"\n')
+        tap("sent", b"MEAS1:VOLT:AC?")
+        tap("sent", b"*IDN?")
+        tap("received", b"\x1b[2J,source\xb5")
+    shown = listed(tmp_path / "a.frames").output.splitlines()
+    assert [line.split("grid-sim")[1].split("ms")[-1].strip() for line in shown[:-1]] == [
+        "OUTP ON",
+        'SYST:ERR?: 0,"No error"',
+        "MEAS1:VOLT:AC?: no answer",
+        "*IDN?: \\x1b[2J,source\\xb5",
+    ]
+    assert shown[-1].startswith("4 exchanges with 1 device: 0 refused, 1 without an answer")
+    (written,) = listed(tmp_path / "a.frames", "--writes").output.splitlines()[:-1]
+    assert written.endswith("OUTP ON")
+    assert len(listed(tmp_path / "a.frames", "--troubles").output.splitlines()) == 2
+    assert maps_of(events(Evidence(tmp_path / "a.frames").entries())) == {}

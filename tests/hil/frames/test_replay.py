@@ -220,3 +220,10 @@ def test_an_instant_that_was_not_recorded_has_nothing_that_belongs_to_it(instant
     device.begin(instant)
     assert device.respond(1, READ) == answer(1)
     assert len(told(device)) == 1
+
+
+def test_instruments_are_not_stood_in_for() -> None:
+    source = Peer.scpi("grid-sim", "TCPIP::10.1.2.9::5025::SOCKET")
+    meter = Peer.at("meter", Tcp(port=1503), 1, is_instrument=True)
+    said = [Exchange(peer, n, n, None, READ, answer(1), 0.1) for n, peer in enumerate((source, INVERTER, meter))]
+    assert set(responders(said)) == {"inv-1"}
