@@ -136,11 +136,7 @@ class AcSource:
 
     def is_on(self) -> bool:
         """Return whether the output is on, or cannot be verified to be off, at any phase, also one of others."""
-        try:
-            self._link.verify("output", 0.0, self._every)
-        except Rejected:
-            return True
-        return False
+        return _is_on(self._link, self._every)
 
     def prepare_beside(self) -> None:
         """Set the phases of other devices to nominal voltage where they have no switch of their own.
@@ -179,6 +175,10 @@ class DcSource:
     def open(self) -> None:
         """Connect; the output stays as it is."""
         self._link.open()
+
+    def is_on(self) -> bool:
+        """Return whether the output is on, or cannot be verified to be off."""
+        return _is_on(self._link, (1,))
 
     def set(self, v_dc_v: float, i_dc_a: float) -> None:
         """Set voltage and current limit."""
@@ -245,6 +245,14 @@ class PowerMeter:
 
     def _read(self, measured: Measured) -> FloatArray:
         return np.array(self._link.read(measured, self.phases))
+
+
+def _is_on(link: Instrument, phases: Sequence[int]) -> bool:
+    try:
+        link.verify("output", 0.0, phases)
+    except Rejected:
+        return True
+    return False
 
 
 def _left_off(link: Instrument, phases: Sequence[int]) -> None:

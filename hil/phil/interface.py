@@ -151,12 +151,13 @@ class PowerInterface:
     def _reached(self, shared: Callable[[], Collection[str]]) -> Collection[str]:
         """Open the instruments; return the sources that feed other fleets of the run.
 
-        Raises Interlocked for an AC source that is on for anybody else: it is left as it is.
+        Raises Interlocked for a source that is on for anybody else: it is left as it is.
         """
         with self._working():
             for instrument in self._all():
                 instrument.open()
-            on = [source.name for source in self._instruments.ac.values() if source.is_on()]
+            sources: list[AcSource | DcSource] = [*self._instruments.ac.values(), *self._instruments.dc.values()]
+            on = [source.name for source in sources if source.is_on()]
             fed = shared()  # asked last: a fleet takes note that it feeds before it switches on
             if others := [name for name in on if name not in fed]:
                 why = "is on already, and not by this run: nothing is set, and it is left on"

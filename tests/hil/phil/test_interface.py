@@ -343,6 +343,20 @@ def test_a_source_that_is_on_already_is_refused_and_left_as_it_is(rig: Rig, inte
     assert rig.dc.held == {}
 
 
+def test_a_dc_source_that_is_on_already_is_refused_and_left_as_it_is(rig: Rig, interface: Make) -> None:
+    """Somebody else's inverter would get another curve, and no power at the end."""
+    rig.dc.answer("VOLT 300")
+    rig.dc.answer("OUTP ON")
+    held = dict(rig.dc.held)
+    power = interface(powered(1, dc={"source": "array", "v_dc_v": 400, "i_dc_a": 10}), powered(2))
+    with pytest.raises(Interlocked, match="'array': is on already, and not by this run: nothing is set"):
+        power.energise()
+    power.leave()
+    assert rig.dc.held == held
+    assert rig.dc.is_on
+    assert not rig.ac.is_on
+
+
 def test_a_source_may_be_on_for_other_fleets_of_the_run_which_know_before_it_is(rig: Rig, interface: Make) -> None:
     was_on = list[bool]()
     first, second = interface(powered(1), phases=[1]), interface(powered(2), phases=[2])
