@@ -68,6 +68,17 @@ def test_droop_never_exceeds_what_is_available_nor_goes_below_the_minimum() -> N
     assert device.at(1.0, 61.9, for_s=60)[0] == pytest.approx(0.1, abs=1e-6)
 
 
+@pytest.mark.parametrize("least_pu", [0.1, 0.5])
+def test_what_gives_less_than_the_least_power_of_droop_is_not_raised_by_too_high_a_frequency(least_pu: float) -> None:
+    device = Device(frequency_droop={}, p_min_pu=least_pu, active_power_limit={"p_max_pu": 0.05})
+    assert device.at(1.0) == device.at(1.0, 61.9, for_s=60) == (0.05, 0.0)
+    battery = Inverters(Smart.model_validate({"frequency_droop": {}, "p_min_pu": least_pu}), np.array([10.0]))
+    for second in range(60):
+        seen = Seen(v_pu := np.ones(1), v_pu, v_pu, np.array([60.0 if second == 0 else 60.3]))
+        p_kw, _ = battery.step(second * S, seen, np.array([-5.0]), (np.array([-10.0]), np.array([10.0])))
+        assert p_kw[0] == pytest.approx(-5.0)  # it charges, and goes on
+
+
 def test_trip_is_above_cessation_and_cessation_above_everything_else() -> None:
     device = Device(voltage_trip={}, ride_through={}, volt_var="category-b", enter_service={})
     device.at(1.0)

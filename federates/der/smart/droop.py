@@ -2,12 +2,12 @@
 
 From the power before the disturbance, `p_pre`: the output when the frequency left the dead band,
 
-    above:  p = max(p_pre - (f - (f_nom + db_over)) / (f_nom k_over), p_least)
+    above:  p = max(p_pre - (f - (f_nom + db_over)) / (f_nom k_over), min(p_least, p_pre))
     below:  p = min(p_pre + ((f_nom - db_under) - f) / (f_nom k_under), p_most)
 
-with the open-loop response time; back in the dead band the response ends when it has come within 0.001 of
-rated power (as in OpenDER) of what would be without it. A device that is on its enter-service ramp has no
-power before the disturbance: there `p_pre` is what the ramp allows.
+with the open-loop response time; what gives less than `p_least` before the disturbance is not raised to it. Back in the
+dead band the response ends when it has come within 0.001 of rated power (as in OpenDER) of what would be without it. A
+device that is on its enter-service ramp has no power before the disturbance: there `p_pre` is what the ramp allows.
 The range of k and of the response time for categories I and II is to be confirmed against the standard.
 """
 
@@ -106,7 +106,8 @@ class Droop:
         target = normal_kw.copy()
         if is_over:
             lowered = pre_kw - (f_hz - self._high_hz) * self._kw_per_hz_over
-            np.copyto(target, np.maximum(lowered, band_kw[0], out=lowered), where=over)
+            least_kw = np.minimum(band_kw[0], pre_kw)
+            np.copyto(target, np.maximum(lowered, least_kw, out=lowered), where=over)
         if is_under:
             raised = pre_kw + (self._low_hz - f_hz) * self._kw_per_hz_under
             np.copyto(target, np.minimum(raised, band_kw[1], out=raised), where=under)
