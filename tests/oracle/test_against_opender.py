@@ -377,8 +377,6 @@ def smarts(draw: st.DrawFn, mode: str | None, storage: bool) -> tuple[dict[str, 
         "current_max_pu": draw(maybe(number(1.0, 1.5))),
         "voltage": draw(st.sampled_from(["mean", "positive-sequence"])),
     }
-    if storage and "frequency_droop" in on:
-        fixed["p_min_pu"] = 0.0
     first = fixed | {name: draw(numbers[name]) for name in on}
     changed = [name for name in on if not draw(st.booleans())]
     times = draw(st.sampled_from([2, 1, 0]))
@@ -632,6 +630,15 @@ def test_defect_the_enter_service_ramp_is_left_out_beside_two_limits() -> None:
     ours, theirs = both.at(for_s=4.0)
     assert ours < 0.05
     assert theirs > 0.9
+
+
+def test_defect_too_high_a_frequency_makes_a_storage_that_charges_discharge() -> None:
+    """Over-frequency droop lowers active power: who gives less than P_min before is not raised to it."""
+    smart = Smart.model_validate({"frequency_droop": {}, "p_min_pu": 0.1})
+    given_series = {"v": np.ones(60), "f": np.r_[60.0, np.full(59, 60.3)], "p": np.full(60, -0.5)}
+    ours, theirs, _ = side_by_side(smart, given_series, 1.0, storage=True)
+    assert ours[-1, 0] == pytest.approx(-0.5)
+    assert theirs[-1, 0] == pytest.approx(0.1)
 
 
 def test_defect_undefined_frequency_lets_a_device_inject_into_a_fault() -> None:

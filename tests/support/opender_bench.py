@@ -150,6 +150,8 @@ def opender(
     od.DER.t_s = step_s
     device = (od.DER_BESS if storage else od.DER_PV)()
     phase = {"NP_PHASE": "SINGLE" if phases == 1 else "THREE"}
+    if storage and smart.p_min_pu is None:
+        extra = {"NP_P_MIN_PU": -1.0, **extra}
     for name, value in {**phase, **parameters(smart, q_full_above_p_pu), **extra}.items():
         setattr(device.der_file, name, value)
     device.der_file.initialize_NP_Q_CAPABILTY_BY_P_CURVE()
