@@ -496,6 +496,17 @@ def test_functions_go_on_and_off_for_each_device() -> None:
     assert_allclose(p, [4.0, 4.0, 1.5, 5.0], atol=1e-5)  # from the power before: 5 and 2.5, less 0.3 / 3
 
 
+def test_a_function_that_goes_on_while_running_starts_from_what_is_given_then() -> None:
+    fleet = Fleet({"enter_service": {}}, 2)
+    fleet.at(f=60.186, p=8.0)
+    fleet.inverters.adjust("ramp", up_s=100.0, down_s=50.0)
+    fleet.inverters.adjust("frequency_droop", on=[False, True])
+    for again in (False, True):
+        assert_allclose(fleet.at(f=60.186, p=8.0, again=again)[0], [8.0, 7.5 + 0.5 * 10 ** (-1 / 5)])
+    fleet.inverters.adjust("frequency_droop", on=False)
+    assert_allclose(fleet.at(p=9.0)[0][0], 8.1)
+
+
 def test_a_write_outside_the_range_is_refused_and_changes_nothing() -> None:
     fleet = Fleet({"volt_watt": {}}, 3)
     with pytest.raises(ValueError, match=r"v1_pu of device 1 is 1.2, allowed is 1.05 to 1.09"):

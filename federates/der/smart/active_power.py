@@ -48,11 +48,12 @@ class Ramp(Function):
 
 
 class Slope:
-    """A quantity of n devices that follows its target at bounded rates. The first instant finds it there."""
+    """A quantity of n devices that follows its target at bounded rates. Its first instant finds it there."""
 
     def __init__(self, size: FloatArray, up_s: FloatArray, down_s: FloatArray, clock: Clock) -> None:
         self._size, self._clock = size, clock
-        self.state = clock.state(size.size)
+        self.state = clock.state(size.size, np.nan)
+        """Nowhere before its first instant, which may come while a run goes on."""
         self.set(up_s, down_s)
 
     def set(self, up_s: FloatArray, down_s: FloatArray) -> None:
@@ -68,10 +69,10 @@ class Slope:
         elapsed_s, then = self._clock.elapsed_s, self.state.then
         np.multiply(self._up, elapsed_s, out=now)
         now += then
-        np.minimum(now, target, out=now)
+        np.fmin(now, target, out=now)
         least = self._down * elapsed_s
         np.subtract(then, least, out=least)
-        np.maximum(now, least, out=now)
+        np.fmax(now, least, out=now)
         return now
 
     def reset(self, who: Index, value: float) -> None:

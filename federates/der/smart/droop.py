@@ -83,6 +83,10 @@ class Droop:
         self._kw_per_hz_under = self._rated_kw / (self._f_nominal_hz * points["k_under"])
         self._lag.set_response_s(points["response_s"])
 
+    def begin(self, output_kw: FloatArray) -> None:
+        """Let what is put out now (n,), kW, be what the first response starts from."""
+        self._lag.state.then[:] = self._lag.state.now[:] = output_kw
+
     def power_kw(
         self,
         f_hz: FloatArray,

@@ -88,6 +88,8 @@ class ActivePower:
         points = {**points, **{n: np.where(on, points[n], np.inf) for n in ("db_over_hz", "db_under_hz")}}
         if self._droop is None:
             self._droop = Droop(points, self._rated_kw, self._smart.f_nominal_hz, self._clock)
+            if self._output_kw is not None:
+                self._droop.begin(self._output_kw.now)
         else:
             self._droop.set(points)
 
