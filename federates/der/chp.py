@@ -18,8 +18,8 @@ Who leads:
 - `commanded`: the same with the input `p_set_kw`.
 
 The smart-inverter functions come after that, within what the engine can do by its ramp and least load; one that they
-take out of service stops. `P` is the rating, less what a constant power factor leaves. An engine that gives no power
-gives no reactive power.
+take out of service stops, and so does one whose feeder has no voltage. `P` is the rating, less what a constant power
+factor leaves. An engine that gives no power gives no reactive power.
 
 Heat (`heat_plant.py`). The chiller turns heat into cold with its COP: `chiller = cold / COP`. With the store's loss,
 
@@ -146,7 +146,8 @@ class ChpGroup:
         plan = self._engines.plan(*self._wanted(now_ns, inputs))
         seen, band = self.inverters.seen(inputs), (plan.least_kw, plan.most_kw)
         p_kw, q_kvar = self.inverters.step(now_ns, seen, plan.p_kw, band)
-        self._engines.carry(plan.on & self.inverters.in_service, p_kw)
+        p_kw, q_kvar = self.inverters.where_alive(inputs["v_pu"], p_kw, q_kvar)
+        self._engines.carry(plan.on & self.inverters.in_service & (inputs["v_pu"] > 0.0), p_kw)
         self._heat.share_out(now_ns, self._engines.now.heat_kw)
         return self._outputs(np.where(p_kw > 0.0, q_kvar, 0.0))
 

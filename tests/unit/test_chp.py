@@ -258,6 +258,16 @@ def test_engine_that_the_grid_throws_off_stops_and_starts_anew() -> None:
     assert out[-1]["starts"][0] == out[8]["starts"][0] + 1.0
 
 
+def test_engine_stands_while_its_feeder_has_no_voltage_and_starts_anew() -> None:
+    plant = group(store_kwh=1000.0, store_initial_pu=0.5, smart={"volt_var": "category-b"}, **COMMANDED)
+    out = [stepped(plant, k * QUARTER, p_set_kw=80.0, v_pu=0.0 if k in (2, 3) else 1.0) for k in range(6)]
+    assert [o["on"][0] for o in out] == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
+    for o in out[2:4]:
+        assert [o[port][0] for port in ("p_kw", "q_kvar", "heat_kw", "fuel_kw")] == [0.0] * 4
+    assert out[4]["stored_kwh"][0] == pytest.approx(out[2]["stored_kwh"][0] - 30.0)  # 60 kW for half an hour
+    assert out[5]["starts"][0] == 2.0
+
+
 def test_plants_can_be_realised_in_several_ways() -> None:
     assert KIND.is_der
     assert group().inverters.rated_kva.tolist() == [100.0]
