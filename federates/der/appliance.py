@@ -174,7 +174,8 @@ def _cycles(settings: ApplianceSettings, context: Context, labels: tuple[str, ..
     Cycles that are ready before the run begins are not part of it.
     """
     clock, step_s = Clock.of(context.start, context.until_ns), settings.step_ns(context) / 1e9
-    days = np.arange(int(clock.shows_s(context.until_ns) // 86400.0) + 1)
+    before = int(settings.ready_h[1] // 24.0)  # where hours go on from 24, days before the run have some in it
+    days = np.arange(-before, int(clock.shows_s(context.until_ns) // 86400.0) + 1)
     streams = [stream(context, f"cycles {label}") for label in labels]
     hours = np.array([s.uniform(*settings.ready_h, days.size) for s in streams]) + 24.0 * days
     runs = np.array([s.random(days.size) < settings.runs_pu for s in streams]) & (hours * 3600.0 >= clock.start_s)

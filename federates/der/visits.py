@@ -159,8 +159,8 @@ def _whole(steps: FloatArray) -> IntArray:
 
 
 def _drawn(settings: VisitSettings, chance: np.random.Generator, last_day: int) -> FloatArray:
-    """Return arrival and departure, h since midnight of the first day, and need (m, 3); the day before counts too."""
-    days = np.arange(-1, last_day + 1)
+    """Return arrival and departure, h since midnight of the first day, and need (m, 3); days before count too."""
+    days = np.arange(-max(1, int(settings.departure_h[1] // 24.0)), last_day + 1)
     arrives = _triangular(chance, settings.arrival_h, days.size)
     departs = _triangular(chance, settings.departure_h, days.size)
     need_kwh = chance.uniform(*settings.need_kwh, days.size)

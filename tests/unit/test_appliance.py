@@ -54,6 +54,14 @@ def test_commanded_appliance_waits_for_leave_and_not_beyond_its_deadline() -> No
     assert powers(fleet(mode="commanded"), 29.25, 4) == [0.0, 2.0, 0.5, 0.0]
 
 
+def test_a_cycle_that_is_ready_after_midnight_runs_on_the_first_day_too() -> None:
+    one = fleet(days=2, ready_h=[26, 26], deadline_h=31)
+    out = [stepped(one, k * QUARTER)["p_kw"][0] for k in range(2 * 96)]
+    assert [k / 4 for k in range(2 * 96) if out[k] == 2.0] == [2.0, 26.0]
+    late = fleet(days=1, ready_h=[26, 26], deadline_h=31, start=datetime(2025, 7, 15, 3, tzinfo=UTC))
+    assert [k / 4 for k in range(96) if stepped(late, k * QUARTER)["p_kw"][0] == 2.0] == [23.0]
+
+
 def test_appliance_runs_on_each_day() -> None:
     one = fleet(days=3)
     out = [stepped(one, k * QUARTER) for k in range(3 * 96)]

@@ -183,6 +183,12 @@ def test_visits_are_drawn_within_their_windows_with_the_mean_in_the_middle() -> 
     assert (np.diff(visits.first[:, :4]) > 0).all()
 
 
+def test_cars_that_stay_for_two_midnights_are_there_when_the_run_begins() -> None:
+    visits = drawn(20, arrival_h=[26.0, 28.0], departure_h=[49.0, 50.0])
+    assert (visits.first[:, 0] < 0).all()
+    assert (visits.end[:, 0] // 4 == 1).all()
+
+
 def test_cars_come_with_their_probability() -> None:
     visits = drawn(plugs_in_pu=0.6)
     assert (visits.first[:, :-1] < 1e9).mean() * visits.first[:, :-1].shape[1] / 5 == pytest.approx(0.6, abs=0.02)
