@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
 from pydantic import Field
 
-from derloop.kind import Settings
+from derloop.kind import PlaceError, Settings
 
 LONGEST_S = 1e8
+
+
+class Timed(Protocol):
+    """What begins at a time of the run, and lasts for some."""
+
+    @property
+    def begins_s(self) -> float: ...
+    @property
+    def lasts_s(self) -> float: ...
 
 
 class Spell(Settings):
@@ -32,3 +42,15 @@ def check_in_turn(spells: Sequence[Spell], called: str) -> None:
         if after.begins_s < before.ends_s:
             what = f"one begins at {after.begins_s:g} s, before the one ahead of it ends at {before.ends_s:g} s"
             raise ValueError(f"{called} must follow each other: {what}")
+
+
+def refuse_unseen(events: Sequence[Timed], path: tuple[str | int, ...], step_ns: int, whose: str) -> None:
+    """Raise PlaceError with the events, which stand at `path`, that fall between two instants of the fleet `whose`."""
+    what = f"falls between two instants of {whose!r}, whose step is {step_ns / 1e9:g} s: it does nothing"
+    problems = [
+        ((*path, i), what)
+        for i, event in enumerate(events)
+        if -round(event.begins_s * 1e9) % step_ns >= round(event.lasts_s * 1e9)
+    ]
+    if problems:
+        raise PlaceError([*problems])

@@ -30,6 +30,7 @@ from federates.der.course import Allowed, Course, read_course
 from federates.der.instants import Instants
 from federates.der.placement import At, Size, Spot
 from federates.der.plain import place_drawing, tan_phi
+from federates.spells import refuse_unseen
 
 NS_PER_H = 3.6e12
 POWER = Balance("power", enters=("baseline_kw", "made_up_kw"), leaves=("cut_kw", "p_kw"))
@@ -115,6 +116,7 @@ class IndustrialGroup:
         self._settings = settings
         self._interface = _interface(settings, context, tuple(plant.label for plant in plants))
         step_ns = self._interface.step_ns
+        refuse_unseen(settings.events, ("events",), step_ns, context.name)
         self._share = read_course(settings.share, ("share",), Allowed(0.0, 1.0, "pu"), context, step_ns)
         self._step_h = step_ns / NS_PER_H
         self._rated_kw = settings.pf * np.array([plant.rated_kva for plant in plants])

@@ -19,6 +19,7 @@ from federates.der.hysteresis import BoolArray
 from federates.der.instants import Instants
 from federates.der.plain import are_powered, tan_phi, voltage_ports
 from federates.der.thermostat import Thermostat, Thermostatic
+from federates.spells import refuse_unseen
 
 
 class Bodies(Protocol):
@@ -66,7 +67,8 @@ class ThermostaticFleet:
         setpoint_c: FloatArray,
         on: BoolArray,
     ) -> None:
-        """setpoint_c (n,), degC. on (n,): which are on when the run begins."""
+        """setpoint_c (n,), degC. on (n,): which are on when the run begins. Raises PlaceError for events."""
+        refuse_unseen(settings.events, ("events",), settings.step_ns(context), context.name)
         self._settings, self._bodies, self._setpoint_c = settings, bodies, setpoint_c
         self._p_on_kw = settings.pf * np.array([machine.rated_kva for machine in machines])
         self._thermostat = Thermostat(settings, bodies.heats, on)

@@ -131,6 +131,12 @@ def test_what_is_off_stays_off_for_its_least_time() -> None:
     assert len(rests) > 100
 
 
+def test_event_that_falls_between_two_instants_is_refused() -> None:
+    events = [{"begins_s": 7230.0, "lasts_s": 30.0, "shift_k": -1.5}]
+    with pytest.raises(PlaceError, match="falls between two instants of 'fleet', whose step is 60 s"):
+        fleet(events=events)
+
+
 def test_event_shifts_the_setpoints_and_a_rebound_follows() -> None:
     event = {"begins_s": 7200.0, "lasts_s": 3600.0, "shift_k": -1.5}
     houses = fleet(200, outside_c=0.0, events=[event], capacity_kwh_per_k=[4.0, 8.0])

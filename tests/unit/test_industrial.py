@@ -34,6 +34,14 @@ def test_event_cuts_the_part_that_can_be_curtailed() -> None:
     assert course(plant, "p_kw", 8) == pytest.approx([800.0, 800.0, 400.0, 400.0, 400.0, 400.0, 800.0, 800.0])
 
 
+def test_event_that_falls_between_two_instants_is_refused() -> None:
+    events = [{"begins_s": 300.0, "lasts_s": 1.0}, {"begins_s": 301.0, "lasts_s": 299.0}]
+    with pytest.raises(PlaceError, match="falls between two instants of 'fleet', whose step is 300 s") as refused:
+        group(events=events)
+    assert [path for path, _ in refused.value.problems] == [("events", 1)]
+    assert group(events=[events[0], {"begins_s": 301.0, "lasts_s": 299.5}])
+
+
 def test_share_that_is_asked_for_counts() -> None:
     plant = group(events=[{**EVENT, "share_pu": 0.25}, {**EVENT, "share_pu": 0.5}])
     assert course(plant, "cut_kw", 3)[2] == pytest.approx(200.0)
