@@ -66,7 +66,8 @@ class Plane(Settings):
     )
     azimuth_deg: Azimuth = Field(
         default=(180.0, 180.0),
-        description="Where the arrays face, degrees clockwise from north: a number, or [min, max] to draw from.",
+        description="Where the arrays face, degrees clockwise from north: a number, or [min, max] to draw from. "
+        "Without it south, which a sky refuses south of the equator.",
         examples=[180.0, [90.0, 270.0]],
     )
     albedo: float = Field(

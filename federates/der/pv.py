@@ -158,6 +158,15 @@ class PvSettings(Stepped):
         """Inputs that a control may drive."""
         return ("p_limit_kw",) * self.curtailable + ("q_set_pu",) * self.q_commanded
 
+    @property
+    def faces_by_default(self) -> bool:
+        """Whether nobody says where some arrays face that do not lie flat: then they face south."""
+        if self.plane is None or "azimuth_deg" in self.plane.model_fields_set:
+            return False
+        most_deg = self.plane.tilt_deg[1]
+        tilts_deg = [most_deg if s.tilt_deg is None else s.tilt_deg for s in _spots(self) if s.azimuth_deg is None]
+        return any(tilts_deg if _spots(self) else [most_deg])
+
     @model_validator(mode="after")
     def _fits_its_light(self) -> PvSettings:
         own = [spot.tilt_deg is not None or spot.azimuth_deg is not None for spot in _spots(self)]

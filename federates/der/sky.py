@@ -133,6 +133,7 @@ class WeatherSky:
         }
         self._interface = Interface(step_ns, {}, outputs)
         weather = read_weather(settings.weather, settings.site, context, step_ns)
+        _check_faces(settings.over, weather.site.latitude_deg, context)
         clouds = settings.clouds if settings.clouds and settings.clouds.cover_pu == "weather" else None
         self._weather = AboveClouds(weather, clouds, context, step_ns)
         self._light = Bundle(outputs)
@@ -187,6 +188,18 @@ def _unlit(fleet: str, by_weather: bool, context: Context) -> str:
     if by_weather:
         return f"{fleet!r} does not say how its arrays are mounted; with weather it needs the setting plane"
     return f"{fleet!r} has the setting plane, which needs weather; clear_sky is light in one plane for all"
+
+
+def _check_faces(over: tuple[str, ...], latitude_deg: float, context: Context) -> None:
+    """Raise PlaceError for fleets south of the equator that leave it to the default where their arrays face."""
+    what = f"does not say where its arrays face: by default south, and at {latitude_deg:g} degrees the sun is north"
+    problems: list[tuple[tuple[str | int, ...], str]] = [
+        (("over", i), f"{fleet!r} {what}; allowed is any plane.azimuth_deg, 0 for north")
+        for i, fleet in enumerate(over)
+        if latitude_deg < 0.0 and getattr(context.settings.get(fleet), "faces_by_default", False)
+    ]
+    if problems:
+        raise PlaceError(problems)
 
 
 def build(settings: SkySettings, context: Context) -> Sky | WeatherSky:

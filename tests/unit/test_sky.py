@@ -208,6 +208,33 @@ def test_fleet_that_this_light_does_not_fit_is_refused(folder: Path, plane: Any,
     assert error.value.problems[0][0] == ("over", 0)
 
 
+def _southern(folder: Path, at: Any, latitude_deg: float = -33.9, **plane: Any) -> Any:
+    fleet = PvSettings.model_validate({"at": at, "rated_kva": 5, "plane": plane})
+    there = replace(context(folder), settings={"pv": fleet})
+    site = {"latitude_deg": latitude_deg, "longitude_deg": 151.2}
+    return build(SkySettings.model_validate({"over": ["pv"], "weather": {"source": "clear-sky"}, "site": site}), there)
+
+
+@pytest.mark.parametrize("at", [{"count": 40}, [{"bus": "1", "azimuth_deg": 0}, {"bus": "1", "tilt_deg": 10}]])
+def test_arrays_that_face_south_by_default_are_refused_in_the_south(folder: Path, at: Any) -> None:
+    with pytest.raises(PlaceError, match="by default south, and at -33[.]9 degrees the sun is north") as error:
+        _southern(folder, at, tilt_deg=[0, 30])
+    assert error.value.problems[0][0] == ("over", 0)
+    assert _southern(folder, at, latitude_deg=33.9, tilt_deg=[0, 30])
+
+
+@pytest.mark.parametrize(
+    ("at", "plane"),
+    [
+        ({"count": 40}, {"tilt_deg": 30, "azimuth_deg": 180}),
+        ({"count": 40}, {"tilt_deg": 0}),
+        ([{"bus": "1", "azimuth_deg": 10}, {"bus": "1", "tilt_deg": 0}], {"tilt_deg": 30}),
+    ],
+)
+def test_arrays_that_say_where_they_face_or_lie_flat_may_stand_in_the_south(folder: Path, at: Any, plane: Any) -> None:
+    assert _southern(folder, at, **plane)
+
+
 def test_what_is_computed_ahead_is_that_of_its_instant_in_any_order() -> None:
     """In each of two blocks, over the edge between them, and back."""
     asked: list[int] = []
