@@ -163,7 +163,7 @@ class RegisterBank:
             written = self._registers.written(device, address, registers)
             if written is None:
                 return Refusal.ADDRESS
-            changed = [each for each in written if not (each.value is None and each.was is None)]
+            changed = [each for each in written if not each.is_nothing]
             return self._refusal(device, changed) or self._put(device, address, registers, changed)
 
     def _refusal(self, device: int, changed: Sequence[Written]) -> Refusal | None:

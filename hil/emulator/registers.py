@@ -20,6 +20,13 @@ class Written(NamedTuple):
     point: Point
     value: Value
     was: Value
+    is_new: bool
+    """Whether its registers held anything else."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it is no point of the device, and stays none: a pad, or 'not implemented' as it was."""
+        return self.value is None and self.was is None and (self.point.kind.family == "pad" or not self.is_new)
 
 
 class _Cell(NamedTuple):
@@ -120,8 +127,8 @@ class Registers:
 
     def _written(self, device: int, address: int, words: Sequence[int], cell: _Cell) -> Written:
         point = cell.point
-        value = decode(point, words[point.address - address : point.end - address])
-        return Written(point, value, self._value(device, cell))
+        own, held = words[point.address - address : point.end - address], self.images[device, cell.start : cell.end]
+        return Written(point, decode(point, own), self._value(device, cell), list(own) != held.tolist())
 
     def _points_between(self, device: int, address: int, end: int) -> tuple[_Cell, ...] | None:
         """Return the points that fill these addresses; None unless they are whole."""

@@ -335,6 +335,16 @@ def test_a_block_may_pass_over_points_that_stay_not_implemented(bank: RegisterBa
     assert bank.write(0, ramp, [0xFFFF, 0xFFFF]) is None
 
 
+@pytest.mark.parametrize("name", ["702.AMax", "701.TmpAmb"])
+def test_a_point_that_is_not_implemented_stays_so_also_where_its_scale_factor_is_not_either(
+    bank: RegisterBank, name: str
+) -> None:
+    point = bank.maps[0][name]
+    assert point.exponent is None
+    assert bank.write(0, point.address, [100]) is Refusal.ADDRESS
+    assert bank.read(0, point.address, 1) == [point.absent]
+
+
 @pytest.mark.parametrize("function", [1, 2, 4, 5, 15, 22])
 def test_functions_that_sunspec_does_not_use_are_refused(emulator: BankServer, function: int) -> None:
     before = emulator.bank.image(0)
