@@ -117,7 +117,10 @@ def _asks(model: str, path: str) -> bool:
 
 
 def is_valid_curve(registers: Registers, device: int, model: str, start: str) -> bool:
-    """Return whether a curve can be followed as far as registers tell; the numbers are for `allows` to judge."""
+    """Return whether a curve can be followed as far as registers tell; the numbers are for `allows` to judge.
+
+    At one voltage there is one reactive power: a model's curve passes over a step.
+    """
     if model == "706":
         return registers.number(device, start + "DeptRef") == _OF_W_MAX
     if model != "705":
@@ -129,5 +132,6 @@ def is_valid_curve(registers: Registers, device: int, model: str, start: str) ->
     )
     rising = all(before <= after for before, after in pairwise(volts))
     falling = all(before >= after for before, after in pairwise(pcts))
+    steep = any(v == w and pct != then for (v, pct), (w, then) in pairwise(zip(volts, pcts, strict=False)))
     supported = registers.number(device, start + "DeptRef") in (0, 1, 3)
-    return count >= 2 and len(volts) == len(pcts) == count and rising and falling and supported
+    return count >= 2 and len(volts) == len(pcts) == count and rising and falling and not steep and supported

@@ -254,6 +254,16 @@ def test_a_curve_whose_vars_rise_with_the_voltage_is_not_adopted(bank: RegisterB
     assert bank.settings().volt_var_q_var.tolist() == before
 
 
+@pytest.mark.parametrize(("var_pct", "result"), [(44.0, 1), (-44.0, 2)])
+def test_a_curve_with_two_powers_at_one_voltage_is_not_adopted(bank: RegisterBank, var_pct: float, result: int) -> None:
+    """Its step was passed over: full injection was held at every voltage above it."""
+    levels = {0: 44.0, 1: var_pct, 2: -44.0, 3: -44.0}
+    _write(bank, 0, **{f"m705_Crv_1_Pt_{i}_Var": pct for i, pct in levels.items()})
+    _write(bank, 0, m705_Crv_1_Pt_0_V=95.0, m705_Crv_1_Pt_1_V=95.0, m705_AdptCrvReq=2)
+    bank.advance(1.0)
+    assert _value(bank, 0, "705.AdptCrvRslt") == result
+
+
 def test_a_second_curve_is_refused_while_one_is_being_adopted(bank: RegisterBank) -> None:
     assert _write(bank, 0, m705_AdptCrvReq=2) is None
     assert _write(bank, 0, m705_AdptCrvReq=3) is Refusal.BUSY
