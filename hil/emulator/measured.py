@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -22,6 +23,9 @@ _FUNCTIONS: Final = {
     **{"707.Ena": 7, "708.Ena": 8, "706.Ena": 10, "709.Ena": 13, "710.Ena": 14},
 }
 """Switches, and the bit of 122 StActCtl that each stands for."""
+_IN_FAULTS: Final = re.compile(r"\d+\.(A|Aph[ABC]|LNV|LLV|PhV|PPV|P[hP]Vph[ABC]+)")
+"""Currents and voltages. What they are in a fault is beyond what their registers are made for: these show the most that
+they hold, as those of equipment do."""
 _RATINGS: Final = ("702.VAMax", "702.VarMaxInj", "713.WHRtg")
 
 
@@ -35,17 +39,22 @@ class Measured:
         self._models = [model for model in SHOWN if model in present]
         self._settings = PointTable.of_image(registers.maps, (*_RATINGS, *_FUNCTIONS))
         self._table: PointTable | None = None
+        self._in_faults = np.zeros(0, np.bool_)
+        """Which columns of the table are `_IN_FAULTS`."""
         self._known: tuple[int, FloatArray] | None = None
         """Switches and ratings of a version of the registers."""
         self._last: Measurements | None = None
 
     def show(self, measured: Measurements) -> None:
-        """Raises SunSpecValueError if a value does not fit its register."""
+        """Raises SunSpecValueError if a power, or another value but `_IN_FAULTS`, does not fit its register."""
         now = self._moment(measured)
         values = {f"{m}.{path}": value for m in self._models for path, value in SHOWN[m](now).items()}
         if self._table is None:
             self._table = PointTable.of_image(self._registers.maps, tuple(values))
-        self._table.encode(np.stack(list(values.values()), axis=1), self._registers.images)
+            self._in_faults = np.array([_IN_FAULTS.fullmatch(name) is not None for name in values])
+        shown = np.stack(list(values.values()), axis=1)
+        shown = np.where(self._in_faults, self._table.within_reach(shown), shown)
+        self._table.encode(shown, self._registers.images)
         self._last = measured
 
     def show_again(self, device: int) -> None:

@@ -73,6 +73,13 @@ class PointTable:
         stretched: FloatArray = values * self._factor + self._offset
         return stretched
 
+    def within_reach(self, values: FloatArray) -> FloatArray:
+        """Return physical values (n, p) that are the most, or the least, that registers hold, where they are beyond."""
+        relaxed = (values - self._offset) / self._factor
+        low, high = (limit * self._multiplier / self._divisor for limit in (self._low, self._high))
+        held: FloatArray = np.clip(relaxed, low, high) * self._factor + self._offset
+        return np.where(self._float, values, held)
+
     def encode(self, values: FloatArray, registers: RegisterArray) -> None:
         """Write physical values (n, p) into registers (n, r), rounded to the scale factors' steps.
 

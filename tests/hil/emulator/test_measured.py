@@ -43,6 +43,15 @@ def test_power_voltage_and_frequency_are_the_same_in_all_models() -> None:
     assert get(bank, "701.PF") == pytest.approx(7500 / apparent, abs=1e-4)
 
 
+def test_currents_and_voltages_of_a_fault_are_shown_as_far_as_their_registers_reach() -> None:
+    """5 kW at 1.2 V are 4167 A, and 480 V are twice the nominal voltage: a run ended at a fault near its devices."""
+    bank = equipped([INVERTER, INVERTER], models="all")
+    bank.set_measurements(Measurements.of(np.full(2, 5000.0), np.zeros(2), np.array([1.2, 480.0]), f_hz=60.0))
+    assert [get(bank, name, 0) for name in ("701.LNV", "701.A", "113.A")] == [1.2, 327.67, pytest.approx(5000 / 1.2)]
+    assert [get(bank, name, 1) for name in ("701.LNV", "701.LLV", "701.A")] == [480.0, 655.34, 10.42]
+    assert [get(bank, "701.W", device) for device in (0, 1)] == [5000, 5000]
+
+
 @pytest.mark.parametrize(("p_w", "q_var", "sign"), [(4, 3, -1), (-4, 3, 1), (-4, -3, -1), (4, -3, 1)])
 def test_power_factors_have_their_signs(p_w: float, q_var: float, sign: float) -> None:
     bank = equipped([BATTERY], models="all")
