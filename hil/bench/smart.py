@@ -25,8 +25,8 @@ _REFERENCES: Final[dict[str, dict[str, float | str]]] = {
 }
 """How many points curves have, and what their percentages are of."""
 _REACTIVE: Final = {
-    "constant_pf": ("704.PFWInjEna", "704.PFWAbsEna"),
-    "constant_q": ("704.VarSetEna",),
+    "constant_pf": ("704.PFWInjEna", "704.PFWAbsEna", "123.OutPFSet_Ena"),
+    "constant_q": ("704.VarSetEna", "123.VArPct_Ena"),
     "watt_var": ("712.Ena",),
 }
 """What switches on the functions of reactive power, beside volt-var, which a run switches on or off in any case."""

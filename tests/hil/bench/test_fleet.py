@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from banked import put
 from emulated import described, equipped
 from fleets import S, context, stepped
 from obeying import Physics, obeying
@@ -557,9 +559,9 @@ def test_a_device_that_holds_another_function_of_reactive_power_is_named_and_not
     assert [bank.number(d, "704.PFWInj.PF") for d in range(2)] == [0.95, 0.95]
 
 
-def test_a_function_that_a_device_does_not_have_is_named_before_anything_is_written(
-    fleet: Fleets, bank: RegisterBank, tmp_path: Path
-) -> None:
+@contextmanager
+def of_old_devices(folder: Path, **smart: Any) -> Iterator[tuple[BenchFleet, RegisterBank]]:
+    """Give a fleet of two devices that have the old models alone, and their registers; it is stopped at the end."""
     old = equipped(
         [Ratings("bat_1", 100e3, 100e3, 44e3, 44e3, 2400.0, 3, p_max_charge_w=100e3, energy_wh=200e3)] * 2,
         models="legacy",
@@ -569,14 +571,36 @@ def test_a_function_that_a_device_does_not_have_is_named_before_anything_is_writ
             name: {"endpoint": at.endpoint.model_dump(mode="json")}
             for name, at in zip(BOTH, server.addresses, strict=True)
         }
-        (tmp_path / "old.json").write_text(json.dumps({"name": "old", "devices": entries}))
-        made = realised(tmp_path / "old.json", smart={"volt_watt": {}})
-        before = old.image(0)
+        (folder / "old.json").write_text(json.dumps({"name": "old", "devices": entries}))
+        made = realised(folder / "old.json", smart=smart)
         try:
-            with pytest.raises(Rejected, match=r"not have what the scenario's 'smart' sets: volt_watt \(706.Ena\)"):
-                made.start()
+            yield made, old
         finally:
             made.stop()
+
+
+@pytest.mark.parametrize(
+    ("held", "named"),
+    [
+        ({"123.OutPFSet": -0.9, "123.OutPFSet_Ena": 1.0}, r"constant_pf on \(123.OutPFSet_Ena\)"),
+        ({"123.VArPct_Mod": 2.0, "123.VArMaxPct": 30.0, "123.VArPct_Ena": 1.0}, r"constant_q on \(123.VArPct_Ena\)"),
+    ],
+)
+def test_an_old_device_that_holds_another_function_of_reactive_power_is_named(
+    tmp_path: Path, held: dict[str, float], named: str
+) -> None:
+    with of_old_devices(tmp_path, volt_var="category-b") as (made, old):
+        assert put(old, held, device=1) is None
+        with pytest.raises(Rejected, match=rf"bat-2.*has {named}, beside which the scenario's volt_var need not show"):
+            made.start()
+    assert made.statistics()["modbus_registers_written"] == 0
+
+
+def test_a_function_that_a_device_does_not_have_is_named_before_anything_is_written(tmp_path: Path) -> None:
+    with of_old_devices(tmp_path, volt_watt={}) as (made, old):
+        before = old.image(0)
+        with pytest.raises(Rejected, match=r"not have what the scenario's 'smart' sets: volt_watt \(706.Ena\)"):
+            made.start()
         assert (old.image(0)[:400] == before[:400]).mean() > 0.9
 
 
