@@ -103,6 +103,8 @@ class Interface:
     above 0 for an element whose commands do not show in what it measures: no verdict can rest on that.
     """
 
+    start_s: float = 0.0
+    """How long starting may take beyond what it may take others: equipment that has been energised is waited for."""
     stop_s: float = 0.0
     """How long stopping may take beyond what it may take others: equipment is left as it was found, and verified."""
 
@@ -260,6 +262,7 @@ def interface_to_json(interface: Interface) -> dict[str, Any]:
         "repeatable": interface.repeatable,
         "blocking": interface.blocking,
         "paced": interface.paced,
+        "start_s": interface.start_s,
         "stop_s": interface.stop_s,
     }
 
@@ -277,5 +280,6 @@ def interface_from_json(data: Mapping[str, Any]) -> Interface:
         data["repeatable"],
         data["blocking"],
         paced=data["paced"],
+        start_s=data["start_s"],
         stop_s=data["stop_s"],
     )

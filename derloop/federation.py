@@ -190,6 +190,11 @@ class Federation:
         """What federates have to say before the run begins."""
         return [text for name, each in self.federates.items() for text in _cautions(name, each)]
 
+    @property
+    def start_s(self) -> float:
+        """How long starting all of them may take beyond what it may take others."""
+        return sum(interface.start_s for interface in self.interfaces.values())
+
     def stop_s(self, units: Iterable[Unit]) -> float:
         """Return how long stopping these units may take beyond what it may take others."""
         return sum(self.interfaces[member].stop_s for unit in units for member in unit.members)

@@ -5,7 +5,6 @@ A package offers a `Kind` under the entry-point group `derloop.kinds`; `derloop.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -197,8 +196,6 @@ class Context:
     """For a kind that carries or listens: those of all federates that do neither, by their names."""
     signals: tuple[tuple[str, str], ...] = ()
     """For a kind that carries: the wires that it may take over, each from `federate.port` to `federate.port`."""
-    join_s: float = math.inf
-    """How long a federate may take to start, wall-clock seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class Moving:
         federation, saving, file = self.federation, self.saving, self.scenario.file
         recorder = Recorder(self.folder, federation.recorded([*federation.federates]), goes_on=saving.from_ns > 0)
         saving.keep = self._kept(recorder.flush)
-        limits = Deadlines(file.deadlines.join_s, file.deadlines.step_s)
+        limits = Deadlines(file.deadlines.join_s + federation.start_s, file.deadlines.step_s)
         worker = Worker(federation, federation.units, recorder.observe, limits, stepper=saving.stepper)
         hunting = _Noted(self.folder)
 

@@ -162,7 +162,7 @@ class Apart:
         self._saving, self._places = saving, places or Here()
         self._folder, self._permissions = folder, permissions
         limits = scenario.file.deadlines
-        self._deadlines = Deadlines(limits.join_s, limits.step_s)
+        self._deadlines = Deadlines(limits.join_s + federation.start_s, limits.step_s)
         self._until_ns = scenario.until_ns - saving.from_ns
         self.children: list[Child] = []
         self.complaints: list[str] = []

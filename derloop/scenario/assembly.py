@@ -247,7 +247,6 @@ def _context(scenario: Scenario, name: str, permissions: Permissions) -> Context
         until_ns=scenario.until_ns,
         seed=_seed(scenario.file.seed, name),
         permissions=permissions,
-        join_s=scenario.file.deadlines.join_s,
     )
 
 
@@ -316,8 +315,9 @@ def _check_interface(interface: object, kind: str) -> None:
         raise PluginError(
             f"the kind {kind!r} has a step_ns of {interface.step_ns!r}; it must be a whole number above 0"
         )
-    if not _is_finite(interface.stop_s) or interface.stop_s < 0:
-        raise PluginError(f"the kind {kind!r} has a stop_s of {interface.stop_s!r}; it must be a number, 0 or more")
+    for name, seconds in (("start_s", interface.start_s), ("stop_s", interface.stop_s)):
+        if not _is_finite(seconds) or seconds < 0:
+            raise PluginError(f"the kind {kind!r} has a {name} of {seconds!r}; it must be a number, 0 or more")
     balances: tuple[object, ...] = interface.balances
     if odd := [balance for balance in balances if not isinstance(balance, Balance)]:
         raise PluginError(f"the kind {kind!r} has {type(odd[0]).__name__} among its balances, not a Balance")

@@ -20,7 +20,7 @@ from derloop.contract import Interface, Port, Values
 from derloop.errors import DeviceError, Rejected
 from derloop.kind import Context, Terminal
 from hil.bench.file import Bench
-from hil.bench.power import enlarged, leaving_s, power_of, reduced, scales, seen_by_feeder, voltages
+from hil.bench.power import enlarged, leaving_s, power_of, reduced, scales, seen_by_feeder, settling_s, voltages
 from hil.bench.sources import SourceLocks
 from hil.fleet.model import HasStorage, InverterModel, told_outputs
 from hil.fleet.told import commands_of, curves_of, outputs_of
@@ -64,7 +64,11 @@ class BenchFleet:
         self._scale = scales([bench.device(name).power for name in names])
         self._power = power_of(bench, names, terminals, context, model.inverters, self._tap_instrument)
         stop_s = max(each.restore_s for each in rules) + leaving_s(bench, names)
-        self._interface = _interface(model.interface, terminals, stop_s, is_powered=self._power is not None)
+        self._interface = replace(
+            _interface(model.interface, terminals, is_powered=self._power is not None),
+            start_s=settling_s(bench, names),
+            stop_s=stop_s,
+        )
         self._folder: Path | None = None
         self._journal: Journal | None = None
         self._thread: LoopThread | None = None
@@ -257,12 +261,10 @@ class BenchFleet:
         return self._thread.run(work)
 
 
-def _interface(model: Interface, terminals: Sequence[Terminal], stop_s: float, *, is_powered: bool) -> Interface:
+def _interface(model: Interface, terminals: Sequence[Terminal], *, is_powered: bool) -> Interface:
     labels = tuple(terminal.label for terminal in terminals)
     told = told_outputs(model)
     ours = {"unproven": Port("1", labels), "age_s": Port("s", labels), "modbus_s": Port("s", ("exchange",))}
     if is_powered:
         ours["v_applied_pu"] = Port("pu", labels)
-    return Interface(
-        model.step_ns, model.inputs, {**told, **ours}, repeatable=False, blocking=True, paced=True, stop_s=stop_s
-    )
+    return Interface(model.step_ns, model.inputs, {**told, **ours}, repeatable=False, blocking=True, paced=True)

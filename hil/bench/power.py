@@ -57,6 +57,11 @@ def power_of(
     return PowerInterface(devices, instruments, context.step_ns / 1e9)
 
 
+def settling_s(bench: Bench, names: Sequence[str]) -> float:
+    """Return for how long devices are waited for once they have power."""
+    return max((power.settle_s for name in names if (power := bench.device(name).power) is not None), default=0.0)
+
+
 def leaving_s(bench: Bench, names: Sequence[str]) -> float:
     """Return how long it may take to switch off what gives devices power, one source after the other."""
     wired = [power for name in names if (power := bench.device(name).power) is not None]

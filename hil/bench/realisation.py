@@ -100,15 +100,7 @@ def _misfits(bench: Bench, names: Sequence[str], terminals: Sequence[Terminal], 
         if lease.kind != "none" and lease.seconds < least_s:
             what = f"the lease of {name!r}, {lease.seconds} s, does not outlast {LEASE_STEPS} steps, {least_s:g} s"
             problems.append(what)
-        if entry.power is not None and entry.power.settle_s >= context.join_s:
-            problems.append(_unsettled(name, entry.power.settle_s, context.join_s))
     return problems
-
-
-def _unsettled(name: str, settle_s: float, join_s: float) -> str:
-    """Return that the run would end while a device, energised, is waited for."""
-    what = f"the settle_s of {name!r}, {settle_s:g} s, is not over when starting must be, {join_s:g} s after it began"
-    return f"{what}: set deadlines.join_s of the scenario to more than {settle_s:g}"
 
 
 def _unpowered(bench: Bench, names: Sequence[str]) -> list[str]:

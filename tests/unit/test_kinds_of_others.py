@@ -33,6 +33,7 @@ def heard(**asked: Any) -> Interface:
         (Interface(60, {7: Port("kW", ())}), "has a port called 7; its name must be a text"),  # type: ignore[dict-item]
         (Interface(60, balances=("p_kw",)), "has str among its balances, not a Balance"),  # type: ignore[arg-type]
         (Interface(60, stop_s=float("nan")), "has a stop_s of nan; it must be a number, 0 or more"),
+        (Interface(60, start_s=-1.0), "has a start_s of -1.0; it must be a number, 0 or more"),
         (Interface(60, stop_s=-1.0), "has a stop_s of -1.0; it must be a number, 0 or more"),
         (Interface(60, outputs={"age_s": Port("ms", ("a",))}), "has its output 'age_s' in 'ms'; it is told in 's'"),
         (heard(arrival="coupld"), "has the arrival 'coupld' at its port 'v_pu'; there are: now, before, coupled"),
