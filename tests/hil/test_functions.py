@@ -198,6 +198,14 @@ def test_power_factor_written_from_outside_is_held(
 
 
 @pytest.mark.parametrize("pair", [battery], indirect=True)
+def test_a_power_factor_written_from_outside_asks_for_no_more_vars_than_the_device_has(pair: Pair) -> None:
+    """0.5 of 40 kW are 69 kvar, and it is rated for 44."""
+    write(pair.client.DERCtlAC[0], PFWInj__PF=0.5, PFWInj__Ext=0, PFWInjEna=1)
+    pair.adjust("constant_pf", pf=0.5, injects=1.0)
+    assert pair.step(p_set_kw=40.0).tolist() == pytest.approx([40.0, 44.0])
+
+
+@pytest.mark.parametrize("pair", [battery], indirect=True)
 def test_the_power_factor_of_absorbing_is_that_of_injecting(pair: Pair) -> None:
     controls = pair.client.DERCtlAC[0]
     write(controls, PFWAbs__PF=0.9, PFWAbsEna=1)

@@ -140,14 +140,14 @@ class Block:
     def _at_constant_pf(self, p_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return P and Q (n,): lowered in proportion where they do not fit.
 
-        Q of a lag is cut at the capability; P then has the room that this leaves.
+        Q is cut at the capability; P then has the room that this leaves.
         """
         p, q = in_proportion(*self._reactive.at_constant_pf(p_kw), self.rated_kva)
-        (least, most), lags = self._capability_kvar(np.abs(p)), self._reactive.pf_responds
+        least, most = self._capability_kvar(np.abs(p))
         capable = np.maximum(np.minimum(q, most), least)
-        beyond = lags & ((q > self._q_most) | (q < self._q_least))
+        beyond = (q > self._q_most) | (q < self._q_least)
         p = np.where(beyond, clipped(p_kw, leg(self.rated_kva, capable)), p)
-        return p, np.where(lags, capable, q)
+        return p, capable
 
     def _within_circle(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
         return within_circle(p_kw, q_kvar, self.rated_kva, self._smart.priority, self._smart.category)
