@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,31 @@ class Settings(BaseModel):
     """What stands in a scenario for one federate. Frozen; refuses what it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Marks, in the type of a setting, that its texts name files in the scenario's folder, or folders with all in them.
+
+    A run is known by what these hold, and hosts are sent them.
+    """
+
+    holds: type[BaseModel] | None = None
+    """As what a file is read that names others in turn, from the scenario's folder too."""
+    is_run: bool = False
+    """OpenDSS runs it: it names others in that language."""
+
+
+FileName = Annotated[str, Names()]
+"""Type of a setting that names a file, or a folder, which nothing else follows from."""
+
+Realised = TypeVar("Realised", bound=Callable[..., Federate])
+
+
+def names_no_file(realise: Realised) -> Realised:
+    """Mark a realisation: what stands after its colon names nothing in the scenario's folder."""
+    vars(realise)[names_no_file.__name__] = True
+    return realise
 
 
 Connection = Literal["wye", "delta"]

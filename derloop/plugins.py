@@ -74,6 +74,11 @@ def packages(group: str, wanted: Iterable[str]) -> dict[str, str]:
     return {point.dist.name: point.dist.version for point in points if point.dist}
 
 
+def is_own(group: str, name: str) -> bool:
+    """Return whether derloop itself offers it."""
+    return packages(group, [name]).keys() == {"derloop"}
+
+
 def kind(name: str) -> Kind:
     """Return the kind of federate called `name`; PluginError where there is none or it does not load."""
     from derloop.kind import Kind

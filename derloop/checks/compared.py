@@ -26,7 +26,7 @@ from derloop.checks.elements import Elements, held, read_elements
 from derloop.checks.window import NS, NothingToJudge, Series, percent
 from derloop.contract import FloatArray
 from derloop.errors import DerloopError, did_you_mean
-from derloop.kind import PlaceError
+from derloop.kind import FileName, PlaceError
 from derloop.results.golden import Kept, kept
 from derloop.results.signals import Piece, Signal
 from derloop.results.store import RunFolder
@@ -54,7 +54,7 @@ EXTREMES: dict[Measure, Callable[[FloatArray], NDArray[np.intp]]] = {
 class Compared(Elements):
     """A measure of a signal beside that of another run."""
 
-    against: str = Field(
+    against: FileName = Field(
         min_length=1,
         max_length=1000,
         description="Folder of the other run, or of golden results, relative to the scenario's and inside it.",

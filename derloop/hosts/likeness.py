@@ -15,8 +15,9 @@ from typing import Any
 
 from derloop.installed import versions
 from derloop.plugins import KINDS, REALISATIONS, packages
-from derloop.scenario.files import inside, named, words
+from derloop.scenario.files import inside, named
 from derloop.scenario.models import Scenario
+from derloop.scenario.naming import names
 
 Offers = Mapping[str, Sequence[str]]
 """What a scenario has of each group of entry points, by name."""
@@ -63,7 +64,8 @@ def file_differences(here: Hashes, there: Mapping[str, str | None]) -> list[str]
 def named_files(scenario: Path, document: Any) -> list[str]:
     """Return the scenario's file and every file inside its folder that `document` names, from that folder."""
     folder = scenario.resolve().parent
-    return sorted(str(path.relative_to(folder)) for path in {scenario.resolve(), *named(folder, words(document))})
+    found = {path for path, _ in named(folder, names(document))}
+    return sorted(str(path.relative_to(folder)) for path in {scenario.resolve(), *found})
 
 
 def hashes(folder: Path, paths: list[str]) -> dict[str, str | None]:

@@ -5,42 +5,43 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import product
 from os.path import normpath
 from pathlib import Path
+from typing import TypeAlias
 
 from derloop.errors import DerloopError
-from derloop.scenario.models import ScenarioFile
+from derloop.kind import Names
+from derloop.scenario.naming import Name, guessed, marked
+from derloop.validation import read_model
 
 DSS_WORD = re.compile(r"""[^\s="'()\[\]{},|]+""")
 DSS_QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
 DSS_BRACKETED = re.compile(r"\(([^()\n]+)\)|\[([^\[\]\n]+)\]|\{([^{}\n]+)\}")
 DSS_RUN = re.compile(r"^\s*(?:red\w*|c\w*)\b(.*)", re.IGNORECASE | re.MULTILINE)
 """What follows `redirect` or `compile`, which may be abbreviated so far that other commands are like them."""
-SCHEMA = ".schema.json"
-"""The end of the name of a file for editors, whose texts are examples."""
-BESIDE = ScenarioFile.model_fields.keys() - {"federates", "checks"}
-"""What a scenario says beside its federates and checks, its own name among it: none of it names a file."""
+PLAIN, FEEDER = Names(), Names(is_run=True)
+Found: TypeAlias = tuple[Path, Names | None]
+"""A file, and as what it is named; None: that is told by its own name."""
 MAX_FILES = 10_000
 MAX_PATH = 4096
 LEFT = ({"run.json", "events.jsonl"}, {"sweep.json", ".lock"})
 """By which files the folder of a run is known, and that of a sweep."""
 
 
-def named(folder: Path, words: Iterable[str]) -> set[Path]:
-    """Return every file inside a resolved `folder` that `words`, of a scenario, name.
+def named(folder: Path, names: Iterable[Name]) -> set[Found]:
+    """Return every file inside a resolved `folder` that `names`, of a scenario, lead to.
 
-    A text may name a file, a folder with all that is in it, or hold such a name after a colon (`replay:frames`).
+    A folder is all that is in it.
     """
-    found: set[Path] = set()
-    for text in words:
-        for part in (text, text.partition(":")[2]):
-            path = inside(part, folder, folder)
-            if path is not None and path.is_dir():
-                found.update(each for each in path.rglob("*") if _is_content(each, path))
-            elif path is not None:
-                _follow(path, folder, found, is_feeder(path))
+    found: set[Found] = set()
+    for what, text in names:
+        path = inside(text, folder, folder)
+        if path is not None and path.is_dir():
+            found.update((each, PLAIN) for each in path.rglob("*") if _is_content(each, path))
+        elif path is not None:
+            _follow((path, what), folder, found)
     if len(found) > MAX_FILES:
         raise DerloopError(f"the scenario in {folder} names {len(found)} files, more than {MAX_FILES}")
     return found
@@ -52,35 +53,46 @@ def _is_content(path: Path, folder: Path) -> bool:
     return path.is_file() and not path.is_symlink() and not is_hidden
 
 
-def _follow(path: Path, folder: Path, found: set[Path], is_run: bool) -> None:
-    """Add a file and what it names in turn: a feeder, which OpenDSS runs (`is_run`), or a document."""
-    if path in found or not path.is_file():
+def _follow(file: Found, folder: Path, found: set[Found]) -> None:
+    """Add a file and what it names in turn: a feeder, which OpenDSS runs, or a document."""
+    path, what = file
+    if file in found or not path.is_file():
         return
-    found.add(path)
-    for other, is_run_too in _of_feeder(path, folder) if is_run else _of_document(path, folder):
-        _follow(other, folder, found, is_run_too)
+    found.add(file)
+    for other in _of_feeder(path, folder) if is_run(path, what) else _of_document(path, what, folder):
+        _follow(other, folder, found)
 
 
-def _of_feeder(path: Path, folder: Path) -> Iterator[tuple[Path, bool]]:
+def _of_feeder(path: Path, folder: Path) -> Iterator[Found]:
     """Yield what a feeder names, and whether that is run: what it redirects to is, whatever its name."""
     text = path.read_text(errors="replace")
     run = _dss_words("\n".join(DSS_RUN.findall(text)))
     for word, base in product(_dss_words(text), {path.parent, path.resolve().parent}):
         if (other := inside(word.replace("\\", "/"), base, folder)) is not None:
-            yield other, word in run or is_feeder(other)
+            yield other, FEEDER if word in run or is_run(other, None) else PLAIN
 
 
-def _of_document(path: Path, folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield what a JSON file names, from the scenario's folder as tariffs do, or from its own as emulator files do."""
-    if path.suffix.lower() != ".json" or path.name.endswith(SCHEMA):
-        return
-    try:
-        named_there = {*texts(json.loads(path.read_bytes()))}
-    except (ValueError, RecursionError):
-        return  # whoever needs it says what is wrong with it
-    for text, base in product(named_there, (folder, path.parent)):
+def _of_document(path: Path, what: Names | None, folder: Path) -> Iterator[Found]:
+    """Yield what a file names that is read as a model, or may name where nothing says as what it is read.
+
+    From the scenario's folder, as tariffs do; where nothing says so, from the file's own too, as emulator files do.
+    """
+    bases = {folder} if what else {folder, path.parent}
+    for (inner, text), base in product(_named_in(path, what), bases):
         if (other := inside(text, base, folder)) is not None:
-            yield other, is_feeder(other)
+            yield other, inner
+
+
+def _named_in(path: Path, what: Names | None) -> set[Name]:
+    """Return what stands in a file that names others; whoever needs the file says what is wrong with it."""
+    try:
+        if what and what.holds:
+            return {*marked(read_model(what.holds, path))}
+        if what is None and path.suffix.lower() == ".json" and isinstance(read := json.loads(path.read_bytes()), dict):
+            return {*guessed(read)}
+    except (DerloopError, ValueError, RecursionError):
+        pass
+    return set()
 
 
 def _dss_words(text: str) -> set[str]:
@@ -105,9 +117,9 @@ def inside(text: str, base: Path, folder: Path) -> Path | None:
         return None
 
 
-def is_feeder(path: Path) -> bool:
-    """Return whether it is a file of OpenDSS, which may redirect to others."""
-    return path.suffix.lower() == ".dss"
+def is_run(path: Path, what: Names | None) -> bool:
+    """Return whether it is run by OpenDSS, which may redirect to others."""
+    return path.suffix.lower() == ".dss" if what is None else what.is_run
 
 
 def beside_feeder(path: Path) -> Iterator[Path]:
@@ -122,26 +134,3 @@ def beside_feeder(path: Path) -> Iterator[Path]:
         inner[:] = [name for name in inner if not name.startswith(".")]
         found = (Path(place, name) for name in names if not name.startswith("."))
         yield from (each for each in found if each.suffix.lower() != ".json" and each.is_file())
-
-
-def words(scenario: Mapping[str, object]) -> Iterator[str]:
-    """Yield every text of a scenario that may name a file: settings of federates and of checks."""
-    yield from texts({key: value for key, value in scenario.items() if key not in BESIDE})
-
-
-def texts(value: object) -> Iterator[str]:
-    """Yield every text of a document that is a value, as it may name a file.
-
-    None is named by what is of a `kind`, and by `via` what stands after its colon alone.
-    """
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key == "via" and isinstance(inner, str):
-                yield inner.partition(":")[2]
-            elif key != "kind":
-                yield from texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from texts(inner)

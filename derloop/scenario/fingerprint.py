@@ -14,8 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from derloop.scenario.files import beside_feeder, is_feeder, named, words
+from derloop.scenario.files import beside_feeder, is_run, named
 from derloop.scenario.models import MOVED_BY, Scenario
+from derloop.scenario.naming import Name, names
 
 LENGTH = 12
 """Hexadecimal digits: among a hundred thousand runs, two alike by chance have a probability of 2e-5."""
@@ -26,7 +27,7 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._digests: dict[Path, str] = {}
-        self._found: dict[tuple[Path, frozenset[str]], set[Path]] = {}
+        self._found: dict[tuple[Path, frozenset[Name]], set[Path]] = {}
 
     def of(self, document: Mapping[str, Any], folder: Path) -> str:
         """Return the fingerprint of a scenario, as it stands after all overrides, whose file lies in `folder`."""
@@ -40,11 +41,11 @@ class Fingerprints:
         return sorted(self._files(folder.resolve(), _without_schema(document)))
 
     def _files(self, folder: Path, document: Mapping[str, Any]) -> set[Path]:
-        said = frozenset(words(document))
+        said = frozenset(names(document))
         if (folder, said) not in self._found:
             found = named(folder, said)
-            beside = (beside_feeder(path.resolve()) for path in found if is_feeder(path))
-            self._found[folder, said] = found.union(*beside)
+            beside = (beside_feeder(path.resolve()) for path, what in found if is_run(path, what))
+            self._found[folder, said] = {path for path, _ in found}.union(*beside)
         return self._found[folder, said]
 
     def _digest(self, path: Path) -> str:

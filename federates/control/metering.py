@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from derloop.contract import FloatArray
-from derloop.kind import Context, PlaceError, Settings
+from derloop.kind import Context, FileName, PlaceError, Settings
 from derloop.memory import remembers
 from federates.der.clock import seconds_of_day
 from federates.der.course import read_column
@@ -24,7 +24,7 @@ NS_PER_S = 1e9
 class History(Settings):
     """What a customer drew on days before the run."""
 
-    file: str = Field(
+    file: FileName = Field(
         min_length=1,
         max_length=1024,
         description="CSV file of a day, relative to the scenario's folder and inside it.",

@@ -31,7 +31,7 @@ from pydantic import Field
 
 from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
-from derloop.kind import Context, PlaceError, Settings
+from derloop.kind import Context, FileName, PlaceError, Settings
 from derloop.zone import ZoneName
 from federates.der.clock import Clock
 from federates.der.inside import path_inside
@@ -55,7 +55,7 @@ class ProfileError(PlaceError):
 class ProfileColumn(Settings):
     """A column of a CSV file."""
 
-    file: str = Field(
+    file: FileName = Field(
         min_length=1,
         max_length=1024,
         description="CSV file, relative to the scenario's folder and inside it.",

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field, StringConstraints
 
 from derloop.contract import FloatArray, Interface, Port, Values
-from derloop.kind import Context, Kind, PlaceError, Settings
+from derloop.kind import Context, FileName, Kind, PlaceError, Settings
 from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.course import read_column
@@ -33,7 +33,7 @@ PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a
 class ReplaySignal(Settings):
     """One output port."""
 
-    file: str = Field(
+    file: FileName = Field(
         min_length=1,
         max_length=1024,
         description="CSV file, relative to the scenario's folder and inside it.",

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from derloop.contract import FloatArray
-from derloop.kind import Context, PlaceError, Settings
+from derloop.kind import Context, FileName, PlaceError, Settings
 from federates.der.course import Allowed, Course, read_course
 from federates.der.inside import path_inside
 from federates.der.lookahead import Instants
@@ -57,7 +57,7 @@ class TypicalYearWeather(Settings):
     """A file of a typical year."""
 
     source: Literal["typical-year"] = Field(description="Which source this is.", examples=["typical-year"])
-    file: str = Field(
+    file: FileName = Field(
         min_length=1,
         max_length=1024,
         description="File, relative to the scenario's folder and inside it.",

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from derloop.kind import Context
+from derloop.kind import Context, Names
 from federates.grid.accounts import AccountSettings
 from federates.grid.apparatus import Pattern
 from federates.grid.island import IslandSettings
@@ -27,7 +27,7 @@ from federates.grid.switchgear import SwitchgearSettings
 class OpenDssSettings(SwitchgearSettings):
     """A feeder."""
 
-    feeder: str = Field(
+    feeder: Annotated[str, Names(is_run=True)] = Field(
         min_length=1,
         max_length=500,
         description="The .dss file, relative to the scenario.",

@@ -35,14 +35,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.errors import ScenarioError
-from derloop.kind import Context, Kind, PlaceError
+from derloop.kind import Context, Kind, Names, PlaceError
 from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.inside import path_inside
@@ -76,7 +76,7 @@ SERVICES = ".services.json"
 class RetailSettings(Stepped):
     """A tariff, and who is billed by it."""
 
-    tariff: str = Field(
+    tariff: Annotated[str, Names(holds=Tariff)] = Field(
         min_length=1,
         max_length=1024,
         description="JSON file of the tariff, relative to the scenario's folder and inside it.",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from derloop.contract import Federate
 from derloop.errors import DerloopError, ScenarioError
-from derloop.kind import Context, EquipmentMissing, PlaceError, Settings, Terminal
+from derloop.kind import Context, EquipmentMissing, PlaceError, Settings, Terminal, names_no_file
 from hil.emulator.functions import FUNCTIONS
 from hil.fleet.model import GIVEN, HasInverters, InverterModel
 
@@ -26,6 +26,7 @@ LEASE_STEPS = 2
 """A lease outlives so many steps at least: it is renewed within a step, and one may be late."""
 
 
+@names_no_file
 def bench(
     model: Federate, settings: Settings, terminals: tuple[Terminal, ...], argument: str, context: Context
 ) -> BenchFleet:

@@ -246,7 +246,6 @@ def test_hosts_with_other_versions_are_all_refused_with_every_difference(
 
 def test_a_host_with_another_file_of_the_scenario_is_refused_by_its_name(tmp_path: Path) -> None:
     shutil.copytree(SCENARIOS / "feeders" / "ieee13", tmp_path / "study" / "feeders" / "ieee13")
-    shutil.copytree(SCENARIOS / "profiles", tmp_path / "study" / "profiles")
     shutil.copy(SCENARIO, tmp_path / "study" / "kind_load.json")
     with (tmp_path / "study" / "feeders" / "ieee13" / "ieee13.dss").open("a") as feeder:
         feeder.write("! of yesterday\n")
@@ -255,8 +254,8 @@ def test_a_host_with_another_file_of_the_scenario_is_refused_by_its_name(tmp_pat
         failure = failed(tmp_path, file)
     assert failure.startswith("host 'feeder' is not as this machine is: ")
     assert "feeders/ieee13/ieee13.dss is another file there" in failure
-    assert "scenario.schema.json is missing there" in failure
-    assert "profiles" not in failure
+    assert "profiles/load_shapes_summer.csv is missing there" in failure
+    assert "scenario.schema.json" not in failure
 
 
 def test_a_host_that_nobody_waits_for_or_that_comes_twice_is_turned_away(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from outside import install
@@ -14,6 +15,10 @@ from derloop.plugins import KINDS, REALISATIONS
 from derloop.scenario.loading import load
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
+
+
+def with_feeders(*paths: str) -> dict[str, Any]:
+    return {"federates": {f"grid_{i}": {"kind": "opendss", "feeder": path} for i, path in enumerate(paths)}}
 
 
 def test_every_difference_of_versions_is_named() -> None:
@@ -51,8 +56,13 @@ def test_the_files_of_a_scenario_are_those_that_it_names(tmp_path: Path) -> None
     document = {
         "federates": {
             "grid": {"kind": "opendss", "feeder": "feeders/main.dss"},
-            "homes": {"profile": [{"file": "load.csv"}], "seed": 3, "also": "/etc/passwd", "up": "..", "here": "."},
-            "fleet": {"via": "replay:frames"},
+            "homes": {"kind": "unknown", "file": "load.csv", "also": "/etc/passwd", "up": "..", "here": "."},
+            "fleet": {
+                "kind": "battery",
+                "via": "replay:frames",
+                "at": [{"bus": "a", "rated_kva": 5}],
+                "energy_kwh": 10,
+            },
         }
     }
     assert named_files(tmp_path / "scenario.json", document) == [
@@ -82,7 +92,7 @@ def test_what_a_feeder_redirects_to_is_found_however_it_is_written(
         (tmp_path / name).touch()
     (tmp_path / "codes.txt").write_text('  redirect file="more codes.txt"\n')
     (tmp_path / "main.dss").write_text(f"Clear\n{lines}\n")
-    assert named_files(tmp_path / "s.json", {"feeder": "main.dss"}) == sorted(["s.json", "main.dss", *files])
+    assert named_files(tmp_path / "s.json", with_feeders("main.dss")) == sorted(["s.json", "main.dss", *files])
 
 
 def test_a_link_is_found_by_its_own_name_and_a_feeder_behind_one_with_what_lies_beside_it(tmp_path: Path) -> None:
@@ -94,7 +104,8 @@ def test_a_link_is_found_by_its_own_name_and_a_feeder_behind_one_with_what_lies_
     (tmp_path / "data" / "lines.dss").touch()
     (tmp_path / "feeders" / "town.dss").symlink_to("../data/main.dss")
     (tmp_path / "lab").symlink_to("data")
-    files = {"profile": "load.csv", "feeders": ["feeders/town.dss", "lab/main.dss"]}
+    files = with_feeders("feeders/town.dss", "lab/main.dss")
+    files["federates"]["homes"] = {"kind": "load", "loads": ["a"], "profile": {"file": "load.csv", "column": "pu"}}
     assert named_files(tmp_path / "s.json", files) == [
         "data/lines.dss",
         "feeders/town.dss",
@@ -114,21 +125,37 @@ def test_what_a_document_that_a_scenario_names_has_of_files_is_found(tmp_path: P
     for name in ("profiles/prices.csv", "profiles/example.csv", "maps/inverter.csv"):
         (tmp_path / name).touch()
     for name, data in {
-        "tariffs/dynamic.json": {"$schema": "a.schema.json", "real_time": {"file": "profiles/prices.csv"}},
+        "tariffs/dynamic.json": {
+            "$schema": "a.schema.json",
+            "name": "maps",
+            "source": "profiles/example.csv",
+            "currency": "USD",
+            "real_time": {"file": "profiles/prices.csv", "column": "usd_per_kwh"},
+        },
         "tariffs/a.schema.json": {"examples": ["profiles/example.csv"]},
         "maps/served.json": {"clones": {"a": {"scan": "scan.json"}}},
         "maps/scan.json": {"registers": "inverter.csv", "beside": "../../run.token"},
     }.items():
         (tmp_path / name).write_text(json.dumps(data))
     (tmp_path / "tariffs" / "torn.json").write_text("{")
-    document = {"tariffs": ["tariffs/dynamic.json", "tariffs/torn.json"], "via": "emulator:maps/served.json"}
+    document = {
+        "federates": {
+            "dynamic": {"kind": "tariff", "tariff": "tariffs/dynamic.json"},
+            "torn": {"kind": "tariff", "tariff": "tariffs/torn.json"},
+            "fleet": {
+                "kind": "battery",
+                "via": "emulator:maps/served.json",
+                "at": [{"bus": "a", "rated_kva": 5}],
+                "energy_kwh": 10,
+            },
+        }
+    }
     assert named_files(tmp_path / "s.json", document) == [
         "maps/inverter.csv",
         "maps/scan.json",
         "maps/served.json",
         "profiles/prices.csv",
         "s.json",
-        "tariffs/a.schema.json",
         "tariffs/dynamic.json",
         "tariffs/torn.json",
     ]

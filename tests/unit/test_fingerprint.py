@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from outside import install
 
+from derloop import plugins
 from derloop.scenario.fingerprint import Fingerprints
 
 
@@ -17,37 +21,63 @@ def write(folder: Path, name: str, text: str) -> str:
     return name
 
 
-def of_feeder(folder: Path, name: str) -> dict[str, str]:
+def with_federate(**entry: Any) -> dict[str, Any]:
+    return {"federates": {"it": entry}}
+
+
+def with_profile(name: str) -> dict[str, Any]:
+    return with_federate(kind="load", profile={"file": name, "column": "pu"}, loads=["671"])
+
+
+def of_feeder(folder: Path, name: str) -> dict[str, Any]:
     write(folder, "feeder/codes.txt", "r1=0.3465")
-    return {"feeder": write(folder, f"feeder/{name}", "New Line.a codes.txt")}
+    return with_federate(kind="opendss", feeder=write(folder, f"feeder/{name}", "New Line.a codes.txt"))
 
 
-def of_linked_feeder(folder: Path) -> dict[str, str]:
+def of_linked_feeder(folder: Path) -> dict[str, Any]:
     of_feeder(folder, "master.dss")
     (folder / "town.dss").symlink_to("feeder/master.dss")
-    return {"feeder": "town.dss"}
+    return with_federate(kind="opendss", feeder="town.dss")
 
 
-def of_run(folder: Path) -> dict[str, str]:
+def of_run(folder: Path) -> dict[str, Any]:
     write(folder, "base/run.json", "{}")
     write(folder, "base/series/grid.parquet", "of seed 1")
-    return {"against": "base"}
+    check = {"kind": "compared", "signal": "grid.head_kw", "against": "base", "reduction": 0.1}
+    return {"checks": [{"kind": "any-of", "of": [check]}]}
 
 
-def of_tariff(folder: Path) -> dict[str, str]:
+def of_tariff(folder: Path) -> dict[str, Any]:
     write(folder, "prices.csv", "0.1")
-    return {"tariff": write(folder, "tariffs/dynamic.json", '{"real_time": {"file": "prices.csv"}}')}
+    real_time = {"file": "prices.csv", "column": "usd_per_kwh"}
+    said = {"$schema": "t.schema.json", "name": "a", "source": "made up", "currency": "USD", "real_time": real_time}
+    return with_federate(kind="tariff", tariff=write(folder, "tariffs/dynamic.json", json.dumps(said)))
 
 
-NAMING: dict[str, tuple[Callable[[Path], dict[str, str]], str]] = {
+def of_own_control(folder: Path) -> dict[str, Any]:
+    own = {"kind": "own-control", "class": "It", "reads": ["grid.head_kw"], "writes": ["grid.switch_set"]}
+    return with_federate(
+        **own, file=write(folder, "it.py", ""), parameters={"of": {"table": write(folder, "table.csv", "1")}}
+    )
+
+
+def of_recording(folder: Path) -> dict[str, Any]:
+    write(folder, "f/frames/a.bin", "1")
+    return with_federate(kind="battery", via="replay:f", at=[{"bus": "671", "rated_kva": 5}], energy_kwh=10)
+
+
+NAMING: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "feeder in lower case": (lambda folder: of_feeder(folder, "master.dss"), "feeder/codes.txt"),
     "feeder in OpenDSS's own spelling": (lambda folder: of_feeder(folder, "Master.DSS"), "feeder/codes.txt"),
+    "feeder that is called as a text": (lambda folder: of_feeder(folder, "master.txt"), "feeder/codes.txt"),
     "what lies beside a feeder": (lambda folder: of_feeder(folder, "master.dss"), "feeder/else.dat"),
     "what lies beside a feeder that a link leads to": (of_linked_feeder, "feeder/else.dat"),
     "folder of a run to compare with": (of_run, "base/series/grid.parquet"),
     "prices of a tariff": (of_tariff, "prices.csv"),
-    "profile": (lambda folder: {"file": write(folder, "p.csv", "1")}, "p.csv"),
-    "recording after a colon": (lambda folder: {"via": f"replay:{write(folder, 'f/a.bin', '1')}"}, "f/a.bin"),
+    "profile": (lambda folder: with_profile(write(folder, "p.csv", "1")), "p.csv"),
+    "recording after a colon": (of_recording, "f/frames/a.bin"),
+    "code of a control": (of_own_control, "it.py"),
+    "what a control is given": (of_own_control, "table.csv"),
 }
 
 
@@ -62,23 +92,78 @@ def test_a_file_that_changes_changes_the_fingerprint(what: str, tmp_path: Path) 
     assert Fingerprints().of(document, tmp_path) != before
 
 
-def test_folders_that_are_called_as_what_names_no_file_do_not_change_the_fingerprint(tmp_path: Path) -> None:
+def test_what_is_called_as_a_setting_that_names_no_file_does_not_change_the_fingerprint(tmp_path: Path) -> None:
     document = {
         "name": "study",
         "placement": "hosts",
-        "hosts": {"lab": ["homes"]},
-        "federates": {"homes": {"kind": "load", "via": "model", "profile": "day.csv"}, "vpp": {"via": "replay:base"}},
-        "checks": [{"kind": "any-of", "of": [{"kind": "peak", "against": "golden"}]}],
+        "hosts": {"lab": ["it"]},
+        **with_profile("day.csv"),
+        "checks": [
+            {"kind": "any-of", "of": [{"kind": "peak", "signal": "grid.head_kw", "limit_kw": 1, "name": "low"}]}
+        ],
     }
-    for name in ("study", "hosts", "homes", "load", "model", "any-of", "peak", "replay", "base", "golden"):
+    document["federates"] |= {
+        "grid": {"kind": "opendss", "feeder": "street.dss", "regulators": "locked"},
+        "homes": {
+            "kind": "battery",
+            "feeder": "grid",
+            "via": "bench:inverter-1",
+            "at": [{"bus": "671", "rated_kva": 5}],
+            "energy_kwh": 10,
+        },
+    }
+    called = "study hosts lab it load model 671 pu any-of peak grid.head_kw low grid opendss locked homes inverter-1"
+    for name in called.split():
         write(tmp_path, f"{name}/run.json", "{}")
     write(tmp_path, "day.csv", "1")
     found = [str(path.relative_to(tmp_path)) for path in Fingerprints().files(document, tmp_path)]
-    assert found == ["base/run.json", "day.csv", "golden/run.json"]
+    assert found == ["day.csv"]
+
+
+LAMPS = """
+from derloop.kind import FileName, Kind, Settings
+from federates.der.profile import ProfileColumn
+class Lamps(Settings):
+    name: str
+    table: {}
+KIND = Kind("lamps", "Lamps.", Lamps, lambda settings, context: None)
+"""
+
+
+@pytest.fixture
+def offered() -> Iterator[None]:
+    """Have entry points looked up anew, in the test and after it."""
+    for cached in (plugins._offered, plugins._loaded):
+        cached.cache_clear()
+    yield
+    for cached in (plugins._offered, plugins._loaded):
+        cached.cache_clear()
+
+
+@pytest.mark.usefixtures("offered")
+@pytest.mark.parametrize(
+    ("module", "type_", "given", "expected"),
+    [
+        ("lamps_plain", "str", "file", ["file", "text"]),
+        ("lamps_marked", "FileName", "file", ["file"]),
+        ("lamps_optional", "FileName | None", "file", ["file"]),
+        ("lamps_many", "dict[str, tuple[FileName, ...]]", {"a": ["file"]}, ["file"]),
+        ("lamps_within", "ProfileColumn", {"file": "file", "column": "a"}, ["file", "text"]),
+    ],
+)
+def test_settings_of_a_plug_in_name_files_by_their_types_and_any_of_them_may_where_none_says_so(
+    module: str, type_: str, given: object, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = install(tmp_path / "site", module, {plugins.KINDS: {"lamps": f"{module}:KIND"}}, LAMPS.format(type_))
+    monkeypatch.syspath_prepend(str(site))
+    for name in ("file", "text"):
+        write(tmp_path, name, "1")
+    document = with_federate(kind="lamps", name="text", table=given)
+    assert [path.name for path in Fingerprints().files(document, tmp_path)] == expected
 
 
 def test_what_runs_and_sweeps_leave_beside_a_feeder_does_not_change_the_fingerprint(tmp_path: Path) -> None:
-    document = {"feeder": write(tmp_path, "feeder.dss", "New Line.a")}
+    document = with_federate(kind="opendss", feeder=write(tmp_path, "feeder.dss", "New Line.a"))
     for name in ("scenario.json", "sweep.json", ".git/index"):
         write(tmp_path, name, "before")
     before = Fingerprints().of(document, tmp_path)
@@ -94,15 +179,17 @@ def test_what_runs_and_sweeps_leave_beside_a_feeder_does_not_change_the_fingerpr
     assert Fingerprints().of(document, tmp_path) != before
 
 
-def test_the_schema_that_editors_read_does_not_change_the_fingerprint(tmp_path: Path) -> None:
+def test_the_schemas_that_editors_read_do_not_change_the_fingerprint(tmp_path: Path) -> None:
     document = {"$schema": write(tmp_path, "scenario.schema.json", "{}"), **of_tariff(tmp_path)}
+    write(tmp_path, "t.schema.json", "{}")
     before = Fingerprints().of(document, tmp_path)
     assert Fingerprints().files(document, tmp_path) == [tmp_path / "prices.csv", tmp_path / "tariffs/dynamic.json"]
-    write(tmp_path, "scenario.schema.json", '{"title": "of a newer kind"}')
+    for name in ("scenario.schema.json", "t.schema.json"):
+        write(tmp_path, name, '{"title": "of a newer kind"}')
     assert Fingerprints().of(document, tmp_path) == before
     assert Fingerprints().of({**document, "$schema": "../scenario.schema.json"}, tmp_path) == before
 
 
 @pytest.mark.parametrize("length", [255, 256, 300, 5000])
 def test_a_text_that_is_too_long_for_a_file_names_none(length: int, tmp_path: Path) -> None:
-    assert Fingerprints().of({"description": "a" * length}, tmp_path)
+    assert Fingerprints().of(with_profile("a" * length), tmp_path)

@@ -30,7 +30,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from derloop.errors import DerloopError
-from derloop.kind import Context, Kind, PlaceError
+from derloop.kind import Context, FileName, Kind, PlaceError
 from federates.control.own.code import NoSuchClass, UserClass
 from federates.control.own.listening import Listening, listening, require_trust
 from federates.control.own.ports import OwnPorts
@@ -40,7 +40,7 @@ from federates.der.inside import path_inside
 class OwnControlSettings(OwnPorts):
     """A control of the user's in Python."""
 
-    file: str = Field(
+    file: FileName = Field(
         pattern=r"\.py$",
         max_length=1000,
         description="Python file, relative to the scenario's folder and inside it.",

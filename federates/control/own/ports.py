@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints
 
 from derloop.contract import FloatArray, Port
 from derloop.errors import DerloopError, did_you_mean
-from derloop.kind import Context, PlaceError
+from derloop.kind import Context, Names, PlaceError
 from federates.der import Stepped
 from federates.fleets import Problems, named
 
@@ -53,7 +53,7 @@ class OwnPorts(Stepped):
         description="What is set before the control was asked for the first time, by pattern as in `writes`; 0 else.",
         examples=[{"grid.switch_set": 1}],
     )
-    parameters: dict[str, Any] = Field(
+    parameters: Annotated[dict[str, Any], Names()] = Field(
         default_factory=dict, description="Given to the control as it stands.", examples=[{"limit_kw": 2800}]
     )
 
