@@ -137,7 +137,7 @@ class Moving:
 
         That is to write what was recorded before them; processes of their own have done so when they give their parts.
         """
-        known_as = fingerprint(self.scenario) if self.saving.every_ns else ""
+        known_as = fingerprint(self.scenario, self.permissions.trust_feeder) if self.saving.every_ns else ""
 
         def keep(checkpoint: Checkpoint) -> None:
             first()

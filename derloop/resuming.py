@@ -44,7 +44,7 @@ def resume(run: Path, options: Options, on_progress: Progress | None = None, on_
     scenario = _scenario(said, options.overrides)
     if not scenario.path.exists():
         raise DerloopError(f"{run} cannot go on: its scenario {scenario.path} is not there any more")
-    if fingerprint(scenario) != checkpoint.scenario:
+    if fingerprint(scenario, said.get("trust_feeder", False)) != checkpoint.scenario:
         what = f"its scenario's files, or derloop, are not what they were{_found_changed(scenario, said)}"
         raise DerloopError(f"{run} cannot go on as it was: {what}; run it anew, or fork it")
     options = replace(
@@ -85,7 +85,7 @@ def fork(
     if problems:
         raise ScenarioError(problems, str(scenario.path))
     cautions = cautions if at_s is None else ()
-    if fingerprint(was) != checkpoint.scenario:
+    if fingerprint(was, said.get("trust_feeder", False)) != checkpoint.scenario:
         what = f"the files of {run}, or derloop, are not what they were{_found_changed(was, said)}"
         cautions = (*cautions, f"{what}: what goes on is with those of now")
     return run_loaded(scenario, options, on_progress, on_caution, Begun(checkpoint, run, None, cautions))
@@ -113,7 +113,7 @@ def _without_effect(was: Scenario, now: Scenario, permissions: Permissions) -> l
 def _found_changed(scenario: Scenario, said: dict[str, Any]) -> str:
     """Return what has changed since the run began, in brackets, as far as that can be told."""
     began, was = datetime.fromisoformat(said["started"]).timestamp(), said["versions"]["derloop"]
-    files = Fingerprints().files(scenario.document, scenario.folder)
+    files = Fingerprints(said.get("trust_feeder", False)).files(scenario.document, scenario.folder)
     newer = [path.name for path in files if path.stat().st_mtime > began]
     found = [f"written since it began: {', '.join(newer)}"] if newer else []
     if was != version("derloop"):

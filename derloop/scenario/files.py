@@ -30,18 +30,19 @@ LEFT = ({"run.json", "events.jsonl"}, {"sweep.json", ".lock"})
 """By which files the folder of a run is known, and that of a sweep."""
 
 
-def named(folder: Path, names: Iterable[Name]) -> set[Found]:
+def named(folder: Path, names: Iterable[Name], trust_feeder: bool = False) -> set[Found]:
     """Return every file inside a resolved `folder` that `names`, of a scenario, lead to.
 
-    A folder is all that is in it.
+    A folder is all that is in it. A feeder that is trusted may lie, and lead, outside of the folder.
     """
     found: set[Found] = set()
+    feeders = Path(folder.anchor) if trust_feeder else folder
     for what, text in names:
-        path = inside(text, folder, folder)
+        path = inside(text, folder, feeders if what and what.is_run else folder)
         if path is not None and path.is_dir():
             found.update((each, PLAIN) for each in path.rglob("*") if _is_content(each, path))
         elif path is not None:
-            _follow((path, what), folder, found)
+            _follow((path, what), folder, feeders, found)
     if len(found) > MAX_FILES:
         raise DerloopError(f"the scenario in {folder} names {len(found)} files, more than {MAX_FILES}")
     return found
@@ -53,14 +54,17 @@ def _is_content(path: Path, folder: Path) -> bool:
     return path.is_file() and not path.is_symlink() and not is_hidden
 
 
-def _follow(file: Found, folder: Path, found: set[Found]) -> None:
-    """Add a file and what it names in turn: a feeder, which OpenDSS runs, or a document."""
+def _follow(file: Found, folder: Path, feeders: Path, found: set[Found]) -> None:
+    """Add a file and what it names in turn: a feeder, which OpenDSS runs, or a document.
+
+    feeders: the folder in which what feeders name may lie.
+    """
     path, what = file
     if file in found or not path.is_file():
         return
     found.add(file)
-    for other in _of_feeder(path, folder) if is_run(path, what) else _of_document(path, what, folder):
-        _follow(other, folder, found)
+    for other in _of_feeder(path, feeders) if is_run(path, what) else _of_document(path, what, folder):
+        _follow(other, folder, feeders, found)
 
 
 def _of_feeder(path: Path, folder: Path) -> Iterator[Found]:

@@ -1,7 +1,8 @@
 """What a run's results follow from, in a word: the scenario as it is run, the files that it names, and derloop.
 
 Two runs with the same fingerprint are the same run. With a feeder file goes all that lies in its folder, however it may
-redirect to it, but for what is none of a feeder: what runs and sweeps have left there, JSON, and what is hidden.
+redirect to it, but for what is none of a feeder: what runs and sweeps have left there, JSON, and what is hidden. Of a
+trusted feeder that lies outside of the scenario's folder, it is what it redirects to.
 The JSON Schema that a scenario names is left out: editors read it, and no run does.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -25,14 +27,16 @@ LENGTH = 12
 class Fingerprints:
     """Fingerprints of scenarios, with each file read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, trust_feeder: bool = False) -> None:
+        """trust_feeder: what feeders are made of may lie outside of the scenario's folder."""
+        self._trust_feeder = trust_feeder
         self._digests: dict[Path, str] = {}
         self._found: dict[tuple[Path, frozenset[Name]], set[Path]] = {}
 
     def of(self, document: Mapping[str, Any], folder: Path) -> str:
         """Return the fingerprint of a scenario, as it stands after all overrides, whose file lies in `folder`."""
         folder, document = folder.resolve(), _without_schema(document)
-        files = {str(path.relative_to(folder)): self._digest(path) for path in sorted(self._files(folder, document))}
+        files = {os.path.relpath(path, folder): self._digest(path) for path in sorted(self._files(folder, document))}
         said = json.dumps([version("derloop"), document, files], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:LENGTH]
 
@@ -43,8 +47,9 @@ class Fingerprints:
     def _files(self, folder: Path, document: Mapping[str, Any]) -> set[Path]:
         said = frozenset(names(document))
         if (folder, said) not in self._found:
-            found = named(folder, said)
-            beside = (beside_feeder(path.resolve()) for path, what in found if is_run(path, what))
+            found = named(folder, said, self._trust_feeder)
+            feeders = (path.resolve() for path, what in found if is_run(path, what))
+            beside = (beside_feeder(path) for path in feeders if path.is_relative_to(folder))
             self._found[folder, said] = {path for path, _ in found}.union(*beside)
         return self._found[folder, said]
 
@@ -54,10 +59,13 @@ class Fingerprints:
         return self._digests[path]
 
 
-def fingerprint(scenario: Scenario) -> str:
-    """Return the fingerprint of a scenario, whichever engine moves it, wherever its federates are."""
+def fingerprint(scenario: Scenario, trust_feeder: bool) -> str:
+    """Return the fingerprint of a scenario, whichever engine moves it, wherever its federates are.
+
+    trust_feeder: as it was run.
+    """
     said = {key: value for key, value in scenario.document.items() if key not in MOVED_BY}
-    return Fingerprints().of(said, scenario.folder)
+    return Fingerprints(trust_feeder).of(said, scenario.folder)
 
 
 def _without_schema(document: Mapping[str, Any]) -> dict[str, Any]:

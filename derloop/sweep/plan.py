@@ -55,7 +55,7 @@ def plan(file: Path, sweep: SweepFile, also: Sequence[str], permissions: Permiss
     tried = _combinations(file, sweep)
     _check_paths(file, sweep, also, fixed, tried[0])
     headings = (*(p.heading for p in sweep.vary), *(("seed",) if sweep.seeds else ()))
-    prints = Fingerprints()
+    prints = Fingerprints(permissions.trust_feeder)
     trials: list[Trial] = []
     first: ScenarioError | None = None
     for number, values in enumerate(tried, 1):

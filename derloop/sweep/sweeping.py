@@ -73,7 +73,8 @@ def _is_another(plan: Plan, trial: Trial, run: Path) -> bool:
     if not isinstance(said.get("scenario"), dict):
         return False
     stated = {**said["scenario"], "name": said.get("name")}
-    return Fingerprints().of(stated, plan.scenario.resolve().parent) != trial.key
+    prints = Fingerprints(said.get("trust_feeder", False))
+    return prints.of(stated, plan.scenario.resolve().parent) != trial.key
 
 
 def _run_folder(folder: Path, trial: Trial) -> Path:

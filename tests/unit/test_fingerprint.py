@@ -179,6 +179,22 @@ def test_what_runs_and_sweeps_leave_beside_a_feeder_does_not_change_the_fingerpr
     assert Fingerprints().of(document, tmp_path) != before
 
 
+@pytest.mark.parametrize("changed", ["feeders/town.dss", "lines.txt"])
+def test_a_trusted_feeder_outside_of_the_folder_changes_the_fingerprint_with_what_it_redirects_to(
+    changed: str, tmp_path: Path
+) -> None:
+    for name, text in (("feeders/town.dss", "Redirect ../lines.txt"), ("lines.txt", ""), ("feeders/town.csv", "")):
+        write(tmp_path, name, text)
+    (tmp_path / "study").mkdir()
+    document = with_federate(kind="opendss", feeder="../feeders/town.dss")
+    before = Fingerprints(trust_feeder=True).of(document, tmp_path / "study")
+    write(tmp_path, "feeders/town.csv", "is of another")
+    assert Fingerprints(trust_feeder=True).of(document, tmp_path / "study") == before
+    assert Fingerprints().files(document, tmp_path / "study") == []
+    write(tmp_path, changed, "Redirect ../lines.txt\n! of today")
+    assert Fingerprints(trust_feeder=True).of(document, tmp_path / "study") != before
+
+
 def test_the_schemas_that_editors_read_do_not_change_the_fingerprint(tmp_path: Path) -> None:
     document = {"$schema": write(tmp_path, "scenario.schema.json", "{}"), **of_tariff(tmp_path)}
     write(tmp_path, "t.schema.json", "{}")
