@@ -2,6 +2,7 @@
 
 `pytest scenarios/` collects every JSON file that names derloop's scenario schema. A scenario is a test: it must
 complete, its checks must pass, and where golden results stand beside it (`golden/<name>/`), it must agree with them.
+One that has neither asks nothing, and is skipped once it has completed.
 `--golden-update` records them anew where all else passes. A scenario that names equipment is skipped unless `--bench`
 says where that is.
 """
@@ -76,6 +77,7 @@ class ScenarioTest(pytest.Item):
     def runtest(self) -> None:
         from derloop.errors import DerloopError, ScenarioError
         from derloop.results.golden import golden_folder
+        from derloop.verdict import unasked
 
         with tempfile.TemporaryDirectory(prefix="derloop-") as scratch:
             try:
@@ -92,6 +94,8 @@ class ScenarioTest(pytest.Item):
             raise KeyboardInterrupt
         if wrong:
             raise ScenarioFailed("\n".join(wrong))
+        if not golden_folder(self.path).is_dir() and (said := unasked(v.kind for v in result.verdicts)):
+            pytest.skip(f"{said}, and it has no golden results")
 
     def _run(self, scratch: Path) -> Result:
         import derloop

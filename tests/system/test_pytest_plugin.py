@@ -89,6 +89,17 @@ def test_a_scenario_that_holds_passes(suite: Path, said_in: Said) -> None:
     assert sorted(path.name for path in suite.iterdir()) == ["one.json", "pytest.ini"]
 
 
+def test_a_scenario_of_which_nothing_is_asked_is_skipped_and_says_so(suite: Path, said_in: Said) -> None:
+    write(suite / "one.json", checks=[])
+    said = said_in("-rs")
+    assert "1 skipped" in said
+    assert "nothing was asked of the run: its scenario has no checks, and it has no golden results" in said
+    assert "1 passed" in said_in("--golden-update")
+    assert "1 passed" in said_in()
+    write(suite / "one.json", checks=[], federates={"a": {"kind": "counter", "fault": "raise", "at_s": 3}})
+    assert "1 failed" in said_in(status=1)
+
+
 def test_a_check_that_fails_fails_the_test_with_its_text(suite: Path, said_in: Said) -> None:
     write(suite / "one.json", checks=[{"kind": "stays-within", "name": "few", "signal": "a.count", "max": 5}])
     said = said_in(status=1)
