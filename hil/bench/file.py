@@ -219,12 +219,27 @@ def _twins(bench: Bench) -> Iterator[Problem]:
 
 def _watched(bench: Bench, broken: set[str]) -> Iterator[Problem]:
     file = bench.file.emergency_stop.file
-    if file and not _is_folder(folder := (bench.path.parent / file).parent):
-        yield Problem("/emergency_stop/file", f"there is no folder {folder}, in which it could appear")
+    if file and (what := _never_appears(bench.path.parent / file)):
+        yield Problem("/emergency_stop/file", what)
     for index, watched in enumerate(bench.file.emergency_stop.inputs):
         if watched.device not in bench.names and watched.device not in broken:
             where = f"/emergency_stop/inputs/{index}/device"
             yield Problem(where, f"no device {watched.device!r}{bench.hint(watched.device)}")
+
+
+def _never_appears(path: Path) -> str:
+    """Return why no file could appear there; empty if one could, or is there."""
+    if not _is_folder(path.parent):
+        return f"there is no folder {path.parent}, in which it could appear"
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"no file can be called so: {error.strerror}"
+    except ValueError:
+        return "no file can be called so: it holds a null character"
+    return ""
 
 
 def _is_folder(path: Path) -> bool:

@@ -249,6 +249,12 @@ def test_a_command_map_whose_name_no_file_can_have_is_told_with_its_pointer(tmp_
     assert found == {"/instruments/grid/commands": f"'{'x' * 300}': cannot be read: File name too long"}
 
 
+@pytest.mark.parametrize(("name", "why"), [("x" * 300, "File name too long"), ("a\0b", "it holds a null character")])
+def test_a_stop_file_whose_name_no_file_can_have_is_told_with_its_pointer(name: str, why: str, tmp_path: Path) -> None:
+    found = problems(tmp_path, emergency_stop={"file": name})
+    assert found == {"/emergency_stop/file": f"no file can be called so: {why}"}
+
+
 def test_a_stop_file_in_a_folder_whose_name_none_can_have_is_told_with_its_pointer(tmp_path: Path) -> None:
     found = problems(tmp_path, emergency_stop={"file": f"{'x' * 300}/stop"})
     assert found["/emergency_stop/file"].startswith("there is no folder ")
