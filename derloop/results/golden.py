@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import version
@@ -64,14 +64,15 @@ def record(run: Source, folder: Path, golden: Golden | None = None) -> None:
     """Keep the results of `run` in `folder`, in place of those that are there.
 
     Without `golden`, what the folder's golden.json asks for; without that, every signal at 25 instants or so.
-    Raises: ScenarioError for a golden.json that is wrong; DerloopError when there is nothing to keep, or it cannot be
-    written; what was there stays then, as far as it was not replaced whole.
+    Raises: ScenarioError for a golden.json that is wrong, or does not fit the run; DerloopError when there is nothing
+    to keep, or it cannot be written; what was there stays then, as far as it was not replaced whole.
     """
     golden = golden or (_load(folder) if (folder / "golden.json").exists() else _default(run))
     sampled = Sampled(run, golden)
     federates = dict.fromkeys(signal.federate for signal in sampled.signals())
     if not federates:
         raise DerloopError(f"no signal of the run matches {', '.join(golden.signals)}: there is nothing to keep")
+    _require_fits(golden, folder, run.signals())
     folder.mkdir(parents=True, exist_ok=True)
     paths = {folder / f"{quote(federate, safe='@ +,=')}.csv": federate for federate in federates}
     for path, federate in paths.items():
@@ -92,6 +93,8 @@ def check(run: Source, folder: Path) -> Comparison:
         raise ScenarioError([Problem("", "there are no golden results yet")], str(folder / "golden.json"))
     golden = _load(folder)
     sampled = Sampled(run, golden)
+    before = Kept(folder, golden, sampled.signals())
+    _require_fits(golden, folder, (*run.signals(), *before.signals()))
     names = [signal.name for signal in sampled.signals()]
     if problems := [
         Problem(f"/tolerances/{_escaped(pattern)}", f"fits no signal{did_you_mean(pattern, names)}")
@@ -99,7 +102,18 @@ def check(run: Source, folder: Path) -> Comparison:
         if not any(fnmatchcase(name, pattern) for name in names)
     ]:
         raise ScenarioError(problems, str(folder / "golden.json"))
-    return compare(Kept(folder, golden, sampled.signals()), sampled, golden.tolerances)
+    return compare(before, sampled, golden.tolerances)
+
+
+def _require_fits(golden: Golden, folder: Path, signals: Iterable[Signal]) -> None:
+    """Raise ScenarioError for a pattern that is to keep signals, and fits none: what it means is compared by nobody."""
+    names = [signal.name for signal in signals if not signal.is_of_the_clock]
+    if problems := [
+        Problem(f"/signals/{index}", f"{pattern!r} fits no signal{did_you_mean(pattern, names)}")
+        for index, pattern in enumerate(golden.signals)
+        if not any(fnmatchcase(name, pattern) for name in names)
+    ]:
+        raise ScenarioError(problems, str(folder / "golden.json"))
 
 
 def kept(folder: Path) -> Kept:

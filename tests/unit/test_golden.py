@@ -115,6 +115,18 @@ def test_keeping_fewer_signals_needs_no_new_recording(tmp_path: Path, golden: Pa
     assert [s.signal.name for s in check(run(tmp_path / "again"), golden).signals] == ["loop@grid.passes"]
 
 
+def test_a_pattern_that_keeps_no_signal_is_refused_when_it_is_recorded_and_compared(
+    tmp_path: Path, golden: Path
+) -> None:
+    """What was meant would be recorded and compared by nobody."""
+    edit(golden, signals=["pv.p_*", "pv.f_hzz"])
+    again = run(tmp_path / "again")
+    for each in (check, record):
+        with pytest.raises(ScenarioError, match=r"/signals/1: 'pv\.f_hzz' fits no signal; did you mean 'pv\.f_hz'\?"):
+            each(again, golden)
+    assert (golden / "pv.csv").is_file()
+
+
 def test_a_tolerance_of_no_signal_is_refused(tmp_path: Path, golden: Path) -> None:
     """What was meant for one signal would leave it with that of all others."""
     edit(golden, tolerances={"pv.p_kww": {"abs": 0.0}, "*": {"abs": 1e9}})
