@@ -115,8 +115,9 @@ class Apparatus:
         controls = self._dss.RegControls
         controls.Idx(number + 1)
         name, winding = self._regulated(), controls.TapWinding() or controls.Winding()
-        self._dss.Text.Command(f"Edit {name} wdg={winding}")
-        least, most, count = (self._told(f"{name}.{what}") for what in ("mintap", "maxtap", "numtaps"))
+        self._dss.Text.Command(f'Edit "{name}" wdg={winding}')
+        told = inventory.properties(self._solver, name, ("mintap", "maxtap", "numtaps"))
+        least, most, count = map(float, told)
         step, middle = (most - least) / count, (most + least) / 2.0
         return round((least - middle) / step), round((most - middle) / step)
 
@@ -125,10 +126,6 @@ class Apparatus:
         name = self._dss.RegControls.Transformer()
         of_class = "Transformer" if self._dss.Circuit.SetActiveElement(f"Transformer.{name}") >= 0 else "AutoTrans"
         return f"{of_class}.{name}"
-
-    def _told(self, what: str) -> float:
-        self._dss.Text.Command(f"? {what}")
-        return float(self._dss.Text.Result())
 
     def set_taps(self, taps: FloatArray) -> None:
         """Move those that are operated to these tap numbers, as far as they go."""

@@ -123,7 +123,6 @@ def _read(solver: Solver, index: int) -> _Load | None:
         return None
     seconds = nodes[1:] + nodes[:1] if is_delta else nodes[-1:] * count
     base_v = loads.kV() * 1000 / (3**0.5 if count in (2, 3) and not is_delta else 1.0)
-    dss.Text.Command(f"? {name}.vlowpu")
-    low_pu, high_pu = max(loads.Vminpu(), float(dss.Text.Result())), loads.Vmaxpu()
+    low_pu, high_pu = max(loads.Vminpu(), float(inventory.properties(solver, name, ["vlowpu"])[0])), loads.Vmaxpu()
     band_v = (low_pu + NEAR) * base_v, (high_pu - NEAR) * base_v
     return _Load(index, complex(loads.kW(), loads.kvar()), list(zip(nodes[:count], seconds, strict=False)), band_v)

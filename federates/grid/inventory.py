@@ -153,16 +153,16 @@ def shaped(solver: Solver) -> tuple[str, ...]:
     if solver.dss.LoadShape.Count() <= 1:  # OpenDSS's own
         return ()
     found = (name for name in solver.elements if name.startswith(DRAWING) and _is_enabled(solver, name))
-    return tuple(name for name in found if any(_properties(solver, name, SHAPES)))
+    return tuple(name for name in found if any(properties(solver, name, SHAPES)))
 
 
 def storing(solver: Solver) -> tuple[str, ...]:
     """Return the lower-case full names of storages that charge or discharge: nothing here counts their energy."""
     found = (name for name in solver.elements if name.startswith("storage.") and _is_enabled(solver, name))
-    return tuple(name for name in found if _properties(solver, name, ("state",))[0].lower() != IDLING)
+    return tuple(name for name in found if properties(solver, name, ("state",))[0].lower() != IDLING)
 
 
-def _properties(solver: Solver, element: str, names: Sequence[str]) -> list[str]:
+def properties(solver: Solver, element: str, names: Sequence[str]) -> list[str]:
     """Return what an element of the file has for properties."""
     solver.dss.Circuit.SetActiveElement(element)
     every = [name.lower() for name in solver.dss.Element.AllPropertyNames()]

@@ -94,7 +94,7 @@ class Solver:
         """Add a device that injects constant power; kv is line to neutral for one phase, line to line for more."""
         nodes, (low, high) = ".".join(map(str, phases)), INJECTS_V_PU
         self._run(
-            f"New Generator.{name} bus1={bus}.{nodes} phases={len(phases)} kV={kv!r} kW=0 kvar=0 model=1 "
+            f'New Generator.{name} bus1="{bus}.{nodes}" phases={len(phases)} kV={kv!r} kW=0 kvar=0 model=1 '
             f"vminpu={low!r} vmaxpu={high!r} status=fixed enabled=yes"  # fixed: no multiplier of all generators
         )
 
@@ -102,7 +102,7 @@ class Solver:
         """Add a three-phase voltage source behind a reactance, out of service; kv is line to line."""
         nodes = ".".join(map(str, phases))
         self._run(
-            f"New Vsource.{name} bus1={bus}.{nodes} phases={len(phases)} basekv={kv!r} pu=1 angle=0 "
+            f'New Vsource.{name} bus1="{bus}.{nodes}" phases={len(phases)} basekv={kv!r} pu=1 angle=0 '
             f"r1=0 x1={x_ohm!r} r0=0 x0={x_ohm!r} enabled=no"
         )
 
@@ -262,18 +262,18 @@ class Solver:
     def admit(self, lines: Sequence[str]) -> None:
         """Let lines that do not conduct be open switches, so that they can be closed; their buses are known then."""
         for line in lines:
-            self._run(f"Edit Line.{line} enabled=yes")
-            self._run(f"Close Line.{line} 1")
-            self._run(f"Close Line.{line} 2")
+            self._run(f'Edit "Line.{line}" enabled=yes')
+            self._run(f'Close "Line.{line}" 1')
+            self._run(f'Close "Line.{line}" 2')
         if lines:
             circuit.find_bases(self._dss)
         for line in lines:
-            self._run(f"Open Line.{line} 1")
+            self._run(f'Open "Line.{line}" 1')
 
     def add_fault(self, name: str, bus: str, phases: Sequence[int], r_ohm: float) -> None:
         """Add a short circuit to ground, that is not there yet."""
         nodes = ".".join(map(str, phases))
-        self._run(f"New Fault.{name} bus1={bus}.{nodes} phases={len(phases)} r={r_ohm!r} enabled=no")
+        self._run(f'New Fault.{name} bus1="{bus}.{nodes}" phases={len(phases)} r={r_ohm!r} enabled=no')
 
     def switch_fault(self, name: str, on: bool) -> None:
         """Let a fault be there, or not. `rearrange` must follow."""
@@ -306,7 +306,7 @@ class Solver:
 
     def switch_line(self, line: str, closed: bool) -> None:
         """Open or close all phases of a line. `rearrange` must follow."""
-        self._run(f"{'Close' if closed else 'Open'} Line.{line} 1")
+        self._run(f'{"Close" if closed else "Open"} "Line.{line}" 1')
 
     def switch_sources(self, names: Sequence[str], closed: Sequence[bool]) -> None:
         """Take voltage sources in or out of service; the feeder's head is called `source`. `rearrange` must follow."""

@@ -32,10 +32,10 @@ CalcVoltageBases
 ALL = {"switches": ["sw_*"], "regulators": ["*"], "capacitors": ["*"]}
 
 
-def ring(tmp_path: Path, text: str = RING, **settings: Any) -> OpenDssFeeder:
+def ring(tmp_path: Path, text: str = RING, pv_bus: str = "b", **settings: Any) -> OpenDssFeeder:
     (tmp_path / "ring.dss").write_text(text)
     read = OpenDssSettings.model_validate({"feeder": "ring.dss", "operated": {"switches": ["sw_*"]}, **settings})
-    terminals = {"pv": (Terminal("pv_0", "b", (1, 2, 3), 500.0),)}
+    terminals = {"pv": (Terminal("pv_0", pv_bus, (1, 2, 3), 500.0),)}
     start = datetime(2025, 7, 15, tzinfo=UTC)
     context = Context("grid", tmp_path, start, S, 3600 * S, 1, terminals=terminals)
     return OpenDssFeeder(read, context, Feeder(read, context))
@@ -150,6 +150,23 @@ def test_an_autotransformer_is_operated_as_any_tap_changer(tmp_path: Path) -> No
         ratio = at(grid, values, "e.1") / at(grid, values, "d.1")
         in_series = 0.57 / (11.9 * (1 + 0.00625 * tap))  # turns of the winding between the two sides
         assert ratio == pytest.approx(1 / (1 + in_series), rel=1e-3)
+
+
+def test_names_may_have_blanks_and_dots(tmp_path: Path) -> None:
+    """At a bus with a blank in its name no device, fault or switch could be, nor taps set of what has a dot."""
+    text = RING
+    for plain, name in {"sw_b": "sw_b.1", "reg phases": "reg.1 x phases", "=reg w": '="reg.1 x" w'}.items():
+        text = text.replace(plain, name)
+    text = text.replace("Transformer.reg.1 x", '"Transformer.reg.1 x"').replace("Line.sw_a", '"Line.sw_a 1"')
+    text = text.replace("=b ", '="bus b" ')
+    fault = {"bus": "bus b", "begins_s": 2.0}
+    grid = ring(tmp_path, text, "bus b", operated=ALL, faults=[fault], monitored=["*"])
+    orders = {"tap_set": -8.0, "capacitor_set": 0.0}
+    values = grid.step(0, told(1, 1, 0, pv_kw=200.0, **orders))
+    assert values["pv.solved_kw"][0] == pytest.approx(200.0)
+    assert at(grid, values, "e.1") == pytest.approx(0.95 * at(grid, values, "d.1"), rel=1e-3)
+    assert at(grid, grid.step(S, told(0, 1, 0, **orders)), "bus b.1") == 0.0
+    assert at(grid, grid.step(2 * S, told(1, 1, 0, **orders)), "bus b.1") < 0.1
 
 
 def test_what_has_no_rating_is_monitored_only_with_one(tmp_path: Path) -> None:
