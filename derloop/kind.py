@@ -83,6 +83,8 @@ class Bus:
     """Nominal line-to-neutral voltage, kV."""
     xy: tuple[float, float] | None = None
     """Where it is drawn, east and north, in the unit of the feeder's file, if that says it."""
+    neutral: int | None = None
+    """The node of its neutral conductor, to which devices are connected there; None: they are to ground."""
 
 
 @dataclass(frozen=True, slots=True)

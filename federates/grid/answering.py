@@ -35,13 +35,14 @@ def answers(
     """Return how all nodes and some lines and transformers answer the powers of devices; in an engine of its own."""
     solver = Solver(feeder)
     places = list(dict.fromkeys((t.bus, t.phases) for t in terminals))
-    kv_ln = {name: bus.kv_ln for name, bus in inventory.buses(solver).items()}
+    buses = inventory.buses(solver)
     for i, (bus, phases) in enumerate(places):
-        solver.add_injection(f"place_{i}", bus, phases, kv_ln[bus] * (1.0 if len(phases) == 1 else SQRT3))
+        kv = buses[bus].kv_ln * (1.0 if len(phases) == 1 else SQRT3)
+        solver.add_injection(f"place_{i}", bus, phases, kv, buses[bus].neutral)
     solver.prepare(controls=False, tolerance=TOLERANCE, max_iterations=100)
     at = {place: i for i, place in enumerate(places)}
     place = np.array([at[t.bus, t.phases] for t in terminals], np.intp)
-    bases_v = 1000.0 * np.array([kv_ln[node.split(".")[0]] for node in solver.nodes])
+    bases_v = 1000.0 * np.array([buses[node.split(".")[0]].kv_ln for node in solver.nodes])
     elements = Monitored(monitored, ratings_a, solver) if monitored else None
     return _perturbed(solver, place, bases_v, elements)
 

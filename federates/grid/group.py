@@ -16,7 +16,7 @@ from derloop.kind import Bus, Terminal
 from federates.grid.given_power import GivenPower
 from federates.grid.places import Places
 from federates.grid.seen import Phases, extremes, voltage
-from federates.grid.sensitivity import Devices
+from federates.grid.sensitivity import GROUND, Devices, between
 from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
 
@@ -44,8 +44,9 @@ class Group:
     def add(self, solver: Solver) -> None:
         for index, terminal in enumerate(self._terminals[i] for i in self._places.firsts):
             if not terminal.element:
-                kv = self._buses[terminal.bus].kv_ln * (1.0 if len(terminal.phases) == 1 else SQRT3)
-                solver.add_injection(f"{self.name}_{index}", terminal.bus, terminal.phases, kv)
+                bus = self._buses[terminal.bus]
+                kv = bus.kv_ln * (1.0 if len(terminal.phases) == 1 else SQRT3)
+                solver.add_injection(f"{self.name}_{index}", bus.name, terminal.phases, kv, bus.neutral)
 
     def _give_into(self, given: FloatArray) -> None:
         """Have P and Q of the devices (2, devices), in their own sign, in this array from now on."""
@@ -71,6 +72,9 @@ class Group:
                 self._nodes[row, column] = number[f"{terminal.bus}.{phase}"]
                 self._weights[row, column] = 1 / len(terminal.phases)
 
+        neutrals = [f"{t.bus}.{self._buses[t.bus].neutral}" for t in self._terminals]
+        self._neutral = np.array([number.get(neutral, GROUND) for neutral in neutrals], np.intp)
+        self._has_neutral = bool((self._neutral != GROUND).any())
         self._first = self._nodes[:, 0].copy()
         self._share = self._solved_sign / self._places.counts
         """Of what an element has beyond what it was given, that of each of its devices, in the federate's sign."""
@@ -92,8 +96,12 @@ class Group:
         return self._setpoints
 
     def given_power(self, solver: Solver) -> GivenPower | None:
-        """Return what its elements draw, where that follows from what they are given: not of loads of the file."""
-        return GivenPower(solver, self._setpoints, self.elements, self._nodes) if self.sees_voltage else None
+        """Return what its elements draw, where that follows from what they are given.
+
+        Not of loads of the file, nor of what sees another voltage than that of its nodes to ground.
+        """
+        is_known = self.sees_voltage and not self._has_neutral
+        return GivenPower(solver, self._setpoints, self.elements, self._nodes) if is_known else None
 
     def write(self, inputs: Values) -> None:
         np.concatenate((inputs[self.p_port], inputs[self.q_port]), out=self._in_a_row)
@@ -145,7 +153,8 @@ class Group:
     @property
     def devices(self) -> Devices:
         """Where they meet the feeder, for `sensitivity`."""
-        return Devices(self._nodes, self._weights, np.full(len(self.labels), 1.0 if self.injects else -1.0))
+        sign = np.full(len(self.labels), 1.0 if self.injects else -1.0)
+        return Devices(self._nodes, self._weights, sign, self._neutral)
 
     @property
     def seen_ports(self) -> tuple[str, ...]:
@@ -160,10 +169,10 @@ class Group:
         if not self.sees_voltage:
             return
         seen = told[self._v_port]
-        if first.sees == "mean" and not first.extremes:
+        if first.sees == "mean" and not first.extremes and not self._has_neutral:
             self._tell_means(v_pu, seen)
             return
-        phases = Phases(volts[self._nodes] / bases_v[self._nodes], self._count)
+        phases = Phases(between(volts, self._nodes, self._neutral) / bases_v[self._nodes], self._count)
         seen[:] = voltage(phases, first.sees)
         if first.extremes:
             told[f"{self.name}.v_low_pu"][:], told[f"{self.name}.v_high_pu"][:] = extremes(phases)

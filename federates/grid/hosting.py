@@ -85,8 +85,9 @@ class _Sweep:
         if not self._loads:
             raise SolverError(f"{question.feeder.name} has no load at which generation could stand")
         for i, load in enumerate(self._loads):
-            kv = buses[load.bus].kv_ln * (1.0 if len(load.phases) == 1 else SQRT3)
-            solver.add_injection(f"unit_{i}", load.bus, load.phases, kv)
+            bus = buses[load.bus]
+            kv = bus.kv_ln * (1.0 if len(load.phases) == 1 else SQRT3)
+            solver.add_injection(f"unit_{i}", bus.name, load.phases, kv, bus.neutral)
         solver.dss.Solution.LoadMult(question.load_pu)
         solver.prepare(question.regulators == "active", 1e-6, 100)
         self._units: Setpoints = solver.injections([f"unit_{i}" for i in range(len(self._loads))])

@@ -34,12 +34,30 @@ def are_phases(nodes: Sequence[str]) -> NDArray[np.bool_]:
 
 def buses(solver: Solver) -> dict[str, Bus]:
     """Return every bus by its lower-case name."""
-    found = {}
+    found, neutrals = {}, _neutrals(solver)
     for name in solver.dss.Circuit.AllBusNames():
         solver.dss.Circuit.SetActiveBus(name)
         phases = tuple(sorted(n for n in solver.dss.Bus.Nodes() if 1 <= n <= 3))
-        found[name.lower()] = Bus(name.lower(), phases, solver.dss.Bus.kVBase(), _drawn_at(solver))
+        kv_ln, neutral = solver.dss.Bus.kVBase(), neutrals.get(name.lower())
+        found[name.lower()] = Bus(name.lower(), phases, kv_ln, _drawn_at(solver), neutral)
     return found
+
+
+def _neutrals(solver: Solver) -> dict[str, int]:
+    """Return the node of the neutral of each bus that has one: the only one beyond its phases at which a line ends.
+
+    A star point at which no line ends is none, nor are the phases of a second circuit.
+    """
+    beyond: dict[str, set[int]] = {}
+    element, elements = solver.dss.CktElement, solver.dss.Lines
+    for _ in range(elements.First() and elements.Count()):
+        for end in element.BusNames():
+            bus, *nodes = end.lower().split(".")
+            numbers = [int(n) for n in nodes] or range(1, element.NumPhases() + 1)
+            beyond.setdefault(bus, set()).update(n for n in numbers if n > PHASES)
+        if not elements.Next():
+            break
+    return {bus: min(nodes) for bus, nodes in beyond.items() if len(nodes) == 1}
 
 
 def _drawn_at(solver: Solver) -> tuple[float, float] | None:

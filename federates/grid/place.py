@@ -51,13 +51,17 @@ class Feeder:
 
         A single phase has all of its own impedance, the way back through neutral and earth in it. Of what it shares
         with another one that counts, 120 degrees apart, half is taken off: three have the impedance of positive
-        sequence.
+        sequence. Where the bus has a neutral, the way back is that.
         """
         if not self._impedances_ohm:
             self._impedances_ohm = Solver(self.path).source_impedances_ohm()  # in an engine of its own: it solves
-        between = self._impedances_ohm[bus]
+        between, back = self._impedances_ohm[bus], self._buses[bus].neutral
         fallen = (between[one, other] * (1.0 if one == other else -0.5) for one in phases for other in phases)
-        return sum(fallen, 0j) / len(phases)
+        earthed = sum(fallen, 0j) / len(phases)
+        if back is None:
+            return earthed
+        shared = sum((between[one, back] + between[back, one] for one in phases), 0j) / len(phases)
+        return earthed + (between[back, back] - shared) * (3 - len(phases)) / 2
 
     def sensitivity(self, terminals: Sequence[Terminal]) -> Sensitivity:
         """Return how all nodes, and what is monitored, answer devices at these terminals: see `answering`."""

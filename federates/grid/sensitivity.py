@@ -25,6 +25,8 @@ ComplexArray = NDArray[np.complex128]
 RANK = 32
 """Most directions of powers whose answers are told apart: what is beyond is below 2 % of the largest."""
 SEED = 1
+GROUND = -1
+"""In the place of a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Devices:
     """(n, phases): 1 / its phases, and 0 where filled up."""
     sign: FloatArray
     """(n,): 1 where power is positive when injected, -1 where positive when drawn."""
+    neutral: NDArray[np.intp]
+    """(n,): the node to which the phases of each are connected, or `GROUND`."""
 
     @classmethod
     def joined(cls, groups: Sequence[Devices]) -> Devices:
@@ -44,7 +48,15 @@ class Devices:
         most = max(group.nodes.shape[1] for group in groups)
         nodes = [np.pad(g.nodes, ((0, 0), (0, most - g.nodes.shape[1])), mode="edge") for g in groups]
         weights = [np.pad(g.weights, ((0, 0), (0, most - g.weights.shape[1]))) for g in groups]
-        return cls(np.concatenate(nodes), np.concatenate(weights), np.concatenate([g.sign for g in groups]))
+        sign, neutral = (np.concatenate(parts) for parts in zip(*((g.sign, g.neutral) for g in groups), strict=True))
+        return cls(np.concatenate(nodes), np.concatenate(weights), sign, neutral)
+
+
+def between(volts: ComplexArray, nodes: NDArray[np.intp], neutral: NDArray[np.intp]) -> ComplexArray:
+    """Return the voltages (n, phases) from nodes (n, phases) to neutrals (n,), of all nodes' (nodes,) to ground."""
+    with_ground: ComplexArray = np.append(volts, 0.0)
+    found: ComplexArray = with_ground[nodes] - with_ground[neutral][:, None]
+    return found
 
 
 def factored(
@@ -70,8 +82,8 @@ class _Linear:
     def __init__(
         self, devices: Devices, volts: ComplexArray, bases_v: FloatArray, answer: Callable[[ComplexArray], ComplexArray]
     ) -> None:
-        self._nodes, self._answer, self._size = devices.nodes, answer, volts.size
-        at: ComplexArray = volts[devices.nodes]
+        self._nodes, self._neutral, self._answer, self._size = devices.nodes, devices.neutral, answer, volts.size
+        at = between(volts, devices.nodes, devices.neutral)
         self._current = 1000.0 * devices.sign[:, None] * devices.weights / np.conj(at)
         self._seen = devices.weights * np.conj(at) / np.abs(at) / bases_v[devices.nodes]
 
@@ -85,16 +97,18 @@ class _Linear:
         return np.array([[back.real, back.imag] for back in found])
 
     def _voltage(self, powers: NDArray[Any]) -> FloatArray:
-        moved = self._answer(self._at_nodes(self._current * powers[:, None]))[self._nodes]
+        moved = self._moved(self._current * powers[:, None])
         seen: FloatArray = (self._seen * moved).real.sum(axis=1)
         return seen
 
     def _power(self, column: FloatArray) -> ComplexArray:
-        moved = self._answer(self._at_nodes(self._seen * column[:, None]))[self._nodes]
+        moved = self._moved(self._seen * column[:, None])
         back: ComplexArray = (self._current * moved).sum(axis=1)
         return back
 
-    def _at_nodes(self, values: NDArray[Any]) -> ComplexArray:
-        total = np.zeros(self._size, np.complex128)
+    def _moved(self, values: NDArray[Any]) -> ComplexArray:
+        """Return what is between phases and neutrals (n, phases) for currents into the phases and out of these."""
+        total = np.zeros(self._size + 1, np.complex128)
         np.add.at(total, self._nodes, values)
-        return total
+        np.subtract.at(total, self._neutral, values.sum(axis=1))
+        return between(self._answer(total[:-1]), self._nodes, self._neutral)

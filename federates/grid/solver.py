@@ -90,9 +90,12 @@ class Solver:
         found = np.array(self._dss.Bus.ZscMatrix()).view(np.complex128).tolist()
         return dict(zip([(one, other) for one in nodes for other in nodes], found, strict=True))
 
-    def add_injection(self, name: str, bus: str, phases: Sequence[int], kv: float) -> None:
-        """Add a device that injects constant power; kv is line to neutral for one phase, line to line for more."""
-        nodes, (low, high) = ".".join(map(str, phases)), INJECTS_V_PU
+    def add_injection(self, name: str, bus: str, phases: Sequence[int], kv: float, neutral: int | None = None) -> None:
+        """Add a device that injects constant power; kv is line to neutral for one phase, line to line for more.
+
+        neutral: the node that its current comes back from; None: ground.
+        """
+        nodes, (low, high) = ".".join(map(str, (*phases, neutral or 0))), INJECTS_V_PU
         self._run(
             f'New Generator.{name} bus1="{bus}.{nodes}" phases={len(phases)} kV={kv!r} kW=0 kvar=0 model=1 '
             f"vminpu={low!r} vmaxpu={high!r} status=fixed enabled=yes"  # fixed: no multiplier of all generators

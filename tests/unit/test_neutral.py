@@ -1,0 +1,101 @@
+"""Devices where a line brings a neutral: their current comes back in it, and they see the voltage to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from derloop.kind import Context, Terminal
+from federates.grid.answering import answers
+from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
+
+S = 10**9
+E_V = 400 / 3**0.5
+R_OHM = 0.2
+"""Of each of the four wires, which share nothing."""
+FEEDER = """Clear
+New Circuit.four bus1=head basekv=0.4 r1=1e-7 x1=1e-7 r0=1e-7 x0=1e-7
+New Reactor.earth bus1=head.4 bus2=head.0 phases=1 r=1e-7 x=0
+New Line.service bus1=head.1.2.3.4 bus2=home.1.2.3.4 phases=4 units=none length=1
+~ rmatrix=(0.2 | 0 0.2 | 0 0 0.2 | 0 0 0 0.2) xmatrix=(0 | 0 0 | 0 0 0 | 0 0 0 0) cmatrix=(0 | 0 0 | 0 0 0 | 0 0 0 0)
+New Line.three bus1=head bus2=star phases=3 r1=0.2 x1=0 r0=0.2 x0=0 c1=0 c0=0 units=none length=1
+New Capacitor.star bus1=star.1.2.3 bus2=star.4.4.4 phases=3 kv=0.4 kvar=0.001
+Set VoltageBases=[0.4]
+CalcVoltageBases
+"""
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    (tmp_path / "four.dss").write_text(FEEDER)
+    return Context("grid", tmp_path, datetime(2025, 7, 15, tzinfo=UTC), S, 10**10, 1)
+
+
+def feeder_of(context: Context) -> Feeder:
+    return Feeder(OpenDssSettings(feeder="four.dss"), context)
+
+
+def grid_of(context: Context, terminal: Terminal) -> OpenDssFeeder:
+    context = replace(context, terminals={"pv": (terminal,)})
+    grid = OpenDssFeeder(OpenDssSettings(feeder="four.dss"), context, feeder_of(context))
+    grid.start()
+    return grid
+
+
+def v_of_loop(p_kw: float, r_ohm: float) -> float:
+    """Return the voltage, V, at which a resistance takes `p_kw` from there to the source: V (V - E) = r P."""
+    return E_V / 2 + ((E_V / 2) ** 2 + 1000 * p_kw * r_ohm) ** 0.5
+
+
+@pytest.mark.parametrize("extremes", [False, True])
+def test_one_phase_has_both_wires_in_its_loop(context: Context, extremes: bool) -> None:
+    """Its current came back through earth, which has no resistance here: half the rise, half the losses."""
+    grid = grid_of(context, Terminal("pv_0", "home", (1,), 10.0, extremes=extremes))
+    values = grid.step(0, {"pv.p_kw": np.array([7.0]), "pv.q_kvar": np.zeros(1)})
+    v = v_of_loop(7.0, 2 * R_OHM)
+    assert v == pytest.approx(242.49, abs=0.01)
+    assert values["pv.v_pu"][0] == pytest.approx(v / E_V, abs=1e-6)
+    assert values["pv.solved_kw"][0] == pytest.approx(7.0)
+    assert values["losses_kw"][0] == pytest.approx(2 * R_OHM * (7000 / v) ** 2 / 1000, rel=1e-4)
+    at = dict(zip(grid.interface.outputs["v_pu"].labels, values["v_pu"], strict=True))
+    assert at["home.4"] * E_V == pytest.approx(R_OHM * 7000 / v, rel=1e-4)
+    if extremes:
+        assert values["pv.v_high_pu"][0] == pytest.approx(v / E_V, abs=1e-6)
+
+
+def test_three_phases_that_are_balanced_have_nothing_in_the_neutral(context: Context) -> None:
+    grid = grid_of(context, Terminal("pv_0", "home", (1, 2, 3), 30.0))
+    values = grid.step(0, {"pv.p_kw": np.array([21.0]), "pv.q_kvar": np.zeros(1)})
+    assert values["pv.v_pu"][0] == pytest.approx(v_of_loop(7.0, R_OHM) / E_V, abs=1e-6)
+
+
+def test_a_star_point_at_which_no_line_ends_is_no_neutral(context: Context) -> None:
+    buses = feeder_of(context).buses
+    assert [buses[name].neutral for name in ("home", "star")] == [4, None]
+    values = grid_of(context, Terminal("pv_0", "star", (1,), 10.0)).step(
+        0, {"pv.p_kw": np.array([7.0]), "pv.q_kvar": np.zeros(1)}
+    )
+    assert values["pv.v_pu"][0] == pytest.approx(v_of_loop(7.0, R_OHM) / E_V, abs=1e-4)
+
+
+def test_what_is_behind_one_phase_is_both_wires(context: Context) -> None:
+    feeder = feeder_of(context)
+    of_phases = [feeder.source_impedance_ohm("home", phases) for phases in ((1,), (1, 2), (1, 2, 3))]
+    assert of_phases == pytest.approx([2 * R_OHM, 1.5 * R_OHM, R_OHM], abs=1e-5)
+
+
+def test_a_converged_loop_knows_beforehand_how_voltages_to_the_neutral_answer(context: Context) -> None:
+    grid = grid_of(context, Terminal("pv_0", "home", (1,), 10.0))
+    said = grid.answers(["pv.p_kw"], ["pv.v_pu"])
+    expected = (v_of_loop(0.01, 2 * R_OHM) - E_V) / E_V / 0.01
+    assert float((said.left["pv.v_pu"] @ said.right["pv.p_kw"])[0, 0]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_plant_knows_how_the_neutral_answers(context: Context) -> None:
+    said = answers(context.folder / "four.dss", [Terminal("a", "home", (1,), 10.0)], (), {})
+    v_per_kw = dict(zip(said.nodes, said.v_pu_per_kw[:, 0], strict=True))
+    assert v_per_kw["home.4"] == pytest.approx(R_OHM * 1000 / E_V**2, rel=0.1)
