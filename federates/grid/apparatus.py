@@ -1,8 +1,8 @@
 """What can be operated in a feeder: switches, tap changers and capacitor banks, by the names that its file gives them.
 
-A line that the file does not enable is an open switch where it is operated. Taps are the numbers of OpenDSS's
-regulators, counted from the middle of their range: 0 is neutral, 16 raises by 10 %, where the file does not say
-otherwise. A capacitor bank has as many steps as the file says.
+A line that the file does not enable is an open switch where it is operated, and a bank is out. Taps are the numbers of
+OpenDSS's regulators, counted from the middle of their range: 0 is neutral, 16 raises by 10 %, where the file does not
+say otherwise. A capacitor bank has as many steps as the file says.
 """
 
 from __future__ import annotations
@@ -84,6 +84,8 @@ class Apparatus:
         self.capacitors, lost = matching(settings.capacitors, banks, "capacitor", (*at, "capacitors"))
         self.problems = [*problems, *missing, *lost]
         """What is named and is not there."""
+        for name in self.capacitors:
+            self._admit_bank(name)
         self.regulators = regulators
         self._numbers = [[n.lower() for n in inventory.regulators(solver)].index(name) for name in regulators]
         self._acting_banks = self._enabled_capacitor_controls()
@@ -174,8 +176,17 @@ class Apparatus:
         return np.array([float(len(self._states(name))) for name in self.capacitors])
 
     def _states(self, name: str) -> list[int]:
+        """Make a bank the active one; return which of its steps are in."""
         self._dss.Capacitors.Name(name)
-        return list(self._dss.Capacitors.States())
+        *states, is_open = circuit.bank(self._dss)
+        return [0] * len(states) if is_open else states
+
+    def _admit_bank(self, name: str) -> None:
+        """Let a bank that the file does not enable be one that is out, so that it can be put in."""
+        states = self._states(name)
+        if not self._dss.CktElement.Enabled():
+            self._dss.CktElement.Enabled(True)
+            circuit.set_bank(self._dss, [*(0 for _ in states), 0])
 
     def set_capacitors(self, steps: FloatArray) -> None:
         """Have so many steps of each operated bank in."""

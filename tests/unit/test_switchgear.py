@@ -190,6 +190,16 @@ def test_a_bank_whose_control_the_file_does_not_enable_stays_where_it_was_told(t
     assert steps == [[0.0, 1.0], [0.0, 0.0]]
 
 
+@pytest.mark.parametrize("line", ["Open Capacitor.e 1", "Disable Capacitor.e"])
+def test_a_bank_that_the_file_has_out_says_so_and_comes_in_where_it_is_told(tmp_path: Path, line: str) -> None:
+    """It was said to be in, and where it was told to be, it stayed out: 300 kvar were missed by nobody."""
+    grid = ring(tmp_path, RING + line, operated=ALL)
+    out = grid.start()
+    assert (out["capacitors"][0], out["head_kvar"][0]) == (0.0, pytest.approx(606.5, abs=1.0))
+    put_in = grid.step(0, told(1, 1, 0, tap_set=0.0, capacitor_set=1.0))
+    assert (put_in["capacitors"][0], put_in["head_kvar"][0]) == (1.0, pytest.approx(295.1, abs=1.0))
+
+
 def test_a_fault_is_there_at_the_steps_within_its_time(tmp_path: Path) -> None:
     """One that came and went between two steps was accepted, and never there."""
     spells = [{"begins_s": 1.2, "lasts_s": 0.9}, {"begins_s": 4.0, "lasts_s": 0.1}]
