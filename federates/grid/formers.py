@@ -219,6 +219,11 @@ class Formers:
         return bool(self._active.any())
 
     @property
+    def phases(self) -> NDArray[np.intp]:
+        """Numbers of the nodes of each unit (n, 3)."""
+        return self._nodes
+
+    @property
     def nodes(self) -> NDArray[np.intp]:
         """Number of the first node of each unit (n,)."""
         first: NDArray[np.intp] = self._nodes[:, 0]

@@ -32,6 +32,12 @@ def are_phases(nodes: Sequence[str]) -> NDArray[np.bool_]:
     return np.array([int(node.rpartition(".")[2]) <= PHASES for node in nodes], np.bool_)
 
 
+def phases_of(bus: str, solver: Solver) -> NDArray[np.intp]:
+    """Return the numbers of the nodes of a bus, by its lower-case name, that are its phases."""
+    of_bus = [node.rpartition(".")[0] == bus for node in solver.nodes]
+    return np.flatnonzero(of_bus & are_phases(solver.nodes))
+
+
 def buses(solver: Solver) -> dict[str, Bus]:
     """Return every bus by its lower-case name."""
     found, neutrals = {}, _neutrals(solver)

@@ -17,10 +17,11 @@ nobody is left, or no solution is, the part is dead: its voltages are 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Port, Values
@@ -102,7 +103,7 @@ class Island:
         self._settings, self.formers, self._solver, self._limits = settings, formers, solver, limits
         _check_switch(settings, solver)
         formers.attach()
-        self._head_node = solver.nodes.index(f"{inventory.head_bus(solver)}.1")
+        self._head_nodes = inventory.phases_of(inventory.head_bus(solver), solver)
         self._arranged: tuple[Position, bytes] | None = None
         self.alive = np.ones(len(solver.nodes), np.bool_)
         """Which nodes (nodes,) are energised."""
@@ -241,8 +242,9 @@ class Island:
         self._solver.with_controls(False)
         self.formers.take(active)
         self._switch(position)
-        self._parts = self._solver.rearrange()
-        self._head_part = int(self._parts[self._head_node]) if self._head_feeds else -1
+        fed = [self._head_nodes] if self._head_feeds else []
+        self._parts = joined(self._solver.rearrange(), [*fed, *self.formers.phases[active]])
+        self._head_part = int(self._parts[self._head_nodes[0]]) if self._head_feeds else -1
         held = set(self._parts[self.formers.nodes[active]].tolist()) | {self._head_part}
         self.alive = np.isin(self._parts, list(held))
         self.formers.arrange(self._parts, self._head_part)
@@ -256,6 +258,16 @@ class Island:
         if self._settings and not at_head and position.closed != self._position.closed:
             self._solver.switch_line(self._settings.switch.lower(), position.closed)
         self._position, self._head_feeds = position, feeds
+
+
+def joined(parts: NDArray[np.intp], sources: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
+    """Return the part (nodes,) in which each node is, where the nodes of each source are in one.
+
+    Phases that nothing couples but the source that feeds them all are no parts by themselves.
+    """
+    for nodes in sources:
+        parts = np.where(np.isin(parts, parts[nodes]), parts[nodes].min(), parts)
+    return parts
 
 
 def _check_switch(settings: IslandSettings | None, solver: Solver) -> None:

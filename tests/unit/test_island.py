@@ -272,6 +272,14 @@ def test_island_with_a_neutral_that_is_a_node_stays(small: Path) -> None:
     assert 0.0 < isle.v_pu("e.4") < 0.05
 
 
+@pytest.mark.parametrize("opens_at_s", [0.0, 100.0])
+def test_phases_that_only_their_source_feeds_together_are_alive(small: Path, opens_at_s: float) -> None:
+    """With z0 = z1 nothing couples them: two of three were dead, beside the head too."""
+    isle = Isle(small, {"at": UNITS}, island={"switch": "switch", "opens_at_s": opens_at_s})
+    isle.step()
+    assert [isle.v_pu(f"c.{phase}") for phase in (1, 2, 3)] == pytest.approx([isle.v_pu("c.1")] * 3, abs=1e-9)
+
+
 # --- bad input ---------------------------------------------------------------------------------------
 
 
