@@ -219,6 +219,12 @@ class Formers:
         return bool(self._active.any())
 
     @property
+    def held_at(self) -> NDArray[np.intp]:
+        """Numbers of the nodes of the units that are in service."""
+        held: NDArray[np.intp] = self._nodes[self._active].ravel()
+        return held
+
+    @property
     def phases(self) -> NDArray[np.intp]:
         """Numbers of the nodes of each unit (n, 3)."""
         return self._nodes

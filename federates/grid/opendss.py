@@ -223,6 +223,8 @@ class OpenDssFeeder:
             if moved:
                 self._island.forget()
             held = self._island.solve(now_ns, inputs)
+            if self._gear:
+                self._gear.hold(self._island.alive, self._island.formers.held_at)
         else:
             self._solve(is_first, moved)
         return self._seen(held, now_ns)

@@ -67,7 +67,7 @@ class _Seen(NamedTuple):
 
 @remembers(
     *("_closed", "_passed_s", "_now_ns", "_seen", "_seen_held"),
-    *("alive", "_controls_on", "_resting", "_bank_rest"),
+    *("alive", "_held_at", "_controls_on", "_resting", "_bank_rest"),
 )
 class Switchgear:
     """The switchgear of a feeder. State: what is closed, what is energised, and that of relays and faults."""
@@ -95,6 +95,7 @@ class Switchgear:
         self._limits = self._apparatus.limit_taps()
         self._most_steps = self._apparatus.most_steps()
         self.alive: BoolArray = np.ones(bus_of.size, np.bool_)
+        self._held_at = np.zeros(0, np.intp)
         self._resting: bytes | None = None
         self._controls_on: bool | None = None
         self._bank_rest = False
@@ -204,9 +205,13 @@ class Switchgear:
         self._solver.with_controls(False)
         self._controls_on = None
         parts = self._solver.rearrange()
-        self.alive = np.isin(parts, np.unique(parts[self._heads]))
+        self.alive = np.isin(parts, [*parts[self._heads], *parts[self._held_at]])
         self._solver.quench(~self.alive)
         self._rest(in_force)
+
+    def hold(self, alive: BoolArray, at: NDArray[np.intp]) -> None:
+        """Take in what islands have alive (nodes,) too, and which nodes (n,) are those of who holds them."""
+        self.alive, self._held_at = alive, at
 
     def _rest(self, in_force: bool) -> None:
         """Let those controls rest that are commanded, look at dead buses, or have no time to act."""

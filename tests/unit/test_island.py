@@ -280,6 +280,33 @@ def test_phases_that_only_their_source_feeds_together_are_alive(small: Path, ope
     assert [isle.v_pu(f"c.{phase}") for phase in (1, 2, 3)] == pytest.approx([isle.v_pu("c.1")] * 3, abs=1e-9)
 
 
+TAPS = """New Transformer.reg phases=3 windings=2 buses=(d e) conns=(wye wye) kvs=(12.47 12.47) kvas=(5000 5000) xhl=8
+New RegControl.reg transformer=reg winding=2 vreg=120 band=1 ptratio=60 ctprim=300
+New Line.sw phases=3 bus1=e bus2=f switch=yes r1=0.001 x1=0 r0=0.001 x0=0 c1=0 c0=0 length=1
+New Load.f phases=3 bus1=f kv=12.47 kw=900 kvar=600 model=1 vminpu=0.5
+"""
+
+
+def test_an_arc_in_an_island_burns_for_as_long_as_the_island_lives(small: Path) -> None:
+    """It went out by itself after a step, as if what the head does not feed were dead."""
+    fault = {"bus": "d", "begins_s": 2.0, "r_ohm": 400.0, "arc": True}
+    isle = Isle(small, {"at": UNITS}, faults=[fault], island={"switch": "switch", "opens_at_s": 0.0})
+    given_kw = [float(isle.step()["p_kw"].sum()) for _ in range(5)]
+    assert given_kw[2] > given_kw[1] + 350.0
+    assert given_kw[3:] == pytest.approx([given_kw[2]] * 2, rel=1e-6)
+
+
+def test_tap_changers_of_an_island_act_also_once_something_was_switched_in_it(small: Path) -> None:
+    """They rested, as those do that look at a dead bus."""
+    with (small / "small.dss").open("a") as feeder:
+        feeder.write(TAPS)
+    isle = Isle(small, {"at": UNITS}, operated={"switches": ["sw"]}, island={"switch": "switch", "opens_at_s": 0.0})
+    isle.step(switch_set=0.0)
+    closed = isle.step(switch_set=1.0)
+    assert closed["unserved_kw"][0] == 0.0
+    assert 119.5 / 120 <= isle.v_pu("e.1") <= 120.5 / 120
+
+
 # --- bad input ---------------------------------------------------------------------------------------
 
 
