@@ -154,9 +154,8 @@ class Crossing:
             self._ends = [Side.of(inventory.head_bus(solver), kv_ln[inventory.head_bus(solver)], solver)]
             self._source = solver.elements.index("vsource.source")
             return
-        branches = inventory.branches(solver)
-        ends = branches[f"line.{switch}"]
-        cut_off = behind(branches, inventory.head_bus(solver), switch)
+        ends = inventory.branches(solver)[f"line.{switch}"]
+        cut_off = behind(inventory.conducting(solver), inventory.head_bus(solver), switch)
         self._terminal = 0 if ends[1] in cut_off else 1
         grid, island = ends if self._terminal == 0 else reversed(ends)
         self._ends = [Side.of(bus, kv_ln[bus], solver) for bus in (grid, island)]
@@ -188,7 +187,7 @@ class Crossing:
 def behind(branches: Mapping[str, tuple[str, str]], head_bus: str, switch: str) -> frozenset[str]:
     """Return the buses that an open switch cuts off from the head; all of them where the switch is the head.
 
-    branches: see `Solver.branches`.
+    branches: see `inventory.conducting`.
     """
     buses = {bus for ends in branches.values() for bus in ends} | {head_bus}
     if switch.lower() == HEAD:

@@ -103,6 +103,20 @@ def branches(solver: Solver) -> dict[str, tuple[str, str]]:
     return found
 
 
+def conducting(solver: Solver) -> dict[str, tuple[str, str]]:
+    """Return those of `branches` that are not open at one of their ends."""
+    return {name: ends for name, ends in branches(solver).items() if not _is_apart(solver, name)}
+
+
+def _is_apart(solver: Solver, element: str) -> bool:
+    """Return whether all phases of an element are open at one of its terminals."""
+    solver.dss.Circuit.SetActiveElement(element)
+    found, phases = solver.dss.CktElement, range(1, solver.dss.CktElement.NumPhases() + 1)
+    return any(
+        all(found.IsOpen(terminal, phase) for phase in phases) for terminal in range(1, found.NumTerminals() + 1)
+    )
+
+
 def head_bus(solver: Solver) -> str:
     """Return the lower-case name of the bus where the feeder is fed."""
     solver.dss.Circuit.SetActiveElement("Vsource.source")

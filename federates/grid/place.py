@@ -79,7 +79,7 @@ class Feeder:
 
     def behind(self, switch: str) -> frozenset[str]:
         """Return the buses that a switch, when it is open, cuts off from the head: see `island`."""
-        return behind(inventory.branches(self.solver), inventory.head_bus(self.solver), switch)
+        return behind(inventory.conducting(self.solver), inventory.head_bus(self.solver), switch)
 
 
 def feeder_path(feeder: str, context: Context) -> Path:

@@ -47,7 +47,7 @@ class Isle:
         forming = GridFormingSettings.model_validate({"energy_kwh": 1e6, "filter_s": 0.0, "p_droop_pu": 0.01, **units})
         start = datetime(2025, 7, 15, tzinfo=UTC)
         at_grid = Context("grid", folder, start, self._step_ns, 86400 * S, 1)
-        feeder = Feeder(settings, at_grid)
+        feeder = self.feeder = Feeder(settings, at_grid)
         at_units = Context("units", folder, start, self._step_ns, 86400 * S, 1, feeder=feeder)
         found: dict[str, tuple[Terminal, ...]] = {"units": terminals(forming, at_units)}
         self.units = GridForming(forming, at_units)
@@ -189,6 +189,20 @@ def test_switch_may_be_told_by_an_input(small: Path) -> None:
     isle = Isle(small, {"at": UNITS}, island={"switch": "switch"})
     assert isle.grid.interface.inputs["closed"].arrival == "now"
     assert [float(isle.step(closed=c)["head_kw"][0]) > 100.0 for c in (1.0, 0.0, 1.0)] == [True, False, True]
+
+
+@pytest.mark.parametrize("operated", [{}, {"switches": ["tie"]}])
+def test_an_open_tie_leads_to_no_other_side_of_the_switch(small: Path, operated: dict[str, Any]) -> None:
+    """It was taken for a way round: the island was the grid, what crosses had the other sign."""
+    with (small / "small.dss").open("a") as feeder:
+        feeder.write("New Line.tie phases=3 bus1=a bus2=d switch=yes length=1\nOpen Line.tie 1\n")
+    isle = Isle(small, {"at": UNITS}, island={"switch": "switch", "opens_at_s": 1.0}, operated=operated)
+    told = {"switch_set": 0.0} if operated else {}
+    assert isle.step(**told)["switch_kw"][0] == pytest.approx(1204.0, abs=1.0)
+    alone = isle.step(**told)
+    assert alone["sides_hz"].tolist() == [60.0, pytest.approx(59.7596, abs=1e-4)]
+    assert alone["sides_pu"][0] == pytest.approx(1.0, abs=1e-6)
+    assert "d" in isle.feeder.behind("switch")
 
 
 def test_repeated_step_gives_the_same(small: Path) -> None:
