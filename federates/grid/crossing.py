@@ -157,7 +157,7 @@ class Crossing:
         ends = inventory.branches(solver)[f"line.{switch}"]
         cut_off = behind(inventory.conducting(solver), inventory.head_bus(solver), switch)
         self._terminal = 0 if ends[1] in cut_off else 1
-        grid, island = ends if self._terminal == 0 else reversed(ends)
+        grid, island = ends[self._terminal], ends[1 - self._terminal]
         self._ends = [Side.of(bus, kv_ln[bus], solver) for bus in (grid, island)]
 
     def kva(self) -> complex:
@@ -184,7 +184,7 @@ class Crossing:
         return outputs(now_ns, self._slip, position, Told(grid_pu, island_pu, grid_hz, island_hz), kva)
 
 
-def behind(branches: Mapping[str, tuple[str, str]], head_bus: str, switch: str) -> frozenset[str]:
+def behind(branches: Mapping[str, tuple[str, ...]], head_bus: str, switch: str) -> frozenset[str]:
     """Return the buses that an open switch cuts off from the head; all of them where the switch is the head.
 
     branches: see `inventory.conducting`.

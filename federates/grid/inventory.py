@@ -89,21 +89,21 @@ def lines(solver: Solver) -> tuple[str, ...]:
     return tuple(name.lower() for name in solver.dss.Lines.AllNames()) if solver.dss.Lines.Count() else ()
 
 
-def branches(solver: Solver) -> dict[str, tuple[str, str]]:
-    """Return the two buses that each line, transformer ... connects, by its lower-case full name.
+def branches(solver: Solver) -> dict[str, tuple[str, ...]]:
+    """Return the buses that each line, transformer ... connects, by its lower-case full name: one for each terminal.
 
     What is not enabled, as an open switch, connects nothing and is left out.
     """
     found, elements = {}, solver.dss.PDElements
     for _ in range(elements.First() and elements.Count()):
-        ends = [name.split(".")[0].lower() for name in solver.dss.CktElement.BusNames()]
-        found[elements.Name().lower()] = ends[0], ends[-1]
+        ends = (name.split(".")[0].lower() for name in solver.dss.CktElement.BusNames())
+        found[elements.Name().lower()] = tuple(ends)
         if not elements.Next():
             break
     return found
 
 
-def conducting(solver: Solver) -> dict[str, tuple[str, str]]:
+def conducting(solver: Solver) -> dict[str, tuple[str, ...]]:
     """Return those of `branches` that are not open at one of their ends."""
     return {name: ends for name, ends in branches(solver).items() if not _is_apart(solver, name)}
 

@@ -155,6 +155,13 @@ def test_buses_that_are_joined_without_a_switch_are_a_section() -> None:
     assert found.ends == ((0, 1), (1, 2), (2, 3), (3, 0))
 
 
+def test_buses_that_a_transformer_of_three_windings_joins_are_a_section() -> None:
+    """Its second winding was left out: nothing fed what is there, and no fault was found in it."""
+    found = sections(["a", "b", "c"], [("a", "b", "c")], [("b", "a")], ["a"])
+    assert found.names == ("a",)
+    assert found.fed([False]) == [1]
+
+
 def test_a_fault_is_where_its_current_went_in_and_not_out() -> None:
     found, normal = chain(), [True, True, True, False]
     assert found.faulted(normal, [True, True, False, False]) == {2}

@@ -28,6 +28,9 @@ New Load.c phases=3 bus1=c kv=12.47 kw=1200 kvar=300 model=1 vminpu=0.5 vmaxpu=1
 Set VoltageBases=(12.47)
 CalcVoltageBases
 """
+THREE_WINDINGS = """New Transformer.three phases=3 windings=3 buses=(a m n) conns=(delta wye wye)
+~ kvs=(12.47 12.47 4.16) kvas=(5000 5000 1000) xhl=1 xht=1 xlt=1
+"""
 FOUR_WIRES = """New Transformer.de phases=3 windings=2 buses=(d e.1.2.3.4) conns=(delta wye)
 ~ kvs=(12.47 0.4) kvas=(500 500)
 New Reactor.earth phases=1 bus1=e.4 bus2=e.0 R=1 X=0
@@ -203,6 +206,17 @@ def test_an_open_tie_leads_to_no_other_side_of_the_switch(small: Path, operated:
     assert alone["sides_hz"].tolist() == [60.0, pytest.approx(59.7596, abs=1e-4)]
     assert alone["sides_pu"][0] == pytest.approx(1.0, abs=1e-6)
     assert "d" in isle.feeder.behind("switch")
+
+
+def test_a_transformer_of_three_windings_feeds_what_is_at_its_second(small: Path) -> None:
+    """What is at the second was taken for cut off: of a switch that ends there, both sides were in the island."""
+    text = SMALL.replace("Line.switch phases=3 bus1=a bus2=b", "Line.switch phases=3 bus1=b bus2=m")
+    text = text.replace("New Line.bc", f"{THREE_WINDINGS}New Line.bc")
+    (small / "small.dss").write_text(text.replace("(12.47)", "(12.47 4.16)"))
+    isle = Isle(small, {"at": UNITS}, island={"switch": "switch", "opens_at_s": 1.0})
+    assert isle.feeder.behind("switch") == {"b", "c", "d"}
+    assert isle.step()["switch_kw"][0] == pytest.approx(1204.0, abs=3.0)
+    assert isle.step()["sides_hz"].tolist() == [60.0, pytest.approx(59.7596, abs=1e-3)]
 
 
 def test_repeated_step_gives_the_same(small: Path) -> None:

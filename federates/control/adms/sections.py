@@ -86,9 +86,9 @@ class Sections:
 
 
 def sections(
-    buses: Iterable[str], branches: Iterable[tuple[str, str]], switches: Sequence[tuple[str, str]], heads: Iterable[str]
+    buses: Iterable[str], branches: Iterable[tuple[str, ...]], switches: Sequence[tuple[str, ...]], heads: Iterable[str]
 ) -> Sections:
-    """Return the sections of a feeder. branches: pairs of buses that are joined without a switch; switches: by one."""
+    """Return the sections of a feeder. branches: buses that are joined without a switch; switches: pairs, by one."""
     order = list(buses)
     root = {bus: bus for bus in order}
 
@@ -98,8 +98,9 @@ def sections(
             bus = root[bus]
         return bus
 
-    for a, b in branches:
-        root[top(b)] = top(a)
+    for first, *others in branches:
+        for other in others:
+            root[top(other)] = top(first)
     number: dict[str, int] = {}
     names: list[str] = []
     for bus in order:
