@@ -11,6 +11,8 @@ import pytest
 from derloop.contract import FloatArray
 from derloop.kind import Context, PlaceError
 from federates.control.adms.adms import Adms
+from federates.control.adms.model import GridModel
+from federates.control.adms.restoration import sections_of
 from federates.control.adms.sections import Sections, sections
 from federates.control.adms.settings import AdmsSettings
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
@@ -160,6 +162,23 @@ def test_buses_that_a_transformer_of_three_windings_joins_are_a_section() -> Non
     found = sections(["a", "b", "c"], [("a", "b", "c")], [("b", "a")], ["a"])
     assert found.names == ("a",)
     assert found.fed([False]) == [1]
+
+
+def test_a_tie_that_the_file_opens_joins_no_sections(tmp_path: Path) -> None:
+    """One that is not operated was taken for closed: what is on both of its sides was one section."""
+    lines = "".join(
+        f"New Line.{name} bus1={a} bus2={b} switch=yes\n" for name, a, b in (("sw", "a", "b"), ("tie", "a", "c"))
+    )
+    (tmp_path / "f.dss").write_text(
+        f"New Circuit.c bus1=a basekv=12.47\n{lines}New Line.bc bus1=b bus2=c length=1\n"
+        "Set VoltageBases=[12.47]\nOpen Line.tie 1\n"
+    )
+    settings = OpenDssSettings.model_validate({"feeder": "f.dss", "operated": {"switches": ["sw"]}})
+    start = datetime(2025, 7, 15, tzinfo=UTC)
+    context = Context("adms", tmp_path, start, S, 3600 * S, 1, settings={"grid": settings})
+    found = sections_of(GridModel(context))
+    assert found.names == ("a", "b")
+    assert found.ends == ((0, 1),)
 
 
 def test_a_fault_is_where_its_current_went_in_and_not_out() -> None:

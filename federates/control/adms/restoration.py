@@ -44,9 +44,10 @@ class Plan(NamedTuple):
 def sections_of(model: GridModel) -> Sections:
     """Return the sections between the switches that are operated."""
     solver, switches = model.feeder.solver, model.apparatus.switches
-    branches = inventory.branches(solver)
-    of_switches = [branches.pop(f"line.{name}") for name in switches]
-    joined = [ends for ends in branches.values() if {*ends} <= {*model.feeder.buses}]
+    branches, operated = inventory.branches(solver), [f"line.{name}" for name in switches]
+    of_switches = [branches[name] for name in operated]
+    conducting = [ends for name, ends in inventory.conducting(solver).items() if name not in operated]
+    joined = [ends for ends in conducting if {*ends} <= {*model.feeder.buses}]
     return sections(model.feeder.buses, joined, of_switches, inventory.head_buses(solver))
 
 
