@@ -496,6 +496,22 @@ def test_functions_go_on_and_off_for_each_device() -> None:
     assert_allclose(p, [4.0, 4.0, 1.5, 5.0], atol=1e-5)  # from the power before: 5 and 2.5, less 0.3 / 3
 
 
+def test_functions_begin_anew_where_there_was_no_voltage() -> None:
+    fleet = Fleet({"frequency_droop": {}, "volt_var": "category-b", "ramp": {"up_s": 100, "down_s": 100}}, 2)
+    for v, f in ((1.0, 60.0), ([0.0, 1.0], 0.0), ([0.0, 1.0], 0.0)):
+        assert fleet.at(v, f, p=5.0)[1].tolist() == [0.0, 0.0]  # also of a volt-var curve at no voltage
+    p, q = fleet.at(p=5.0)
+    assert p[0] == pytest.approx(0.1)  # up along its ramp, and not down from what it would have given
+    assert q.tolist() == [0.0, 0.0]
+
+
+def test_the_autonomous_reference_stays_while_there_is_no_voltage() -> None:
+    fleet = Fleet({"volt_var": {"category": "category-b", "autonomous_vref": {}}})
+    for v in (0.0, 1.02, 0.0, 0.0):
+        assert fleet.at(v, step_s=600.0)[1][0] == pytest.approx(0.0, abs=1e-12)
+    assert fleet.at(1.04, step_s=600.0)[1][0] == pytest.approx(0.0, abs=1e-12)  # followed from 1.02 to 1.037
+
+
 def test_a_function_that_goes_on_while_running_starts_from_what_is_given_then() -> None:
     fleet = Fleet({"enter_service": {}}, 2)
     fleet.at(f=60.186, p=8.0)

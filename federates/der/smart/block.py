@@ -89,11 +89,13 @@ class Block:
         self._clock.move(now_ns)
         aside = self._abnormal.update(seen)
         p_kw = self._active.wanted_kw(seen.v_pu, seen.f_hz, wanted_kw, band_kw, limit_kw, aside.entering)
+        rest = _at_rest(seen.v_pu, aside.out)
+        if rest.size:
+            self._active.reset(rest)
         if aside.out.size:
-            self._active.reset(aside.out)
             p_kw = replaced(p_kw, aside.out, 0.0)
         size_kw = p_kw if band_kw is None else np.abs(p_kw)
-        q_kvar = self._capable_kvar(seen.v_pu, p_kw, self._capability_kvar(size_kw), aside.out)
+        q_kvar = self._capable_kvar(seen.v_pu, p_kw, self._capability_kvar(size_kw), rest)
         if self._reactive.binds_p or is_any(size_kw > self._surely_carried_kw):
             p_kw, q_kvar = self.within_rating(p_kw, q_kvar)
         if self._smart.current_max_pu is not None:
@@ -101,7 +103,7 @@ class Block:
             p_kw, q_kvar = within_circle(p_kw, q_kvar, carried, "reactive")
         if aside.silent.size:
             p_kw, q_kvar = replaced(p_kw, aside.silent, 0.0), replaced(q_kvar, aside.silent, 0.0)
-        self._active.note(p_kw)
+        self._active.note(replaced(p_kw, rest, 0.0) if rest.size else p_kw)
         return p_kw, q_kvar
 
     def q_kvar(self, now_ns: int, v_pu: FloatArray, share: FloatArray, p_kw: FloatArray | None = None) -> FloatArray:
@@ -186,3 +188,9 @@ class Block:
     def may_trip(self) -> BoolArray:
         """See `AbnormalConditions.may_trip`."""
         return self._abnormal.may_trip
+
+
+def _at_rest(v_pu: FloatArray, out: Index) -> Index:
+    """Return who (by index) is out of service or without voltage: from there their functions begin anew."""
+    is_dead = v_pu <= 0.0
+    return np.union1d(out, np.flatnonzero(is_dead)) if is_any(is_dead) else out

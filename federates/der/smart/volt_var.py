@@ -5,7 +5,7 @@ voltage with the time constant `tau`, within its limits, and the curve moves wit
 
     Q = curve(V - (VRef - vref_pu)),   VRef(t) = V + (VRef(t - h) - V) exp(-h / tau)
 
-The open-loop response then follows the curve as it lies at the end of the step.
+The open-loop response then follows the curve as it lies at the end of the step. Without voltage the reference stays.
 
 Numbers: EPRI OpenDER 2.2.0 (`common_file_format.py`). That V2 = V3 = VRef is fixed for category A is to be confirmed
 against the standard.
@@ -151,11 +151,13 @@ class VrefTracking:
     def __init__(self, n: int, vref_pu: float, auto: AutonomousVref, clock: Clock) -> None:
         self._clock, self._auto, self._vref_pu = clock, auto, vref_pu
         self._lag = Response(n, auto.time_constant_s * float(np.log(10.0)), clock)
+        self._lag.state.then[:] = self._lag.state.now[:] = vref_pu
 
     def shifted(self, v_pu: FloatArray, out_of_service: Index) -> FloatArray:
         """Return the voltages (n,) that the curve for `vref_pu` is to be read at."""
-        followed = self._lag.towards(self._clock.now_ns, v_pu)
-        followed[out_of_service] = v_pu[out_of_service]
+        towards_pu = np.where(v_pu > 0.0, v_pu, self._lag.state.then)
+        followed = self._lag.towards(self._clock.now_ns, towards_pu)
+        followed[out_of_service] = towards_pu[out_of_service]
         reference = np.clip(followed, self._auto.v_min_pu, self._auto.v_max_pu)
         reference -= self._vref_pu
         np.subtract(v_pu, reference, out=reference)
