@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, Final, Literal, Protocol, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, FileName, PlaceError, Settings
@@ -77,7 +77,7 @@ class SeriesWeather(Settings):
     )
     dni_wm2: ProfileColumn | None = Field(
         default=None,
-        description="Direct normal irradiance, W/m2. Without it or the next, both from the global one.",
+        description="Direct normal irradiance, W/m2; with the next, or neither: then both from the global one.",
         examples=[{"file": "profiles/june.csv", "column": "dni_wm2"}],
     )
     dhi_wm2: ProfileColumn | None = Field(
@@ -87,6 +87,13 @@ class SeriesWeather(Settings):
     )
     air_c: Course = Field(default=_AIR_C, description="Air temperature, degC.", examples=[20.0])
     wind_m_per_s: Course = Field(default=_WIND, description="Wind 10 m above ground, m/s.", examples=[1.0])
+
+    @model_validator(mode="after")
+    def _says_both_parts(self) -> Self:
+        if (self.dni_wm2 is None) != (self.dhi_wm2 is None):
+            has, lacks = ("dni_wm2", "dhi_wm2") if self.dhi_wm2 is None else ("dhi_wm2", "dni_wm2")
+            raise ValueError(f"{has} stands without {lacks}, and would not be looked at: give both, or neither")
+        return self
 
 
 WeatherSettings = Annotated[ClearSkyWeather | TypicalYearWeather | SeriesWeather, Field(discriminator="source")]

@@ -224,6 +224,13 @@ def test_series_is_split_where_only_the_global_light_was_measured(tmp_path: Path
     assert out["pv.air_c"].tolist() == [31.0]
 
 
+@pytest.mark.parametrize(("has", "lacks"), [("dni_wm2", "dhi_wm2"), ("dhi_wm2", "dni_wm2")])
+def test_series_with_one_of_beam_and_diffuse_light_is_refused(has: str, lacks: str) -> None:
+    column = {"file": "m.csv", "column": "g"}
+    with pytest.raises(ValidationError, match=f"{has} stands without {lacks}, and would not be looked at"):
+        SkySettings.model_validate({"over": ["pv"], "weather": {"source": "series", "ghi_wm2": column, has: column}})
+
+
 def test_series_in_the_wrong_time_zone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("time_s,g\n0,0\n28000,0\n43200,500\n58000,0\n86400,0\n")
     series = {"source": "series", "ghi_wm2": {"file": "m.csv", "column": "g"}}
