@@ -8,6 +8,7 @@ next instant are computed with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Protocol
 
 import numpy as np
@@ -66,10 +67,14 @@ class ThermostaticFleet:
         bodies: Bodies,
         setpoint_c: FloatArray,
         on: BoolArray,
+        most_c: float = inf,
     ) -> None:
-        """setpoint_c (n,), degC. on (n,): which are on when the run begins. Raises PlaceError for events."""
+        """setpoint_c (n,), degC. on (n,): which are on when the run begins. most_c: to which a control may shift.
+
+        Raises PlaceError for events that nobody would see.
+        """
         refuse_unseen(settings.events, ("events",), settings.step_ns(context), context.name)
-        self._settings, self._bodies, self._setpoint_c = settings, bodies, setpoint_c
+        self._settings, self._bodies, self._setpoint_c, self._most_c = settings, bodies, setpoint_c, most_c
         self._p_on_kw = settings.pf * np.array([machine.rated_kva for machine in machines])
         self._thermostat = Thermostat(settings, bodies.heats, on)
         self._instants = Instants()
@@ -92,7 +97,7 @@ class ThermostaticFleet:
             self._thermostat.keep(passed_ns / 1e9)
         target_c = self._setpoint_c + self._settings.planned_shift_k(now_ns)
         if self._settings.responds:
-            target_c = target_c + inputs["shift_k"]
+            target_c = np.minimum(target_c + inputs["shift_k"], self._most_c)
         return self._outputs(now_ns, self._thermostat.switch(self._bodies.felt_c, target_c, are_powered(inputs)))
 
     def stop(self) -> None:

@@ -14,7 +14,7 @@ begins in the morning's or the evening's window (uniform, half of them each), th
 depend on seed and day alone.
 
 Water that would boil is refused: a setpoint with its dead band and planned shifts above 99 degC, and a step in which a
-heater that switches off too late brings it above 100 degC.
+heater that switches off too late brings it above 100 degC. A control's shift raises no setpoint so far.
 
 All that is told at `t` holds until `t + h`, loss and use being means. So the heat balance holds to rounding:
 `stored(t + h) = stored(t) + (heat - loss - used) h`, `stored = C T`.
@@ -42,6 +42,8 @@ NS_PER_H = 3.6e12
 KWH_PER_L_K = 4.186 / 3600.0
 """Heat capacity of a litre of water, kWh/K."""
 BOILS_C = 100.0
+HOTTEST_C = 99.0
+"""At which a thermostat switches off, at the most."""
 
 
 class WaterHeaterSettings(HotWaterSettings, Thermostatic):
@@ -85,7 +87,7 @@ class WaterHeaterSettings(HotWaterSettings, Thermostatic):
     @model_validator(mode="after")
     def _does_not_boil(self) -> Self:
         low, high = self.setpoint_c
-        most_c = 99.0 - self.deadband_k / 2.0 - self.most_shift_k
+        most_c = HOTTEST_C - self.deadband_k / 2.0 - self.most_shift_k
         if low < 20.0 or high > most_c:
             what = f"{low:g} to {high:g} is not allowed: 20 to {most_c:g} degC with this deadband_k"
             raise ValueError(f"setpoint_c {what}" + " and these events" * (self.most_shift_k > 0.0))
@@ -151,13 +153,16 @@ def fleet(settings: WaterHeaterSettings, context: Context) -> ThermostaticFleet:
     setpoint_c = draw(settings.setpoint_c, n, context, "setpoint_c")
     water_c = setpoint_c + settings.deadband_k * (stream(context, "water_c").random(n) - 0.5)
     tanks = Tanks(settings, context, water_c)
-    _refuse_boiling(settings, tanks, np.array([heater.rated_kva for heater in heaters]), settings.step_ns(context))
-    return ThermostaticFleet(settings, context, heaters, tanks, setpoint_c, np.zeros(n, dtype=bool))
+    step_ns = settings.step_ns(context)
+    heat_kw = settings.pf * settings.cop * np.array([heater.rated_kva for heater in heaters])
+    rise_k = float((heat_kw * (step_ns / NS_PER_H) / tanks.capacity).max())
+    _refuse_boiling(settings, rise_k, step_ns)
+    most_c = min(HOTTEST_C, BOILS_C - rise_k) - settings.deadband_k / 2.0
+    return ThermostaticFleet(settings, context, heaters, tanks, setpoint_c, np.zeros(n, dtype=bool), most_c)
 
 
-def _refuse_boiling(settings: WaterHeaterSettings, tanks: Tanks, rated_kva: FloatArray, step_ns: int) -> None:
+def _refuse_boiling(settings: WaterHeaterSettings, rise_k: float, step_ns: int) -> None:
     """Raise PlaceError where a heater that is on until the next step may bring its tank above the boiling point."""
-    rise_k = float((settings.pf * rated_kva * settings.cop * (step_ns / NS_PER_H) / tanks.capacity).max())
     if settings.hottest_c + rise_k > BOILS_C:
         what = f"a step of {step_ns / 1e9:g} s is too long: in it a heater warms its tank by {rise_k:.3g} K"
         raise PlaceError([(("step_s",), f"{what}, from {settings.hottest_c:g} degC on, and water boils")])

@@ -154,6 +154,13 @@ def test_step_in_which_water_would_boil_is_refused() -> None:
     assert max(stepped(tanks, k * 30 * MINUTE)["water_c"][0] for k in range(48)) < 100.0
 
 
+@pytest.mark.parametrize("minutes", [1, 15])
+def test_a_shift_that_a_control_asks_for_brings_no_water_to_the_boil(minutes: int) -> None:
+    tanks = fleet(5, minutes * MINUTE, setpoint_c=75.0, responds=True, draws_per_day=0)
+    hottest_c = max(stepped(tanks, k * minutes * MINUTE, shift_k=40.0)["water_c"].max() for k in range(960 // minutes))
+    assert 96.0 < hottest_c < 100.0
+
+
 def test_after_a_blackout_heaters_start_together() -> None:
     """They went on heating in a dead feeder. What comes back is far more than what was switched off."""
     many = fleet(count=200, draws_per_day=0, loss_kw_per_k=0.02)
