@@ -146,6 +146,14 @@ class Inverters:
             block.set_volt_var(on[s], v_pu[s], q_kvar[s], responses_s[s])
         self._q_told = b""
 
+    def set_maxima(self, s_pu: FloatArray, q_injected_pu: FloatArray, q_absorbed_pu: FloatArray) -> None:
+        """Carry no more apparent power, and inject and absorb no more reactive power, from the next step on.
+
+        Each (n,), as a part from 0 to 1 of what the devices are made for.
+        """
+        for block, s in zip(self._blocks, self._slices, strict=True):
+            block.set_maxima(s_pu[s], q_injected_pu[s], q_absorbed_pu[s])
+
     def set_permit_service(self, permitted: ArrayLike) -> None:
         """Permit service, or not, from the next step on: (n,) or one for all."""
         where = self._everywhere(permitted)

@@ -27,6 +27,12 @@ class Settings:
     """703 ES and 715 OpCtl: permitted to enter service; true where a device has neither."""
     p_max_w: FloatArray
     """702 WMax."""
+    s_max_va: FloatArray
+    """702 VAMax."""
+    q_max_injected_var: FloatArray
+    """702 VarMaxInj."""
+    q_max_absorbed_var: FloatArray
+    """702 VarMaxAbs."""
     limit_fraction: FloatArray
     """704 WMaxLimPct as a fraction of WMax; 1 where it is off."""
     p_w: FloatArray
@@ -80,6 +86,9 @@ class SettingsReader:
         return Settings(
             in_service=(at["703.ES"] != 0) & (np.isnan(at["715.OpCtl"]) | np.isin(at["715.OpCtl"], _OPERATES)),
             p_max_w=at["702.WMax"],
+            s_max_va=at["702.VAMax"],
+            q_max_injected_var=at["702.VarMaxInj"],
+            q_max_absorbed_var=at["702.VarMaxAbs"],
             limit_fraction=limit_fraction(at),
             p_w=within_storage_limits(np.where(at["704.WSetEna"] == 1, p_setpoint(at), np.nan), at),
             q_var=np.where(at["704.VarSetEna"] == 1, q_setpoint(at), np.nan),

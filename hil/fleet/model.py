@@ -81,6 +81,10 @@ class Functions(Protocol):
         """Permit service, or not (n,)."""
         ...
 
+    def set_maxima(self, s_pu: FloatArray, q_injected_pu: FloatArray, q_absorbed_pu: FloatArray) -> None:
+        """Keep to these parts (n,) of the rated apparent power and of the most reactive powers from now on."""
+        ...
+
     def set_volt_var(self, on: FloatArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: ArrayLike) -> None:
         """Use these curves from now on: v_pu and q_kvar (n, k), on (n,) 0 or 1, response_s (n,)."""
         ...

@@ -93,7 +93,7 @@ class Steering:
             )
         )
         self._applied = bank.decoded(self._registers.read)
-        self._obeyed = bank.settings()
+        self._first = self._obeyed = bank.settings()
         self._version = bank.version
         bank.allows = self.allows
 
@@ -136,6 +136,7 @@ class Steering:
             self._version = self._bank.version
             now = self._bank.settings()
             self._permit(now)
+            self._keep_maxima(now)
             self._follow_curves(now)
             for name, state in self._bank.decoded(self._registers.read).items():
                 self._adjust(name, state)
@@ -155,10 +156,23 @@ class Steering:
             self._inverters.set_permit_service(now.in_service)
             self._inverters.adjust("enter_service")
 
+    def _has_changed(self, now: Settings, names: Sequence[str]) -> bool:
+        return any(not np.array_equal(getattr(self._obeyed, name), getattr(now, name)) for name in names)
+
+    def _keep_maxima(self, now: Settings) -> None:
+        names = ("s_max_va", "q_max_injected_var", "q_max_absorbed_var")
+        if self._has_changed(now, names):
+            self._inverters.set_maxima(*(_part(getattr(now, name), getattr(self._first, name)) for name in names))
+
     def _follow_curves(self, now: Settings) -> None:
         names = ("volt_var_on", "volt_var_v_pu", "volt_var_q_var", "volt_var_response_s")
-        if all(np.array_equal(getattr(self._obeyed, name), getattr(now, name)) for name in names):
+        if not self._has_changed(now, names):
             return
         self._inverters.set_volt_var(
             now.volt_var_on.astype(np.float64), now.volt_var_v_pu, now.volt_var_q_var / 1000, now.volt_var_response_s
         )
+
+
+def _part(most: FloatArray, first: FloatArray) -> FloatArray:
+    """Return a maximum (n,) as a part of what the registers began with, which stands for the exact rating."""
+    return np.divide(most, first, out=np.ones_like(most), where=first > 0.0)

@@ -155,6 +155,39 @@ def test_a_lowered_maximum_lowers_the_power(pair: Pair) -> None:
     assert pair.step()[0] == pytest.approx(30.0, abs=HALF_STEP)
 
 
+@pytest.mark.parametrize("pair", [battery], indirect=True)
+def test_lowered_maxima_of_apparent_and_reactive_power_are_kept(pair: Pair) -> None:
+    """Of 60 kW and 40 kvar; reactive power goes first: 30 kW are beside 40 kvar in 50 kVA, 49 kW beside 10."""
+    write(pair.client.DERCtlAC[0], VarSet=40000.0, VarSetEna=1)
+    pair.adjust("constant_q", q_pu=0.4)
+    both = np.ones(2)
+    for name, value, shares, expected in (
+        ("VAMax", 50e3, (0.5, 1.0, 1.0), (30.0, 40.0)),
+        ("VarMaxInj", 10e3, (0.5, 10 / 44, 1.0), (np.sqrt(50.0**2 - 10.0**2), 10.0)),
+        ("VAMax", 100e3, (1.0, 10 / 44, 1.0), (60.0, 10.0)),
+        ("VarMaxInj", 44e3, (1.0, 1.0, 1.0), (60.0, 40.0)),
+    ):
+        write(pair.client.DERCapacity[0], **{name: value})
+        pair.direct.inverters.set_maxima(*(np.where([True, False], share, both) for share in shares))
+        assert pair.step(p_set_kw=60.0).tolist() == pytest.approx(expected, abs=HALF_STEP)
+    write(pair.client.DERCapacity[0], VarMaxAbs=5e3)
+    write(pair.client.DERCtlAC[0], VarSetEna=0, PFWInj__PF=0.9, PFWInj__Ext=1, PFWInjEna=1)
+    pair.direct.inverters.set_maxima(both, both, np.array([5 / 44, 1.0]))
+    pair.adjust("constant_pf", pf=0.9, injects=0.0)
+    assert pair.step(p_set_kw=60.0).tolist() == pytest.approx([60.0, -5.0], abs=HALF_STEP)
+
+
+def test_volt_var_keeps_lowered_maxima() -> None:
+    pair = Pair(lambda: pv(volt_var="category-b"))
+    try:
+        write(pair.client.DERCapacity[0], VarMaxInj=10000.0, VAMax=60000.0)
+        pair.direct.inverters.set_maxima(*(np.array([share, 1.0]) for share in (0.6, 10 / 44, 1.0)))
+        found = [pair.step(v_pu=0.92) for _ in range(20)]
+        assert found[-1].tolist() == pytest.approx([np.sqrt(60.0**2 - 10.0**2), 10.0], abs=HALF_STEP)
+    finally:
+        pair.close()
+
+
 def test_volt_watt_written_from_outside_caps_power(pair: Pair) -> None:
     model = pair.client.DERVoltWatt[0]
     assert adopt(model, **points("", "V", "W", (105.0, 100.0), (109.0, 20.0)), RspTms=2.0) == 1

@@ -189,3 +189,29 @@ def test_reactive_power_that_is_told_again_counts_also_where_something_else_was_
         inverters.tell_q(told)
         found.append(inverters.q_kvar(now_s * 1_000_000_000, np.full(2, 1.1)).tolist())
     assert found == [[20.0, -44.0]] * 3  # cut at the rating, and then at 0.44 of it
+
+
+@pytest.mark.parametrize(
+    "smart",
+    [
+        {},
+        {"volt_var": "category-b"},
+        {"volt_var": "category-b", "priority": "active"},
+        {"constant_pf": {"pf": 0.9, "response_s": 5.0}},
+        {"constant_pf": {"pf": 0.9}},
+        {"constant_q": {"q_pu": -0.4}},
+        {"watt_var": {"category": "category-b"}},
+    ],
+)
+def test_lowered_maxima_are_kept_by_every_function_and_given_back(smart: dict[str, Any]) -> None:
+    inverters = Inverters(Smart.model_validate(smart), np.full(3, 10.0))
+    seen, wanted = inverters.seen({"v_pu": np.array([0.9, 1.0, 1.1])}), np.full(3, 9.9)
+    before = np.array([inverters.step(k * S, seen, wanted, None) for k in range(40)])[-1]
+    inverters.set_maxima(np.full(3, 0.6), np.full(3, 0.5), np.full(3, 0.25))
+    p, q = np.array([inverters.step(k * S, seen, wanted, None) for k in range(40, 80)])[-1]
+    assert np.all(np.hypot(p, q) <= 6.0 + 1e-9)
+    assert np.all(q <= 2.2 + 1e-9)
+    assert np.all(q >= -1.1 - 1e-9)
+    inverters.set_maxima(np.ones(3), np.ones(3), np.ones(3))
+    after = np.array([inverters.step(k * S, seen, wanted, None) for k in range(80, 160)])[-1]
+    assert_allclose(after, before, atol=1e-6)

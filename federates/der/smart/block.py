@@ -49,6 +49,7 @@ class Block:
         self._smart = smart
         self._q_full_kw = q_full_above_p_pu * rated_kva if q_full_above_p_pu > 0.0 else None
         self._q_most, self._q_least = smart.q_injected_max_pu * rated_kva, -smart.q_absorbed_max_pu * rated_kva
+        self._carried_kva = rated_kva
         self._surely_carried_kw = surely_carried_kw(rated_kva, np.maximum(self._q_most, -self._q_least))
         self._clock = Clock()
         self._reactive = ReactivePower(smart, self._rated_kw, rated_kva, self._clock)
@@ -79,6 +80,14 @@ class Block:
 
     def set_permit_service(self, permitted: BoolArray) -> None:
         self._abnormal.set_permit_service(permitted)
+
+    def set_maxima(self, s_pu: FloatArray, q_injected_pu: FloatArray, q_absorbed_pu: FloatArray) -> None:
+        """See `Inverters.set_maxima`."""
+        smart, rated_kva = self._smart, self.rated_kva
+        self._carried_kva = s_pu * rated_kva
+        self._q_most = np.minimum(q_injected_pu * smart.q_injected_max_pu * rated_kva, self._carried_kva)
+        self._q_least = -np.minimum(q_absorbed_pu * smart.q_absorbed_max_pu * rated_kva, self._carried_kva)
+        self._surely_carried_kw = surely_carried_kw(self._carried_kva, np.maximum(self._q_most, -self._q_least))
 
     # --- behaviour -----------------------------------------------------------------------------------
 
@@ -135,7 +144,7 @@ class Block:
             at_pf = self._at_constant_pf(p_kw)
             p, q = np.where(pf, at_pf[0], p), np.where(pf, at_pf[1], q)
         if watt_var is not None:
-            on_curve = self._reactive.on_watt_var(p_kw, q_kvar)
+            on_curve = self._within_circle(*self._reactive.on_watt_var(p_kw, q_kvar))
             p, q = np.where(watt_var, on_curve[0], p), np.where(watt_var, on_curve[1], q)
         return p, q
 
@@ -144,15 +153,15 @@ class Block:
 
         Q is cut at the capability; P then has the room that this leaves.
         """
-        p, q = in_proportion(*self._reactive.at_constant_pf(p_kw), self.rated_kva)
+        p, q = in_proportion(*self._reactive.at_constant_pf(p_kw), self._carried_kva)
         least, most = self._capability_kvar(np.abs(p))
         capable = np.maximum(np.minimum(q, most), least)
         beyond = (q > self._q_most) | (q < self._q_least)
-        p = np.where(beyond, clipped(p_kw, leg(self.rated_kva, capable)), p)
+        p = np.where(beyond, clipped(p_kw, leg(self._carried_kva, capable)), p)
         return p, capable
 
     def _within_circle(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return within_circle(p_kw, q_kvar, self.rated_kva, self._smart.priority, self._smart.category)
+        return within_circle(p_kw, q_kvar, self._carried_kva, self._smart.priority, self._smart.category)
 
     def left_by_pf_kw(self, p_kw: FloatArray) -> FloatArray:
         """See `Inverters.left_by_pf_kw`."""
@@ -165,7 +174,7 @@ class Block:
 
     def p_room_kw(self, q_kvar: FloatArray) -> FloatArray:
         """Return the most active power (n,) beside `q_kvar`, injected or drawn; 0 out of service."""
-        room = leg(self.rated_kva, q_kvar) if self._q_goes_first else self.p_most_kw
+        room = leg(self._carried_kva, q_kvar) if self._q_goes_first else self.p_most_kw
         return room * self._abnormal.in_service
 
     @property
