@@ -23,7 +23,6 @@ from derloop.results.events import Events
 from derloop.results.recorder import Recorder
 from derloop.results.store import RunFolder
 from derloop.results.timing import Timing, timing
-from derloop.scenario.fingerprint import fingerprint
 from derloop.scenario.models import Scenario
 from derloop.verdict import Doubt, Verdict
 
@@ -66,6 +65,8 @@ class Moving:
     plan: Plan | None
     """Which hosts take part; None where the run stays on this machine."""
     saving: Saving
+    known_as: str
+    """The scenario's fingerprint, of which checkpoints are; empty where none are kept."""
     on_progress: Progress
     say: Say
 
@@ -137,11 +138,10 @@ class Moving:
 
         That is to write what was recorded before them; processes of their own have done so when they give their parts.
         """
-        known_as = fingerprint(self.scenario, self.permissions.trust_feeder) if self.saving.every_ns else ""
 
         def keep(checkpoint: Checkpoint) -> None:
             first()
-            checkpoint.scenario = known_as
+            checkpoint.scenario = self.known_as
             write(checkpoint, self.folder)
             if self.saving.most:
                 keep_last(self.folder, self.saving.most)

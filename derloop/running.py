@@ -28,6 +28,7 @@ from derloop.results.checkpoints import Checkpoint
 from derloop.results.events import Events
 from derloop.results.store import RunFolder, finish, rewind
 from derloop.scenario.assembly import assemble
+from derloop.scenario.fingerprint import fingerprint
 from derloop.scenario.loading import load
 from derloop.scenario.models import Scenario, to_ns
 
@@ -140,6 +141,7 @@ def run_loaded(
     federation = assemble(loaded, options.permissions)
     plan = _plan(loaded, federation, options)
     saving = _saving(loaded, federation, options, begun)
+    known_as = fingerprint(loaded, options.permissions.trust_feeder) if saving.every_ns else ""
     folder = here / begun.folder if begun and begun.folder else _folder(loaded, options, here)
     with _own(folder, begun):
         events, known = Events(folder / "events.jsonl"), facts(loaded, federation.interfaces, options)
@@ -154,7 +156,8 @@ def run_loaded(
             events.add("caution", text=caution)
             (on_caution or _mute)(caution)
         say, show = on_caution or _mute, on_progress or _silent
-        ending = Moving(loaded, federation, folder, options.permissions, plan, saving, show, say).to_its_end()
+        moving = Moving(loaded, federation, folder, options.permissions, plan, saving, known_as, show, say)
+        ending = moving.to_its_end()
         ending.balances = judge_balances(federation.interfaces, federation.wires, RunFolder(folder))
         ending.take_timing(federation, RunFolder(folder))
         for said in begun.hunted(ending) if begun else ():

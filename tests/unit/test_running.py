@@ -23,6 +23,7 @@ from derloop.moving import Ending
 from derloop.options import Options
 from derloop.plugins import CHECKS, KINDS
 from derloop.running import run as run_scenario
+from derloop.scenario import files
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from derloop.verdict import Verdict
@@ -147,6 +148,16 @@ def test_a_folder_that_holds_something_is_not_written_to(tmp_path: Path) -> None
 def test_a_wrong_scenario_raises_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError):
         run(tmp_path, "federates.grid.feder=x")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_files_cannot_be_told_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder said for ever that it was running."""
+    monkeypatch.setattr(files, "MAX_FILES", 0)
+    with pytest.raises(DerloopError, match="more than 0"):
+        run(tmp_path, checkpoint_every_s=300)
     assert not (tmp_path / "run").exists()
 
 
