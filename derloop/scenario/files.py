@@ -69,7 +69,10 @@ def _follow(file: Found, folder: Path, feeders: Path, found: set[Found]) -> None
 
 def _of_feeder(path: Path, folder: Path) -> Iterator[Found]:
     """Yield what a feeder names, and whether that is run: what it redirects to is, whatever its name."""
-    text = path.read_text(errors="replace")
+    try:
+        text = path.read_text(errors="replace")
+    except PermissionError:
+        return  # OpenDSS cannot read it either
     run = _dss_words("\n".join(DSS_RUN.findall(text)))
     for word, base in product(_dss_words(text), {path.parent, path.resolve().parent}):
         if (other := inside(word.replace("\\", "/"), base, folder)) is not None:
@@ -94,7 +97,7 @@ def _named_in(path: Path, what: Names | None) -> set[Name]:
             return {*marked(read_model(what.holds, path))}
         if what is None and path.suffix.lower() == ".json" and isinstance(read := json.loads(path.read_bytes()), dict):
             return {*guessed(read)}
-    except (DerloopError, ValueError, RecursionError):
+    except (DerloopError, PermissionError, ValueError, RecursionError):
         pass
     return set()
 

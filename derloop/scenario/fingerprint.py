@@ -55,7 +55,7 @@ class Fingerprints:
 
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
-            self._digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+            self._digests[path] = _digest(path)
         return self._digests[path]
 
 
@@ -66,6 +66,15 @@ def fingerprint(scenario: Scenario, trust_feeder: bool) -> str:
     """
     said = {key: value for key, value in scenario.document.items() if key not in MOVED_BY}
     return Fingerprints(trust_feeder).of(said, scenario.folder)
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file; empty where it is not for us, or gone: no run of ours has anything of it."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (PermissionError, FileNotFoundError):
+        return ""
 
 
 def _without_schema(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -195,6 +195,32 @@ def test_a_trusted_feeder_outside_of_the_folder_changes_the_fingerprint_with_wha
     assert Fingerprints(trust_feeder=True).of(document, tmp_path / "study") != before
 
 
+def test_a_file_beside_a_feeder_that_is_not_for_us_stops_no_run_and_is_known_once_it_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = of_feeder(tmp_path, "master.dss")
+    for name in ("feeder/notes.txt", "feeder/old.dss"):
+        write(tmp_path, name, "of another")
+    write(tmp_path, "feeder/master.dss", "! Redirect old.dss")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", _open_unless("notes.txt", "old.dss"))
+        closed = Fingerprints().of(document, tmp_path)
+        assert Fingerprints().of(document, tmp_path) == closed
+    assert Fingerprints().of(document, tmp_path) != closed
+
+
+def _open_unless(*names: str) -> Callable[..., Any]:
+    """Return an `open` to which some files are closed; no mode closes them to root."""
+    opened = Path.open
+
+    def closed(path: Path, *words: Any, **options: Any) -> Any:
+        if path.name in names:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *words, **options)
+
+    return closed
+
+
 def test_the_schemas_that_editors_read_do_not_change_the_fingerprint(tmp_path: Path) -> None:
     document = {"$schema": write(tmp_path, "scenario.schema.json", "{}"), **of_tariff(tmp_path)}
     write(tmp_path, "t.schema.json", "{}")
