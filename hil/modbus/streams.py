@@ -27,9 +27,15 @@ MOST_UNSENT = 65_536
 class StreamLoop(asyncio.SelectorEventLoop):
     """An event loop that watches plain TCP connections together, where the system can (Linux)."""
 
+    streams: Streams | None = None
+
     def __init__(self) -> None:
         super().__init__()
-        self.streams = Streams(self) if sys.platform == "linux" else None
+        try:
+            self.streams = Streams(self) if sys.platform == "linux" else None
+        except OSError:
+            self.close()
+            raise
 
     def close(self) -> None:
         if self.streams is not None and not self.is_closed():

@@ -15,16 +15,20 @@ T = TypeVar("T")
 class LoopThread:
     """An event loop in a thread of its own, for callers that are not asynchronous.
 
-    It ends with `close`, which cancels what still runs in it and joins the thread.
+    It ends with `close`, which cancels what still runs in it and joins the thread. Raises OSError where the system has
+    no file handles left for it.
     """
 
     def __init__(self, name: str) -> None:
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
+        self._failure: OSError | None = None
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
         self._ready.wait()
+        if self._failure:
+            raise self._failure
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop and return what it returns, or raise what it raises.
@@ -54,8 +58,13 @@ class LoopThread:
         self._thread.join()
 
     def _serve(self) -> None:
-        with asyncio.Runner(loop_factory=StreamLoop) as runner:
-            runner.run(self._until_closed())
+        try:
+            with asyncio.Runner(loop_factory=StreamLoop) as runner:
+                runner.run(self._until_closed())
+        except OSError as failure:
+            self._failure = failure
+        finally:
+            self._ready.set()
 
     async def _until_closed(self) -> None:
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from threading import Thread
 
 import pytest
 
 from hil.modbus.streams import MOST_UNSENT, Stream, StreamLoop, Streams, streams_of
+from hil.modbus.thread import LoopThread
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="epoll is Linux's")
 
@@ -239,3 +242,24 @@ def test_a_protocol_that_fails_ends_alone_and_those_that_heard_at_the_same_time_
     with asyncio.Runner(loop_factory=StreamLoop) as runner:
         failing, well = runner.run(main())
     assert (well.data, failing.lost, told) == (b"come", [None], ["ValueError(b'come')"])
+
+
+def test_a_thread_for_whose_loop_no_file_handle_is_left_says_so_and_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without_handles(loop: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("hil.modbus.streams.Streams", without_handles)
+    said: list[OSError] = []
+
+    def begin() -> None:
+        try:
+            LoopThread("without handles")
+        except OSError as error:
+            said.append(error)
+
+    beginning = Thread(target=begin, daemon=True)
+    beginning.start()
+    beginning.join(10.0)
+    assert [error.errno for error in said] == [errno.EMFILE]
