@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from derloop.commands.conducting import SIGNALS, conduct
-from derloop.commands.leaving import tell_exits
+from derloop.commands.leaving import hold_streams, tell_exits
 from derloop.commands.options import (
     Arm,
     Bench,
@@ -262,6 +262,7 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Entry point of `derloop`."""
+    hold_streams()
     tell_exits()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import NoReturn, TextIO
 import typer
 
 FAILED = 3
+STDOUT, STDERR = 1, 2
 UNHEARD = 141
 """Status where whoever reads what is printed has gone, as `head` does: that of a program that SIGPIPE has ended."""
 
@@ -26,6 +28,22 @@ def be_unheard(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def hold_streams() -> None:
+    """Let what was closed of stdin, stdout and stderr lead nowhere.
+
+    The next file that is opened would have its number, and what is printed, by libraries and other processes too.
+    """
+    while (nowhere := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(nowhere, True)
+    os.close(nowhere)
+    sys.stdout = sys.stdout or _to(STDOUT)
+    sys.stderr = sys.stderr or _to(STDERR)
+
+
+def _to(file: int) -> TextIO:
+    return io.TextIOWrapper(io.FileIO(file, "w", closefd=False), encoding="utf-8", write_through=True)
 
 
 def leave(status: int, is_stuck: bool) -> NoReturn:

@@ -426,6 +426,17 @@ def test_a_run_whose_reader_has_gone_has_its_own_status(project: Path, limit_kw:
     assert status_unheard(*words, cwd=project) == status
 
 
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_run_whose_streams_are_closed_has_its_own_status(project: Path, closed: str) -> None:
+    peak = 'checks=[{"kind": "peak", "signal": "grid.head_kw", "limit_kw": 1e6}]'
+    words = [sys.executable, "-m", "derloop.cli", "run", "scenario.json", "--set", "duration_s=900", "--set", peak]
+    short = [*words, "--no-report", "--placement", "apart"]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *short], cwd=project, capture_output=True, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 def test_a_mistake_that_cannot_be_told_is_a_mistake_all_the_same() -> None:
     with Path("/dev/full").open("w") as full:
