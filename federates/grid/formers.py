@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray, Port, Values
-from derloop.kind import Terminal
+from derloop.kind import Bus, Terminal
 from derloop.memory import remembers
 from federates.grid import inventory
 from federates.grid.balance import Balance
@@ -64,18 +64,18 @@ class Flow(NamedTuple):
 class Formers:
     """n grid-forming units. State: magnitude and angle of their sources, and the frequency of their parts."""
 
-    def __init__(self, groups: Mapping[str, Sequence[Terminal]], kv_ln: Mapping[str, float], solver: Solver) -> None:
-        """groups: the units of each federate. kv_ln: nominal voltage of each bus."""
+    def __init__(self, groups: Mapping[str, Sequence[Terminal]], buses: Mapping[str, Bus], solver: Solver) -> None:
+        """groups: the units of each federate."""
         self._groups = {name: tuple(t.label for t in units) for name, units in groups.items()}
         units = [unit for of in groups.values() for unit in of]
         self._names = [f"{name}_{i}" for name, of in groups.items() for i in range(len(of))]
         self._solver = solver
         self._rated_kva = np.array([unit.rated_kva for unit in units])
-        self._base_v = 1000.0 * np.array([kv_ln[unit.bus] for unit in units])
+        self._base_v = 1000.0 * np.array([buses[unit.bus].kv_ln for unit in units])
         x_ohm = REACTANCE_PU * 3.0 * self._base_v**2 / (1000.0 * self._rated_kva)
         self._buses = [unit.bus for unit in units]
         for name, unit, x in zip(self._names, units, x_ohm, strict=True):
-            solver.add_source(name, unit.bus, (1, 2, 3), kv_ln[unit.bus] * 3**0.5, float(x))
+            solver.add_source(name, buses[unit.bus], float(x))
         self._balance = Balance()
         self._edges = np.cumsum([len(of) for of in groups.values()])[:-1]
         self._active = self.free = np.zeros(len(units), np.bool_)

@@ -392,8 +392,7 @@ def _formers(
         nominal_hz = getattr(context.settings.get(name), "f_nominal_hz", base_hz)
         if nominal_hz != base_hz:
             raise PlaceError([(("feeder",), f"the feeder has {base_hz:g} Hz, and {name} forms {nominal_hz:g} Hz")])
-    kv_ln = {bus.name: bus.kv_ln for bus in feeder.buses.values()}
-    return Formers(forming, kv_ln, feeder.solver) if forming else None
+    return Formers(forming, feeder.buses, feeder.solver) if forming else None
 
 
 def _listed(names: Sequence[str]) -> str:

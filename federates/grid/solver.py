@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
+from derloop.kind import Bus
 from federates.grid import circuit
 from federates.grid.engine import SolverError, command, new_context
 from federates.grid.setpoints import Setpoints, Sources
@@ -33,6 +34,9 @@ WHATEVER = 1e30
 
 INJECTS_V_PU = (0.3, 2.0)
 """Between which voltages of each phase an element that was added for devices has constant power."""
+
+EARTH_OHM = 1.0
+"""Of the electrode at a source whose star point is a neutral."""
 
 COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
@@ -101,13 +105,19 @@ class Solver:
             f"vminpu={low!r} vmaxpu={high!r} status=fixed enabled=yes"  # fixed: no multiplier of all generators
         )
 
-    def add_source(self, name: str, bus: str, phases: Sequence[int], kv: float, x_ohm: float) -> None:
-        """Add a three-phase voltage source behind a reactance, out of service; kv is line to line."""
-        nodes = ".".join(map(str, phases))
+    def add_source(self, name: str, bus: Bus, x_ohm: float) -> None:
+        """Add a three-phase voltage source behind a reactance, out of service.
+
+        Where the bus has a neutral, that is its star point, and earthed there: nothing else may earth it in an island.
+        """
+        star = f"{bus.neutral or 0}"
         self._run(
-            f'New Vsource.{name} bus1="{bus}.{nodes}" phases={len(phases)} basekv={kv!r} pu=1 angle=0 '
-            f"r1=0 x1={x_ohm!r} r0=0 x0={x_ohm!r} enabled=no"
+            f'New Vsource.{name} bus1="{bus.name}.1.2.3" bus2="{bus.name}.{star}.{star}.{star}" phases=3 '
+            f"basekv={bus.kv_ln * 3**0.5!r} pu=1 angle=0 r1=0 x1={x_ohm!r} r0=0 x0={x_ohm!r} enabled=no"
         )
+        if bus.neutral:
+            earth = f'bus1="{bus.name}.{bus.neutral}" bus2="{bus.name}.0"'
+            self._run(f"New Reactor.{name}_earth {earth} phases=1 r={EARTH_OHM!r} x=0")
 
     def injections(self, names: Sequence[str]) -> Setpoints:
         """Return the setpoints of devices that were added, in this order."""

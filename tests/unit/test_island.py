@@ -335,6 +335,34 @@ def test_tap_changers_of_an_island_act_also_once_something_was_switched_in_it(sm
     assert 119.5 / 120 <= isle.v_pu("e.1") <= 120.5 / 120
 
 
+STREET = """Clear
+New Circuit.street bus1=a basekv=12.47 pu=1 r1=0 x1=0.0001 r0=0 x0=0.0001
+New Transformer.t phases=3 windings=2 buses=(a s.1.2.3.4) conns=(delta wye) kvs=(12.47 0.4) kvas=(630 630) xhl=4
+New Reactor.earth phases=1 bus1=s.4 bus2=s.0 R=0.01 X=0
+New Linecode.cable nphases=4 r1=0.3 x1=0.1 r0=0.9 x0=0.3 c1=0 c0=0
+New Line.switch phases=4 bus1=s.1.2.3.4 bus2=b.1.2.3.4 linecode=cable length=0.01
+New Line.bc phases=4 bus1=b.1.2.3.4 bus2=c.1.2.3.4 linecode=cable length=0.1
+New Load.one phases=1 bus1=c.1.4 kv=0.231 kw=20 kvar=0
+New Load.two phases=1 bus1=c.2.4 kv=0.231 kw=5 kvar=0
+Set VoltageBases=(12.47 0.4)
+CalcVoltageBases
+"""
+
+
+def test_the_neutral_of_an_island_on_four_wires_is_that_of_its_source(small: Path) -> None:
+    """The source had its star point in earth, and no neutral: that floated at half of nominal, and loads drew less."""
+    (small / "small.dss").write_text(STREET)
+    units = [{"bus": "b", "rated_kva": 100.0}]
+    isle = Isle(small, {"at": units}, island={"switch": "switch", "opens_at_s": 1.0})
+    isle.step()
+    alone = isle.step()
+    assert alone["others_kw"][0] == pytest.approx(25.0, abs=1e-6)
+    assert isle.v_pu("b.4") < 1e-3
+    back_a = abs(20e3 / 226 + 5e3 / 230 * np.exp(-2j * np.pi / 3))  # in the neutral, of z1 beside its two phases
+    assert isle.v_pu("c.4") * 230.94 == pytest.approx(abs(0.03 + 0.01j) * back_a, rel=0.03)
+    assert alone["p_kw"][0] + alone["head_kw"][0] - alone["losses_kw"][0] == pytest.approx(25.0, abs=1e-5)
+
+
 # --- bad input ---------------------------------------------------------------------------------------
 
 
