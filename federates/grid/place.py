@@ -8,6 +8,7 @@ from pathlib import Path
 
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Context, FeederLoad, PlaceError, Sensitivity, Terminal
+from federates.fleets import Problems
 from federates.grid import inventory
 from federates.grid.answering import answers
 from federates.grid.apparatus import Apparatus
@@ -33,6 +34,7 @@ class Feeder:
         self.apparatus = Apparatus(self.solver, settings.operated, relays)
         self._buses, self._loads = inventory.buses(self.solver), inventory.loads(self.solver)
         wrong = [*misplaced(settings.faults, self._buses), *unseen(settings.faults, settings.step_ns(context))]
+        wrong += _moved_twice(settings, self.apparatus)
         if problems := [*problems, *self.apparatus.problems, *wrong]:
             raise PlaceError(problems)
         self._impedances_ohm: Mapping[str, Mapping[tuple[int, int], complex]] = {}
@@ -80,6 +82,15 @@ class Feeder:
     def behind(self, switch: str) -> frozenset[str]:
         """Return the buses that a switch, when it is open, cuts off from the head: see `island`."""
         return behind(inventory.conducting(self.solver), inventory.head_bus(self.solver), switch)
+
+
+def _moved_twice(settings: OpenDssSettings, apparatus: Apparatus) -> Problems:
+    """Return that others would move the switch of the island, and close it without synchronism, if they would."""
+    if settings.island is None or settings.island.switch.lower() not in apparatus.movable:
+        return []
+    switch = settings.island.switch
+    what = f"{switch!r} is among the switches of operated or protection too, which would close it without synchronism"
+    return [(("island", "switch"), what)]
 
 
 def feeder_path(feeder: str, context: Context) -> Path:

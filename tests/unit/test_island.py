@@ -371,6 +371,16 @@ def test_switch_that_is_not_is_refused(small: Path) -> None:
         Isle(small, {"at": UNITS}, island={"switch": "swich"})
 
 
+PROTECTED = {"protection": [{"switch": "switch", "pickup_a": 100.0}]}
+
+
+@pytest.mark.parametrize("others", [{"operated": {"switches": ["sw*"]}}, PROTECTED])
+def test_switch_that_others_move_too_is_refused(small: Path, others: dict[str, Any]) -> None:
+    """They closed it while the island's output said that it is open, whatever the angle between the two."""
+    with pytest.raises(PlaceError, match="'switch' is among the switches of operated or protection too"):
+        Isle(small, {"at": UNITS}, island={"switch": "switch"}, **others)
+
+
 def test_island_that_nothing_could_hold_is_refused(small: Path) -> None:
     settings = OpenDssSettings.model_validate({"feeder": "small.dss", **OPEN})
     context = Context("grid", small, datetime(2025, 7, 15, tzinfo=UTC), S, 86400 * S, 1)
