@@ -277,3 +277,6 @@ def _check_switch(settings: IslandSettings | None, solver: Solver) -> None:
     if settings.switch.lower() not in lines:
         what = f"the feeder has no line {settings.switch!r}" + did_you_mean(settings.switch, [HEAD, *lines])
         raise PlaceError([(("island", "switch"), what)])
+    if not inventory.is_closed(solver, settings.switch.lower()):
+        what = f"the feeder file has {settings.switch!r} open, or not enabled: let it be closed there"
+        raise PlaceError([(("island", "switch"), what)])

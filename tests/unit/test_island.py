@@ -371,6 +371,15 @@ def test_switch_that_is_not_is_refused(small: Path) -> None:
         Isle(small, {"at": UNITS}, island={"switch": "swich"})
 
 
+@pytest.mark.parametrize("line", ["Open Line.switch 1", "Disable Line.switch"])
+def test_switch_that_the_file_has_open_is_refused(small: Path, line: str) -> None:
+    """One that is not enabled ended in a traceback, and behind an open one the voltage was said to have collapsed."""
+    with (small / "small.dss").open("a") as feeder:
+        feeder.write(f"{line}\n")
+    with pytest.raises(PlaceError, match="the feeder file has 'switch' open, or not enabled: let it be closed there"):
+        Isle(small, {"at": UNITS}, island={"switch": "switch"})
+
+
 PROTECTED = {"protection": [{"switch": "switch", "pickup_a": 100.0}]}
 
 
