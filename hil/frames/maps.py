@@ -94,8 +94,10 @@ def maps_of(events: Iterable[Event]) -> dict[Peer, Points | None]:
     """Return every device's points; None for one of which no map was read."""
     recalled: dict[Peer, Recalled] = {}
     for event in events:
-        if isinstance(event, Exchange) and not event.peer.speaks_scpi:
-            recalled.setdefault(event.peer, Recalled()).take(event)
+        if isinstance(event, Exchange):
+            known = recalled.setdefault(event.peer, Recalled())
+            if not event.peer.speaks_scpi:
+                known.take(event)
     maps = {peer: each.register_map() for peer, each in recalled.items()}
     return {peer: None if known is None else Points(known) for peer, known in maps.items()}
 

@@ -181,4 +181,4 @@ def test_what_an_instrument_is_told_and_answers_is_shown_in_its_own_words(tmp_pa
     (written,) = listed(tmp_path / "a.frames", "--writes").output.splitlines()[:-1]
     assert written.endswith("OUTP ON")
     assert len(listed(tmp_path / "a.frames", "--troubles").output.splitlines()) == 2
-    assert maps_of(events(Evidence(tmp_path / "a.frames").entries())) == {}
+    assert maps_of(events(Evidence(tmp_path / "a.frames").entries())) == {SOURCE: None}
