@@ -51,6 +51,7 @@ def opened(file: EmulatorFile, path: Path, wishes: Wishes, source: str) -> Opene
     fleets = {name: each for name, each in federation.federates.items() if isinstance(each, OpenFleet)}
     for name, fleet in fleets.items():
         fleet.entry = file.fleets.get(name, fleet.entry)
+    _refuse_strangers(fleets, source)
     return Opened(scenario, federation, fleets)
 
 
@@ -68,6 +69,16 @@ def _refuse_unable(file: EmulatorFile, able: Sequence[str], source: str) -> None
         Problem(f"/fleets/{name}", f"no fleet of the scenario that has inverters{did_you_mean(name, able)}")
         for name in file.fleets
         if name not in able
+    ]
+    if problems:
+        raise ScenarioError(problems, source)
+
+
+def _refuse_strangers(fleets: dict[str, OpenFleet], source: str) -> None:
+    problems = [
+        Problem(f"/fleets/{name}{each.pointer}", each.what)
+        for name, fleet in fleets.items()
+        for each in fleet.entry.strangers(fleet.labels)
     ]
     if problems:
         raise ScenarioError(problems, source)

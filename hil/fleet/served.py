@@ -37,7 +37,7 @@ class OpenFleet:
     ) -> None:
         """v_nominal_v (n,): line to neutral."""
         self._model, self._terminals, self._v_nominal_v = model, terminals, v_nominal_v
-        self._labels = [terminal.label for terminal in terminals]
+        self.labels = [terminal.label for terminal in terminals]
         self.entry = entry
         """How they are served; taken when they start."""
         known = model.interface
@@ -54,14 +54,14 @@ class OpenFleet:
         return self._interface
 
     def start(self) -> Values:
-        profiles = self.entry.profiles_for(self._labels)
+        profiles = self.entry.profiles_for(self.labels)
         self._fleet = fleet = RegisteredFleet(self._model, self._terminals, self._v_nominal_v, profiles)
         outputs = fleet.start()
-        self._thread = LoopThread(f"serving {self._labels[0]}")
-        self._server = BankServer(fleet.bank, self._labels, self.entry, thread=self._thread)
+        self._thread = LoopThread(f"serving {self.labels[0]}")
+        self._server = BankServer(fleet.bank, self.labels, self.entry, thread=self._thread)
         self._server.start()
         self._thread.run(_keep_time(fleet.bank))
-        self.addresses = dict(zip(self._labels, self._server.addresses, strict=True))
+        self.addresses = dict(zip(self.labels, self._server.addresses, strict=True))
         return self._told(outputs)
 
     def step(self, now_ns: int, inputs: Values) -> Values:

@@ -5,13 +5,13 @@ There are fleets of a scenario, copies of scanned devices, and recorded sessions
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from derloop.errors import Problem, ScenarioError
+from derloop.errors import Problem, ScenarioError, did_you_mean
 from derloop.kind import Settings
 from derloop.validation import read_model
 from hil.emulator.profile import Profile
@@ -73,6 +73,15 @@ class FleetEntry(Served):
     def quirks_for(self, label: str) -> Quirks:
         """Return the quirks of a device."""
         return self.quirks_of.get(label, self.quirks)
+
+    def strangers(self, labels: Collection[str]) -> list[Problem]:
+        """Return the devices that are named here, by pointer, and that a fleet of these devices does not have."""
+        named = [(key, label) for key in ("quirks_of", "profile_of") for label in getattr(self, key)]
+        return [
+            Problem(f"/{key}/{label}", f"no device of the fleet{did_you_mean(label, tuple(labels))}")
+            for key, label in named
+            if label not in labels
+        ]
 
     def profiles_for(self, labels: Iterable[str]) -> list[Profile]:
         """Return how each device is built."""

@@ -187,6 +187,16 @@ def test_a_scale_factor_that_a_device_does_not_have_is_refused_before_the_run(tm
     assert what.startswith("devices.json/fleets/inv/profile: inv_1: scale factor '713.WH_SF': the device has no such")
 
 
+@pytest.mark.parametrize("key", ["quirks_of", "profile_of"])
+def test_a_device_that_an_emulator_file_names_and_the_fleet_does_not_have_is_refused(tmp_path: Path, key: str) -> None:
+    """What was meant to be wrong with it was wrong with none."""
+    (tmp_path / "devices.json").write_text(json.dumps({"fleets": {"inv": {key: {"inv1": {}}}}}))
+    here = replace(context(), folder=tmp_path)
+    why = rf"devices.json/fleets/inv/{key}/inv1: no device of the fleet; did you mean 'inv_1'\?"
+    with pytest.raises(PlaceError, match=why):
+        emulator(battery(), BatterySettings(at=({"bus": "b"},)), TERMINALS, "devices.json", here)  # type: ignore[arg-type]
+
+
 def test_a_device_that_is_not_reached_keeps_its_last_measurement_and_lets_go_of_its_setpoint() -> None:
     """A lease of three steps: told last at 0 s, the first device lets go at 180 s; reached again, it is told again.
 

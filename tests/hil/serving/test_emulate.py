@@ -162,6 +162,10 @@ def test_a_run_in_lock_step_takes_transport_and_quirks_from_an_emulator_file(fol
         ({"fleets": {"inverter": {"listen": {"transport": "serial", "path": "x"}}}}, "bus must be true"),
         ({"fleets": {"inverter": {"roles": {"viewer": ["read"]}}}}, "roles are those of certificates"),
         ({}, "has nothing that could be served"),
+        (
+            {"fleets": {"inverter": {"quirks_of": {"inverter_2": {"mute": 1.0}}}}},
+            "/fleets/inverter/quirks_of/inverter_2: no device of the fleet; did you mean 'inverter_1'?",
+        ),
     ],
 )
 def test_a_wrong_emulator_file_is_explained(content: dict[str, Any], said: str, folder: Path) -> None:
