@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from derloop.kind import Settings
 
 Models = Literal["der", "legacy", "legacy-float", "all"]
 Fallback = Literal["revert", "cease", "nothing"]
+
+
+def _ends_as_one(name: str) -> str:
+    if not name.endswith("_SF"):
+        raise ValueError("must be a scale factor, as 702.W_SF is")
+    return name
+
+
+ScaleFactor = Annotated[str, AfterValidator(_ends_as_one)]
 
 
 class Profile(Settings):
@@ -39,7 +48,7 @@ class Profile(Settings):
     v_dc_v: float = Field(
         default=800.0, gt=0, le=3000, description="The constant voltage of its DC side, V.", examples=[800.0]
     )
-    scale_factors: Mapping[str, Annotated[int, Field(ge=-10, le=10)]] = Field(
+    scale_factors: Mapping[ScaleFactor, Annotated[int, Field(ge=-10, le=10)]] = Field(
         default_factory=dict,
         description="Scale factors that differ from those that suit its ratings, by model and point.",
         examples=[{"704.WMaxLimPct_SF": 0}],

@@ -163,6 +163,10 @@ def test_a_run_in_lock_step_takes_transport_and_quirks_from_an_emulator_file(fol
         ({"fleets": {"inverter": {"roles": {"viewer": ["read"]}}}}, "roles are those of certificates"),
         ({}, "has nothing that could be served"),
         (
+            {"fleets": {"inverter": {"profile": {"scale_factors": {"702.WMax": 0}}}}},
+            "/fleets/inverter/profile/scale_factors/702.WMax: must be a scale factor, as 702.W_SF is",
+        ),
+        (
             {"fleets": {"inverter": {"quirks_of": {"inverter_2": {"mute": 1.0}}}}},
             "/fleets/inverter/quirks_of/inverter_2: no device of the fleet; did you mean 'inverter_1'?",
         ),
