@@ -23,7 +23,7 @@ from derloop.errors import EngineError, HostError
 from derloop.hosts.channel import Channel, Malformed, Message
 from derloop.hosts.copying import Copies, Source, plain
 from derloop.hosts.greeting import approach
-from derloop.hosts.likeness import facts, hashes
+from derloop.hosts.likeness import facts, file_differences, hashes
 from derloop.hosts.workplace import working_folder
 from derloop.kind import NONE_GRANTED, Permissions, permissions_to_json
 from derloop.pacing import Clock
@@ -106,6 +106,8 @@ class Host:
         self._given, self._run = folder / "scenario", folder / "run"
         self._run.mkdir()
         self._scenario = invitation.scenario and invitation.scenario.resolve()
+        self._shown: dict[str, str | None] = {}
+        """How the scenario's files were here when it was asked."""
         self._copies = Copies(self._given)
         self._source, self._copied_at = Source(self._run), monotonic()
         self._jobs: dict[str, bytearray] = {}
@@ -173,6 +175,7 @@ class Host:
         found = hashes(self._scenario.parent, message["files"]) if self._scenario else None
         if found is not None and self._scenario:
             found[scenario] = hashes(self._scenario.parent, [self._scenario.name])[self._scenario.name]
+        self._shown = found or {}
         self._channel.send("hello", facts=facts(message["offers"]), files=found, interface=self._interface)
         if self._scenario is None:
             self._scenario = self._given / scenario
@@ -187,10 +190,19 @@ class Host:
 
     def _open(self, message: Message) -> None:
         """Note where the run's broker is, how many processes there will be, and whether they keep real time."""
+        self._require_as_shown()
         options = broker.core_options(message["address"], int(message["port"]), self._interface)
         self._transport = Transport(message["core_type"], options)
         self._crews, self._cells = message.integer("crews"), list(message["cells"])
         self._clock = None if message["speed"] is None else Clock(float(message["speed"]), is_told=True)
+
+    def _require_as_shown(self) -> None:
+        """Raise HostError, and tell the run, where files have changed since: other hosts may have come much later."""
+        own = {path: digest for path, digest in self._shown.items() if digest is not None}
+        if self._scenario and (changed := file_differences(own, hashes(self._scenario.parent, [*own]))):
+            why = f"has changed since it joined: {'; '.join(changed)}"
+            self._channel.send("failed", why=why)
+            raise self._error(why)
 
     def _hear_job(self, message: Message) -> None:
         """Take the next piece of what a process is to do."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,7 +34,7 @@ from derloop.engines.apart import Child
 from derloop.engines.worker import Deadlines
 from derloop.errors import DerloopError, FederateError, HostError, ScenarioError
 from derloop.federation import Unit
-from derloop.hosts import copying, gathering, guest, joining, starting
+from derloop.hosts import copying, gathering, guest, joining, likeness, starting
 from derloop.hosts.copying import Source
 from derloop.hosts.file import HostSettings
 from derloop.hosts.gathering import Plan
@@ -256,6 +256,35 @@ def test_a_host_with_another_file_of_the_scenario_is_refused_by_its_name(tmp_pat
     assert "feeders/ieee13/ieee13.dss is another file there" in failure
     assert "profiles/load_shapes_summer.csv is missing there" in failure
     assert "scenario.schema.json" not in failure
+
+
+def test_a_host_whose_files_change_while_others_are_waited_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was compared as it was when it joined, and computed with what had come since."""
+    shutil.copytree(SCENARIOS / "feeders" / "ieee13", tmp_path / "study" / "feeders" / "ieee13")
+    shutil.copytree(SCENARIOS / "profiles", tmp_path / "study" / "profiles")
+    shutil.copy(SCENARIO, tmp_path / "study" / "kind_load.json")
+    feeder, compared = tmp_path / "study" / "feeders" / "ieee13" / "ieee13.dss", Event()
+
+    def shown(*words: Any) -> Any:
+        found = likeness.hashes(*words)
+        compared.set()
+        return found
+
+    def change_and_join() -> None:
+        assert compared.wait(100)
+        feeder.write_text(feeder.read_text().replace("kw=1155", "kw=155"))
+        start("fleets")
+
+    monkeypatch.setattr(joining, "hashes", shown)
+    with hosts(tmp_path, **TWO) as (file, start):
+        joined, changing = start("feeder", tmp_path / "study" / "kind_load.json"), Thread(target=change_and_join)
+        changing.start()
+        failure = failed(tmp_path, file)
+        changing.join()
+        assert failure == "host 'feeder' has changed since it joined: feeders/ieee13/ieee13.dss is another file there"
+        assert str(joined.end()) == failure
 
 
 def test_a_host_that_nobody_waits_for_or_that_comes_twice_is_turned_away(tmp_path: Path) -> None:
