@@ -85,12 +85,13 @@ class IslandSettings(Settings):
 
 
 class Limits(NamedTuple):
-    """What a solution must keep, and whether the feeder's own controls act."""
+    """What a solution must keep, and what must be alive for the feeder's own controls to act."""
 
     least_v: FloatArray
     """(nodes,), V, as is the next."""
     most_v: FloatArray
-    controls: bool
+    looked_at: NDArray[np.intp] | None
+    """Nodes that these controls look at, and act at; None: they rest."""
 
 
 @remembers("_parts", "_head_part", "_arranged", "alive", "_position", "_head_feeds")
@@ -203,10 +204,12 @@ class Island:
         return flow, trips
 
     def _with_controls(self, asked: Asked) -> Flow:
-        """Return the flow once the feeder's own controls rest too; where a part is dead they do not act."""
+        """Return the flow once the feeder's own controls rest too; where one looks at a dead part none acts."""
+        looked_at = self._limits.looked_at
+        acts = looked_at is not None and bool(self.alive[looked_at].all())
         self._solver.with_controls(False)
         self._balance(asked)
-        for _ in range(MOST_ROUNDS if self._limits.controls and self.alive.all() else 0):
+        for _ in range(MOST_ROUNDS if acts else 0):
             taps, capacitors = self._solver.taps(), self._solver.capacitor_states()
             self._solver.with_controls(True)
             self._solver.solve_given()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class OpenDssFeeder:
             self._head.attach(self._solver)
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         self._is_phase = inventory.are_phases(self._solver.nodes)
-        limits = _limits(settings, self._bases_v, self._is_phase)
+        limits = self._limits(feeder)
         self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
         has_warm_start = in_time and not self._island
         self._warm_start = WarmStart(self._solver, settings.tolerance, self._bases_v) if has_warm_start else None
@@ -81,6 +82,14 @@ class OpenDssFeeder:
         self._interface = Interface(step_ns, self._inputs(), self._outputs(), balances=tuple(self._balances()))
         self._told = Bundle(self._interface.outputs)
         self._v_pu = self._told["v_pu"]
+
+    def _limits(self, feeder: Feeder) -> Limits:
+        (low, high), bases_v = self._settings.sane_v_pu, self._bases_v
+        looked_at = None
+        if self._settings.regulators == "active":
+            buses = {*chain(*feeder.apparatus.regulated_buses()), *inventory.banked_buses(self._solver)}
+            looked_at = np.flatnonzero([node.rpartition(".")[0] in buses for node in self._solver.nodes])
+        return Limits(low * bases_v * self._is_phase, high * bases_v, looked_at)
 
     def _told_powers(self) -> Powers:
         can_change = self._can_be_dead or self._accounts is not None
@@ -415,11 +424,6 @@ def _undriven(feeder: Feeder, groups: Sequence[Group], nodes: Sequence[str]) -> 
     number = {node: index for index, node in enumerate(nodes)}
     at = np.array([number[f"{load.bus}.{load.phases[0]}"] for load in loads], np.intp)
     return at, np.array([load.kw for load in loads])
-
-
-def _limits(settings: OpenDssSettings, bases_v: FloatArray, are_phases: NDArray[np.bool_]) -> Limits:
-    low, high = settings.sane_v_pu
-    return Limits(low * bases_v * are_phases, high * bases_v, settings.regulators == "active")
 
 
 def _others(solver: Solver, groups: Sequence[Group]) -> NDArray[np.intp]:

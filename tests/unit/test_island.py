@@ -335,6 +335,28 @@ def test_tap_changers_of_an_island_act_also_once_something_was_switched_in_it(sm
     assert 119.5 / 120 <= isle.v_pu("e.1") <= 120.5 / 120
 
 
+BANK = """New Capacitor.f phases=3 bus1=f kv=12.47 kvar=300
+New CapControl.f capacitor=f element=line.sw terminal=2 type=voltage onsetting=112 offsetting=128 ptratio=60
+"""
+
+
+@pytest.mark.parametrize("bus", ["e", "a"])
+def test_tap_changers_of_an_island_act_while_the_bulk_system_is_away_unless_one_looks_at_what_is_dead(
+    small: Path, bus: str
+) -> None:
+    """They rested through every outage, for what is on the grid's side of the switch is dead then."""
+    with (small / "small.dss").open("a") as feeder:
+        feeder.write(
+            TAPS + BANK.replace("element=line.sw terminal=2", f"element=line.switch terminal={1 + (bus == 'e')}")
+        )
+    away = {"events": [{"begins_s": 1.0, "lasts_s": 100.0}]}
+    isle = Isle(small, {"at": UNITS, "v_set_pu": 0.98}, island={"switch": "switch", "outages": away})
+    isle.step(closed=1.0)
+    isle.step(closed=0.0)
+    assert isle.v_pu("a.1") == 0.0
+    assert (119.5 / 120 <= isle.v_pu("e.1") <= 120.5 / 120) == (bus == "e")
+
+
 STREET = """Clear
 New Circuit.street bus1=a basekv=12.47 pu=1 r1=0 x1=0.0001 r0=0 x0=0.0001
 New Transformer.t phases=3 windings=2 buses=(a s.1.2.3.4) conns=(delta wye) kvs=(12.47 0.4) kvas=(630 630) xhl=4
