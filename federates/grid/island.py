@@ -30,7 +30,7 @@ from derloop.kind import PlaceError, Settings
 from derloop.memory import remembers
 from federates.grid import inventory
 from federates.grid.balance import NoBalance
-from federates.grid.crossing import HEAD, PORTS, Crossing, Position, Relay
+from federates.grid.crossing import HEAD, PORTS, Crossing, Position, Relay, behind
 from federates.grid.engine import SolverError
 from federates.grid.formers import NO_BALANCE, Asked, BoolArray, Flow, Formers
 from federates.grid.outages import Outages, OutageSettings
@@ -282,4 +282,7 @@ def _check_switch(settings: IslandSettings | None, solver: Solver) -> None:
         raise PlaceError([(("island", "switch"), what)])
     if not inventory.is_closed(solver, settings.switch.lower()):
         what = f"the feeder file has {settings.switch!r} open, or not enabled: let it be closed there"
+        raise PlaceError([(("island", "switch"), what)])
+    if not behind(inventory.conducting(solver), inventory.head_bus(solver), settings.switch):
+        what = f"{settings.switch!r} cuts nothing off from the head: there is another way round it"
         raise PlaceError([(("island", "switch"), what)])

@@ -402,6 +402,14 @@ def test_switch_that_the_file_has_open_is_refused(small: Path, line: str) -> Non
         Isle(small, {"at": UNITS}, island={"switch": "switch"})
 
 
+def test_switch_in_a_ring_is_refused(small: Path) -> None:
+    """It opened, and nothing was an island: the feeder went on as before, with the two sides of the switch mixed up."""
+    with (small / "small.dss").open("a") as feeder:
+        feeder.write("New Line.tie phases=3 bus1=a bus2=d switch=yes length=1\n")
+    with pytest.raises(PlaceError, match="'switch' cuts nothing off from the head: there is another way round it"):
+        Isle(small, {"at": UNITS}, island={"switch": "switch"})
+
+
 PROTECTED = {"protection": [{"switch": "switch", "pickup_a": 100.0}]}
 
 
