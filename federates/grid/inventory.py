@@ -133,6 +133,12 @@ def head_buses(solver: Solver) -> list[str]:
     return found
 
 
+def is_fed_by_head_alone(solver: Solver) -> bool:
+    """Return whether the source that comes with the circuit feeds it, and no other one."""
+    sources = [name.lower() for name in solver.dss.Vsources.AllNames()]
+    return [name for name in sources if _is_enabled(solver, f"Vsource.{name}")] == ["source"]
+
+
 def head_source(solver: Solver) -> tuple[float, float]:
     """Return magnitude, pu, and angle, degrees, of the feeder's head as the file has it."""
     solver.dss.Vsources.Name("source")

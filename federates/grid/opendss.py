@@ -393,8 +393,9 @@ def _formers(
     """Return the grid-forming units, added to the feeder; None where there are none."""
     if settings.island is not None and not forming:
         raise PlaceError([(("island",), "nothing could hold an island: no federate is of kind 'grid-forming'")])
-    if forming and len(heads := inventory.head_buses(feeder.solver)) > 1:
-        what = f"it has several sources, at {', '.join(heads)}: beside grid-forming units it may have one"
+    if forming and not inventory.is_fed_by_head_alone(feeder.solver):
+        heads = ", ".join(inventory.head_buses(feeder.solver))
+        what = f"it has other sources than its circuit's, at {heads}: beside grid-forming units it may have that one"
         raise PlaceError([(("feeder",), what)])
     base_hz = inventory.base_hz(feeder.solver)
     for name in forming:

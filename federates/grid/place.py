@@ -76,8 +76,8 @@ class Feeder:
 
     @property
     def can_be_fed(self) -> bool:
-        """Its source's voltage may come from outside: it has one source, and no island that compares itself with it."""
-        return self._settings.island is None and len(inventory.head_buses(self.solver)) == 1
+        """Its source's voltage may come from outside: it has that alone, and no island that compares itself with it."""
+        return self._settings.island is None and inventory.is_fed_by_head_alone(self.solver)
 
     def behind(self, switch: str) -> frozenset[str]:
         """Return the buses that a switch, when it is open, cuts off from the head: see `island`."""

@@ -161,7 +161,8 @@ def _unfed(name: str, context: Context) -> str:
     if feeder is None:
         return f"no feeder is called {name!r}" + did_you_mean(name, [*context.feeders])
     if not getattr(feeder, "can_be_fed", False):
-        return f"{name!r} takes no voltage from outside: it has several sources, or an island that compares itself"
+        has = "other sources than its circuit's, or an island that compares itself"
+        return f"{name!r} takes no voltage from outside: it has {has}"
     return ""
 
 

@@ -432,7 +432,7 @@ def test_feeder_of_several_sources_is_refused_beside_grid_forming_units(small: P
     """What its second source fed alone was told as dead and unserved, while it was fed."""
     with (small / "small.dss").open("a") as feeder:
         feeder.write("New Vsource.second bus1=e basekv=12.47\nNew Line.de bus1=d bus2=e switch=yes enabled=no\n")
-    with pytest.raises(PlaceError, match="several sources, at a, e: beside grid-forming units it may have one"):
+    with pytest.raises(PlaceError, match="other sources than its circuit's, at a, e: beside grid-forming"):
         Isle(small, {"at": UNITS}, operated={"switches": ["de"]})
 
 

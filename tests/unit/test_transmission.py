@@ -115,6 +115,16 @@ def test_a_feeder_told_a_source_voltage_is_the_feeder_whose_file_has_it(tmp_path
     assert told.step(S, {"source_v_pu": np.array([1.0])})["v_pu"][0] < found["v_pu"][0] - 0.03
 
 
+def test_a_feeder_that_another_source_feeds_takes_no_voltage_from_outside(tmp_path: Path) -> None:
+    """It was fed by one source, and told another one, which its file has out of service: nothing moved."""
+    (tmp_path / "f.dss").write_text(
+        "New Circuit.f basekv=12.47 bus1=a\nNew Vsource.other basekv=12.47 bus1=a\nDisable Vsource.source\n"
+        "New Line.l bus1=a bus2=b length=1\nSet VoltageBases=(12.47)\n"
+    )
+    context = Context("grid", tmp_path, START, S, 3600 * S, 1)
+    assert not Feeder(OpenDssSettings(feeder="f.dss"), context).can_be_fed
+
+
 def test_a_feeder_with_an_island_takes_no_voltage_from_outside() -> None:
     settings = OpenDssSettings.model_validate(
         {"feeder": "feeders/ieee13/ieee13.dss", "island": {"switch": "671692", "opens_at_s": 60}}
