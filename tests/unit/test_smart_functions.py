@@ -512,6 +512,14 @@ def test_the_autonomous_reference_stays_while_there_is_no_voltage() -> None:
     assert fleet.at(1.04, step_s=600.0)[1][0] == pytest.approx(0.0, abs=1e-12)  # followed from 1.02 to 1.037
 
 
+def test_who_leaves_a_constant_power_factor_has_the_whole_rating_again() -> None:
+    fleet = Fleet({"constant_pf": {"pf": 0.9}}, 2)
+    assert fleet.inverters.p_most_kw.tolist() == [9.0, 9.0]
+    fleet.inverters.adjust("constant_q", on=[True, False], q_pu=0.0)
+    assert fleet.inverters.p_most_kw.tolist() == [10.0, 9.0]
+    assert fleet.inverters.left_by_pf_kw(np.full(2, 10.0)).tolist() == [10.0, 9.0]
+
+
 def test_a_function_that_goes_on_while_running_starts_from_what_is_given_then() -> None:
     fleet = Fleet({"enter_service": {}}, 2)
     fleet.at(f=60.186, p=8.0)

@@ -41,7 +41,7 @@ class ReactivePower:
         self._of_all: Target | None = None
         self._lag = Response(n, 0.0, clock)
         self._vref: VrefTracking | None = None
-        self._tan = np.zeros(n)
+        self._tan, self._p_most_at_pf_kw = np.zeros(n), rated_kw
         self.p_most_kw = rated_kw
         """Most active power (n,) that a constant power factor leaves, injected or drawn."""
         self._take_settings()
@@ -112,8 +112,8 @@ class ReactivePower:
         self._points["constant_pf"] = points
         tangent = tan_phi(points["pf"], points["injects"])
         self._tan = np.broadcast_to(tangent, on.shape)
+        self._p_most_at_pf_kw = np.minimum(self._rated_kw, self._rated_kva * points["pf"])
         self._choose("constant_pf", lambda _, p_kw: np.abs(p_kw) * tangent, points["response_s"], on)
-        self.p_most_kw = np.where(on, np.minimum(self._rated_kw, self._rated_kva * points["pf"]), self._rated_kw)
 
     def _set_constant_q(self, points: Points, on: BoolArray) -> None:
         self._points["constant_q"] = points
@@ -147,6 +147,8 @@ class ReactivePower:
         self.binds_p = "constant_pf" in self._masks or "watt_var" in self._masks
         everyone = [f for f, mask in self._masks.items() if mask.all()]
         self._of_all = self._targets[everyone[0]] if everyone else None
+        at_pf = self._masks.get("constant_pf")
+        self.p_most_kw = self._rated_kw if at_pf is None else np.where(at_pf, self._p_most_at_pf_kw, self._rated_kw)
         self._lag.set_response_s(self._response_s())
 
     def _response_s(self) -> FloatArray:
