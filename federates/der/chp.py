@@ -125,6 +125,7 @@ class ChpGroup:
         rated_kva = np.array([plant.rated_kva for plant in plants])
         self.inverters = Inverters(settings.smart, rated_kva, seed=context.seed)
         self._interface = _interface(settings, context, self.inverters, tuple(plant.label for plant in plants))
+        self.cautions = settings.smart.cautions(context.name, self._interface.step_ns)
         step_ns = self._interface.step_ns
         self._engines = Engines(settings, self.inverters.p_most_kw, step_ns)
         self._heat = HeatPlants(settings, context, draw(settings.store_kwh, len(plants), context, "store_kwh"), step_ns)

@@ -166,6 +166,7 @@ class EvFleet:
         self._battery_kwh = draw(settings.battery_kwh, n, context, "battery_kwh")
         self._target_kwh = settings.target_soc_pu * self._battery_kwh
         self._interface = _interface(settings, context, self.inverters, labels)
+        self.cautions = settings.smart.cautions(context.name, self._interface.step_ns)
         self._step_h = self._interface.step_ns / NS_PER_H
         self._visits = draw_visits(settings, context, labels)
         self._rows, self._visit = np.arange(n), np.zeros(n, dtype=np.int64)

@@ -206,6 +206,7 @@ class PvFleet:
             inputs["q_set_pu"] = Port("pu", labels)
         outputs = {"p_kw": Port("kW", labels), "q_kvar": Port("kvar", labels), "p_available_kw": Port("kW", labels)}
         self._interface = Interface(settings.step_ns(context), inputs, {**outputs, **self._light.outputs})
+        self.cautions = settings.smart.cautions(context.name, self._interface.step_ns)
         self._lit_by, self._available_kw = b"", np.zeros(rated_kva.shape)
         self._shown: tuple[FloatArray, ...] = ()
         self._told = Bundle(self._interface.outputs)

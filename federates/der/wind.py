@@ -240,6 +240,7 @@ class WindFleet:
             settings.smart, np.array([turbine.rated_kva for turbine in turbines]), seed=context.seed
         )
         self._interface = _interface(settings, context, self.inverters, labels)
+        self.cautions = settings.smart.cautions(context.name, self._interface.step_ns)
         self._wind = Wind(settings, context, labels)
         self._power_pu = power_curve(settings)
         self._denser = (air_density(settings.altitude_m, settings.ambient_c) / STANDARD_DENSITY) ** (1.0 / 3.0)

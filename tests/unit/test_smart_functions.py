@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fleets import context, places
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from pydantic import ValidationError
 
-from federates.der import inverter
+from derloop.contract import Cautious
+from derloop.kind import Kind
+from federates.der import battery, chp, ev, inverter, pv, wind
 from federates.der.inverter import Inverters, Seen, Smart
 from federates.der.smart.curve import Curve
 from federates.der.smart.enter_service import hashed
@@ -518,6 +521,33 @@ def test_who_leaves_a_constant_power_factor_has_the_whole_rating_again() -> None
     fleet.inverters.adjust("constant_q", on=[True, False], q_pu=0.0)
     assert fleet.inverters.p_most_kw.tolist() == [10.0, 9.0]
     assert fleet.inverters.left_by_pf_kw(np.full(2, 10.0)).tolist() == [10.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "step_s", "shows"), [(300, 299, True), (300, 300, False), (300, 900, False), (0, 900, True)]
+)
+def test_a_delay_that_steps_are_too_long_for_is_a_caution(delay_s: float, step_s: int, shows: bool) -> None:
+    smart = Smart.model_validate({"voltage_trip": {}, "enter_service": {"delay_s": delay_s, "ramp_s": 300}})
+    said = (
+        f"roofs: a delay_s of {delay_s} s does not show in steps of {step_s} s: who was out of service is back as soon"
+    )
+    told = smart.cautions("roofs", step_s * S)
+    assert [text[: len(said)] for text in told] == ([] if shows else [said])
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        *[(pv.KIND, {}), (battery.KIND, {}), (ev.KIND, {})],
+        *[(wind.KIND, {"wind": 8.0}), (chp.KIND, {"heat_demand_kw": 5.0})],
+    ],
+)
+def test_every_fleet_with_inverters_has_the_cautions_of_its_functions(kind: Kind, settings: dict[str, Any]) -> None:
+    given_settings = {"at": places(1), "rated_kva": 10.0, "smart": {"enter_service": {}}, **settings}
+    for step_s, count in ((60, 0), (900, 1)):
+        made = kind.build(kind.settings.model_validate(given_settings), context(step_s * S))
+        assert isinstance(made, Cautious)
+        assert len(made.cautions) == count
 
 
 def test_a_function_that_goes_on_while_running_starts_from_what_is_given_then() -> None:

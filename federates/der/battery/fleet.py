@@ -69,6 +69,7 @@ class BatteryFleet:
         self._ageing = None if ages is None else Ageing(ages, self._cells.soc_pu)
         self._mode = mode_of(settings, context, labels, self._power_kw, step_ns)
         self._interface = _interface(settings, self._mode, self.inverters, labels, step_ns, self._cells.nominal_kwh)
+        self.cautions = settings.smart.cautions(context.name, self._interface.step_ns)
         self._step_h = step_ns / NS_PER_H
         self._now_ns: int | None = None
         self._p_kw = self._p_then_kw = np.zeros(len(units))

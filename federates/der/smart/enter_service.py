@@ -63,6 +63,14 @@ class EnterService(Function):
             "random_delay_s": (np.where(at["random_delay_s"] == 0.0, 0.0, 1.0), 1000.0),
         }
 
+    def cautions(self, fleet: str, step_ns: int) -> tuple[str, ...]:
+        """Return that nobody of a fleet would wait, in steps of this length; nothing where they would, or need not."""
+        delay_s, step_s = float(self.points()["delay_s"][0]), step_ns / 1e9
+        if not 0.0 < delay_s <= step_s:
+            return ()
+        what = f"{fleet}: a delay_s of {delay_s:g} s does not show in steps of {step_s:g} s"
+        return (f"{what}: who was out of service is back as soon as voltage is, its ramp as far as in a step",)
+
 
 class Service:
     """Which devices are in service, and how far each has come on its ramp: at rest in service, at the end."""

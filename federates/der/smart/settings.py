@@ -156,6 +156,10 @@ class Smart(Settings):
         """Return the terminals as these functions look at them."""
         return tuple(replace(t, sees=self.voltage, extremes=self.needs_extremes) for t in terminals)
 
+    def cautions(self, fleet: str, step_ns: int) -> tuple[str, ...]:
+        """Return what must be known of these functions of a fleet in steps of this length."""
+        return () if self.enter_service is None else self.enter_service.cautions(fleet, step_ns)
+
     @cached_property
     def needs_frequency(self) -> bool:
         """Whether a function that is on looks at the frequency."""
