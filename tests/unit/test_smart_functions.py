@@ -515,6 +515,15 @@ def test_the_autonomous_reference_stays_while_there_is_no_voltage() -> None:
     assert fleet.at(1.04, step_s=600.0)[1][0] == pytest.approx(0.0, abs=1e-12)  # followed from 1.02 to 1.037
 
 
+@pytest.mark.parametrize("response_s", [0.0, 1.0])
+def test_a_power_factor_that_is_written_asks_for_no_more_than_the_capability(response_s: float) -> None:
+    fleet = Fleet({})
+    fleet.inverters.adjust("constant_pf", pf=0.8, response_s=response_s)
+    for _ in range(20):
+        p, q = fleet.at(p=8.0)
+    assert (p[0], q[0]) == pytest.approx((8.0, -4.4))  # not 6.0
+
+
 def test_who_leaves_a_constant_power_factor_has_the_whole_rating_again() -> None:
     fleet = Fleet({"constant_pf": {"pf": 0.9}}, 2)
     assert fleet.inverters.p_most_kw.tolist() == [9.0, 9.0]
