@@ -19,8 +19,10 @@ recovery; the numbers are the plant's.)
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, Settings, Terminal
@@ -100,10 +102,30 @@ class IndustrialSettings(Stepped):
         """Inputs that a control may drive."""
         return ("curtail_pu",) if self.responds else ()
 
+    @model_validator(mode="after")
+    def _is_asked_for_longer_than_its_notice(self) -> Self:
+        for begins_s, ends_s in () if self.responds else _asked_s(self.events):
+            if ends_s - begins_s <= self.notice_s:
+                what = f"the event that begins at {begins_s:g} s is over {ends_s - begins_s:g} s later"
+                raise ValueError(f"{what}, within its notice_s of {self.notice_s:g} s: nothing would be cut")
+        return self
+
     def planned_pu(self, now_ns: int) -> float:
         """Return the share that the events ask for at this time."""
         now_s = now_ns / 1e9
         return max((e.share_pu for e in self.events if e.begins_s <= now_s < e.begins_s + e.lasts_s), default=0.0)
+
+
+def _asked_s(events: tuple[CurtailmentEvent, ...]) -> list[tuple[float, float]]:
+    """Return from when to when something is asked for, s: events that join or overlap as one."""
+    found: list[tuple[float, float]] = []
+    for event in sorted(events, key=lambda e: e.begins_s):
+        begins_s, ends_s = event.begins_s, event.begins_s + event.lasts_s
+        if found and begins_s <= found[-1][1]:
+            begins_s, before_s = found.pop()
+            ends_s = max(before_s, ends_s)
+        found.append((begins_s, ends_s))
+    return found
 
 
 @remembers("_asked_pu", "_cut_kw", "_made_up_kw", "_cut_s", "_rest_s", "_asked_s", "_owed_kwh", "_was_cut_kw")

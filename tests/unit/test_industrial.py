@@ -138,11 +138,19 @@ def test_plants_draw_from_the_feeder_and_have_a_power_factor() -> None:
         ({"curtailable_pu": 0}, "curtailable_pu"),
         ({"ramp_pu_per_min": 0}, "ramp_pu_per_min"),
         ({"events": [{"begins_s": 0, "lasts_s": 60, "share_pu": 1.1}]}, "share_pu"),
+        ({"events": [EVENT], "notice_s": 1200}, "is over 1200 s later, within its notice_s of 1200 s: nothing"),
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         made(**wrong)
+
+
+def test_notice_of_events_that_join_is_given_once() -> None:
+    joins = [{"begins_s": 1800.0, "lasts_s": 600.0}, EVENT]
+    plant = group(events=joins, notice_s=1200.0)
+    assert course(plant, "cut_kw", 9) == pytest.approx([0.0] * 6 + [400.0, 400.0, 0.0])
+    assert made(events=[EVENT], notice_s=1200.0, responds=True).takes  # a control may have asked before
 
 
 def test_share_above_one_is_refused_where_it_stands(tmp_path: Path) -> None:
