@@ -27,7 +27,7 @@ limits then cut:
 
 A car that uses fewer phases than its charger has loads only these, and sees their voltage: device after device the
 next ones, as chargers are installed. The smart-inverter functions act while a car is there, on what it would do. Where
-the feeder has no voltage, a car neither charges nor discharges.
+the feeder has no voltage, a car neither charges nor discharges, nor could it.
 
 Energy: `loss = x - p`. What a car used while it was away (less what it charged elsewhere) is `driven_kwh`; it is
 counted when the car comes back. So over a run, to rounding, `E(t) = E(0) - sum (p + loss) h - driven(t)`.
@@ -193,9 +193,10 @@ class EvFleet:
         least, most = self._p_range_kw(self.inverters.p_most_kw, left_h)
         wanted = np.clip(self._wanted_kw(inputs, left_h), least, most)
         p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, (least, most))
-        self._p_kw, q_kvar = self.inverters.where_alive(inputs["v_pu"], p_kw, q_kvar)
         q_kvar = np.where(self._plugged, q_kvar, 0.0)
-        return self._outputs(q_kvar, *self._p_range_kw(self.inverters.p_room_kw(q_kvar), left_h))
+        room_kw = self.inverters.p_room_kw(q_kvar)
+        self._p_kw, q_kvar, room_kw = self.inverters.where_alive(inputs["v_pu"], p_kw, q_kvar, room_kw)
+        return self._outputs(q_kvar, *self._p_range_kw(room_kw, left_h))
 
     def stop(self) -> None:
         pass

@@ -91,6 +91,7 @@ def test_battery_neither_charges_nor_discharges_where_there_is_no_voltage() -> N
     after = stepped(battery, HOUR, [3.0, -3.0], v_pu=[0.0, 1.0])
     assert_allclose(before["stored_kwh"] - after["stored_kwh"], [0.1, 0.1])  # the standby of an hour
     assert_allclose(after["p_kw"], [0.0, -3.0])
+    assert (after["p_min_kw"].tolist(), after["p_max_kw"][0]) == ([0.0, -5.0], 0.0)  # nor could it
 
 
 def test_empty_battery_draws_its_standby_from_the_grid() -> None:

@@ -109,6 +109,7 @@ def test_car_does_not_charge_where_there_is_no_voltage() -> None:
     stored = night(cars, range(17, 20))["stored_kwh"]
     dark = night(cars, range(20, 23), v_pu=0.0)
     assert (dark["p_kw"], dark["q_kvar"], dark["loss_kw"]) == ([0.0] * 3, [0.0] * 3, [0.0] * 3)
+    assert (dark["p_min_kw"], dark["p_max_kw"]) == ([0.0] * 3, [0.0] * 3)
     after = night(cars, range(23, 24))
     assert after["stored_kwh"][0] == dark["stored_kwh"][0] > stored[-1]
     assert after["p_kw"][0] < 0.0

@@ -82,7 +82,7 @@ class BatteryFleet:
 
     def start(self) -> Values:
         zeros = np.zeros(self._power_kw.shape)
-        return self._outputs(zeros, zeros)
+        return self._outputs(zeros, zeros, self.inverters.p_room_kw(zeros))
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         self._pass_until(now_ns)
@@ -92,8 +92,9 @@ class BatteryFleet:
         if self._settings.q_commanded:
             self.inverters.adjust("constant_q", q_pu=np.clip(inputs["q_set_pu"], -1.0, 1.0))
         p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, band)
-        self._p_kw, q_kvar = self.inverters.where_alive(inputs["v_pu"], p_kw, q_kvar)
-        return self._outputs(self._p_kw, q_kvar)
+        room_kw = self.inverters.p_room_kw(q_kvar)
+        self._p_kw, q_kvar, room_kw = self.inverters.where_alive(inputs["v_pu"], p_kw, q_kvar, room_kw)
+        return self._outputs(self._p_kw, q_kvar, room_kw)
 
     def stop(self) -> None:
         pass
@@ -136,8 +137,8 @@ class BatteryFleet:
             self._told_after = known = _Outcome(on, hours, cells.after(p_kw, hours))
         return known.found
 
-    def _outputs(self, p_kw: FloatArray, q_kvar: FloatArray) -> Values:
-        p_min_kw, p_max_kw = self._p_range_kw(self.inverters.p_room_kw(q_kvar))
+    def _outputs(self, p_kw: FloatArray, q_kvar: FloatArray, room_kw: FloatArray) -> Values:
+        p_min_kw, p_max_kw = self._p_range_kw(room_kw)
         cells = self._cells
         told = {
             **{"p_kw": p_kw, "q_kvar": q_kvar, "soc_pu": cells.soc_pu, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw},
