@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import cast
 
 from hil.modbus.framing import MBAP, Framing, FramingError
-from hil.serving.exchanges import Exchanges, Manner
+from hil.serving.exchanges import SILENCE_S, Exchanges, Manner
 from hil.serving.responder import GoneDown
 
 
@@ -35,7 +36,8 @@ class Conversations:
 class Conversation(asyncio.Protocol):
     """One connection.
 
-    What is no frame ends a connection of Modbus TCP; RTU goes on with the next request. A client that does not read
+    What is no frame ends a connection of Modbus TCP, whose header tells where a request ends however long its bytes
+    take; RTU goes on with the next request. A client that does not read
     its answers is not read from. A device that goes down takes all its connections with it.
     """
 
@@ -47,7 +49,8 @@ class Conversation(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._exchanges = Exchanges(self._others.manner(self._transport), self._others.framing, self._send)
+        manner, silence_s = self._others.manner(self._transport), math.inf if self._ends_at_garbage else SILENCE_S
+        self._exchanges = Exchanges(manner, self._others.framing, self._send, silence_s=silence_s)
         self._others.open[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:

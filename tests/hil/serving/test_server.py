@@ -59,6 +59,16 @@ def test_requests_in_one_segment_and_in_pieces_are_answered_in_their_order(serve
         assert received(connection, 65) == b"".join(MBAP.pack(Frame(1, SUNS, number)) for number in range(5))
 
 
+def test_a_request_that_pauses_on_its_way_is_answered(server: Server) -> None:
+    """The half that had come was dropped after a second, and what followed ended the connection."""
+    asked = MBAP.pack(Frame(1, READ_SUNS, 3))
+    with wire(server) as connection:
+        connection.sendall(asked[:5])
+        time.sleep(1.2)
+        connection.sendall(asked[5:])
+        assert received(connection, 13) == MBAP.pack(Frame(1, SUNS, 3))
+
+
 def test_rtu_over_tcp_is_answered_with_its_check_and_goes_on_after_a_wrong_one(server: Server) -> None:
     asked = RTU.pack(Frame(1, READ_SUNS))
     with wire(server, line=1) as connection:
