@@ -20,6 +20,8 @@ _NONE, _OF_W_MAX, _OF_VAR_MAX = 0.0, 1.0, 2.0
 """123 VArPct_Mod."""
 _VAR_MODES: Final[Mapping[float, float]] = {_OF_W_MAX: 0.0, _OF_VAR_MAX: 1.0}
 """123 VArPct_Mod as 704 VarSetMod."""
+_IN_VARS: Final = 4.0
+"""704 VarSetMod of what is no percentage."""
 _VAR_PERCENT: Final[Mapping[float, str]] = {_OF_W_MAX: "123.VArWMaxPct", _OF_VAR_MAX: "123.VArMaxPct"}
 _OVER_EXCITED, _UNDER_EXCITED = 0.0, 1.0
 """704 PFWInj Ext."""
@@ -98,7 +100,8 @@ def commanded(registers: Registers, device: int, changed: Mapping[str, Value]) -
 def _vars_commanded(registers: Registers, device: int) -> dict[str, float]:
     mode = registers.number(device, "123.VArPct_Mod")
     if mode is None or mode not in _VAR_MODES:
-        return {}
+        has_one = registers.number(device, "704.VarSetMod") in _VAR_MODES.values()
+        return {"704.VarSetMod": _IN_VARS} if mode == _NONE and has_one else {}
     return {"704.VarSetMod": _VAR_MODES[mode], "704.VarSetPct": registers.number(device, _VAR_PERCENT[mode]) or 0.0}
 
 
@@ -142,7 +145,9 @@ def refresh(registers: Registers, device: int, links: Sequence[Link], is_pending
 
 
 def contradicts(registers: Registers, device: int, changed: Mapping[str, Value]) -> bool:
-    """Return whether vars in percent are switched on with nothing that they are a percentage of."""
-    if changed.get("123.VArPct_Ena") != 1:
+    """Return whether vars in percent are switched on, or left on, with nothing that they are a percentage of."""
+    if "123.VArPct_Ena" not in changed and "123.VArPct_Mod" not in changed:
         return False
-    return changed.get("123.VArPct_Mod", registers.number(device, "123.VArPct_Mod")) not in _VAR_MODES
+    held_on, held_mode = (registers.number(device, f"123.VArPct_{name}") for name in ("Ena", "Mod"))
+    lost = changed.get("123.VArPct_Ena", held_on) == 1 and changed.get("123.VArPct_Mod", held_mode) not in _VAR_MODES
+    return lost and ("123.VArPct_Ena" in changed or held_mode in _VAR_MODES)

@@ -76,6 +76,20 @@ def test_percentages_of_vars_are_those_of_their_mode(bank: RegisterBank) -> None
     assert get(bank, "123.VArWMaxPct") == -20.0
 
 
+def test_a_mode_of_vars_is_given_up_as_it_was_found_but_not_while_vars_are_held(bank: RegisterBank) -> None:
+    """What had commanded vars could not be restored: the write was acknowledged, and the mode stayed."""
+    put(bank, {"123.VArPct_Mod": 2, "123.VArMaxPct": 50.0, "123.VArPct_Ena": 1})
+    assert put(bank, {"123.VArPct_Mod": 0}) is Refusal.VALUE
+    assert put(bank, {"123.VArPct_Ena": 0, "123.VArPct_Mod": 0}) is None
+    assert (get(bank, "123.VArPct_Mod"), held(bank, "704.VarSetMod")) == (0, 4)
+
+
+def test_a_mode_of_vars_that_123_does_not_know_stays_where_none_is_written_over_none(bank: RegisterBank) -> None:
+    put(bank, {"704.VarSetMod": 3, "704.VarSetPct": 10.0, "704.VarSetEna": 1})
+    assert put(bank, {"123.VArPct_Mod": 0}) is None
+    assert held(bank, "704.VarSetMod") == 3
+
+
 def test_old_views_begin_with_what_the_device_is_set_to() -> None:
     bank = equipped([INVERTER], models="legacy")
     assert get(bank, "123.WMaxLimPct") == 100.0
