@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conforming import BATTERY, INVERTER, served
+from pydantic import ValidationError
 from sunspec2.modbus.modbus import ModbusClientException
 
 from hil.sunspec.errors import SunSpecMapError
@@ -42,7 +43,13 @@ def test_two_devices_of_one_kind_may_differ_in_their_scale_factors() -> None:
         assert words == [[100], [10000]]
 
 
-@pytest.mark.parametrize("name", ["705.Nothing_SF", "999.W_SF", "hello"])
+@pytest.mark.parametrize("name", ["702.WMax", "hello"])
+def test_what_is_no_scale_factor_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="must be a scale factor"), served(INVERTER, scale_factors={name: 0}):
+        pass
+
+
+@pytest.mark.parametrize("name", ["705.Nothing_SF", "999.W_SF"])
 def test_a_scale_factor_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(SunSpecMapError), served(INVERTER, scale_factors={name: 0}):
         pass
