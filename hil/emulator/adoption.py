@@ -94,12 +94,12 @@ class Adoptions:
             self._adopt(device, model)
         return devices
 
-    def adopt(self, device: int, model: str, slot: int) -> None:
-        """Adopt the curve at `slot`, counted from 0, at once."""
+    def adopt(self, device: int, model: str, slot: int) -> bool:
+        """Adopt the curve at `slot`, counted from 0, at once; return whether the device can follow it."""
         self._pending[device, model] = _Pending(slot, 0)
-        self._adopt(device, model)
+        return self._adopt(device, model)
 
-    def _adopt(self, device: int, model: str) -> None:
+    def _adopt(self, device: int, model: str) -> bool:
         """Make curve 1 the copy of the pending one, all but its 'read-only', if the device can follow that."""
         pending, names = self._pending.pop((device, model)), ADOPTIONS[model]
         source, target = (f"{model}.{names.group}.{slot}." for slot in (pending.slot, 0))
@@ -110,6 +110,7 @@ class Adoptions:
         if not valid:
             self._registers.restore(device, before)
         self._registers.put(device, f"{model}.{names.result}", _COMPLETED if valid else _FAILED)
+        return valid
 
 
 def _asks(model: str, path: str) -> bool:

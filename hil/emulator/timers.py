@@ -138,10 +138,9 @@ class Timers:
         return set(timer.reverts)
 
     def _revert_curve(self, device: int, model: str) -> None:
-        """Adopt the curve that a model reverts to, or end its function if it names none."""
+        """Adopt the curve that a model reverts to, or end its function if there is none that it can follow."""
         group = ADOPTIONS[model].group
         curve = self._registers.number(device, f"{model}.Rvrt{group}") or 0.0
-        if 1 <= curve <= self._registers.maps[device].group_size(model, group):
-            self._adoptions.adopt(device, model, int(curve) - 1)
-        else:
+        is_there = 1 <= curve <= self._registers.maps[device].group_size(model, group)
+        if not (is_there and self._adoptions.adopt(device, model, int(curve) - 1)):
             self._registers.put(device, f"{model}.Ena", 0.0)

@@ -227,6 +227,14 @@ def test_volt_var_ends_if_no_curve_is_named_for_reversion(bank: RegisterBank) ->
     assert not bank.settings().volt_var_on[0]
 
 
+def test_volt_var_ends_if_the_curve_to_revert_to_cannot_be_followed(bank: RegisterBank) -> None:
+    """It went on for ever with the curve that was not commanded any more."""
+    _write(bank, 0, m705_Crv_2_Pt_0_V=110.0, m705_RvrtCrv=3, m705_RvrtTms=30, m705_Ena=1)
+    bank.advance(30.0)
+    assert _value(bank, 0, "705.AdptCrvRslt") == 2
+    assert not bank.settings().volt_var_on[0]
+
+
 def test_a_setpoint_at_a_maximum_is_taken_where_its_steps_are_coarser() -> None:
     """33,337 W stand in 702 as they are, and in steps of 10 W in 704; 14,668 var likewise."""
     ratings = Ratings("bat", 33_337.0, 33_337.0, 14_668.0, 14_668.0, 240.0, p_max_charge_w=33_337.0, energy_wh=1e5)
