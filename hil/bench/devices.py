@@ -12,6 +12,7 @@ from hil.inverter.guard import Change
 from hil.inverter.lease import NO_LEASE, Lease, heartbeat, reversion
 from hil.inverter.mapped import language
 from hil.modbus.connection import Connection
+from hil.modbus.endpoint import Serial
 from hil.modbus.link import Link
 from hil.modbus.tap import Tap
 from hil.safety.rules import Heartbeat, LeaseRule, NoLease, Reversion
@@ -52,7 +53,11 @@ class Links:
 
 
 def _connection_key(bench: Bench, name: str) -> str:
-    return name if bench.device(name).own_connection else str(bench.address(name).endpoint)
+    """Return what devices have in common that share a connection: all of the endpoint, or the serial port itself."""
+    endpoint = bench.address(name).endpoint
+    if bench.device(name).own_connection:
+        return name
+    return f"{endpoint.path.resolve()}" if isinstance(endpoint, Serial) else endpoint.model_dump_json()
 
 
 def _connection(bench: Bench, names: Sequence[str], tap: Tap | None) -> Connection:

@@ -21,7 +21,7 @@ from derloop.validation import listed, read_model
 from hil.bench.instruments import instrument_problems, unknown_instruments
 from hil.instruments.file import InstrumentEntry
 from hil.inverter.device import Identity
-from hil.modbus.endpoint import Address, Endpoint, Timing, Unit, located
+from hil.modbus.endpoint import Address, Endpoint, Serial, Timing, Unit, located
 from hil.phil.settings import PowerSettings
 from hil.safety.place import spelt
 from hil.safety.rules import EmergencyStop, SafetyRules
@@ -160,7 +160,8 @@ def read_bench(path: Path) -> Bench:
         file, broken = _what_is_right(data, problems)
         problems += unknown_instruments(data)
     bench = Bench(path.resolve(), file)
-    problems += [*_twins(bench), *_watched(bench, broken), *_languages(bench), *_instruments(bench, broken)]
+    problems += [*_twins(bench), *_ports(bench), *_watched(bench, broken)]
+    problems += [*_languages(bench), *_instruments(bench, broken)]
     if problems:
         raise ScenarioError(listed(problems), str(path))
     return bench
@@ -215,6 +216,22 @@ def _twins(bench: Bench) -> Iterator[Problem]:
         other = seen.setdefault(spelt(address), name)
         if other != name:
             yield Problem(f"/devices/{name}/unit", f"{address} is device {other!r} already")
+
+
+def _ports(bench: Bench) -> Iterator[Problem]:
+    """Yield the devices on a serial port that others have opened for them otherwise: it is opened once, for all."""
+    seen: dict[Path, tuple[str, Serial]] = {}
+    for name in bench.names:
+        endpoint = bench.address(name).endpoint
+        if not isinstance(endpoint, Serial):
+            continue
+        other, first = seen.setdefault(endpoint.path.resolve(), (name, endpoint))
+        if endpoint.bits != first.bits:
+            what = f"{endpoint} is opened once, for device {other!r} with {first.bits}, not {endpoint.bits}"
+            yield Problem(f"/devices/{name}/endpoint", what)
+        if other != name and (bench.device(name).own_connection or bench.device(other).own_connection):
+            what = f"{endpoint} is opened once, and devices {other!r} and {name!r} are on it"
+            yield Problem(f"/devices/{name}/own_connection", what)
 
 
 def _watched(bench: Bench, broken: set[str]) -> Iterator[Problem]:

@@ -80,6 +80,11 @@ class Serial(Settings):
         return RTU
 
     @property
+    def bits(self) -> str:
+        """How it is set up, in words."""
+        return f"{self.baud} baud, parity {self.parity}, {self.stop_bits} stop bits"
+
+    @property
     def byte_s(self) -> float:
         """How long one byte takes on the wire: start, 8 data, parity and stop bits."""
         return (9 + (self.parity != "none") + self.stop_bits) / self.baud

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import jsonschema
 import pytest
 
 from derloop.errors import DerloopError, ScenarioError
+from hil.bench.devices import Links
 from hil.bench.file import Bench, Expected, arming_problems, bench_schema, read_bench
 from hil.instruments.command_map import read_command_map
 from hil.inverter.device import Identity
@@ -58,6 +60,36 @@ def test_one_device_is_recognised_however_its_address_is_spelt(tmp_path: Path, o
     found = problems(tmp_path, devices={"inv-1": here, "inv-2": {"endpoint": other}})
     assert found.keys() == {"/devices/inv-2/unit"}
     assert "is device 'inv-1' already" in found["/devices/inv-2/unit"]
+
+
+def test_a_serial_port_is_set_up_once_for_all_devices_on_it(tmp_path: Path) -> None:
+    """The second was asked at the speed of the first, and did not answer."""
+    port = {"transport": "serial", "path": "ttyUSB0"}
+    (tmp_path / "by-id").symlink_to("ttyUSB0")
+    devices = {
+        "inv-1": {"endpoint": port},
+        "inv-2": {"endpoint": {**port, "baud": 19200, "parity": "even"}, "unit": 2},
+        "inv-3": {"endpoint": {**port, "path": "by-id"}, "unit": 3, "own_connection": True},
+        "inv-4": {"endpoint": {**port, "path": "by-id"}, "unit": 4},
+    }
+    first = "9600 baud, parity none, 1 stop bits"
+    assert problems(tmp_path, devices=devices) == {
+        "/devices/inv-2/endpoint": f"{tmp_path}/ttyUSB0 is opened once, for device 'inv-1' with {first}, not "
+        "19200 baud, parity even, 1 stop bits",
+        "/devices/inv-3/own_connection": f"{tmp_path}/by-id is opened once, and devices 'inv-1' and 'inv-3' are on it",
+    }
+
+
+def test_devices_share_a_connection_where_all_of_it_is_the_same(tmp_path: Path) -> None:
+    """A device with a certificate of its own was spoken to with that of the first at its endpoint."""
+    tls = {"transport": "tls", "host": "192.0.2.7", "certificate": "a.pem", "key": "a.pem", "authority": "ca.pem"}
+    serial = {"transport": "serial", "path": "ttyUSB0"}
+    (tmp_path / "by-id").symlink_to("ttyUSB0")
+    endpoints = [tls, tls, {**tls, "certificate": "b.pem", "key": "b.pem"}, serial, {**serial, "path": "by-id"}]
+    devices = {f"inv-{i}": {"endpoint": endpoint, "unit": i} for i, endpoint in enumerate(endpoints, 1)}
+    together: list[Sequence[str]] = []
+    Links(bench(tmp_path, devices=devices), [*devices], together.append)
+    assert together == [["inv-1", "inv-2"], ["inv-3"], ["inv-4", "inv-5"]]
 
 
 def test_what_does_not_fit_together_is_told_beside_what_is_wrong_by_itself(tmp_path: Path) -> None:
