@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from derloop.results.checkpoints import instants, read
 from derloop.results.store import RunFolder, recorded_until_ns
 from derloop.running import Begun, run_loaded
 from derloop.scenario.assembly import assemble
-from derloop.scenario.fingerprint import Fingerprints, fingerprint
+from derloop.scenario.fingerprint import Fingerprints, fingerprint, offering
 from derloop.scenario.loading import typed
 from derloop.scenario.models import Scenario
 from derloop.scenario.overrides import override
@@ -112,12 +111,13 @@ def _without_effect(was: Scenario, now: Scenario, permissions: Permissions) -> l
 
 def _found_changed(scenario: Scenario, said: dict[str, Any]) -> str:
     """Return what has changed since the run began, in brackets, as far as that can be told."""
-    began, was = datetime.fromisoformat(said["started"]).timestamp(), said["versions"]["derloop"]
+    began, was = datetime.fromisoformat(said["started"]).timestamp(), said["versions"]
     files = Fingerprints(said.get("trust_feeder", False)).files(scenario.document, scenario.folder)
     newer = [path.name for path in files if path.stat().st_mtime > began]
     found = [f"written since it began: {', '.join(newer)}"] if newer else []
-    if was != version("derloop"):
-        found.append(f"it began with derloop {was}, this is {version('derloop')}")
+    for name, here in offering(scenario.document).items():
+        if was.get(name) != here:
+            found.append(f"it began with {name} {was.get(name)}, this is {here}")
     return f" ({'; '.join(found)})" if found else ""
 
 

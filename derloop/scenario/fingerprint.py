@@ -1,5 +1,7 @@
 """What a run's results follow from, in a word: the scenario as it is run, the files that it names, and derloop.
 
+Of plug-ins too, the versions of those packages that offer what the scenario has.
+
 Two runs with the same fingerprint are the same run. With a feeder file goes all that lies in its folder, however it may
 redirect to it, but for what is none of a feeder: what runs and sweeps have left there, JSON, and what is hidden. Of a
 trusted feeder that lies outside of the scenario's folder, it is what it redirects to.
@@ -11,11 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from derloop.plugins import CHECKS, KINDS, REALISATIONS, packages
 from derloop.scenario.files import beside_feeder, is_run, named
 from derloop.scenario.models import MOVED_BY, Scenario
 from derloop.scenario.naming import Name, names
@@ -37,7 +40,7 @@ class Fingerprints:
         """Return the fingerprint of a scenario, as it stands after all overrides, whose file lies in `folder`."""
         folder, document = folder.resolve(), _without_schema(document)
         files = {os.path.relpath(path, folder): self._digest(path) for path in sorted(self._files(folder, document))}
-        said = json.dumps([version("derloop"), document, files], sort_keys=True)
+        said = json.dumps([offering(document), document, files], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:LENGTH]
 
     def files(self, document: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -66,6 +69,25 @@ def fingerprint(scenario: Scenario, trust_feeder: bool) -> str:
     """
     said = {key: value for key, value in scenario.document.items() if key not in MOVED_BY}
     return Fingerprints(trust_feeder).of(said, scenario.folder)
+
+
+def offering(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions of derloop and of the packages that offer what a scenario has, by their names."""
+    entries = document.get("federates", {}).values()
+    wanted = {
+        KINDS: {str(entry.get("kind")) for entry in entries},
+        REALISATIONS: {str(entry.get("via")).partition(":")[0] for entry in entries},
+        CHECKS: {*_check_kinds(document.get("checks", ()))},
+    }
+    offers = {name: there for group, names in wanted.items() for name, there in packages(group, names).items()}
+    return {"derloop": version("derloop"), **offers}
+
+
+def _check_kinds(checks: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for check in checks:
+        yield str(check.get("kind"))
+        parts = check.get("of")
+        yield from _check_kinds(each for each in parts if isinstance(each, dict)) if isinstance(parts, list) else ()
 
 
 def _digest(path: Path) -> str:

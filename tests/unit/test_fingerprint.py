@@ -162,6 +162,26 @@ def test_settings_of_a_plug_in_name_files_by_their_types_and_any_of_them_may_whe
     assert [path.name for path in Fingerprints().files(document, tmp_path)] == expected
 
 
+@pytest.mark.usefixtures("offered")
+@pytest.mark.parametrize("group", [plugins.KINDS, plugins.REALISATIONS, plugins.CHECKS])
+def test_another_version_of_a_package_whose_offer_the_scenario_has_changes_the_fingerprint(
+    group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = install(tmp_path / "site", "lamps_older", {group: {"lamps": "lamps_older:KIND"}}, LAMPS.format("str"))
+    monkeypatch.syspath_prepend(str(site))
+    check = {"kind": "lamps" if group == plugins.CHECKS else "peak", "signal": "grid.head_kw", "limit_kw": 1}
+    document = {
+        **with_federate(kind="lamps" if group == plugins.KINDS else "battery", via="lamps", name="text", table="none"),
+        "checks": [{"kind": "any-of", "of": [check]}],
+    }
+    before, without = Fingerprints().of(document, tmp_path), Fingerprints().of(with_profile("none"), tmp_path)
+    metadata = site / "lamps_older-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 1.0", "Version: 1.1"))
+    plugins._offered.cache_clear()
+    assert Fingerprints().of(document, tmp_path) != before
+    assert Fingerprints().of(with_profile("none"), tmp_path) == without
+
+
 def test_what_runs_and_sweeps_leave_beside_a_feeder_does_not_change_the_fingerprint(tmp_path: Path) -> None:
     document = with_federate(kind="opendss", feeder=write(tmp_path, "feeder.dss", "New Line.a"))
     for name in ("scenario.json", "sweep.json", ".git/index"):
