@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 import typer
 
@@ -56,6 +56,8 @@ def leave(status: int, is_stuck: bool) -> NoReturn:
 
 
 _exit = os._exit
+_REPLACING: dict[str, Callable[..., NoReturn]] = {"execv": os.execv, "execve": os.execve}
+"""What puts another program into this process's place, whose status is that program's; others of `os` call these."""
 
 
 @contextmanager
@@ -66,10 +68,12 @@ def exits_told() -> Iterator[None]:
         yield
     finally:
         os._exit = _exit
+        for name, replace in _REPLACING.items():
+            setattr(os, name, replace)
 
 
 def tell_exits() -> None:
-    """Let `os._exit` in somebody else's code end no command in silence, with the status of one that is well.
+    """Let `os._exit`, or `os.execv`, of others' code end no command in silence, with the status of one that is well.
 
     In what derloop has called it is an exit like any other, which ends the run in a federate's name. Elsewhere, as in a
     thread of a plug-in's that watches over something, or at the very end, it ends the process as it is meant to: said,
@@ -88,6 +92,20 @@ def tell_exits() -> None:
         _exit(FAILED)
 
     os._exit = told
+    for name, replace in _REPLACING.items():
+        setattr(os, name, _exit_instead(name, replace))
+
+
+def _exit_instead(name: str, replace: Callable[..., NoReturn]) -> Callable[..., NoReturn]:
+    """Return what is an exit in what derloop has called, and else, or in a fork, puts another program in the place."""
+    own = os.getpid()
+
+    def told(path: Any, *words: Any) -> NoReturn:
+        if os.getpid() == own and _is_heard(sys._getframe(1)):
+            raise SystemExit(f"os.{name}({os.fsdecode(path)!r})")
+        replace(path, *words)
+
+    return told
 
 
 def _is_heard(frame: FrameType | None) -> bool:

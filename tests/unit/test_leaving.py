@@ -37,6 +37,23 @@ with exits_told():
     raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
+ANOTHER_PROGRAM = """
+import os
+from derloop.commands.leaving import exits_told
+
+called = {"__name__": "derloop.engines.stepping"}
+exec("def step(federate): federate()", called)
+with exits_told():
+    called["step"](lambda: os.execl("/bin/true", "true"))
+"""
+ANOTHER_PROGRAM_OF_ITS_OWN = """
+import os, sys
+from derloop.commands.leaving import exits_told
+
+with exits_told():
+    os.execl(sys.executable, "python", "-c", "raise SystemExit(5)")
+"""
+
 
 @pytest.mark.parametrize(
     ("code", "status", "said"),
@@ -48,8 +65,16 @@ def test_an_exit_that_nobody_waits_for_is_said_and_one_of_a_fork_is_its_own(code
     assert said in ended.stderr
 
 
+def test_another_program_in_the_place_of_a_run_is_an_exit_and_elsewhere_what_was_meant() -> None:
+    run = [sys.executable, "-c"]
+    ended = subprocess.run([*run, ANOTHER_PROGRAM], capture_output=True, text=True, timeout=50, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "os.execv('/bin/true')\n")
+    ended = subprocess.run([*run, ANOTHER_PROGRAM_OF_ITS_OWN], capture_output=True, text=True, timeout=50, check=False)
+    assert (ended.returncode, ended.stderr) == (5, "")
+
+
 def test_exits_are_as_they_were_afterwards() -> None:
-    before = os._exit
+    before = os._exit, os.execv, os.execve
     with pytest.raises(RuntimeError), exits_told():
         raise RuntimeError
-    assert os._exit is before
+    assert (os._exit, os.execv, os.execve) == before
