@@ -211,7 +211,7 @@ def _plan(scenario: Scenario, federation: Federation, options: Options) -> Plan 
     from derloop.hosts.door import check_own
     from derloop.hosts.gathering import plan  # HELICS, only where it is used
 
-    planned = plan(scenario, federation, options.hosts, options.listen)
+    planned = plan(scenario, federation, options.hosts, options.listen, options.trust_feeder)
     check_own(planned.file.listen)
     return planned
 

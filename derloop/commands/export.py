@@ -87,6 +87,6 @@ def _job(scenario: Path, hosts: Path, overrides: list[str] | None, options: Opti
 
     sets, permissions = overrides or [], options.permissions
     loaded = load(scenario, [*sets, 'placement="hosts"'], permissions)
-    planned = plan(loaded, assemble(loaded, permissions), hosts, None)
+    planned = plan(loaded, assemble(loaded, permissions), hosts, None, permissions.trust_feeder)
     names = sorted({*planned.placed.values()})
     return job(loaded.name, scenario, hosts, planned.file, names, sets, permissions)

@@ -59,12 +59,14 @@ class Plan:
         return Gathering(self, scenario, folder, say)
 
 
-def plan(scenario: Scenario, federation: Federation, path: Path | str | None, listen: str | None) -> Plan:
+def plan(
+    scenario: Scenario, federation: Federation, path: Path | str | None, listen: str | None, trust_feeder: bool
+) -> Plan:
     """Return which hosts take part by the hosts file at `path`; raise ScenarioError where that does not fit."""
     if path is None:
         why = "'hosts' needs a file that says how they are reached: --hosts FILE; or let it be 'together' or 'apart'"
         raise ScenarioError([Problem("/placement", why)], str(scenario.path))
-    file, files = read_hosts(Path(path), listen), named_files(scenario.path, scenario.document)
+    file, files = read_hosts(Path(path), listen), named_files(scenario.path, scenario.document, trust_feeder)
     placed, problems = hosts_of(federation.units, file.wishes(scenario.file.hosts), ("federates",))
     for name in scenario.file.hosts.keys() - file.hosts.keys():
         problems.append(Problem("/hosts", f"the scenario has a host {name!r}" + did_you_mean(name, [*file.hosts])))
@@ -80,6 +82,9 @@ def plan(scenario: Scenario, federation: Federation, path: Path | str | None, li
 def _unsendable(files: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the files that no host would take, and why."""
     for name in files:
+        if Path(name).parts[0] == "..":
+            yield name, "it lies outside of the scenario's folder, in which alone files are sent and compared"
+            continue
         try:
             plain(name)
         except Malformed:

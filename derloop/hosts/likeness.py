@@ -8,6 +8,7 @@ with all that they redirect to, and tariffs with their prices.
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,11 +62,14 @@ def file_differences(here: Hashes, there: Mapping[str, str | None]) -> list[str]
     ]
 
 
-def named_files(scenario: Path, document: Any) -> list[str]:
-    """Return the scenario's file and every file inside its folder that `document` names, from that folder."""
+def named_files(scenario: Path, document: Any, trust_feeder: bool = False) -> list[str]:
+    """Return the scenario's file and every file inside its folder that `document` names, from that folder.
+
+    trust_feeder: what feeders are made of may lie outside of it.
+    """
     folder = scenario.resolve().parent
-    found = {path for path, _ in named(folder, names(document))}
-    return sorted(str(path.relative_to(folder)) for path in {scenario.resolve(), *found})
+    found = {path for path, _ in named(folder, names(document), trust_feeder)}
+    return sorted(os.path.relpath(path, folder) for path in {scenario.resolve(), *found})
 
 
 def hashes(folder: Path, paths: list[str]) -> dict[str, str | None]:

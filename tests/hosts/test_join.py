@@ -258,6 +258,22 @@ def test_a_host_with_another_file_of_the_scenario_is_refused_by_its_name(tmp_pat
     assert "scenario.schema.json" not in failure
 
 
+def test_a_trusted_feeder_that_no_host_could_be_sent_is_refused_over_hosts(tmp_path: Path) -> None:
+    """A host had another one at the same place, and gave other results without a word."""
+    shutil.copytree(SCENARIOS / "feeders" / "ieee13", tmp_path / "feeder")
+    (tmp_path / "study" / "profiles").mkdir(parents=True)
+    shutil.copy(SCENARIOS / "profiles" / "load_shapes_summer.csv", tmp_path / "study" / "profiles")
+    study = tmp_path / "study" / "kind_load.json"
+    study.write_text(SCENARIO.read_text().replace("feeders/ieee13/ieee13.dss", "../feeder/ieee13.dss"))
+    with hosts(tmp_path, **TWO) as (file, _), pytest.raises(ScenarioError) as refused:
+        derloop.run(study, SHORT, hosts=file, out=tmp_path / "out", report=False, trust_feeder=True)
+    assert refused.value.problems[0].what == (
+        "its file '../feeder/ieee13.dss' cannot be sent: "
+        "it lies outside of the scenario's folder, in which alone files are sent and compared"
+    )
+    assert derloop.run(study, SHORT, out=tmp_path / "alone", report=False, trust_feeder=True).outcome == "completed"
+
+
 def test_a_host_whose_files_change_while_others_are_waited_for_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
