@@ -195,8 +195,9 @@ def _judged(settings: Compared, pairs: list[_Pair], unit: str) -> Verdict:
             KIND.name, Measured(reduction, "1", worst.where, worst.when_ns), settings.reduction, text, source
         )
     assert settings.difference is not None
-    text = f"{said}: {percent(-reduction)} apart, {percent(settings.difference)} allowed"
-    return at_most(KIND.name, Measured(-reduction, "1", worst.where, worst.when_ns), settings.difference, text, source)
+    apart = abs(reduction)
+    text = f"{said}: {percent(apart)} apart, {percent(settings.difference)} allowed"
+    return at_most(KIND.name, Measured(apart, "1", worst.where, worst.when_ns), settings.difference, text, source)
 
 
 def _reduction(settings: Compared, pair: _Pair) -> float:

@@ -71,6 +71,12 @@ def test_a_difference_is_judged_in_both_directions(folder: Path) -> None:
     assert (found.outcome, found.measured) == ("FAIL", pytest.approx(0.03))
 
 
+def test_no_difference_is_told_as_none(folder: Path) -> None:
+    found = beside(folder, run(folder / "same"), difference=0.1)
+    assert (found.outcome, str(found.measured)) == ("PASS", "0.0")
+    assert ": 0 % apart, 10 % allowed" in found.text
+
+
 def test_an_increase_can_be_allowed_as_a_negative_reduction(folder: Path) -> None:
     this = run(folder / "more", 1.03)
     assert beside(folder, this, reduction=-0.05).outcome == "PASS"
