@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from outside import install
+from pydantic import BaseModel
 
 from derloop import plugins
+from derloop.scenario import naming
 from derloop.scenario.fingerprint import Fingerprints
 
 
@@ -118,6 +120,30 @@ def test_what_is_called_as_a_setting_that_names_no_file_does_not_change_the_fing
     write(tmp_path, "day.csv", "1")
     found = [str(path.relative_to(tmp_path)) for path in Fingerprints().files(document, tmp_path)]
     assert found == ["day.csv"]
+
+
+def models(type_: Any) -> Iterator[type[BaseModel]]:
+    """Yield the settings in a type, and those within them."""
+    if isinstance(type_, type) and issubclass(type_, BaseModel):
+        yield type_
+        for field in type_.model_fields.values():
+            yield from models(field.annotation)
+    for part in get_args(type_):
+        yield from models(part)
+
+
+def test_every_setting_that_is_said_to_be_relative_to_the_scenario_says_so_by_its_type() -> None:
+    kinds = [plugins.kind(name).settings for name in plugins.names(plugins.KINDS)]
+    checks = [plugins.check_kind(name).settings for name in plugins.names(plugins.CHECKS)]
+    said = {
+        (model, name)
+        for settings in (*kinds, *checks)
+        for model in models(settings)
+        for name, field in model.model_fields.items()
+        if "relative to the scenario" in (field.description or "")
+    }
+    assert len(said) > 5
+    assert [(model.__name__, name) for model, name in said if name not in naming._marks(model)] == []
 
 
 LAMPS = """
