@@ -90,7 +90,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-WRONG, FAILED = 2, 3
+WRONG, FAILED, INTERRUPTED = 2, 3, 130
 OUT_OF = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -242,6 +242,9 @@ def _user_errors() -> Iterator[None]:
         _say(str(error))
         is_of_machine = isinstance(error.__cause__, OSError) and error.__cause__.errno in OUT_OF
         raise typer.Exit(FAILED if is_of_machine or isinstance(error, Unreachable) else WRONG) from error
+    except MemoryError as error:
+        _say("there is not enough memory")
+        raise typer.Exit(FAILED) from error
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -270,7 +273,7 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except SystemExit as ended:
         from derloop.commands.leaving import UNHEARD, be_unheard, is_unheard
 
@@ -278,6 +281,9 @@ def main() -> None:
             be_unheard(sys.stdout)
             sys.exit(UNHEARD)
         raise
+    except Exception as error:  # noqa: BLE001 - a defect; Python's own status is that of a failed check
+        sys.excepthook(type(error), error, error.__traceback__)
+        sys.exit(INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else FAILED)
     finally:
         for sign in SIGNALS:
             signal.signal(sign, signal.SIG_IGN)  # what is left is to leave, with the status that is known

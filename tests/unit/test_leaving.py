@@ -36,7 +36,17 @@ with exits_told():
         os._exit(7)
     raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+A_DEFECT = """
+import sys
+from derloop import cli
 
+@cli.app.command()
+def broken():
+    {code}
+
+sys.argv = ["derloop", "broken"]
+cli.main()
+"""
 ANOTHER_PROGRAM = """
 import os
 from derloop.commands.leaving import exits_told
@@ -78,3 +88,17 @@ def test_exits_are_as_they_were_afterwards() -> None:
     with pytest.raises(RuntimeError), exits_told():
         raise RuntimeError
     assert (os._exit, os.execv, os.execve) == before
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("raise MemoryError", 3, "derloop: there is not enough memory"),
+        ("raise RuntimeError('a defect')", 3, "RuntimeError: a defect"),
+        ("raise RuntimeError('of an import') from KeyboardInterrupt()", 130, "RuntimeError: of an import"),
+    ],
+)
+def test_a_defect_has_not_the_status_of_a_failed_check(code: str, status: int, said: str) -> None:
+    words = [sys.executable, "-c", A_DEFECT.format(code=code)]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=50, check=False)
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (status, said)
