@@ -158,7 +158,7 @@ def _after(parts: list[memoryview], written: int) -> list[memoryview]:
 
 def signals(path: Path) -> tuple[Signal, ...]:
     """Return what the file holds; nothing when it was cut short before its schema was whole."""
-    with _stored(path) as stored:
+    with _stored(path) as stored, _undamaged(path):
         return tuple(_signals(stored.schema)) if stored else ()
 
 
@@ -240,7 +240,8 @@ def _write_parquet(stored: _Stored, part: Path) -> None:
     width = sum(len(signal.labels) for signal in _signals(stored.schema))
     rows = max(1, ROW_GROUP_VALUES // width)
     with part.open("wb") as file:
-        with pq.ParquetWriter(file, stored.schema, compression="zstd", use_dictionary=False) as writer:
+        how = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
+        with pq.ParquetWriter(file, stored.schema, **how) as writer:
             for table in _tables(stored.batches(), rows):
                 writer.write_table(table, row_group_size=rows)
         file.flush()
@@ -280,17 +281,19 @@ class _Stream:
 
 
 class _Finished:
-    """The Parquet file of a run that has ended."""
+    """The Parquet file of a run that has ended; its checksums tell where it is not what was written."""
 
-    def __init__(self, file: Any, ports: Sequence[str] | None) -> None:
-        self._file = pq.ParquetFile(file)
+    def __init__(self, file: Any, path: Path, ports: Sequence[str] | None) -> None:
+        self._file, self._path = pq.ParquetFile(file, page_checksum_verification=True), path
         self._columns = None if ports is None else [TIME, *ports]
         self.schema = self._file.schema_arrow
 
     def batches(self, start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[Any]:
         for group in range(self._file.num_row_groups):
             if self._bears_on(group, start_ns, stop_ns):
-                yield from self._file.read_row_group(group, columns=self._columns).combine_chunks().to_batches()
+                with _undamaged(self._path):
+                    table = self._file.read_row_group(group, columns=self._columns).combine_chunks()
+                yield from table.to_batches()
 
     def _bears_on(self, group: int, start_ns: int | None, stop_ns: int | None) -> bool:
         time = self._file.metadata.row_group(group).column(0).statistics
@@ -302,11 +305,20 @@ _Stored = _Stream | _Finished
 
 
 @contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Raise DerloopError where what is read is not what was written."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:  # pyarrow.ArrowInvalid is a ValueError
+        raise DerloopError(f"{path} is damaged: {error}") from error
+
+
+@contextmanager
 def _stored(path: Path, ports: Sequence[str] | None = None) -> Iterator[_Stored | None]:
     """Open either kind of file; None for a stream that was cut short before its schema was whole."""
     with pa.OSFile(str(path), "rb") as file:
         try:
-            stored: _Stored | None = _Finished(file, ports) if path.suffix == ".parquet" else _Stream(file)
+            stored: _Stored | None = _Finished(file, path, ports) if path.suffix == ".parquet" else _Stream(file)
         except (pa.ArrowException, OSError) as error:
             if path.suffix == ".parquet":
                 raise DerloopError(f"{path} is damaged: {error}") from error

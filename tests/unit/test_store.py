@@ -181,6 +181,27 @@ def test_a_finished_file_that_was_damaged_is_named(tmp_path: Path) -> None:
         run.signals()
 
 
+@pytest.mark.parametrize("place", [0.2, 0.4, 0.6])
+def test_values_of_a_finished_file_that_are_not_those_that_were_written_are_told(tmp_path: Path, place: float) -> None:
+    run = record(tmp_path)
+    finish(tmp_path)
+    file = tmp_path / "series" / "grid.parquet"
+    whole = file.read_bytes()
+    pages = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    at = int(place * pages)
+    file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+    with pytest.raises(DerloopError, match=r"grid\.parquet is damaged"):
+        run.read("grid.v_pu")
+
+
+def test_a_file_whose_description_is_damaged_is_named(tmp_path: Path) -> None:
+    run = record(tmp_path)
+    file = tmp_path / "series" / "pv.arrows"
+    file.write_bytes(file.read_bytes().replace(b'["pv"]', b'["pv",'))
+    with pytest.raises(DerloopError, match=r"pv\.arrows is damaged"):
+        run.signals()
+
+
 def test_a_file_in_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(series, "FORMAT", "derloop-series-9")
     run = record(tmp_path)
