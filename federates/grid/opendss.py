@@ -52,6 +52,7 @@ class OpenDssFeeder:
         self._gear = _gear(settings, feeder)
         self._head = Head(self._solver) if feeder.can_be_fed else None
         self._solver.prepare(settings.regulators == "active", settings.tolerance, settings.max_iterations)
+        self._solver.lead_neutrals(feeder.buses)
         for group in self._drives:
             group.attach(self._solver)
         if self._gear:

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,6 +149,7 @@ class Solver:
         self.solve()
         self._order = self._node_order()
         self._where: NDArray[np.intp] | None = None
+        self._neutrals = self._first_phases = np.zeros(0, np.intp)
         self._find_elements()
 
     def _find_elements(self) -> None:
@@ -326,6 +327,12 @@ class Solver:
         for name, is_in in zip(names, closed, strict=True):
             self._run(f"Edit Vsource.{name} enabled={'yes' if is_in else 'no'}")
 
+    def lead_neutrals(self, buses: Mapping[str, Bus]) -> None:
+        """Let neutrals be in the part in which the phases of their bus are: nothing is fed through a neutral."""
+        led = [bus for bus in buses.values() if bus.neutral and bus.phases]
+        self._neutrals = np.array([self._order[f"{bus.name}.{bus.neutral}"] for bus in led], np.intp)
+        self._first_phases = np.array([self._order[f"{bus.name}.{bus.phases[0]}"] for bus in led], np.intp)
+
     def rearrange(self) -> NDArray[np.intp]:
         """Take the switching in; return the number of the connected part (nodes,) in which each node now is."""
         try:
@@ -336,8 +343,10 @@ class Solver:
         order = self._node_order()
         where = np.array([order[name] for name in self._order], dtype=np.intp)
         self._where = None if (where == np.arange(where.size)).all() else where
-        parts = connected(*self._dss.YMatrix.getYsparse(True))
-        return parts[where]
+        values, rows, starts = self._dss.YMatrix.getYsparse(True)
+        found = connected(values, rows, starts, where[self._neutrals])[where]
+        found[self._neutrals] = found[self._first_phases]
+        return found
 
     def with_controls(self, on: bool) -> None:
         """Let the feeder's own controls act in solutions from now on, or not."""
@@ -447,10 +456,15 @@ class Solver:
             self._dss.Capacitors.Next()
 
 
-def connected(values: NDArray[np.complex128], rows: NDArray[np.int32], starts: NDArray[np.int32]) -> NDArray[np.intp]:
-    """Return the number of the connected part (n,) of each row of a sparse matrix: that of its first row."""
+def connected(
+    values: NDArray[np.complex128], rows: NDArray[np.int32], starts: NDArray[np.int32], apart: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Return the number of the connected part (n,) of each row of a sparse matrix: that of its first row.
+
+    apart: rows that connect nothing.
+    """
     columns = np.repeat(np.arange(starts.size - 1), np.diff(starts))
-    coupled = np.abs(values) > COUPLED
+    coupled = (np.abs(values) > COUPLED) & ~np.isin(rows, apart) & ~np.isin(columns, apart)
     rows, columns = rows[coupled], columns[coupled]
     parts = np.arange(starts.size - 1)
     while True:

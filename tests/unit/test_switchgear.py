@@ -200,6 +200,33 @@ def test_a_bank_that_the_file_has_out_says_so_and_comes_in_where_it_is_told(tmp_
     assert (put_in["capacitors"][0], put_in["head_kvar"][0]) == (1.0, pytest.approx(295.1, abs=1.0))
 
 
+STREET = """Clear
+New Circuit.street bus1=a basekv=12.47
+New Transformer.t phases=3 windings=2 buses=(a s.1.2.3.4) conns=(delta wye) kvs=(12.47 0.4) kvas=(630 630) xhl=4
+New Reactor.earth phases=1 bus1=s.4 bus2=s.0 R=0.01 X=0
+New Line.sw_a phases=3 bus1=s.1.2.3 bus2=b.1.2.3 switch=yes r1=0.0001 x1=0 r0=0.0001 x0=0 c1=0 c0=0 length=1
+New Line.neutral phases=1 bus1=s.4 bus2=b.4 r1=0.0001 x1=0 r0=0.0001 x0=0 c1=0 c0=0 length=1
+New Line.cable phases=4 bus1=b.1.2.3.4 bus2=c.1.2.3.4 r1=0.3 x1=0.1 r0=0.9 x0=0.3 c1=0 c0=0 length=0.1
+New Load.one phases=1 bus1=c.1.4 kv=0.231 kw=20 vminpu=0.7
+New Load.two phases=1 bus1=c.2.4 kv=0.231 kw=5 vminpu=0.7
+Set VoltageBases=(12.47 0.4)
+CalcVoltageBases
+"""
+
+
+def test_behind_a_switch_with_a_neutral_beside_it_everything_is_dead(tmp_path: Path) -> None:
+    """Loads joined the dead phases to the neutral, and they were taken for fed: the run ended with a collapse."""
+    grid = ring(tmp_path, STREET)
+    devices = {"pv.p_kw": np.array([3.0]), "pv.q_kvar": np.zeros(1)}
+    assert at(grid, grid.step(0, {"switch_set": np.ones(1), **devices}), "c.1") > 0.95
+    opened = grid.step(S, {"switch_set": np.zeros(1), **devices})
+    assert [at(grid, opened, node) for node in ("b.1", "c.3", "c.4", "s.1")] == pytest.approx([0, 0, 0, 1], abs=1e-3)
+    assert (opened["unserved_kw"][0], opened["pv.undelivered_kw"][0]) == pytest.approx((25.0, 3.0))
+    assert opened["head_kw"][0] == pytest.approx(0.0, abs=1e-6)
+    again = grid.step(2 * S, {"switch_set": np.ones(1), **devices})
+    assert (again["unserved_kw"][0], again["others_kw"][0]) == pytest.approx((0.0, 25.0))
+
+
 def test_a_fault_is_there_at_the_steps_within_its_time(tmp_path: Path) -> None:
     """One that came and went between two steps was accepted, and never there."""
     spells = [{"begins_s": 1.2, "lasts_s": 0.9}, {"begins_s": 4.0, "lasts_s": 0.1}]
