@@ -21,10 +21,19 @@ class GivenPower:
     """The elements of one federate's devices."""
 
     def __init__(
-        self, solver: Solver, setpoints: Setpoints, elements: NDArray[np.intp], nodes: NDArray[np.intp]
+        self,
+        solver: Solver,
+        setpoints: Setpoints,
+        elements: NDArray[np.intp],
+        nodes: NDArray[np.intp],
+        neutrals: NDArray[np.intp],
     ) -> None:
-        """elements: which of the solver's they are (k,), as the setpoints are ordered. nodes: where they are."""
+        """elements: which of the solver's they are (k,), as the setpoints are ordered.
+
+        nodes: where they are, and neutrals: those to which they are connected there, if not to ground.
+        """
         self.elements, self._setpoints, self._nodes = elements, setpoints, np.unique(nodes)
+        self._neutrals = np.unique(neutrals)
         self._asked = solver.class_powers("generator", elements)
         self._kva = np.zeros(elements.size, np.complex128)
         self._found = np.zeros(self._nodes.size)
@@ -33,7 +42,9 @@ class GivenPower:
         """Write what each draws by the last solution, kVA, into `drawn` (elements,). v_pu: of the nodes, pu."""
         low, high = INJECTS_V_PU
         found = v_pu.take(self._nodes, out=self._found, mode="clip")
-        if found[found.argmin()] >= low + NEAR and found[found.argmax()] <= high - NEAR:
+        # a phase is as far from its neutral as from ground, but for what the neutral has
+        off = NEAR + (v_pu[self._neutrals].max() if self._neutrals.size else 0.0)
+        if found[found.argmin()] >= low + off and found[found.argmax()] <= high - off:
             np.negative(self._setpoints.p_kw, out=self._kva.real)
             np.negative(self._setpoints.q_kvar, out=self._kva.imag)
             drawn[self.elements] = self._kva

@@ -96,12 +96,11 @@ class Group:
         return self._setpoints
 
     def given_power(self, solver: Solver) -> GivenPower | None:
-        """Return what its elements draw, where that follows from what they are given.
-
-        Not of loads of the file, nor of what sees another voltage than that of its nodes to ground.
-        """
-        is_known = self.sees_voltage and not self._has_neutral
-        return GivenPower(solver, self._setpoints, self.elements, self._nodes) if is_known else None
+        """Return what its elements draw, where that follows from what they are given: not of loads of the file."""
+        if not self.sees_voltage:
+            return None
+        neutrals = self._neutral[self._neutral != GROUND]
+        return GivenPower(solver, self._setpoints, self.elements, self._nodes, neutrals)
 
     def write(self, inputs: Values) -> None:
         np.concatenate((inputs[self.p_port], inputs[self.q_port]), out=self._in_a_row)

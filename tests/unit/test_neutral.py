@@ -67,6 +67,13 @@ def test_one_phase_has_both_wires_in_its_loop(context: Context, extremes: bool) 
         assert values["pv.v_high_pu"][0] == pytest.approx(v / E_V, abs=1e-6)
 
 
+def test_of_a_large_feeder_it_is_known_what_they_draw(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were asked, and told the currents of an iteration before: the energy balance had no digit left to spare."""
+    monkeypatch.setattr("federates.grid.powers.MANY", 0)
+    grid = grid_of(context, Terminal("pv_0", "home", (1,), 10.0))
+    assert grid.step(0, {"pv.p_kw": np.array([7.0]), "pv.q_kvar": np.array([1.0])})["pv.solved_kw"][0] == 7.0
+
+
 def test_three_phases_that_are_balanced_have_nothing_in_the_neutral(context: Context) -> None:
     grid = grid_of(context, Terminal("pv_0", "home", (1, 2, 3), 30.0))
     values = grid.step(0, {"pv.p_kw": np.array([21.0]), "pv.q_kvar": np.zeros(1)})
