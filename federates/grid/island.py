@@ -136,14 +136,17 @@ class Island:
         """Whether there is a solution of this instant: not where all of the feeder is dead."""
         return bool(self.alive.any())
 
-    def solve(self, now_ns: int, inputs: Values) -> Values:
-        """Solve the feeder with who holds it at this instant; return the outputs. Raises SolverError."""
+    def solve(self, now_ns: int, inputs: Values, faulted: bool) -> Values:
+        """Solve the feeder with who holds it at this instant; return the outputs. Raises SolverError.
+
+        faulted: there is a fault, which is over before the feeder's own controls act.
+        """
         position = self._where(now_ns, inputs)
         asked = self.formers.asked(inputs)
         active, fault = asked.forms >= 0.5, np.zeros(asked.forms.size)
         while True:
             self._arrange(position, active)
-            flow, trips = self._held(asked)
+            flow, trips = self._held(asked, faulted)
             if not trips.any():
                 break
             fault, active = np.where(trips > 0.0, trips, fault), active & (trips == 0.0)
@@ -187,13 +190,13 @@ class Island:
         part = int(self._parts[node])
         return inventory.base_hz(self._solver) if part == self._head_part else self.formers.part_hz(part)
 
-    def _held(self, asked: Asked) -> tuple[Flow, FloatArray]:
+    def _held(self, asked: Asked, faulted: bool) -> tuple[Flow, FloatArray]:
         """Return what the units give, and the fault (n,) of those that cannot."""
         nothing = np.zeros(asked.forms.size)
         if not self.alive.any():
             return Flow(nothing, nothing, nothing.astype(np.complex128)), nothing
         try:
-            flow = self._with_controls(asked)
+            flow = self._with_controls(asked, faulted)
         except (SolverError, NoBalance) as error:
             if not self.formers.free.any():
                 raise SolverError(str(error)) from error
@@ -203,10 +206,10 @@ class Island:
             trips = np.where(self.formers.free, NO_BALANCE, 0.0)
         return flow, trips
 
-    def _with_controls(self, asked: Asked) -> Flow:
+    def _with_controls(self, asked: Asked, faulted: bool) -> Flow:
         """Return the flow once the feeder's own controls rest too; where one looks at a dead part none acts."""
         looked_at = self._limits.looked_at
-        acts = looked_at is not None and bool(self.alive[looked_at].all())
+        acts = looked_at is not None and not faulted and bool(self.alive[looked_at].all())
         self._solver.with_controls(False)
         self._balance(asked)
         for _ in range(MOST_ROUNDS if acts else 0):

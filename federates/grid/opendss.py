@@ -232,7 +232,7 @@ class OpenDssFeeder:
         if self._island:
             if moved:
                 self._island.forget()
-            held = self._island.solve(now_ns, inputs)
+            held = self._island.solve(now_ns, inputs, self._gear is not None and self._gear.is_faulted)
             if self._gear:
                 self._gear.hold(self._island.alive, self._island.formers.held_at)
         else:

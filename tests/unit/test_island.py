@@ -335,6 +335,17 @@ def test_tap_changers_of_an_island_act_also_once_something_was_switched_in_it(sm
     assert 119.5 / 120 <= isle.v_pu("e.1") <= 120.5 / 120
 
 
+def test_tap_changers_beside_grid_forming_units_rest_while_there_is_a_fault(small: Path) -> None:
+    """They went up to their highest tap at once, as nowhere else: a fault is over before they act."""
+    text = SMALL.replace("r1=0 x1=0.0001 r0=0 x0=0.0001", "r1=0 x1=1 r0=0 x0=1")
+    (small / "small.dss").write_text(text + TAPS)
+    fault = {"bus": "c", "begins_s": 1.0, "lasts_s": 1.0, "r_ohm": 8.0}
+    isle = Isle(small, {"at": UNITS}, island={"switch": "switch", "opens_at_s": 100.0}, faults=[fault])
+    steps = [(isle.step()["taps"].tolist(), isle.v_pu("e.1")) for _ in range(3)]
+    assert [taps for taps, _ in steps[:2]] == [[4.0], [4.0]]
+    assert steps[1][1] < 0.95
+
+
 BANK = """New Capacitor.f phases=3 bus1=f kv=12.47 kvar=300
 New CapControl.f capacitor=f element=line.sw terminal=2 type=voltage onsetting=112 offsetting=128 ptratio=60
 """
