@@ -202,7 +202,7 @@ class Island:
                 raise SolverError(str(error)) from error
             return Flow(nothing, nothing, nothing.astype(np.complex128)), np.where(self.formers.free, NO_BALANCE, 0.0)
         trips = self.formers.beyond(asked, flow)
-        if not trips.any() and self._collapsed():
+        if not trips.any() and self._collapsed(faulted):
             trips = np.where(self.formers.free, NO_BALANCE, 0.0)
         return flow, trips
 
@@ -228,12 +228,13 @@ class Island:
         else:
             self._solver.solve_given()
 
-    def _collapsed(self) -> bool:
-        """Return whether an island, and not what the head feeds, has a voltage outside the band."""
+    def _collapsed(self, faulted: bool) -> bool:
+        """Return whether an island has a voltage outside the band, or above it beside a fault; not what the head feeds."""
         if not self.formers.free.any():
             return False
         volts = np.abs(self._solver.voltages())
-        outside = (volts < self._limits.least_v) | (volts > self._limits.most_v)
+        least_v = 0.0 if faulted else self._limits.least_v
+        outside = (volts < least_v) | (volts > self._limits.most_v)
         return bool((outside & self.alive & (self._parts != self._head_part)).any())
 
     def forget(self) -> None:

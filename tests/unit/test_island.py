@@ -346,6 +346,20 @@ def test_tap_changers_beside_grid_forming_units_rest_while_there_is_a_fault(smal
     assert steps[1][1] < 0.95
 
 
+def test_an_island_that_can_carry_a_fault_holds_until_a_relay_has_cleared_it(small: Path) -> None:
+    """It was taken for collapsed, as the voltage at a fault is low; beside the head it is not."""
+    with (small / "small.dss").open("a") as feeder:
+        feeder.write("New Line.side phases=3 bus1=d bus2=e r1=60 x1=5 r0=60 x0=5 c1=0 c0=0 length=1\n")
+    fault = {"bus": "e", "phases": [1], "begins_s": 1.0, "r_ohm": 1.0}
+    relay = {"switch": "side", "pickup_a": 30.0, "curve": "definite", "time_dial": 1.5}
+    isle = Isle(small, {"at": UNITS}, faults=[fault], protection=[relay], monitored=["side"], **OPEN)
+    steps = [isle.step() for _ in range(4)]
+    assert [step["fault"].max() for step in steps] == [0.0] * 4
+    assert [step["switches"][0] for step in steps] == [1.0, 1.0, 1.0, 0.0]
+    assert steps[1]["current_a"][0] == pytest.approx(7200 / np.hypot(61, 5), rel=0.03)
+    assert isle.v_pu("c.1") > 0.95
+
+
 BANK = """New Capacitor.f phases=3 bus1=f kv=12.47 kvar=300
 New CapControl.f capacitor=f element=line.sw terminal=2 type=voltage onsetting=112 offsetting=128 ptratio=60
 """
