@@ -229,7 +229,7 @@ class Island:
             self._solver.solve_given()
 
     def _collapsed(self, faulted: bool) -> bool:
-        """Return whether an island has a voltage outside the band, or above it beside a fault; not what the head feeds."""
+        """Return whether an island has a voltage outside the band; at a fault, above it. Not what the head feeds."""
         if not self.formers.free.any():
             return False
         volts = np.abs(self._solver.voltages())

@@ -118,6 +118,16 @@ def test_of_a_feeder_that_hangs_on_a_bus_it_expects_what_the_feeder_does_at_the_
     assert expected_kw == pytest.approx(run["grid.losses_kw"][7, 0], rel=1e-2)
 
 
+def test_what_grid_forming_units_give_is_in_what_it_expects(tmp_path: Path) -> None:
+    """They were left out: beside 900 kW of them losses were said to be 42 kW, and were 25. All phases are alike."""
+    forming = {"kind": "grid-forming", "at": [{"bus": "671", "rated_kva": 1500, "energy_kwh": 5000}], "p_set_pu": 0.6}
+    sets = [f"federates.forming={json.dumps(forming)}", "duration_s=3600", "checks=[]"]
+    run = derloop.run(SCENARIOS / "kind_adms.json", sets, engine="local", out=tmp_path / "run", report=False)
+    assert run.outcome == "completed", run.failure
+    assert run["grid.forming.p_kw"][6, 0] == pytest.approx(900.0, abs=1.0)
+    assert run["adms.cost_kw"][7, 1] == pytest.approx(run["grid.losses_kw"][6, 0], rel=0.1)
+
+
 def test_a_control_that_hears_nothing_holds_and_then_its_feeder_goes_back_to_local_control(tmp_path: Path) -> None:
     managed = Managed(tmp_path, VOLT_VAR)
     managed.run(3)

@@ -100,7 +100,8 @@ class GridModel:
             }
         )
         at_it = {name: units for name, units in context.terminals.items() if context.meets.get(name) == self.name}
-        injecting = {name: units for name, units in at_it.items() if not (units and units[0].forms)}
+        forming = [name for name, units in at_it.items() if units and units[0].forms]
+        injecting = {name: tuple(replace(unit, forms=False) for unit in units) for name, units in at_it.items()}
         place = replace(context, name=self.name, terminals=injecting, feeder=None)
         self.feeder = Feeder(own, place)
         self.grid = OpenDssFeeder(own, place, self.feeder, in_time=False)
@@ -109,7 +110,9 @@ class GridModel:
         self.regulators = np.isin(self.apparatus.regulators, operated)
         """Which of all tap changers (regulators,) are operated."""
         ports = self.grid.interface
-        self.powers = tuple(port for port in ports.inputs if port.endswith((".p_kw", ".q_kvar")))
+        powers = [port for port in ports.inputs if port.endswith((".p_kw", ".q_kvar"))]
+        self.powers = {p: f"{self.name}.{p}" if p.rpartition(".")[0] in forming else p for p in powers}
+        """Of devices and loads, and what is heard of each: of what forms a grid, the feeder says what it gives."""
         self.nodes = ports.outputs["v_pu"].labels
         self.monitored = ports.outputs["loading_pu"].labels if "loading_pu" in ports.outputs else ()
         self.bus = bus_of(self.name, context)
@@ -142,7 +145,7 @@ class GridModel:
 
     def measure(self, inputs: Values) -> None:
         """Take what devices and loads were measured to give or draw, and the voltage at the head where that moves."""
-        self._measured = {port: np.array(inputs[port]) for port in self.powers}
+        self._measured = {port: np.array(inputs[heard]) for port, heard in self.powers.items()}
         if self.bus:
             self._measured[SOURCE] = np.array(inputs[f"{self.bus}.v_pu"])
 

@@ -26,9 +26,9 @@ def interface(settings: AdmsSettings, context: Context, model: GridModel, sectio
     inputs = {f"{model.name}.{name}": Port(p.unit, p.labels, "before") for name, p in ports.items()}
     if not model.settings.can_change:
         inputs[f"{model.name}.age_s"] = Port("s", (model.name,), "before", 0.0)
-    for name in model.powers:
+    for name, heard_as in model.powers.items():
         port = measured.inputs[name]
-        inputs[name] = Port(port.unit, port.labels, "before")
+        inputs[heard_as] = Port(port.unit, port.labels, "before")
     if model.bus:
         inputs[f"{model.bus}.v_pu"] = Port("pu", (model.bus,), "before")
     return Interface(settings.step_ns(context), inputs, _told(settings, context, model, sections))
