@@ -176,9 +176,11 @@ def _cycles(settings: ApplianceSettings, context: Context, labels: tuple[str, ..
     clock, step_s = Clock.of(context.start, context.until_ns), settings.step_ns(context) / 1e9
     before = int(settings.ready_h[1] // 24.0)  # where hours go on from 24, days before the run have some in it
     days = np.arange(-before, int(clock.shows_s(context.until_ns) // 86400.0) + 1)
-    streams = [stream(context, f"cycles {label}") for label in labels]
-    hours = np.array([s.uniform(*settings.ready_h, days.size) for s in streams]) + 24.0 * days
-    runs = np.array([s.random(days.size) < settings.runs_pu for s in streams]) & (hours * 3600.0 >= clock.start_s)
+    # day after day: cycles of a longer run are the same ones, and more
+    drawn = np.array([stream(context, f"cycles {label}").random((days.size, 2)) for label in labels])
+    low_h, high_h = settings.ready_h
+    hours = low_h + (high_h - low_h) * drawn[:, :, 0] + 24.0 * days
+    runs = (drawn[:, :, 1] < settings.runs_pu) & (hours * 3600.0 >= clock.start_s)
     done_by_s = (settings.deadline_h + 24.0 * days) * 3600.0
     last_s = clock.elapsed_s(done_by_s.astype(np.float64)) - settings.cycle_s
     ready = np.where(runs, np.ceil(clock.elapsed_s(hours * 3600.0) / step_s - 1e-9), NEVER).astype(np.int64)

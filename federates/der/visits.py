@@ -2,7 +2,8 @@
 
 On each day a car comes with the probability `plugs_in_pu`, at an hour drawn from a triangular distribution on
 `arrival_h`, and leaves at one drawn on `departure_h`, both highest in the middle. Hours count from local midnight of
-the day of arrival: 31.5 is half past seven on the next morning. A place may list its visits instead.
+the day of arrival: 31.5 is half past seven on the next morning. A longer run has the same visits, and more. A place may
+list its visits instead.
 """
 
 from __future__ import annotations
@@ -161,13 +162,15 @@ def _whole(steps: FloatArray) -> IntArray:
 def _drawn(settings: VisitSettings, chance: np.random.Generator, last_day: int) -> FloatArray:
     """Return arrival and departure, h since midnight of the first day, and need (m, 3); days before count too."""
     days = np.arange(-max(1, int(settings.departure_h[1] // 24.0)), last_day + 1)
-    arrives = _triangular(chance, settings.arrival_h, days.size)
-    departs = _triangular(chance, settings.departure_h, days.size)
-    need_kwh = chance.uniform(*settings.need_kwh, days.size)
-    comes = chance.random(days.size) < settings.plugs_in_pu
+    drawn = chance.random((days.size, 6))  # day after day: those of a longer run are the same ones, and more
+    arrives = _triangular(drawn[:, 0:2], settings.arrival_h)
+    departs = _triangular(drawn[:, 2:4], settings.departure_h)
+    need_kwh = settings.need_kwh[0] + (settings.need_kwh[1] - settings.need_kwh[0]) * drawn[:, 4]
+    comes = drawn[:, 5] < settings.plugs_in_pu
     return np.column_stack([arrives + 24.0 * days, departs + 24.0 * days, need_kwh])[comes]
 
 
-def _triangular(chance: np.random.Generator, window: tuple[float, float], count: int) -> FloatArray:
+def _triangular(drawn: FloatArray, window: tuple[float, float]) -> FloatArray:
     low, high = window
-    return low + (high - low) * 0.5 * (chance.random(count) + chance.random(count))
+    found: FloatArray = low + (high - low) * 0.5 * drawn.sum(axis=1)
+    return found

@@ -62,6 +62,13 @@ def test_a_cycle_that_is_ready_after_midnight_runs_on_the_first_day_too() -> Non
     assert [k / 4 for k in range(96) if stepped(late, k * QUARTER)["p_kw"][0] == 2.0] == [23.0]
 
 
+def test_cycles_of_a_day_do_not_depend_on_how_long_the_run_is() -> None:
+    short, long = (fleet(20, days=days, ready_h=[16, 21], runs_pu=0.5) for days in (1, 5))
+    told = [[stepped(one, k * QUARTER)["p_kw"].tolist() for k in range(96)] for one in (short, long)]
+    assert told[0] == told[1]
+    assert any(map(any, told[0]))
+
+
 def test_appliance_runs_on_each_day() -> None:
     one = fleet(days=3)
     out = [stepped(one, k * QUARTER) for k in range(3 * 96)]

@@ -9,7 +9,7 @@ import pytest
 from fleets import DAY, HOUR, S, context, listed, places, stepped
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from pydantic import ValidationError
 
 from derloop.kind import Context
@@ -193,6 +193,14 @@ def test_cars_that_stay_for_two_midnights_are_there_when_the_run_begins() -> Non
 def test_cars_come_with_their_probability() -> None:
     visits = drawn(plugs_in_pu=0.6)
     assert (visits.first[:, :-1] < 1e9).mean() * visits.first[:, :-1].shape[1] / 5 == pytest.approx(0.6, abs=0.02)
+
+
+def test_visits_of_a_day_do_not_depend_on_how_long_the_run_is() -> None:
+    short, long = (drawn(20, days, plugs_in_pu=0.6) for days in (2, 9))
+    begun = short.first < 2 * 24 * 4
+    assert begun.sum() > 30
+    for one, other in zip(short, long, strict=True):
+        assert_array_equal(other[:, : begun.shape[1]][begun], one[begun])
 
 
 def test_visits_of_a_car_do_not_depend_on_how_many_there_are() -> None:
