@@ -508,6 +508,16 @@ def test_functions_begin_anew_where_there_was_no_voltage() -> None:
     assert q.tolist() == [0.0, 0.0]
 
 
+def test_who_comes_back_with_a_feeder_at_another_frequency_gives_what_droop_leaves() -> None:
+    fleet = Fleet({"frequency_droop": {}})
+    fleet.at()
+    for _ in range(3):
+        fleet.at(0.0, 0.0, p=8.0)
+    for _ in range(30):
+        p, _ = fleet.at(1.0, 60.096, p=8.0)
+    assert p[0] == pytest.approx(7.8, abs=1e-4)  # 8 - 10 (60.096 - 60.036) / 3
+
+
 def test_the_autonomous_reference_stays_while_there_is_no_voltage() -> None:
     fleet = Fleet({"volt_var": {"category": "category-b", "autonomous_vref": {}}})
     for v in (0.0, 1.02, 0.0, 0.0):

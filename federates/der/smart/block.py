@@ -112,7 +112,7 @@ class Block:
             p_kw, q_kvar = within_circle(p_kw, q_kvar, carried, "reactive")
         if aside.silent.size:
             p_kw, q_kvar = replaced(p_kw, aside.silent, 0.0), replaced(q_kvar, aside.silent, 0.0)
-        self._active.note(replaced(p_kw, rest, 0.0) if rest.size else p_kw)
+        self._active.note(replaced(p_kw, rest, np.nan) if rest.size else p_kw)
         return p_kw, q_kvar
 
     def q_kvar(self, now_ns: int, v_pu: FloatArray, share: FloatArray, p_kw: FloatArray | None = None) -> FloatArray:

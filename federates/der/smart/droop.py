@@ -7,7 +7,8 @@ From the power before the disturbance, `p_pre`: the output when the frequency le
 
 with the open-loop response time; what gives less than `p_least` before the disturbance is not raised to it. Back in the
 dead band the response ends when it has come within 0.001 of rated power (as in OpenDER) of what would be without it. A
-device that is on its enter-service ramp has no power before the disturbance: there `p_pre` is what the ramp allows.
+device that is on its enter-service ramp has no power before the disturbance: there `p_pre` is what the ramp allows, and
+where a dead feeder has come back, what it would be without droop.
 The range of k and of the response time for categories I and II is to be confirmed against the standard.
 """
 
@@ -84,8 +85,8 @@ class Droop:
         self._lag.set_response_s(points["response_s"])
 
     def begin(self, output_kw: FloatArray) -> None:
-        """Let what is put out now (n,), kW, be what the first response starts from."""
-        self._lag.state.then[:] = self._lag.state.now[:] = output_kw
+        """Let what is put out now (n,), kW, be what the first response starts from; NaN is nothing."""
+        self._lag.state.then[:] = self._lag.state.now[:] = np.nan_to_num(output_kw)
 
     def power_kw(
         self,
@@ -97,7 +98,8 @@ class Droop:
     ) -> FloatArray | None:
         """Return the droop's power (n,), which counts where `active.now`; None where it is active nowhere.
 
-        f_hz: (1,) or (n,). normal_kw: the power without droop. output_then_kw: the output at the last instant.
+        f_hz: (1,) or (n,). normal_kw: the power without droop. output_then_kw: the output at the last instant, NaN
+        where there was no service, or no voltage.
         band_kw: the least and the most that the source can do. entering: devices on their enter-service ramp.
         """
         over, under = f_hz > self._high_hz, f_hz < self._low_hz
@@ -127,7 +129,7 @@ class Droop:
     ) -> FloatArray:
         lasting = (self._over.now & self._over.then) | (self._under.now & self._under.then)
         pre_kw: FloatArray = self._pre_kw.now
-        np.copyto(pre_kw, output_then_kw)
+        np.copyto(pre_kw, np.where(np.isnan(output_then_kw), normal_kw, output_then_kw))
         np.copyto(pre_kw, self._pre_kw.then, where=lasting)
         if entering is not None:
             pre_kw[entering] = normal_kw[entering]

@@ -178,7 +178,7 @@ class ActivePower:
         np.copyto(wanted_kw, np.minimum(moved, most_kw), where=droop.active.now)
 
     def note(self, output_kw: FloatArray) -> None:
-        """Keep what is put out at this instant (n,), kW, from which droop starts at the next."""
+        """Keep what is put out at this instant (n,), kW, from which droop starts at the next; NaN: who had no part."""
         if self._output_kw is not None:
             self._output_kw.now[:] = output_kw
 
