@@ -26,8 +26,9 @@ limits then cut:
 - `v2h`: `home_kw`, what the home draws: the car covers it, and takes its surplus, and charges when it must.
 
 A car that uses fewer phases than its charger has loads only these, and sees their voltage: device after device the
-next ones, as chargers are installed. The smart-inverter functions act while a car is there, on what it would do. Where
-the feeder has no voltage, a car neither charges nor discharges, nor could it.
+next ones, as chargers are installed. The smart-inverter functions act while a car is there, on what it would do, and
+begin anew with each car: one that is away sees no voltage. Where the feeder has no voltage, a car neither charges nor
+discharges, nor could it.
 
 Energy: `loss = x - p`. What a car used while it was away (less what it charged elsewhere) is `driven_kwh`; it is
 counted when the car comes back. So over a run, to rounding, `E(t) = E(0) - sum (p + loss) h - driven(t)`.
@@ -192,7 +193,9 @@ class EvFleet:
         left_h = np.where(self._plugged, self._end - number, 0) * self._step_h
         least, most = self._p_range_kw(self.inverters.p_most_kw, left_h)
         wanted = np.clip(self._wanted_kw(inputs, left_h), least, most)
-        p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, (least, most))
+        seen = self.inverters.seen(inputs)
+        seen = seen._replace(v_pu=np.where(self._plugged, seen.v_pu, 0.0))
+        p_kw, q_kvar = self.inverters.step(now_ns, seen, wanted, (least, most))
         q_kvar = np.where(self._plugged, q_kvar, 0.0)
         room_kw = self.inverters.p_room_kw(q_kvar)
         self._p_kw, q_kvar, room_kw = self.inverters.where_alive(inputs["v_pu"], p_kw, q_kvar, room_kw)

@@ -195,6 +195,14 @@ def test_cars_come_with_their_probability() -> None:
     assert (visits.first[:, :-1] < 1e9).mean() * visits.first[:, :-1].shape[1] / 5 == pytest.approx(0.6, abs=0.02)
 
 
+def test_car_that_comes_while_the_frequency_is_off_charges_as_droop_leaves_it() -> None:
+    """The power before the disturbance is what it would charge with, and not that of an empty place."""
+    out = night(car(smart={"frequency_droop": {}}, **EVEN), f_hz=60.096)
+    assert out["p_kw"][:3] == pytest.approx([0.0, -6.0, -6.0])  # no more than it can
+    out = night(car(smart={"frequency_droop": {}}, **EVEN), f_hz=59.904)
+    assert out["p_kw"][:3] == pytest.approx([0.0, -5.84, -5.84])  # -6 + 8 (59.964 - 59.904) / 3
+
+
 def test_visits_of_a_day_do_not_depend_on_how_long_the_run_is() -> None:
     short, long = (drawn(20, days, plugs_in_pu=0.6) for days in (2, 9))
     begun = short.first < 2 * 24 * 4
