@@ -8,6 +8,8 @@ that has begun is not interrupted, unless its feeder has no voltage: it goes on 
 - `latest`: at the last step from which it can be done in time;
 - `commanded`: at the first step at which the input `allow` is 0.5 or more, and at the last one even if it is not.
 
+Steps in which a cycle cannot be done by its deadline are refused.
+
 The cycle is a list of powers, pu of rated kVA times power factor, each for `cycle_step_s`. With its energy `W(s)` up to
 `s` after its begin `t_0`, the power that is returned at `t` is its mean until the next step,
 `p = (W(t + h - t_0) - W(t - t_0)) / h`: a cycle takes its energy exactly, whatever the step.
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Interface, Port, Values
-from derloop.kind import Context, Kind, Terminal
+from derloop.kind import Context, Kind, PlaceError, Terminal
 from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.clock import Clock
@@ -185,8 +187,17 @@ def _cycles(settings: ApplianceSettings, context: Context, labels: tuple[str, ..
     last_s = clock.elapsed_s(done_by_s.astype(np.float64)) - settings.cycle_s
     ready = np.where(runs, np.ceil(clock.elapsed_s(hours * 3600.0) / step_s - 1e-9), NEVER).astype(np.int64)
     last = np.where(runs, np.floor(last_s / step_s + 1e-9), NEVER).astype(np.int64)
+    _refuse_late(ready > last, labels, step_s)
     never = np.full((len(labels), 1), NEVER)
     return np.sort(np.hstack([ready, never])), np.sort(np.hstack([last, never]))
+
+
+def _refuse_late(late: NDArray[np.bool_], labels: tuple[str, ...], step_s: float) -> None:
+    """Raise PlaceError where a cycle (n, m) could not be done by its deadline, as it begins at a step."""
+    if late.any():
+        who = labels[int(np.argmax(late.any(axis=1)))]
+        what = f"a step of {step_s:g} s is too long: a cycle of {who!r} would be done after its deadline_h"
+        raise PlaceError([(("step_s",), what)])
 
 
 def _interface(settings: ApplianceSettings, context: Context, labels: tuple[str, ...]) -> Interface:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from derloop.kind import PlaceError
 from federates.der.appliance import ApplianceFleet, ApplianceSettings, terminals
 
 QUARTER = 15 * MINUTE
@@ -60,6 +61,15 @@ def test_a_cycle_that_is_ready_after_midnight_runs_on_the_first_day_too() -> Non
     assert [k / 4 for k in range(2 * 96) if out[k] == 2.0] == [2.0, 26.0]
     late = fleet(days=1, ready_h=[26, 26], deadline_h=31, start=datetime(2025, 7, 15, 3, tzinfo=UTC))
     assert [k / 4 for k in range(96) if stepped(late, k * QUARTER)["p_kw"][0] == 2.0] == [23.0]
+
+
+def test_steps_in_which_a_cycle_is_late_are_refused() -> None:
+    """Ready at 18.25 h, it begins at 19, and is done at 19.5: its deadline is at 19."""
+    tight = {"ready_h": [18.25, 18.25], "deadline_h": 19}
+    assert powers(fleet(**tight), 18.25, 3) == [2.0, 0.5, 0.0]
+    with pytest.raises(PlaceError, match="a step of 3600 s is too long: a cycle of 'fleet_0' would be") as late:
+        fleet(step_ns=HOUR, **tight)
+    assert late.value.problems[0][0] == ("step_s",)
 
 
 def test_cycles_of_a_day_do_not_depend_on_how_long_the_run_is() -> None:
