@@ -88,9 +88,8 @@ def _controls(enables: FloatArray) -> FloatArray:
 
 def _fixed(registers: Registers, profiles: Sequence[Profile]) -> Fixed:
     table = PointTable.of_image(registers.maps, ["701.ACType", "713.WHRtg"]).decode(registers.images)
-    two = np.array([any(block.model_id in (102, 112, 202) for block in device.blocks) for device in registers.maps])
     return Fixed(
-        phases=np.where(table[:, 0] == 2, 3.0, np.where(two, 2.0, 1.0)),
+        phases=np.nan_to_num(table[:, 0]) + 1.0,
         storage=~np.isnan(table[:, 1]),
         v_dc_v=np.array([profile.v_dc_v for profile in profiles]),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from hil.sunspec.image import Description
 
@@ -61,10 +61,14 @@ def scale_for(most: float, *, signed: bool = True) -> int:
     return max(-10, math.ceil(math.log10(most / (32000 if signed else 65000)))) if most > 0 else 0
 
 
+_AC_TYPES: Final = {1: "SINGLE_PHASE", 2: "SPLIT_PHASE", 3: "THREE_PHASE"}
+"""701 ACType, by the number of phases."""
+
+
 def _measured_model(ratings: Ratings) -> dict[str, Any]:
     power = scale_for(1.2 * ratings.s_max_va)
     return {
-        "ACType": "THREE_PHASE" if ratings.phases == 3 else "SINGLE_PHASE",
+        "ACType": _AC_TYPES[ratings.phases],
         "W_SF": power,
         "VA_SF": power,
         "Var_SF": power,

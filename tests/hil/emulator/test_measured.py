@@ -143,6 +143,7 @@ def test_a_fleet_shows_voltages_between_the_phases_that_it_has(
     fleet.start()
     expected = pytest.approx(V_LN_V * 3**0.5, abs=1.0)
     assert fleet.bank.number(0, "701.LLV") == (expected if between else None)
+    assert fleet.bank.number(0, "701.ACType") == len(phases) - 1
     for pair in ("AB", "BC", "CA"):
         for name in (f"{100 + len(phases)}.PPVph{pair}", f"{200 + len(phases)}.PhVph{pair}"):
             assert fleet.bank.number(0, name) == (expected if pair in between else None), name
