@@ -15,7 +15,7 @@ class Ratings:
     """What an emulated device is rated for (models 1, 702 and 713)."""
 
     name: str
-    """Its serial number in model 1."""
+    """Its serial number in model 1: the end of it, which tells devices apart, where it is longer than 32."""
     p_max_w: float
     s_max_va: float
     q_max_injected_var: float
@@ -45,7 +45,7 @@ def describe(ratings: Ratings, functions: Description) -> Description:
     Scale factors leave room for 1.2 times the rated power and 1.5 times the nominal voltage.
     """
     models: dict[int, Mapping[str, Any]] = {
-        1: {"Mn": "derloop", "Md": "emulated DER", "Vr": "1", "SN": ratings.name[:32], "DA": 1},
+        1: {"Mn": "derloop", "Md": "emulated DER", "Vr": "1", "SN": ratings.name[-32:], "DA": 1},
         701: _measured_model(ratings),
         702: _capacity_model(ratings),
         **{model: functions[model] for model in sorted(functions)},

@@ -323,6 +323,12 @@ def test_a_server_that_cannot_listen_leaves_nothing_open(bank: RegisterBank) -> 
         server.start()
 
 
+def test_devices_with_long_names_have_serial_numbers_of_their_own() -> None:
+    name = "rooftops_of_the_north_western_quarter"
+    bank = RegisterBank([described(Ratings(f"{name}_{i}", 10e3, 11e3, 4840.0, 4840.0, 240.0)) for i in (1, 12)])
+    assert [_value(bank, i, "1.SN") for i in (0, 1)] == [f"{name}_1"[-32:], f"{name}_12"[-32:]]
+
+
 def test_batteries_have_storage_and_others_do_not(ratings: tuple[Ratings, ...]) -> None:
     assert [713 in described(each) for each in ratings] == [False, True]
 
