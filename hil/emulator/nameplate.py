@@ -27,6 +27,8 @@ class Ratings:
     """Storage capacity; with it the device has model 713."""
     p_max_discharge_w: float | None = None
     """Of a storage; without it, p_max_w."""
+    unit: int = 1
+    """Its Modbus address."""
 
     @property
     def discharge_w(self) -> float:
@@ -45,7 +47,7 @@ def describe(ratings: Ratings, functions: Description) -> Description:
     Scale factors leave room for 1.2 times the rated power and 1.5 times the nominal voltage.
     """
     models: dict[int, Mapping[str, Any]] = {
-        1: {"Mn": "derloop", "Md": "emulated DER", "Vr": "1", "SN": ratings.name[-32:], "DA": 1},
+        1: {"Mn": "derloop", "Md": "emulated DER", "Vr": "1", "SN": ratings.name[-32:], "DA": ratings.unit},
         701: _measured_model(ratings),
         702: _capacity_model(ratings),
         **{model: functions[model] for model in sorted(functions)},

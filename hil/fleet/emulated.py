@@ -51,7 +51,8 @@ class EmulatedFleet:
         from hil.frames.journal import journal_path
 
         labels = [terminal.label for terminal in self._terminals]
-        fleet = RegisteredFleet(self._model, self._terminals, self._v_nominal_v, self._entry.profiles_for(labels))
+        built = self._entry.profiles_for(labels), self._entry.units(len(labels))
+        fleet = RegisteredFleet(self._model, self._terminals, self._v_nominal_v, *built)
         frames = None if self._folder is None else journal_path(self._folder, self._name)
         self._lockstep = Lockstep(BehindModbus(fleet, self._entry), self._model, labels, self._entry.timing, frames)
         return self._lockstep.start()

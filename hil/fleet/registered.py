@@ -32,10 +32,11 @@ class RegisteredFleet:
         terminals: tuple[Terminal, ...],
         v_nominal_v: FloatArray,
         profiles: Sequence[Profile] = (),
+        units: Sequence[int] = (),
     ) -> None:
-        """v_nominal_v (n,): line to neutral. profiles: how each device is built."""
+        """v_nominal_v (n,): line to neutral. profiles: how each device is built. units: their Modbus addresses."""
         self.model, self.terminals, self._v_nominal_v = model, terminals, v_nominal_v
-        self._profiles = profiles
+        self._profiles, self._units = profiles, units or [1] * len(terminals)
         self._has_several_phases = np.array([len(terminal.phases) > 1 for terminal in terminals])
         self.storage = model.storage if isinstance(model, HasStorage) else None
         self._bank: RegisterBank | None = None
@@ -90,6 +91,7 @@ class RegisteredFleet:
             q_max_absorbed_var=smart.q_absorbed_max_pu * s_va,
             v_ln_nominal_v=self._v_nominal_v[index],
             phases=len(terminal.phases),
+            unit=self._units[index],
             p_max_charge_w=None if storage is None else float(storage.charge_kw[index]) * 1000,
             p_max_discharge_w=None if storage is None else float(storage.discharge_kw[index]) * 1000,
             energy_wh=None if storage is None else float(storage.energy_kwh[index]) * 1000,

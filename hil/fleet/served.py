@@ -54,8 +54,8 @@ class OpenFleet:
         return self._interface
 
     def start(self) -> Values:
-        profiles = self.entry.profiles_for(self.labels)
-        self._fleet = fleet = RegisteredFleet(self._model, self._terminals, self._v_nominal_v, profiles)
+        built = self.entry.profiles_for(self.labels), self.entry.units(len(self.labels))
+        self._fleet = fleet = RegisteredFleet(self._model, self._terminals, self._v_nominal_v, *built)
         outputs = fleet.start()
         self._thread = LoopThread(f"serving {self.labels[0]}")
         self._server = BankServer(fleet.bank, self.labels, self.entry, thread=self._thread)

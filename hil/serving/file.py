@@ -70,6 +70,10 @@ class FleetEntry(Served):
             raise ValueError('bus must be true on a serial line, which is one for all: "bus": true')
         return self
 
+    def units(self, count: int) -> list[int]:
+        """Return the unit numbers of so many devices."""
+        return [self.unit + index if self.bus else self.unit for index in range(count)]
+
     def quirks_for(self, label: str) -> Quirks:
         """Return the quirks of a device."""
         return self.quirks_of.get(label, self.quirks)

@@ -51,10 +51,8 @@ class BankServer:
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where each device is reached, once started."""
-        endpoints, unit = self._server.endpoints, self._entry.unit
-        if self._entry.bus:
-            return tuple(Address(endpoint, unit + i) for endpoint in endpoints for i in range(len(self.bank)))
-        return tuple(Address(endpoint, unit) for endpoint in endpoints)
+        endpoints, count = self._server.endpoints, len(self.bank)
+        return tuple(map(Address, endpoints * count if self._entry.bus else endpoints, self._entry.units(count)))
 
     def start(self) -> None:
         """Listen; nothing is left open if that fails."""
@@ -80,9 +78,11 @@ class BankServer:
 
     def _lines(self, devices: Sequence[Device]) -> list[Line]:
         entry = self._entry
+        units = entry.units(len(devices))
         if entry.bus:
-            return [self._line(entry.listen, {entry.unit + i: device for i, device in enumerate(devices)})]
-        return [self._line(_counted(entry.listen, i), {entry.unit: device}) for i, device in enumerate(devices)]
+            return [self._line(entry.listen, dict(zip(units, devices, strict=True)))]
+        each = enumerate(zip(units, devices, strict=True))
+        return [self._line(_counted(entry.listen, i), {unit: device}) for i, (unit, device) in each]
 
     def _line(self, endpoint: Endpoint, devices: Mapping[int, Device]) -> Line:
         return line(endpoint, devices, self._entry.roles, takes_time=self._entry.takes_time)

@@ -127,8 +127,8 @@ def test_an_emulator_file_says_where_and_with_which_quirks(folder: Path) -> None
         found = []
         for device in devices:
             with independent(device) as client:
-                found.append((client.DERMeasureAC[0].Hz.cvalue, 103 in client.models))
-        assert found == [(pytest.approx(60, abs=0.1), False), (None, True)]
+                found.append((client.DERMeasureAC[0].Hz.cvalue, 103 in client.models, client.common[0].DA.value))
+        assert found == [(pytest.approx(60, abs=0.1), False, 5), (None, True, 6)]
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
 
