@@ -106,6 +106,8 @@ class Host:
         self._given, self._run = folder / "scenario", folder / "run"
         self._run.mkdir()
         self._scenario = invitation.scenario and invitation.scenario.resolve()
+        self._called = ""
+        """The name of the scenario's file where the run was started."""
         self._shown: dict[str, str | None] = {}
         """How the scenario's files were here when it was asked."""
         self._copies = Copies(self._given)
@@ -171,14 +173,17 @@ class Host:
     def _show(self, message: Message) -> None:
         """Tell what this machine is, and how the scenario's files are here."""
         self._silence_s = float(message["silence_s"])
-        scenario = plain(message["scenario"])
-        found = hashes(self._scenario.parent, message["files"]) if self._scenario else None
-        if found is not None and self._scenario:
-            found[scenario] = hashes(self._scenario.parent, [self._scenario.name])[self._scenario.name]
-        self._shown = found or {}
+        self._called, found = plain(message["scenario"]), None
+        if self._scenario:
+            self._shown = found = self._hashed(self._scenario, message["files"])
         self._channel.send("hello", facts=facts(message["offers"]), files=found, interface=self._interface)
         if self._scenario is None:
-            self._scenario = self._given / scenario
+            self._scenario = self._given / self._called
+
+    def _hashed(self, scenario: Path, files: list[str]) -> dict[str, str | None]:
+        """Return how files are here; that of the scenario may be called otherwise."""
+        own = hashes(scenario.parent, [scenario.name])[scenario.name]
+        return {**hashes(scenario.parent, files), self._called: own}
 
     def _keep(self, message: Message) -> None:
         self._given.mkdir(exist_ok=True)
@@ -199,7 +204,7 @@ class Host:
     def _require_as_shown(self) -> None:
         """Raise HostError, and tell the run, where files have changed since: other hosts may have come much later."""
         own = {path: digest for path, digest in self._shown.items() if digest is not None}
-        if self._scenario and (changed := file_differences(own, hashes(self._scenario.parent, [*own]))):
+        if self._scenario and (changed := file_differences(own, self._hashed(self._scenario, [*own]))):
             why = f"has changed since it joined: {'; '.join(changed)}"
             self._channel.send("failed", why=why)
             raise self._error(why)

@@ -258,6 +258,17 @@ def test_a_host_with_another_file_of_the_scenario_is_refused_by_its_name(tmp_pat
     assert "scenario.schema.json" not in failure
 
 
+def test_a_host_may_call_its_file_of_the_scenario_otherwise(tmp_path: Path) -> None:
+    for folder in ("feeders/ieee13", "profiles"):
+        shutil.copytree(SCENARIOS / folder, tmp_path / "study" / folder)
+    shutil.copy(SCENARIO, tmp_path / "study" / "loads.json")
+    with hosts(tmp_path, feeder=["grid"]) as (file, start):
+        joined = start("feeder", tmp_path / "study" / "loads.json")
+        result = run(tmp_path, file)
+        assert (result.outcome, result.failure) == ("completed", "")
+        assert joined.end() is None
+
+
 def test_a_trusted_feeder_that_no_host_could_be_sent_is_refused_over_hosts(tmp_path: Path) -> None:
     """A host had another one at the same place, and gave other results without a word."""
     shutil.copytree(SCENARIOS / "feeders" / "ieee13", tmp_path / "feeder")
