@@ -296,7 +296,8 @@ def test_a_host_whose_files_change_while_others_are_waited_for_is_refused(
 
     def shown(*words: Any) -> Any:
         found = likeness.hashes(*words)
-        compared.set()
+        if "feeders/ieee13/ieee13.dss" in found:
+            compared.set()
         return found
 
     def change_and_join() -> None:
