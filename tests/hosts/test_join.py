@@ -309,10 +309,11 @@ def test_a_host_whose_files_change_while_others_are_waited_for_is_refused(
     with hosts(tmp_path, **TWO) as (file, start):
         joined, changing = start("feeder", tmp_path / "study" / "kind_load.json"), Thread(target=change_and_join)
         changing.start()
-        failure = failed(tmp_path, file)
+        result = run(tmp_path, file)
         changing.join()
-        assert failure == "host 'feeder' has changed since it joined: feeders/ieee13/ieee13.dss is another file there"
-        assert str(joined.end()) == failure
+        why = "host 'feeder' has changed since it joined: feeders/ieee13/ieee13.dss is another file there"
+        assert (result.outcome, result.status, result.failure) == ("failed", 3, why)
+        assert str(joined.end()) == why
 
 
 def test_a_host_that_nobody_waits_for_or_that_comes_twice_is_turned_away(tmp_path: Path) -> None:
