@@ -26,8 +26,8 @@ Found: TypeAlias = tuple[Path, Names | None]
 """A file, and as what it is named; None: that is told by its own name."""
 MAX_FILES = 10_000
 MAX_PATH = 4096
-LEFT = ({"run.json", "events.jsonl"}, {"sweep.json", ".lock"})
-"""By which files the folder of a run is known, and that of a sweep."""
+LEFT = ({"run.json", "events.jsonl"}, {"sweep.json", ".lock"}, {"golden.json"})
+"""By which files the folder of a run is known, that of a sweep, and that of golden results."""
 
 
 def named(folder: Path, names: Iterable[Name], trust_feeder: bool = False) -> set[Found]:
@@ -132,7 +132,7 @@ def is_run(path: Path, what: Names | None) -> bool:
 def beside_feeder(path: Path) -> Iterator[Path]:
     """Yield the files that lie in a feeder's folder and may be of it, itself among them.
 
-    Not of it are JSON, as scenarios and sweeps are, what is hidden, and the folders of runs and sweeps.
+    Not of it are JSON, as scenarios and sweeps are, what is hidden, and the folders of runs, sweeps and golden results.
     """
     for place, inner, names in os.walk(path.parent):
         if any(left.issubset(names) for left in LEFT) and Path(place) != path.parent:

@@ -208,7 +208,9 @@ def test_another_version_of_a_package_whose_offer_the_scenario_has_changes_the_f
     assert Fingerprints().of(with_profile("none"), tmp_path) == without
 
 
-def test_what_runs_and_sweeps_leave_beside_a_feeder_does_not_change_the_fingerprint(tmp_path: Path) -> None:
+def test_what_runs_sweeps_and_golden_results_leave_beside_a_feeder_does_not_change_the_fingerprint(
+    tmp_path: Path,
+) -> None:
     document = with_federate(kind="opendss", feeder=write(tmp_path, "feeder.dss", "New Line.a"))
     for name in ("scenario.json", "sweep.json", ".git/index"):
         write(tmp_path, name, "before")
@@ -218,6 +220,8 @@ def test_what_runs_and_sweeps_leave_beside_a_feeder_does_not_change_the_fingerpr
         write(tmp_path, f"sweeps/s/runs/key/{name}", "")
     for name in ("sweep.json", ".lock", "table.csv", "sweep.html", "runs/key.log"):
         write(tmp_path, f"sweeps/s/{name}", "")
+    for name in ("golden.json", "grid.csv"):
+        write(tmp_path, f"golden/scenario/{name}", "")
     for name in ("scenario.json", "sweep.json", ".git/index"):
         write(tmp_path, name, "something else")
     assert Fingerprints().of(document, tmp_path) == before
