@@ -3,7 +3,8 @@
 Two runs with the same fingerprint are the same run. Of derloop, and of packages that offer what the scenario has, it is
 the version. With a feeder file goes all that lies in its folder, however it may redirect to it, but for what is none of
 a feeder: runs, sweeps and golden results, JSON, and what is hidden. Of a trusted feeder that lies outside of the
-scenario's folder, it is what it redirects to. The JSON Schema that a scenario names is left out: editors read it, and no run does.
+scenario's folder, it is what it redirects to. The JSON Schema that a scenario names is left out: editors read it, and
+no run does.
 """
 
 from __future__ import annotations
