@@ -38,8 +38,9 @@ def named(folder: Path, names: Iterable[Name], trust_feeder: bool = False) -> se
     found: set[Found] = set()
     feeders = Path(folder.anchor) if trust_feeder else folder
     for what, text in names:
-        path = inside(text, folder, feeders if what and what.is_run else folder)
-        if path is not None and path.is_dir():
+        is_feeder = what is not None and what.is_run
+        path = inside(text, folder, feeders if is_feeder else folder)
+        if path is not None and path.is_dir() and not is_feeder:
             found.update((each, PLAIN) for each in path.rglob("*") if _is_content(each, path))
         elif path is not None:
             _follow((path, what), folder, feeders, found)

@@ -229,6 +229,14 @@ def test_what_runs_sweeps_and_golden_results_leave_beside_a_feeder_does_not_chan
     assert Fingerprints().of(document, tmp_path) != before
 
 
+def test_a_folder_is_no_feeder_and_not_looked_through(tmp_path: Path) -> None:
+    for name in ("study/feeders/lines.txt", "else.txt"):
+        write(tmp_path, name, "")
+    for name in ("feeders", ".."):
+        document = with_federate(kind="opendss", feeder=name)
+        assert Fingerprints(trust_feeder=True).files(document, tmp_path / "study") == []
+
+
 @pytest.mark.parametrize("changed", ["feeders/town.dss", "lines.txt"])
 def test_a_trusted_feeder_outside_of_the_folder_changes_the_fingerprint_with_what_it_redirects_to(
     changed: str, tmp_path: Path
