@@ -40,6 +40,7 @@ def answers(
         kv = buses[bus].kv_ln * (1.0 if len(phases) == 1 else SQRT3)
         solver.add_injection(f"place_{i}", bus, phases, kv, buses[bus].neutral)
     solver.prepare(controls=False, tolerance=TOLERANCE, max_iterations=100)
+    solver.lead_neutrals(buses)
     at = {place: i for i, place in enumerate(places)}
     place = np.array([at[t.bus, t.phases] for t in terminals], np.intp)
     bases_v = 1000.0 * np.array([buses[node.split(".")[0]].kv_ln for node in solver.nodes])
@@ -56,7 +57,7 @@ def _perturbed(solver: Solver, place: NDArray[np.intp], bases_v: FloatArray, ele
         setpoints.write()
         solver.solve_given()
         loading_pu = elements.measured(solver.most_currents_a())["loading_pu"] if elements else np.zeros(0)
-        return np.abs(solver.voltages()) / bases_v, loading_pu
+        return np.abs(solver.to_neutral(solver.voltages())) / bases_v, loading_pu
 
     rest = np.zeros(count)
     rest_v, rest_l = solved(rest, rest)

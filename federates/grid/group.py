@@ -74,7 +74,6 @@ class Group:
 
         neutrals = [f"{t.bus}.{self._buses[t.bus].neutral}" for t in self._terminals]
         self._neutral = np.array([number.get(neutral, GROUND) for neutral in neutrals], np.intp)
-        self._has_neutral = bool((self._neutral != GROUND).any())
         self._first = self._nodes[:, 0].copy()
         self._share = self._solved_sign / self._places.counts
         """Of what an element has beyond what it was given, that of each of its devices, in the federate's sign."""
@@ -168,7 +167,7 @@ class Group:
         if not self.sees_voltage:
             return
         seen = told[self._v_port]
-        if first.sees == "mean" and not first.extremes and not self._has_neutral:
+        if first.sees == "mean" and not first.extremes:
             self._tell_means(v_pu, seen)
             return
         phases = Phases(between(volts, self._nodes, self._neutral) / bases_v[self._nodes], self._count)

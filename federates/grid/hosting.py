@@ -90,6 +90,7 @@ class _Sweep:
             solver.add_injection(f"unit_{i}", bus.name, load.phases, kv, bus.neutral)
         solver.dss.Solution.LoadMult(question.load_pu)
         solver.prepare(question.regulators == "active", 1e-6, 100)
+        solver.lead_neutrals(buses)
         self._units: Setpoints = solver.injections([f"unit_{i}" for i in range(len(self._loads))])
         self._bases_v = 1000 * np.array([buses[node.rpartition(".")[0]].kv_ln for node in solver.nodes])
         self._lines = Monitored(("*",), dict(question.ratings_a), solver, may_lack_ratings=True)
@@ -127,7 +128,7 @@ class _Sweep:
         return self._measured()
 
     def _measured(self) -> tuple[FloatArray, FloatArray]:
-        v_pu = np.abs(self._solver.voltages()) / self._bases_v
+        v_pu = np.abs(self._solver.to_neutral(self._solver.voltages())) / self._bases_v
         return v_pu, self._lines.measured(self._solver.most_currents_a())["loading_pu"]
 
 

@@ -202,12 +202,12 @@ class OpenDssFeeder:
         """Give every device's power to the feeder and solve it.
 
         inputs: `<federate>.p_kw`, `<federate>.q_kvar`, kW and kvar; `source_v_pu`, of the source's nominal voltage.
-        Returns `v_pu` (pu of each bus's line-to-neutral base), `head_kw` and `head_kvar` (drawn from the bulk system),
-        `losses_kw`, `others_kw` (drawn by the file's elements that no federate drives), `taps`, what devices see
-        (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`, and what the solution has at their terminals, in the
-        federate's own sign: `<federate>.solved_kw`; and of grid-forming units what they give (`island.py`):
-        `<federate>.p_kw`, `q_kvar`, `f_hz`, `v_pu`, `fault`. Where a part of the feeder can be dead, what its devices
-        say that they give is `<federate>.undelivered_kw`.
+        Returns `v_pu` (pu of each bus's line-to-neutral base; to its neutral where a line brings one, else to ground),
+        `head_kw` and `head_kvar` (drawn from the bulk system), `losses_kw`, `others_kw` (drawn by the file's elements
+        that no federate drives), `taps`, what devices see (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`, and
+        what the solution has at their terminals, in the federate's own sign: `<federate>.solved_kw`; and of
+        grid-forming units what they give (`island.py`): `<federate>.p_kw`, `q_kvar`, `f_hz`, `v_pu`, `fault`. Where a
+        part of the feeder can be dead, what its devices say that they give is `<federate>.undelivered_kw`.
         Raises SolverError where OpenDSS finds no solution or a collapsed one.
         """
         self.iterate(now_ns, inputs)
@@ -265,7 +265,7 @@ class OpenDssFeeder:
     def _seen(self, held: Values, now_ns: int | None = None) -> Bundle:
         """Return the outputs of the last solution as far as they are voltages, with those of grid-forming units."""
         volts, told = self._volts(), self._told
-        np.abs(volts, out=self._v_pu)
+        np.abs(self._solver.to_neutral(volts), out=self._v_pu)
         self._v_pu /= self._bases_v
         self._check_sane(now_ns)
         if self._has_moved():
@@ -292,6 +292,11 @@ class OpenDssFeeder:
             told |= self._of_elements(drawn, dead, now_ns)
         return told
 
+    @property
+    def _v_ground_pu(self) -> FloatArray:
+        """The voltages of the nodes to ground, also where there is a neutral."""
+        return np.abs(self._volts()) / self._bases_v if self._solver.has_neutrals else self._v_pu
+
     def _has_moved(self) -> bool:
         """Return whether taps and banks must be read again."""
         if self._island or self._gear:
@@ -300,7 +305,7 @@ class OpenDssFeeder:
 
     def _drawn(self) -> NDArray[np.complex128]:
         """Return what each element draws, kVA (elements,), or only each of the heads, as far as powers are told."""
-        drawn = self._powers.drawn(self._v_pu) if self._powers else self._solver.powers_of(self._heads)
+        drawn = self._powers.drawn(self._v_ground_pu) if self._powers else self._solver.powers_of(self._heads)
         if self._island:
             return drawn * self._island.is_solved
         return drawn.copy() if self._gear or self._monitored else drawn  # the view has the currents of the next call

@@ -149,7 +149,7 @@ class Solver:
         self.solve()
         self._order = self._node_order()
         self._where: NDArray[np.intp] | None = None
-        self._neutrals = self._first_phases = np.zeros(0, np.intp)
+        self._neutrals = self._first_phases = self._phases = self._back = np.zeros(0, np.intp)
         self._find_elements()
 
     def _find_elements(self) -> None:
@@ -166,7 +166,7 @@ class Solver:
         return tuple(self._order)
 
     def voltages(self) -> NDArray[np.complex128]:
-        """Return the node voltages in V, shape (nodes,), valid until the next solution."""
+        """Return the node voltages in V, to ground, shape (nodes,), valid until the next solution."""
         found = self._held()
         return found if self._where is None else found[self._where]
 
@@ -328,10 +328,29 @@ class Solver:
             self._run(f"Edit Vsource.{name} enabled={'yes' if is_in else 'no'}")
 
     def lead_neutrals(self, buses: Mapping[str, Bus]) -> None:
-        """Let neutrals be in the part in which the phases of their bus are: nothing is fed through a neutral."""
+        """Let neutrals be in the part in which the phases of their bus are: nothing is fed through a neutral.
+
+        And know them, for `to_neutral`.
+        """
         led = [bus for bus in buses.values() if bus.neutral and bus.phases]
+        pairs = [(f"{bus.name}.{phase}", f"{bus.name}.{bus.neutral}") for bus in led for phase in bus.phases]
+        self._phases = np.array([self._order[phase] for phase, _ in pairs], np.intp)
+        self._back = np.array([self._order[neutral] for _, neutral in pairs], np.intp)
         self._neutrals = np.array([self._order[f"{bus.name}.{bus.neutral}"] for bus in led], np.intp)
         self._first_phases = np.array([self._order[f"{bus.name}.{bus.phases[0]}"] for bus in led], np.intp)
+
+    @property
+    def has_neutrals(self) -> bool:
+        """Whether a line brings a neutral to any bus."""
+        return bool(self._phases.size)
+
+    def to_neutral(self, volts: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Return voltages (nodes,) to ground as they are to the neutral of their bus, of phases where it has one."""
+        if not self.has_neutrals:
+            return volts
+        found = volts.copy()
+        found[self._phases] -= volts[self._back]
+        return found
 
     def rearrange(self) -> NDArray[np.intp]:
         """Take the switching in; return the number of the connected part (nodes,) in which each node now is."""

@@ -11,6 +11,7 @@ import pytest
 
 from derloop.kind import Context, Terminal
 from federates.grid.answering import answers
+from federates.grid.hosting import Question, hosting_capacity
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
 
 S = 10**9
@@ -62,6 +63,7 @@ def test_one_phase_has_both_wires_in_its_loop(context: Context, extremes: bool) 
     assert values["pv.solved_kw"][0] == pytest.approx(7.0)
     assert values["losses_kw"][0] == pytest.approx(2 * R_OHM * (7000 / v) ** 2 / 1000, rel=1e-4)
     at = dict(zip(grid.interface.outputs["v_pu"].labels, values["v_pu"], strict=True))
+    assert at["home.1"] == pytest.approx(v / E_V, abs=1e-6)
     assert at["home.4"] * E_V == pytest.approx(R_OHM * 7000 / v, rel=1e-4)
     if extremes:
         assert values["pv.v_high_pu"][0] == pytest.approx(v / E_V, abs=1e-6)
@@ -106,3 +108,14 @@ def test_a_plant_knows_how_the_neutral_answers(context: Context) -> None:
     said = answers(context.folder / "four.dss", [Terminal("a", "home", (1,), 10.0)], (), {})
     v_per_kw = dict(zip(said.nodes, said.v_pu_per_kw[:, 0], strict=True))
     assert v_per_kw["home.4"] == pytest.approx(R_OHM * 1000 / E_V**2, rel=0.1)
+    assert v_per_kw["home.1"] == pytest.approx(2 * R_OHM * 1000 / E_V**2, rel=0.1)
+
+
+def test_a_feeder_on_four_wires_takes_what_keeps_the_voltage_to_the_neutral(context: Context) -> None:
+    """Of 1.05 pu it was half: the voltage to earth rose by one wire alone."""
+    file = context.folder / "four.dss"
+    file.write_text(FEEDER + "New Load.home bus1=home.1.4 phases=1 kv=0.231 kw=0.001\n")
+    asked = Question(file, 1, 0.01, 0.01, 100.0, 1.0, 1.0, 1.05, 100.0, "locked")
+    found = hosting_capacity(asked, 1, 1)[0]
+    assert found.where == "home.1"
+    assert found.kw == pytest.approx(1.05 * 0.05 * E_V**2 / (2 * R_OHM) / 1000, abs=0.02)
