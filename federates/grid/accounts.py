@@ -1,7 +1,7 @@
 """Accounts by element: what each line loses, how long each node is outside of a band, and each line overloaded.
 
 What is found at an instant holds until the next. All are counted from the first step on. What an instant tells is what
-had passed until then; the sums of a run have its last step, too. Neutrals have no band.
+had passed until then; the sums of a run have its last step, too. Neutrals have no band, and are not dead.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Accounts:
             passed_h = 0.0 if self._now_ns is None else (now_ns - self._now_ns) / 3.6e12
             self._now_ns, self._held, self._rate_held = now_ns, self._latest, self._rate
             self._latest = _Count(*(n + rate * passed_h for n, rate in zip(self._held, self._rate_held, strict=True)))
-        s, dead = self._settings, v_pu == 0.0
+        s, dead = self._settings, (v_pu == 0.0) & self._are_phases
         outside = ((v_pu < s.v_low_pu) | (v_pu > s.v_high_pu)) & ~dead & self._are_phases
         losses_kw = drawn[self._solver.delivery].real
         overloaded = loading_pu > s.loading_pu

@@ -82,6 +82,15 @@ def test_three_phases_that_are_balanced_have_nothing_in_the_neutral(context: Con
     assert values["pv.v_pu"][0] == pytest.approx(v_of_loop(7.0, R_OHM) / E_V, abs=1e-6)
 
 
+def test_a_neutral_that_carries_nothing_is_not_dead(context: Context) -> None:
+    """It has no voltage at all, and counted as dead for as long as it was at rest."""
+    settings = OpenDssSettings.model_validate({"feeder": "four.dss", "accounts": {}})
+    grid = OpenDssFeeder(settings, context, feeder_of(context))
+    values = [grid.step(k * S, {})["dead_h"] for k in range(3)][-1]
+    assert not values.any()
+    assert grid.statistics()["dead_node_h"] == 0.0
+
+
 def test_a_star_point_at_which_no_line_ends_is_no_neutral(context: Context) -> None:
     buses = feeder_of(context).buses
     assert [buses[name].neutral for name in ("home", "star")] == [4, None]
