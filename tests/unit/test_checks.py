@@ -62,10 +62,23 @@ def test_a_value_too_small_fails_against_the_lower_limit() -> None:
     assert (found.outcome, found.limit, found.margin) == ("FAIL", 1.0, -0.75)
 
 
+def test_without_an_upper_limit_no_value_is_too_large() -> None:
+    found = band(Memory(a__x=("kW", 10, [2.0, 1e9])), min=1)
+    assert (found.outcome, found.measured, found.limit, found.margin) == ("PASS", 2.0, 1.0, 1.0)
+    assert found.text.startswith("all values are at least 1 kW;")
+
+
+def test_limits_may_be_equal() -> None:
+    recorded = Memory(a__x=("1", 10, [3.0, 3.0]))
+    assert band(recorded, min=3, max=3).outcome == "PASS"
+    assert band(recorded, min=2, max=2).outcome == "FAIL"
+
+
 @pytest.mark.parametrize(("share", "outcome"), [(0.9, "PASS"), (0.91, "FAIL")])
 def test_a_share_counts_values_over_time_and_elements(share: float, outcome: str) -> None:
     values = np.ones((10, 2))
     values[3:5, 1] = 9.0
+    values[6, 0] = 3.0  # on the limit
     found = band(Memory(a__x=("1", 10, values)), max=3, share=share)
     assert (found.outcome, found.measured, found.limit) == (outcome, 0.9, share)
     assert found.where == "a.x at 'e2'"
@@ -95,6 +108,27 @@ def test_a_value_is_judged_where_it_holds_in_the_window(to_s: float, outcome: st
     assert band(recorded, max=6, from_s=15, to_s=to_s).outcome == outcome
     found = band(recorded, max=3, from_s=25, to_s=27)
     assert (found.outcome, found.measured, found.when_ns) == ("FAIL", 5.0, 25 * NS)
+
+
+def test_a_window_begins_with_the_value_of_its_first_instant_whatever_rounding_does() -> None:
+    assert 4.1 * NS < 4_100_000_000
+    recorded = Memory(a__x=("1", 0.1, np.where(np.arange(60) <= 40, 9.0, 0.0)))
+    assert band(recorded, max=3, from_s=4.1).outcome == "PASS"
+    assert band(recorded, max=3, from_s=4.0).outcome == "FAIL"
+
+
+class Late(Memory):
+    """A run whose signals begin two minutes after it."""
+
+    def read(self, name: str) -> tuple[Any, Any]:
+        time_ns, values = super().read(name)
+        return time_ns + 120 * NS, values
+
+
+@pytest.mark.parametrize(("from_s", "outcome"), [(59, "INCONCLUSIVE"), (60, "PASS"), (150, "PASS")])
+def test_a_signal_that_begins_more_than_a_step_after_the_window_is_inconclusive(from_s: float, outcome: str) -> None:
+    found = band(Late(a__x=("1", 60, [1, 1])), max=3, from_s=from_s)
+    assert (found.outcome, "begins at 120 s, after from_s 59" in found.text) == (outcome, outcome == "INCONCLUSIVE")
 
 
 @pytest.mark.parametrize(("from_s", "outcome"), [(10, "FAIL"), (14, "FAIL"), (15, "PASS")])
@@ -234,6 +268,20 @@ def test_a_peak_is_averaged_over_demand_intervals() -> None:
     assert verdict(peak.KIND, recorded, signal="grid.head_kw", limit_kw=300).outcome == "PASS"
 
 
+def test_a_signal_that_covers_no_whole_interval_is_inconclusive_beside_one_that_does() -> None:
+    recorded = Memory(a__p=("kW", 60, np.ones(15)), b__p=("kW", 60, np.ones(5)))
+    found = verdict(peak.KIND, recorded, signal="*.p", limit_kw=5)
+    assert (found.outcome, "b.p covers no whole interval of 900 s" in found.text) == ("INCONCLUSIVE", True)
+
+
+def test_a_peak_of_another_unit_or_of_steps_that_do_not_fit_is_told_before_the_run() -> None:
+    settings = peak.Peak(signal="a.p", limit_kw=5)
+    signals = [Memory(a__p=(unit, step_s, [1])).select("a.p")[0] for unit, step_s in (("kvar", 60), ("kW", 7))]
+    found = [peak.KIND.misfit(settings, signal) for signal in signals]
+    assert found[0] == "a.p is in 'kvar'; this check needs 'kW'"
+    assert found[1] == "window_s: 900 s is no multiple of the step of a.p, 7 s"
+
+
 def test_without_a_window_every_value_counts() -> None:
     recorded = Memory(grid__head_kw=("kW", 60, [100, 100, 301, 100]))
     found = verdict(peak.KIND, recorded, signal="grid.head_kw", limit_kw=300, window_s=0)
@@ -309,6 +357,16 @@ def test_the_worst_element_decides_and_elements_are_found_by_label() -> None:
     recorded.add("vpp.set", "kW", 60, [[5, 0], [5, 0]], ("b2", "b1"))
     found = follows(recorded, rated=10, measure="largest")
     assert (found.outcome, found.where, found.measured) == ("FAIL", "bat.p_kw at 'b2'", 0.4)
+
+
+def test_what_stays_below_its_reference_is_off_as_is_what_exceeds_it() -> None:
+    recorded = Memory(bat__p_kw=("kW", 60, [1, 2, 0, 4]), vpp__set=("kW", 60, [1, 1, 5, 4]))
+    found = follows(recorded, measure="largest", rated=10)
+    assert (found.outcome, found.measured, found.when_ns) == ("FAIL", 0.5, 120 * NS)
+    assert "of 10 kW, beyond 5 %; farthest off at 00:02:00" in found.text
+    assert (
+        "of 10 kW, within 60 %; farthest off" in follows(recorded, measure="largest", rated=10, tolerance_pu=0.6).text
+    )
 
 
 @pytest.mark.parametrize(("delay_s", "outcome"), [(0, "FAIL"), (60, "FAIL"), (120, "PASS"), (300, "PASS")])
@@ -471,6 +529,39 @@ def test_a_doubt_about_a_federate_is_one_about_every_signal_of_it_that_is_judged
     recorded = Memory(a__x=("1", 10, [0, 9]), b__y=("1", 10, [0, 9]))
     check = CheckEntry("it", stays_within.KIND, stays_within.StaysWithin(signal=pattern, max=10))
     assert judge_all([check], recorded, doubts=[Doubt("stale", 0, (of,))])[0].outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("since_s", "until_s", "outcome"),
+    [
+        (200, None, "PASS"),
+        (199, None, "INCONCLUSIVE"),
+        (0, 100, "PASS"),
+        (0, 101, "INCONCLUSIVE"),
+        (0, None, "INCONCLUSIVE"),
+    ],
+)
+def test_only_a_doubt_about_what_is_judged_counts(since_s: float, until_s: float | None, outcome: str) -> None:
+    recorded = Memory(a__x=("1", 10, np.zeros(30)))
+    check = CheckEntry("it", stays_within.KIND, stays_within.StaysWithin(signal="a.x", max=10, from_s=100, to_s=200))
+    doubt = Doubt("stale", since_s * NS, ("a",), None if until_s is None else until_s * NS)
+    assert judge_all([check], recorded, doubts=[doubt])[0].outcome == outcome
+
+
+@pytest.mark.parametrize(("failed", "outcome"), [(1, "FAIL"), (2, "INCONCLUSIVE"), (4, "INCONCLUSIVE")])
+def test_what_failed_before_the_first_of_its_doubts_has_failed(failed: int, outcome: str) -> None:
+    values = np.zeros(10)
+    values[failed] = 9
+    check = CheckEntry("it", stays_within.KIND, stays_within.StaysWithin(signal="a.x", max=3))
+    doubts = [Doubt("late", 60 * NS, ("a",)), Doubt("stale", 20 * NS, ("a",))]
+    assert judge_all([check], Memory(a__x=("1", 10, values)), doubts=doubts)[0].outcome == outcome
+
+
+@pytest.mark.parametrize(("count", "said"), [(3, "d0; d1; d2. With"), (5, "d0; d1; d2; and 2 more. With")])
+def test_of_many_doubts_a_verdict_names_some(count: int, said: str) -> None:
+    check = CheckEntry("it", stays_within.KIND, stays_within.StaysWithin(signal="a.x", max=3))
+    doubts = [Doubt(f"d{i}", 0, ("a",)) for i in range(count)]
+    assert judge_all([check], Memory(a__x=("1", 10, [0, 0])), doubts=doubts)[0].text.startswith(said)
 
 
 # junit

@@ -37,6 +37,8 @@ def power(**settings: Any) -> Any:
         ({"direction": "negative", "min_kwh": 1.5}, "FAIL", 1.0, -0.5),
         ({"direction": "negative", "max_kwh": 1}, "PASS", 1.0, 0.0),
         ({"min_kwh": 2, "max_kwh": 4}, "PASS", 2.5, 0.5),
+        ({"min_kwh": 2, "max_kwh": 2.6}, "PASS", 2.5, 0.1),
+        ({"min_kwh": 2.5, "max_kwh": 2.5}, "PASS", 2.5, 0.0),
         ({"from_s": 900, "to_s": 2700, "max_kwh": 0.9}, "FAIL", 1.0, -0.1),
         ({"to_s": 9, "min_kwh": 0.02}, "FAIL", 0.01, -0.01),
         ({"from_s": 450, "to_s": 1350, "max_kwh": 1.6}, "PASS", 1.5, 0.1),

@@ -55,6 +55,30 @@ def test_a_curve_that_is_left_names_who_when_and_by_what_standard() -> None:
     assert (found.measured, found.limit) == (0.0, pytest.approx(-0.33 + 0.075))
 
 
+@pytest.mark.parametrize(
+    ("category", "v_pu", "q_pu"),
+    [
+        ("category-a", [0.85, 0.90, 0.95, 1.0, 1.05, 1.10, 1.15], [0.25, 0.25, 0.125, 0.0, -0.125, -0.25, -0.25]),
+        ("category-b", [0.90, 0.92, 0.95, 0.98, 1.02, 1.05, 1.08], [0.44, 0.44, 0.22, 0.0, 0.0, -0.22, -0.44]),
+    ],
+)
+def test_volt_var_is_that_of_ieee_1547_table_8(category: str, v_pu: list[float], q_pu: list[float]) -> None:
+    assert follows(v_pu, q_pu, {"volt_var": category}, mra_x=0, mra_y=1e-9).outcome == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("curve", "source"),
+    [
+        ({"volt_var": "category-a"}, "IEEE 1547-2018, table 8 (number to be confirmed), category A"),
+        ({"volt_watt": "category-a"}, "IEEE 1547-2018, table 10 (number to be confirmed)"),
+        ({"frequency_droop": {"pre_pu": 0.5}}, "IEEE 1547-2018, 6.5.2.7 (number to be confirmed)"),
+        ({"points": [[0, 0], [1, 1]]}, "scenario"),
+    ],
+)
+def test_a_verdict_names_the_table_that_the_curve_is_from(curve: dict[str, Any], source: str) -> None:
+    assert Characteristic.model_validate(curve).source == source
+
+
 def test_powers_are_divided_by_the_rating_of_each_element() -> None:
     x, y = [[1.05, 1.05]], [[-1.1, -2.2]]
     assert follows(x, y, VOLT_VAR, rated=[5, 10], **EXACT).outcome == "PASS"
@@ -93,6 +117,17 @@ def test_droop_is_that_of_the_standard(f_hz: float, p: float, outcome: str) -> N
     # defaults: 0.6 Hz beyond the deadband of 0.036 Hz are 0.6 / (60 x 0.05) = 0.2 pu
     curve = {"frequency_droop": {"pre_pu": 0.5}}
     assert follows([f_hz], [p], curve, unit="Hz", mra_x=0, mra_y=1e-6).outcome == outcome
+
+
+@pytest.mark.parametrize(("pre_pu", "p_at_62_hz", "p_at_58_hz"), [(0.2, 0.2, 0.8547), (1.0, 0.3453, 1.0)])
+def test_droop_goes_no_farther_than_the_least_and_the_most_power(
+    pre_pu: float, p_at_62_hz: float, p_at_58_hz: float
+) -> None:
+    # 1.964 Hz beyond the deadband are 1.964 / (60 x 0.05) = 0.6547 pu
+    found = follows(
+        [62, 58], [p_at_62_hz, p_at_58_hz], {"frequency_droop": {"pre_pu": pre_pu}}, unit="Hz", mra_x=0, mra_y=1e-4
+    )
+    assert found.outcome == "PASS"
 
 
 def test_a_step_in_a_curve_allows_both_of_its_values() -> None:
@@ -140,6 +175,7 @@ def test_what_cannot_be_compared_is_inconclusive(settings: dict[str, Any], why: 
         ({"volt_var": "category-c"}, "'category-a' or 'category-b'"),
         ({"points": [[1, 0]]}, "at least 2 items"),
         ({"points": [[1, 0], [0, 1]]}, "points must have a rising x"),
+        ({"points": [[0, 0], [2, 1], [1, 1]]}, "points must have a rising x"),
         ({"frequency_droop": {"pre_pu": 0.1}}, "pre_pu 0.1 must lie from least_pu to most_pu"),
     ],
 )

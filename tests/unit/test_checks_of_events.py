@@ -191,6 +191,25 @@ def test_charging_while_exporting_fails_at_the_first_instant_of_the_worst_place(
     assert (found.where, found.when_ns) == ("bat.p_kw at 'e2'", 60 * NS)
 
 
+def test_the_worst_place_is_the_one_where_it_lasts_longest_in_all() -> None:
+    found = both([[-1, 0], [0, 0], [0, -1], [0, -1]], [[2, 2]] * 4)
+    assert (found.measured, found.where, found.when_ns) == (120.0, "bat.p_kw at 'e2'", 120 * NS)
+
+
+def test_at_the_threshold_it_is_not_so_yet() -> None:
+    assert both([-0.01, -1], [2, 0.01]).outcome == "PASS"
+    assert both([-0.011, 0], [0.011, 0]).outcome == "FAIL"
+
+
+def test_both_last_until_the_first_of_the_signals_ends() -> None:
+    assert both([-1, -1, -1], [2, 2], step_s=120).measured == 180.0
+
+
+def test_of_many_elements_those_count_that_the_other_signal_has_too() -> None:
+    found = both([[0, -1, -1], [0, 0, -1]], [[0, 2], [0, 2]])
+    assert (found.measured, found.where) == (60.0, "bat.p_kw at 'e2'")
+
+
 def test_the_place_is_that_of_the_signal_with_several_elements() -> None:
     assert both([-1, -1], [[0, 2], [0, 0]]).where == "meter.p_kw at 'e2'"
     assert both([[0, -1], [0, 0]], [2, 2]).where == "bat.p_kw at 'e2'"
