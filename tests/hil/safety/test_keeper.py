@@ -288,6 +288,22 @@ def test_bands_of_points_hold_for_each_point_of_a_pattern(kept: Keep) -> None:
     with pytest.raises(Interlocked, match=r"705\.Crv\.1\.Pt\.0\.Var \(limits\.points\): 40 .* is above 30"):
         device.write({"705.Crv.1.Pt.0.Var": 40.0})
     device.write({"705.Crv.1.Pt.0.Var": 25.0})
+    device.write({"705.Crv.1.Pt.0.V": 91.0})  # another point, of which nothing is said
+    device.let_go()
+
+
+def test_a_point_may_change_so_fast_and_no_faster(kept: Keep) -> None:
+    """By the first write as much as in one second, by what it was found with; then since the last write."""
+    rules = SafetyRules(lease=NO_LEASE.lease, limits=Limits(points={"704.WMaxLimPct": Band(rate_per_s=5.0)}))
+    device = kept(rules)
+    device.write_unguarded({"704.WMaxLimPct": 80.0})
+    device.take()
+    with pytest.raises(Interlocked, match=r"from 80 to 74 Pct within 1 s is faster than 5 Pct/s"):
+        device.write({"704.WMaxLimPct": 74.0}, now_s=100.0)
+    device.write({"704.WMaxLimPct": 75.0}, now_s=100.0)
+    with pytest.raises(Interlocked, match=r"from 75 to 64 Pct within 2 s is faster than 5 Pct/s"):
+        device.write({"704.WMaxLimPct": 64.0}, now_s=102.0)
+    device.write({"704.WMaxLimPct": 65.0}, now_s=102.0)
     device.let_go()
 
 
