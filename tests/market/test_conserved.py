@@ -6,7 +6,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from billing import MIDNIGHT, billed, schedule, tariff, total
+from billing import FLAT, MIDNIGHT, billed, schedule, tariff, total
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,6 +102,24 @@ def test_bills_while_a_run_goes_on_come_to_those_after_it(export: dict[str, obje
     load_kw, der_kw = rng.uniform(0, 30, 48), rng.uniform(-10, 40, 48)
     after = bills(of, schedule(of, 48, JUNE_30), metered(load_kw[:, None], der_kw[:, None], of.is_gross))
     assert _counted(of, load_kw, der_kw, JUNE_30) == pytest.approx(total(after), rel=1e-12)
+
+
+def test_what_is_left_over_is_carried_while_a_run_goes_on_and_not_paid() -> None:
+    # 24 kWh are left over from June; of the 36 kWh of July 12 are billed at 0.2
+    of = tariff(**FLAT, export=EXPORTS[1])
+    load_kw, der_kw = np.repeat([0.0, 1.5], 24), np.repeat([1.0, 0.0], 24)
+    assert _counted(of, load_kw, der_kw, JUNE_30) == pytest.approx(2.4)
+
+
+def test_what_was_drawn_and_injected_is_counted_also_of_the_interval_that_goes_on() -> None:
+    of = tariff()
+    counter = Counter(of, schedule(of, 4), 1)
+    account, found = counter.empty, []
+    for hour, load_kwh, der_kwh in [(0, 4.0, 1.0), (0, 2.0, 0.0), (1, 1.0, 6.0), (2, 3.0, 1.0), (3, 0.0, 2.0)]:
+        account = counter.add(account, hour, np.array([load_kwh]), np.array([der_kwh]))
+        energy = counter.energy(account)
+        found.append((float(energy.imported_kwh[0]), float(energy.exported_kwh[0])))
+    assert found == [(3.0, 0.0), (5.0, 0.0), (5.0, 5.0), (7.0, 5.0), (7.0, 7.0)]
 
 
 def test_customers_do_not_bear_on_each_other() -> None:

@@ -145,6 +145,19 @@ def test_capability_and_mileage_are_paid_by_the_score_and_shared_by_ratings() ->
     assert made.saved_by_group()["services"] == pytest.approx(1.498)  # without DER nobody regulates
 
 
+def test_the_least_score_is_paid_and_a_part_of_an_hour_by_its_length() -> None:
+    hours = Regulated(np.arange(3), np.array([0.4, 0.39, 1.0]), np.array([0.5, 1.0, 0.25]), np.array([10.0, 20.0, 5.0]))
+    assert hours.capability_kw_h(40.0, 0.4).tolist() == [8.0, 0.0, 10.0]
+    assert hours.moved_kw(0.4).tolist() == [4.0, 0.0, 5.0]
+
+
+def test_moves_outside_of_what_counts_are_no_mileage() -> None:
+    signal_kw, inside = np.array([0.0, 10.0, 30.0, 25.0]), np.array([False, False, True, True])
+    time_ns = np.arange(4) * HOUR_NS // 4
+    found = regulated(time_ns, signal_kw, HOUR_NS // 4, inside, lambda hours: np.ones(hours.size))
+    assert (found.mileage_kw.tolist(), found.held_h.tolist()) == ([25.0], [0.5])
+
+
 def test_mileage_is_what_the_signal_moves_within_each_hour() -> None:
     # half hours: 0 to 10 | to -10, to 5 | to 5, to 5: 10 in the first hour; 20 + 15 in the second; nothing in the third
     signal_kw = np.array([0.0, 10.0, -10.0, 5.0, 5.0, 5.0])
