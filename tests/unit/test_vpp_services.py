@@ -295,6 +295,30 @@ def test_reserve_is_kept_from_other_services_and_deployed_on_call(tmp_path: Path
     assert told["reserve_deployed_kw"][:, 0].tolist() == [0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize(("scheduled_kw", "lacking_kw"), [(0.0, 0.0), (6.0, 4.0), (-6.0, 4.0)])
+def test_reserve_holds_what_an_earlier_service_leaves_of_each_way(
+    scheduled_kw: float, lacking_kw: float, tmp_path: Path
+) -> None:
+    """Of 10 kW each way, giving or taking 6 kW leaves 4 kW on that side for a reserve of 8 kW."""
+    schedule = {"kind": "schedule", "power": written(tmp_path, "power.csv", 3600.0, [scheduled_kw] * 4)}
+    reserve = {"kind": "reserve", "up_kw": 8, "down_kw": 8}
+    told = run(plant([schedule, reserve], context({"b": 1}, tmp_path, 4)), Batteries([10.0], [1e4]), [0.0] * 4)
+    assert told["p_kw"][1:, 0].tolist() == pytest.approx([scheduled_kw] * 3)
+    assert told["reserve_lacking_kw"][1:, 0].tolist() == pytest.approx([lacking_kw] * 3)
+
+
+def test_an_empty_store_that_charges_holds_no_reserve(tmp_path: Path) -> None:
+    """It could charge less, but has nothing that it could give."""
+    services = [
+        {"kind": "schedule", "power": written(tmp_path, "power.csv", 3600.0, [-6.0] * 4)},
+        {"kind": "reserve", "up_kw": 8},
+    ]
+    control = plant(services, context({"b": 1}, tmp_path, 4))
+    told = [control.step(k * 3600 * 10**9, Batteries([10.0], [20.0], 0.0).told()) for k in range(2)][-1]
+    assert told["b.p_set_kw"].tolist() == [-6.0]
+    assert told["reserve_lacking_kw"].tolist() == [8.0]
+
+
 @pytest.mark.parametrize("kind", ["peak-shaving", "schedule", "demand-response"])
 @pytest.mark.parametrize("shares", ["proportional", "longest-first"])
 def test_energy_that_is_held_for_reserve_is_left_by_whatever_service(kind: str, shares: str, tmp_path: Path) -> None:
