@@ -30,6 +30,7 @@ from derloop.results.recorder import Recorder
 from federates.der.pv import PvFleet
 from federates.der.sky import Sky
 from federates.grid import powers
+from federates.grid.elements import Elements
 from federates.grid.group import Group
 from federates.grid.head import Head
 from federates.grid.opendss import OpenDssFeeder
@@ -41,7 +42,7 @@ SOLUTION = "OpenDSS: the solution"
 STAGES: dict[str, tuple[tuple[type, str], ...]] = {
     "OpenDSS: it is given powers": ((Pairs, "write"),),
     SOLUTION: ((Solver, "_solve"), (Solver, "iterate"), (Solver, "let_controls_act")),
-    "OpenDSS: it tells powers": ((powers.Each, "drawn"), (powers.Summed, "drawn"), (Solver, "powers_of")),
+    "OpenDSS: it tells powers": ((powers.Each, "drawn"), (powers.Summed, "drawn"), (Elements, "powers_of")),
     "feeder: what is given": ((Group, "write"), (Head, "write")),
     "feeder: where a solution begins": ((WarmStart, "begin"), (WarmStart, "end")),
     "feeder: sums of powers": ((powers.Each, "totals"), (powers.Summed, "totals"), (Group, "tell_solved")),

@@ -59,7 +59,7 @@ class Accounts:
     def __init__(self, settings: AccountSettings, solver: Solver, monitored: tuple[str, ...]) -> None:
         self._settings, self._solver, self._monitored = settings, solver, monitored
         self._are_phases = inventory.are_phases(solver.nodes)
-        self._elements = tuple(solver.elements[i] for i in solver.delivery)
+        self._elements = tuple(solver.elements.names[i] for i in solver.elements.delivery)
         sizes = len(self._elements), len(solver.nodes), len(solver.nodes), len(monitored)
         self._held = self._latest = _Count(*(np.zeros(n) for n in sizes))
         self._rate = self._rate_held = _Rate(*(np.zeros(n) for n in sizes))
@@ -84,7 +84,7 @@ class Accounts:
             self._latest = _Count(*(n + rate * passed_h for n, rate in zip(self._held, self._rate_held, strict=True)))
         s, dead = self._settings, (v_pu == 0.0) & self._are_phases
         outside = ((v_pu < s.v_low_pu) | (v_pu > s.v_high_pu)) & ~dead & self._are_phases
-        losses_kw = drawn[self._solver.delivery].real
+        losses_kw = drawn[self._solver.elements.delivery].real
         overloaded = loading_pu > s.loading_pu
         self._rate = _Rate(losses_kw.copy(), outside.astype(float), dead.astype(float), overloaded.astype(float))
 

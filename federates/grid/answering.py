@@ -56,7 +56,7 @@ def _perturbed(solver: Solver, place: NDArray[np.intp], bases_v: FloatArray, ele
         setpoints.p_kw[:], setpoints.q_kvar[:] = kw, kvar
         setpoints.write()
         solver.solve_given()
-        loading_pu = elements.measured(solver.most_currents_a())["loading_pu"] if elements else np.zeros(0)
+        loading_pu = elements.measured(solver.elements.most_currents_a())["loading_pu"] if elements else np.zeros(0)
         return np.abs(solver.to_neutral(solver.voltages())) / bases_v, loading_pu
 
     rest = np.zeros(count)

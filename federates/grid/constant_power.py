@@ -46,7 +46,7 @@ class ConstantPower:
         bases_v: of the nodes, V. drawn: by all elements, where `tell` writes.
         """
         self._solver, self._drawn = solver, drawn
-        stay = not any(name.startswith(inventory.SWITCHING) for name in solver.elements)
+        stay = not any(name.startswith(inventory.SWITCHING) for name in solver.elements.names)
         self._take([load for i in candidates.tolist() if stay and (load := _read(solver, i))], bases_v)
         if not self._agrees(np.abs(solver.voltages()) / bases_v):
             self._take([], bases_v)
@@ -58,7 +58,7 @@ class ConstantPower:
         self.elements = np.array([load.element for load in loads], np.intp)
         """Which of the solver's elements they are (loads,)."""
         self._kva = np.array([load.kva for load in loads], np.complex128)
-        self._asked = self._solver.class_powers("load", self.elements)
+        self._asked = self._solver.elements.class_powers("load", self.elements)
         phases = [(i, phase, load.band_v) for i, load in enumerate(loads) for phase in load.phases]
         phases.sort(key=lambda phase: phase[1][1] >= 0)
         self._load = np.array([load for load, _, _ in phases], np.intp)
@@ -112,7 +112,7 @@ class ConstantPower:
 
 def _read(solver: Solver, index: int) -> _Load | None:
     """Return a load of constant power; None where it is another, or is not in service."""
-    dss, name = solver.dss, solver.elements[index]
+    dss, name = solver.dss, solver.elements.names[index]
     loads, element = dss.Loads, dss.CktElement
     loads.Name(name.partition(".")[2])
     if loads.Model() != MODEL or not element.Enabled():

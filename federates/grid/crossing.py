@@ -152,7 +152,7 @@ class Crossing:
         kv_ln = {name: bus.kv_ln for name, bus in inventory.buses(solver).items()}
         if switch == HEAD:
             self._ends = [Side.of(inventory.head_bus(solver), kv_ln[inventory.head_bus(solver)], solver)]
-            self._source = solver.elements.index("vsource.source")
+            self._source = solver.elements.names.index("vsource.source")
             return
         ends = inventory.branches(solver)[f"line.{switch}"]
         cut_off = behind(inventory.conducting(solver), inventory.head_bus(solver), switch)
@@ -163,7 +163,7 @@ class Crossing:
     def kva(self) -> complex:
         """Return what goes into the island, kW + j kvar; in the last solution."""
         if self._switch == HEAD:
-            return complex(-self._solver.element_powers()[self._source])
+            return complex(-self._solver.elements.powers()[self._source])
         return self._solver.line_kva(self._switch, self._terminal)
 
     def told(

@@ -106,7 +106,7 @@ class Formers:
         """Take the voltages of the feeder as it stands for a first guess."""
         number = {node: index for index, node in enumerate(self._solver.nodes)}
         self._nodes = np.array([[number[f"{bus}.{phase}"] for phase in (1, 2, 3)] for bus in self._buses])
-        place = {element: index for index, element in enumerate(self._solver.elements)}
+        place = {element: index for index, element in enumerate(self._solver.elements.names)}
         self._elements = np.array([place[f"vsource.{name}".lower()] for name in self._names])
         self._base_hz = inventory.base_hz(self._solver)
         self._sources = self._solver.emfs(self._names, FewSources)
@@ -188,7 +188,7 @@ class Formers:
 
     def flow(self) -> Flow:
         """Return what the sources give in the last solution; nothing of those out of service."""
-        s_kva = np.where(self._active, -self._solver.element_powers()[self._elements], 0.0)
+        s_kva = np.where(self._active, -self._solver.elements.powers()[self._elements], 0.0)
         return Flow(s_kva.real, s_kva.imag, self._positive_pu())
 
     def _positive_pu(self) -> NDArray[np.complex128]:

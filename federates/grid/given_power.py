@@ -34,7 +34,7 @@ class GivenPower:
         """
         self.elements, self._setpoints, self._nodes = elements, setpoints, np.unique(nodes)
         self._neutrals = np.unique(neutrals)
-        self._asked = solver.class_powers("generator", elements)
+        self._asked = solver.elements.class_powers("generator", elements)
         self._kva = np.zeros(elements.size, np.complex128)
         self._found = np.zeros(self._nodes.size)
 

@@ -58,7 +58,7 @@ class Group:
         self._is_direct = self._places.are_single and self._sign == 1.0
         if self._is_direct:
             self._give_into(self._setpoints.values)
-        place = {element: index for index, element in enumerate(solver.elements)}
+        place = {element: index for index, element in enumerate(solver.elements.names)}
         self.elements = np.array([place[name] for name in self.element_names])
         self._drawn = np.zeros(self.elements.size, np.complex128)
         number = {node: index for index, node in enumerate(solver.nodes)}

@@ -129,7 +129,7 @@ class _Sweep:
 
     def _measured(self) -> tuple[FloatArray, FloatArray]:
         v_pu = np.abs(self._solver.to_neutral(self._solver.voltages())) / self._bases_v
-        return v_pu, self._lines.measured(self._solver.most_currents_a())["loading_pu"]
+        return v_pu, self._lines.measured(self._solver.elements.most_currents_a())["loading_pu"]
 
 
 def quantiles_kw(found: Sequence[Capacity]) -> dict[str, float]:

@@ -195,7 +195,7 @@ def untold(solver: Solver, controls_act: bool) -> tuple[str, ...]:
     """Return the lower-case full names of what OpenDSS keeps state of that it tells nobody, and takes from nobody."""
     classes = (*UNTOLD, *OPENING) if controls_act else UNTOLD
     regulated = {f"autotrans.{name}" for name in _named(solver.dss.RegControls, "Transformer")}
-    found = (name for name in solver.elements if name.partition(".")[0] in classes or name in regulated)
+    found = (name for name in solver.elements.names if name.partition(".")[0] in classes or name in regulated)
     return tuple(name for name in found if _is_enabled(solver, name))
 
 
@@ -208,13 +208,13 @@ def shaped(solver: Solver) -> tuple[str, ...]:
     """Return the lower-case full names of what draws or gives by a shape over time, which nothing here follows."""
     if solver.dss.LoadShape.Count() <= 1:  # OpenDSS's own
         return ()
-    found = (name for name in solver.elements if name.startswith(DRAWING) and _is_enabled(solver, name))
+    found = (name for name in solver.elements.names if name.startswith(DRAWING) and _is_enabled(solver, name))
     return tuple(name for name in found if any(properties(solver, name, SHAPES)))
 
 
 def storing(solver: Solver) -> tuple[str, ...]:
     """Return the lower-case full names of storages that charge or discharge: nothing here counts their energy."""
-    found = (name for name in solver.elements if name.startswith("storage.") and _is_enabled(solver, name))
+    found = (name for name in solver.elements.names if name.startswith("storage.") and _is_enabled(solver, name))
     return tuple(name for name in found if properties(solver, name, ("state",))[0].lower() != IDLING)
 
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 from federates.grid import inventory
-from federates.grid.solver import Primitive, Solver
+from federates.grid.elements import Primitive
+from federates.grid.solver import Solver
 
 RECIPROCAL = 1e-12
 """How far the admittances of an element may be from symmetric, of its largest."""
@@ -40,23 +41,23 @@ class Branches(NamedTuple):
 
 
 class Losses:
-    """The losses of all of `solver.delivery`; those which controls act on are read again once they have acted."""
+    """The losses of all that delivers; elements which controls act on are read again once they have acted."""
 
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
         moves = inventory.acted_on(solver)
-        names = {int(i): solver.elements[i] for i in solver.delivery}
-        switched = any(name.startswith(inventory.SWITCHING) for name in solver.elements)
+        names = {int(i): solver.elements.names[i] for i in solver.elements.delivery}
+        switched = any(name.startswith(inventory.SWITCHING) for name in solver.elements.names)
         self._moving = [i for i, name in names.items() if switched or name in moves]
         fixed = [i for i, name in names.items() if not (switched or name in moves)]
-        primitives = solver.primitives(fixed)
-        self.is_known = all(is_reciprocal(p) for p in (*primitives, *solver.primitives(self._moving)))
+        primitives = solver.elements.primitives(fixed)
+        self.is_known = all(is_reciprocal(p) for p in (*primitives, *solver.elements.primitives(self._moving)))
         """Whether the equation above holds."""
         self._fixed = merged(branches(primitives))
         self._read()
 
     def _read(self) -> None:
-        moving = branches(self._solver.primitives(self._moving))
+        moving = branches(self._solver.elements.primitives(self._moving))
         both = Branches(*(np.concatenate(parts) for parts in zip(self._fixed, moving, strict=True)))
         self._first, self._second, self._at = both.first, both.second, both.at
         self._factors = np.repeat(np.concatenate([both.between_s, both.at_s]), 2)

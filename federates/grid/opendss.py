@@ -66,8 +66,7 @@ class OpenDssFeeder:
         has_warm_start = in_time and not self._island
         self._warm_start = WarmStart(self._solver, settings.tolerance, self._bases_v) if has_warm_start else None
         self._regulators = inventory.regulators(self._solver)
-        heads = [i for i in self._solver.sources if not (formers and formers.has(self._solver.elements[i]))]
-        self._heads = np.array(heads, np.intp)
+        self._heads = _heads(self._solver, formers)
         self._monitored = (
             Monitored(settings.monitored, settings.ratings_a, self._solver) if settings.monitored else None
         )
@@ -305,7 +304,7 @@ class OpenDssFeeder:
 
     def _drawn(self) -> NDArray[np.complex128]:
         """Return what each element draws, kVA (elements,), or only each of the heads, as far as powers are told."""
-        drawn = self._powers.drawn(self._v_ground_pu) if self._powers else self._solver.powers_of(self._heads)
+        drawn = self._powers.drawn(self._v_ground_pu) if self._powers else self._solver.elements.powers_of(self._heads)
         if self._island:
             return drawn * self._island.is_solved
         return drawn.copy() if self._gear or self._monitored else drawn  # the view has the currents of the next call
@@ -325,7 +324,7 @@ class OpenDssFeeder:
     ) -> dict[str, FloatArray]:
         """Return what was asked for of switches, currents and accounts."""
         asked = self._monitored is not None or (self._gear is not None and self._gear.needs_currents)
-        currents_a = self._solver.most_currents_a() if asked else None
+        currents_a = self._solver.elements.most_currents_a() if asked else None
         values: dict[str, FloatArray] = {}
         if self._gear and dead is not None:
             self._gear.see(currents_a)
@@ -433,10 +432,16 @@ def _undriven(feeder: Feeder, groups: Sequence[Group], nodes: Sequence[str]) -> 
     return at, np.array([load.kw for load in loads])
 
 
+def _heads(solver: Solver, formers: Formers | None) -> NDArray[np.intp]:
+    """Return the sources of the feeder file, of its elements."""
+    elements = solver.elements
+    return np.array([i for i in elements.sources if not (formers and formers.has(elements.names[i]))], np.intp)
+
+
 def _others(solver: Solver, groups: Sequence[Group]) -> NDArray[np.intp]:
     """Return the elements that neither feed nor deliver, and that no federate drives."""
-    known = [solver.sources, solver.delivery, *(group.elements for group in groups)]
-    return np.setdiff1d(np.arange(len(solver.elements)), np.concatenate(known))
+    known = [solver.elements.sources, solver.elements.delivery, *(group.elements for group in groups)]
+    return np.setdiff1d(np.arange(len(solver.elements.names)), np.concatenate(known))
 
 
 def _build(settings: OpenDssSettings, context: Context) -> OpenDssFeeder:

@@ -56,10 +56,10 @@ class Each:
     """Every element is asked."""
 
     def __init__(self, solver: Solver, heads: NDArray[np.intp], others: NDArray[np.intp]) -> None:
-        self._solver, self._sums = solver, Sums(heads, solver.delivery, others)
+        self._solver, self._sums = solver, Sums(heads, solver.elements.delivery, others)
 
     def drawn(self, _v_pu: FloatArray, /) -> NDArray[np.complex128]:
-        return self._solver.element_powers()
+        return self._solver.elements.powers()
 
     def totals(self, drawn: NDArray[np.complex128]) -> Totals:
         head, losses, others = self._sums.of(drawn).tolist()
@@ -78,17 +78,18 @@ class Summed:
         given: Sequence[GivenPower],
     ) -> None:
         self._solver, self._heads, self._given = solver, heads, given
-        self._drawn = np.zeros(len(solver.elements), np.complex128)
+        self._drawn = np.zeros(len(solver.elements.names), np.complex128)
         self._losses = Losses(solver)
-        classes = np.array([_class(name) for name in solver.elements])
+        classes = np.array([_class(name) for name in solver.elements.names])
         loads = np.intersect1d(_at(classes, "load"), others)
         self._constant = ConstantPower(solver, bases_v, loads, self._drawn)
         self._sums = Sums(heads, np.setdiff1d(others, self._constant.elements))
         of_themselves = np.concatenate([self._constant.elements, *(part.elements for part in given)])
         asked = {name: np.setdiff1d(_at(classes, name), of_themselves) for name in ASKED}
-        self._asked = [(where, solver.class_powers(name, where)) for name, where in asked.items() if where.size]
-        known = [solver.delivery, heads, *(_at(classes, name) for name in (*ASKED, *IDLE))]
-        self.is_known = self._losses.is_known and np.concatenate(known).size == len(solver.elements)
+        elements = solver.elements
+        self._asked = [(where, elements.class_powers(name, where)) for name, where in asked.items() if where.size]
+        known = [solver.elements.delivery, heads, *(_at(classes, name) for name in (*ASKED, *IDLE))]
+        self.is_known = self._losses.is_known and np.concatenate(known).size == len(solver.elements.names)
         """Whether every element is among those that are asked, or summed."""
 
     def drawn(self, v_pu: FloatArray, /) -> NDArray[np.complex128]:
@@ -98,7 +99,7 @@ class Summed:
             part.tell(v_pu, drawn)
         for where, powers in self._asked:
             drawn[where] = powers.read()
-        drawn[self._heads] = self._solver.powers_of(self._heads)
+        drawn[self._heads] = self._solver.elements.powers_of(self._heads)
         return drawn
 
     def totals(self, drawn: NDArray[np.complex128]) -> Totals:
@@ -115,7 +116,7 @@ def powers(
     can_change: bool,
 ) -> Powers:
     """Return how powers are told; can_change: by more than controls, or each element is accounted for."""
-    if can_change or len(solver.elements) < MANY:
+    if can_change or len(solver.elements.names) < MANY:
         return Each(solver, heads, others)
     summed = Summed(solver, bases_v, heads, others, given)
     return summed if summed.is_known else Each(solver, heads, others)

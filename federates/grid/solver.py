@@ -1,6 +1,6 @@
 """One OpenDSS engine of our own, its fast calls bound.
 
-- A feeder file is read by `circuit.py`; what is in it, by `inventory.py`.
+- A feeder file is read by `circuit.py`; what is in it, by `inventory.py`; what its elements draw, by `elements.py`.
 - Each `Solver` has its own context; nothing of the process's default engine is touched, nor the working directory.
 - Setpoints go in as arrays (`setpoints.py`); voltages are read through a view of the solution vector. Both were proven
   equal to the plain calls (`tests/unit/test_solver.py`).
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from derloop.contract import FloatArray
 from derloop.kind import Bus
 from federates.grid import circuit
+from federates.grid.elements import Elements
 from federates.grid.engine import SolverError, command, new_context
 from federates.grid.setpoints import Setpoints, Sources
-from federates.grid.views import ClassPowers, View
+from federates.grid.views import View
 
 WHOLE_MATRIX = 2
 """OpenDSS `WHOLEMATRIX`; 1 is the matrix of series elements alone, with which a solution begins from nothing."""
@@ -42,15 +43,6 @@ COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
 
 
-class Primitive(NamedTuple):
-    """One element by itself."""
-
-    nodes: NDArray[np.intp]
-    """Where each conductor of each terminal ends (k,), counted from 1; 0 is ground."""
-    admittances_s: NDArray[np.complex128]
-    """(k, k)"""
-
-
 class Solver:
     """A feeder in OpenDSS."""
 
@@ -59,7 +51,7 @@ class Solver:
         api = self._dss._api_util
         self._lib, self._ffi, self._ctx = api.lib_unpatched, api.ffi, api.ctx
         self._pointer = self._ffi.new("double *[1]")
-        self._volts, self._drawn = View(self._ffi, skipped=1), View(self._ffi)
+        self._volts = View(self._ffi, skipped=1)
         self.has_acted = False
         """Whether a control of the feeder's may have moved something in the last solution: it was solved again then."""
         self._has_failed = True
@@ -150,15 +142,7 @@ class Solver:
         self._order = self._node_order()
         self._where: NDArray[np.intp] | None = None
         self._neutrals = self._first_phases = self._phases = self._back = np.zeros(0, np.intp)
-        self._find_elements()
-
-    def _find_elements(self) -> None:
-        """Tell apart what feeds, what delivers (lines, transformers, capacitors: it has losses) and what draws."""
-        self.elements = tuple(name.lower() for name in self._dss.Circuit.AllElementNames())
-        delivering = {name.lower() for name in self._dss.PDElements.AllNames()}
-        delivering |= {name for name in self.elements if name.startswith("fault.")}
-        self.sources = np.flatnonzero([name.startswith("vsource.") for name in self.elements])
-        self.delivery = np.flatnonzero([name in delivering for name in self.elements])
+        self.elements = Elements(self._dss)
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -309,15 +293,6 @@ class Solver:
         else:
             self._held()[self._where] += by_v
 
-    def most_currents_a(self) -> FloatArray:
-        """Return the largest current of any phase at the first terminal of each of `delivering`, A, in one call.
-
-        A view that holds until the next call.
-        """
-        self._lib.ctx_PDElements_Get_AllMaxCurrents_GR(self._ctx, 0)
-        pointer, counts = self._dss._api_util.gr_float64_pointers
-        return np.frombuffer(self._ffi.buffer(pointer[0], 8 * counts[0]), dtype=np.float64)
-
     def switch_line(self, line: str, closed: bool) -> None:
         """Open or close all phases of a line. `rearrange` must follow."""
         self._run(f'{"Close" if closed else "Open"} "Line.{line}" 1')
@@ -384,51 +359,6 @@ class Solver:
         moved = np.zeros(len(self._order) + 1, np.complex128)
         self._lib.ctx_YMatrix_SolveSystem(self._ctx, self._ffi.from_buffer("double[]", moved.view(np.float64)))
         found: NDArray[np.complex128] = moved[1:][where]
-        return found
-
-    def element_powers(self) -> NDArray[np.complex128]:
-        """Return what each of `elements` draws of the network, kW + j kvar, shape (elements,), in one call.
-
-        What feeds draws less than nothing; of what delivers it is the losses. It is computed from the solved voltages
-        and the element's own currents, not from what was set. A view that holds until the next call.
-        """
-        self._lib.ctx_Circuit_Get_AllElementLosses_GR(self._ctx)
-        pointer, counts = self._dss._api_util.gr_float64_pointers
-        return self._drawn.at(pointer[0], counts[0] // 2)
-
-    def powers_of(self, elements: NDArray[np.intp]) -> NDArray[np.complex128]:
-        """Return the same of some of `elements` (k,), for a few of many: the rest is not computed."""
-        pointer, counts = self._dss._api_util.gr_float64_pointers
-        found = np.empty(elements.size, np.complex128)
-        for at, element in enumerate(elements.tolist()):
-            self._lib.ctx_Circuit_SetCktElementIndex(self._ctx, element)
-            self._lib.ctx_CktElement_Get_Losses_GR(self._ctx)
-            found[at] = complex(*self._ffi.unpack(pointer[0], counts[0])) * 0.001  # as OpenDSS does it
-        return found
-
-    def in_service(self, elements: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return those of `elements` that are enabled."""
-        return np.array([i for i in elements.tolist() if self._is_enabled(i)], np.intp)
-
-    def _is_enabled(self, element: int) -> bool:
-        self._lib.ctx_Circuit_SetCktElementIndex(self._ctx, element)
-        return bool(self._dss.CktElement.Enabled())
-
-    def class_powers(self, element_class: str, elements: NDArray[np.intp]) -> ClassPowers:
-        """Return how to ask for the powers of some of `elements`, all of this class."""
-        self._dss.Circuit.SetActiveClass(element_class)
-        number = {name.lower(): index + 1 for index, name in enumerate(self._dss.ActiveClass.AllNames())}
-        names = [self.elements[i].partition(".")[2] for i in elements]
-        return ClassPowers(self._dss, element_class, [number[name] for name in names])
-
-    def primitives(self, elements: Sequence[int]) -> list[Primitive]:
-        """Return each of these of `elements` that is in service by itself, as it stands now."""
-        found, element = [], self._dss.CktElement
-        for index in elements:
-            if self._is_enabled(index):
-                nodes = np.array(element.NodeRef(), np.intp)
-                admittances_s = np.array(element.YPrim(), np.float64).view(np.complex128)
-                found.append(Primitive(nodes, admittances_s.reshape(nodes.size, nodes.size)))
         return found
 
     def rounding_kw(self) -> float:

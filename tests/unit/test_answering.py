@@ -29,7 +29,7 @@ def solved(a_kw: float, b_kw: float, a_kvar: float = 0.0, b_kvar: float = 0.0) -
     powers.p_kw[:], powers.q_kvar[:] = (a_kw, b_kw), (a_kvar, b_kvar)
     powers.write()
     solver.solve()
-    loading = Monitored(MONITORED, {}, solver).measured(solver.most_currents_a())["loading_pu"]
+    loading = Monitored(MONITORED, {}, solver).measured(solver.elements.most_currents_a())["loading_pu"]
     return np.abs(solver.voltages()), loading
 
 

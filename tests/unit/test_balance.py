@@ -19,8 +19,8 @@ from derloop.results.store import RunFolder, finish
 from derloop.verdict import Verdict, in_short
 from federates.der.battery import BatteryFleet
 from federates.der.battery.losses import Conversion
+from federates.grid.elements import Elements
 from federates.grid.group import Group
-from federates.grid.solver import Solver
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 HOUR = 3_600_000_000_000
@@ -228,11 +228,11 @@ def test_a_grid_that_takes_a_power_with_the_wrong_sign_fails(tmp_path: Path, mon
 
 
 def test_a_grid_that_overlooks_a_load_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(solver: Solver) -> Any:
-        return honest(solver) * np.array([name != "load.671" for name in solver.elements])
+    def read(elements: Elements) -> Any:
+        return honest(elements) * np.array([name != "load.671" for name in elements.names])
 
-    honest = Solver.element_powers
-    monkeypatch.setattr(Solver, "element_powers", read)
+    honest = Elements.powers
+    monkeypatch.setattr(Elements, "powers", read)
     found = failed(tmp_path, "kind_opendss.json")
     assert [*found] == ["energy balance of grid"]
     assert found["energy balance of grid"].when_ns == 0

@@ -39,13 +39,13 @@ class Known:
         solver.prepare(controls=False, tolerance=1e-10, max_iterations=100)
         kv = {bus.name: bus.kv_ln for bus in inventory.buses(solver).values()}
         self._bases_v = np.array([1000 * kv[node.partition(".")[0]] for node in solver.nodes])
-        self.loads = np.flatnonzero([name.startswith("load.") for name in solver.elements])
-        self.drawn = np.zeros(len(solver.elements), np.complex128)
+        self.loads = np.flatnonzero([name.startswith("load.") for name in solver.elements.names])
+        self.drawn = np.zeros(len(solver.elements.names), np.complex128)
         self.constant = ConstantPower(solver, self._bases_v, self.loads, self.drawn)
 
     @property
     def names(self) -> set[str]:
-        return {self.solver.elements[i].partition(".")[2] for i in self.constant.elements}
+        return {self.solver.elements.names[i].partition(".")[2] for i in self.constant.elements}
 
     @property
     def _v_pu(self) -> FloatArray:
@@ -59,7 +59,7 @@ class Known:
         return found
 
     def expected(self) -> list[complex]:
-        return [complex(kva) for kva in self.solver.element_powers()[self.constant.elements]]
+        return [complex(kva) for kva in self.solver.elements.powers()[self.constant.elements]]
 
     def fed_with(self, v_pu: float) -> None:
         self.solver.dss.Vsources.First()

@@ -56,7 +56,7 @@ def drawn_by_devices(grid: OpenDssFeeder) -> tuple[list[complex], list[complex]]
     """Return what is told of each element of a device's, and what OpenDSS tells of it."""
     elements = np.concatenate([group.elements for group in grid._drives])
     told = grid._drawn()[elements].tolist()
-    return told, grid._solver.element_powers()[elements].tolist()
+    return told, grid._solver.elements.powers()[elements].tolist()
 
 
 def test_devices_draw_what_they_are_given(grid: OpenDssFeeder) -> None:

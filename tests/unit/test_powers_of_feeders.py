@@ -9,9 +9,10 @@ import pytest
 
 from derloop.contract import FloatArray
 from federates.grid import inventory
+from federates.grid.elements import Primitive
 from federates.grid.losses import is_reciprocal
 from federates.grid.powers import Each, Summed, powers
-from federates.grid.solver import Primitive, Solver
+from federates.grid.solver import Solver
 
 FEEDERS = Path(__file__).parents[2] / "scenarios" / "feeders"
 TOLERANCE = 1e-9
@@ -52,8 +53,9 @@ def with_more(folder: Path, lines: str) -> Solver:
 
 
 def both(solver: Solver) -> tuple[Each, Summed]:
-    drawing = np.setdiff1d(np.arange(len(solver.elements)), [*solver.sources, *solver.delivery])
-    return Each(solver, solver.sources, drawing), Summed(solver, bases_v(solver), solver.sources, drawing, [])
+    elements = solver.elements
+    drawing = np.setdiff1d(np.arange(len(elements.names)), [*elements.sources, *elements.delivery])
+    return Each(solver, elements.sources, drawing), Summed(solver, bases_v(solver), elements.sources, drawing, [])
 
 
 def bases_v(solver: Solver) -> FloatArray:
@@ -67,7 +69,7 @@ def v_pu(solver: Solver) -> FloatArray:
 
 def assert_equal(each: Each, summed: Summed, solver: Solver) -> None:
     expected, found = each.drawn(v_pu(solver)).copy(), summed.drawn(v_pu(solver))
-    drawing = np.setdiff1d(np.arange(len(solver.elements)), solver.delivery)
+    drawing = np.setdiff1d(np.arange(len(solver.elements.names)), solver.elements.delivery)
     np.testing.assert_allclose(found[drawing], expected[drawing], rtol=TOLERANCE, atol=1e-9)
     total, same = each.totals(expected), summed.totals(found)
     assert same.losses_kw == pytest.approx(total.losses_kw, rel=1e-9, abs=0.0)
@@ -149,8 +151,7 @@ def test_what_is_not_reciprocal_is_no_quadratic_form() -> None:
 def test_only_large_feeders_without_switches_are_summed(monkeypatch: pytest.MonkeyPatch, can_change: bool) -> None:
     solver = solved(FEEDERS / FILES[0])
     nothing = np.zeros(0, np.intp)
-    assert isinstance(powers(solver, bases_v(solver), solver.sources, nothing, [], can_change), Each)
+    assert isinstance(powers(solver, bases_v(solver), solver.elements.sources, nothing, [], can_change), Each)
     monkeypatch.setattr("federates.grid.powers.MANY", 10)
-    assert isinstance(
-        powers(solver, bases_v(solver), solver.sources, nothing, [], can_change), Each if can_change else Summed
-    )
+    told = powers(solver, bases_v(solver), solver.elements.sources, nothing, [], can_change)
+    assert isinstance(told, Each if can_change else Summed)

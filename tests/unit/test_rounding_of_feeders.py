@@ -13,6 +13,7 @@ from large_feeder import large_feeder
 
 import derloop
 from derloop.verdict import Verdict
+from federates.grid.elements import Elements
 from federates.grid.solver import Solver
 
 FEEDER = Path(__file__).parents[2] / "scenarios" / "feeders" / "ieee34"
@@ -23,8 +24,8 @@ def left_open(feeder: Path) -> tuple[float, float, float]:
     """Return what the powers are open by, what the source gives, and what rounding can leave, kW."""
     solver = Solver(feeder)
     solver.prepare(controls=True, tolerance=TOLERANCE, max_iterations=100)
-    drawn = solver.element_powers().real
-    return abs(drawn.sum()), -drawn[solver.sources].sum(), solver.rounding_kw()
+    drawn = solver.elements.powers().real
+    return abs(drawn.sum()), -drawn[solver.elements.sources].sum(), solver.rounding_kw()
 
 
 @pytest.mark.parametrize("buses", [350, 1350])
@@ -64,9 +65,9 @@ def test_what_rounding_leaves_of_a_feeder_at_small_load_is_no_leak_and_is_said(
 
 
 def test_more_than_rounding_is_a_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(solver: Solver) -> Any:
-        return honest(solver) * np.where(np.array(solver.elements) == "load.844_846c_at_846", 1 + 1e-5, 1.0)
+    def read(elements: Elements) -> Any:
+        return honest(elements) * np.where(np.array(elements.names) == "load.844_846c_at_846", 1 + 1e-5, 1.0)
 
-    honest = Solver.element_powers
-    monkeypatch.setattr(Solver, "element_powers", read)
+    honest = Elements.powers
+    monkeypatch.setattr(Elements, "powers", read)
     assert feeder_balance(tmp_path).outcome == "FAIL"

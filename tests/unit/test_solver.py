@@ -171,7 +171,7 @@ def test_a_solution_of_what_is_given_is_that_of_the_whole_to_the_bit(tmp_path: P
         acted += whole.has_acted
         assert given.has_acted == whole.has_acted
         assert given.voltages().tobytes() == whole.voltages().tobytes()
-        assert given.element_powers().tobytes() == whole.element_powers().tobytes()
+        assert given.elements.powers().tobytes() == whole.elements.powers().tobytes()
         assert given.taps().tobytes() == whole.taps().tobytes()
         assert given.capacitor_states() == whole.capacitor_states()
         assert given.built == whole.built
@@ -315,7 +315,7 @@ def test_loads_have_what_the_multipliers_of_the_file_make_of_them_once(tmp_path:
     driven.p_kw[:], driven.q_kvar[:] = (10.0, 20.0, 30.0), 1.0
     driven.write()
     solver.solve()
-    drawn = dict(zip(solver.elements, solver.element_powers().real, strict=True))
+    drawn = dict(zip(solver.elements.names, solver.elements.powers().real, strict=True))
     assert [drawn[f"load.{name}"] for name in ("varies", "fixed", "grown")] == pytest.approx([10.0, 20.0, 30.0])
 
 
@@ -326,7 +326,7 @@ def test_reactive_power_that_a_load_model_keeps_is_not_multiplied(tmp_path: Path
     (tmp_path / "feeder.dss").write_text(MULTIPLIED.replace("Set LoadMult=0.5 %growth=10 year=3\n", load))
     solver = Solver(tmp_path / "feeder.dss")
     solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
-    drawn = dict(zip(solver.elements, solver.element_powers(), strict=True))["load.l"]
+    drawn = dict(zip(solver.elements.names, solver.elements.powers(), strict=True))["load.l"]
     assert (drawn.real, drawn.imag) == pytest.approx((150.0, kvar), rel=1e-3)
 
 
@@ -358,7 +358,7 @@ def test_what_a_device_injects_is_not_multiplied_with_the_generators_of_the_file
     given.p_kw[:], given.q_kvar[:] = 10.0, 5.0
     given.write()
     solver.solve()
-    drawn = dict(zip(solver.elements, solver.element_powers(), strict=True))
+    drawn = dict(zip(solver.elements.names, solver.elements.powers(), strict=True))
     assert drawn["generator.pv_0"] == pytest.approx(-10 - 5j)
 
 

@@ -42,7 +42,7 @@ class Stepped:
             self.solver.add_injection(f"pv_{number}", bus, [1], 2.4018)
         self.solver.prepare(controls=False, tolerance=tolerance, max_iterations=100)
         self._setpoints = self.solver.injections([f"pv_{number}" for number in range(len(BUSES))])
-        self._source = self.solver.elements.index("vsource.source")
+        self._source = self.solver.elements.names.index("vsource.source")
         self.bases_v = np.array([LOW_V if bus_of(n) in ("xf1", "610") else BASE_V for n in self.solver.nodes])
         self.warm, self._is_warm = WarmStart(self.solver, tolerance, self.bases_v), is_warm
 
@@ -56,7 +56,7 @@ class Stepped:
             self.warm.solve(begins=True)
         else:
             self.solver.solve()
-        self.warm.end(complex(self.solver.powers_of(np.array([self._source]))[0]))
+        self.warm.end(complex(self.solver.elements.powers_of(np.array([self._source]))[0]))
 
 
 def solved(
