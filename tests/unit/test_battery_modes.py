@@ -62,6 +62,16 @@ def test_time_of_use_follows_the_hours_of_the_day() -> None:
     assert powers == pytest.approx([*day, *day])
 
 
+@pytest.mark.parametrize("start", ["2025-07-15T00:00:00+00:00", "2025-07-15T10:30:00+00:00"])
+def test_period_that_falls_between_two_instants_is_refused(start: str) -> None:
+    periods = [{"from_h": 17.1, "to_h": 17.4, "action": "charge"}, {"from_h": 17.5, "to_h": 17.6, "action": "charge"}]
+    told = {"mode": "time-of-use", "time_of_use": {"periods": periods}}
+    with pytest.raises(PlaceError, match="falls between two instants of the batteries, whose step is 1800 s") as error:
+        fleet(1, 30 * MINUTE, {"start": datetime.fromisoformat(start)}, **told)
+    assert [path for path, _ in error.value.problems] == [("time_of_use", "periods", 0)]
+    assert fleet(1, 15 * MINUTE, {"start": datetime.fromisoformat(start)}, **told)
+
+
 def test_hours_are_those_on_the_wall_where_the_scenario_starts() -> None:
     start = datetime.fromisoformat("2025-07-15T16:00:00-07:00")
     battery = fleet(1, at={"start": start}, mode="time-of-use", time_of_use={"periods": EVENING})

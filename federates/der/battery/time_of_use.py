@@ -14,8 +14,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from derloop.kind import Context, Settings
-from federates.der.clock import Clock
+from derloop.kind import Context, PlaceError, Settings
+from federates.der.clock import DAY_NS, Clock
 from federates.der.course import Allowed, Course, read_course
 
 Action = Literal["charge", "discharge", "self-consumption"]
@@ -113,6 +113,7 @@ class Schedule:
     def __init__(self, settings: TimeOfUse, context: Context, step_ns: int) -> None:
         self._settings = settings
         self._weekday, self._clock = context.start.weekday(), Clock.of(context.start, context.until_ns)
+        _refuse_unseen(settings.periods, self._clock, step_ns)
         price = settings.price
         path = ("time_of_use", "price", "per_kwh")
         self._price = None if price is None else read_course(price.per_kwh, path, PRICE, context, step_ns)
@@ -130,3 +131,18 @@ class Schedule:
             if period.days in ("all", today) and period.from_h <= second / 3600.0 < period.to_h:
                 return period.action, period.power_pu
         return None, 0.0
+
+
+def _refuse_unseen(periods: tuple[Period, ...], clock: Clock, step_ns: int) -> None:
+    """Raise PlaceError with the periods that fall between two instants, on each day as steps are parts of one."""
+    if DAY_NS % step_ns:
+        return
+    what = f"falls between two instants of the batteries, whose step is {step_ns / 1e9:g} s: it does nothing"
+    since_ns = [round((period.from_h * 3600.0 - clock.start_s) * 1e9) for period in periods]
+    problems = [
+        (("time_of_use", "periods", i), what)
+        for i, (period, ns) in enumerate(zip(periods, since_ns, strict=True))
+        if -ns % step_ns >= round((period.to_h - period.from_h) * 3600e9)
+    ]
+    if problems:
+        raise PlaceError([*problems])
