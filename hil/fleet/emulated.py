@@ -5,13 +5,13 @@ What is exchanged in a step is in `hil.fleet.lockstep`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from derloop.contract import Interface, Values
+from derloop.contract import Cautious, Interface, Values
 from derloop.kind import Context, Terminal
 from hil.fleet.model import HasStorage, InverterModel, nominal_voltages, told_interface
 
@@ -38,6 +38,11 @@ class EmulatedFleet:
     @property
     def interface(self) -> Interface:
         return self._interface
+
+    @property
+    def cautions(self) -> Sequence[str]:
+        """What must be known of the model is so of its devices."""
+        return self._model.cautions if isinstance(self._model, Cautious) else ()
 
     def keep_in(self, folder: Path) -> None:
         """Keep every frame in the run's folder."""

@@ -70,6 +70,14 @@ def copied(values: Values) -> dict[str, FloatArray]:
     return {name: value.copy() for name, value in values.items()}
 
 
+def test_what_must_be_known_of_a_model_is_so_of_its_emulated_devices() -> None:
+    smart = {"enter_service": {"delay_s": 0.001}}
+    settings = PvSettings.model_validate({"at": [{"bus": "b"}, {"bus": "b"}], "rated_kva": 100, "smart": smart})
+    model = PvFleet(settings, context())
+    assert emulated(model).cautions == model.cautions != ()
+    assert emulated(pv()).cautions == ()
+
+
 def test_an_emulated_battery_follows_its_model_for_an_hour() -> None:
     model, fleet = battery(), emulated(battery())
     try:
