@@ -50,11 +50,14 @@ class Adoptions:
         self._pending: dict[tuple[int, str], _Pending] = {}
 
     def is_busy(self, device: int, names: Iterable[str]) -> bool:
-        """Return whether one of these points asks for a curve of a model that is just adopting one."""
-        if not self._pending:
-            return False
-        models = [model for model, _, path in (n.partition(".") for n in names) if _asks(model, path)]
-        return any((device, model) in self._pending for model in models)
+        """Return whether one of these points asks for a curve of a model that is just adopting one, or is of that."""
+        pending = [(model, each.slot) for (owner, model), each in self._pending.items() if owner == device]
+        taken = tuple(
+            f"{model}.{path}"
+            for model, slot in pending
+            for path in (ADOPTIONS[model].request, f"{ADOPTIONS[model].group}.{slot}.")
+        )
+        return bool(taken) and any(name.startswith(taken) for name in names)
 
     def begin(self, device: int, changed: Mapping[str, Value]) -> None:
         """Begin to adopt what these points ask for."""

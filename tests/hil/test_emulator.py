@@ -279,6 +279,17 @@ def test_a_second_curve_is_refused_while_one_is_being_adopted(bank: RegisterBank
     assert _write(bank, 0, m705_AdptCrvReq=3) is None
 
 
+def test_a_curve_that_is_being_adopted_is_adopted_as_it_was_asked_for(bank: RegisterBank) -> None:
+    """Another client's write went into it, and the first was told that its own was adopted."""
+    _write(bank, 0, m705_Crv_1_RspTms=7.0, m705_AdptCrvReq=2)
+    assert _write(bank, 0, m705_Crv_1_RspTms=9.0) is Refusal.BUSY
+    assert _write(bank, 0, m705_Crv_2_RspTms=9.0) is None
+    assert _write(bank, 1, m705_Crv_1_RspTms=9.0) is None
+    bank.advance(1.0)
+    assert _value(bank, 0, "705.Crv.0.RspTms") == 7.0
+    assert _write(bank, 0, m705_Crv_1_RspTms=9.0) is None
+
+
 def test_settings_say_what_the_registers_do(bank: RegisterBank) -> None:
     _write(bank, 1, m704_WSet=-3000.0, m704_WSetEna=1, m703_ES=0)
     _write(bank, 1, m704_VarSetMod="VAR_MAX_PCT", m704_VarSetPct=-50.0, m704_VarSetEna=1)
