@@ -22,6 +22,7 @@ from hil.bench.instruments import instrument_problems, unknown_instruments
 from hil.instruments.file import InstrumentEntry
 from hil.inverter.device import Identity
 from hil.modbus.endpoint import Address, Endpoint, Serial, Timing, Unit, located
+from hil.modbus.framing import RTU
 from hil.phil.settings import PowerSettings
 from hil.safety.place import spelt
 from hil.safety.rules import EmergencyStop, SafetyRules
@@ -160,7 +161,7 @@ def read_bench(path: Path) -> Bench:
         file, broken = _what_is_right(data, problems)
         problems += unknown_instruments(data)
     bench = Bench(path.resolve(), file)
-    problems += [*_twins(bench), *_ports(bench), *_watched(bench, broken)]
+    problems += [*_nobodies(bench), *_twins(bench), *_ports(bench), *_watched(bench, broken)]
     problems += [*_languages(bench), *_instruments(bench, broken)]
     if problems:
         raise ScenarioError(listed(problems), str(path))
@@ -216,6 +217,13 @@ def _twins(bench: Bench) -> Iterator[Problem]:
         other = seen.setdefault(spelt(address), name)
         if other != name:
             yield Problem(f"/devices/{name}/unit", f"{address} is device {other!r} already")
+
+
+def _nobodies(bench: Bench) -> Iterator[Problem]:
+    """Yield the devices at an address that none has: what is written there all on the line do, and none answers."""
+    for name in bench.names:
+        if (address := bench.address(name)).endpoint.framing is RTU and address.unit == 0:
+            yield Problem(f"/devices/{name}/unit", "0 is all devices on a serial line; one of them is 1 to 247")
 
 
 def _ports(bench: Bench) -> Iterator[Problem]:

@@ -62,6 +62,14 @@ def test_one_device_is_recognised_however_its_address_is_spelt(tmp_path: Path, o
     assert "is device 'inv-1' already" in found["/devices/inv-2/unit"]
 
 
+def test_a_device_is_not_all_of_its_line(tmp_path: Path) -> None:
+    """It was asked, and said not to answer."""
+    line = {"transport": "rtu-over-tcp", "host": "192.0.2.7", "port": 4001}
+    devices = {"inv-1": {"endpoint": line, "unit": 0}, "inv-2": {**DEVICE, "unit": 0}}
+    what = "0 is all devices on a serial line; one of them is 1 to 247"
+    assert problems(tmp_path, devices=devices) == {"/devices/inv-1/unit": what}
+
+
 def test_a_serial_port_is_set_up_once_for_all_devices_on_it(tmp_path: Path) -> None:
     """The second was asked at the speed of the first, and did not answer."""
     port = {"transport": "serial", "path": "ttyUSB0"}
