@@ -91,7 +91,7 @@ app = typer.Typer(
 )
 
 WRONG, FAILED, INTERRUPTED = 2, 3, 130
-OUT_OF = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+OUT_OF = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @app.command(epilog="Example: derloop run scenarios/quickstart.json --set seed=7 --engine local")
@@ -212,10 +212,12 @@ def report(run: RunPath) -> None:
     from derloop.console import show_folder
     from derloop.report.page import write_report
     from derloop.results.store import RunFolder, existing, finish
+    from derloop.results.whole import whole
 
     folder = existing(run)
     finish(folder)
-    write_report(RunFolder(folder), folder / "report.html")
+    with whole(folder / "report.html") as draft:
+        write_report(RunFolder(folder), draft)
     show_folder(RunFolder(folder))
 
 

@@ -19,7 +19,7 @@ from derloop.calendar import Calendar
 from derloop.checks import cut, judge_all
 from derloop.checks.junit import write_junit
 from derloop.contract import Interface
-from derloop.errors import NOT_STOPPED
+from derloop.errors import NOT_STOPPED, DerloopError
 from derloop.hosts.likeness import installed, offers_of
 from derloop.kind import permissions_to_json
 from derloop.moving import Ending
@@ -28,6 +28,7 @@ from derloop.plugins import CHECKS
 from derloop.result import Result
 from derloop.results.store import RunFolder
 from derloop.results.summary import counted, summarise
+from derloop.results.whole import whole
 from derloop.scenario.models import MOVED_BY, Scenario
 from derloop.verdict import CheckEntry, Doubt
 
@@ -109,10 +110,20 @@ def judged(
     write_junit(folder / "junit.xml", scenario.name, verdicts, wrong or None, wall_s, recorded.calendar)
     result.folder = RunFolder(folder)
     if options.report:
-        from derloop.report.page import write_report  # the templates, only where a page is wanted
-
-        write_report(result.folder, folder / "report.html")
+        _write_page(result)
     return result
+
+
+def _write_page(result: Result) -> None:
+    """Write the run's page; where that cannot be, what came of the run is told all the same."""
+    from derloop.report.page import write_report  # the templates, only where a page is wanted
+
+    page = result.folder.path / "report.html"
+    try:
+        with whole(page) as draft:
+            write_report(result.folder, draft)
+    except DerloopError as error:
+        result.complaints = (*result.complaints, str(error))
 
 
 def _wrong(ending: Ending, calendar: Calendar) -> str:
@@ -138,9 +149,8 @@ def _loops(recorded: RunFolder) -> dict[str, dict[str, float]]:
 
 def write_json(path: Path, data: object) -> None:
     """Write and rename, so that a reader never meets half a file. JSON has finite numbers alone: others are null."""
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(_plain(data), indent=1, default=str, allow_nan=False), encoding="utf-8")
-    draft.replace(path)
+    with whole(path) as draft:
+        draft.write_text(json.dumps(_plain(data), indent=1, default=str, allow_nan=False), encoding="utf-8")
 
 
 def _plain(data: object) -> object:

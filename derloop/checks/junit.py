@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from derloop.calendar import UNDATED, Calendar
+from derloop.results.whole import whole
 from derloop.verdict import Verdict, unasked
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -43,7 +44,8 @@ def write_junit(
     attributes = {key: str(count) for key, count in counts.items()} | {"time": f"{seconds:.3f}"}
     ET.SubElement(root, "testsuite", {"name": _text(suite), **attributes}).extend(cases)
     ET.indent(root)
-    path.write_bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
+    with whole(path) as draft:
+        draft.write_bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
 
 
 def _tell_apart(cases: Iterable[ET.Element]) -> None:

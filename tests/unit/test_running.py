@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import resource
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from derloop.judging import _wrong, write_json
 from derloop.moving import Ending
 from derloop.options import Options
 from derloop.plugins import CHECKS, KINDS
+from derloop.report import page
 from derloop.running import run as run_scenario
 from derloop.scenario import files
 from derloop.scenario.assembly import assemble
@@ -51,6 +54,42 @@ def test_results_are_numpy_arrays_by_name(tmp_path: Path) -> None:
     assert isinstance(result["grid.v_pu"], np.ndarray)
     assert result["grid.v_pu"].shape == (12, 35)
     assert list(result.time_s("grid.v_pu")[:2]) == [0.0, 300.0]
+
+
+@pytest.fixture(name="disk_full_at_the_page")
+def _disk_full_at_the_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The limit on a file's size stands for a full disk: the write fails in its midst."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write_report = page.write_report
+
+    def limited(*words: Any) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        write_report(*words)
+
+    monkeypatch.setattr(page, "write_report", limited)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_came_of_a_run_is_told_also_where_its_page_cannot_be_written(
+    tmp_path: Path, disk_full_at_the_page: None
+) -> None:
+    result = run(tmp_path, report=True)
+    assert (result.status, result.complaints) == (
+        0,
+        (f"cannot write {tmp_path / 'run' / 'report.html'}: File too large",),
+    )
+    assert [p.name for p in result.folder.path.iterdir() if "report" in p.name] == []
+
+
+def test_a_document_for_which_the_disk_has_no_room_is_named(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(DerloopError, match=r"cannot write .*verdicts\.json: File too large"):
+            write_json(tmp_path / "verdicts.json", ["long"] * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_failed_check_is_status_1_and_no_exception(tmp_path: Path) -> None:
