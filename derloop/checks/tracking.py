@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from derloop.checks.bounds import ROUNDING
 from derloop.checks.elements import held, read_one
 from derloop.checks.window import NS, NothingToJudge, Series, Windowed, percent
 from derloop.contract import FloatArray
@@ -66,7 +67,7 @@ def judge(settings: Tracking, recorded: Recorded) -> Verdict:
     errors = _errors(signal, reference, settings)
     worst = int(np.argmax(errors.measured))
     measured, when_ns = float(errors.measured[worst]) / rated, int(errors.when_ns[worst])
-    passed = measured <= settings.tolerance_pu
+    passed = measured <= settings.tolerance_pu * (1 + ROUNDING)
     relation = "within" if passed else "beyond"
     name = "an RMS error" if settings.measure == "rmse" else "a largest error"
     return Verdict(

@@ -359,6 +359,14 @@ def test_the_worst_element_decides_and_elements_are_found_by_label() -> None:
     assert (found.outcome, found.where, found.measured) == ("FAIL", "bat.p_kw at 'b2'", 0.4)
 
 
+@pytest.mark.parametrize("measure", ["rmse", "largest"])
+def test_an_error_at_the_tolerance_passes_whatever_rounding_does(measure: str) -> None:
+    assert 1.05 - 1.0 > 0.05
+    recorded = Memory(bat__p_kw=("kW", 60, [1.05, 1.05]), vpp__set=("kW", 60, [1.0, 1.0]))
+    assert follows(recorded, measure=measure, rated=1, tolerance_pu=0.05).outcome == "PASS"
+    assert follows(recorded, measure=measure, rated=1, tolerance_pu=0.0499).outcome == "FAIL"
+
+
 def test_what_stays_below_its_reference_is_off_as_is_what_exceeds_it() -> None:
     recorded = Memory(bat__p_kw=("kW", 60, [1, 2, 0, 4]), vpp__set=("kW", 60, [1, 1, 5, 4]))
     found = follows(recorded, measure="largest", rated=10)
