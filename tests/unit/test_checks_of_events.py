@@ -161,6 +161,13 @@ def test_reversals_far_apart_are_no_hunting() -> None:
     assert (found.outcome, found.measured) == ("FAIL", 3.0)
 
 
+def test_only_the_reversals_within_the_worst_stretch_count() -> None:
+    early, late = [0, 0, 1, 1, 0, 0, 0, 0, 0, 0], [0, 1, 0, 1, 1, 1]  # turns at rows 4, 11, 12 and 13
+    recorded = Memory(reg__q=("kvar", 60, [*early, *late]))
+    found = verdict(does_not_hunt.KIND, recorded, signal="reg.q", amplitude=0.5, most=3, window_s=300)
+    assert (found.outcome, found.measured, found.when_ns) == ("PASS", 3.0, 13 * 60 * NS)
+
+
 def test_a_ripple_within_the_amplitude_is_no_hunting() -> None:
     recorded = Memory(reg__q=("kvar", 60, np.tile([0.0, 0.4], 20)))
     assert verdict(does_not_hunt.KIND, recorded, signal="reg.q", amplitude=0.5, most=0).outcome == "PASS"
