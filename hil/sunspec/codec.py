@@ -194,7 +194,7 @@ def _refuse_infinite(point: Point, value: float) -> None:
 def _float_pattern(point: Point, value: float) -> int:
     _refuse_infinite(point, value)
     try:
-        return int.from_bytes(struct.pack(_FLOAT_FORMAT[point.length], _relaxed(point, value)), "big")
+        return int.from_bytes(struct.pack(_FLOAT_FORMAT[point.length], _relaxed(point, float(value))), "big")
     except OverflowError:
         raise SunSpecValueError(point.name, f"{value!r} is out of range for {point.type}") from None
 

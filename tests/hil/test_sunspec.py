@@ -228,6 +228,11 @@ def test_numbers_that_do_not_fit_are_refused(value: float) -> None:
         encode(_point("int16"), value)
 
 
+def test_a_symbol_of_a_bit_field_is_its_bit() -> None:
+    assert encode(_point("bitfield16", FIRST=0, FOURTH=3), "FOURTH").registers == (0b1000,)
+    assert encode(_point("bitfield16", FIRST=0, FOURTH=3), "FIRST").registers == (0b0001,)
+
+
 @pytest.mark.parametrize("value", [2, 0.5, "ONN", 65535])
 def test_enumerations_take_only_their_symbols(value: float | str) -> None:
     with pytest.raises(SunSpecValueError):

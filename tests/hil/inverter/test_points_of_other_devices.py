@@ -40,6 +40,10 @@ def _table(point: Point, words: tuple[int, ...]) -> float:
         (_point("float32", Manner(low_word_first=True, low_byte_first=True)), (0x0000, 0xC03F), 1.5),
         (_point("plain-int16", exponent=-1), (0xFFF6,), -1.0),
         (_point("plain-uint16", Manner(factor=Fraction(1, 4), offset=Fraction(-40))), (200,), 10.0),
+        (_point("plain-uint16", Manner(factor=Fraction(1000))), (5,), 5000.0),
+        (_point("plain-int16", Manner(offset=Fraction(-40))), (50,), 10.0),
+        (_point("float32", Manner(factor=Fraction(1000))), (0x3FC0, 0x0000), 1500.0),
+        (_point("float32", Manner(offset=Fraction(-40))), (0x4248, 0x0000), 10.0),
         (_point("plain-int16"), (0x8000,), -32768.0),
         (_point("plain-uint16"), (0xFFFF,), 65535.0),
         (_point("plain-uint64"), (0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF), 2.0**64 - 1),
@@ -54,6 +58,12 @@ def test_one_value_and_a_table_of_many_read_the_same(point: Point, words: tuple[
     if point.type != "plain-uint64":  # floating point ends at 2**53
         PointTable([[point]], [[0]]).encode(np.array([[value]]), registers)
         assert tuple(registers[0].tolist()) == words
+
+
+def test_a_whole_number_is_written_as_its_floating_point_is() -> None:
+    point = _point("float32", Manner(factor=Fraction(1000)))
+    assert encode(point, 1500) == encode(point, 1500.0)
+    assert encode(point, 1500).registers == (0x3FC0, 0x0000)
 
 
 def test_an_absent_pattern_of_a_map_is_no_number() -> None:
