@@ -5,12 +5,13 @@ With `M` of this run and `M0` of the other, over the same window (runs of two le
     reduction = (M0 - M) / |M0|           at least `reduction`: 0.1 is a tenth less, -0.05 up to a twentieth more
     difference = |M - M0| / |M0|          at most `difference`
 
-Of golden results this run is looked at in their instants alone.
+Of golden results this run is looked at in their instants alone. Elements that only one of the two has are left out, and
+the verdict says how many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -151,13 +152,23 @@ def judge(settings: Compared, recorded: Recorded) -> Verdict:
     for series in ours:
         if series.name in theirs:
             _require_as_long(series, theirs[series.name], isinstance(other, _Golden))
+    alone = len(_names(ours) ^ _names(theirs.values()))
     if isinstance(other, _Golden):
         ours = [_sampled(series, theirs[series.name]) for series in ours if series.name in theirs]
     pairs = [pair for series in ours if series.name in theirs for pair in _pairs(settings, series, theirs[series.name])]
     if not pairs:
         raise NothingToJudge(f"{settings.against} has no signal {settings.signal!r} with the same elements")
     unit = ours[0].unit + ("h" if settings.measure == "energy" else "")
-    return _judged(settings, pairs, unit)
+    found = _judged(settings, pairs, unit)
+    return replace(found, text=f"{found.text}; {_left_out(alone)}") if alone else found
+
+
+def _names(series: Iterable[Series]) -> set[tuple[str, str]]:
+    return {(each.name, label) for each in series for label in each.labels}
+
+
+def _left_out(elements: int) -> str:
+    return f"left out: {elements} element{'s' * (elements != 1)} that only one of the two has"
 
 
 def _require_as_long(ours: Series, theirs: Series, is_golden: bool) -> None:

@@ -24,12 +24,12 @@ MINUTE = 60_000_000_000
 INTERFACES = {"grid": Interface(MINUTE, outputs={"head_kw": Port("kW", ("a", "b"))})}
 
 
-def run(folder: Path, scale: float = 1.0, minutes: int = 60) -> RunFolder:
+def run(folder: Path, scale: float = 1.0, minutes: int = 60, labels: tuple[str, ...] = ("a", "b")) -> RunFolder:
     """A power that peaks at minute 30 with `scale` x (10, 20) kW; its mean over the hour is half of that."""
-    recorder = Recorder(folder, INTERFACES)
+    recorder = Recorder(folder, {"grid": Interface(MINUTE, outputs={"head_kw": Port("kW", labels)})})
     for minute in range(minutes):
         share = 1 - abs(minute - 30) / 30
-        recorder.observe("grid", minute * MINUTE, {"head_kw": scale * share * np.array([10.0, 20.0])})
+        recorder.observe("grid", minute * MINUTE, {"head_kw": scale * share * np.array([10.0, 20.0])[: len(labels)]})
     recorder.close()
     return RunFolder(folder)
 
@@ -69,6 +69,15 @@ def test_a_difference_is_judged_in_both_directions(folder: Path) -> None:
     assert beside(folder, run(folder / "lesser", 0.97), difference=0.021).outcome == "FAIL"
     found = beside(folder, run(folder / "more", 1.03), difference=0.021)
     assert (found.outcome, found.measured) == ("FAIL", pytest.approx(0.03))
+
+
+def test_how_many_elements_only_one_of_the_two_has_is_said(folder: Path) -> None:
+    fewer = beside(folder, run(folder / "fewer", labels=("a",)), difference=0.0)
+    assert fewer.outcome == "PASS"
+    assert fewer.text.endswith("; left out: 1 element that only one of the two has")
+    others = beside(folder, run(folder / "others", labels=("a", "c")), difference=0.0)
+    assert others.text.endswith("; left out: 2 elements that only one of the two has")
+    assert "left out" not in beside(folder, run(folder / "same"), difference=0.0).text
 
 
 def test_no_difference_is_told_as_none(folder: Path) -> None:
