@@ -169,7 +169,7 @@ def _opened(name: str, settings: InstrumentSettings) -> Words:
         )
         resource.timeout = round(1000 * settings.deadline_s)
         _send_at_once(resource)
-    except (OSError, pyvisa.errors.Error, ValueError) as failure:
+    except Exception as failure:  # pyvisa-py raises just that, as where no host has the name
         raise Unreachable(name, f"{settings.at.resource}: {_reason(failure)}") from failure
     words: Words = resource
     return words

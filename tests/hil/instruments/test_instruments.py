@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -191,6 +192,15 @@ def test_nobody_there_is_unreachable_and_a_source_never_opened_may_be_left() -> 
     with pytest.raises(Unreachable, match="grid-sim"):
         ac.open()
     ac.leave()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_an_instrument_whose_host_nobody_has_is_unreachable() -> None:
+    nowhere = ac_settings(1)
+    nowhere = nowhere.model_copy(update={"at": nowhere.at.model_copy(update={"host": "nobody..has.this"})})
+    with pytest.raises(Unreachable, match=r"grid-sim.*nobody\.\.has\.this.*could not connect"):
+        ScpiInstrument("grid-sim", nowhere, shipped("scpi-99-ac-source")).open()
+    gc.collect()  # pyvisa-py leaves its socket to that
 
 
 def test_a_meter_shows_its_phases_with_their_time() -> None:
