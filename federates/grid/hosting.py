@@ -8,12 +8,14 @@ Nodes and lines that pass their limit without any generation are left out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from math import sqrt
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Literal
 
 import numpy as np
@@ -67,8 +69,19 @@ def hosting_capacity(question: Question, sweeps: int, jobs: int) -> list[Capacit
     """Return the capacities, in the order of the sweeps: the same with any number of processes. Raises SolverError."""
     if jobs == 1:
         return [_swept(question, sweep) for sweep in range(sweeps)]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_end_with_parent) as pool:
         return list(pool.map(_swept, [question] * sweeps, range(sweeps), chunksize=max(1, sweeps // (4 * jobs))))
+
+
+def _end_with_parent() -> None:
+    """Have this process end when that ends which it works for, by whatever: nobody would take what it finds."""
+    Thread(target=_wait_for_parent, name="derloop parent", daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+    os._exit(1)
 
 
 def _swept(question: Question, sweep: int) -> Capacity:

@@ -1,6 +1,11 @@
 """Hosting capacity: by hand on two buses, seeded, and the same in any number of processes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,3 +138,20 @@ def test_a_rating_that_fits_nothing_is_refused_by_its_place(tmp_path: Path) -> N
 def test_a_scenario_of_several_feeders_must_say_which() -> None:
     said = CliRunner().invoke(app, [str(SCENARIOS / "kind_transmission_bus.json")])
     assert "there are several feeders, north, south: give the file of one" in str(said.exception or said.output)
+
+
+def test_processes_end_with_a_command_that_is_killed() -> None:
+    words = ["hosting-capacity", "quickstart.json", "--sweeps", "4000", "--jobs", "2"]
+    command = subprocess.Popen([sys.executable, "-m", "derloop.cli", *words], cwd=SCENARIOS, stdout=subprocess.DEVNULL)
+    children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+    while len(begun := children.read_text().split()) < 3:  # a tracker of resources, and two that work
+        time.sleep(0.05)
+    time.sleep(2.0)
+    command.kill()
+    command.wait()
+    until = time.monotonic() + 20.0
+    while (left := [pid for pid in begun if Path(f"/proc/{pid}/exe").exists()]) and time.monotonic() < until:
+        time.sleep(0.05)
+    for pid in left:
+        os.kill(int(pid), signal.SIGKILL)
+    assert left == []
