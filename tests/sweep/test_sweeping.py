@@ -247,6 +247,31 @@ def test_values_that_look_alike_are_told_apart_in_what_fails() -> None:
     assert found.bad == {"1234567.25": (1, 1), "1234567.5": (0, 1)}
 
 
+def test_many_numbers_are_told_by_quarters_of_their_range() -> None:
+    """Of 10, 11 ... 23, those from 20 on fail, which are all of the last quarter and none of the others."""
+    endings = ["completed"] * 10 + ["killed"] * 4
+    rows = [Row(Trial(i, (10 + i,), (), ""), ending) for i, ending in enumerate(endings)]
+    [found] = tallies(["size"], rows)
+    assert found.bad == {"10 .. 13.25": (0, 4), "13.25 .. 16.5": (0, 3), "16.5 .. 19.75": (0, 3), "19.75 .. 23": (4, 4)}
+    assert found.tells
+
+
+def test_a_dozen_values_or_words_and_switches_are_told_one_by_one() -> None:
+    for values in (range(12), [f"w{i}" for i in range(14)], [1, "a", *range(2, 14)]):
+        rows = [Row(Trial(i, (value,), (), ""), "killed") for i, value in enumerate(values)]
+        [found] = tallies(["size"], rows)
+        assert len(found.bad) == len(rows)
+        assert not found.tells
+
+
+def test_a_parameter_tells_where_shares_differ_and_not_where_there_are_more_runs() -> None:
+    endings = {1: ["killed", "completed"], 2: ["killed", "killed", "completed", "completed"]}
+    rows = [Row(Trial(0, (size,), (), ""), ending) for size, of in endings.items() for ending in of]
+    [found] = tallies(["size"], rows)
+    assert (dict(found.bad), found.tells) == ({"1": (1, 2), "2": (2, 4)}, False)
+    assert tallies(["size"], [row for row in rows if row.ending == "completed"]) == []
+
+
 def test_no_column_takes_the_place_of_another_whatever_parameters_are_called(folder: Path) -> None:
     named = {"run": "name", "outcome": "step_s", "peak: margin": "duration_s", "peak, kW": "seed", "run (2)": "start"}
     values = ["a", 900, 3600, 7, SCENARIO["start"]]
