@@ -410,6 +410,18 @@ def test_the_neutral_of_an_island_on_four_wires_is_that_of_its_source(small: Pat
     assert alone["p_kw"][0] + alone["head_kw"][0] - alone["losses_kw"][0] == pytest.approx(25.0, abs=1e-5)
 
 
+def test_island_on_four_wires_collapses_by_its_voltages_to_the_neutral(small: Path) -> None:
+    """To earth it had 0.97 pu, and did not: the run ended, as there was 0.94 pu to the neutral."""
+    feeder = STREET.replace("basekv=12.47 pu=1", "basekv=12.47 pu=1.05")
+    (small / "small.dss").write_text(feeder.replace("kw=20 kvar=0", "kw=60 kvar=0 model=2"))
+    switch = {"switch": "switch", "opens_at_s": 1.0}
+    isle = Isle(small, {"at": [{"bus": "b", "rated_kva": 1000.0}]}, island=switch, sane_v_pu=[0.95, 1.2])
+    assert list(isle.step()["fault"]) == [0.0]
+    assert isle.v_pu("c.1") == pytest.approx(0.956, abs=0.002)
+    assert list(isle.step()["fault"]) == [3.0]
+    assert isle.v_pu("c.1") == 0.0
+
+
 # --- bad input ---------------------------------------------------------------------------------------
 
 
