@@ -24,6 +24,10 @@ def alone_in(folder: Path, others: str) -> Iterator[int]:
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(
+            lock
+        ).st_nlink:  # whoever held it has removed it meanwhile: nobody else would see that it is held
+            raise BlockingIOError
         yield lock
     except BlockingIOError as error:
         raise DerloopError(f"{folder}: {others} still at work there") from error
