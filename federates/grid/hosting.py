@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from math import sqrt
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Literal
@@ -69,8 +69,14 @@ def hosting_capacity(question: Question, sweeps: int, jobs: int) -> list[Capacit
     """Return the capacities, in the order of the sweeps: the same with any number of processes. Raises SolverError."""
     if jobs == 1:
         return [_swept(question, sweep) for sweep in range(sweeps)]
+    others = active_children()
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_end_with_parent) as pool:
-        return list(pool.map(_swept, [question] * sweeps, range(sweeps), chunksize=max(1, sweeps // (4 * jobs))))
+        try:
+            return list(pool.map(_swept, [question] * sweeps, range(sweeps), chunksize=max(1, sweeps // (4 * jobs))))
+        except KeyboardInterrupt:  # the pool would wait for what is under way, after a second one for all that is asked
+            for process in {*active_children()}.difference(others):
+                process.kill()
+            raise
 
 
 def _end_with_parent() -> None:

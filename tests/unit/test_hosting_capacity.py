@@ -141,12 +141,7 @@ def test_a_scenario_of_several_feeders_must_say_which() -> None:
 
 
 def test_processes_end_with_a_command_that_is_killed() -> None:
-    words = ["hosting-capacity", "quickstart.json", "--sweeps", "4000", "--jobs", "2"]
-    command = subprocess.Popen([sys.executable, "-m", "derloop.cli", *words], cwd=SCENARIOS, stdout=subprocess.DEVNULL)
-    children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
-    while len(begun := children.read_text().split()) < 3:  # a tracker of resources, and two that work
-        time.sleep(0.05)
-    time.sleep(2.0)
+    command, begun = begun_in_processes()
     command.kill()
     command.wait()
     until = time.monotonic() + 20.0
@@ -155,3 +150,26 @@ def test_processes_end_with_a_command_that_is_killed() -> None:
     for pid in left:
         os.kill(int(pid), signal.SIGKILL)
     assert left == []
+
+
+def test_ctrl_c_is_not_kept_waiting_also_where_it_is_pressed_twice() -> None:
+    command, _ = begun_in_processes()
+    command.send_signal(signal.SIGINT)
+    time.sleep(0.02)
+    command.send_signal(signal.SIGINT)
+    try:
+        assert command.wait(20.0) == 130
+    finally:
+        command.kill()
+        command.wait()
+
+
+def begun_in_processes() -> tuple[subprocess.Popen[bytes], list[str]]:
+    """Return a command with much to do, and its processes: a tracker of resources, and two that work."""
+    words = ["hosting-capacity", "quickstart.json", "--sweeps", "4000", "--jobs", "2"]
+    command = subprocess.Popen([sys.executable, "-m", "derloop.cli", *words], cwd=SCENARIOS, stdout=subprocess.DEVNULL)
+    children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+    while len(begun := children.read_text().split()) < 3:
+        time.sleep(0.05)
+    time.sleep(2.0)
+    return command, begun
