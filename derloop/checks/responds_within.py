@@ -42,7 +42,7 @@ def judge(settings: RespondsWithin, recorded: Recorded) -> Verdict:
     moved = [found for found in slowest if found is not None]
     if not moved:
         raise NothingToJudge(f"{settings.signal} does not move after at_s {settings.at_s:g}; give 'final' if it should")
-    found, is_there = max(moved, key=lambda pair: pair[0].value)
+    found, is_there = max(moved, key=lambda pair: (not pair[1], pair[0].value))
     way = f"{percent(settings.share)} of the way"
     said = f"has gone {way} {found.value:g} s" if is_there else f"has not gone {way} {found.value:g} s"
     when = recorded.calendar.at(settings.at_s * NS)

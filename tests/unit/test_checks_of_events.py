@@ -62,6 +62,27 @@ def test_one_that_does_not_answer_fails_also_where_no_value_is_left_after_the_ti
     assert "has not gone 90 % of the way 11 s after" in found.text
 
 
+def test_a_signal_that_has_not_answered_counts_before_one_that_has_answered_later_than_its_last_value() -> None:
+    """At 11 s after the event, where its last value is, the first has not; the second has at 11.5 s; 12 s are allowed."""
+    quick = np.where(np.arange(44) < 43, 0.0, 10.0)
+    recorded = Memory(a__q=("kvar", 1, np.zeros(22)), b__q=("kvar", 0.5, quick))
+    given = {"at_s": 10, "within_s": 12, "mra_t_pu": 0, "final": 10}
+    assert verdict(responds_within.KIND, recorded, signal="b.q", **given).outcome == "PASS"
+    found = verdict(responds_within.KIND, recorded, signal="*.q", **given)
+    assert (found.outcome, found.where) == ("FAIL", "a.q at 'e1'")
+
+
+def test_of_several_signals_the_slowest_decides() -> None:
+    recorded = Memory(a__q=("kvar", 1, np.roll(STEP, 3)), b__q=("kvar", 1, STEP))
+    found = verdict(responds_within.KIND, recorded, signal="*.q", at_s=10, within_s=14, mra_t_pu=0)
+    assert (found.outcome, found.measured, found.where) == ("FAIL", 15.0, "a.q at 'e1'")
+
+
+def test_the_way_begins_where_the_signal_was_before_the_event() -> None:
+    """From 10 to 20 kvar: 19 kvar are 90 % of the way, after 5 ln 10 s."""
+    assert responds(10 + STEP).measured == 12.0
+
+
 def test_the_slowest_element_decides() -> None:
     found = responds(np.stack([STEP, np.roll(STEP, 3), np.zeros(60)], axis=1))
     assert (found.outcome, found.measured, found.where) == ("FAIL", 15.0, "inv.q at 'e2'")
@@ -96,6 +117,22 @@ def test_what_rings_is_settled_once_it_stays_in_its_band() -> None:
 
 def test_what_never_leaves_its_band_is_settled_at_once() -> None:
     assert rings(within_s=5, band=2).measured == 0.0
+
+
+def test_the_last_to_settle_decides_of_elements_and_of_signals() -> None:
+    early, late = (np.where((10 <= np.arange(60)) & (np.arange(60) < end), 5.0, 0.0) for end in (20, 30))
+    given = {"at_s": 10, "within_s": 15, "band": 0.1, "final": 0.0}
+    both = Memory(a__x=("1", 1, np.stack([early, late, early], axis=1)))
+    found = verdict(settles.KIND, both, signal="a.x", **given)
+    assert (found.outcome, found.measured, found.where) == ("FAIL", 20.0, "a.x at 'e2'")
+    found = verdict(settles.KIND, Memory(a__x=("1", 1, late), b__x=("1", 1, early)), signal="*.x", **given)
+    assert (found.outcome, found.measured, found.where) == ("FAIL", 20.0, "a.x at 'e1'")
+    assert "after the event at 00:00:10" in found.text
+
+
+def test_at_the_edge_of_its_band_it_has_settled() -> None:
+    recorded = Memory(a__x=("1", 1, [0, 0, 1.25, 1.25]))
+    assert verdict(settles.KIND, recorded, signal="a.x", at_s=2, within_s=1, band=0.25, final=1).measured == 0.0
 
 
 def test_one_outside_at_the_end_has_not_settled() -> None:
