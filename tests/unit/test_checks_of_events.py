@@ -63,7 +63,7 @@ def test_one_that_does_not_answer_fails_also_where_no_value_is_left_after_the_ti
 
 
 def test_a_signal_that_has_not_answered_counts_before_one_that_has_answered_later_than_its_last_value() -> None:
-    """At 11 s after the event, where its last value is, the first has not; the second has at 11.5 s; 12 s are allowed."""
+    """At 11 s after the event, where its last value is, the first has not; the second has at 11.5 s; 12 s are given."""
     quick = np.where(np.arange(44) < 43, 0.0, 10.0)
     recorded = Memory(a__q=("kvar", 1, np.zeros(22)), b__q=("kvar", 0.5, quick))
     given = {"at_s": 10, "within_s": 12, "mra_t_pu": 0, "final": 10}
@@ -120,7 +120,7 @@ def test_what_never_leaves_its_band_is_settled_at_once() -> None:
 
 
 def test_the_last_to_settle_decides_of_elements_and_of_signals() -> None:
-    early, late = (np.where((10 <= np.arange(60)) & (np.arange(60) < end), 5.0, 0.0) for end in (20, 30))
+    early, late = (np.where((np.arange(60) >= 10) & (np.arange(60) < end), 5.0, 0.0) for end in (20, 30))
     given = {"at_s": 10, "within_s": 15, "band": 0.1, "final": 0.0}
     both = Memory(a__x=("1", 1, np.stack([early, late, early], axis=1)))
     found = verdict(settles.KIND, both, signal="a.x", **given)

@@ -55,6 +55,18 @@ def test_a_reduction_is_a_share_of_what_the_other_run_had(folder: Path, measure:
     assert beside(folder, this, measure=measure, reduction=0.11).outcome == "FAIL"
 
 
+@pytest.mark.parametrize(("measure", "reduction"), [("least", -0.1), ("largest", 0.1), ("mean", -0.1)])
+def test_of_what_is_negative_a_share_is_one_of_its_amount(folder: Path, measure: str, reduction: float) -> None:
+    """-10 and -20 kW become -9 and -18 kW: more by a tenth, and by amount a tenth less."""
+    run(folder / "exporting", -1.0)
+    given = {"against": "exporting", "measure": measure}
+    this = run(folder / "with", -0.9)
+    assert beside(folder, this, **given, reduction=reduction - 0.01).measured == pytest.approx(reduction)
+    assert beside(folder, this, **given, reduction=reduction + 0.01).outcome == "FAIL"
+    assert beside(folder, this, **given, difference=0.11).outcome == "PASS"
+    assert beside(folder, this, **given, difference=0.09).outcome == "FAIL"
+
+
 def test_the_element_that_is_reduced_least_decides(folder: Path) -> None:
     recorder = Recorder(folder / "one", INTERFACES)
     for minute in range(60):
