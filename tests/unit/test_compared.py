@@ -61,7 +61,9 @@ def test_of_what_is_negative_a_share_is_one_of_its_amount(folder: Path, measure:
     run(folder / "exporting", -1.0)
     given = {"against": "exporting", "measure": measure}
     this = run(folder / "with", -0.9)
-    assert beside(folder, this, **given, reduction=reduction - 0.01).measured == pytest.approx(reduction)
+    found = beside(folder, this, **given, reduction=reduction - 0.01)
+    assert (found.outcome, found.measured) == ("PASS", pytest.approx(reduction))
+    assert found.when_ns == (None if measure == "mean" else 30 * MINUTE)
     assert beside(folder, this, **given, reduction=reduction + 0.01).outcome == "FAIL"
     assert beside(folder, this, **given, difference=0.11).outcome == "PASS"
     assert beside(folder, this, **given, difference=0.09).outcome == "FAIL"
