@@ -81,6 +81,7 @@ def test_the_element_that_is_reduced_least_decides(folder: Path) -> None:
 def test_a_difference_is_judged_in_both_directions(folder: Path) -> None:
     assert beside(folder, run(folder / "less", 0.98), difference=0.021).outcome == "PASS"
     assert beside(folder, run(folder / "lesser", 0.97), difference=0.021).outcome == "FAIL"
+    assert beside(folder, run(folder / "same"), reduction=0.05).measured == 0.0
     found = beside(folder, run(folder / "more", 1.03), difference=0.021)
     assert (found.outcome, found.measured) == ("FAIL", pytest.approx(0.03))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pytest
 
-from hil.safety.amounts import AMOUNTS, Amount
+from hil.inverter.dialect import Function, Term
+from hil.safety.amounts import AMOUNTS, Amount, amounts_of
 from hil.safety.outcome import Outcome
 from hil.sunspec.points import Value
 
@@ -75,3 +77,31 @@ def test_only_what_holds_once_a_lease_has_lapsed_is_in_reserve() -> None:
     assert {each.points[-1] for each in AMOUNTS if each.is_in_reserve} == {
         "704.WMaxLimPctRvrt", "704.WSetRvrt", "704.VarSetRvrt",
     }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dialect:
+    functions: Mapping[str, Function]
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A device of a register map."""
+
+    dialect: Dialect
+    map: tuple[str, ...] = ()
+
+
+def test_a_register_map_asks_for_limits_in_percent_and_for_powers_in_watts_and_vars() -> None:
+    """The limit is told in tenths of a percent, power in kW that are positive when drawn."""
+    functions = {
+        "limit_fraction": Function((Term("limit", 1000.0),), on={"limit_on": 1.0}),
+        "p_w": Function((Term("power", -0.001),), modes={"mode": 2.0}),
+    }
+    limit, power = amounts_of(Mapped(Dialect(functions)))  # type: ignore[arg-type]
+    held = Held({"limit": 405.0, "power": 1.5})
+    assert (limit.meaning, limit.points, limit.switch) == ("limit_pct", ("limit",), "limit_on")
+    assert limit.of(held) == pytest.approx(40.5)
+    assert (power.meaning, power.points, power.switch) == ("p_w", ("mode", "power"), "")
+    assert power.of(held) == pytest.approx(-1500.0)
+    assert [each.of(Held({})) for each in (limit, power)] == [None, None]
