@@ -19,13 +19,11 @@ recovery; the numbers are the plant's.)
 
 from __future__ import annotations
 
-from typing import Self
-
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
-from derloop.kind import Context, Kind, Settings, Terminal
+from derloop.kind import Context, Kind, PlaceError, Settings, Terminal
 from derloop.memory import remembers
 from federates.der import Stepped
 from federates.der.course import Allowed, Course, read_course
@@ -102,29 +100,38 @@ class IndustrialSettings(Stepped):
         """Inputs that a control may drive."""
         return ("curtail_pu",) if self.responds else ()
 
-    @model_validator(mode="after")
-    def _is_asked_for_longer_than_its_notice(self) -> Self:
-        for begins_s, ends_s in () if self.responds else _asked_s(self.events):
-            if ends_s - begins_s <= self.notice_s:
-                what = f"the event that begins at {begins_s:g} s is over {ends_s - begins_s:g} s later"
-                raise ValueError(f"{what}, within its notice_s of {self.notice_s:g} s: nothing would be cut")
-        return self
-
     def planned_pu(self, now_ns: int) -> float:
         """Return the share that the events ask for at this time."""
         now_s = now_ns / 1e9
         return max((e.share_pu for e in self.events if e.begins_s <= now_s < e.begins_s + e.lasts_s), default=0.0)
 
 
-def _asked_s(events: tuple[CurtailmentEvent, ...]) -> list[tuple[float, float]]:
-    """Return from when to when something is asked for, s: events that join or overlap as one."""
-    found: list[tuple[float, float]] = []
-    for event in sorted(events, key=lambda e: e.begins_s):
-        begins_s, ends_s = event.begins_s, event.begins_s + event.lasts_s
-        if found and begins_s <= found[-1][1]:
-            begins_s, before_s = found.pop()
-            ends_s = max(before_s, ends_s)
-        found.append((begins_s, ends_s))
+def _refuse_unfollowed(settings: IndustrialSettings, step_ns: int) -> None:
+    """Raise PlaceError for events that are over at the first instant at which their notice is: nothing would be cut."""
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    for index, first, end in _asked(settings.events, step_ns):
+        asked_s = (end - 1 - first) * step_ns / 1e9
+        if asked_s < settings.notice_s:
+            what = f"is asked for from {first * step_ns / 1e9:g} s on, last {asked_s:g} s later"
+            what = f"{what}, within its notice_s of {settings.notice_s:g} s: nothing would be cut"
+            problems.append((("events", index), what))
+    if problems:
+        raise PlaceError(problems)
+
+
+def _asked(events: tuple[CurtailmentEvent, ...], step_ns: int) -> list[tuple[int, int, int]]:
+    """Return at which steps something is asked for, the first and the one after the last, and by which event first.
+
+    Events with no step between them are one.
+    """
+    steps = [[-(-round(s * 1e9) // step_ns) for s in (e.begins_s, e.begins_s + e.lasts_s)] for e in events]
+    found: list[tuple[int, int, int]] = []
+    for index, (first, end) in sorted(enumerate(steps), key=lambda event: event[1]):
+        if found and first <= found[-1][2]:
+            earlier, since, before = found.pop()
+            found.append((earlier, since, max(before, end)))
+        else:
+            found.append((index, first, end))
     return found
 
 
@@ -139,6 +146,8 @@ class IndustrialGroup:
         self._interface = _interface(settings, context, tuple(plant.label for plant in plants))
         step_ns = self._interface.step_ns
         refuse_unseen(settings.events, ("events",), step_ns, context.name)
+        if not settings.responds:
+            _refuse_unfollowed(settings, step_ns)
         self._share = read_course(settings.share, ("share",), Allowed(0.0, 1.0, "pu"), context, step_ns)
         self._step_h = step_ns / NS_PER_H
         self._rated_kw = settings.pf * np.array([plant.rated_kva for plant in plants])

@@ -138,12 +138,32 @@ def test_plants_draw_from_the_feeder_and_have_a_power_factor() -> None:
         ({"curtailable_pu": 0}, "curtailable_pu"),
         ({"ramp_pu_per_min": 0}, "ramp_pu_per_min"),
         ({"events": [{"begins_s": 0, "lasts_s": 60, "share_pu": 1.1}]}, "share_pu"),
-        ({"events": [EVENT], "notice_s": 1200}, "is over 1200 s later, within its notice_s of 1200 s: nothing"),
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         made(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("lasts_s", "notice_s", "asked_s"), [(1200.0, 1200.0, 900), (1500.0, 1201.0, 1200), (1100.0, 1000.0, 900)]
+)
+def test_event_whose_notice_is_not_over_at_its_last_instant_is_refused(
+    lasts_s: float, notice_s: float, asked_s: int
+) -> None:
+    """One that lasted longer than its notice, but for no instant, cut nothing, and nothing was said."""
+    why = f"from 600 s on, last {asked_s} s later, within its notice_s of {notice_s:g} s: nothing would be cut"
+    with pytest.raises(PlaceError, match=why) as error:
+        group(
+            events=[{**EVENT, "lasts_s": 36000.0, "begins_s": 36000.0}, {**EVENT, "lasts_s": lasts_s}],
+            notice_s=notice_s,
+        )
+    assert [path for path, _ in error.value.problems] == [("events", 1)]
+
+
+def test_events_with_no_instant_between_them_are_one() -> None:
+    apart = [{"begins_s": 0.0, "lasts_s": 301.0}, {"begins_s": 400.0, "lasts_s": 400.0}]
+    assert course(group(events=apart, notice_s=500.0), "cut_kw", 4) == pytest.approx([0.0, 0.0, 400.0, 0.0])
 
 
 def test_notice_of_events_that_join_is_given_once() -> None:
