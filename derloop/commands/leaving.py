@@ -100,10 +100,10 @@ def _exit_instead(name: str, replace: Callable[..., NoReturn]) -> Callable[..., 
     """Return what is an exit in what derloop has called, and else, or in a fork, puts another program in the place."""
     own = os.getpid()
 
-    def told(path: Any, *words: Any) -> NoReturn:
+    def told(path: Any, *words: Any, **named: Any) -> NoReturn:
         if os.getpid() == own and _is_heard(sys._getframe(1)):
-            raise SystemExit(f"os.{name}({os.fsdecode(path)!r})")
-        replace(path, *words)
+            raise SystemExit(f"os.{name}({path!r})")
+        replace(path, *words, **named)
 
     return told
 

@@ -63,6 +63,15 @@ from derloop.commands.leaving import exits_told
 with exits_told():
     os.execl(sys.executable, "python", "-c", "raise SystemExit(5)")
 """
+ANOTHER_PROGRAM_OF_A_FORK = """
+import os, sys
+from derloop.commands.leaving import exits_told
+
+with exits_told():
+    if (child := os.fork()) == 0:
+        os.execve(sys.executable, argv=["python", "-c", "raise SystemExit(5)"], env={})
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
 
 
 @pytest.mark.parametrize(
@@ -79,8 +88,9 @@ def test_another_program_in_the_place_of_a_run_is_an_exit_and_elsewhere_what_was
     run = [sys.executable, "-c"]
     ended = subprocess.run([*run, ANOTHER_PROGRAM], capture_output=True, text=True, timeout=50, check=False)
     assert (ended.returncode, ended.stderr) == (1, "os.execv('/bin/true')\n")
-    ended = subprocess.run([*run, ANOTHER_PROGRAM_OF_ITS_OWN], capture_output=True, text=True, timeout=50, check=False)
-    assert (ended.returncode, ended.stderr) == (5, "")
+    for code in (ANOTHER_PROGRAM_OF_ITS_OWN, ANOTHER_PROGRAM_OF_A_FORK):
+        ended = subprocess.run([*run, code], capture_output=True, text=True, timeout=50, check=False)
+        assert (ended.returncode, ended.stderr) == (5, "")
 
 
 def test_exits_are_as_they_were_afterwards() -> None:
