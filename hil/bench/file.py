@@ -19,7 +19,7 @@ from derloop.errors import DerloopError, Problem, ScenarioError, did_you_mean
 from derloop.kind import Settings
 from derloop.validation import listed, read_model
 from hil.bench.instruments import instrument_problems, unknown_instruments
-from hil.instruments.file import InstrumentEntry
+from hil.instruments.file import InstrumentEntry, ModbusAt
 from hil.inverter.device import Identity
 from hil.modbus.endpoint import Address, Endpoint, Serial, Timing, Unit, located
 from hil.modbus.framing import RTU
@@ -220,10 +220,14 @@ def _twins(bench: Bench) -> Iterator[Problem]:
 
 
 def _nobodies(bench: Bench) -> Iterator[Problem]:
-    """Yield the devices at an address that none has: what is written there all on the line do, and none answers."""
-    for name in bench.names:
-        if (address := bench.address(name)).endpoint.framing is RTU and address.unit == 0:
-            yield Problem(f"/devices/{name}/unit", "0 is all devices on a serial line; one of them is 1 to 247")
+    """Yield who is at an address that none has: what is written there all on the line do, and none answers."""
+    at = {f"/devices/{name}": (bench.address(name).endpoint, bench.address(name).unit) for name in bench.names}
+    for name, entry in bench.file.instruments.items():
+        if isinstance(entry.at, ModbusAt):
+            at[f"/instruments/{name}/at"] = entry.at.endpoint, entry.at.unit
+    for pointer, (endpoint, unit) in at.items():
+        if endpoint.framing is RTU and unit == 0:
+            yield Problem(f"{pointer}/unit", "0 is all devices on a serial line; one of them is 1 to 247")
 
 
 def _ports(bench: Bench) -> Iterator[Problem]:

@@ -66,8 +66,15 @@ def test_a_device_is_not_all_of_its_line(tmp_path: Path) -> None:
     """It was asked, and said not to answer."""
     line = {"transport": "rtu-over-tcp", "host": "192.0.2.7", "port": 4001}
     devices = {"inv-1": {"endpoint": line, "unit": 0}, "inv-2": {**DEVICE, "unit": 0}}
+    meter = {"kind": "meter", "commands": "sunspec"}
+    instruments = {
+        f"pm-{unit}": {**meter, "at": {"transport": "modbus", "endpoint": line, "unit": unit}} for unit in (0, 7)
+    }
     what = "0 is all devices on a serial line; one of them is 1 to 247"
-    assert problems(tmp_path, devices=devices) == {"/devices/inv-1/unit": what}
+    assert problems(tmp_path, devices=devices, instruments=instruments) == {
+        "/devices/inv-1/unit": what,
+        "/instruments/pm-0/at/unit": what,
+    }
 
 
 def test_a_serial_port_is_set_up_once_for_all_devices_on_it(tmp_path: Path) -> None:
