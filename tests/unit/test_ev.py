@@ -51,6 +51,15 @@ def test_cars_come_and_go_by_the_clock_on_the_wall() -> None:
     assert night(cars)["plugged"] == [0.0] + [1.0] * 11 + [0.0] * 3
 
 
+def test_car_whose_charger_is_told_to_carry_less_is_ready_all_the_same() -> None:
+    """It went by the rating, began with what the last two hours had had room for at 6 kW, and left with half."""
+    cars = car(mode="v1g", **EVEN)
+    cars.inverters.set_maxima(np.array([0.375]), np.ones(1), np.ones(1))
+    out = night(cars, p_set_kw=0.0)
+    assert out["p_kw"][9:13] == pytest.approx([-3.0] * 4)
+    assert out["shortfall_kwh"][-1] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_charging_stores_less_than_it_draws() -> None:
     out = night(car(charge_efficiency_pu=0.9))
     assert out["soc_pu"][2] == pytest.approx(0.56 + 6.0 * 0.9 / 50.0, abs=1e-12)

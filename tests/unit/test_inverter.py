@@ -212,6 +212,9 @@ def test_lowered_maxima_are_kept_by_every_function_and_given_back(smart: dict[st
     assert np.all(np.hypot(p, q) <= 6.0 + 1e-9)
     assert np.all(q <= 2.2 + 1e-9)
     assert np.all(q >= -1.1 - 1e-9)
+    left = 0.9 if "constant_pf" in smart else 1.0
+    assert_allclose(inverters.p_most_kw, 6.0 * left)
+    assert np.all(inverters.p_room_kw(q) <= 6.0 * left + 1e-9)
     inverters.set_maxima(np.ones(3), np.ones(3), np.ones(3))
     after = np.array([inverters.step(k * S, seen, wanted, None) for k in range(80, 160)])[-1]
     assert_allclose(after, before, atol=1e-6)

@@ -88,6 +88,7 @@ class Block:
         self._q_most = np.minimum(q_injected_pu * smart.q_injected_max_pu * rated_kva, self._carried_kva)
         self._q_least = -np.minimum(q_absorbed_pu * smart.q_absorbed_max_pu * rated_kva, self._carried_kva)
         self._surely_carried_kw = surely_carried_kw(self._carried_kva, np.maximum(self._q_most, -self._q_least))
+        self._reactive.carry(self._carried_kva)
 
     # --- behaviour -----------------------------------------------------------------------------------
 

@@ -41,9 +41,10 @@ class ReactivePower:
         self._of_all: Target | None = None
         self._lag = Response(n, 0.0, clock)
         self._vref: VrefTracking | None = None
-        self._tan, self._p_most_at_pf_kw = np.zeros(n), rated_kw
+        self._tan = np.zeros(n)
+        self._carried_kva = rated_kva
         self.p_most_kw = rated_kw
-        """Most active power (n,) that a constant power factor leaves, injected or drawn."""
+        """Most active power (n,) that the maxima and a constant power factor leave, injected or drawn."""
         self._take_settings()
 
     def _take_settings(self) -> None:
@@ -112,7 +113,6 @@ class ReactivePower:
         self._points["constant_pf"] = points
         tangent = tan_phi(points["pf"], points["injects"])
         self._tan = np.broadcast_to(tangent, on.shape)
-        self._p_most_at_pf_kw = np.minimum(self._rated_kw, self._rated_kva * points["pf"])
         self._choose("constant_pf", lambda _, p_kw: np.abs(p_kw) * tangent, points["response_s"], on)
 
     def _set_constant_q(self, points: Points, on: BoolArray) -> None:
@@ -147,9 +147,15 @@ class ReactivePower:
         self.binds_p = "constant_pf" in self._masks or "watt_var" in self._masks
         everyone = [f for f, mask in self._masks.items() if mask.all()]
         self._of_all = self._targets[everyone[0]] if everyone else None
-        at_pf = self._masks.get("constant_pf")
-        self.p_most_kw = self._rated_kw if at_pf is None else np.where(at_pf, self._p_most_at_pf_kw, self._rated_kw)
+        self.carry(self._carried_kva)
         self._lag.set_response_s(self._response_s())
+
+    def carry(self, most_kva: FloatArray) -> None:
+        """Have no more active power than this apparent power (n,) has room for, and the power factor leaves of it."""
+        self._carried_kva, at_pf = most_kva, self._masks.get("constant_pf")
+        if at_pf is not None:
+            most_kva = np.where(at_pf, most_kva * self._points["constant_pf"]["pf"], most_kva)
+        self.p_most_kw = np.minimum(self._rated_kw, most_kva)
 
     def _response_s(self) -> FloatArray:
         if len(self._masks) == 1:
