@@ -87,6 +87,10 @@ class Interlocked(DeviceError):
     """derloop itself refused to touch the device: not armed, out of limits, or held by another run."""
 
 
+class Unforeseen(DerloopError):
+    """A defect, or a machine that gives too little, has ended a run; its cause is what was raised."""
+
+
 def _when(now_ns: int | None) -> str:
     return "before the first step" if now_ns is None else f"at {now_ns / 1e9:g} s"
 

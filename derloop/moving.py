@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from derloop.checks.stale import stale
@@ -13,7 +14,7 @@ from derloop.crews import crews_of
 from derloop.engines.hunting import Hunting
 from derloop.engines.saving import Keep, Parts, Saving
 from derloop.engines.worker import Deadlines, Worker, mover
-from derloop.errors import DerloopError, FederateError
+from derloop.errors import DerloopError, FederateError, Unforeseen
 from derloop.federation import Federation
 from derloop.kind import Permissions
 from derloop.options import Progress, Say
@@ -158,7 +159,10 @@ def _ended(move: Callable[[], None]) -> Ending:
         facts = {"federate": error.federate, "time_s": _seconds(error.now_ns), "why": error.why, "inputs": error.inputs}
         return Ending("failed", facts, str(error))
     except DerloopError as error:
-        return Ending("failed", {"federate": None, "time_s": None, "why": str(error), "inputs": {}}, str(error))
+        facts = {"federate": None, "time_s": None, "why": str(error), "inputs": {}}
+        if isinstance(error, Unforeseen):
+            facts["traceback"] = "".join(format_exception(error.__cause__))
+        return Ending("failed", facts, str(error))
     return Ending()
 
 

@@ -18,7 +18,7 @@ from time import monotonic
 from derloop.crews import Crew
 from derloop.engines.hunting import Hunting
 from derloop.engines.stepping import Cancelled, Observe, Stepper
-from derloop.errors import EngineError, FederateError
+from derloop.errors import DerloopError, EngineError, FederateError, Unforeseen, said
 from derloop.federation import Federation, Unit
 from derloop.pacing import Clock
 
@@ -76,6 +76,15 @@ def mover(engine: str, threads: Sequence[Crew] | None = None) -> Move:
     """
     module = importlib.import_module(f"derloop.engines.{engine}")
     return partial(module.run_in_threads, crews=threads) if threads else module.run
+
+
+def _told(failure: BaseException) -> BaseException:
+    """Return what a run ends with: for what nobody foresaw, Unforeseen, caused by it."""
+    if isinstance(failure, DerloopError) or not isinstance(failure, Exception):
+        return failure
+    told = Unforeseen(said(failure))
+    told.__cause__ = failure
+    return told
 
 
 class Worker:
@@ -161,7 +170,7 @@ class Worker:
             if self._is_alone and not self.at_work():
                 stall.check([stepper.progress.now_ns for stepper in self._steppers])
         if self._failure:
-            raise self._failure
+            raise _told(self._failure)
         self.is_stopping = True
         on_poll()
 

@@ -109,6 +109,20 @@ def test_a_run_that_fails_is_status_3_and_its_checks_have_not_passed(tmp_path: P
     assert "voltage collapse" in failure["why"]
 
 
+def test_what_nobody_foresaw_ends_a_run_like_any_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended the command in a traceback, and run.json said for ever that it was running."""
+
+    def move(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("derloop.moving.mover", lambda *_: move)
+    result = run(tmp_path / "run")
+    assert (result.outcome, result.status) == ("failed", 3)
+    assert result.failure.startswith("RuntimeError: can't start new thread (test_running.py, line ")
+    assert facts_of(result)["failure"]["traceback"].endswith("RuntimeError: can't start new thread\n")
+    assert {verdict.outcome for verdict in result.verdicts} == {"INCONCLUSIVE"}
+
+
 def test_the_run_folder_tells_who_ran_what_with_which_settings(tmp_path: Path) -> None:
     facts = facts_of(run(tmp_path, "seed=7"))
     assert facts["outcome"] == "completed"
