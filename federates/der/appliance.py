@@ -185,19 +185,21 @@ def _cycles(settings: ApplianceSettings, context: Context, labels: tuple[str, ..
     runs = (drawn[:, :, 1] < settings.runs_pu) & (hours * 3600.0 >= clock.start_s)
     done_by_s = (settings.deadline_h + 24.0 * days) * 3600.0
     last_s = clock.elapsed_s(done_by_s.astype(np.float64)) - settings.cycle_s
-    ready = np.where(runs, np.ceil(clock.elapsed_s(hours * 3600.0) / step_s - 1e-9), NEVER).astype(np.int64)
+    ready_s = clock.elapsed_s(hours * 3600.0)
+    ready = np.where(runs, np.ceil(ready_s / step_s - 1e-9), NEVER).astype(np.int64)
     last = np.where(runs, np.floor(last_s / step_s + 1e-9), NEVER).astype(np.int64)
-    _refuse_late(ready > last, labels, step_s)
+    too_short = runs & (ready_s > last_s + 1e-6)
+    _refuse_late(too_short, labels, "deadline_h", "there is too little time where the clock is set forward")
+    _refuse_late(ready > last, labels, "step_s", f"a step of {step_s:g} s is too long")
     never = np.full((len(labels), 1), NEVER)
     return np.sort(np.hstack([ready, never])), np.sort(np.hstack([last, never]))
 
 
-def _refuse_late(late: NDArray[np.bool_], labels: tuple[str, ...], step_s: float) -> None:
-    """Raise PlaceError where a cycle (n, m) could not be done by its deadline, as it begins at a step."""
+def _refuse_late(late: NDArray[np.bool_], labels: tuple[str, ...], setting: str, why: str) -> None:
+    """Raise PlaceError at this setting where a cycle (n, m) could not be done by its deadline."""
     if late.any():
         who = labels[int(np.argmax(late.any(axis=1)))]
-        what = f"a step of {step_s:g} s is too long: a cycle of {who!r} would be done after its deadline_h"
-        raise PlaceError([(("step_s",), what)])
+        raise PlaceError([((setting,), f"{why}: a cycle of {who!r} would be done after its deadline_h")])
 
 
 def _interface(settings: ApplianceSettings, context: Context, labels: tuple[str, ...]) -> Interface:

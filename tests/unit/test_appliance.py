@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from fleets import DAY, HOUR, MINUTE, S, context, listed, places, stepped
@@ -70,6 +71,17 @@ def test_steps_in_which_a_cycle_is_late_are_refused() -> None:
     with pytest.raises(PlaceError, match="a step of 3600 s is too long: a cycle of 'fleet_0' would be") as late:
         fleet(step_ns=HOUR, **tight)
     assert late.value.problems[0][0] == ("step_s",)
+
+
+def test_a_night_that_is_too_short_for_a_cycle_is_not_put_down_to_the_step() -> None:
+    """From 1 to 3 o'clock it is an hour on 9 March 2025: steps of 900 s were said to be too long, as were any."""
+    night = {"ready_h": [25, 25], "deadline_h": 27, "cycle_step_s": 3600}
+    with pytest.raises(
+        PlaceError, match="too little time where the clock is set forward: a cycle of 'fleet_0'"
+    ) as late:
+        fleet(start=datetime(2025, 3, 8, tzinfo=ZoneInfo("America/Los_Angeles")), **night)
+    assert late.value.problems[0][0] == ("deadline_h",)
+    assert fleet(start=datetime(2025, 3, 10, tzinfo=ZoneInfo("America/Los_Angeles")), **night)
 
 
 def test_cycles_of_a_day_do_not_depend_on_how_long_the_run_is() -> None:
