@@ -96,8 +96,8 @@ def _named_in(path: Path, what: Names | None) -> set[Name]:
     try:
         if what and what.holds:
             return {*marked(read_model(what.holds, path))}
-        if what is None and path.suffix.lower() == ".json" and isinstance(read := json.loads(path.read_bytes()), dict):
-            return {*guessed(read)}
+        if what is None and path.suffix.lower() == ".json":
+            return {*guessed(json.loads(path.read_bytes()))}
     except (DerloopError, PermissionError, ValueError, RecursionError):
         pass
     return set()

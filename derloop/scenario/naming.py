@@ -21,8 +21,8 @@ from derloop.verdict import Composition
 Name: TypeAlias = tuple[Names | None, str]
 """A text that names a file, and as what; None: it may name one."""
 CHECK_OURS = ("kind", "name")
-EDITORS = ("$schema",)
-"""What editors read, and no run does."""
+NO_FILES = ("kind", "$schema")
+"""What names no file that a run reads: editors read the schema."""
 
 
 def names(scenario: Mapping[str, Any]) -> Iterator[Name]:
@@ -111,20 +111,20 @@ def _mark(hints: Iterable[Any]) -> Names | None:
     return None
 
 
-def guessed(document: Mapping[str, Any]) -> Iterator[Name]:
+def guessed(document: object) -> Iterator[Name]:
     """Yield every text of a document that is a value, and what stands there after a colon (`replay:frames`)."""
-    for text in _texts({key: value for key, value in document.items() if key not in EDITORS}):
+    for text in _texts(document):
         yield None, text
         yield None, text.partition(":")[2]
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield every text that is a value and may name a file: none is named by what is of a `kind`."""
+    """Yield every text that is a value and may name a file: none is named by what is of a `kind`, or for editors."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from () if key == "kind" else _texts(inner)
+            yield from () if key in NO_FILES else _texts(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _texts(inner)

@@ -68,6 +68,11 @@ def of_recording(folder: Path) -> dict[str, Any]:
     return with_federate(kind="battery", via="replay:f", at=[{"bus": "671", "rated_kva": 5}], energy_kwh=10)
 
 
+def of_another_kind(folder: Path) -> dict[str, Any]:
+    write(folder, "day.csv", "1")
+    return with_federate(kind="of-another", days=write(folder, "days.json", '["day.csv"]'))
+
+
 NAMING: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "feeder in lower case": (lambda folder: of_feeder(folder, "master.dss"), "feeder/codes.txt"),
     "feeder in OpenDSS's own spelling": (lambda folder: of_feeder(folder, "Master.DSS"), "feeder/codes.txt"),
@@ -80,6 +85,7 @@ NAMING: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "recording after a colon": (of_recording, "f/frames/a.bin"),
     "code of a control": (of_own_control, "it.py"),
     "what a control is given": (of_own_control, "table.csv"),
+    "what is listed in a file of another's kind": (of_another_kind, "day.csv"),
 }
 
 
