@@ -96,6 +96,8 @@ class Switchgear:
         self._most_steps = self._apparatus.most_steps()
         self.alive: BoolArray = np.ones(bus_of.size, np.bool_)
         self._held_at = np.zeros(0, np.intp)
+        self._found = self.alive, self._held_at
+        """As islands left both at the last instant, and as switching left them at this one."""
         self._resting: bytes | None = None
         self._controls_on: bool | None = None
         self._bank_rest = False
@@ -167,6 +169,8 @@ class Switchgear:
         if is_new:
             self._passed_s = 0.0 if self._now_ns is None else (now_ns - self._now_ns) / 1e9
             self._now_ns, self._seen_held = now_ns, self._seen
+            self._found = self.alive, self._held_at
+        self.alive, self._held_at = self._found
         closed = self._wanted(now_ns, inputs)
         changed = np.flatnonzero(closed != self._closed)
         names = self._apparatus.movable
@@ -176,6 +180,7 @@ class Switchgear:
         in_force = self._in_force(now_ns, inputs)
         if moved := bool(changed.size) or faulted:
             self._arrange(in_force)
+            self._found = self.alive, self._held_at
         self._rest(in_force)
         if in_force:
             self._operate(inputs)

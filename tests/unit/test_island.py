@@ -335,6 +335,23 @@ def test_tap_changers_of_an_island_act_also_once_something_was_switched_in_it(sm
     assert 119.5 / 120 <= isle.v_pu("e.1") <= 120.5 / 120
 
 
+def test_an_instant_in_which_an_island_died_is_stepped_again_as_if_it_had_not(small: Path) -> None:
+    """Its tap changers rested in the second pass, as if what they look at were dead still."""
+    with (small / "small.dss").open("a") as feeder:
+        feeder.write(TAPS)
+    grid = {"operated": {"switches": ["sw"]}, "island": {"switch": "switch", "opens_at_s": 1.0}}
+    isle = Isle(small, {"at": UNITS, "v_set_pu": 0.95}, **grid)
+    isle.step(switch_set=1.0)
+    before = isle.found["taps"][0]
+    lines = isle.units.step(S, {port: isle.found[f"units.{port}"] for port in isle.units.interface.inputs})
+    given = {f"units.{port}": value.copy() for port, value in lines.items()} | {"switch_set": np.ones(1)}
+    given = {port: given[port] for port in isle.grid.interface.inputs}
+    assert not isle.grid.step(S, {**given, "units.forms": np.zeros(2)})["units.p_kw"].any()
+    isle.found = dict(isle.grid.step(S, given))
+    assert isle.found["taps"][0] > before
+    assert 119.5 / 120 <= isle.v_pu("e.1") <= 120.5 / 120
+
+
 def test_tap_changers_beside_grid_forming_units_rest_while_there_is_a_fault(small: Path) -> None:
     """They went up to their highest tap at once, as nowhere else: a fault is over before they act."""
     text = SMALL.replace("r1=0 x1=0.0001 r0=0 x0=0.0001", "r1=0 x1=1 r0=0 x0=1")
