@@ -67,7 +67,7 @@ class _Seen(NamedTuple):
 
 @remembers(
     *("_closed", "_passed_s", "_now_ns", "_seen", "_seen_held"),
-    *("alive", "_held_at", "_controls_on", "_resting", "_bank_rest"),
+    *("alive", "_held_at", "_found", "_controls_on", "_resting", "_bank_rest"),
 )
 class Switchgear:
     """The switchgear of a feeder. State: what is closed, what is energised, and that of relays and faults."""
