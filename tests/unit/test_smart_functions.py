@@ -552,6 +552,7 @@ def test_a_delay_that_steps_are_too_long_for_is_a_caution(delay_s: float, step_s
     )
     told = smart.cautions("roofs", step_s * S)
     assert [text[: len(said)] for text in told] == ([] if shows else [said])
+    assert all("or after its random delay" in text for text in told)  # which does show
 
 
 @pytest.mark.parametrize(

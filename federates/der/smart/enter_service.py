@@ -64,12 +64,16 @@ class EnterService(Function):
         }
 
     def cautions(self, fleet: str, step_ns: int) -> tuple[str, ...]:
-        """Return that nobody of a fleet would wait, in steps of this length; nothing where they would, or need not."""
+        """Return that nobody of a fleet would wait for the delay, in steps of this length.
+
+        Nothing where they would, or need not.
+        """
         delay_s, step_s = float(self.points()["delay_s"][0]), step_ns / 1e9
         if not 0.0 < delay_s <= step_s:
             return ()
         what = f"{fleet}: a delay_s of {delay_s:g} s does not show in steps of {step_s:g} s"
-        return (f"{what}: who was out of service is back as soon as voltage is, its ramp as far as in a step",)
+        back = "back as soon as voltage is, or after its random delay, its ramp as far as in a step"
+        return (f"{what}: who was out of service is {back}",)
 
 
 class Service:
