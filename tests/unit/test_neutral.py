@@ -76,6 +76,35 @@ def test_of_a_large_feeder_it_is_known_what_they_draw(context: Context, monkeypa
     assert grid.step(0, {"pv.p_kw": np.array([7.0]), "pv.q_kvar": np.array([1.0])})["pv.solved_kw"][0] == 7.0
 
 
+def test_of_a_large_feeder_loads_to_earth_are_known_by_their_voltage_to_earth(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That to the neutral is in the load's band, and it draws as an impedance all the same."""
+    monkeypatch.setattr("federates.grid.powers.MANY", 0)
+    load = "New Load.earthed bus1=home.2 phases=1 kv=0.23094 kw=2 kvar=0 model=1 vminpu=0.5 vmaxpu=0.99\n"
+    (context.folder / "four.dss").write_text(FEEDER + load)
+    grid = grid_of(context, Terminal("pv_0", "home", (1,), 10.0))
+    values = grid.step(0, {"pv.p_kw": np.array([8.0]), "pv.q_kvar": np.zeros(1)})
+    to_neutral = values["v_pu"][grid.interface.outputs["v_pu"].labels.index("home.2")]
+    assert to_neutral < 0.985
+    assert values["others_kw"][0] == pytest.approx(2.0 * (0.9925 / 0.99) ** 2, rel=1e-3)
+
+
+def test_devices_of_a_large_feeder_that_only_the_neutral_takes_out_of_their_band_are_asked(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("federates.grid.powers.MANY", 0)
+    file = context.folder / "four.dss"
+    file.write_text(FEEDER.replace("basekv=0.4", "basekv=0.4 pu=0.3045"))
+    context = replace(context, terminals={"pv": (Terminal("pv_0", "home", (1,), 10.0, draws=True),)})
+    grid = OpenDssFeeder(OpenDssSettings(feeder="four.dss", sane_v_pu=(0.0, 2.0)), context, feeder_of(context))
+    values = grid.step(0, {"pv.p_kw": np.array([0.2]), "pv.q_kvar": np.zeros(1)})
+    to_neutral = values["pv.v_pu"][0]
+    assert 0.299 < to_neutral < 0.3 < abs(grid._solver.voltages()[grid._solver.nodes.index("home.1")]) / E_V - 0.001
+    assert values["pv.solved_kw"][0] == pytest.approx(0.2 * (to_neutral / 0.3) ** 2, rel=1e-5)
+    assert values["pv.solved_kw"][0] < 0.1999
+
+
 def test_three_phases_that_are_balanced_have_nothing_in_the_neutral(context: Context) -> None:
     grid = grid_of(context, Terminal("pv_0", "home", (1, 2, 3), 30.0))
     values = grid.step(0, {"pv.p_kw": np.array([21.0]), "pv.q_kvar": np.zeros(1)})
@@ -98,6 +127,21 @@ def test_a_star_point_at_which_no_line_ends_is_no_neutral(context: Context) -> N
         0, {"pv.p_kw": np.array([7.0]), "pv.q_kvar": np.zeros(1)}
     )
     assert values["pv.v_pu"][0] == pytest.approx(v_of_loop(7.0, R_OHM) / E_V, abs=1e-4)
+
+
+def test_of_several_nodes_beyond_the_phases_none_is_the_neutral(context: Context) -> None:
+    wire = "New Line.wire bus1=head.4 bus2=home.5 phases=1 r1=0.2 x1=0 r0=0.2 x0=0 c1=0 c0=0 units=none length=1\n"
+    (context.folder / "four.dss").write_text(FEEDER.replace("Set VoltageBases", wire + "Set VoltageBases"))
+    buses = feeder_of(context).buses
+    assert [buses[name].neutral for name in ("head", "home")] == [4, None]
+
+
+def test_what_wires_share_counts_in_what_is_behind_a_phase(context: Context) -> None:
+    """By hand, of wires of 0.2 ohm that share 0.05: the loop of two has 0.4 - 2 * 0.05, three have 0.2 - 0.05."""
+    shared = "rmatrix=(0.2 | 0.05 0.2 | 0.05 0.05 0.2 | 0.05 0.05 0.05 0.2)"
+    (context.folder / "four.dss").write_text(FEEDER.replace("rmatrix=(0.2 | 0 0.2 | 0 0 0.2 | 0 0 0 0.2)", shared))
+    of_phases = [feeder_of(context).source_impedance_ohm("home", phases) for phases in ((1,), (1, 2), (1, 2, 3))]
+    assert of_phases == pytest.approx([0.3, 0.225, 0.15], abs=1e-5)
 
 
 def test_what_is_behind_one_phase_is_both_wires(context: Context) -> None:
