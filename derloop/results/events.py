@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
@@ -54,11 +55,12 @@ class Events:
             while left:
                 left = left[os.write(file, left) :]
         finally:
+            _let_other_writers(file)
             os.close(file)
 
 
 def _wait_for_other_writers(file: int) -> None:
-    """Lock `file`, which closing it unlocks; not where there are no locks, nor once `WAIT_S` is over."""
+    """Lock `file`; not where there are no locks, nor once `WAIT_S` is over."""
     deadline = monotonic() + WAIT_S
     while monotonic() < deadline:
         try:
@@ -69,6 +71,12 @@ def _wait_for_other_writers(file: int) -> None:
             return
         else:
             return
+
+
+def _let_other_writers(file: int) -> None:
+    """Unlock `file`. Closing it would not where a process was forked meanwhile, which has it open until it ends."""
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _is_at_line_begin(file: int) -> bool:

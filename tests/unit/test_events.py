@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -147,6 +148,25 @@ def test_a_writer_that_was_stopped_keeps_no_other_from_adding(tmp_path: Path, mo
         fcntl.flock(stopped, fcntl.LOCK_EX)
         events.add("next")
     assert [event["what"] for event in read_events(events.path)] == ["first", "next"]
+
+
+def test_a_process_that_is_forked_meanwhile_keeps_nobody_from_adding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each event of the run waited a second for it."""
+    inherited: list[int] = []
+
+    def forked(file: int) -> bool:
+        inherited.append(os.dup(file))  # a fork has it open as well, and as the same
+        return True
+
+    monkeypatch.setattr("derloop.results.events._is_at_line_begin", forked)
+    events = Events(tmp_path / "events.jsonl")
+    events.add("first")
+    with events.path.open() as next_:
+        fcntl.flock(next_, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for file in inherited:
+        os.close(file)
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
