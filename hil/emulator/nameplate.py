@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final
 
 from hil.sunspec.image import Description
@@ -15,7 +16,7 @@ class Ratings:
     """What an emulated device is rated for (models 1, 702 and 713)."""
 
     name: str
-    """Its serial number in model 1: the end of it, which tells devices apart, where it is longer than 32."""
+    """Its serial number in model 1."""
     p_max_w: float
     s_max_va: float
     q_max_injected_var: float
@@ -47,7 +48,7 @@ def describe(ratings: Ratings, functions: Description) -> Description:
     Scale factors leave room for 1.2 times the rated power and 1.5 times the nominal voltage.
     """
     models: dict[int, Mapping[str, Any]] = {
-        1: {"Mn": "derloop", "Md": "emulated DER", "Vr": "1", "SN": ratings.name[-32:], "DA": ratings.unit},
+        1: {"Mn": "derloop", "Md": "emulated DER", "Vr": "1", "SN": _serial(ratings.name), "DA": ratings.unit},
         701: _measured_model(ratings),
         702: _capacity_model(ratings),
         **{model: functions[model] for model in sorted(functions)},
@@ -61,6 +62,11 @@ def describe(ratings: Ratings, functions: Description) -> Description:
 def scale_for(most: float, *, signed: bool = True) -> int:
     """Return the scale factor of the finest steps with which a 16-bit register still holds `most`."""
     return max(-10, math.ceil(math.log10(most / (32000 if signed else 65000)))) if most > 0 else 0
+
+
+def _serial(name: str) -> str:
+    """Return a name in 32 characters: of a longer one the end, behind what tells it from others that end so."""
+    return name if len(name) <= 32 else sha256(name.encode()).hexdigest()[:7] + name[-25:]
 
 
 _AC_TYPES: Final = {1: "SINGLE_PHASE", 2: "SPLIT_PHASE", 3: "THREE_PHASE"}

@@ -335,9 +335,14 @@ def test_a_server_that_cannot_listen_leaves_nothing_open(bank: RegisterBank) -> 
 
 
 def test_devices_with_long_names_have_serial_numbers_of_their_own() -> None:
-    name = "rooftops_of_the_north_western_quarter"
-    bank = RegisterBank([described(Ratings(f"{name}_{i}", 10e3, 11e3, 4840.0, 4840.0, 240.0)) for i in (1, 12)])
-    assert [_value(bank, i, "1.SN") for i in (0, 1)] == [f"{name}_1"[-32:], f"{name}_12"[-32:]]
+    kinds = ("rooftops", "batteries", "a")
+    names = [f"{kind}_of_the_north_western_quarter_{i}" for kind in kinds for i in (1, 12)]
+    bank = RegisterBank([described(Ratings(name, 10e3, 11e3, 4840.0, 4840.0, 240.0)) for name in names])
+    found = [str(_value(bank, i, "1.SN")) for i in range(6)]
+    assert len({*found}) == 6
+    assert [len(serial) for serial in found] == [32, 32, 32, 32, 32, 32]
+    assert [serial[-25:] for serial in found] == [name[-25:] for name in names]
+    assert found[4] == names[4]
 
 
 def test_batteries_have_storage_and_others_do_not(ratings: tuple[Ratings, ...]) -> None:
