@@ -168,12 +168,20 @@ def batches(
     """Yield instants (k,) and for each of `ports` values (k, n), for start_ns <= instant < stop_ns."""
     with _stored(path, ports) as stored:
         for batch in stored.batches(start_ns, stop_ns) if stored else ():
-            time_ns: TimeArray = _numbers(batch.column(TIME))
-            low = 0 if start_ns is None else int(np.searchsorted(time_ns, start_ns))
-            high = time_ns.size if stop_ns is None else int(np.searchsorted(time_ns, stop_ns))
-            if low < high:
-                columns = {port: _numbers(batch.column(port)).reshape(time_ns.size, -1) for port in ports}
-                yield time_ns[low:high], {port: values[low:high] for port, values in columns.items()}
+            with _undamaged(path):
+                time_ns, columns = _within(batch, ports, start_ns, stop_ns)
+            if time_ns.size:
+                yield time_ns, columns
+
+
+def _within(
+    batch: Any, ports: Sequence[str], start_ns: int | None, stop_ns: int | None
+) -> tuple[TimeArray, dict[str, FloatArray]]:
+    time_ns: TimeArray = _numbers(batch.column(TIME))
+    low = 0 if start_ns is None else int(np.searchsorted(time_ns, start_ns))
+    high = time_ns.size if stop_ns is None else int(np.searchsorted(time_ns, stop_ns))
+    columns = {port: _numbers(batch.column(port)).reshape(time_ns.size, -1) for port in ports if low < high}
+    return time_ns[low:high], {port: values[low:high] for port, values in columns.items()}
 
 
 def rewind(path: Path, folder: Path, before_ns: int) -> None:
@@ -284,9 +292,10 @@ class _Finished:
     """The Parquet file of a run that has ended; its checksums tell where it is not what was written."""
 
     def __init__(self, file: Any, path: Path, ports: Sequence[str] | None) -> None:
-        self._file, self._path = pq.ParquetFile(file, page_checksum_verification=True), path
-        self._columns = None if ports is None else [TIME, *ports]
-        self.schema = self._file.schema_arrow
+        self._path, self._columns = path, None if ports is None else [TIME, *ports]
+        with _undamaged(path):
+            self._file = pq.ParquetFile(file, page_checksum_verification=True)
+            self.schema = self._file.schema_arrow
 
     def batches(self, start_ns: int | None = None, stop_ns: int | None = None) -> Iterator[Any]:
         for group in range(self._file.num_row_groups):
@@ -323,7 +332,9 @@ def _stored(path: Path, ports: Sequence[str] | None = None) -> Iterator[_Stored 
             if path.suffix == ".parquet":
                 raise DerloopError(f"{path} is damaged: {error}") from error
             stored = None
-        if stored and (found := _metadata(stored.schema).get("format")) != FORMAT:
+        with _undamaged(path):
+            found = _metadata(stored.schema).get("format") if stored else FORMAT
+        if found != FORMAT:
             raise DerloopError(f"{path} is in the format {found!r}; this derloop reads {FORMAT!r}")
         yield stored
 

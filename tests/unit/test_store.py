@@ -194,10 +194,22 @@ def test_values_of_a_finished_file_that_are_not_those_that_were_written_are_told
         run.read("grid.v_pu")
 
 
-def test_a_file_whose_description_is_damaged_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", [b"time_ns", b"v_pu"])
+def test_a_finished_file_whose_columns_are_not_called_as_it_says_is_named(tmp_path: Path, column: bytes) -> None:
+    """It ended in a traceback: the names stand there twice, and no checksum is of them."""
+    record(tmp_path)
+    finish(tmp_path)
+    file = tmp_path / "series" / "grid.parquet"
+    file.write_bytes(file.read_bytes().replace(column, bytes([column[0] ^ 0x11]) + column[1:]))
+    with pytest.raises(DerloopError, match=r"grid\.parquet is damaged"):
+        list(series.batches(file, ["v_pu"]))
+
+
+@pytest.mark.parametrize(("said", "is_said"), [(b'["pv"]', b'["pv",'), (b"derloop-series", b"\xf4erloop-series")])
+def test_a_file_whose_description_is_damaged_is_named(tmp_path: Path, said: bytes, is_said: bytes) -> None:
     run = record(tmp_path)
     file = tmp_path / "series" / "pv.arrows"
-    file.write_bytes(file.read_bytes().replace(b'["pv"]', b'["pv",'))
+    file.write_bytes(file.read_bytes().replace(said, is_said))
     with pytest.raises(DerloopError, match=r"pv\.arrows is damaged"):
         run.signals()
 
