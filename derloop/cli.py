@@ -212,12 +212,10 @@ def report(run: RunPath) -> None:
     from derloop.console import show_folder
     from derloop.report.page import write_report
     from derloop.results.store import RunFolder, existing, finish
-    from derloop.results.whole import whole
 
     folder = existing(run)
     finish(folder)
-    with whole(folder / "report.html") as draft:
-        write_report(RunFolder(folder), draft)
+    write_report(RunFolder(folder), folder / "report.html")
     show_folder(RunFolder(folder))
 
 

@@ -118,11 +118,9 @@ def _write_page(result: Result) -> None:
     """Write the run's page; where that cannot be, what came of the run is told all the same."""
     from derloop.report.page import write_report  # the templates, only where a page is wanted
 
-    page = result.folder.path / "report.html"
     try:
-        with whole(page) as draft:
-            write_report(result.folder, draft)
-    except DerloopError as error:
+        write_report(result.folder, result.folder.path / "report.html")
+    except (DerloopError, OSError) as error:
         result.complaints = (*result.complaints, str(error))
 
 

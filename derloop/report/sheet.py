@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +18,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from derloop.report import wording
+from derloop.results.whole import whole
 
 
 def rendered(template: str, data: Mapping[str, object], **values: object) -> str:
@@ -36,13 +36,9 @@ def rendered(template: str, data: Mapping[str, object], **values: object) -> str
 
 
 def write_whole(text: str, path: Path) -> None:
-    """Write the page so that it is never seen in part."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write the page so that it is never seen in part. Raises DerloopError where it cannot be written."""
+    with whole(path) as draft:
+        draft.write_text(text, encoding="utf-8", errors="replace", newline="\n")
 
 
 def _json(data: Mapping[str, object]) -> Markup:

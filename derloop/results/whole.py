@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     Raises DerloopError, which names `path`, where it cannot be written.
     """
-    draft = path.with_suffix(".part")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")  # another process may write the same
     try:
         yield draft
         draft.replace(path)

@@ -136,8 +136,7 @@ def _add_pages(runs: Iterable[Path]) -> None:
 
     for run in runs:
         if is_complete(run) and not (run / "report.html").exists():
-            with whole(run / "report.html") as draft:
-                write_report(RunFolder(run), draft)
+            write_report(RunFolder(run), run / "report.html")
 
 
 def _write(path: Path, text: str) -> None:
