@@ -72,6 +72,15 @@ def test_period_that_falls_between_two_instants_is_refused(start: str) -> None:
     assert fleet(1, 15 * MINUTE, {"start": datetime.fromisoformat(start)}, **told)
 
 
+def test_periods_are_seen_at_the_instants_that_the_start_leads_to() -> None:
+    """Of 17:06 to 17:24 and 17:30 to 17:36 the second has none, with steps of half an hour from 10:36 on."""
+    periods = [{"from_h": 17.1, "to_h": 17.4, "action": "charge"}, {"from_h": 17.5, "to_h": 17.6, "action": "charge"}]
+    start = {"start": datetime.fromisoformat("2025-07-15T10:36:00+00:00")}
+    with pytest.raises(PlaceError) as error:
+        fleet(1, 30 * MINUTE, start, mode="time-of-use", time_of_use={"periods": periods})
+    assert [path for path, _ in error.value.problems] == [("time_of_use", "periods", 1)]
+
+
 def test_hours_are_those_on_the_wall_where_the_scenario_starts() -> None:
     start = datetime.fromisoformat("2025-07-15T16:00:00-07:00")
     battery = fleet(1, at={"start": start}, mode="time-of-use", time_of_use={"periods": EVENING})

@@ -218,3 +218,12 @@ def test_lowered_maxima_are_kept_by_every_function_and_given_back(smart: dict[st
     inverters.set_maxima(np.ones(3), np.ones(3), np.ones(3))
     after = np.array([inverters.step(k * S, seen, wanted, None) for k in range(80, 160)])[-1]
     assert_allclose(after, before, atol=1e-6)
+
+
+@pytest.mark.parametrize(("reactive", "sign"), [("injected", 1), ("absorbed", -1)])
+def test_active_power_has_the_room_that_lowered_vars_leave_of_a_power_factor(reactive: str, sign: int) -> None:
+    inverters = Inverters(Smart.model_validate({"constant_pf": {"pf": 0.92, "reactive": reactive}}), np.full(1, 10.0))
+    inverters.set_maxima(np.full(1, 0.6), np.full(1, 0.5), np.full(1, 0.5))
+    p, q = inverters.step(0, inverters.seen({"v_pu": np.ones(1)}), np.full(1, 9.9), None)
+    assert q[0] == pytest.approx(sign * 2.2)
+    assert p[0] == pytest.approx((6.0**2 - 2.2**2) ** 0.5)

@@ -93,6 +93,15 @@ def test_an_instant_that_is_stepped_again_begins_with_the_switches_that_it_is_to
         assert list(found[port]) == list(expected[port])
 
 
+def test_what_was_switched_off_is_dead_in_each_pass_of_the_instant(tmp_path: Path) -> None:
+    grid = ring(tmp_path)
+    grid.step(0, told(1, 1, 0))
+    passes = [grid.step(S, told(0, 1, 0, kw)) for kw in (100.0, 200.0) for _ in range(2)]
+    assert [values["unserved_kw"][0] for values in passes] == [pytest.approx(900.0)] * 4
+    assert at(grid, passes[-1], "b.1") == 0.0
+    assert at(grid, grid.step(S, told(1, 1, 0)), "b.1") > 0.97
+
+
 def test_taps_and_banks_obey_and_stay_within_what_they_have(tmp_path: Path) -> None:
     grid = ring(tmp_path, operated=ALL)
     low = grid.step(0, told(1, 1, 0, tap_set=-8.0, capacitor_set=0.0))
