@@ -12,7 +12,7 @@ from federates.fleets import Problems
 from federates.grid import inventory
 from federates.grid.answering import answers
 from federates.grid.apparatus import Apparatus
-from federates.grid.crossing import behind
+from federates.grid.crossing import HEAD, behind
 from federates.grid.engine import SolverError
 from federates.grid.faults import misplaced, unseen
 from federates.grid.feeder_file import feeder_problems
@@ -86,9 +86,11 @@ class Feeder:
 
 def _moved_twice(settings: OpenDssSettings, apparatus: Apparatus) -> Problems:
     """Return that others would move the switch of the island, and close it without synchronism, if they would."""
-    if settings.island is None or settings.island.switch.lower() not in apparatus.movable:
+    if settings.island is None or settings.island.switch == HEAD:
         return []
     switch = settings.island.switch
+    if switch.lower() not in apparatus.movable:
+        return []
     what = f"{switch!r} is among the switches of operated or protection too, which would close it without synchronism"
     return [(("island", "switch"), what)]
 

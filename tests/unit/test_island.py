@@ -474,6 +474,13 @@ def test_switch_that_others_move_too_is_refused(small: Path, others: dict[str, A
         Isle(small, {"at": UNITS}, island={"switch": "switch"}, **others)
 
 
+def test_line_that_is_called_head_may_be_operated_beside_an_island_of_all_of_the_feeder(small: Path) -> None:
+    """It was taken for the island's own switch, and refused."""
+    (small / "small.dss").write_text(SMALL.replace("Line.cd", "Line.head"))
+    isle = Isle(small, {"at": UNITS}, operated={"switches": ["head"]}, **OPEN)
+    assert isle.step(switch_set=1.0)["fault"].tolist() == [0.0, 0.0]
+
+
 def test_island_that_nothing_could_hold_is_refused(small: Path) -> None:
     settings = OpenDssSettings.model_validate({"feeder": "small.dss", **OPEN})
     context = Context("grid", small, datetime(2025, 7, 15, tzinfo=UTC), S, 86400 * S, 1)
