@@ -54,8 +54,10 @@ class Devices:
 
 def between(volts: ComplexArray, nodes: NDArray[np.intp], neutral: NDArray[np.intp]) -> ComplexArray:
     """Return the voltages (n, phases) from nodes (n, phases) to neutrals (n,), of all nodes' (nodes,) to ground."""
-    with_ground: ComplexArray = np.append(volts, 0.0)
-    found: ComplexArray = with_ground[nodes] - with_ground[neutral][:, None]
+    found: ComplexArray = volts[nodes]
+    has_neutral = neutral != GROUND
+    if has_neutral.any():
+        found -= np.where(has_neutral, volts[neutral], 0.0)[:, None]
     return found
 
 
