@@ -13,9 +13,10 @@ later, so that HELICS lets another begin while that one is at work. HELICS's own
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -31,6 +32,8 @@ from derloop.errors import EngineError
 SETTLE_S = 0.4
 """How long the cells may take to leave after one of them has failed."""
 POLL_S = 0.05
+HANDLES = 16
+"""File handles that must be left: a broker opens three, and more with sockets; without them HELICS ends the process."""
 _QUIET = "--loglevel=no_print"
 _TIMERS = {"inproc": "--disable_timer"}
 """In one process nobody is lost, but HELICS takes a callback that does not return for 24 s for that."""
@@ -51,11 +54,22 @@ class Transport:
     core_options: str = ""
 
 
+def _check_handles() -> None:
+    """Raise EngineError where HELICS could not open what it needs, of which it tells nobody."""
+    with ExitStack() as stack:
+        try:
+            for _ in range(HANDLES):
+                stack.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            raise EngineError(f"HELICS needs {HANDLES} file handles: {error.strerror} (ulimit -n)") from error
+
+
 class Broker:
     """A broker of our own, for `count` federates."""
 
     def __init__(self, count: int, core_type: str = "inproc", options: str = "") -> None:
         self.name = f"derloop-{uuid4().hex}"
+        _check_handles()
         try:
             self._broker = helics.helicsCreateBroker(
                 core_type, self.name, f"-f {count} {_QUIET} {_TIMERS.get(core_type, '')} {options}"
@@ -112,6 +126,7 @@ class Federates:
         """Start a core for so many federates; return its name."""
         name, way = f"derloop-core-{uuid4().hex}", self._transport
         options = f"-f {federates} {_QUIET} {_TIMERS.get(way.core_type, '')} {way.core_options}"
+        _check_handles()
         try:
             self._cores.append(helics.helicsCreateCore(way.core_type, name, options))
         except helics.HelicsException as error:

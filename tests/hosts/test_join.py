@@ -136,6 +136,7 @@ def test_two_hosts_give_the_results_of_one_process(tmp_path: Path) -> None:
     assert (result.folder.path / "logs" / "homes.log").exists()
 
 
+@pytest.mark.long(about_s=12)
 @pytest.mark.parametrize(("pause_s", "outcome"), [(0.1, "completed"), (1.0, "failed")])
 def test_a_host_may_take_long_to_send_its_results_while_they_come(
     pause_s: float, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

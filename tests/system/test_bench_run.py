@@ -82,6 +82,7 @@ def test_a_device_that_is_not_armed_is_only_read_and_the_run_ends_by_name(bench:
     assert found.folder.run["statistics"]["inverter"]["modbus_registers_written"] == 0
 
 
+@pytest.mark.long(about_s=18)
 @pytest.mark.timeout(300)
 def test_hardware_tests_pass_on_served_devices_through_the_same_bench_file(bench: Path, tmp_path: Path) -> None:
     data = json.loads(bench.read_text())

@@ -172,9 +172,9 @@ def test_a_step_may_take_longer_than_helics_waits_for_anybody(tmp_path: Path, pl
         assert run.results.run["outcome"] == "completed"
 
 
-@pytest.mark.parametrize("files", [30, 40])
+@pytest.mark.parametrize("files", [30, 36, 38, 40, 48])
 def test_a_run_that_may_not_open_enough_files_fails_and_says_so(tmp_path: Path, files: int) -> None:
-    """With fewer, the hub cannot open its pipes; with some more, a process cannot be started."""
+    """With fewer, the hub cannot open its pipes, then HELICS not what it needs, or a process cannot be started."""
     many = counters(5, **{f"n{i}": {} for i in range(8)})
     (tmp_path / "scenario.json").write_text(json.dumps(many), encoding="utf-8")
     command = [sys.executable, "-m", "derloop.cli", "run", "scenario.json", "--placement", "apart", "--out", "out"]

@@ -506,6 +506,7 @@ def test_the_voltage_of_a_device_beside_is_left_to_the_fleet_that_its_source_fee
         other.release()
 
 
+@pytest.mark.long(about_s=16)
 @pytest.mark.parametrize("placement", ["together", "apart"])
 def test_a_device_that_settles_for_longer_than_starting_may_take_others_is_waited_for(
     rig: Rig, scenario: Path, placement: str
