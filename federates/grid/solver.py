@@ -142,6 +142,8 @@ class Solver:
         self._order = self._node_order()
         self._where: NDArray[np.intp] | None = None
         self._neutrals = self._first_phases = self._phases = self._back = np.zeros(0, np.intp)
+        self.has_neutrals = False
+        """Whether a line brings a neutral to any bus; known once they are led (`lead_neutrals`)."""
         self.elements = Elements(self._dss)
 
     @property
@@ -313,11 +315,7 @@ class Solver:
         self._back = np.array([self._order[neutral] for _, neutral in pairs], np.intp)
         self._neutrals = np.array([self._order[f"{bus.name}.{bus.neutral}"] for bus in led], np.intp)
         self._first_phases = np.array([self._order[f"{bus.name}.{bus.phases[0]}"] for bus in led], np.intp)
-
-    @property
-    def has_neutrals(self) -> bool:
-        """Whether a line brings a neutral to any bus."""
-        return bool(self._phases.size)
+        self.has_neutrals = bool(led)
 
     def to_neutral(self, volts: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """Return voltages (nodes,) to ground as they are to the neutral of their bus, of phases where it has one."""

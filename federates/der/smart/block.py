@@ -202,5 +202,4 @@ class Block:
 
 def _at_rest(v_pu: FloatArray, out: Index) -> Index:
     """Return who (by index) is out of service or without voltage: from there their functions begin anew."""
-    is_dead = v_pu <= 0.0
-    return np.union1d(out, np.flatnonzero(is_dead)) if is_any(is_dead) else out
+    return out if v_pu[v_pu.argmin()] > 0.0 else np.union1d(out, np.flatnonzero(v_pu <= 0.0))
