@@ -128,12 +128,18 @@ def _standing(
 
 
 def _moved(bench: Path, places: Mapping[str, Endpoint]) -> dict[str, Any]:
-    """Return a bench file with those of its devices that are replayed, where they are; no equipment is in it."""
+    """Return a bench file with those of its devices that are replayed, where they are; no equipment is in it.
+
+    Raises DerloopError for devices in power hardware: nobody stands in for their sources and meters.
+    """
     try:
         file: dict[str, Any] = json.loads(bench.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise DerloopError(f"the bench file of the run, {bench}, cannot be read: {error}") from error
     file["devices"] = {name: entry for name, entry in file.get("devices", {}).items() if name in places}
+    if powered := [name for name, entry in file["devices"].items() if "power" in entry]:
+        what = "in power hardware, whose sources and meters cannot be replayed"
+        raise DerloopError(f"{bench}: {', '.join(powered)} stood {what}: such a session can be listed and exported")
     file.pop("instruments", None)
     for name, entry in file["devices"].items():
         entry["endpoint"] = places[name].model_dump(mode="json")

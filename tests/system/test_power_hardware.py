@@ -144,6 +144,17 @@ def test_what_was_said_to_the_instruments_is_kept_until_they_are_off(rig: Rig, s
     assert len(watts) > 20
 
 
+def test_a_session_on_power_hardware_is_not_replayed_and_why_is_said(rig: Rig, scenario: Path) -> None:
+    """It was said of a bench file that nobody has that it lacks the source."""
+    result = run(scenario, rig.bench())
+    said = CliRunner().invoke(
+        app, ["frames", "replay", str(result.folder.path), "--out", str(scenario.parent / "again")]
+    )
+    assert said.exit_code == 2
+    assert "lab.json: res stood in power hardware, whose sources and meters cannot be replayed" in said.output
+    assert not (scenario.parent / "again").exists()
+
+
 def test_a_filter_slows_the_way_there_and_changes_nothing_of_its_end(rig: Rig, scenario: Path) -> None:
     result = run(scenario, rig.bench(filter_s=0.3))
     v_pu = result["grid.device.v_pu"][:, 0]
