@@ -85,6 +85,8 @@ class Bus:
     """Where it is drawn, east and north, in the unit of the feeder's file, if that says it."""
     neutral: int | None = None
     """The node of its neutral conductor, to which devices are connected there; None: they are to ground."""
+    earthed: bool = True
+    """Whether anything earths its phases. Where nothing does, and no neutral is, devices stand between phases."""
 
 
 @dataclass(frozen=True, slots=True)

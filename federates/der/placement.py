@@ -1,6 +1,7 @@
 """How the devices of a fleet meet the feeder: listed one by one, or spread over it by chance.
 
-A spread draws single-phase places, with replacement, from
+A spread draws single-phase places, with replacement (where nothing earths a bus, from the phase that is drawn to the
+next), from
 
 - `"loads"`: the nodes that carry load, each with a probability in proportion to its kW (a load of several
   phases counts in equal parts);
@@ -24,6 +25,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Plai
 from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
 from derloop.kind import Context, Place, PlaceError, Settings, Terminal
+from federates.sides import are_between_phases, one_phase
 
 Path = tuple[str | int, ...]
 """Leads to a setting."""
@@ -172,7 +174,7 @@ def _listed(
     labels = [spot.label or f"{context.name}_{i}" for i, spot in enumerate(spots)]
     found = _find([spot.bus for spot in spots], feeder, problems)
     problems[:] = [(("at", index, "bus"), what) for (index,), what in problems]
-    problems += _label_problems(spots, labels)
+    problems += [*_label_problems(spots, labels), *_between_problems(spots, feeder)]
     if rated_kva is None:
         what = "neither the device nor the fleet has a rated_kva"
         problems += [(("at", i, "rated_kva"), what) for i, spot in enumerate(spots) if spot.rated_kva is None]
@@ -192,6 +194,19 @@ def _label_problems(spots: tuple[Spot, ...], labels: list[str]) -> list[tuple[Pa
         for i, spot in enumerate(spots)
         if spot.label is not None and count[spot.label] > 1
     ]
+
+
+def _between_problems(spots: tuple[Spot, ...], feeder: Place) -> list[tuple[Path, str]]:
+    """Return which devices are at one phase of a bus where they have to be between two."""
+    problems: list[tuple[Path, str]] = []
+    for index, spot in enumerate(spots):
+        name, *nodes = spot.bus.lower().split(".")
+        bus = feeder.buses.get(name)
+        if bus and len(nodes) == 1 and int(nodes[0]) in bus.phases and are_between_phases(bus):
+            side = ".".join(map(str, (name, *one_phase(bus, int(nodes[0])))))
+            what = f"nothing earths bus {name!r}: a device stands between phases there, as {side!r}, or all three"
+            problems.append((("at", index, "bus"), what))
+    return problems
 
 
 def _find(buses: Iterable[str], feeder: Place, problems: list[tuple[Path, str]]) -> list[_Found]:
@@ -237,7 +252,8 @@ def _spread(
     chosen = stream(context, "at").choice(len(nodes), spread.count, p=weight / weight.sum())
     kva = draw(rated_kva, spread.count, context, "rated_kva")
     return tuple(
-        Terminal(f"{context.name}_{i}", nodes[k][0], (nodes[k][1],), float(kva[i])) for i, k in enumerate(chosen)
+        Terminal(f"{context.name}_{i}", bus, one_phase(feeder.buses[bus], phase), float(kva[i]))
+        for i, (bus, phase) in enumerate(nodes[k] for k in chosen)
     )
 
 

@@ -23,7 +23,6 @@ from federates.grid import inventory
 from federates.grid.monitored import Monitored
 from federates.grid.solver import Solver
 
-SQRT3 = 3**0.5
 MOVED = 10.0
 """By how much powers are changed, kW or kvar."""
 TOLERANCE = 1e-9
@@ -37,10 +36,9 @@ def answers(
     places = list(dict.fromkeys((t.bus, t.phases) for t in terminals))
     buses = inventory.buses(solver)
     for i, (bus, phases) in enumerate(places):
-        kv = buses[bus].kv_ln * (1.0 if len(phases) == 1 else SQRT3)
-        solver.add_injection(f"place_{i}", bus, phases, kv, buses[bus].neutral)
+        solver.add_injection(f"place_{i}", buses[bus], phases)
     solver.prepare(controls=False, tolerance=TOLERANCE, max_iterations=100)
-    solver.lead_neutrals(buses)
+    solver.know(buses)
     at = {place: i for i, place in enumerate(places)}
     place = np.array([at[t.bus, t.phases] for t in terminals], np.intp)
     bases_v = 1000.0 * np.array([buses[node.split(".")[0]].kv_ln for node in solver.nodes])
@@ -57,7 +55,7 @@ def _perturbed(solver: Solver, place: NDArray[np.intp], bases_v: FloatArray, ele
         setpoints.write()
         solver.solve_given()
         loading_pu = elements.measured(solver.elements.most_currents_a())["loading_pu"] if elements else np.zeros(0)
-        return np.abs(solver.to_neutral(solver.voltages())) / bases_v, loading_pu
+        return np.abs(solver.of_phases(solver.voltages())) / bases_v, loading_pu
 
     rest = np.zeros(count)
     rest_v, rest_l = solved(rest, rest)

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Bus, Terminal
+from federates import sides
 from federates.grid.given_power import GivenPower
 from federates.grid.places import Places
 from federates.grid.seen import Phases, extremes, voltage
 from federates.grid.sensitivity import GROUND, Devices, between
 from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
-
-SQRT3 = 3**0.5
 
 
 class Group:
@@ -44,9 +43,7 @@ class Group:
     def add(self, solver: Solver) -> None:
         for index, terminal in enumerate(self._terminals[i] for i in self._places.firsts):
             if not terminal.element:
-                bus = self._buses[terminal.bus]
-                kv = bus.kv_ln * (1.0 if len(terminal.phases) == 1 else SQRT3)
-                solver.add_injection(f"{self.name}_{index}", bus.name, terminal.phases, kv, bus.neutral)
+                solver.add_injection(f"{self.name}_{index}", self._buses[terminal.bus], terminal.phases)
 
     def _give_into(self, given: FloatArray) -> None:
         """Have P and Q of the devices (2, devices), in their own sign, in this array from now on."""
@@ -62,21 +59,25 @@ class Group:
         self.elements = np.array([place[name] for name in self.element_names])
         self._drawn = np.zeros(self.elements.size, np.complex128)
         number = {node: index for index, node in enumerate(solver.nodes)}
-        most = max(len(t.phases) for t in self._terminals)
-        self._nodes = np.zeros((len(self._terminals), most), dtype=np.intp)
-        self._weights = np.zeros((len(self._terminals), most))
-        self._count = np.array([len(t.phases) for t in self._terminals])
-        for row, terminal in enumerate(self._terminals):
-            self._nodes[row] = number[f"{terminal.bus}.{terminal.phases[0]}"]
-            for column, phase in enumerate(terminal.phases):
-                self._nodes[row, column] = number[f"{terminal.bus}.{phase}"]
-                self._weights[row, column] = 1 / len(terminal.phases)
-
-        neutrals = [f"{t.bus}.{self._buses[t.bus].neutral}" for t in self._terminals]
-        self._neutral = np.array([number.get(neutral, GROUND) for neutral in neutrals], np.intp)
+        self._stand(number)
         self._first = self._nodes[:, 0].copy()
         self._share = self._solved_sign / self._places.counts
         """Of what an element has beyond what it was given, that of each of its devices, in the federate's sign."""
+
+    def _stand(self, number: Mapping[str, int]) -> None:
+        """Know between which of the solver's nodes each device is, filled up where it has fewer sides than others."""
+        found = [sides.sides(self._buses[t.bus], t.phases) for t in self._terminals]
+        shape = len(found), max(map(len, found))
+        self._nodes, self._back = np.zeros(shape, np.intp), np.zeros(shape, np.intp)
+        self._weights = np.zeros(shape)
+        self._count = np.array([len(each) for each in found])
+        for row, (terminal, each) in enumerate(zip(self._terminals, found, strict=True)):
+            filled = each + each[:1] * (shape[1] - len(each))
+            self._nodes[row] = [number[f"{terminal.bus}.{node}"] for node, _ in filled]
+            self._back[row] = [number.get(f"{terminal.bus}.{back}", GROUND) for _, back in filled]
+            self._weights[row, : len(each)] = 1 / len(each)
+        self._base = np.array([[sides.base(self._buses[t.bus])] for t in self._terminals])
+        self._is_between = bool((self._base != 1.0).any())
 
     def _made(self, solver: Solver) -> Setpoints:
         names = [name.partition(".")[2] for name in self.element_names]
@@ -95,10 +96,13 @@ class Group:
         return self._setpoints
 
     def given_power(self, solver: Solver) -> GivenPower | None:
-        """Return what its elements draw, where that follows from what they are given: not of loads of the file."""
-        if not self.sees_voltage:
+        """Return what its elements draw, where that follows from what they are given and what phases have.
+
+        So not of loads of the file, nor between phases.
+        """
+        if not self.sees_voltage or self._is_between:
             return None
-        neutrals = self._neutral[self._neutral != GROUND]
+        neutrals = self._back[self._back != GROUND]
         return GivenPower(solver, self._setpoints, self.elements, self._nodes, neutrals)
 
     def write(self, inputs: Values) -> None:
@@ -152,7 +156,7 @@ class Group:
     def devices(self) -> Devices:
         """Where they meet the feeder, for `sensitivity`."""
         sign = np.full(len(self.labels), 1.0 if self.injects else -1.0)
-        return Devices(self._nodes, self._weights, sign, self._neutral)
+        return Devices(self._nodes, self._weights, sign, self._back, self._base)
 
     @property
     def seen_ports(self) -> tuple[str, ...]:
@@ -170,7 +174,7 @@ class Group:
         if first.sees == "mean" and not first.extremes:
             self._tell_means(v_pu, seen)
             return
-        phases = Phases(between(volts, self._nodes, self._neutral) / bases_v[self._nodes], self._count)
+        phases = Phases(between(volts, self._nodes, self._back) / (bases_v[self._nodes] * self._base), self._count)
         seen[:] = voltage(phases, first.sees)
         if first.extremes:
             told[f"{self.name}.v_low_pu"][:], told[f"{self.name}.v_high_pu"][:] = extremes(phases)

@@ -28,7 +28,6 @@ from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
 
 Limit = Literal["voltage", "loading", "solution", "none"]
-SQRT3 = sqrt(3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +103,10 @@ class _Sweep:
         if not self._loads:
             raise SolverError(f"{question.feeder.name} has no load at which generation could stand")
         for i, load in enumerate(self._loads):
-            bus = buses[load.bus]
-            kv = bus.kv_ln * (1.0 if len(load.phases) == 1 else SQRT3)
-            solver.add_injection(f"unit_{i}", bus.name, load.phases, kv, bus.neutral)
+            solver.add_injection(f"unit_{i}", buses[load.bus], load.phases)
         solver.dss.Solution.LoadMult(question.load_pu)
         solver.prepare(question.regulators == "active", 1e-6, 100)
-        solver.lead_neutrals(buses)
+        solver.know(buses)
         self._units: Setpoints = solver.injections([f"unit_{i}" for i in range(len(self._loads))])
         self._bases_v = 1000 * np.array([buses[node.rpartition(".")[0]].kv_ln for node in solver.nodes])
         self._lines = Monitored(("*",), dict(question.ratings_a), solver, may_lack_ratings=True)
@@ -147,7 +144,7 @@ class _Sweep:
         return self._measured()
 
     def _measured(self) -> tuple[FloatArray, FloatArray]:
-        v_pu = np.abs(self._solver.to_neutral(self._solver.voltages())) / self._bases_v
+        v_pu = np.abs(self._solver.of_phases(self._solver.voltages())) / self._bases_v
         return v_pu, self._lines.measured(self._solver.elements.most_currents_a())["loading_pu"]
 
 

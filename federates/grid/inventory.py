@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.kind import Bus, Connection, FeederLoad
+from federates.grid.earthing import unearthed
 from federates.grid.solver import Solver
 
 UNTOLD = ("invcontrol", "expcontrol", "indmach012")
@@ -40,12 +41,12 @@ def phases_of(bus: str, solver: Solver) -> NDArray[np.intp]:
 
 def buses(solver: Solver) -> dict[str, Bus]:
     """Return every bus by its lower-case name."""
-    found, neutrals = {}, _neutrals(solver)
+    found, neutrals, without_earth = {}, _neutrals(solver), unearthed(solver.dss)
     for name in solver.dss.Circuit.AllBusNames():
         solver.dss.Circuit.SetActiveBus(name)
         phases = tuple(sorted(n for n in solver.dss.Bus.Nodes() if 1 <= n <= 3))
-        kv_ln, neutral = solver.dss.Bus.kVBase(), neutrals.get(name.lower())
-        found[name.lower()] = Bus(name.lower(), phases, kv_ln, _drawn_at(solver), neutral)
+        bus, kv_ln = name.lower(), solver.dss.Bus.kVBase()
+        found[bus] = Bus(bus, phases, kv_ln, _drawn_at(solver), neutrals.get(bus), bus not in without_earth)
     return found
 
 

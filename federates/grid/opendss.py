@@ -52,7 +52,7 @@ class OpenDssFeeder:
         self._gear = _gear(settings, feeder)
         self._head = Head(self._solver) if feeder.can_be_fed else None
         self._solver.prepare(settings.regulators == "active", settings.tolerance, settings.max_iterations)
-        self._solver.lead_neutrals(feeder.buses)
+        self._solver.know(feeder.buses)
         for group in self._drives:
             group.attach(self._solver)
         if self._gear:
@@ -201,7 +201,7 @@ class OpenDssFeeder:
         """Give every device's power to the feeder and solve it.
 
         inputs: `<federate>.p_kw`, `<federate>.q_kvar`, kW and kvar; `source_v_pu`, of the source's nominal voltage.
-        Returns `v_pu` (pu of each bus's line-to-neutral base; to its neutral where a line brings one, else to ground),
+        Returns `v_pu` (pu of each bus's line-to-neutral base; each phase as `sides` says it is measured),
         `head_kw` and `head_kvar` (drawn from the bulk system), `losses_kw`, `others_kw` (drawn by the file's elements
         that no federate drives), `taps`, what devices see (`seen.py`): `<federate>.v_pu`, `v_low_pu`, `v_high_pu`, and
         what the solution has at their terminals, in the federate's own sign: `<federate>.solved_kw`; and of
@@ -264,7 +264,7 @@ class OpenDssFeeder:
     def _seen(self, held: Values, now_ns: int | None = None) -> Bundle:
         """Return the outputs of the last solution as far as they are voltages, with those of grid-forming units."""
         volts, told = self._volts(), self._told
-        np.abs(self._solver.to_neutral(volts), out=self._v_pu)
+        np.abs(self._solver.of_phases(volts), out=self._v_pu)
         self._v_pu /= self._bases_v
         self._check_sane(now_ns)
         if self._has_moved():
@@ -293,8 +293,8 @@ class OpenDssFeeder:
 
     @property
     def _v_ground_pu(self) -> FloatArray:
-        """The voltages of the nodes to ground, also where there is a neutral."""
-        return np.abs(self._volts()) / self._bases_v if self._solver.has_neutrals else self._v_pu
+        """The voltages of the nodes to ground, also where phases are measured to others."""
+        return self._v_pu if self._solver.is_all_to_ground else np.abs(self._volts()) / self._bases_v
 
     def _has_moved(self) -> bool:
         """Return whether taps and banks must be read again."""

@@ -39,25 +39,34 @@ class Devices:
     """(n, phases): 1 / its phases, and 0 where filled up."""
     sign: FloatArray
     """(n,): 1 where power is positive when injected, -1 where positive when drawn."""
-    neutral: NDArray[np.intp]
-    """(n,): the node to which the phases of each are connected, or `GROUND`."""
+    back: NDArray[np.intp]
+    """(n, phases): to which node each of these is measured, and its current returns; or `GROUND`."""
+    base: FloatArray
+    """(n, 1): the nominal voltage between them, in the line-to-neutral one."""
 
     @classmethod
     def joined(cls, groups: Sequence[Devices]) -> Devices:
         """Return the devices of all groups in one."""
         most = max(group.nodes.shape[1] for group in groups)
-        nodes = [np.pad(g.nodes, ((0, 0), (0, most - g.nodes.shape[1])), mode="edge") for g in groups]
-        weights = [np.pad(g.weights, ((0, 0), (0, most - g.weights.shape[1]))) for g in groups]
-        sign, neutral = (np.concatenate(parts) for parts in zip(*((g.sign, g.neutral) for g in groups), strict=True))
-        return cls(np.concatenate(nodes), np.concatenate(weights), sign, neutral)
+        fill = [((0, 0), (0, most - g.nodes.shape[1])) for g in groups]
+        nodes, back = (
+            np.concatenate([np.pad(part, more, mode="edge") for part, more in zip(parts, fill, strict=True)])
+            for parts in ([g.nodes for g in groups], [g.back for g in groups])
+        )
+        weights = [np.pad(g.weights, more) for g, more in zip(groups, fill, strict=True)]
+        sign, base = (np.concatenate(parts) for parts in zip(*((g.sign, g.base) for g in groups), strict=True))
+        return cls(nodes, np.concatenate(weights), sign, back, base)
 
 
-def between(volts: ComplexArray, nodes: NDArray[np.intp], neutral: NDArray[np.intp]) -> ComplexArray:
-    """Return the voltages (n, phases) from nodes (n, phases) to neutrals (n,), of all nodes' (nodes,) to ground."""
+def between(volts: ComplexArray, nodes: NDArray[np.intp], back: NDArray[np.intp]) -> ComplexArray:
+    """Return the voltages (n, phases) from nodes to those that they are measured to.
+
+    volts (nodes,): of all, to ground.
+    """
     found: ComplexArray = volts[nodes]
-    has_neutral = neutral != GROUND
-    if has_neutral.any():
-        found -= np.where(has_neutral, volts[neutral], 0.0)[:, None]
+    returns = back != GROUND
+    if returns.any():
+        found -= np.where(returns, volts[back], 0.0)
     return found
 
 
@@ -84,10 +93,10 @@ class _Linear:
     def __init__(
         self, devices: Devices, volts: ComplexArray, bases_v: FloatArray, answer: Callable[[ComplexArray], ComplexArray]
     ) -> None:
-        self._nodes, self._neutral, self._answer, self._size = devices.nodes, devices.neutral, answer, volts.size
-        at = between(volts, devices.nodes, devices.neutral)
+        self._nodes, self._back, self._answer, self._size = devices.nodes, devices.back, answer, volts.size
+        at = between(volts, devices.nodes, devices.back)
         self._current = 1000.0 * devices.sign[:, None] * devices.weights / np.conj(at)
-        self._seen = devices.weights * np.conj(at) / np.abs(at) / bases_v[devices.nodes]
+        self._seen = devices.weights * np.conj(at) / np.abs(at) / (bases_v[devices.nodes] * devices.base)
 
     def seen_of(self, powers: FloatArray) -> FloatArray:
         """Return the voltages (n, k) that answer k sets of kW and kvar (k, 2, n)."""
@@ -109,8 +118,8 @@ class _Linear:
         return back
 
     def _moved(self, values: NDArray[Any]) -> ComplexArray:
-        """Return what is between phases and neutrals (n, phases) for currents into the phases and out of these."""
+        """Return what is between the nodes of devices (n, phases) for currents into the first and out of the others."""
         total = np.zeros(self._size + 1, np.complex128)
         np.add.at(total, self._nodes, values)
-        np.subtract.at(total, self._neutral, values.sum(axis=1))
-        return between(self._answer(total[:-1]), self._nodes, self._neutral)
+        np.subtract.at(total, self._back, values)
+        return between(self._answer(total[:-1]), self._nodes, self._back)

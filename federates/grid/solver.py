@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 from derloop.kind import Bus
+from federates import sides
 from federates.grid import circuit
 from federates.grid.elements import Elements
 from federates.grid.engine import SolverError, command, new_context
@@ -86,14 +87,15 @@ class Solver:
         found = np.array(self._dss.Bus.ZscMatrix()).view(np.complex128).tolist()
         return dict(zip([(one, other) for one in nodes for other in nodes], found, strict=True))
 
-    def add_injection(self, name: str, bus: str, phases: Sequence[int], kv: float, neutral: int | None = None) -> None:
-        """Add a device that injects constant power; kv is line to neutral for one phase, line to line for more.
-
-        neutral: the node that its current comes back from; None: ground.
-        """
-        nodes, (low, high) = ".".join(map(str, (*phases, neutral or 0))), INJECTS_V_PU
+    def add_injection(self, name: str, bus: Bus, phases: Sequence[int]) -> None:
+        """Add a device that injects constant power at phases of a bus: see `sides`."""
+        is_between, (low, high) = len(phases) > 1 and sides.are_between_phases(bus), INJECTS_V_PU
+        nodes = ".".join(map(str, phases if is_between else (*phases, bus.neutral or sides.GROUND)))
+        count = len(sides.sides(bus, phases)) if is_between else len(phases)
+        kv = bus.kv_ln * (1.0 if len(phases) == 1 else sides.SQRT3)
         self._run(
-            f'New Generator.{name} bus1="{bus}.{nodes}" phases={len(phases)} kV={kv!r} kW=0 kvar=0 model=1 '
+            f'New Generator.{name} bus1="{bus.name}.{nodes}" phases={count} conn={"delta" if is_between else "wye"} '
+            f"kV={kv!r} kW=0 kvar=0 model=1 "
             f"vminpu={low!r} vmaxpu={high!r} status=fixed enabled=yes"  # fixed: no multiplier of all generators
         )
 
@@ -142,8 +144,9 @@ class Solver:
         self._order = self._node_order()
         self._where: NDArray[np.intp] | None = None
         self._neutrals = self._first_phases = self._phases = self._back = np.zeros(0, np.intp)
-        self.has_neutrals = False
-        """Whether a line brings a neutral to any bus; known once they are led (`lead_neutrals`)."""
+        self._per = np.zeros(0)
+        self.is_all_to_ground = True
+        """Whether every phase is measured to ground; known once the buses are (`know`)."""
         self.elements = Elements(self._dss)
 
     @property
@@ -304,25 +307,28 @@ class Solver:
         for name, is_in in zip(names, closed, strict=True):
             self._run(f"Edit Vsource.{name} enabled={'yes' if is_in else 'no'}")
 
-    def lead_neutrals(self, buses: Mapping[str, Bus]) -> None:
-        """Let neutrals be in the part in which the phases of their bus are: nothing is fed through a neutral.
+    def know(self, buses: Mapping[str, Bus]) -> None:
+        """Know between which nodes voltages are, for `of_phases`; nothing is fed through a neutral.
 
-        And know them, for `to_neutral`.
+        Neutrals are in the part in which the phases of their bus are.
         """
         led = [bus for bus in buses.values() if bus.neutral and bus.phases]
-        pairs = [(f"{bus.name}.{phase}", f"{bus.name}.{bus.neutral}") for bus in led for phase in bus.phases]
-        self._phases = np.array([self._order[phase] for phase, _ in pairs], np.intp)
-        self._back = np.array([self._order[neutral] for _, neutral in pairs], np.intp)
         self._neutrals = np.array([self._order[f"{bus.name}.{bus.neutral}"] for bus in led], np.intp)
         self._first_phases = np.array([self._order[f"{bus.name}.{bus.phases[0]}"] for bus in led], np.intp)
-        self.has_neutrals = bool(led)
+        pairs = [
+            (bus, phase, back) for bus in buses.values() for phase in bus.phases if (back := sides.back(bus, phase))
+        ]
+        self._phases = np.array([self._order[f"{bus.name}.{phase}"] for bus, phase, _ in pairs], np.intp)
+        self._back = np.array([self._order[f"{bus.name}.{back}"] for bus, _, back in pairs], np.intp)
+        self._per = np.array([1 / sides.base(bus) for bus, _, _ in pairs])
+        self.is_all_to_ground = not pairs
 
-    def to_neutral(self, volts: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """Return voltages (nodes,) to ground as they are to the neutral of their bus, of phases where it has one."""
-        if not self.has_neutrals:
+    def of_phases(self, volts: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Return voltages (nodes,) to ground as each phase is measured (`sides`), of the line-to-neutral base."""
+        if self.is_all_to_ground:
             return volts
         found = volts.copy()
-        found[self._phases] -= volts[self._back]
+        found[self._phases] = (volts[self._phases] - volts[self._back]) * self._per
         return found
 
     def rearrange(self) -> NDArray[np.intp]:

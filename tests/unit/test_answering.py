@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from derloop.kind import Terminal
+from derloop.kind import Bus, Terminal
 from federates.grid.answering import answers
 from federates.grid.monitored import Monitored
 from federates.grid.solver import Solver
@@ -22,8 +22,8 @@ MONITORED = ("632_671", "transformer.xfm_1")
 def solved(a_kw: float, b_kw: float, a_kvar: float = 0.0, b_kvar: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Voltages of all nodes, V, and loadings, with these powers at the two places."""
     solver = Solver(FEEDER)
-    solver.add_injection("a", "675", (1, 2, 3), 4.16)
-    solver.add_injection("b", "671", (1,), 4.16 / 3**0.5)
+    solver.add_injection("a", Bus("675", (1, 2, 3), 4.16 / 3**0.5), (1, 2, 3))
+    solver.add_injection("b", Bus("671", (1, 2, 3), 4.16 / 3**0.5), (1,))
     solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
     powers = solver.injections(["a", "b"])
     powers.p_kw[:], powers.q_kvar[:] = (a_kw, b_kw), (a_kvar, b_kvar)

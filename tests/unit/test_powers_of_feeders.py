@@ -42,7 +42,7 @@ New Fuse.beside monitoredobj=Line.beside fusecurve=melts ratedcurrent=300
 
 def solved(feeder: Path) -> Solver:
     solver = Solver(feeder)
-    solver.add_injection("pv_0", str(next(iter(inventory.buses(solver)))), [1], 2.4)
+    solver.add_injection("pv_0", next(iter(inventory.buses(solver).values())), [1])
     solver.prepare(controls=True, tolerance=TOLERANCE, max_iterations=100)
     return solver
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from derloop.kind import Bus
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from federates.grid import inventory
@@ -46,8 +47,8 @@ CAP_CONTROL = (
 def prepared(feeder: Path = FEEDER) -> Solver:
     """Return a feeder with one device at 671.1 and two at 675."""
     solver = Solver(feeder)
-    solver.add_injection("pv_0", "671", [1], 2.4018)
-    solver.add_injection("pv_1", "675", [1, 2, 3], 4.16)
+    solver.add_injection("pv_0", Bus("671", (1, 2, 3), 2.4018), [1])
+    solver.add_injection("pv_1", Bus("675", (1, 2, 3), 4.16 / 3**0.5), [1, 2, 3])
     solver.prepare(controls=True, tolerance=1e-9, max_iterations=100)
     return solver
 
@@ -352,7 +353,7 @@ def test_a_shape_of_growth_counts_for_nothing_where_no_year_is_set(tmp_path: Pat
 def test_what_a_device_injects_is_not_multiplied_with_the_generators_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "feeder.dss").write_text(MULTIPLIED + "Set GenMult=0.5\n")
     solver = Solver(tmp_path / "feeder.dss")
-    solver.add_injection("pv_0", "head", [1, 2, 3], 12.47)
+    solver.add_injection("pv_0", Bus("head", (1, 2, 3), 12.47 / 3**0.5), [1, 2, 3])
     solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
     given = solver.injections(["pv_0"])
     given.p_kw[:], given.q_kvar[:] = 10.0, 5.0

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
+from derloop.kind import Bus
 from derloop.memory import given, taken
 from federates.grid import warm_start
 from federates.grid.solver import Solver
@@ -39,7 +40,7 @@ class Stepped:
         self.solver = Solver(FEEDER)
         self.solver.dss.Text.Command(more)
         for number, bus in enumerate(BUSES):
-            self.solver.add_injection(f"pv_{number}", bus, [1], 2.4018)
+            self.solver.add_injection(f"pv_{number}", Bus(bus, (1, 2, 3), 2.4018), [1])
         self.solver.prepare(controls=False, tolerance=tolerance, max_iterations=100)
         self._setpoints = self.solver.injections([f"pv_{number}" for number in range(len(BUSES))])
         self._source = self.solver.elements.names.index("vsource.source")

@@ -1,0 +1,98 @@
+"""Which buses of a feeder nothing earths: those behind windings in delta, or in star without earth.
+
+Buses that lines and other than transformers join are one part. A part is earthed where a source stands in it, a
+transformer's star point is earthed in it, or a reactor leads to earth. One that no transformer feeds counts as earthed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+GROUND = 0
+EARTHING = ("reactor", "autotrans")
+"""Classes of elements, other than transformers, by which a part is earthed where they end at ground."""
+
+
+class _Terminal(NamedTuple):
+    """One end of an element."""
+
+    bus: str
+    has_ground: bool
+    """Among its nodes."""
+
+
+def _part(leads_to: dict[str, str], bus: str) -> str:
+    """Return the bus by which the part of a bus is known."""
+    while (other := leads_to.setdefault(bus, bus)) != bus:
+        leads_to[bus] = leads_to[other]
+        bus = other
+    return bus
+
+
+def unearthed(dss: Any) -> frozenset[str]:
+    """Return the lower-case names of the buses that nothing earths."""
+    with _disabled_too(dss):
+        windings = list(_windings(dss))
+        floating = [winding.bus for winding in windings if not winding.has_ground]
+        if not floating:
+            return frozenset()
+        leads_to, earthed = dict[str, str](), [winding.bus for winding in windings if winding.has_ground]
+        for element in _others(dss):
+            buses = _buses(dss.CktElement)
+            for bus in buses:
+                leads_to[_part(leads_to, bus)] = _part(leads_to, buses[0])
+            if element in EARTHING and GROUND in dss.CktElement.NodeOrder():
+                earthed.append(buses[0])
+        earthed += _of_sources(dss)
+    held = {_part(leads_to, bus) for bus in earthed}
+    lost = {_part(leads_to, bus) for bus in floating} - held
+    return frozenset(bus for bus in map(str.lower, dss.Circuit.AllBusNames()) if _part(leads_to, bus) in lost)
+
+
+@contextmanager
+def _disabled_too(dss: Any) -> Iterator[None]:
+    """Let loops over elements come by those that are not enabled: switches that are open, for now."""
+    before = dss.Settings.IterateDisabled()
+    dss.Settings.IterateDisabled(1)
+    try:
+        yield
+    finally:
+        dss.Settings.IterateDisabled(before)
+
+
+def _windings(dss: Any) -> Iterator[_Terminal]:
+    """Yield the windings of all transformers; one in delta has no ground, whatever its neutral is said to be."""
+    transformers = dss.Transformers
+    for _ in range(transformers.First() and transformers.Count()):
+        for number, terminal in enumerate(_terminals(dss.CktElement), start=1):
+            transformers.Wdg(number)
+            yield terminal._replace(has_ground=terminal.has_ground and not transformers.IsDelta())
+        transformers.Next()
+
+
+def _others(dss: Any) -> Iterator[str]:
+    """Make what else delivers the active element, one after the other: lines, reactors ...; yield its class."""
+    elements = dss.PDElements
+    for _ in range(elements.First() and elements.Count()):
+        element = elements.Name().lower().partition(".")[0]
+        if element != "transformer":
+            yield element
+        elements.Next()
+
+
+def _of_sources(dss: Any) -> Iterator[str]:
+    for name in dss.Vsources.AllNames():
+        dss.Circuit.SetActiveElement(f"Vsource.{name}")
+        yield _buses(dss.CktElement)[0]
+
+
+def _terminals(element: Any) -> list[_Terminal]:
+    """Return the terminals of the active element."""
+    nodes, wires = list(element.NodeOrder()), element.NumConductors()
+    return [_Terminal(bus, GROUND in nodes[i * wires : (i + 1) * wires]) for i, bus in enumerate(_buses(element))]
+
+
+def _buses(element: Any) -> list[str]:
+    return [name.partition(".")[0].lower() for name in element.BusNames()]

@@ -1,0 +1,210 @@
+"""Devices where nothing earths a feeder: they stand between phases, and see the voltage between these."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from derloop.kind import Bus, Context, PlaceError, Terminal
+from federates.der.placement import Spot, Spread, place
+from federates.grid.answering import answers
+from federates.grid.hosting import Question, hosting_capacity
+from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
+from federates.grid.place import check_terminals
+from federates.sides import sides
+
+S = 10**9
+E_V = 400.0
+"""Between two phases."""
+R_OHM = 0.2
+"""Of each of the three wires, which share nothing."""
+NOTHING = "%loadloss=1e-4 xhl=1e-4 ppm_antifloat=1"
+FEEDER = f"""Clear
+New Circuit.three bus1=head basekv=0.4 r1=1e-7 x1=1e-7 r0=1e-7 x0=1e-7
+New Transformer.star phases=3 buses=(head, star) conns=(delta, wye) kvs=(0.4, 0.4) kvas=(1000, 1000) {NOTHING}
+New Transformer.delta phases=3 buses=(head, top) conns=(wye, delta) kvs=(0.4, 0.4) kvas=(1000, 1000) {NOTHING}
+New Line.service bus1=top bus2=home phases=3 r1={R_OHM} x1=0 r0={R_OHM} x0=0 c1=0 c0=0 units=none length=1
+New Line.two bus1=home.1.3 bus2=end.1.3 phases=2 r1=1e-4 x1=0 r0=1e-4 x0=0 c1=0 c0=0 units=none length=1
+Set VoltageBases=[0.4]
+CalcVoltageBases
+"""
+BEHIND = f"""
+New Line.tie bus1=star bus2=behind phases=3 r1=1e-4 x1=0 r0=1e-4 x0=0 c1=0 c0=0 enabled=no
+New Transformer.last phases=3 buses=(behind, low) conns=(delta, delta) kvs=(0.4, 0.4) kvas=(100, 100) {NOTHING}
+"""
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    (tmp_path / "three.dss").write_text(FEEDER)
+    return Context("grid", tmp_path, datetime(2025, 7, 15, tzinfo=UTC), S, 10**10, 1)
+
+
+def feeder_of(context: Context) -> Feeder:
+    return Feeder(OpenDssSettings(feeder="three.dss"), context)
+
+
+def grid_of(context: Context, *terminals: Terminal) -> OpenDssFeeder:
+    context = replace(context, terminals={"pv": terminals})
+    grid = OpenDssFeeder(OpenDssSettings(feeder="three.dss"), context, feeder_of(context))
+    grid.start()
+    return grid
+
+
+def v_of_loop(p_kw: float) -> float:
+    """Return the voltage between two phases, V, at which both wires take `p_kw` to the source: V (V - E) = 2 R P."""
+    return E_V / 2 + ((E_V / 2) ** 2 + 1000 * p_kw * 2 * R_OHM) ** 0.5
+
+
+def nodes_of(grid: OpenDssFeeder, v_pu: np.ndarray) -> dict[str, float]:
+    return dict(zip(grid.interface.outputs["v_pu"].labels, v_pu.tolist(), strict=True))
+
+
+def test_what_a_source_or_a_star_point_earths_is_known_from_what_nothing_does(context: Context) -> None:
+    """The primary of a delta winding is earthed by its own source, also while the switch to that is open."""
+    (context.folder / "three.dss").write_text(FEEDER + BEHIND)
+    earthed = {name: bus.earthed for name, bus in feeder_of(context).buses.items()}
+    without = {"top", "home", "end", "low"}
+    assert earthed == {name: name not in without for name in ("head", "star", "top", "home", "end", "behind", "low")}
+
+
+@pytest.mark.parametrize(
+    "earth",
+    [
+        "New Reactor.earth bus1=home phases=3 kv=0.4 kvar=1e-3",
+        "New Transformer.earth phases=3 buses=(home, other) conns=(wye, delta) kvs=(0.4, 0.4) kvas=(9, 9)",
+        "New Vsource.second bus1=end phases=2 basekv=0.4 enabled=no",
+    ],
+)
+def test_a_reactor_a_star_point_or_a_source_earths_all_that_lines_join(context: Context, earth: str) -> None:
+    (context.folder / "three.dss").write_text(FEEDER.replace("Set VoltageBases", f"{earth}\nSet VoltageBases"))
+    assert all(feeder_of(context).buses[name].earthed for name in ("top", "home", "end"))
+
+
+def test_three_phases_are_in_delta(context: Context) -> None:
+    """Without earth the first kW had no solution."""
+    grid = grid_of(context, Terminal("pv_0", "home", (1, 2, 3), 30.0))
+    values = grid.step(0, {"pv.p_kw": np.array([21.0]), "pv.q_kvar": np.zeros(1)})
+    v_ln = E_V / 3**0.5
+    v = v_ln / 2 + ((v_ln / 2) ** 2 + 7000 * R_OHM) ** 0.5
+    assert v / v_ln == pytest.approx(1.026, abs=1e-3)
+    assert values["pv.v_pu"][0] == pytest.approx(v / v_ln, abs=1e-5)
+    assert values["pv.solved_kw"][0] == pytest.approx(21.0)
+    assert values["losses_kw"][0] == pytest.approx(3 * R_OHM * (7000 / v) ** 2 / 1000, rel=1e-3)
+    assert nodes_of(grid, values["v_pu"])["home.2"] == pytest.approx(v / v_ln, abs=1e-5)
+
+
+@pytest.mark.parametrize("sees", ["mean", "worst", "positive-sequence"])
+@pytest.mark.parametrize(("phases", "node"), [((1, 2), "home.1"), ((3, 2), "home.2"), ((1, 3), "home.3")])
+def test_two_phases_have_both_wires_in_their_loop(
+    context: Context, sees: str, phases: tuple[int, int], node: str
+) -> None:
+    grid = grid_of(context, Terminal("pv_0", "home", phases, 10.0, sees=sees, extremes=sees == "worst"))
+    values = grid.step(0, {"pv.p_kw": np.array([9.0]), "pv.q_kvar": np.zeros(1)})
+    v = v_of_loop(9.0)
+    assert v == pytest.approx(408.81, abs=0.01)
+    assert values["pv.v_pu"][0] == pytest.approx(v / E_V, abs=1e-5)
+    assert values["losses_kw"][0] == pytest.approx(2 * R_OHM * (9000 / v) ** 2 / 1000, rel=1e-3)
+    assert nodes_of(grid, values["v_pu"])[node] == pytest.approx(v / E_V, abs=1e-5)
+    if sees == "worst":
+        assert values["pv.v_high_pu"][0] == values["pv.v_low_pu"][0] == pytest.approx(v / E_V, abs=1e-5)
+
+
+def test_devices_between_two_and_three_phases_are_told_apart(context: Context) -> None:
+    """One has a side where the other has three."""
+    grid = grid_of(
+        context,
+        Terminal("a", "home", (1, 2, 3), 10.0),
+        Terminal("b", "end", (1, 3), 10.0),
+        Terminal("c", "star", (2,), 10.0),
+    )
+    values = grid.step(0, {"pv.p_kw": np.array([0.0, 9.0, 0.0]), "pv.q_kvar": np.zeros(3)})
+    at = nodes_of(grid, values["v_pu"])
+    assert at["end.1"] == at["end.3"] == pytest.approx(v_of_loop(9.0) / E_V, abs=1e-4)
+    mean = (at["home.1"] + at["home.2"] + at["home.3"]) / 3
+    assert values["pv.v_pu"] == pytest.approx([mean, at["end.1"], 1.0], abs=1e-6)
+    assert values["pv.solved_kw"] == pytest.approx([0.0, 9.0, 0.0], abs=1e-6)
+
+
+def test_one_phase_is_refused(context: Context) -> None:
+    context = replace(context, terminals={"pv": (Terminal("pv_0", "home", (2,), 10.0),)})
+    with pytest.raises(PlaceError) as refused:
+        check_terminals(context, feeder_of(context))
+    ((_, told),) = refused.value.problems
+    assert told.startswith("pv: 'pv_0' is at home.2, which nothing earths: a device stands between two of its phases")
+
+
+def test_one_phase_of_a_list_is_refused_at_its_pointer_and_told_what_is_possible(context: Context) -> None:
+    context = replace(context, name="pv", feeder=feeder_of(context))
+    spots = tuple(Spot(bus=bus) for bus in ("home.3", "home.1.2", "home", "star.1", "end.1"))
+    with pytest.raises(PlaceError) as refused:
+        place(spots, (5.0, 5.0), context)
+    assert refused.value.problems == [
+        (("at", 0, "bus"), told("home", "home.3.1")),
+        (("at", 4, "bus"), told("end", "end.1.3")),
+    ]
+
+
+def told(bus: str, side: str) -> str:
+    return f"nothing earths bus {bus!r}: a device stands between phases there, as {side!r}, or all three"
+
+
+def test_what_is_drawn_stands_from_its_phase_to_the_next(context: Context) -> None:
+    context = replace(context, name="pv", feeder=feeder_of(context))
+    found = place(Spread(count=50, on=("home", "star", "end.3")), (5.0, 5.0), context)
+    assert {(t.bus, t.phases) for t in found} == {
+        *(("home", side) for side in ((1, 2), (2, 3), (3, 1))),
+        *(("star", (phase,)) for phase in (1, 2, 3)),
+        ("end", (3, 1)),
+    }
+
+
+def test_what_is_behind_two_phases_is_both_wires(context: Context) -> None:
+    """In pu of a device: 2 R S / V^2, with its half of S at a phase, and V by the root of three."""
+    feeder = feeder_of(context)
+    assert feeder.source_impedance_ohm("home", (1, 2, 3)) == pytest.approx(R_OHM, abs=1e-5)
+    assert feeder.source_impedance_ohm("home", (3, 1)) == pytest.approx(2 * R_OHM * 2 / 3, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "terminals",
+    [[Terminal("a", "home", (2, 3), 10.0)], [Terminal("b", "star", (1,), 9.0), Terminal("a", "home", (2, 3), 10.0)]],
+)
+def test_a_converged_loop_knows_beforehand_how_voltages_answer(context: Context, terminals: list[Terminal]) -> None:
+    grid = grid_of(context, *terminals)
+    said = grid.answers(["pv.p_kw"], ["pv.v_pu"])
+    expected = (v_of_loop(0.01) - E_V) / E_V / 0.01
+    answer = said.left["pv.v_pu"] @ said.right["pv.p_kw"]
+    assert float(answer[-1, -1]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_plant_knows_how_voltages_answer(context: Context) -> None:
+    said = answers(context.folder / "three.dss", [Terminal("a", "home", (2, 3), 10.0)], (), {})
+    v_per_kw = dict(zip(said.nodes, said.v_pu_per_kw[:, 0], strict=True))
+    assert v_per_kw["home.2"] == pytest.approx(2 * R_OHM * 1000 / E_V**2, rel=0.1)
+    beside = v_per_kw["home.2"] / 4  # one wire for two, and cos(120 deg) of it, with the other sign
+    assert [v_per_kw["home.1"], v_per_kw["home.3"]] == pytest.approx([beside, beside], rel=0.1)
+
+
+def test_a_feeder_without_earth_takes_what_keeps_the_voltage_between_phases(context: Context) -> None:
+    """Between two phases, at 1.05 of 400 V: V (V - E) / 2 R."""
+    file = context.folder / "three.dss"
+    file.write_text(FEEDER + "New Load.home bus1=home.1.2 phases=1 conn=delta kv=0.4 kw=0.001\n")
+    asked = Question(file, 1, 0.01, 0.01, 100.0, 1.0, 1.0, 1.05, 100.0, "locked")
+    found = hosting_capacity(asked, 1, 1)[0]
+    assert found.where == "home.1"
+    assert found.kw == pytest.approx(1.05 * 0.05 * E_V**2 / (2 * R_OHM) / 1000, abs=0.1)
+
+
+def test_sides_of_a_bus() -> None:
+    three, two, one = (Bus("b", phases, 1.0, earthed=False) for phases in ((1, 2, 3), (1, 3), (2,)))
+    assert sides(three, (1, 2, 3)) == [(1, 2), (2, 3), (3, 1)]
+    assert sides(three, (1, 3)) == [(3, 1)]
+    assert sides(two, (3, 1)) == [(3, 1)]
+    assert sides(one, (2,)) == [(2, 0)]
+    assert sides(replace(three, neutral=4), (1, 3)) == [(1, 4), (3, 4)]
+    assert sides(replace(three, earthed=True), (1, 3)) == [(1, 0), (3, 0)]
