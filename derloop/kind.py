@@ -86,7 +86,12 @@ class Bus:
     neutral: int | None = None
     """The node of its neutral conductor, to which devices are connected there; None: they are to ground."""
     earthed: bool = True
-    """Whether anything earths its phases. Where nothing does, and no neutral is, devices stand between phases."""
+    """Whether anything earths its phases."""
+
+    @property
+    def is_between_phases(self) -> bool:
+        """Whether devices stand between its phases: nothing earths them, and there is no neutral."""
+        return not self.earthed and self.neutral is None and len(self.phases) > 1
 
 
 @dataclass(frozen=True, slots=True)

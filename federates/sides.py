@@ -14,14 +14,9 @@ GROUND = 0
 SQRT3 = 3**0.5
 
 
-def are_between_phases(bus: Bus) -> bool:
-    """Return whether devices stand between the phases of this bus."""
-    return not bus.earthed and bus.neutral is None and len(bus.phases) > 1
-
-
 def back(bus: Bus, phase: int) -> int:
     """Return the node of the bus to which a phase of it is measured."""
-    if are_between_phases(bus):
+    if bus.is_between_phases:
         return bus.phases[(bus.phases.index(phase) + 1) % len(bus.phases)]
     return bus.neutral or GROUND
 
@@ -29,7 +24,7 @@ def back(bus: Bus, phase: int) -> int:
 def sides(bus: Bus, phases: Sequence[int]) -> list[tuple[int, int]]:
     """Return between which nodes of the bus a device at these phases stands: one side for two phases without earth."""
     every = [(phase, back(bus, phase)) for phase in phases]
-    if not are_between_phases(bus):
+    if not bus.is_between_phases:
         return every
     within = [(phase, other) for phase, other in every if other in phases]
     return within if len(phases) == 3 else within[:1]
@@ -37,9 +32,9 @@ def sides(bus: Bus, phases: Sequence[int]) -> list[tuple[int, int]]:
 
 def one_phase(bus: Bus, phase: int) -> tuple[int, ...]:
     """Return the phases at which a single-phase device stands that has this one."""
-    return (phase, back(bus, phase)) if are_between_phases(bus) else (phase,)
+    return (phase, back(bus, phase)) if bus.is_between_phases else (phase,)
 
 
 def base(bus: Bus) -> float:
     """Return the nominal voltage of a side, in the line-to-neutral one."""
-    return SQRT3 if are_between_phases(bus) else 1.0
+    return SQRT3 if bus.is_between_phases else 1.0

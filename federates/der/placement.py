@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Plai
 from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
 from derloop.kind import Context, Place, PlaceError, Settings, Terminal
-from federates.sides import are_between_phases, one_phase
+from federates.sides import one_phase
 
 Path = tuple[str | int, ...]
 """Leads to a setting."""
@@ -202,7 +202,7 @@ def _between_problems(spots: tuple[Spot, ...], feeder: Place) -> list[tuple[Path
     for index, spot in enumerate(spots):
         name, *nodes = spot.bus.lower().split(".")
         bus = feeder.buses.get(name)
-        if bus and len(nodes) == 1 and int(nodes[0]) in bus.phases and are_between_phases(bus):
+        if bus and len(nodes) == 1 and int(nodes[0]) in bus.phases and bus.is_between_phases:
             side = ".".join(map(str, (name, *one_phase(bus, int(nodes[0])))))
             what = f"nothing earths bus {name!r}: a device stands between phases there, as {side!r}, or all three"
             problems.append((("at", index, "bus"), what))

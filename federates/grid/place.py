@@ -19,7 +19,6 @@ from federates.grid.feeder_file import feeder_problems
 from federates.grid.settings import OpenDssSettings
 from federates.grid.solver import Solver
 from federates.grid.switchgear import relayed
-from federates.sides import are_between_phases
 
 
 class Feeder:
@@ -60,7 +59,7 @@ class Feeder:
         if not self._impedances_ohm:
             self._impedances_ohm = Solver(self.path).source_impedances_ohm()  # in an engine of its own: it solves
         between, back = self._impedances_ohm[bus], self._buses[bus].neutral
-        if len(phases) == 2 and are_between_phases(self._buses[bus]):
+        if len(phases) == 2 and self._buses[bus].is_between_phases:
             one, other = phases
             return (between[one, one] + between[other, other] - between[one, other] - between[other, one]) * 2 / 3
         fallen = (between[one, other] * (1.0 if one == other else -0.5) for one in phases for other in phases)
@@ -149,7 +148,7 @@ def _misplaced(terminal: Terminal, feeder: Feeder) -> str:
         return "the feeder does not have" + did_you_mean(terminal.bus, [*feeder.buses])
     if not terminal.phases or not set(terminal.phases) <= set(bus.phases):
         return f"is not all there: the bus has {', '.join(map(str, bus.phases))}"
-    if len(terminal.phases) == 1 and not terminal.element and are_between_phases(bus):
+    if len(terminal.phases) == 1 and not terminal.element and bus.is_between_phases:
         return "nothing earths: a device stands between two of its phases there, or all three"
     if terminal.element and terminal.element not in feeder.loads:
         return f"has no load {terminal.element!r}" + did_you_mean(terminal.element, [*feeder.loads])

@@ -89,7 +89,7 @@ class Solver:
 
     def add_injection(self, name: str, bus: Bus, phases: Sequence[int]) -> None:
         """Add a device that injects constant power at phases of a bus: see `sides`."""
-        is_between, (low, high) = len(phases) > 1 and sides.are_between_phases(bus), INJECTS_V_PU
+        is_between, (low, high) = len(phases) > 1 and bus.is_between_phases, INJECTS_V_PU
         nodes = ".".join(map(str, phases if is_between else (*phases, bus.neutral or sides.GROUND)))
         count = len(sides.sides(bus, phases)) if is_between else len(phases)
         kv = bus.kv_ln * (1.0 if len(phases) == 1 else sides.SQRT3)
