@@ -208,11 +208,11 @@ def _plan(scenario: Scenario, federation: Federation, options: Options) -> Plan 
     """Return which hosts take part; None where the run stays on this machine."""
     if scenario.file.placement != "hosts":
         return None
-    from derloop.hosts.door import check_own
+    from derloop.hosts.door import check_free
     from derloop.hosts.gathering import plan  # HELICS, only where it is used
 
     planned = plan(scenario, federation, options.hosts, options.listen, options.trust_feeder)
-    check_own(planned.file.listen)
+    check_free(planned.file.listen, planned.file.port)
     return planned
 
 

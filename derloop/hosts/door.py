@@ -17,9 +17,12 @@ GREETING_AT_ONCE = 32
 AGAIN_S = 0.1
 
 
-def check_own(address: str) -> None:
-    """Raise DerloopError where this machine has no such address, on which the hosts of a run could find it."""
-    with _listening(address, 0):
+def check_free(address: str, port: int) -> None:
+    """Raise DerloopError where hosts could not find a run there: the address is another machine's, or the port taken.
+
+    port: 0 for one that is free.
+    """
+    with _listening(address, port):
         pass
 
 

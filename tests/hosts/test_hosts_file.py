@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from spread import hosts_file
 from toys import Mixer, wire
 from typer.testing import CliRunner
 
@@ -155,7 +157,17 @@ def test_an_address_that_this_machine_does_not_have_is_told_before_there_is_a_ru
     words = ["run", str(SCENARIO), "--hosts", str(file), "--listen", "192.0.2.1", "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
-    assert result.output == "derloop: cannot listen on 192.0.2.1: Cannot assign requested address\n"
+    assert result.output == "derloop: cannot listen on 192.0.2.1:7100: Cannot assign requested address\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_port_that_is_taken_is_told_before_there_is_a_run(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        file = hosts_file(tmp_path, {"b": ["grid"]}, port)
+        result = CliRunner().invoke(app, ["run", str(SCENARIO), "--hosts", str(file), "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert result.output == f"derloop: cannot listen on 127.0.0.1:{port}: Address already in use\n"
     assert not (tmp_path / "run").exists()
 
 
