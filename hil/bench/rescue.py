@@ -68,6 +68,8 @@ async def _left(bench: Bench, device: Device) -> Left:
     except DeviceError as failure:
         is_held = isinstance(failure, HeldElsewhere) or await asyncio.to_thread(_is_held, bench, device.name)
         return Left(device.name, False, failure.why, is_held)
+    except DerloopError as lacking:  # the other devices are made safe all the same
+        return Left(device.name, False, str(lacking))
 
 
 def _is_held(bench: Bench, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,21 @@ def test_what_cannot_be_verified_is_not_called_safe(write_bench: Any, entries: E
     said = bench("safe", path)
     assert said.exit_code == 3
     assert "NOT SAFE" in said.output
+
+
+def test_a_library_that_is_missing_for_one_device_keeps_no_other_from_being_restored(
+    write_bench: Any, entries: Entries, bank: RegisterBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = write_bench({"inv-1": entries["inv-1"]})
+    abandon(lab, Run(tmp_path / "run", lab))
+    line = {"endpoint": {"transport": "serial", "path": "/dev/ttyUSB0"}}
+    lab = write_bench({"behind": line, "inv-1": entries["inv-1"]})
+    monkeypatch.setitem(sys.modules, "serial", None)
+    said = bench("safe", lab)
+    assert said.exit_code == 3
+    assert "behind  NOT SAFE  serial lines need pyserial" in said.output
+    assert "inv-1  safe  restored to what was found at" in said.output
+    assert holds(bank, "704.WMaxLimPctEna") == 0
 
 
 def test_a_device_that_does_not_answer_is_no_mistake_of_the_command(write_bench: Any) -> None:
