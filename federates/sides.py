@@ -16,7 +16,7 @@ SQRT3 = 3**0.5
 
 def back(bus: Bus, phase: int) -> int:
     """Return the node of the bus to which a phase of it is measured."""
-    if bus.is_between_phases:
+    if bus.is_between_phases and phase in bus.phases:
         return bus.phases[(bus.phases.index(phase) + 1) % len(bus.phases)]
     return bus.neutral or GROUND
 
@@ -27,7 +27,7 @@ def sides(bus: Bus, phases: Sequence[int]) -> list[tuple[int, int]]:
     if not bus.is_between_phases:
         return every
     within = [(phase, other) for phase, other in every if other in phases]
-    return within if len(phases) == 3 else within[:1]
+    return (within if len(phases) == 3 else within[:1]) or every
 
 
 def one_phase(bus: Bus, phase: int) -> tuple[int, ...]:

@@ -273,6 +273,6 @@ def _candidates(spread: Spread, feeder: Place, problems: list[tuple[Path, str]])
 def _loaded_nodes(feeder: Place) -> dict[tuple[str, int], float]:
     kw: dict[tuple[str, int], float] = defaultdict(float)
     for load in feeder.loads.values():
-        for phase in load.phases:
+        for phase in {*load.phases}.intersection(feeder.buses[load.bus].phases):
             kw[load.bus, phase] += load.kw / len(load.phases)
     return {node: value for node, value in kw.items() if value > 0}

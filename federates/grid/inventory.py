@@ -78,7 +78,8 @@ def loads(solver: Solver) -> dict[str, FeederLoad]:
     for _ in range(elements.First() and elements.Count()):
         name = elements.Name().lower()
         bus, *nodes = solver.dss.CktElement.BusNames()[0].lower().split(".")
-        phases = tuple(int(n) for n in nodes if 1 <= int(n) <= 3) or (1, 2, 3)[: solver.dss.CktElement.NumPhases()]
+        named = [int(n) for n in nodes if int(n)] or [1, 2, 3][: solver.dss.CktElement.NumPhases()]
+        phases = tuple(n for n in named if n <= PHASES) or tuple(named)  # a second circuit's are all beyond
         connection: Connection = "delta" if elements.IsDelta() else "wye"
         found[name] = FeederLoad(name, bus, phases, connection, elements.kW(), elements.kvar())
         elements.Next()

@@ -146,12 +146,14 @@ def _misplaced(terminal: Terminal, feeder: Feeder) -> str:
     bus = feeder.buses.get(terminal.bus)
     if bus is None:
         return "the feeder does not have" + did_you_mean(terminal.bus, [*feeder.buses])
+    if terminal.element in feeder.loads:
+        return ""
     if not terminal.phases or not set(terminal.phases) <= set(bus.phases):
         return f"is not all there: the bus has {', '.join(map(str, bus.phases))}"
-    if len(terminal.phases) == 1 and not terminal.element and bus.is_between_phases:
-        return "nothing earths: a device stands between two of its phases there, or all three"
-    if terminal.element and terminal.element not in feeder.loads:
+    if terminal.element:
         return f"has no load {terminal.element!r}" + did_you_mean(terminal.element, [*feeder.loads])
+    if len(terminal.phases) == 1 and bus.is_between_phases:
+        return "nothing earths: a device stands between two of its phases there, or all three"
     return ""
 
 

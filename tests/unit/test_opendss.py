@@ -11,8 +11,10 @@ import pytest
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, Permissions, PlaceError, Terminal
+from federates.der.placement import Spread, place
 from federates.grid.engine import SolverError
 from federates.grid.opendss import KIND, Feeder, OpenDssFeeder, OpenDssSettings
+from federates.grid.place import check_terminals
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 S = 1_000_000_000
@@ -178,3 +180,29 @@ def test_what_moves_over_time_in_the_file_and_stands_still_here_is_told(tmp_path
         assert f"{shaped} shapes over time" in shapes
         assert stores.startswith("grid: storage.full charge or discharge all along")
     assert feeder_of(settings_of()).cautions == ()
+
+
+SECOND_CIRCUIT = """Clear
+New Circuit.pole bus1=head basekv=12.47
+New Line.below phases=2 bus1=head.1.2 bus2=pole.4.5 length=1 units=km
+New Load.mill bus1=pole.4.5 phases=1 kv=12.47 conn=delta kw=100 kvar=0 model=1
+New Load.homes bus1=head.3 phases=1 kv=7.2 kw=50 kvar=0 model=1
+Set VoltageBases=[12.47]
+"""
+
+
+def test_loads_of_a_second_circuit_on_the_poles_may_be_in_a_feeder_and_be_driven(tmp_path: Path) -> None:
+    """Of a load at nodes beyond 3 alone a phase was made up, that its bus does not have: a KeyError."""
+    (tmp_path / "f.dss").write_text(SECOND_CIRCUIT)
+    mill = Terminal("mill", "pole", (4, 5), 100.0, element="mill", draws=True)
+    settings = settings_of(feeder="f.dss")
+    for drawn, terminals in ((100.0, {}), (70.0, {"load": (mill,)})):
+        context = replace(context_of(**terminals), folder=tmp_path)
+        feeder = Feeder(settings, context)
+        check_terminals(context, feeder)
+        grid = OpenDssFeeder(settings, context, feeder)
+        assert feeder.loads["mill"].phases == (4, 5)
+        values = grid.step(0, powers("load", 70.0))
+        assert values["head_kw"][0] - values["losses_kw"][0] == pytest.approx(50.0 + drawn, abs=1e-6)
+    spread = place(Spread(count=20, on="loads"), (5.0, 5.0), replace(context_of(), name="pv", feeder=feeder))
+    assert {(unit.bus, unit.phases) for unit in spread} == {("head", (3,))}

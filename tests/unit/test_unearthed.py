@@ -206,5 +206,6 @@ def test_sides_of_a_bus() -> None:
     assert sides(three, (1, 3)) == [(3, 1)]
     assert sides(two, (3, 1)) == [(3, 1)]
     assert sides(one, (2,)) == [(2, 0)]
+    assert sides(three, (4, 5, 6)) == [(4, 0), (5, 0), (6, 0)]  # a load of a second circuit
     assert sides(replace(three, neutral=4), (1, 3)) == [(1, 4), (3, 4)]
     assert sides(replace(three, earthed=True), (1, 3)) == [(1, 0), (3, 0)]
