@@ -7,6 +7,7 @@ taken into the powers once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ POWER_FLOW, EVERY_PHASE = 1, 0
 
 VARIABLE = 0
 """OpenDSS `LoadStatus_Variable`: a load that the multiplier of all loads is for."""
+
+SNAPSHOT = 0
+"""OpenDSS `SolveModes_SnapShot`."""
 
 KEEPS_KVAR = (6, 7)
 """Models of loads whose reactive power no multiplier is for."""
@@ -69,6 +73,31 @@ def _multiply_loads(dss: Any) -> None:
             break
     solution.LoadMult(1.0)
     solution.Year(0)
+
+
+def take_snapshots(dss: Any) -> None:
+    """Have each solution be one of an instant, with all switches and banks where they are.
+
+    When a mode is set, OpenDSS resets all controls, and what these operate goes back to where it began.
+    """
+    if dss.Solution.Mode() == SNAPSHOT:
+        return
+    stood = _open_at(dss)
+    command(dss, "Set mode=snap")
+    for name, terminal, phase in stood ^ _open_at(dss):
+        command(dss, f'{"Open" if (name, terminal, phase) in stood else "Close"} "{name}" {terminal} {phase}')
+
+
+def _open_at(dss: Any) -> set[tuple[str, int, int]]:
+    """Return where lines, banks ... are open: full name, terminal and phase, counted from 1."""
+    found, elements, element = set(), dss.PDElements, dss.CktElement
+    for _ in range(elements.First() and elements.Count()):
+        if any(element.IsOpen(terminal, 0) for terminal in range(1, element.NumTerminals() + 1)):
+            ends = product(range(1, element.NumTerminals() + 1), range(1, element.NumPhases() + 1))
+            found |= {(elements.Name(), terminal, phase) for terminal, phase in ends if element.IsOpen(terminal, phase)}
+        if not elements.Next():
+            break
+    return found
 
 
 def find_bases(dss: Any) -> bool:

@@ -137,7 +137,8 @@ class Solver:
     def prepare(self, controls: bool, tolerance: float, max_iterations: int) -> None:
         """Set how it solves, and solve once, so that the list of nodes is final."""
         self._tolerance = tolerance
-        self._run(f"Set mode=snap controlmode={'static' if controls else 'off'} tolerance={tolerance!r}")
+        circuit.take_snapshots(self._dss)
+        self._run(f"Set controlmode={'static' if controls else 'off'} tolerance={tolerance!r}")
         # Newton's algorithm stops farther off
         self._run(f"Set maxiterations={max_iterations} maxcontroliter=100 algorithm=normal")
         self.solve()

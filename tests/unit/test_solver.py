@@ -391,3 +391,53 @@ def test_a_circuit_in_which_devices_inject_something_else_is_refused(line: str, 
     (tmp_path / "feeder.dss").write_text(f"{FEEDER.read_text()}\n{line}\n")
     with pytest.raises(SolverError, match=rf"feeder\.dss sets {said} which devices would not inject"):
         Solver(tmp_path / "feeder.dss")
+
+
+RING = """Clear
+New Circuit.ring bus1=head basekv=12.47 pu=1.02 r1=0 x1=0.5 r0=0 x0=0.5
+Set mode={mode}
+New TCC_Curve.slow npts=2 c_array=(1 10) t_array=(100 1)
+New Line.east phases=3 bus1=head bus2=b r1=0.4 x1=0.8 r0=0.8 x0=2 c1=0 c0=0 length=1
+New Line.west phases=3 bus1=head bus2=c r1=0.4 x1=0.8 r0=0.8 x0=2 c1=0 c0=0 length=1
+New Line.tie phases=3 bus1=b bus2=c switch=yes r1=0.001 x1=0 r0=0.001 x0=0 c1=0 c0=0 length=1
+New Load.b phases=3 bus1=b kv=12.47 kw=900 kvar=0 model=1
+New Capacitor.bank phases=3 bus1=b kv=12.47 kvar=600
+Set VoltageBases=(12.47)
+{control}
+"""
+
+
+def ring_of(folder: Path, control: str, controls_act: bool, mode: str = "snap") -> Solver:
+    (folder / "ring.dss").write_text(RING.format(control=control, mode=mode))
+    solver = Solver(folder / "ring.dss")
+    solver.prepare(controls_act, 1e-8, 100)
+    return solver
+
+
+@pytest.mark.parametrize("mode", ["snap", "daily"])
+@pytest.mark.parametrize("controls_act", [True, False])
+@pytest.mark.parametrize(
+    "control",
+    [
+        "Fuse.tie monitoredobj=Line.tie fusecurve=slow ratedcurrent=500",
+        "Recloser.tie monitoredobj=Line.tie phasefast=slow phasedelayed=slow phasetrip=500",
+        "Relay.tie monitoredobj=Line.tie type=current phasecurve=slow phasetrip=500",
+    ],
+)
+def test_what_the_file_opens_stays_open_whatever_protects_it(
+    control: str, controls_act: bool, mode: str, tmp_path: Path
+) -> None:
+    """OpenDSS resets controls where a mode is set: a tie with a fuse was closed, and the ring with it."""
+    ring = ring_of(tmp_path, f"New {control}\nOpen Line.tie 1", controls_act, mode)
+    assert abs(ring.line_kva("west", 0)) < 1.0
+    assert ring.line_kva("east", 0).real > 900.0
+    closed = ring_of(tmp_path, f"New {control}", controls_act, mode)
+    assert closed.line_kva("west", 0).real > 400.0
+
+
+@pytest.mark.parametrize("mode", ["snap", "daily"])
+def test_a_bank_that_the_file_opens_stays_out_where_its_control_rests(mode: str, tmp_path: Path) -> None:
+    control = "New CapControl.bank capacitor=bank element=Line.east type=kvar onsetting=300 offsetting=-900"
+    ring = ring_of(tmp_path, f"{control}\nOpen Capacitor.bank 1\nOpen Line.tie 1", False, mode)
+    assert ring.capacitor_states() == [[1, 1]]
+    assert ring.line_kva("east", 0).imag > 0.0
