@@ -25,6 +25,9 @@ VARIABLE = 0
 SNAPSHOT = 0
 """OpenDSS `SolveModes_SnapShot`."""
 
+OPEN = 1
+"""OpenDSS `ActionCodes_Open`, what a SwtControl does."""
+
 KEEPS_KVAR = (6, 7)
 """Models of loads whose reactive power no multiplier is for."""
 
@@ -39,6 +42,7 @@ def read(dss: Any, feeder: Path) -> None:
     _multiply_loads(dss)
     if not find_bases(dss):
         raise SolverError(f"{feeder.name} sets no VoltageBases, of which voltages are told per unit")
+    _switch(dss)
 
 
 def _refuse_others(dss: Any, feeder: Path) -> None:
@@ -73,6 +77,23 @@ def _multiply_loads(dss: Any) -> None:
             break
     solution.LoadMult(1.0)
     solution.Year(0)
+
+
+def _switch(dss: Any) -> None:
+    """Have switches stand as their SwtControls say, where the file does not lock these, and as the file leaves them.
+
+    OpenDSS does that in the first solution in which controls act, and moves them to their normal positions whenever a
+    mode is set. Here it is done once, and these controls are out of service then.
+    """
+    controls = dss.SwtControls
+    for name in controls.AllNames() if controls.Count() else ():
+        controls.Name(name)
+        dss.Circuit.SetActiveElement(f"SwtControl.{name}")
+        if not dss.CktElement.Enabled():
+            continue
+        if controls.State() != controls.Action() and not controls.IsLocked():
+            command(dss, f'Edit "SwtControl.{name}" state={"open" if controls.Action() == OPEN else "close"}')
+        command(dss, f'Disable "SwtControl.{name}"')
 
 
 def take_snapshots(dss: Any) -> None:

@@ -441,3 +441,26 @@ def test_a_bank_that_the_file_opens_stays_out_where_its_control_rests(mode: str,
     ring = ring_of(tmp_path, f"{control}\nOpen Capacitor.bank 1\nOpen Line.tie 1", False, mode)
     assert ring.capacitor_states() == [[1, 1]]
     assert ring.line_kva("east", 0).imag > 0.0
+
+
+@pytest.mark.parametrize("controls_act", [True, False])
+@pytest.mark.parametrize("mode", ["snap", "daily"])
+@pytest.mark.parametrize(
+    ("told", "is_open"),
+    [
+        ("normal=open", True),
+        ("normal=closed action=open", True),
+        ("normal=closed state=open", True),
+        ("normal=open state=closed", False),
+        ("normal=open lock=yes", False),
+        ("normal=open enabled=no", False),
+        ("normal=closed\nOpen Line.tie 1", True),
+    ],
+)
+def test_switches_stand_as_their_controls_in_the_file_say(
+    told: str, is_open: bool, mode: str, controls_act: bool, tmp_path: Path
+) -> None:
+    """As OpenDSS alone has them. A tie that is open by its state, and not normally, was closed; and the other way."""
+    ring = ring_of(tmp_path, f"New SwtControl.tie switchedobj=Line.tie switchedterm=1 {told}", controls_act, mode)
+    assert (abs(ring.line_kva("west", 0)) < 1.0) == is_open
+    assert inventory.is_closed(Solver(tmp_path / "ring.dss"), "tie") != is_open

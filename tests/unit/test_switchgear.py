@@ -360,3 +360,15 @@ def test_what_cannot_be_is_refused(settings: dict[str, Any], why: str) -> None:
     """It closed before it had opened; had half the resistance; let the run end with a collapse at 1 pu."""
     with pytest.raises(ValidationError, match=why):
         OpenDssSettings.model_validate({"feeder": "ring.dss", **settings})
+
+
+def test_a_tie_that_its_own_control_has_open_is_open_and_closes_when_it_is_told(tmp_path: Path) -> None:
+    """It was said to be closed from the first step on, and stood open until it was told to open."""
+    text = RING.replace(" enabled=no\nNew Transformer", "\nNew Transformer").replace(
+        "Set VoltageBases", "New SwtControl.tie switchedobj=Line.sw_tie switchedterm=1 normal=open\nSet VoltageBases"
+    )
+    grid = ring(tmp_path, text, monitored=["sw_tie"])
+    assert grid.start()["switches"].tolist() == [1.0, 1.0, 0.0]
+    values = grid.step(0, told(1, 1, 1))
+    assert values["switches"].tolist() == [1.0, 1.0, 1.0]
+    assert values["current_a"][0] > 5.0
