@@ -104,7 +104,9 @@ class _Sweep:
             raise SolverError(f"{question.feeder.name} has no load at which generation could stand")
         for i, load in enumerate(self._loads):
             solver.add_injection(f"unit_{i}", buses[load.bus], load.phases)
-        solver.dss.Solution.LoadMult(question.load_pu)
+        drawn = solver.drawn_by([load.name for load in self._loads])  # a multiplier passes over loads of a fixed status
+        drawn.values[:] = question.load_pu * np.array([(load.kw, load.kvar) for load in self._loads]).T
+        drawn.write()
         solver.prepare(question.regulators == "active", 1e-6, 100)
         solver.know(buses)
         self._units: Setpoints = solver.injections([f"unit_{i}" for i in range(len(self._loads))])

@@ -63,6 +63,16 @@ def test_loads_and_the_end_of_a_sweep_count(tmp_path: Path) -> None:
     assert (ended.kw, ended.limit) == (480.0, "none")
 
 
+@pytest.mark.parametrize("status", ["variable", "fixed", "exempt"])
+@pytest.mark.parametrize("model", [1, 7])
+def test_of_every_load_its_share_is_drawn(tmp_path: Path, model: int, status: str) -> None:
+    """Loads that the file does not leave to its multiplier drew all of what they have, and made room for as much."""
+    asked = replace(question(tmp_path), load_pu=0.3)
+    load = f"New Load.mill phases=3 bus1=b kv=12.47 kw=1000 kvar=400 model={model} status={status}\n"
+    (tmp_path / "two.dss").write_text(TWO_BUSES.replace("Set VoltageBases", f"{load}Set VoltageBases"))
+    assert hosting_capacity(asked, 1, 1)[0].kw == pytest.approx(8163.8 + 0.3 * 1100, abs=41.0)
+
+
 def test_it_is_the_same_in_any_number_of_processes() -> None:
     ieee13 = SCENARIOS / "feeders/ieee13/ieee13.dss"
     asked = Question(ieee13, 7, 100.0, 100.0, 5000.0, 0.3, 1.0, 1.05, 1.0, "locked")
