@@ -23,6 +23,8 @@ DRAWING = ("load.", "pvsystem.", "storage.", "generator.")
 """Elements that draw or give, as a shape over time may say."""
 SHAPES = ("daily", "yearly", "duty")
 IDLING = "idling"
+BY_TIME = 3
+"""OpenDSS `CapControlModes_Time`."""
 
 PHASES = 3
 """Nodes of a bus beyond these are neutrals."""
@@ -218,6 +220,17 @@ def storing(solver: Solver) -> tuple[str, ...]:
     """Return the lower-case full names of storages that charge or discharge: nothing here counts their energy."""
     found = (name for name in solver.elements.names if name.startswith("storage.") and _is_enabled(solver, name))
     return tuple(name for name in found if properties(solver, name, ("state",))[0].lower() != IDLING)
+
+
+def timed(solver: Solver) -> dict[str, str]:
+    """Return the bank of each control that switches by the time of day, both by their lower-case names."""
+    found, controls = {}, solver.dss.CapControls
+    for _ in range(controls.First() and controls.Count()):
+        if controls.Mode() == BY_TIME:
+            found[f"capcontrol.{controls.Name()}".lower()] = str(controls.Capacitor()).lower()
+        if not controls.Next():
+            break
+    return found
 
 
 def properties(solver: Solver, element: str, names: Sequence[str]) -> list[str]:

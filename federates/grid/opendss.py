@@ -74,6 +74,7 @@ class OpenDssFeeder:
         self._accounts = Accounts(settings.accounts, self._solver, names) if settings.accounts else None
         self._powers = self._told_powers() if self._tells_powers else None
         self._undriven = _undriven(feeder, self._drives, self._solver.nodes)
+        self._timed = _timed(settings, feeder)
         self._tells_elements = bool(self._gear or self._monitored or self._accounts)
         self._kept = self._moved = self._controls()
         self._told_taps = np.zeros(0)
@@ -110,6 +111,7 @@ class OpenDssFeeder:
         said = {
             "have shapes over time (daily, yearly, duty) in the feeder file, which are not followed": shaped,
             "charge or discharge all along, as the feeder file has them: nothing counts their energy": storing,
+            "switch by the time of day, which stands still in the feeder: their banks stay as they are": self._timed,
         }
         return tuple(f"{self._name}: {_listed(names)} {what}" for what, names in said.items() if names)
 
@@ -430,6 +432,14 @@ def _undriven(feeder: Feeder, groups: Sequence[Group], nodes: Sequence[str]) -> 
     number = {node: index for index, node in enumerate(nodes)}
     at = np.array([number[f"{load.bus}.{load.phases[0]}"] for load in loads], np.intp)
     return at, np.array([load.kw for load in loads])
+
+
+def _timed(settings: OpenDssSettings, feeder: Feeder) -> list[str]:
+    """Return the controls that act, and switch by the time of day."""
+    if settings.regulators == "locked":
+        return []
+    told = feeder.apparatus.capacitors if settings.operated.local_after_s is None else ()
+    return [name for name, bank in inventory.timed(feeder.solver).items() if bank not in told]
 
 
 def _heads(solver: Solver, formers: Formers | None) -> NDArray[np.intp]:

@@ -182,6 +182,38 @@ def test_what_moves_over_time_in_the_file_and_stands_still_here_is_told(tmp_path
     assert feeder_of(settings_of()).cautions == ()
 
 
+BANKS = """Clear
+New Circuit.c basekv=12.47 bus1=source
+New Line.l bus1=source bus2=b length=1 units=km
+New Load.homes bus1=b kv=12.47 kw=1000
+New Capacitor.noon bus1=b kv=12.47 kvar=300
+New Capacitor.needed bus1=b kv=12.47 kvar=300
+New CapControl.noon capacitor=noon element=Line.l type=time onsetting=10 offsetting=16
+New CapControl.needed capacitor=needed element=Line.l type=kvar onsetting=200 offsetting=-200
+Set VoltageBases=[12.47]
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_told"),
+    [
+        ({}, True),
+        ({"regulators": "locked"}, False),
+        ({"operated": {"capacitors": ["noon"]}}, False),
+        ({"operated": {"capacitors": ["noon"], "local_after_s": 900.0}}, True),
+        ({"operated": {"capacitors": ["needed"]}}, True),
+    ],
+)
+def test_a_bank_that_goes_by_the_clock_is_told_to_stand_still(
+    settings: dict[str, object], is_told: bool, tmp_path: Path
+) -> None:
+    """It was out, or in, at every hour of a day, and nobody was told."""
+    (tmp_path / "f.dss").write_text(BANKS)
+    context, read = replace(context_of(), folder=tmp_path), settings_of(feeder="f.dss", **settings)
+    cautions = OpenDssFeeder(read, context, Feeder(read, context)).cautions
+    assert [text.split(",")[0] for text in cautions] == ["grid: capcontrol.noon switch by the time of day"] * is_told
+
+
 SECOND_CIRCUIT = """Clear
 New Circuit.pole bus1=head basekv=12.47
 New Line.below phases=2 bus1=head.1.2 bus2=pole.4.5 length=1 units=km
