@@ -143,6 +143,14 @@ def test_restoration_needs_relays_and_indicators() -> None:
         Managed("54", protection=[])
 
 
+def test_restoration_operates_every_switch_that_may_lock_out() -> None:
+    """Behind a breaker that nobody could close loads counted as served, and of a fault next to it nothing was known."""
+    others = {"switches": ["sw_13_152", "sw_18_135", "sw_60_160", "sw_97_197", "sw_1[0-9][0-9]_*"]}
+    with pytest.raises(PlaceError, match="sw_rg1_149 of 'grid' have protection, and are not among operated"):
+        Managed("54", operated=others)
+    Managed("54", {"monitoring": {}}, operated=others)
+
+
 # --- sections by hand --------------------------------------------------------------------------------
 
 

@@ -144,26 +144,25 @@ class Adms:
         """Open what is around the fault, and what has locked out."""
         assert self._restoration
         closed = state.commands.switches > 0.5
-        names = self._model.seen_switches
-        seen = np.array(self._heard(inputs, "fault_seen")[: closed.size] > 0.5)
+        names = self._model.apparatus.switches
+        seen = self._heard(inputs, "fault_seen") > 0.5
         locked = [
             names.index(r) for r, is_out in zip(self._relays, self._heard(inputs, "locked_out"), strict=True) if is_out
         ]
         found = self._restoration.sections.faulted(closed, seen)
-        if max(locked) < closed.size:  # indicators may still have fallen for a fault of before, elsewhere
-            found &= self._restoration.sections.behind(closed, locked)
+        found &= self._restoration.sections.behind(closed, locked)  # indicators may tell of an earlier fault
         if not found:
             return state
         faulted = state.faulted | found
         told = self._restoration.isolated(state.commands.switches, {*faulted})
-        told[[i for i in locked if i < told.size]] = 0.0
+        told[locked] = 0.0
         return self._switched(state, told)._replace(faulted=frozenset(faulted), isolating=True, locked_s=None)
 
     def _restored(self, state: _State, inputs: Values) -> _State:
         """Tell the best plan once what is around the fault says that it is open."""
         assert self._restoration
         told = state.commands.switches
-        if ((self._heard(inputs, "switches")[: told.size] > 0.5) & (told < 0.5)).any():
+        if ((self._heard(inputs, "switches") > 0.5) & (told < 0.5)).any():
             return state
         solved = self._model.solutions
         found = self._restoration.best(self._now(state, inputs), {*state.faulted})

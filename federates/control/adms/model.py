@@ -130,13 +130,6 @@ class GridModel:
         """How many power flows it has been asked for."""
         return self._calls
 
-    @property
-    def seen_switches(self) -> tuple[str, ...]:
-        """The switches of which the feeder tells: those that are operated, and then those at which relays stand."""
-        operated = self.apparatus.switches
-        relayed = [relay.switch.lower() for relay in self.settings.protection]
-        return (*operated, *(name for name in relayed if name not in operated))
-
     def in_file(self) -> Commands:
         """Return what the feeder file has."""
         a = self.apparatus

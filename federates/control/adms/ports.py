@@ -19,8 +19,7 @@ def interface(settings: AdmsSettings, context: Context, model: GridModel, sectio
     ports = {name: measured.outputs[name] for name in heard if name in measured.outputs}
     if settings.restoration:
         ports["locked_out"] = Port("1", tuple(relay.switch.lower() for relay in model.settings.protection))
-        ports["fault_seen"] = Port("1", model.seen_switches)
-        ports["switches"] = Port("1", model.seen_switches)
+        ports["fault_seen"] = ports["switches"] = Port("1", model.apparatus.switches)
     else:
         ports.pop("switches", None)
     inputs = {f"{model.name}.{name}": Port(p.unit, p.labels, "before") for name, p in ports.items()}

@@ -29,6 +29,11 @@ def refuse(settings: AdmsSettings, model: GridModel, context: Context) -> None:
         lacking = [name for name in ("protection", "indicators") if not getattr(model.settings, name)]
         lacking += [] if operated.switches else ["operated.switches"]
         problems += [(("restoration",), f"needs {name} of {model.name!r}") for name in lacking]
+        relays = [relay.switch for relay in model.settings.protection]
+        closed_by_nobody = [name for name in relays if name.lower() not in model.apparatus.switches]
+        if closed_by_nobody and operated.switches:
+            what = "have protection, and are not among operated.switches: once locked out, nobody could close them"
+            problems.append((("restoration",), f"{', '.join(closed_by_nobody)} of {model.name!r} {what}"))
     for member, asked in (settings.peak.members if settings.peak else {}).items():
         if what := unknown(member, context) or untaken(member, asked.port, context):
             problems.append((("peak", "members", member), what))
