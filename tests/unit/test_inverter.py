@@ -162,6 +162,14 @@ def test_numbers_are_those_of_the_settings_else_the_defaults() -> None:
     assert inverters.numbers("volt_watt")["v1_pu"].tolist() == [1.05, 1.06, 1.07]
 
 
+def test_what_is_written_to_a_preset_changes_nothing_else_of_its_curve() -> None:
+    """Category A asks for -0.125 pu at 1.05 pu, category B for -0.22."""
+    inverters = Inverters(Smart(volt_var="category-a"), np.full(1, 100.0))
+    assert inverters.numbers("volt_var")["q4_pu"].tolist() == [-0.25]
+    inverters.adjust("volt_var", response_s=20.0)
+    assert inverters.q_kvar(0, np.array([1.05])) == pytest.approx([-12.5])
+
+
 def test_numbers_are_checked_without_being_taken() -> None:
     inverters = Inverters(Smart.model_validate({"volt_watt": {}}), np.full(3, 10.0))
     inverters.check("volt_watt", v1_pu=1.05)

@@ -93,8 +93,10 @@ class ReactivePower:
             return ConstantPf(pf=1.0)
         if function == "constant_q":
             return ConstantQ(q_pu=0.0)
-        kind = StandardVoltVar if function == "volt_var" else WattVar
-        return kind(category=self._smart.category)
+        if function == "volt_var":
+            preset = self._smart.volt_var
+            return StandardVoltVar(category=preset if isinstance(preset, str) else self._smart.category)
+        return WattVar(category=self._smart.category)
 
     def set_volt_var(self, on: BoolArray, v_pu: FloatArray, q_kvar: FloatArray, response_s: FloatArray) -> None:
         """Follow any curves from now on, as written from outside: points (n, k), pu and kvar; response_s (n,)."""
