@@ -499,6 +499,17 @@ def test_functions_go_on_and_off_for_each_device() -> None:
     assert_allclose(p, [4.0, 4.0, 1.5, 5.0], atol=1e-5)  # from the power before: 5 and 2.5, less 0.3 / 3
 
 
+@pytest.mark.parametrize("beside", [[], [True]])
+def test_a_reactive_function_that_is_switched_off_ends_at_once_and_begins_anew(beside: list[bool]) -> None:
+    """Alone, and beside one that keeps it."""
+    fleet = Fleet({"constant_q": {"q_pu": 0.3, "response_s": 10}}, 1 + len(beside))
+    assert [fleet.at(p=5.0)[1][0] for _ in range(2)] == [3.0, 3.0]
+    fleet.inverters.adjust("constant_q", on=[False, *beside])
+    assert [fleet.at(p=5.0)[1][0] for _ in range(3)] == [0.0, 0.0, 0.0]
+    fleet.inverters.adjust("constant_q")
+    assert fleet.at(p=5.0, step_s=10.0)[1][0] == pytest.approx(2.7)  # nine tenths of the way from nothing
+
+
 def test_functions_begin_anew_where_there_was_no_voltage() -> None:
     fleet = Fleet({"frequency_droop": {}, "volt_var": "category-b", "ramp": {"up_s": 100, "down_s": 100}}, 2)
     for v, f in ((1.0, 60.0), ([0.0, 1.0], 0.0), ([0.0, 1.0], 0.0)):

@@ -1,4 +1,7 @@
-"""Reactive power: one function for each device, one lag. On a change of function the lag goes on from where it is."""
+"""Reactive power: one function for each device, one lag.
+
+On a change of function the lag goes on from where it is. Without any function there is no reactive power at once.
+"""
 
 from __future__ import annotations
 
@@ -151,6 +154,8 @@ class ReactivePower:
         self._of_all = self._targets[everyone[0]] if everyone else None
         self.carry(self._carried_kva)
         self._lag.set_response_s(self._response_s())
+        if not self.is_on:
+            self._lag.state.then[:] = self._lag.state.now[:] = 0.0
 
     def carry(self, most_kva: FloatArray) -> None:
         """Have no more active power than this apparent power (n,) has room for, and the power factor leaves of it."""
@@ -160,7 +165,7 @@ class ReactivePower:
         self.p_most_kw = np.minimum(self._rated_kw, most_kva)
 
     def _response_s(self) -> FloatArray:
-        if len(self._masks) == 1:
+        if self._of_all:
             return next(iter(self._responses_s[f] for f in self._masks))
         found = np.zeros(self._chosen.size)
         for function, mask in self._masks.items():
