@@ -27,8 +27,8 @@ limits then cut:
 
 A car that uses fewer phases than its charger has loads only these, and sees their voltage: device after device the
 next ones, as chargers are installed. The smart-inverter functions act while a car is there, on what it would do, and
-begin anew with each car: one that is away sees no voltage. Where the feeder has no voltage, a car neither charges nor
-discharges, nor could it.
+begin anew with each car: one that is away sees no voltage. `p_max_kw` is also what the active-power limit and volt-watt
+leave. Where the feeder has no voltage, a car neither charges nor discharges, nor could it.
 
 Energy: `loss = x - p`. What a car used while it was away (less what it charged elsewhere) is `driven_kwh`; it is
 counted when the car comes back. So over a run, to rounding, `E(t) = E(0) - sum (p + loss) h - driven(t)`.
@@ -290,6 +290,7 @@ class EvFleet:
 
     def _outputs(self, q_kvar: FloatArray, p_min_kw: FloatArray, p_max_kw: FloatArray) -> Values:
         soc_pu, plugged = self._stored_kwh / self._battery_kwh, self._plugged.astype(float)
+        p_max_kw = np.maximum(self.inverters.below_caps_kw(p_max_kw), p_min_kw)
         power = {"p_kw": self._p_kw, "q_kvar": q_kvar, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw}
         loss_kw = self._from_store(self._p_kw) - self._p_kw
         energy = {"soc_pu": soc_pu, "stored_kwh": self._stored_kwh, "loss_kw": loss_kw}

@@ -221,6 +221,10 @@ class Inverters:
         """Return the most active power (n,) beside `q_kvar`, injected or drawn; 0 out of service."""
         return self._joined(lambda b, s: b.p_room_kw(q_kvar[s]))
 
+    def below_caps_kw(self, p_kw: FloatArray) -> FloatArray:
+        """Return powers (n,) as far as the active-power limit and volt-watt leave them at this instant."""
+        return self._joined(lambda b, s: b.below_caps_kw(p_kw[s]))
+
     @property
     def in_service(self) -> BoolArray:
         """Who is in service (n,)."""

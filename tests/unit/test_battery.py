@@ -94,6 +94,26 @@ def test_battery_neither_charges_nor_discharges_where_there_is_no_voltage() -> N
     assert (after["p_min_kw"].tolist(), after["p_max_kw"][0]) == ([0.0, -5.0], 0.0)  # nor could it
 
 
+@pytest.mark.parametrize(
+    ("smart", "most_kw"),
+    [
+        ({"active_power_limit": {"p_max_pu": 0.3}}, 1.5),
+        ({"active_power_limit": {"p_max_pu": -0.2}}, -1.0),
+        ({"volt_watt": {}}, 1.25),  # a quarter of 5 kW at 1.09 pu
+        ({"active_power_limit": {"p_max_pu": 0.3}, "volt_watt": {}}, 1.25),
+        ({}, 5.0),
+    ],
+)
+def test_battery_could_give_what_limit_and_volt_watt_leave(smart: dict[str, Any], most_kw: float) -> None:
+    out = stepped(fleet(step_ns=HOUR // 60, smart=smart), 0, 5.0, v_pu=1.09)
+    assert (out["p_kw"][0], out["p_max_kw"][0], out["p_min_kw"][0]) == pytest.approx((most_kw, most_kw, -5.0))
+
+
+def test_no_limit_makes_a_full_battery_one_that_could_be_charged() -> None:
+    out = stepped(fleet(soc_initial_pu=1.0, smart={"active_power_limit": {"p_max_pu": -0.2}}), 0)
+    assert (out["p_max_kw"][0], out["p_min_kw"][0]) == (0.0, 0.0)
+
+
 def test_empty_battery_draws_its_standby_from_the_grid() -> None:
     battery = fleet(mode="idle", standby_kw=0.19, soc_initial_pu=0.1)
     out = stepped(battery, 0)

@@ -286,6 +286,13 @@ def test_frequency_droop_lets_cars_that_may_wait_help() -> None:
     assert stepped(cars, 12 * HOUR + 24 * HOUR, f_hz=59.0)["p_kw"][0] == 0.0  # gone
 
 
+def test_car_could_give_what_a_limit_leaves() -> None:
+    cars = car(mode="v2g", smart={"active_power_limit": {"p_max_pu": 0.25}}, **EVEN)
+    stepped(cars, 0)
+    out = stepped(cars, 18 * HOUR, p_set_kw=6.0)
+    assert (out["p_kw"][0], out["p_max_kw"][0], out["p_min_kw"][0]) == (2.0, 2.0, -6.0)
+
+
 def test_car_out_of_service_neither_charges_nor_discharges() -> None:
     out = night(car(smart={"permit_service": False}))
     assert set(out["p_kw"]) == {0.0}

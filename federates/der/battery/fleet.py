@@ -139,6 +139,7 @@ class BatteryFleet:
 
     def _outputs(self, p_kw: FloatArray, q_kvar: FloatArray, room_kw: FloatArray) -> Values:
         p_min_kw, p_max_kw = self._p_range_kw(room_kw)
+        p_max_kw = np.maximum(self.inverters.below_caps_kw(p_max_kw), p_min_kw)
         cells = self._cells
         told = {
             **{"p_kw": p_kw, "q_kvar": q_kvar, "soc_pu": cells.soc_pu, "p_max_kw": p_max_kw, "p_min_kw": p_min_kw},

@@ -20,8 +20,8 @@ it. A battery at its floor takes what it needs on standby from the grid: its p_m
 
     E(t + h) - E(t) = -(p + loss) h
 
-Where the feeder has no voltage, a battery neither gives nor takes anything, nor could it (`p_max_kw`,
-`p_min_kw`); its standby goes on.
+`p_max_kw` is also what the active-power limit and volt-watt leave. Where the feeder has no voltage, a battery neither
+gives nor takes anything, nor could it (`p_max_kw`, `p_min_kw`); its standby goes on.
 
 Efficiency. Constant efficiencies are `b = 1 / eta_discharge - 1` and `b = 1 - eta_charge` with `a = 0`. The losses that
 grow with the square of power are the model by which battery systems are measured (J. Weniger, T. Tjaden, PerMod, HTW

@@ -178,6 +178,10 @@ class Block:
         room = leg(self._carried_kva, q_kvar) if self._q_goes_first else self.p_most_kw
         return room * self._abnormal.in_service
 
+    def below_caps_kw(self, p_kw: FloatArray) -> FloatArray:
+        """See `ActivePower.below_caps_kw`."""
+        return self._active.below_caps_kw(p_kw)
+
     @property
     def _q_goes_first(self) -> bool:
         """Whether a reactive function takes room of the rating from the active power."""

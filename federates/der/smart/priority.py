@@ -157,6 +157,14 @@ class ActivePower:
             cap[self._without_volt_watt] = 1.0
         return cap * self._rated_kw
 
+    def below_caps_kw(self, p_kw: FloatArray) -> FloatArray:
+        """Return powers (n,) as far as the active-power limit and volt-watt leave them at this instant."""
+        if self._limit is not None:
+            p_kw = np.minimum(p_kw, self._limit.state.now)
+        if self._volt_watt is not None:
+            p_kw = np.minimum(p_kw, self._volt_watt[1].state.now * self._rated_kw)
+        return p_kw
+
     def _put_droop(
         self,
         droop: Droop,
