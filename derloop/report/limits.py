@@ -36,20 +36,20 @@ class Limit:
 
 
 def lines(limits: Iterable[Limit], times: Times, time_ns: TimeArray) -> list[Trace]:
-    """Return a trace for each check, with its limits as lines over the time in which they hold; none without a time."""
+    """Return a trace for each check, with its limits as lines over the time in which they hold and there are values."""
     if not time_ns.size:
         return []
-    together: dict[tuple[str, float, float | None], list[float]] = {}
+    first_s, last_s = time_ns[0] / 1e9, time_ns[-1] / 1e9
+    together: dict[tuple[str, float, float], list[float]] = {}
     for limit in limits:
-        together.setdefault((limit.check, limit.from_s, limit.to_s), []).append(limit.value)
-    return [_line(*key, values, times, time_ns) for key, values in together.items()]
+        begins_s, ends_s = max(limit.from_s, first_s), last_s if limit.to_s is None else min(limit.to_s, last_s)
+        if begins_s <= ends_s:
+            together.setdefault((limit.check, begins_s, ends_s), []).append(limit.value)
+    return [_line(*key, values, times) for key, values in together.items()]
 
 
-def _line(
-    check: str, from_s: float, to_s: float | None, values: list[float], times: Times, time_ns: TimeArray
-) -> Trace:
-    ends_s = time_ns[-1] / 1e9 if to_s is None else to_s
-    at_ns = (np.tile([from_s, ends_s, ends_s], len(values))[:-1] * 1e9).astype(time_ns.dtype)
+def _line(check: str, from_s: float, to_s: float, values: list[float], times: Times) -> Trace:
+    at_ns = (np.tile([from_s, to_s, to_s], len(values))[:-1] * 1e9).astype(np.int64)
     drawn = np.ravel([[value, value, np.nan] for value in values])[:-1]  # with a gap between them
     name = f"{check}: {' to '.join(map(number, values))}"
     return traces.line(times, name, at_ns, drawn, "limit", dash="dash", width=1.4)

@@ -463,6 +463,16 @@ def test_sources_that_hold_an_island_are_among_the_fleets() -> None:
     assert "former" in [t["name"] for t in figure(run, "Active power by fleet")["traces"]]
 
 
+def test_limits_are_drawn_where_there_are_values_and_not_from_a_later_time_back_to_the_end_of_a_run() -> None:
+    run = feeder()
+    never = {"name": "never", "kind": "peak", "settings": {"signal": "grid.head_kw", "limit_kw": 1.0, "from_s": 7200}}
+    half = {"name": "half", "kind": "stays-within", "settings": {"signal": "grid.head_kw", "max": 2.0, "to_s": 86400}}
+    run.run["checks"] = [never, half]
+    sheet = data(page(run))
+    [limit] = [t for f in sheet["figures"] for t in f["traces"] if t["line"]["color"] == "@limit"]
+    assert (limit["name"], sheet["times"][limit["x"]]) == ("half: 2", {"from": 0.0, "step": 7140.0, "count": 2})
+
+
 def test_a_limit_that_holds_for_a_time_is_drawn_for_that_time_in_the_chart_of_the_head() -> None:
     run = feeder()
     settings = {"signal": "grid.head_kw", "max": 210.0, "from_s": 600.0, "to_s": 3600.0}
