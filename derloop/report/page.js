@@ -9,6 +9,7 @@
     toImageButtonOptions: { format: "svg", filename: "derloop" },
   };
   const axes = report.times.map(instants);
+  const clock = axes.some((axis) => axis.some((ms) => ms % 1000)) ? "%H:%M:%S.%3f" : "%H:%M:%S";
   let printing = false;
   let shown = 0;
 
@@ -49,6 +50,13 @@
     return { tickformat: "d", tick0: 0, dtick: Math.max(1, Math.ceil(span / 8)) };
   }
 
+  /* a single instant has a minute on either side */
+  function around(figure) {
+    const ends = figure.traces.flatMap((t) => [axes[t.x][0], axes[t.x].at(-1)]).filter((ms) => ms !== undefined);
+    const from = Math.min(...ends), to = Math.max(...ends);
+    return from === to ? { range: [from - 60000, to + 60000] } : {};
+  }
+
   function layout(figure, width) {
     const line = css("line"), ink = css("ink"), quiet = css("quiet"), card = css("card");
     const many = figure.traces.length > 9;
@@ -64,14 +72,16 @@
       hovermode: many ? "closest" : "x unified",
       hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink, size: 12 }, namelength: 40 },
       xaxis: Object.assign({
-        type: "date", nticks: Math.max(3, Math.min(12, Math.floor(width / 85))), hoverformat: report.elapsed ? "%H:%M:%S" : "%-d %b, %H:%M:%S",
+        type: "date", nticks: Math.max(3, Math.min(12, Math.floor(width / 85))), hoverformat: report.elapsed ? clock : "%-d %b, " + clock,
         tickformatstops: [
-          { dtickrange: [null, 59999], value: "%H:%M:%S" },
+          { dtickrange: [null, 99], value: "%H:%M:%S.%3f" },
+          { dtickrange: [100, 999], value: "%H:%M:%S.%1f" },
+          { dtickrange: [1000, 59999], value: "%H:%M:%S" },
           { dtickrange: [60000, 86399999], value: report.elapsed ? "%H:%M" : "%H:%M\n%-d %b" },
           { dtickrange: [86400000, "M1"], value: "%-d %b" },
           { dtickrange: ["M1", null], value: "%b %Y" },
         ],
-      }, axis),
+      }, around(figure), axis),
       yaxis: Object.assign({
         title: { text: figure.unit === "1" ? "" : figure.unit, font: { color: quiet, size: 12 }, standoff: 6 },
         hoverformat: ".5~g", zeroline: true, separatethousands: true, exponentformat: "none",

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -161,14 +160,14 @@ def verdicts() -> list[Verdict]:
     ]  # fmt: skip
 
 
-def record(folder: Path, minutes: int = 1440) -> Path:
+def record(folder: Path, instants: int = 1440, step_ns: int = MINUTE_NS) -> Path:
     """Write a made-up run to `folder` and return the path of its report."""
     rng = np.random.default_rng(7)
-    values = day(np.arange(minutes) / 60, rng)
-    recorder = Recorder(folder, interfaces(MINUTE_NS))
-    for k in range(minutes):
+    values = day(np.arange(instants) / 60, rng)
+    recorder = Recorder(folder, interfaces(step_ns))
+    for k in range(instants):
         for federate, ports in values.items():
-            recorder.observe(federate, k * MINUTE_NS, {port: found[k] for port, found in ports.items()})
+            recorder.observe(federate, k * step_ns, {port: found[k] for port, found in ports.items()})
     recorder.close()
     (folder / "run.json").write_text(json.dumps(facts()), encoding="utf-8")
     (folder / "verdicts.json").write_text(json.dumps([asdict(v) for v in verdicts()]), encoding="utf-8")
@@ -176,16 +175,18 @@ def record(folder: Path, minutes: int = 1440) -> Path:
     return folder / "report.html"
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The page's document after its scripts have run, and what the browser logged."""
-    report = record(tmp_path_factory.mktemp("run"))
-    profile = tmp_path_factory.mktemp("profile")
+def opened_in(profile: Path, report: Path) -> tuple[str, str]:
+    """Return the page's document after its scripts have run, and what the browser logged."""
     assert chromium is not None
     command = [chromium, *FLAGS, f"--user-data-dir={profile}", "--window-size=1280,2000", "--dump-dom", report.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    yield done.stdout, done.stderr
     shutil.rmtree(profile, ignore_errors=True)
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return opened_in(tmp_path_factory.mktemp("profile"), record(tmp_path_factory.mktemp("run")))
 
 
 @needs_browser
@@ -208,3 +209,14 @@ def test_a_hostile_description_and_label_stay_text(opened: tuple[str, str]) -> N
     document, _ = opened
     assert document.count("<script") == 3
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in document
+
+
+@needs_browser
+@pytest.mark.parametrize(("instants", "step_ns"), [(40, 50_000_000), (40, 2_000_000), (1, MINUTE_NS), (3, MINUTE_NS)])
+def test_the_ticks_of_a_time_axis_are_told_apart(tmp_path: Path, instants: int, step_ns: int) -> None:
+    document, _ = opened_in(tmp_path / "profile", record(tmp_path / "run", instants, step_ns))
+    axes = re.findall(r'<g class="xaxislayer-above">(.*?)</g></g>', document)
+    ticks = [re.findall(r'class="xtick".*?>([\d:.]+)<', axis) for axis in axes]
+    assert len(ticks) > 5
+    assert all(len(set(each)) == len(each) > 2 for each in ticks)
+    assert instants > 1 or "00:00:00" in ticks[0]
