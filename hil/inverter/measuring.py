@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from hil.inverter.dialect import QUANTITIES, Dialect, Source
 from hil.inverter.measurements import Measurements
 from hil.sunspec.points import BoolArray, FloatArray, Point, RegisterArray
 from hil.sunspec.reads import ReadPlan
-from hil.sunspec.register_map import RegisterMap
+from hil.sunspec.register_map import MOST_EXPONENT, RegisterMap
 from hil.sunspec.table import PointTable
 
 NOWHERE = Source()
@@ -41,8 +42,10 @@ class Measuring:
         pairs = list(zip(sources, plans, strict=True))
         names = [[name for source in row for name in _padded(source.points, self._width)] for row in sources]
         found = [[plan.find(name) for name in row] for row, plan in zip(names, plans, strict=True)]
-        self._table = PointTable([[p for p, _ in row] for row in found], [[at for _, at in row] for row in found])
         scales = [[plan.map.moving_scale(name) or "" for name in row] for plan, row in zip(plans, names, strict=True)]
+        scaled = zip(found, scales, strict=True)
+        points = [[_to_be_scaled(p, scale) for (p, _), scale in zip(*row, strict=True)] for row in scaled]
+        self._table = PointTable(points, [[at for _, at in row] for row in found])
         self._scales = _Scales(scales, found, plans) if any(map(any, scales)) else None
         self._factor = np.array([[source.factor for source in row] for row, _ in pairs])
         self._offset = np.array([[source.offset for source in row] for row, _ in pairs])
@@ -77,8 +80,15 @@ class _Scales:
 
     def corrected(self, values: FloatArray, registers: RegisterArray) -> FloatArray:
         """Return values (n, p), decoded with the scale factors that were discovered, with those that are there now."""
-        change = np.where(self._moving, self._table.decode(registers) - self._compiled, 0.0)
+        scales = self._table.decode(registers)
+        scales[np.abs(scales) > MOST_EXPONENT] = np.nan
+        change = np.where(self._moving, scales - self._compiled, 0.0)
         return values if not change.any() else values * 10.0**change
+
+
+def _to_be_scaled(point: Point | None, scale: str) -> Point | None:
+    """Return a point whose scale factor was not there when it was discovered, in steps of 1: it may come to be."""
+    return replace(point, exponent=0) if point is not None and point.exponent is None and scale else point
 
 
 def _padded(names: tuple[str, ...], width: int) -> tuple[str, ...]:

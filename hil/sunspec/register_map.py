@@ -19,8 +19,8 @@ BASE_ADDRESSES = (40000, 50000, 0)
 """Where a SunSpec map may begin, in the order in which they are tried."""
 SUNS = (0x5375, 0x6E53)
 END_MODEL = 0xFFFF
-FIRST_STATIC = 700
-"""Models with greater numbers declare their scale factors to be static."""
+STATIC = range(701, 716)
+"""Models that declare their scale factors to be static; those of batteries (802 on) declare nothing."""
 MOST_EXPONENT = 10
 """Of a scale factor; what is greater is none."""
 ADDRESSES = 0x10000
@@ -81,12 +81,12 @@ class RegisterMap:
     def moving_scale(self, name: str) -> str | None:
         """Return the scale factor of a point if the device may change it while it runs, as some do with their powers.
 
-        SunSpec's models from 701 on declare theirs to be static; older ones declare nothing.
+        SunSpec's models 701 to 715 declare theirs to be static; all others declare nothing.
         """
         point, key = self.points.get(name), name.partition(".")[0]
         scale = f"{key}.{point.scale}" if point is not None and point.scale is not None else ""
-        is_old = any(block.key == key and block.model_id < FIRST_STATIC for block in self.blocks)
-        return scale if is_old and scale in self.points else None
+        may_move = any(block.key == key and block.model_id not in STATIC for block in self.blocks)
+        return scale if may_move and scale in self.points else None
 
     @property
     def size(self) -> int:

@@ -239,6 +239,31 @@ def test_a_scale_factor_that_changes_while_it_runs_scales_the_same_answer() -> N
         assert group.poll().p_w.tolist() == [7650.0, 2340.0]
 
 
+def test_the_scale_factor_of_a_state_of_charge_that_changes_scales_the_same_answer() -> None:
+    """802 declares none of its scale factors static, as models from 701 on do (sunspec/models, model_802.json)."""
+    bank = equipped([BATTERY], models="legacy")
+    bank.set_measurements(Measurements.of(*np.array([[0.0], [0.0], [120.0]]), soc_pct=np.array([8.5])))
+    with BankServer(bank) as server, _group(server) as group:
+        assert group.poll().soc_pct.tolist() == [8.5]
+        bank._registers.put(0, "802.SoC_SF", -1)
+        assert group.poll().soc_pct.tolist() == [85.0]
+
+
+def test_scale_factors_that_a_device_lacks_when_it_is_found_count_once_they_are_there() -> None:
+    """As inverters that sleep have none at night; beyond ten a scale factor is none."""
+    bank = equipped([PV], models="legacy")
+    bank.set_measurements(Measurements.of(*np.array([[7650.0], [0.0], [240.0]])))
+    scale = bank.maps[0]["103.W_SF"].address
+    words = bank.read(0, scale, 1)
+    bank._registers.put_words(0, scale, [0x8000])
+    with BankServer(bank) as server, _group(server) as group:
+        assert math.isnan(group.poll().p_w[0])
+        bank._registers.put_words(0, scale, words)
+        assert group.poll().p_w.tolist() == [7650.0]
+        bank._registers.put_words(0, scale, [11])
+        assert math.isnan(group.poll().p_w[0])
+
+
 def test_a_command_that_another_scale_factor_would_multiply_is_rejected_and_taken_back(bank: RegisterBank) -> None:
     with BankServer(bank) as server, _group(server) as group:
         scale = group.devices[0].map["123.WMaxLimPct_SF"]
