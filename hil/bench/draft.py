@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
+from re import sub
 from typing import Any
 
 import numpy as np
 
 from derloop.errors import DerloopError
+from hil.bench.file import LONGEST_NAME
 from hil.bench.findings import ratings_of
 from hil.bench.scan import Behaviour, Found
 from hil.inverter.device import Device
@@ -99,14 +102,21 @@ def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
     }
 
 
-def write_served(path: Path, devices: Mapping[str, Address]) -> None:
+def write_served(path: Path, devices: Sequence[tuple[str, Address]]) -> None:
     """Write a bench file of emulated devices; one that was written so before is replaced: they are elsewhere now."""
-    entries = {
-        name.lower(): {"endpoint": at.endpoint.model_dump(mode="json", exclude_none=True), "unit": at.unit}
-        for name, at in devices.items()
-    }
+    entries: dict[str, Any] = {}
+    for name, at in devices:
+        entry = {"endpoint": at.endpoint.model_dump(mode="json", exclude_none=True), "unit": at.unit}
+        entries[_as_in_benches(name, entries)] = entry
     refuse_unserved(path)
     _write(path, {"name": path.stem, "description": SERVED, "devices": entries})
+
+
+def _as_in_benches(name: str, taken: Collection[str]) -> str:
+    """Return a name as bench files have them: in small letters, without marks side by side or at its end, its own."""
+    plain = sub(r"([-_.])[-_.]+", r"\1", name.lower()).rstrip("-_.")
+    numbered = (f"{plain[: LONGEST_NAME - 5]}-{number}" for number in count(2))
+    return next(each for each in chain((plain[:LONGEST_NAME],), numbered) if each not in taken)
 
 
 def refuse_unserved(path: Path) -> None:

@@ -29,7 +29,8 @@ from hil.safety.rules import EmergencyStop, SafetyRules
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MOST_DEVICES = 1000
-DeviceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([-_.][a-z0-9]+)*$", max_length=60)]
+LONGEST_NAME = 60
+DeviceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([-_.][a-z0-9]+)*$", max_length=LONGEST_NAME)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 

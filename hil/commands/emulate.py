@@ -109,7 +109,7 @@ def _shown(show: Show, bench: Path | None) -> Show:
     refuse_unserved(bench)
 
     def write_and_show(found: Sequence[Found]) -> None:
-        write_served(bench, {device.name: device.address for device in found})
+        write_served(bench, [(device.name, device.address) for device in found])
         show(found)
 
     return write_and_show

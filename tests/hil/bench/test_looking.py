@@ -13,6 +13,7 @@ from emulated import described
 from typer.testing import CliRunner, Result
 
 from derloop.cli import app
+from hil.bench.draft import write_served
 from hil.bench.file import read_bench
 from hil.bench.findings import find
 from hil.bench.watching import Seen, watch
@@ -20,7 +21,7 @@ from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.inverter.device import Identity
 from hil.inverter.measurements import Measurements
-from hil.modbus.endpoint import Tcp, Tls
+from hil.modbus.endpoint import Address, Tcp, Tls
 from hil.serving.file import FleetEntry
 from hil.serving.fleet import BankServer
 from hil.serving.responder import BankResponder, Units
@@ -157,6 +158,16 @@ def test_a_scan_writes_a_bench_file_that_checks_without_a_problem(tmp_path: Path
     assert draft["devices"]["bat-1"]["identity"]["serial"] == "bat_1"
     assert draft["devices"]["bat-1"]["safety"]["limits"]["p_w"] == {"low": -4000, "high": 5000}
     assert bench("check", out).exit_code == 0
+
+
+def test_a_bench_file_of_emulated_devices_has_all_of_them_by_names_that_it_takes(tmp_path: Path) -> None:
+    """Fleets and copies may be called what devices of a bench may not, or differ in capitals alone."""
+    names = ["INV", "inv", "inv", "roofs__0", "a-", "x" * 70, "x" * 69]
+    path = tmp_path / "served.json"
+    write_served(path, [(name, Address(Tcp(port=2000 + at))) for at, name in enumerate(names)])
+    devices = read_bench(path).file.devices
+    assert [entry.endpoint for entry in devices.values()] == [Tcp(port=2000 + at) for at in range(7)]
+    assert [*devices] == ["inv", "inv-2", "inv-3", "roofs_0", "a", "x" * 60, "x" * 55 + "-2"]
 
 
 def test_a_scan_does_not_write_over_a_bench_file(write_bench: Any, entries: Entries) -> None:
