@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
 from hil.emulator.settings import STORAGE_LIMITS, Settings
 from hil.fleet.model import Functions
+
+ENTER: Final = "enter_service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,10 @@ class Steering:
             )
         )
         self._applied = bank.decoded(self._registers.read)
+        self._enters = np.full(len(bank), ENTER in settings.on)
+        """Who (n,) comes back into service by itself: whom the settings let, and who was told to enter since."""
+        if ENTER in self._applied:
+            self._applied[ENTER] = self._applied[ENTER]._replace(on=self._enters)
         self._first = self._obeyed = bank.settings()
         self._version = bank.version
         bank.allows = self.allows
@@ -146,15 +153,20 @@ class Steering:
     def _adjust(self, name: str, state: FunctionState) -> None:
         """Adjust one function; a device where it is off keeps the numbers that it had."""
         was = self._applied[name].numbers
+        if name == ENTER:
+            self._enters = self._enters | np.any([state.numbers[n] != was[n] for n in was], axis=0)
+            state = state._replace(on=self._enters)
         state = FunctionState(state.on, {n: np.where(state.on, v, was[n]) for n, v in state.numbers.items()})
         if not state.equals(self._applied[name]):
             self._inverters.adjust(name, state.on, **state.numbers)
             self._applied[name] = state
 
     def _permit(self, now: Settings) -> None:
-        if not np.array_equal(now.in_service, self._obeyed.in_service):
+        told = now.in_service != self._obeyed.in_service
+        if told.any():
+            self._enters = self._enters | told
             self._inverters.set_permit_service(now.in_service)
-            self._inverters.adjust("enter_service")
+            self._inverters.adjust(ENTER, self._enters)
 
     def _has_changed(self, now: Settings, names: Sequence[str]) -> bool:
         return any(not np.array_equal(getattr(self._obeyed, name), getattr(now, name)) for name in names)

@@ -390,6 +390,25 @@ def _trip_and_return(
     assert back[-1] > 60.0
 
 
+@pytest.mark.parametrize("written", [{"ES": 0}, {"ESDlyTms": 1}], ids=["permit service", "a delay"])
+def test_a_device_that_is_told_when_to_enter_service_brings_no_other_back(written: dict[str, int]) -> None:
+    """Without `enter_service` in its settings nobody of a fleet comes back after a trip."""
+    pair = Pair(lambda: pv(enter_service=None, voltage_trip={"category": "category-ii"}, frequency_trip={}))
+    try:
+        normal = pair.inputs()
+        sag = {**normal, "v_pu": np.array([1.0, 0.4]), "v_low_pu": np.array([1.0, 0.4])}
+        found = [pair.fleet.step(number * S, sag)["p_kw"] for number in range(4)]
+        write(pair.client.DEREnterService[0], **written)
+        found += [pair.fleet.step(number * S, normal)["p_kw"] for number in range(4, 8)]
+        write(pair.client.DEREnterService[0], ES=1)
+        found += [pair.fleet.step(number * S, normal)["p_kw"] for number in range(8, 320)]
+    finally:
+        pair.close()
+    assert found[0].min() > 0.0
+    assert {p_kw[1] for p_kw in found[3:]} == {0.0}
+    assert found[-1][0] > 0.0
+
+
 TRIP_MODELS = {"uv": "DERTripLV", "ov": "DERTripHV", "uf": "DERTripLF", "of": "DERTripHF"}
 
 
