@@ -22,7 +22,7 @@ _VAR_MODES: Final[Mapping[float, float]] = {_OF_W_MAX: 0.0, _OF_VAR_MAX: 1.0}
 """123 VArPct_Mod as 704 VarSetMod."""
 _IN_VARS: Final = 4.0
 """704 VarSetMod of what is no percentage."""
-_VAR_PERCENT: Final[Mapping[float, str]] = {_OF_W_MAX: "123.VArWMaxPct", _OF_VAR_MAX: "123.VArMaxPct"}
+VAR_PERCENT: Final[Mapping[float, str]] = {_OF_W_MAX: "123.VArWMaxPct", _OF_VAR_MAX: "123.VArMaxPct"}
 _OVER_EXCITED, _UNDER_EXCITED = 0.0, 1.0
 """704 PFWInj Ext."""
 
@@ -73,7 +73,7 @@ LINKS: Final = (
     Link("802.LocRemCtl", "715.LocRemCtl"),
 )
 BY_OLD: Final[Mapping[str, Link]] = {link.old: link for link in LINKS}
-_POWER_FACTOR, _VARS = "123.OutPFSet", ("123.VArPct_Mod", *_VAR_PERCENT.values())
+_POWER_FACTOR, _VARS = "123.OutPFSet", ("123.VArPct_Mod", *VAR_PERCENT.values())
 _ONE_WAY: Final[Mapping[str, str]] = {"802.CtrlHb": "715.ControllerHb", "802.AlmRst": "715.AlarmReset"}
 
 _OLD: Final = frozenset([*BY_OLD, *_ONE_WAY, _POWER_FACTOR, *_VARS])
@@ -102,7 +102,7 @@ def _vars_commanded(registers: Registers, device: int) -> dict[str, float]:
     if mode is None or mode not in _VAR_MODES:
         has_one = registers.number(device, "704.VarSetMod") in _VAR_MODES.values()
         return {"704.VarSetMod": _IN_VARS} if mode == _NONE and has_one else {}
-    return {"704.VarSetMod": _VAR_MODES[mode], "704.VarSetPct": registers.number(device, _VAR_PERCENT[mode]) or 0.0}
+    return {"704.VarSetMod": _VAR_MODES[mode], "704.VarSetPct": registers.number(device, VAR_PERCENT[mode]) or 0.0}
 
 
 def links_in(device: RegisterMap) -> tuple[Link, ...]:
@@ -131,7 +131,7 @@ def _shown_reactive(registers: Registers, device: int) -> Iterator[tuple[str, fl
     mode = next((old for old, new in _VAR_MODES.items() if new == registers.number(device, "704.VarSetMod")), _NONE)
     yield "123.VArPct_Mod", mode
     if mode != _NONE:
-        yield _VAR_PERCENT[mode], registers.number(device, "704.VarSetPct") or 0.0
+        yield VAR_PERCENT[mode], registers.number(device, "704.VarSetPct") or 0.0
 
 
 def refresh(registers: Registers, device: int, links: Sequence[Link], is_pending: Callable[[str], bool]) -> None:

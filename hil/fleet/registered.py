@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from hil.emulator.device import equip
 from hil.emulator.initial import function_models
 from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
+from hil.emulator.reach import refuse_too_fine
 from hil.emulator.settings import Settings
 from hil.fleet.model import HasStorage, InverterModel
 from hil.fleet.steering import Steering, equipped_bank, settings_of
@@ -49,15 +51,24 @@ class RegisteredFleet:
         return self._bank
 
     def misfits(self) -> list[str]:
-        """Return which scale factors of their profiles do not fit the devices. Can be told before the start."""
+        """Return which scale factors of their profiles do not fit the devices. Can be told before the start.
+
+        Of devices that are alike the first is asked whether one is too fine.
+        """
         settings, found = settings_of(self.model.inverters), []
+        asked: set[tuple[Ratings, int]] = set()
         for index, profile in enumerate(self._profiles):
             if not profile.scale_factors:
                 continue
+            ratings = self._ratings(index)
+            kind = replace(ratings, name="", unit=1), id(profile)
             try:
-                equip(self._ratings(index), function_models(self._ratings(index), settings, index), profile)
+                equipped = equip(ratings, function_models(ratings, settings, index), profile)
+                if kind not in asked:
+                    refuse_too_fine(*equipped)
             except SunSpecError as misfit:
-                found.append(f"{self.terminals[index].label}: {misfit}")
+                found.append(f"{ratings.name}: {misfit}")
+            asked.add(kind)
         return found
 
     def start(self) -> Values:

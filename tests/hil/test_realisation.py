@@ -195,6 +195,23 @@ def test_a_scale_factor_that_a_device_does_not_have_is_refused_before_the_run(tm
     assert what.startswith("devices.json/fleets/inv/profile: inv_1: scale factor '713.WH_SF': the device has no such")
 
 
+@pytest.mark.parametrize("scale", ["123.VArPct_SF", "704.VarSetPct_SF", "126.DeptRef_SF", "705.DeptRef_SF"])
+def test_steps_that_are_too_fine_for_what_is_written_to_another_view_are_refused(tmp_path: Path, scale: str) -> None:
+    """100 % in steps of 0.001 are beyond 16 bits; where no older model shows them, nobody need write so much."""
+    settings = {"at": [{"bus": "b"}, {"bus": "b"}], "rated_kva": 100, "smart": {"volt_var": "category-a"}}
+    model, here = PvFleet(PvSettings.model_validate(settings), context()), replace(context(), folder=tmp_path)
+
+    def build(models: str) -> None:
+        fleet = {"profile": {"models": models, "scale_factors": {scale: -3}}}
+        (tmp_path / "devices.json").write_text(json.dumps({"fleets": {"inv": fleet}}))
+        emulator(model, BatterySettings(at=({"bus": "b"},)), TERMINALS, "devices.json", here)  # type: ignore[arg-type]
+
+    with pytest.raises(PlaceError, match=r"inv_0: point .* is out of range \(-32\.767 to 32\.767"):
+        build("all")
+    if scale.startswith("70"):
+        build("der")
+
+
 @pytest.mark.parametrize("key", ["quirks_of", "profile_of"])
 def test_a_device_that_an_emulator_file_names_and_the_fleet_does_not_have_is_refused(tmp_path: Path, key: str) -> None:
     """What was meant to be wrong with it was wrong with none."""
