@@ -52,6 +52,7 @@ def opened(file: EmulatorFile, path: Path, wishes: Wishes, source: str) -> Opene
     for name, fleet in fleets.items():
         fleet.entry = file.fleets.get(name, fleet.entry)
     _refuse_strangers(fleets, source)
+    _refuse_misfits(fleets, source)
     return Opened(scenario, federation, fleets)
 
 
@@ -80,5 +81,11 @@ def _refuse_strangers(fleets: dict[str, OpenFleet], source: str) -> None:
         for name, fleet in fleets.items()
         for each in fleet.entry.strangers(fleet.labels)
     ]
+    if problems:
+        raise ScenarioError(problems, source)
+
+
+def _refuse_misfits(fleets: dict[str, OpenFleet], source: str) -> None:
+    problems = [Problem(f"/fleets/{name}/profile", each) for name, fleet in fleets.items() for each in fleet.misfits()]
     if problems:
         raise ScenarioError(problems, source)

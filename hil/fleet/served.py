@@ -53,9 +53,16 @@ class OpenFleet:
     def interface(self) -> Interface:
         return self._interface
 
-    def start(self) -> Values:
+    def misfits(self) -> list[str]:
+        """Return which scale factors of `entry` do not fit the devices."""
+        return self._registered().misfits()
+
+    def _registered(self) -> RegisteredFleet:
         built = self.entry.profiles_for(self.labels), self.entry.units(len(self.labels))
-        self._fleet = fleet = RegisteredFleet(self._model, self._terminals, self._v_nominal_v, *built)
+        return RegisteredFleet(self._model, self._terminals, self._v_nominal_v, *built)
+
+    def start(self) -> Values:
+        self._fleet = fleet = self._registered()
         outputs = fleet.start()
         self._thread = LoopThread(f"serving {self.labels[0]}")
         self._server = BankServer(fleet.bank, self.labels, self.entry, thread=self._thread)

@@ -167,6 +167,14 @@ def test_a_run_in_lock_step_takes_transport_and_quirks_from_an_emulator_file(fol
             "/fleets/inverter/profile/scale_factors/702.WMax: must be a scale factor, as 702.W_SF is",
         ),
         (
+            {"fleets": {"inverter": {"profile": {"scale_factors": {"999.W_SF": 1}}}}},
+            "/fleets/inverter/profile: inverter_0: scale factor '999.W_SF': the device has no such model",
+        ),
+        (
+            {"fleets": {"inverter": {"profile": {"models": "all", "scale_factors": {"123.VArPct_SF": -3}}}}},
+            "/fleets/inverter/profile: inverter_0: point '123.VArWMaxPct': -100.0 is out of range (-32.767 to 32.767",
+        ),
+        (
             {"fleets": {"inverter": {"quirks_of": {"inverter_2": {"mute": 1.0}}}}},
             "/fleets/inverter/quirks_of/inverter_2: no device of the fleet; did you mean 'inverter_1'?",
         ),
