@@ -54,13 +54,13 @@ def served(
 def _refuse_misfits(
     model: InverterModel, terminals: tuple[Terminal, ...], argument: str, entry: FleetEntry, context: Context
 ) -> None:
-    """Raise PlaceError for devices that are not there, and for scale factors that fit no model of those that are."""
+    """Raise PlaceError for devices that are not there, and for profiles that do not fit those that are."""
     labels = [terminal.label for terminal in terminals]
     if strangers := entry.strangers(labels):
         where = f"{argument}/fleets/{context.name}"
         raise PlaceError([(("via",), f"{where}{each.pointer}: {each.what}") for each in strangers])
     profiles = entry.profiles_for(labels)
-    if not any(profile.scale_factors for profile in profiles):
+    if not any(profile.model_fields_set for profile in profiles):
         return
     from hil.fleet.registered import RegisteredFleet
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,11 +51,12 @@ class RegisteredFleet:
         return self._bank
 
     def misfits(self) -> list[str]:
-        """Return which scale factors of their profiles do not fit the devices. Can be told before the start.
+        """Return what of their profiles does not fit the devices. Can be told before the start.
 
-        Of devices that are alike the first is asked whether one is too fine.
+        Of devices that are alike the first is asked whether one of its scale factors is too fine.
         """
-        settings, found = settings_of(self.model.inverters), []
+        settings = settings_of(self.model.inverters)
+        found = [] if settings.sees_frequency else [*self._endless_stops()]
         asked: set[tuple[Ratings, int]] = set()
         for index, profile in enumerate(self._profiles):
             if not profile.scale_factors:
@@ -70,6 +71,13 @@ class RegisteredFleet:
                 found.append(f"{ratings.name}: {misfit}")
             asked.add(kind)
         return found
+
+    def _endless_stops(self) -> Iterator[str]:
+        """Yield who would cease for ever once a heartbeat is lost: nobody enters service without a frequency."""
+        for terminal, profile in zip(self.terminals, self._profiles, strict=False):
+            if profile.on_heartbeat_loss == "cease":
+                why = "a fleet that sees no frequency never enters service again: set enter_service in its 'smart'"
+                yield f"{terminal.label}: on_heartbeat_loss 'cease': {why}"
 
     def start(self) -> Values:
         """Start the model, fill the registers with the scenario's settings, and let them show what it gives."""

@@ -54,7 +54,7 @@ class OpenFleet:
         return self._interface
 
     def misfits(self) -> list[str]:
-        """Return which scale factors of `entry` do not fit the devices."""
+        """Return what of the profiles in `entry` does not fit the devices."""
         return self._registered().misfits()
 
     def _registered(self) -> RegisteredFleet:

@@ -212,6 +212,22 @@ def test_steps_that_are_too_fine_for_what_is_written_to_another_view_are_refused
         build("der")
 
 
+def test_a_fleet_that_cannot_enter_service_again_is_not_to_cease_with_its_controller(tmp_path: Path) -> None:
+    """It ended the run when a heartbeat was lost."""
+    fleet = {"profile_of": {"inv_1": {"on_heartbeat_loss": "cease"}}}
+    (tmp_path / "devices.json").write_text(json.dumps({"fleets": {"inv": fleet}}))
+    here = replace(context(), folder=tmp_path)
+
+    def build(**smart: object) -> None:
+        settings = {"at": [{"bus": "b"}, {"bus": "b"}], "rated_kva": 100, "smart": smart}
+        model = PvFleet(PvSettings.model_validate(settings), context())
+        emulator(model, BatterySettings(at=({"bus": "b"},)), TERMINALS, "devices.json", here)  # type: ignore[arg-type]
+
+    build(enter_service={})
+    with pytest.raises(PlaceError, match=r"inv_1: on_heartbeat_loss 'cease': .* set enter_service in its 'smart'"):
+        build(volt_var="category-b")
+
+
 @pytest.mark.parametrize("key", ["quirks_of", "profile_of"])
 def test_a_device_that_an_emulator_file_names_and_the_fleet_does_not_have_is_refused(tmp_path: Path, key: str) -> None:
     """What was meant to be wrong with it was wrong with none."""
