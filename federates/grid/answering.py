@@ -55,7 +55,7 @@ def _perturbed(solver: Solver, place: NDArray[np.intp], bases_v: FloatArray, ele
         setpoints.write()
         solver.solve_given()
         loading_pu = elements.measured(solver.elements.most_currents_a())["loading_pu"] if elements else np.zeros(0)
-        return np.abs(solver.of_phases(solver.voltages())) / bases_v, loading_pu
+        return solver.magnitudes_v() / bases_v, loading_pu
 
     rest = np.zeros(count)
     rest_v, rest_l = solved(rest, rest)

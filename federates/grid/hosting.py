@@ -146,7 +146,7 @@ class _Sweep:
         return self._measured()
 
     def _measured(self) -> tuple[FloatArray, FloatArray]:
-        v_pu = np.abs(self._solver.of_phases(self._solver.voltages())) / self._bases_v
+        v_pu = self._solver.magnitudes_v() / self._bases_v
         return v_pu, self._lines.measured(self._solver.elements.most_currents_a())["loading_pu"]
 
 

@@ -232,7 +232,7 @@ class Island:
         """Return whether an island has a voltage outside the band; at a fault, above it. Not what the head feeds."""
         if not self.formers.free.any():
             return False
-        volts = np.abs(self._solver.of_phases(self._solver.voltages()))
+        volts = self._solver.magnitudes_v()
         least_v = 0.0 if faulted else self._limits.least_v
         outside = (volts < least_v) | (volts > self._limits.most_v)
         return bool((outside & self.alive & (self._parts != self._head_part)).any())

@@ -83,6 +83,8 @@ class OpenDssFeeder:
         self._interface = Interface(step_ns, self._inputs(), self._outputs(), balances=tuple(self._balances()))
         self._told = Bundle(self._interface.outputs)
         self._v_pu = self._told["v_pu"]
+        self._v_ground_pu = np.zeros(self._v_pu.size) if self._solver.not_to_ground.size else self._v_pu
+        """To ground, also where phases are measured to others."""
 
     def _limits(self, feeder: Feeder) -> Limits:
         (low, high), bases_v = self._settings.sane_v_pu, self._bases_v
@@ -266,8 +268,11 @@ class OpenDssFeeder:
     def _seen(self, held: Values, now_ns: int | None = None) -> Bundle:
         """Return the outputs of the last solution as far as they are voltages, with those of grid-forming units."""
         volts, told = self._volts(), self._told
-        np.abs(self._solver.of_phases(volts), out=self._v_pu)
-        self._v_pu /= self._bases_v
+        np.abs(volts, out=self._v_ground_pu)
+        self._v_ground_pu /= self._bases_v
+        if (others := self._solver.not_to_ground).size:
+            self._v_pu[:] = self._v_ground_pu
+            self._v_pu[others] = self._solver.magnitudes_not_to_ground_v(volts) / self._bases_v[others]
         self._check_sane(now_ns)
         if self._has_moved():
             self._moved = self._controls()
@@ -292,11 +297,6 @@ class OpenDssFeeder:
         if self._tells_elements:
             told |= self._of_elements(drawn, dead, now_ns)
         return told
-
-    @property
-    def _v_ground_pu(self) -> FloatArray:
-        """The voltages of the nodes to ground, also where phases are measured to others."""
-        return self._v_pu if self._solver.is_all_to_ground else np.abs(self._volts()) / self._bases_v
 
     def _has_moved(self) -> bool:
         """Return whether taps and banks must be read again."""

@@ -144,10 +144,9 @@ class Solver:
         self.solve()
         self._order = self._node_order()
         self._where: NDArray[np.intp] | None = None
-        self._neutrals = self._first_phases = self._phases = self._back = np.zeros(0, np.intp)
-        self._per = np.zeros(0)
-        self.is_all_to_ground = True
-        """Whether every phase is measured to ground; known once the buses are (`know`)."""
+        self._neutrals = self._first_phases = self._back = np.zeros(0, np.intp)
+        self.not_to_ground, self._per = np.zeros(0, np.intp), np.zeros(0)
+        """Which nodes (k,) are measured to another one (`sides`); known once the buses are (`know`)."""
         self.elements = Elements(self._dss)
 
     @property
@@ -309,7 +308,7 @@ class Solver:
             self._run(f"Edit Vsource.{name} enabled={'yes' if is_in else 'no'}")
 
     def know(self, buses: Mapping[str, Bus]) -> None:
-        """Know between which nodes voltages are, for `of_phases`; nothing is fed through a neutral.
+        """Know between which nodes voltages are; nothing is fed through a neutral.
 
         Neutrals are in the part in which the phases of their bus are.
         """
@@ -319,17 +318,21 @@ class Solver:
         pairs = [
             (bus, phase, back) for bus in buses.values() for phase in bus.phases if (back := sides.back(bus, phase))
         ]
-        self._phases = np.array([self._order[f"{bus.name}.{phase}"] for bus, phase, _ in pairs], np.intp)
+        self.not_to_ground = np.array([self._order[f"{bus.name}.{phase}"] for bus, phase, _ in pairs], np.intp)
         self._back = np.array([self._order[f"{bus.name}.{back}"] for bus, _, back in pairs], np.intp)
         self._per = np.array([1 / sides.base(bus) for bus, _, _ in pairs])
-        self.is_all_to_ground = not pairs
 
-    def of_phases(self, volts: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """Return voltages (nodes,) to ground as each phase is measured (`sides`), of the line-to-neutral base."""
-        if self.is_all_to_ground:
-            return volts
-        found = volts.copy()
-        found[self._phases] = (volts[self._phases] - volts[self._back]) * self._per
+    def magnitudes_v(self) -> FloatArray:
+        """Return the voltages (nodes,) as they are measured (`sides`), V, of the line-to-neutral base."""
+        volts = self.voltages()
+        found: FloatArray = np.abs(volts)
+        found[self.not_to_ground] = self.magnitudes_not_to_ground_v(volts)
+        return found
+
+    def magnitudes_not_to_ground_v(self, volts: NDArray[np.complex128]) -> FloatArray:
+        """Return the same of those nodes alone (k,); volts (nodes,): to ground."""
+        found: FloatArray = np.abs(volts[self.not_to_ground] - volts[self._back])
+        found *= self._per
         return found
 
     def rearrange(self) -> NDArray[np.intp]:

@@ -160,7 +160,7 @@ def test_a_file_cannot_have_anything_made_that_is_no_state(said: dict[str, Any])
 # --- that kinds say all of it ------------------------------------------------------------------------
 
 SCRATCH = {
-    *("OpenDssFeeder._v_pu", "OpenDssFeeder._told_taps", "Sums._found"),
+    *("OpenDssFeeder._v_pu", "OpenDssFeeder._v_ground_pu", "OpenDssFeeder._told_taps", "Sums._found"),
     *("PvFleet._lit_by", "PvFleet._available_kw", "PvFleet._shown", "Inverters._q_told"),
     *("Cells._ranged", "BatteryFleet._told_after"),
 }
