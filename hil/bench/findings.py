@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from derloop.errors import DeviceError, did_you_mean
+from derloop.errors import DeviceError, Interlocked, did_you_mean
 from hil.bench.devices import reached
 from hil.bench.file import Bench, DeviceEntry
 from hil.bench.fitting import misfits
@@ -130,6 +130,12 @@ def _input_problems(bench: Bench, device: Device) -> list[str]:
     lacking = [name for name in dict.fromkeys(watched) if name not in device.map]
     points = tuple(device.map.points)
     return [f"has no point {name!r}, at which emergency_stop looks{did_you_mean(name, points)}" for name in lacking]
+
+
+def refuse_blind(bench: Bench, device: Device) -> None:
+    """Raise Interlocked for a discovered device that lacks a point at which the emergency stop looks."""
+    if lacking := _input_problems(bench, device):
+        raise Interlocked(device.name, f"cannot stop the bench, so nothing is commanded: {'; '.join(lacking)}")
 
 
 def _left(entry: DeviceEntry, device: Device) -> str:

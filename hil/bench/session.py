@@ -15,7 +15,7 @@ from derloop.contract import FloatArray
 from derloop.errors import DeviceError
 from hil.bench.devices import Links, TapOf, device_to, no_tap, refuse_stranger
 from hil.bench.file import Bench
-from hil.bench.findings import ratings_of
+from hil.bench.findings import ratings_of, refuse_blind
 from hil.bench.fitting import refuse_misfits
 from hil.bench.lookout import Lookout
 from hil.bench.polls import Polls
@@ -117,6 +117,7 @@ class Session:
         await together(device.discover() for device in self._reached.values())
         for name, device in self._reached.items():
             refuse_stranger(self._bench.device(name), device)
+            refuse_blind(self._bench, device)
         self._keepers = Keepers([*self._kept()])
         await self._keepers.take()
         if self._smart is not None:

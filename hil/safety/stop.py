@@ -11,6 +11,7 @@ from typing import Protocol
 from derloop.errors import DeviceError, Interlocked
 from hil.safety.key import Pressed
 from hil.safety.rules import EmergencyStop, WatchedInput
+from hil.sunspec.errors import SunSpecError
 from hil.sunspec.points import Value
 
 
@@ -53,10 +54,9 @@ class EmergencyWatch:
         what = f"{watched.device} {watched.point}"
         try:
             value = (await self._devices[watched.device].read([watched.point]))[watched.point]
-        except DeviceError as failure:
-            raise EmergencyStopped(
-                watched.device, f"the watched input {what} cannot be read: {failure.why}"
-            ) from failure
+        except (DeviceError, SunSpecError) as failure:  # a device that was never discovered has no points
+            why = failure.why if isinstance(failure, DeviceError) else str(failure)
+            raise EmergencyStopped(watched.device, f"the watched input {what} cannot be read: {why}") from failure
         if not isinstance(value, int | float):
             raise EmergencyStopped(watched.device, f"the watched input {what} says {value!r}, which is no number")
         if _stops(watched, value):

@@ -19,13 +19,14 @@ from emulated import equipped
 from kept import KeptDevice, keep
 from registers_only import RegistersOnly, served
 
-from derloop.errors import Interlocked
+from derloop.errors import Interlocked, Unreachable
 from hil.bench.file import Bench, BenchFile, DeviceEntry
 from hil.bench.session import Session
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.inverter.commands import Commands
 from hil.inverter.measurements import Measurements
+from hil.modbus.endpoint import Tcp
 from hil.modbus.thread import LoopThread
 from hil.safety.folder import Run
 from hil.safety.keepers import Keepers
@@ -158,6 +159,37 @@ def test_an_input_that_cannot_be_read_stops_the_bench_and_who_is_not_safe_is_nam
         look(device, EmergencyStop(inputs=(watched,)), tmp_path)
     assert any(note.startswith("NOT SAFE: device 'inv-1'") for note in stopped.value.__notes__)
     assert "not all of these are in their safe states: inv-1" in str(stopped.value)
+
+
+def watching(emulator: BankServer, tmp_path: Path, watched: DeviceEntry, point: str) -> Session:
+    """Return a session with a device that is armed, and another one whose point stops the bench."""
+    address = emulator.addresses[0]
+    devices = {"inv-1": DeviceEntry(endpoint=address.endpoint, unit=address.unit, safety=SAFE), "contact": watched}
+    stop = WatchedInput(device="contact", point=point, stop_when="above", value=1e6)
+    file = BenchFile(name="lab", devices=devices, emergency_stop=EmergencyStop(inputs=(stop,), key=False))
+    return Session(Bench(tmp_path / "lab.json", file), ["inv-1"], ["inv-1"], Run(tmp_path, tmp_path / "lab.json"))
+
+
+def test_a_watched_input_that_its_device_does_not_have_is_refused_before_any_device_is_taken(
+    emulator: BankServer, tmp_path: Path, thread: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
+    contact = DeviceEntry(endpoint=emulator.addresses[1].endpoint, unit=emulator.addresses[1].unit)
+    session = watching(emulator, tmp_path, contact, "701.Alarm")
+    with pytest.raises(Interlocked, match=r"'contact': .*no point '701\.Alarm', .*did you mean '701\.Alrm'\?"):
+        thread.run(session.open())
+    thread.run(session.close())
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_watched_device_that_never_answered_keeps_no_session_from_being_closed(
+    emulator: BankServer, tmp_path: Path, thread: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
+    session = watching(emulator, tmp_path, DeviceEntry(endpoint=Tcp(port=1)), "701.Alrm")
+    with pytest.raises(Unreachable, match="Connection refused"):
+        thread.run(session.open())
+    thread.run(session.close())
 
 
 def test_a_fleet_that_had_not_met_the_stop_yet_is_left_safe_and_not_restored(
