@@ -96,11 +96,12 @@ class WriteCounter:
         short = [name for name in names if not self._ahead.get(name) or self._day != _today()]
         if not short:
             return
-        self._day = _today()
-        self._ahead |= {name: self._most_ahead(name) for name in short}
+        before, self._day = (self._day, self._ahead), _today()
+        self._ahead = self._ahead | {name: self._most_ahead(name) for name in short}
         try:
             self._save()
         except OSError as failure:
+            self._day, self._ahead = before
             raise Interlocked(
                 self._device, f"its writes cannot be counted: {failure}; nothing was written"
             ) from failure
