@@ -66,8 +66,13 @@ class DeviceLock:
             raise Interlocked(self._device, f"cannot be locked: {failure}; nothing was written") from failure
 
     def release(self) -> None:
-        """Unlock whatever is locked; once or more often."""
+        """Unlock whatever is locked; once or more often.
+
+        Closing alone would not where a process was forked meanwhile, which has the files open until it ends.
+        """
         while self._held:
+            with suppress(OSError):
+                fcntl.flock(self._held[-1], fcntl.LOCK_UN)
             os.close(self._held.pop())
 
     def __enter__(self) -> Self:

@@ -63,6 +63,20 @@ def test_a_killed_run_holds_nothing(tmp_path: Path) -> None:
         lock.acquire(run("second"))
 
 
+def test_a_process_that_is_forked_while_a_device_is_held_does_not_hold_it_afterwards(tmp_path: Path) -> None:
+    """As the workers of an own control: they outlive the run that began them."""
+    first = DeviceLock("inv-1", ["tcp-a"], [tmp_path])
+    first.acquire(run("first"))
+    inherited = [os.dup(each) for each in first._held]  # a fork has them open as well, and as the same
+    first.release()
+    try:
+        with DeviceLock("inv-1", ["tcp-a"], [tmp_path]) as second:
+            second.acquire(run("second"))
+    finally:
+        for each in inherited:
+            os.close(each)
+
+
 def test_other_devices_can_be_commanded_meanwhile(tmp_path: Path) -> None:
     with DeviceLock("inv-1", ["tcp-a"], [tmp_path]) as one, DeviceLock("inv-2", ["tcp-b"], [tmp_path]) as two:
         one.acquire(run("first"))
