@@ -162,7 +162,7 @@ def read_bench(path: Path) -> Bench:
         file, broken = _what_is_right(data, problems)
         problems += unknown_instruments(data)
     bench = Bench(path.resolve(), file)
-    problems += [*_nobodies(bench), *_twins(bench), *_ports(bench), *_watched(bench, broken)]
+    problems += [*_nobodies(bench), *_nowhere(bench), *_twins(bench), *_ports(bench), *_watched(bench, broken)]
     problems += [*_languages(bench), *_instruments(bench, broken)]
     if problems:
         raise ScenarioError(listed(problems), str(path))
@@ -222,13 +222,29 @@ def _twins(bench: Bench) -> Iterator[Problem]:
 
 def _nobodies(bench: Bench) -> Iterator[Problem]:
     """Yield who is at an address that none has: what is written there all on the line do, and none answers."""
-    at = {f"/devices/{name}": (bench.address(name).endpoint, bench.address(name).unit) for name in bench.names}
-    for name, entry in bench.file.instruments.items():
-        if isinstance(entry.at, ModbusAt):
-            at[f"/instruments/{name}/at"] = entry.at.endpoint, entry.at.unit
-    for pointer, (endpoint, unit) in at.items():
+    for pointer, endpoint, unit in _addresses(bench):
         if endpoint.framing is RTU and unit == 0:
             yield Problem(f"{pointer}/unit", "0 is all devices on a serial line; one of them is 1 to 247")
+
+
+def _nowhere(bench: Bench) -> Iterator[Problem]:
+    """Yield which hosts and ports are none, though an emulator may be told them."""
+    for pointer, endpoint, _ in _addresses(bench):
+        if isinstance(endpoint, Serial):
+            continue
+        if not endpoint.host.strip():
+            yield Problem(f"{pointer}/endpoint/host", "names no host")
+        if endpoint.port == 0:
+            yield Problem(f"{pointer}/endpoint/port", "0 is no port at which anything listens; one is 1 to 65535")
+
+
+def _addresses(bench: Bench) -> Iterator[tuple[str, Endpoint, int]]:
+    """Yield where devices and instruments that speak Modbus are: pointer, endpoint, unit."""
+    for name, device in bench.file.devices.items():
+        yield f"/devices/{name}", device.endpoint, device.unit
+    for name, entry in bench.file.instruments.items():
+        if isinstance(entry.at, ModbusAt):
+            yield f"/instruments/{name}/at", entry.at.endpoint, entry.at.unit
 
 
 def _ports(bench: Bench) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ class TcpSocket(Settings):
     """SCPI over a plain TCP socket."""
 
     transport: Literal["tcp"] = "tcp"
-    host: str = Field(default="127.0.0.1", description="Host name or address.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Host name or address.")
     port: int = Field(default=5025, ge=1, le=65535)
 
     @property

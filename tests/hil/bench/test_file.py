@@ -77,6 +77,22 @@ def test_a_device_is_not_all_of_its_line(tmp_path: Path) -> None:
     }
 
 
+def test_hosts_and_ports_that_are_none_are_refused(tmp_path: Path) -> None:
+    """An emulator may be told them: on any host, at a port that is free. As a device's they were called right."""
+    nowhere = {"transport": "tcp", "host": " ", "port": 0}
+    meter = {"kind": "meter", "commands": "sunspec", "at": {"transport": "modbus", "endpoint": nowhere}}
+    host, port = "names no host", "0 is no port at which anything listens; one is 1 to 65535"
+    assert problems(tmp_path, devices={"inv-1": {"endpoint": nowhere}}, instruments={"meter": meter}) == {
+        "/devices/inv-1/endpoint/host": host,
+        "/devices/inv-1/endpoint/port": port,
+        "/instruments/meter/at/endpoint/host": host,
+        "/instruments/meter/at/endpoint/port": port,
+    }
+    source = {"kind": "dc-source", "commands": "scpi-dc-source", "at": {"transport": "tcp", "host": ""}}
+    source |= {"v_dc_v": {"low": 0, "high": 500}, "i_dc_a": {"low": 0, "high": 10}}
+    assert "/instruments/pv/at/host" in problems(tmp_path, instruments={"pv": source})
+
+
 def test_a_serial_port_is_set_up_once_for_all_devices_on_it(tmp_path: Path) -> None:
     """The second was asked at the speed of the first, and did not answer."""
     port = {"transport": "serial", "path": "ttyUSB0"}
