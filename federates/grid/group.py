@@ -15,7 +15,7 @@ from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Bus, Terminal
 from federates import sides
 from federates.grid.given_power import GivenPower
-from federates.grid.places import Places
+from federates.grid.places import Nodes, Places
 from federates.grid.seen import Phases, extremes, voltage
 from federates.grid.sensitivity import GROUND, Devices, between
 from federates.grid.setpoints import Setpoints
@@ -58,8 +58,8 @@ class Group:
         place = {element: index for index, element in enumerate(solver.elements.names)}
         self.elements = np.array([place[name] for name in self.element_names])
         self._drawn = np.zeros(self.elements.size, np.complex128)
-        number = {node: index for index, node in enumerate(solver.nodes)}
-        self._stand(number)
+        self._at = Nodes.of([(t.bus, t.phases) for t in self._terminals], solver.nodes)
+        self._stand({node: index for index, node in enumerate(solver.nodes)})
         self._first = self._nodes[:, 0].copy()
         self._share = self._solved_sign / self._places.counts
         """Of what an element has beyond what it was given, that of each of its devices, in the federate's sign."""
@@ -120,21 +120,23 @@ class Group:
         """Write the power (devices,) that the solution has at the terminals, in the federate's sign.
 
         drawn: by all elements of the solver, kVA. dead: which nodes (nodes,) are, where any can be. Devices of one
-        element share alike what the solution has beyond what they give.
+        element share alike what the solution has beyond what they give, where it is not dead.
         """
         found, kw = told[self.solved_port], drawn.take(self.elements, out=self._drawn, mode="clip").real
         if self._places.are_single:
             np.multiply(kw, self._solved_sign, out=found)
             return
-        beyond_kw = self._beyond(kw, self._setpoints.p_kw)
-        np.multiply(beyond_kw, self._share, beyond_kw)
-        np.add(self._p_kw, self._places.spread(beyond_kw), out=found)
+        given_kw, of_places_kw = self._p_kw, self._setpoints.p_kw
         if dead is not None:
-            found[dead[self._first]] = 0.0
+            alive = 1.0 - self._at.share_at(dead)
+            given_kw, of_places_kw = given_kw * alive, of_places_kw * alive[self._places.firsts]
+        beyond_kw = self._beyond(kw, of_places_kw)
+        np.multiply(beyond_kw, self._share, beyond_kw)
+        np.add(given_kw, self._places.spread(beyond_kw), out=found)
 
     def given_kw(self, nodes: NDArray[np.bool_]) -> FloatArray:
-        """Return the power (devices,) that the devices at these nodes (nodes,) say they give, in their own sign."""
-        kw: FloatArray = np.where(nodes[self._first], self._p_kw, 0.0)
+        """Return the power (devices,) that the devices say they give at these nodes (nodes,), in their own sign."""
+        kw: FloatArray = self._p_kw * self._at.share_at(nodes)
         return kw
 
     def balance(self, tolerance: float, undelivered: tuple[str, ...]) -> Balance:

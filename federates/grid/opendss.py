@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import Balance, Bundle, FloatArray, Interface, Jacobian, Port, Values
-from derloop.kind import Context, Kind, PlaceError, Terminal
+from derloop.kind import Context, FeederLoad, Kind, PlaceError, Terminal
 from derloop.memory import remembers
 from federates.grid import inventory
 from federates.grid.accounts import Accounts
@@ -20,12 +20,13 @@ from federates.grid.head import Head
 from federates.grid.island import Island, Limits
 from federates.grid.monitored import Monitored
 from federates.grid.place import Feeder, check_terminals
+from federates.grid.places import Nodes
 from federates.grid.powers import Powers, powers
 from federates.grid.sensitivity import Devices, factored
 from federates.grid.settings import OpenDssSettings
 from federates.grid.solution import Solution
 from federates.grid.solver import Solver
-from federates.grid.switchgear import Switchgear, unserved_kw
+from federates.grid.switchgear import Switchgear
 from federates.grid.warm_start import WarmStart
 
 SHOWN = 5
@@ -73,7 +74,9 @@ class OpenDssFeeder:
         names = self._monitored.names if self._monitored else ()
         self._accounts = Accounts(settings.accounts, self._solver, names) if settings.accounts else None
         self._powers = self._told_powers() if self._tells_powers else None
-        self._undriven = _undriven(feeder, self._drives, self._solver.nodes)
+        self._undriven = _undriven(feeder, self._drives)
+        self._undriven_at = Nodes.of([(load.bus, load.phases) for load in self._undriven], self._solver.nodes)
+        self._undriven_kw = np.array([load.kw for load in self._undriven])
         self._timed = _timed(settings, feeder)
         self._tells_elements = bool(self._gear or self._monitored or self._accounts)
         self._kept = self._moved = self._controls()
@@ -341,9 +344,7 @@ class OpenDssFeeder:
 
     def loads_at(self, powers: Values) -> Iterator[tuple[str, float]]:
         """Yield bus and kW of each load: as `powers`, inputs, say, or as the file does where nobody drives it."""
-        nodes, loads_kw = self._undriven
-        for node, kw in zip(nodes, loads_kw, strict=True):
-            yield self._solver.nodes[node].rpartition(".")[0], float(kw)
+        yield from ((load.bus, load.kw) for load in self._undriven)
         for group in self._drives:
             if not group.injects:
                 yield from zip(group.buses, powers[group.p_port].tolist(), strict=True)
@@ -351,7 +352,7 @@ class OpenDssFeeder:
     def _unserved_kw(self, dead: NDArray[np.bool_]) -> float:
         """Return what loads would draw where nothing is energised."""
         driven_kw = sum(float(group.given_kw(dead).sum()) for group in self._drives if not group.injects)
-        return unserved_kw(dead, *self._undriven) + driven_kw
+        return float(self._undriven_kw @ self._undriven_at.share_at(dead)) + driven_kw
 
     def _volts(self) -> NDArray[np.complex128]:
         volts = self._solver.voltages()
@@ -425,13 +426,10 @@ def _gear(settings: OpenDssSettings, feeder: Feeder) -> Switchgear | None:
     return Switchgear(settings, feeder.apparatus, feeder.solver, acting)
 
 
-def _undriven(feeder: Feeder, groups: Sequence[Group], nodes: Sequence[str]) -> tuple[NDArray[np.intp], FloatArray]:
-    """Return the first node, and the nominal kW, of each load of the file that no federate drives."""
+def _undriven(feeder: Feeder, groups: Sequence[Group]) -> list[FeederLoad]:
+    """Return the loads of the file that no federate drives."""
     driven = {element for group in groups for element in group.driven}
-    loads = [load for name, load in feeder.loads.items() if name not in driven]
-    number = {node: index for index, node in enumerate(nodes)}
-    at = np.array([number[f"{load.bus}.{load.phases[0]}"] for load in loads], np.intp)
-    return at, np.array([load.kw for load in loads])
+    return [load for name, load in feeder.loads.items() if name not in driven]
 
 
 def _timed(settings: OpenDssSettings, feeder: Feeder) -> list[str]:

@@ -1,10 +1,12 @@
-"""Which of n devices stand at one place."""
+"""Where n devices stand: which of them at one place, and at which nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 
@@ -40,3 +42,29 @@ class Places:
     def spread(self, values: FloatArray) -> FloatArray:
         """Return for each device (n,) the value of its place (m,)."""
         return values.take(self._of, mode="clip")
+
+
+class Nodes(NamedTuple):
+    """The nodes at which n devices or loads stand, up to k each; who has fewer has its first one in their places."""
+
+    numbers: NDArray[np.intp]
+    """(n, k)"""
+    shares: FloatArray
+    """How much of what each gives or draws is at each of its nodes (n, k): alike at all that it has."""
+
+    @classmethod
+    def of(cls, places: Sequence[tuple[str, Sequence[int]]], nodes: Iterable[str]) -> Self:
+        """Return those of places, each a bus and its nodes there, among the nodes of a feeder, "671.2"."""
+        number: Mapping[str, int] = {node: index for index, node in enumerate(nodes)}
+        most = max((len(phases) for _, phases in places), default=1)
+        numbers, shares = np.zeros((len(places), most), np.intp), np.zeros((len(places), most))
+        for row, (bus, phases) in enumerate(places):
+            numbers[row] = number[f"{bus}.{phases[0]}"]
+            numbers[row, : len(phases)] = [number[f"{bus}.{phase}"] for phase in phases]
+            shares[row, : len(phases)] = 1 / len(phases)
+        return cls(numbers, shares)
+
+    def share_at(self, chosen: NDArray[np.bool_]) -> FloatArray:
+        """Return how much of each (n,) is at the chosen ones of all nodes: 0 to 1."""
+        found: FloatArray = np.einsum("ij,ij->i", chosen[self.numbers], self.shares)
+        return found

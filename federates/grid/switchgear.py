@@ -270,8 +270,3 @@ def relayed(protection: Sequence[RelaySettings], solver: Solver) -> tuple[tuple[
     if len(set(names)) < len(names):
         problems.append((("protection",), "a switch has two relays"))
     return tuple(name for name in dict.fromkeys(names) if name in lines), problems
-
-
-def unserved_kw(dead: NDArray[np.bool_], nodes: NDArray[np.intp], loads_kw: FloatArray) -> float:
-    """Return what loads at dead nodes would draw. dead: (nodes,); nodes: the first of each load (n,); loads_kw (n,)."""
-    return float(loads_kw[dead[nodes]].sum())

@@ -372,3 +372,37 @@ def test_a_tie_that_its_own_control_has_open_is_open_and_closes_when_it_is_told(
     values = grid.step(0, told(1, 1, 1))
     assert values["switches"].tolist() == [1.0, 1.0, 1.0]
     assert values["current_a"][0] > 5.0
+
+
+POLES = """Clear
+New Circuit.c bus1=head basekv=12.47 r1=0 x1=0.5 r0=0 x0=0.5
+New Line.sw_1 phases=1 bus1=head.1 bus2=b.1 switch=yes
+New Line.sw_2 phases=1 bus1=head.2 bus2=b.2 switch=yes
+New Line.sw_3 phases=1 bus1=head.3 bus2=b.3 switch=yes
+New Load.mill phases=3 bus1=b kv=12.47 kw=900 kvar=0 model=1
+New Load.home phases=1 bus1=b.2 kv=7.2 kw=50 kvar=0 model=1
+Set VoltageBases=(12.47)
+"""
+
+
+@pytest.mark.parametrize(
+    ("closed", "unserved_kw"), [((0, 1, 1), 300.0), ((1, 0, 1), 350.0), ((0, 0, 1), 650.0), ((0, 0, 0), 950.0)]
+)
+@pytest.mark.parametrize("parts_kw", [(90.0,), (60.0, 30.0)])
+def test_where_some_phases_are_dead_the_others_are_served(
+    tmp_path: Path, closed: tuple[int, int, int], unserved_kw: float, parts_kw: tuple[float, ...]
+) -> None:
+    """Its first phase spoke for all of a load, or a device: all was unserved, or nothing, and no balance closed."""
+    (tmp_path / "poles.dss").write_text(POLES)
+    read = OpenDssSettings.model_validate({"feeder": "poles.dss", "operated": {"switches": ["sw_*"]}})
+    plants = tuple(Terminal(f"pv_{i}", "b", (1, 2, 3), 100.0) for i in range(len(parts_kw)))
+    start = datetime(2025, 7, 15, tzinfo=UTC)
+    context = Context("grid", tmp_path, start, S, 3600 * S, 1, terminals={"pv": plants})
+    grid = OpenDssFeeder(read, context, Feeder(read, context))
+    given = {"pv.p_kw": np.array(parts_kw), "pv.q_kvar": np.zeros(len(parts_kw))}
+    values = grid.step(0, {**given, "switch_set": np.array(closed, dtype=np.float64)})
+    assert values["unserved_kw"][0] == pytest.approx(unserved_kw)
+    assert values["others_kw"][0] == pytest.approx(950.0 - unserved_kw, abs=1e-6)
+    share = np.array(closed).sum() / 3
+    assert values["pv.solved_kw"] == pytest.approx(share * np.array(parts_kw), abs=1e-6)
+    assert values["pv.undelivered_kw"] == pytest.approx((1 - share) * np.array(parts_kw))
