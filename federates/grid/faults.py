@@ -1,7 +1,7 @@
 """Short circuits: resistances from phases of a bus to ground, that come and go.
 
 A fault of a line is one at the bus at its end. It lasts until the end that is set for it, or until the run's; an arc
-(`arc`) goes out as soon as its bus is dead, and does not come back: reclosing then succeeds.
+(`arc`) goes out as soon as all of its phases are dead, and does not come back: reclosing then succeeds.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from derloop.errors import did_you_mean
 from derloop.kind import Bus, Settings
 from derloop.memory import remembers
 from federates.fleets import Problems
+from federates.grid.places import Nodes
 from federates.grid.solver import Solver
 
 BoolArray = NDArray[np.bool_]
@@ -33,7 +34,7 @@ class FaultSettings(Settings):
     lasts_s: float | None = Field(
         None, gt=0.0, le=1e10, description="How long, s. Without it, until the run ends.", examples=[300.0]
     )
-    arc: bool = Field(False, description="Goes out as soon as its bus is dead.")
+    arc: bool = Field(False, description="Goes out as soon as all of its phases are dead.")
 
     @model_validator(mode="after")
     def _has_each_phase_once(self) -> FaultSettings:
@@ -52,21 +53,20 @@ class Faults:
         self._begins_s = np.array([fault.begins_s for fault in faults])
         self._ends_s = np.array([np.inf if f.lasts_s is None else f.begins_s + f.lasts_s for f in faults])
         self._are_arcs = np.array([fault.arc for fault in faults])
-        self._nodes = [f"{fault.bus.lower()}.{fault.phases[0]}" for fault in faults]
+        self._places = [(fault.bus.lower(), fault.phases) for fault in faults]
         for index, fault in enumerate(faults):
             solver.add_fault(f"fault_{index}", fault.bus, fault.phases, fault.r_ohm)
         self._are_on = np.zeros(len(faults), np.bool_)
         self._held = self._latest = np.zeros(len(faults), np.bool_)
 
     def any_on(self, alive: BoolArray) -> bool:
-        """Return whether one draws current: it is there, and its node (of `nodes`) alive."""
-        return bool((self._are_on & alive[self._at]).any())
+        """Return whether one draws current: it is there, and one of its nodes (of `nodes`) alive."""
+        return bool((self._are_on & (self._at.share_at(alive) > 0.0)).any())
 
     @cached_property
-    def _at(self) -> NDArray[np.intp]:
+    def _at(self) -> Nodes:
         """Where among the solver's nodes they are, which it knows once it is prepared."""
-        number = {node: index for index, node in enumerate(self._solver.nodes)}
-        return np.array([number[node] for node in self._nodes], np.intp)
+        return Nodes.of(self._places, self._solver.nodes)
 
     def take(self, now_ns: int, is_new: bool) -> bool:
         """Let those be there that are, at this instant; return whether that changes anything."""
@@ -86,8 +86,8 @@ class Faults:
             self._solver.switch_fault(f"fault_{index}", bool(is_on))
 
     def see(self, alive: BoolArray) -> None:
-        """Let arcs at dead nodes (nodes,) go out, from the next instant on."""
-        self._latest = self._held | (self._are_on & self._are_arcs & ~alive[self._at])
+        """Let arcs go out of which all nodes (nodes,) are dead, from the next instant on."""
+        self._latest = self._held | (self._are_on & self._are_arcs & (self._at.share_at(alive) == 0.0))
 
 
 def unseen(faults: Sequence[FaultSettings], step_ns: int) -> Problems:

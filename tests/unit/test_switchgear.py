@@ -406,3 +406,20 @@ def test_where_some_phases_are_dead_the_others_are_served(
     share = np.array(closed).sum() / 3
     assert values["pv.solved_kw"] == pytest.approx(share * np.array(parts_kw), abs=1e-6)
     assert values["pv.undelivered_kw"] == pytest.approx((1 - share) * np.array(parts_kw))
+
+
+def test_an_arc_goes_on_while_one_of_its_phases_is_alive(tmp_path: Path) -> None:
+    """It went out, in all phases, when the first one was dead."""
+    (tmp_path / "poles.dss").write_text(POLES)
+    fault = {"bus": "b", "begins_s": 0.0, "r_ohm": 1.0, "arc": True}
+    read = OpenDssSettings.model_validate(
+        {"feeder": "poles.dss", "operated": {"switches": ["sw_*"]}, "faults": [fault], "powers": "head"}
+    )
+    context = Context("grid", tmp_path, datetime(2025, 7, 15, tzinfo=UTC), S, 3600 * S, 1)
+    grid = OpenDssFeeder(read, context, Feeder(read, context))
+    stands = {0: (1, 1, 1), 1: (0, 1, 1), 2: (0, 1, 1), 3: (0, 0, 0), 4: (1, 1, 1)}
+    head_kw = [float(grid.step(i * S, {"switch_set": np.array(s, float)})["head_kw"][0]) for i, s in stands.items()]
+    through_1_ohm_kw = 12470**2 / 3 / (1 + 0.5**2) / 1000
+    assert head_kw[0] == pytest.approx(3 * through_1_ohm_kw, rel=0.02)
+    assert head_kw[1:3] == pytest.approx([2 * through_1_ohm_kw] * 2, rel=0.02)
+    assert head_kw[4] == pytest.approx(950.0, rel=0.01)
