@@ -228,6 +228,16 @@ def test_lowered_maxima_are_kept_by_every_function_and_given_back(smart: dict[st
     assert_allclose(after, before, atol=1e-6)
 
 
+def test_watt_var_keeps_to_its_curve_where_a_lowered_maximum_cuts() -> None:
+    """p^2 + (0.88 (p - 0.5))^2 = 0.64 has p = 0.765202; drawing alike."""
+    inverters = Inverters(Smart.model_validate({"watt_var": {"response_s": 0}}), np.full(2, 10.0))
+    inverters.set_maxima(np.full(2, 0.8), np.ones(2), np.ones(2))
+    power, most = np.array([10.0, -10.0]), np.full(2, 10.0)
+    p, q = inverters.step(0, inverters.seen({"v_pu": np.ones(2)}), power, (-most, most))
+    assert_allclose(p, [7.652024, -7.652024], atol=1e-6)
+    assert_allclose(q, [-2.333781, 2.333781], atol=1e-6)
+
+
 @pytest.mark.parametrize(("reactive", "sign"), [("injected", 1), ("absorbed", -1)])
 def test_active_power_has_the_room_that_lowered_vars_leave_of_a_power_factor(reactive: str, sign: int) -> None:
     inverters = Inverters(Smart.model_validate({"constant_pf": {"pf": 0.92, "reactive": reactive}}), np.full(1, 10.0))

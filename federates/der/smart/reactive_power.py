@@ -44,6 +44,7 @@ class ReactivePower:
         self._of_all: Target | None = None
         self._lag = Response(n, 0.0, clock)
         self._vref: VrefTracking | None = None
+        self._watt_var: Curve | None = None
         self._tan = np.zeros(n)
         self._carried_kva = rated_kva
         self.p_most_kw = rated_kw
@@ -135,12 +136,8 @@ class ReactivePower:
             found *= self._rated_kva
             return found
 
+        self._watt_var = curve
         self._choose("watt_var", target, points["response_s"], on)
-        ends = [crossing(curve, self._rated_kw, self._rated_kva, sign) for sign in (1.0, -1.0)]
-        q_ends = [
-            np.abs(curve(sign * p / self._rated_kw)) * self._rated_kva for sign, p in zip((1, -1), ends, strict=True)
-        ]
-        self._crossings_kw, self._crossings_kvar = ends, q_ends
 
     def _choose(self, name: str, target: Target, response_s: FloatArray, on: BoolArray) -> None:
         self._targets[name], self._responses_s[name] = target, response_s
@@ -163,6 +160,14 @@ class ReactivePower:
         if at_pf is not None:
             most_kva = np.where(at_pf, most_kva * self._points["constant_pf"]["pf"], most_kva)
         self.p_most_kw = np.minimum(self._rated_kw, most_kva)
+        if self._watt_var is not None:
+            self._find_crossings(self._watt_var)
+
+    def _find_crossings(self, curve: Curve) -> None:
+        kva, rated_kw = self._rated_kva, self._rated_kw
+        ends = [crossing(curve, rated_kw, kva, self._carried_kva, sign) for sign in (1.0, -1.0)]
+        q_ends = [np.abs(curve(sign * p / rated_kw)) * kva for sign, p in zip((1, -1), ends, strict=True)]
+        self._crossings_kw, self._crossings_kvar = ends, q_ends
 
     def _response_s(self) -> FloatArray:
         if self._of_all:
@@ -211,7 +216,7 @@ class ReactivePower:
 
     def on_watt_var(self, p_kw: FloatArray, q_kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return P and Q (n,) in the circle, on the curve where the rating cuts."""
-        outside = p_kw * p_kw + q_kvar * q_kvar >= self._rated_kva**2
+        outside = p_kw * p_kw + q_kvar * q_kvar >= self._carried_kva**2
         injects = p_kw > 0.0
         p_most = np.where(injects, self._crossings_kw[0], self._crossings_kw[1])
         q_most = np.where(injects, self._crossings_kvar[0], self._crossings_kvar[1])

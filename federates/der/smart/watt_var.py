@@ -1,8 +1,8 @@
 """Watt-var: reactive power against active power (IEEE 1547-2018, 5.3.4 and table 9).
 
 P in pu of rated active power, the side of what injects (P1 < P2 < P3) and of what draws (P'1 > P'2 > P'3); Q in pu of
-rated kVA. Where the rating cannot carry a point of the curve, P is lowered until it meets the curve:
-the working point stays on the curve.
+rated kVA. Where the rating, or a maximum that is lower, cannot carry a point of the curve, P is lowered until it meets
+the curve: the working point stays on the curve.
 """
 
 from __future__ import annotations
@@ -69,13 +69,15 @@ def watt_var_curve(points: Points) -> Curve:
     return Curve(stack(points, *(f"p{n}" for n in names)), stack(points, *(f"q{n}" for n in names)))
 
 
-def crossing(curve: Curve, rated_kw: FloatArray, rated_kva: FloatArray, sign: float) -> FloatArray:
-    """Return the magnitude of P (n,), kW, up to which the rating carries the curve on one side: by bisection."""
+def crossing(
+    curve: Curve, rated_kw: FloatArray, rated_kva: FloatArray, carried_kva: FloatArray, sign: float
+) -> FloatArray:
+    """Return the magnitude of P (n,), kW, up to which `carried_kva` (n,) holds the curve on one side: by bisection."""
     low, high = np.zeros(rated_kw.shape), rated_kw.copy()
-    inside = _apparent(curve, high, rated_kw, rated_kva, sign) <= rated_kva
+    inside = _apparent(curve, high, rated_kw, rated_kva, sign) <= carried_kva
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
-        fits = _apparent(curve, middle, rated_kw, rated_kva, sign) <= rated_kva
+        fits = _apparent(curve, middle, rated_kw, rated_kva, sign) <= carried_kva
         low, high = np.where(fits, middle, low), np.where(fits, high, middle)
     return np.where(inside, rated_kw, low)
 
