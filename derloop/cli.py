@@ -254,9 +254,10 @@ def _user_errors() -> Iterator[None]:
 
 def _say(text: str) -> None:
     """Print to stderr; what would steer the terminal is shown, not done."""
-    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    from derloop.errors import visible
+
     try:
-        typer.echo(f"derloop: {shown}", err=True)
+        typer.echo(f"derloop: {visible(text)}", err=True)
     except OSError:  # the status must not depend on whether it can be told
         from derloop.commands.leaving import be_unheard
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Self
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from derloop import plugins
-from derloop.errors import NOT_STOPPED, PluginError, did_you_mean
+from derloop.errors import NOT_STOPPED, PluginError, did_you_mean, visible
 from derloop.kind import Kind, Settings
 from derloop.verdict import AnyCheck, in_short, unasked
 
@@ -110,6 +110,11 @@ def show_result(result: Result, quiet: bool) -> None:
         _print_folded(out, "NOT LEFT AS IT SHOULD BE  ", text, "bold white on red")
 
 
+def escape(text: str) -> str:
+    """Return `text` so that it is shown as it stands, and neither styles what is printed nor steers the terminal."""
+    return markup.escape(visible(text))
+
+
 def _near(path: Path) -> Path:
     """Return the path as it is written from here, where it is below."""
     here = Path.cwd()
@@ -191,8 +196,8 @@ def _print_rows(out: Console, rows: list[tuple[str, ...]]) -> None:
 
 def _folded(text: str, out: Console, indent: int) -> list[str]:
     if not out.is_terminal:
-        return [text]
-    return wrap(text, max(out.width - indent, 20)) or [""]
+        return [visible(text)]
+    return wrap(visible(text), max(out.width - indent, 20)) or [""]
 
 
 def show_kinds() -> None:

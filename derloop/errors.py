@@ -102,6 +102,11 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(_text(error).split())}{where}"
 
 
+def visible(text: str) -> str:
+    """Return `text` with what would steer a terminal as Python writes it: \\x1b; only a line's end ends a line."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 def did_you_mean(word: str, possible: Sequence[str], limit: int = 12) -> str:
     """Return "; did you mean 'x'?" for a near miss, else what is possible, for the end of a message."""
     near = get_close_matches(word, possible, n=1, cutoff=0.6)

@@ -161,7 +161,9 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def _say(text: str) -> None:
+    from derloop.errors import visible
+
     try:
-        typer.echo(f"derloop: {text}", err=True)
+        typer.echo(f"derloop: {visible(text)}", err=True)
     except OSError:  # neither the run nor the status must depend on whether anybody reads it
         be_unheard(sys.stderr)

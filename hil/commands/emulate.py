@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from derloop.errors import FederateError
+from derloop.errors import FederateError, visible
 
 if TYPE_CHECKING:
     from hil.commands.emulation import Found, Show
@@ -86,7 +86,7 @@ def _serve(file: Path, wishes: Wishes, show: Show) -> None:
         try:
             emulation.run()
         except FederateError as error:
-            typer.echo(f"derloop: {error}", err=True)
+            typer.echo(f"derloop: {visible(str(error))}", err=True)
             raise typer.Exit(FAILED) from error
 
 

@@ -355,3 +355,16 @@ def test_what_was_not_left_as_it_should_be_is_the_last_that_is_said(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "note a note"
     assert lines[-1].startswith("NOT LEFT AS IT SHOULD BE  federate 'inverter' at 4 s: did not stop cleanly")
+
+
+def test_what_others_say_in_a_run_does_not_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run(tmp_path)
+    result.failure = "federate 'vpp' at 60 s: control.py, line 4: ValueError: \x1b[2Jgone"
+    result.complaints = ("the inverter says \x1b]0;title\x07", "did not stop cleanly: \x1b[8m")
+    show_result(result, quiet=False)
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "ValueError: \\x1b[2Jgone\n" in said
+    assert "did not stop cleanly: \\x1b[8m\n" in said
