@@ -72,7 +72,7 @@ def scan(
     ],
     units: Annotated[str, typer.Option(metavar="NUMBERS", help="Unit numbers to ask: 1-10,20.")] = "1",
     ports: Annotated[str, typer.Option(metavar="NUMBERS", help="TCP ports of hosts that name none.")] = "502",
-    baud: Annotated[int, typer.Option(help="Of serial ports.")] = 9600,
+    baud: Annotated[int, typer.Option(help="Of serial ports.", min=300, max=1_000_000)] = 9600,
     parity: Annotated[Parity, typer.Option(help="Of serial ports.")] = Parity.none,
     certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="TLS: our certificate.")] = None,
     key: Annotated[Path | None, typer.Option(metavar="PEM", help="TLS: our private key.")] = None,
@@ -80,8 +80,10 @@ def scan(
     server_name: Annotated[
         str | None, typer.Option(metavar="NAME", help="TLS: in their certificates, where it is not the host's.")
     ] = None,
-    deadline: Annotated[float, typer.Option(metavar="SECONDS", help="How long a unit may take to answer.")] = 1.0,
-    pause: Annotated[float, typer.Option(metavar="SECONDS", help="Between two requests.")] = 0.05,
+    deadline: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long a unit may take to answer.", min=0.001, max=600)
+    ] = 1.0,
+    pause: Annotated[float, typer.Option(metavar="SECONDS", help="Between two requests.", min=0, max=60)] = 0.05,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a draft of a bench file.")] = None,
     registers: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write all registers of each device, for an emulator of it.")

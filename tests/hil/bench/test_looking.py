@@ -219,6 +219,10 @@ def test_a_scan_that_finds_nothing_ends_with_3(tmp_path: Path) -> None:
         (["rtu:lab"], "RTU over TCP has no usual port"),
         (["lab", "--units", "9-3"], "must be numbers and ranges from 0 to 255"),
         (["lab", "--ports", "0"], "must be numbers and ranges from 1 to 65535"),
+        (["lab", "--deadline", "0"], "Invalid value for '--deadline'"),
+        (["lab", "--deadline", "nan"], "Invalid value for '--deadline'"),
+        (["lab", "--pause", "-1"], "Invalid value for '--pause'"),
+        (["/dev/ttyUSB0", "--baud", "5"], "Invalid value for '--baud'"),
     ],
 )
 def test_a_scan_of_what_cannot_be_is_refused_before_anything_is_asked(words: list[str], told: str) -> None:
