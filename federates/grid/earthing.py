@@ -63,12 +63,16 @@ def _disabled_too(dss: Any) -> Iterator[None]:
 
 
 def _windings(dss: Any) -> Iterator[_Terminal]:
-    """Yield the windings of all transformers; one in delta has no ground, whatever its neutral is said to be."""
+    """Yield the windings of all transformers; one in delta has no ground, whatever its neutral is said to be.
+
+    A star point may be earthed inside: `Rneut` is negative where it is not.
+    """
     transformers = dss.Transformers
     for _ in range(transformers.First() and transformers.Count()):
         for number, terminal in enumerate(_terminals(dss.CktElement), start=1):
             transformers.Wdg(number)
-            yield terminal._replace(has_ground=terminal.has_ground and not transformers.IsDelta())
+            has_ground = terminal.has_ground or transformers.Rneut() >= 0
+            yield terminal._replace(has_ground=has_ground and not transformers.IsDelta())
         transformers.Next()
 
 

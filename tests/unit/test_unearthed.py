@@ -77,6 +77,7 @@ def test_what_a_source_or_a_star_point_earths_is_known_from_what_nothing_does(co
     [
         "New Reactor.earth bus1=home phases=3 kv=0.4 kvar=1e-3",
         "New Transformer.earth phases=3 buses=(home, other) conns=(wye, delta) kvs=(0.4, 0.4) kvas=(9, 9)",
+        "New Transformer.earth phases=3 buses=(home.1.2.3.4, other) conns=(wye, delta) kvs=(0.4, 0.4) wdg=1 rneut=5",
         "New Vsource.second bus1=end phases=2 basekv=0.4 enabled=no",
     ],
 )
@@ -198,6 +199,14 @@ def test_a_feeder_without_earth_takes_what_keeps_the_voltage_between_phases(cont
     found = hosting_capacity(asked, 1, 1)[0]
     assert found.where == "home.1"
     assert found.kw == pytest.approx(1.05 * 0.05 * E_V**2 / (2 * R_OHM) / 1000, abs=0.1)
+
+
+def test_a_star_point_that_nothing_earths_leaves_a_part_without(context: Context) -> None:
+    star = "New Transformer.star2 phases=3 buses=(home.1.2.3.4, other) conns=(wye, delta) kvs=(0.4, 0.4)"
+    (context.folder / "three.dss").write_text(FEEDER.replace("Set VoltageBases", f"{star}\nSet VoltageBases"))
+    buses = feeder_of(context).buses
+    assert not any(buses[name].earthed for name in ("top", "home", "end", "other"))
+    assert buses["home"].neutral is None
 
 
 def test_sides_of_a_bus() -> None:
