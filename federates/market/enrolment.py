@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
@@ -63,6 +63,13 @@ class RegulationEnrolment(Settings):
         description="Fleets of `customers` by whose ratings it is shared.",
         examples=[["batteries"]],
     )
+
+    @field_validator("fleets")
+    @classmethod
+    def _counts_each_fleet_once(cls, fleets: tuple[str, ...]) -> tuple[str, ...]:
+        if len({*fleets}) < len(fleets):
+            raise ValueError("a fleet is named twice: its customers would have a part of others' share")
+        return fleets
 
 
 # --- what a run keeps --------------------------------------------------------------------------------

@@ -307,6 +307,28 @@ def test_runs_too_short_and_steps_too_long_for_a_score_are_refused(context: Cont
         retail(replace(context, step_ns=600 * 10**9), regulation=REGULATES)
 
 
+def test_regulation_is_shared_by_the_ratings_of_all_fleets_together(context: Context, tmp_path: Path) -> None:
+    # at 671 roofs of 2 x 5 kVA and a store of 15 kVA, at 675 a store of 25 kVA: halves
+    stores = (Terminal("d", "671", (1,), 15.0), Terminal("e", "675", (1,), 25.0))
+    more = replace(
+        context,
+        terminals={**context.terminals, "stores": stores},
+        labels={**context.labels, "stores": ("d", "e")},
+    )
+    customers = {"loads": ["homes"], "ders": ["roofs", "stores"]}
+    regulates = {"plant": "vpp", "fleets": ["roofs", "stores"]}
+    retail(more, customers=customers, regulation=regulates).keep_in(tmp_path)
+    kept = json.loads((tmp_path / "market" / "retail.services.json").read_text())
+    assert kept["regulation"]["share_pu"] == [0.5, 0.5]
+
+
+def test_a_fleet_that_is_named_twice_has_no_larger_share_of_regulation() -> None:
+    customers = {"loads": ["homes"], "ders": ["roofs", "stores"]}
+    regulates = {"plant": "vpp", "fleets": ["roofs", "stores", "roofs"]}
+    with pytest.raises(ValueError, match="a fleet is named twice"):
+        RetailSettings.model_validate({"tariff": "tariff.json", "customers": customers, "regulation": regulates})
+
+
 def test_services_without_customers_are_refused() -> None:
     with pytest.raises(ValueError, match="services are paid to customers, and customers is missing"):
         RetailSettings.model_validate({"tariff": "tariff.json", "regulation": REGULATES})
