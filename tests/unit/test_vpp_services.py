@@ -1,5 +1,6 @@
 """The services of a virtual power plant: small cases with a known optimum, alone and stacked."""
 
+import re
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from plants import Batteries, context, plant, run, written
 from pydantic import ValidationError
 
 from derloop.kind import PlaceError
+from federates.control.vpp.settings import VppSettings
 
 REST = [0.0] * 8
 
@@ -496,6 +498,20 @@ def test_sites_take_back_nothing_of_what_earlier_services_have(recharges: bool, 
         asked = control.step(k * 3600 * 10**9, {**heard, **Batteries([20.0, 20.0], [1e3, 1e3]).told()})["b.p_set_kw"]
     assert asked.sum() == pytest.approx(8.0 if recharges else 3.0)
     assert asked[1] > asked[0]
+
+
+@pytest.mark.parametrize(
+    ("draws", "injects", "why"),
+    [
+        (["shops.p_kw", "shops.p_kw"], [], "a power is named twice in draws and injects"),
+        (["shops.p_kw"], ["roofs.p_kw", "shops.p_kw"], "a power is named twice in draws and injects"),
+        (["shops.p_kw"], ["roofs.p_kw", "b.p_kw"], "b.p_kw is what shaves: sites draw and inject without it"),
+    ],
+)
+def test_what_a_site_draws_counts_once_and_without_its_device(draws: list[str], injects: list[str], why: str) -> None:
+    said = {"kind": "site-peak-shaving", "member": "b", "draws": draws, "injects": injects, "limit_kw": 50}
+    with pytest.raises(ValueError, match=re.escape(why)):
+        VppSettings.model_validate({"members": ["b"], "services": [said]})
 
 
 def test_sites_of_which_nothing_is_heard_are_asked_for_nothing(tmp_path: Path) -> None:

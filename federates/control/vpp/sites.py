@@ -61,6 +61,15 @@ class SitePeakShaving(ServiceSettings):
         return ("sites", "recharge") if self.recharges else ("sites",)
 
     @model_validator(mode="after")
+    def _counts_each_power_once(self) -> Self:
+        signals = (*self.draws, *self.injects)
+        if len({*signals}) < len(signals):
+            raise ValueError("a power is named twice in draws and injects")
+        if (own := f"{self.member}.p_kw") in signals:
+            raise ValueError(f"{own} is what shaves: sites draw and inject without it")
+        return self
+
+    @model_validator(mode="after")
     def _recharges_below_its_aim(self) -> Self:
         if self.recharge_below_pu > 1.0 - self.margin_pu:
             raise ValueError(f"recharge_below_pu makes a new peak: it is above 1 less margin_pu {self.margin_pu:g}")
