@@ -33,6 +33,8 @@ MAX_PROBLEMS: Final = 500
 _MAX_COMPLAINTS: Final = 10  # of one line
 _MAX_COLUMN: Final = 10_000
 _MAX_NODES: Final = 40  # of one bus name: the engine's buffers for them are of fixed size
+_MAX_NODE: Final = 1000  # the engine keeps a node's number in 16 bits
+_BETWEEN_BUSES: Final = re.compile(r"[\s,()\[\]{}\"'|]+")
 _QUOTES: Final = "([{\"'"
 _FILE_ARRAYS: Final = frozenset({"file", "dblfile", "sngfile"})
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -279,6 +281,8 @@ class _FileScan:
             raise _RefusedError(f"{subject} must be a number up to {rules.count_limit(name)}; {TRUST}")
         if name.startswith("bus") and value.count(".") > _MAX_NODES and " " not in value:
             raise _RefusedError(f"{subject} names more than {_MAX_NODES} nodes; refused")
+        if name.startswith("bus") and not _are_nodes(value):
+            raise _RefusedError(f"{subject}: a node is not 0 to {_MAX_NODE} in '{shown(value)}'; refused")
         if "=" in value:
             self._judge_array(value, subject)
 
@@ -395,6 +399,12 @@ def _only_value(command: str, parameters: list[Parameter]) -> str:
     if len(parameters) != 1 or parameters[0].name:
         raise _RefusedError(f"'{command}' takes one file name (with quotes, if it has blanks); refused")
     return parameters[0].value
+
+
+def _are_nodes(buses: str) -> bool:
+    """Return whether nodes of buses, as "671.1.2", are numbers that the engine can have."""
+    nodes = (node for bus in _BETWEEN_BUSES.split(buses) for node in bus.split(".")[1:])
+    return "=" in buses or all(_within(node, _MAX_NODE) for node in nodes)
 
 
 def _within(value: str, limit: int) -> bool:

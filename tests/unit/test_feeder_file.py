@@ -148,11 +148,22 @@ def test_two_libraries_on_one_line_are_both_named(root: Path) -> None:
         ("new regcontrol.r debugtrace=yes", "may only be 'no'"),
         ("new loadshape.s csvfile='caf\u00e9.csv'", "character that is not allowed in a path"),
         (" , export v", "unknown command"),
+        ("new load.l bus1=671.-1", "a node is not 0 to 1000 in '671.-1'"),
+        ("new load.l bus1=671.99999", "a node is not 0 to 1000"),
+        ("new load.l bus1=671.", "a node is not 0 to 1000"),
+        ("new line.l bus1=671..1 bus2=a", "property 'bus1' of Line: a node is not 0 to 1000"),
+        ("new transformer.t buses=(671.1.2 'x y.1e3')", "a node is not 0 to 1000"),
+        ("edit transformer.t wdg=2 bus=a.x", "a node is not 0 to 1000"),
     ],
 )
 def test_refusal_says_what_is_wrong(root: Path, line: str, said: str) -> None:
     (problem,) = judge(line + "\n", root)
     assert said in problem
+
+
+@pytest.mark.parametrize("buses", ["(671.1.2.3.0 b-1.2)", "[sub-1.4.4.4, 'x y.1']", "a", '("a.1" | b.10)'])
+def test_nodes_are_numbers(root: Path, buses: str) -> None:
+    assert judge(f"new transformer.t buses={buses}\n", root) == []
 
 
 @pytest.mark.parametrize("line", ["", " \t", "!x", "//x", "\t! export", "  // save circuit", "/* x */", "/*/"])
