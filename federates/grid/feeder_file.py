@@ -258,7 +258,7 @@ class _FileScan:
             raise _RefusedError(f"{subject} {why}; {TRUST}")
         if name != parameter.name.lower() and parameter.name:
             _require_harmless_everywhere(parameter.name)
-        self._judge_value(rules.property_rule(class_name, name), name, parameter.value, subject)
+        self._judge_value(rules.property_rule(class_name, name), name, parameter.value, subject, class_name)
 
     def _judge_options(self, parameters: Iterable[Parameter]) -> None:
         for name, parameter in _named(parameters, names.OPTIONS, "option"):
@@ -269,7 +269,7 @@ class _FileScan:
                 raise _RefusedError(f"mode '{shown(parameter.value)}' is not one of {', '.join(rules.MODES)}; {TRUST}")
             self._judge_value(rule, name, parameter.value, f"option '{name}'")
 
-    def _judge_value(self, rule: rules.Rule, name: str, value: str, subject: str) -> None:
+    def _judge_value(self, rule: rules.Rule, name: str, value: str, subject: str, class_name: str = "") -> None:
         if rule == "file":
             self._scan.read(value, self._directory)
             return
@@ -277,8 +277,8 @@ class _FileScan:
             raise _RefusedError(f"{subject} writes or maps files and may only be 'no'; {TRUST}")
         if rule == "normalize" and not (value and "normalize".startswith(value.lower())):
             raise _RefusedError(f"{subject} writes files and may only be 'normalize'; {TRUST}")
-        if rule == "count" and not _within(value, rules.count_limit(name)):
-            raise _RefusedError(f"{subject} must be a number up to {rules.count_limit(name)}; {TRUST}")
+        if rule == "count" and not _within(value, limit := rules.count_limit(name, class_name)):
+            raise _RefusedError(f"{subject} must be a number up to {limit}; {TRUST}")
         if name.startswith("bus") and value.count(".") > _MAX_NODES and " " not in value:
             raise _RefusedError(f"{subject} names more than {_MAX_NODES} nodes; refused")
         if name.startswith("bus") and not _are_nodes(value):

@@ -109,6 +109,11 @@ _LIMITS: Final = MappingProxyType(
 _LIMIT: Final = 100
 """OpenDSS sizes its arrays by these without a question: ``phases=200000`` ends the process."""
 
+_LIMITS_OF_CLASSES: Final = MappingProxyType(
+    {("load", "phases"): 3, ("transformer", "phases"): 3, ("xfmrcode", "phases"): 3}
+)
+"""With more OpenDSS writes where other things lie, and the process ends sooner or later: a neutral is no phase."""
+
 NAMES_BECOME_FILES: Final = frozenset({"circuit", "monitor", "energymeter"})
 
 
@@ -119,6 +124,6 @@ def property_rule(class_name: str, name: str) -> Rule:
     return _SPECIAL.get(name, "plain")
 
 
-def count_limit(name: str) -> int:
-    """Return the largest number that the property or option may be given."""
-    return _LIMITS.get(name, _LIMIT)
+def count_limit(name: str, class_name: str = "") -> int:
+    """Return the largest number that the property of a class, or the option, may be given."""
+    return _LIMITS_OF_CLASSES.get((class_name, name), _LIMITS.get(name, _LIMIT))

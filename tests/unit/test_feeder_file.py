@@ -148,6 +148,10 @@ def test_two_libraries_on_one_line_are_both_named(root: Path) -> None:
         ("new regcontrol.r debugtrace=yes", "may only be 'no'"),
         ("new loadshape.s csvfile='caf\u00e9.csv'", "character that is not allowed in a path"),
         (" , export v", "unknown command"),
+        ("new load.l phases=4 bus1=671.1.2.3.4", "property 'phases' of Load must be a number up to 3"),
+        ("new transformer.t phases=4", "must be a number up to 3"),
+        ("new xfmrcode.t 4", "must be a number up to 3"),
+        ("load.l.phases=4", "must be a number up to 3"),
         ("new load.l bus1=671.-1", "a node is not 0 to 1000 in '671.-1'"),
         ("new load.l bus1=671.99999", "a node is not 0 to 1000"),
         ("new load.l bus1=671.", "a node is not 0 to 1000"),
@@ -159,6 +163,11 @@ def test_two_libraries_on_one_line_are_both_named(root: Path) -> None:
 def test_refusal_says_what_is_wrong(root: Path, line: str, said: str) -> None:
     (problem,) = judge(line + "\n", root)
     assert said in problem
+
+
+def test_lines_may_have_their_neutral_among_their_phases(root: Path) -> None:
+    """Loads of four phases, and transformers, are refused: OpenDSS spoils its memory with them."""
+    assert judge("new line.l phases=4 bus1=a.1.2.3.4 bus2=b.1.2.3.4\nnew load.l phases=3 bus1=b.1.2.3.4\n", root) == []
 
 
 @pytest.mark.parametrize("buses", ["(671.1.2.3.0 b-1.2)", "[sub-1.4.4.4, 'x y.1']", "a", '("a.1" | b.10)'])
