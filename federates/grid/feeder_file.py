@@ -340,7 +340,18 @@ def _sound(parameter: Parameter) -> Parameter:
         raise _RefusedError(f"quote is not closed before the line's end: '{shown(parameter.value)}'; refused")
     if "@" in parameter.value or "@" in parameter.name:
         raise _RefusedError("variables (@...) can hide a path or a name: write the value out; refused")
+    if not _is_utf8(parameter.name + parameter.value):
+        raise _RefusedError(f"'{shown(parameter.value)}' is not UTF-8: save the file in that, or write ASCII; refused")
     return parameter
+
+
+def _is_utf8(read: str) -> bool:
+    """Return whether what was read byte by byte is UTF-8, of which the engine takes names to be."""
+    try:
+        read.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _command(written: str) -> str:

@@ -165,6 +165,13 @@ def test_refusal_says_what_is_wrong(root: Path, line: str, said: str) -> None:
     assert said in problem
 
 
+@pytest.mark.parametrize(("coding", "passes"), [("utf-8", True), ("latin-1", False)])
+def test_names_beyond_ascii_are_in_utf8(root: Path, coding: str, passes: bool) -> None:
+    """A name in another coding ended in a UnicodeDecodeError, as soon as OpenDSS was asked for it."""
+    problems = judge("! Stra\u00dfe\nnew load.stra\u00dfe kw=1 ! Stra\u00dfe\n".encode(coding), root)
+    assert [text.partition("load")[0] for text in problems] == ([] if passes else ["feeder.dss:2: '"])
+
+
 def test_lines_may_have_their_neutral_among_their_phases(root: Path) -> None:
     """Loads of four phases, and transformers, are refused: OpenDSS spoils its memory with them."""
     assert judge("new line.l phases=4 bus1=a.1.2.3.4 bus2=b.1.2.3.4\nnew load.l phases=3 bus1=b.1.2.3.4\n", root) == []
