@@ -536,6 +536,18 @@ def test_the_autonomous_reference_stays_while_there_is_no_voltage() -> None:
     assert fleet.at(1.04, step_s=600.0)[1][0] == pytest.approx(0.0, abs=1e-12)  # followed from 1.02 to 1.037
 
 
+@pytest.mark.parametrize("beside", [[], [True]])
+def test_the_autonomous_reference_follows_while_volt_var_is_off(beside: list[bool]) -> None:
+    """Alone, and beside one that keeps it: after an hour at 1.04 pu this is the reference of both."""
+    fleet = Fleet({"volt_var": {"category": "category-b", "autonomous_vref": {}}}, 1 + len(beside))
+    fleet.at()
+    fleet.inverters.adjust("volt_var", on=[False, *beside])
+    for _ in range(60):
+        fleet.at(1.04, step_s=60.0)
+    fleet.inverters.adjust("volt_var")
+    assert fleet.at(1.04, step_s=60.0)[1][0] == pytest.approx(0.0, abs=1e-9)
+
+
 @pytest.mark.parametrize("response_s", [0.0, 1.0])
 def test_a_power_factor_that_is_written_asks_for_no_more_than_the_capability(response_s: float) -> None:
     fleet = Fleet({})

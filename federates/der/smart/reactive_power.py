@@ -191,6 +191,11 @@ class ReactivePower:
             wanted[out] = 0.0
         return wanted
 
+    def look_on(self, v_pu: FloatArray, out: Index) -> None:
+        """Let an autonomous reference voltage follow the voltage (n,) while no device has a function."""
+        if self._vref is not None:
+            self._vref.shifted(v_pu, out)
+
     def _target(self, v_pu: FloatArray, p_kw: FloatArray) -> FloatArray:
         if self._of_all:
             return self._of_all(v_pu, p_kw)

@@ -5,7 +5,8 @@ voltage with the time constant `tau`, within its limits, and the curve moves wit
 
     Q = curve(V - (VRef - vref_pu)),   VRef(t) = V + (VRef(t - h) - V) exp(-h / tau)
 
-The open-loop response then follows the curve as it lies at the end of the step. Without voltage the reference stays.
+The open-loop response then follows the curve as it lies at the end of the step. Without voltage the reference stays;
+while volt-var is off it goes on following.
 
 Numbers: EPRI OpenDER 2.2.0 (`common_file_format.py`). That V2 = V3 = VRef is fixed for category A is to be confirmed
 against the standard.
