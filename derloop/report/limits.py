@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -30,6 +30,8 @@ class Limit:
     from_s: float = 0.0
     to_s: float | None = None
     is_of_sum: bool = False
+    number: int = field(default=0, compare=False)
+    """Of the check among all, as several may have one name."""
 
     def is_for(self, signal: str) -> bool:
         return fnmatchcase(signal, self.pattern)
@@ -40,12 +42,12 @@ def lines(limits: Iterable[Limit], times: Times, time_ns: TimeArray) -> list[Tra
     if not time_ns.size:
         return []
     first_s, last_s = time_ns[0] / 1e9, time_ns[-1] / 1e9
-    together: dict[tuple[str, float, float], list[float]] = {}
+    together: dict[tuple[int, str, float, float], list[float]] = {}
     for limit in limits:
         begins_s, ends_s = max(limit.from_s, first_s), last_s if limit.to_s is None else min(limit.to_s, last_s)
         if begins_s <= ends_s:
-            together.setdefault((limit.check, begins_s, ends_s), []).append(limit.value)
-    return [_line(*key, values, times) for key, values in together.items()]
+            together.setdefault((limit.number, limit.check, begins_s, ends_s), []).append(limit.value)
+    return [_line(check, from_s, to_s, values, times) for (_, check, from_s, to_s), values in together.items()]
 
 
 def _line(check: str, from_s: float, to_s: float, values: list[float], times: Times) -> Trace:
@@ -61,7 +63,8 @@ def limits_of(run: Mapping[str, Any], verdicts: list[Mapping[str, Any]]) -> tupl
     From the settings of each check, where `run.json` has them; else the one that its verdict names.
     """
     judged = {str(v.get("check")): v for v in verdicts}
-    found = [limit for check in checks_of(run) for limit in _set(check, judged)]
+    checks = enumerate(each for check in checks_of(run) for each in _with_parts(check))
+    found = [limit for number, check in checks for limit in _set(number, check, judged)]
     named = {limit.check for limit in found}
     unset = [limit for name, verdict in judged.items() if name not in named for limit in _judged(verdict)]
     return tuple(dict.fromkeys([*found, *unset]))
@@ -91,10 +94,14 @@ def signal_named(verdict: Mapping[str, Any]) -> str:
     return str(verdict.get("where", "")).partition(" at ")[0].removesuffix(" in sum")
 
 
-def _set(check: Mapping[str, Any], judged: Mapping[str, Mapping[str, Any]]) -> Iterator[Limit]:
-    settings = settings_of(check)
+def _with_parts(check: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for part in within(check):
-        yield from _set(part, judged)
+        yield from _with_parts(part)
+    yield check
+
+
+def _set(number: int, check: Mapping[str, Any], judged: Mapping[str, Mapping[str, Any]]) -> Iterator[Limit]:
+    settings = settings_of(check)
     name, kind = str(check.get("name") or check.get("kind")), str(check.get("kind"))
     signal = settings.get("signal") or signal_named(judged.get(name, {}))
     from_s, to_s = settings.get("from_s"), settings.get("to_s")
@@ -103,7 +110,8 @@ def _set(check: Mapping[str, Any], judged: Mapping[str, Mapping[str, Any]]) -> I
     window = float(from_s) if is_number(from_s) else 0.0, float(to_s) if is_number(to_s) else None  # type: ignore[arg-type]
     for value in (settings.get(key) for key in SETTINGS):
         if signal and is_number(value):
-            yield Limit(name, kind, str(signal), float(value), *window, settings.get("of") == "sum")  # type: ignore[arg-type]
+            is_of_sum = settings.get("of") == "sum"
+            yield Limit(name, kind, str(signal), float(value), *window, is_of_sum, number)  # type: ignore[arg-type]
 
 
 def _judged(verdict: Mapping[str, Any]) -> Iterator[Limit]:

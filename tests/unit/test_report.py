@@ -463,6 +463,15 @@ def test_sources_that_hold_an_island_are_among_the_fleets() -> None:
     assert "former" in [t["name"] for t in figure(run, "Active power by fleet")["traces"]]
 
 
+def test_limits_of_checks_with_one_name_are_no_range_together() -> None:
+    run = feeder()
+    band = {"kind": "stays-within", "settings": {"signal": "grid.v_pu", "min": 0.95, "max": 1.05}}
+    wide = {"kind": "stays-within", "settings": {"signal": "grid.v_pu", "min": 0.9, "max": 1.1}}
+    run.run["checks"] = [band, {"kind": "any-of", "settings": {"of": [wide, band]}}]
+    named = [trace["name"] for trace in figure(run, "Node voltages")["traces"]]
+    assert named[-2:] == ["stays-within: 0.95 to 1.05", "stays-within: 0.9 to 1.1"]
+
+
 def test_limits_are_drawn_where_there_are_values_and_not_from_a_later_time_back_to_the_end_of_a_run() -> None:
     run = feeder()
     never = {"name": "never", "kind": "peak", "settings": {"signal": "grid.head_kw", "limit_kw": 1.0, "from_s": 7200}}
