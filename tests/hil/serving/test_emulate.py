@@ -191,6 +191,18 @@ def test_a_wrong_emulator_file_is_explained(content: dict[str, Any], said: str, 
     assert said in str(error.value)
 
 
+def test_checks_of_what_devices_do_not_tell_keep_nobody_from_serving_them(folder: Path) -> None:
+    """Half of the shipped scenarios with inverters have such; there are no verdicts here."""
+    from hil.commands.emulation import Emulation
+    from hil.commands.opened import Wishes
+
+    scenario = json.loads((folder / "street.json").read_text())
+    check = {"kind": "stays-within", "signal": "inverter.loss_kw", "max": 100.0}
+    (folder / "judged.json").write_text(json.dumps({**scenario, "checks": [check]}))
+    served = Emulation(folder / "judged.json", Wishes(), lambda _: None)
+    assert [*served._fleets] == ["inverter"]
+
+
 def test_a_scenario_cannot_name_an_emulator_file_outside_of_its_folder(folder: Path) -> None:
     from derloop.errors import ScenarioError
     from derloop.scenario.assembly import assemble
