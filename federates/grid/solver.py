@@ -20,6 +20,7 @@ from derloop.contract import FloatArray
 from derloop.kind import Bus
 from federates import sides
 from federates.grid import circuit
+from federates.grid.earthing import unearthed
 from federates.grid.elements import Elements
 from federates.grid.engine import SolverError, command, new_context
 from federates.grid.setpoints import Setpoints, Sources
@@ -39,6 +40,9 @@ INJECTS_V_PU = (0.3, 2.0)
 
 EARTH_OHM = 1.0
 """Of the electrode at a source whose star point is a neutral."""
+
+NEARLY = 1e-3
+"""Of a voltage: what moves less in an iteration does not collapse."""
 
 COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
@@ -136,7 +140,7 @@ class Solver:
 
     def prepare(self, controls: bool, tolerance: float, max_iterations: int) -> None:
         """Set how it solves, and solve once, so that the list of nodes is final."""
-        self._tolerance = tolerance
+        self._tolerance, self._max_iterations = tolerance, max_iterations
         circuit.take_snapshots(self._dss)
         self._run(f"Set controlmode={'static' if controls else 'off'} tolerance={tolerance!r}")
         # Newton's algorithm stops farther off
@@ -231,7 +235,25 @@ class Solver:
         if self._error[0]:
             self._raise()
         if not self._lib.ctx_Solution_Get_Converged(self._ctx):
-            raise SolverError(f"no solution after {self._dss.Solution.Iterations()} iterations")
+            raise SolverError(f"no solution after {self._dss.Solution.Iterations()} iterations{self._unrest()}")
+
+    def _unrest(self) -> str:
+        """Return what another iteration still moves; the voltages are left as they are."""
+        names = [name.lower() for name in self._dss.Circuit.YNodeOrder()]
+        self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
+        volts = self._volts.at(self._pointer[0], len(names) + 1)
+        before = volts.copy()
+        self._lib.ctx_Solution_Set_MaxIterations(self._ctx, 1)
+        self._lib.ctx_Solution_SolvePflow(self._ctx)
+        self._lib.ctx_Solution_Set_MaxIterations(self._ctx, self._max_iterations)
+        with np.errstate(all="ignore"):
+            moved = np.abs(volts - before) / np.maximum(np.abs(before), 1.0)
+        volts[...] = before
+        worst = int(np.where(np.isfinite(moved), moved, np.inf).argmax())
+        found = f": another one still moves {names[worst]!r} by {moved[worst]:.1e} of its voltage"
+        if moved[worst] > NEARLY or names[worst].rpartition(".")[0] not in unearthed(self._dss):
+            return found
+        return f"{found}. Nothing earths it, so rounding decides: earth it with a reactor, or set a coarser tolerance"
 
     @property
     def has_usual_iterations(self) -> bool:

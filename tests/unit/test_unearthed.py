@@ -12,9 +12,11 @@ import pytest
 from derloop.kind import Bus, Context, PlaceError, Terminal
 from federates.der.placement import Spot, Spread, place
 from federates.grid.answering import answers
+from federates.grid.engine import SolverError
 from federates.grid.hosting import Question, hosting_capacity
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
 from federates.grid.place import check_terminals
+from federates.grid.solver import Solver
 from federates.sides import sides
 
 S = 10**9
@@ -207,6 +209,23 @@ def test_a_star_point_that_nothing_earths_leaves_a_part_without(context: Context
     buses = feeder_of(context).buses
     assert not any(buses[name].earthed for name in ("top", "home", "end", "other"))
     assert buses["home"].neutral is None
+
+
+def test_what_rounding_keeps_moving_is_named_with_what_helps(context: Context) -> None:
+    """IEEE 9500 has buses with almost ideal switches and next to nothing to earth: it was said to have no solution."""
+    more = """
+New Transformer.unit phases=3 buses=(head.1.2.3.4, small) conns=(wye, delta) kvs=(0.4, 0.4) kvas=(50, 50) xhl=5
+New Line.switch bus1=small bus2=unit phases=3 r1=1e-6 x1=0 r0=1e-6 x0=0 c1=0 c0=0 units=none length=1
+New Generator.unit bus1=unit phases=3 kv=0.4 kw=20 kvar=6 conn=delta
+Edit Vsource.source r1=0.01 x1=0.01 r0=0.01 x0=0.01
+New Load.uneven bus1=head.1 phases=1 kv=0.231 kw=300 kvar=50 vminpu=0.3
+"""
+    (context.folder / "three.dss").write_text(FEEDER + more)
+    solver = Solver(context.folder / "three.dss")
+    said = r"no solution after 100 iterations: another one still moves 'small\.\d' by \S+e-\d\d of its voltage\. Nothing earths"
+    with pytest.raises(SolverError, match=said):
+        solver.prepare(controls=False, tolerance=1e-17, max_iterations=100)
+    solver.prepare(controls=False, tolerance=1e-8, max_iterations=100)
 
 
 def test_sides_of_a_bus() -> None:
