@@ -352,6 +352,29 @@ def test_the_same_part_twice_is_refused(part: dict[str, Any]) -> None:
     assert "would count twice" in refused(part, {**part, "name": "again"})["/parts/1"]
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "element"),
+    [(ENERGY, "reads", "grid.head_kw:634"), (RESILIENCE, "unserved_kwh", "mg.unserved_kwh:634")],
+    ids=["energy", "resilience"],
+)
+def test_a_series_and_an_element_of_it_are_refused(part: dict[str, Any], key: str, element: str) -> None:
+    whole, of_it = {**part, "name": "whole"}, {**part, "name": "element", key: element}
+    for one, other in ((whole, of_it), (of_it, whole)):
+        assert "would count twice" in refused(one, other)["/parts/1"]
+
+
+def test_two_elements_of_a_series_are_two() -> None:
+    of = [("heat.used_kw", f"boiler.fuel_kw:{place}") for place in ("634", "634a")]
+    parts = [{**HEAT, "name": fuel, "heat": f"{heat}:{fuel[-3:]}", "fuel": [fuel]} for heat, fuel in of]
+    refuse_double_counting(stack(*parts), "stack")
+
+
+@pytest.mark.parametrize("part", [HEAT, EMISSIONS], ids=lambda part: str(part["kind"]))
+@pytest.mark.parametrize("again", ["chp.fuel_kw", "chp.fuel_kw:634"])
+def test_fuel_that_one_part_names_twice_is_refused(part: dict[str, Any], again: str) -> None:
+    assert "would count twice" in refused({**part, "fuel": ["chp.fuel_kw", again]})["/parts/0"]
+
+
 def test_all_double_counting_is_told_before_a_run_is_read() -> None:
     with pytest.raises(ScenarioError) as error:
         refuse_double_counting(stack(ENERGY, LOSSES, {**RESERVE, "resource": "flet"}, RESERVE), "stack")

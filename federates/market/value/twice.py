@@ -2,9 +2,10 @@
 
 Nothing is counted twice:
 
-- what two parts claim is refused: the same energy, losses, emissions, heat, unserved energy, reduction or bills, and
-  the capacity of one asset, whether as capacity, as avoided peak, or as deferral. Energy that is measured at the
-  feeder's head has the losses in it, unless `less` takes them off;
+- what two parts claim is refused: the same energy, losses, emissions, heat, unserved energy, reduction or bills, also
+  where one is of a series and the other of an element of it, and the capacity of one asset, whether as capacity, as
+  avoided peak, or as deferral. Energy that is measured at the feeder's head has the losses in it, unless `less` takes
+  them off;
 - what bills pay for demand response or regulation does not stand beside a part for it, unless the part `bill` is
   without `services`;
 - savings on bills do not stand beside savings of whoever supplies the energy (energy, losses, avoided peak, deferral),
@@ -52,10 +53,15 @@ def _claimed_twice(stack: Stack) -> Iterator[Problem]:
     first: dict[str, int] = {}
     for i, part in enumerate(stack.parts):
         for claim in part.claims:
-            if claim in first:
-                hint = _hint(stack.parts[i], stack.parts[first[claim]])
-                yield Problem(f"/parts/{i}", f"{claim} would count twice: {stack.called(first[claim])!r} has it{hint}")
+            if (before := next((first[other] for other in first if _overlap(claim, other)), None)) is not None:
+                hint = _hint(stack.parts[i], stack.parts[before])
+                yield Problem(f"/parts/{i}", f"{claim} would count twice: {stack.called(before)!r} has it{hint}")
             first.setdefault(claim, i)
+
+
+def _overlap(claim: str, other: str) -> bool:
+    """Return whether two claims are the same, or one is of a series of which the other has an element."""
+    return claim == other or claim.startswith(f"{other}:") or other.startswith(f"{claim}:")
 
 
 def _hint(*parts: Part) -> str:

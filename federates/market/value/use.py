@@ -141,7 +141,7 @@ class Emissions(Part):
 
     @property
     def claims(self) -> tuple[str, ...]:
-        return ("emissions",)
+        return ("emissions", *(f"the emissions of {name}" for name in self.fuel))
 
     def worth(self, runs: Runs, currency: str) -> Worth:
         factor = runs.amount(self.kg_per_kwh, "kg/kWh")
