@@ -46,7 +46,8 @@ def summarise(run: RunFolder) -> list[Figure]:
         if signal.port == "system_kw":
             figures += _bus(run, signal, names)
         elif signal.port == "p_kw":
-            figures += _device_energy(run, signal)
+            figures += _device_energy(run, signal, f"energy of {signal.federate} ({len(signal.labels)})")
+            figures += _undelivered(run, signal.federate, names)
         elif signal.port == "passes":
             figures += _passes(run, signal)
     return figures
@@ -153,14 +154,22 @@ def _voltages(run: RunFolder, signal: Signal) -> Iterator[Figure]:
     yield Figure("voltages outside ANSI C84.1 range A", float(outside), "1", text)
 
 
-def _device_energy(run: RunFolder, signal: Signal) -> Iterator[Figure]:
+def _device_energy(run: RunFolder, signal: Signal, label: str) -> Iterator[Figure]:
     # By instant first: a whole day of many devices does not fit into memory, and pieces differ from run to run.
     sums = [(np.maximum(kw, 0.0).sum(axis=1), np.maximum(-kw, 0.0).sum(axis=1)) for _, kw in run.batches(signal.name)]
     if not sums:
         return
     out, back = (_energy_kwh(np.concatenate(each), signal) for each in zip(*sums, strict=True))
     text = f"{out:,.1f} kWh" + (f", {back:,.1f} kWh the other way" if back > LEAST_KWH else "")
-    yield Figure(f"energy of {signal.federate} ({len(signal.labels)})", out, "kWh", text)
+    yield Figure(label, out, "kWh", text)
+
+
+def _undelivered(run: RunFolder, fleet: str, names: dict[str, Signal]) -> Iterator[Figure]:
+    """Yield how much of a fleet's energy is what it would have given where nothing was energised, if any is."""
+    for signal in names.values():
+        if signal.port == f"{fleet}.undelivered_kw":
+            of_it = _device_energy(run, signal, f"energy of {fleet} in a dead feeder")
+            yield from (figure for figure in of_it if figure.value > LEAST_KWH)
 
 
 def _passes(run: RunFolder, signal: Signal) -> Iterator[Figure]:

@@ -107,6 +107,26 @@ def test_what_goes_each_way_is_told_apart(figures: dict[str, Figure]) -> None:
     assert "40.0 kWh the other way" in figures["energy of battery (2)"].text
 
 
+@pytest.mark.parametrize(("dead_kw", "told"), [(30.0, "30.0 kWh"), (0.0, None)])
+def test_what_devices_gave_to_nobody_is_told_beside_their_energy(
+    tmp_path: Path, dead_kw: float, told: str | None
+) -> None:
+    """The yield of PV had that of hours in which its feeder was dead, and nothing said so."""
+    interfaces = {
+        "grid": Interface(HOUR_NS, outputs={"head_kw": Port("kW", ("head",)), "pv.undelivered_kw": Port("kW", ("a",))}),
+        "pv": Interface(HOUR_NS, outputs={"p_kw": Port("kW", ("a",))}),
+    }
+    recorder = Recorder(tmp_path, interfaces)
+    for k, undelivered_kw in enumerate((0.0, dead_kw, 0.0)):
+        recorder.observe("grid", k * HOUR_NS, {"head_kw": np.zeros(1), "pv.undelivered_kw": np.array([undelivered_kw])})
+        recorder.observe("pv", k * HOUR_NS, {"p_kw": np.array([30.0])})
+    recorder.close()
+    (tmp_path / "run.json").write_text(json.dumps({"start": "2025-07-15T06:30:00-07:00"}))
+    found = {figure.label: figure.text for figure in summarise(RunFolder(tmp_path))}
+    assert found["energy of pv (1)"] == "90.0 kWh"
+    assert found.get("energy of pv in a dead feeder") == told
+
+
 def test_a_feeder_that_feeds_back_is_told_both_ways(tmp_path: Path) -> None:
     """400 kWh in and 900 kWh out are not -500 kWh drawn, and losses are no share of what was drawn then."""
     ports = {"head_kw": Port("kW", ("head",)), "losses_kw": Port("kW", ("feeder",))}
