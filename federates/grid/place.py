@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from derloop.errors import did_you_mean
 from derloop.kind import Bus, Context, FeederLoad, PlaceError, Sensitivity, Terminal
 from federates.fleets import Problems
@@ -38,6 +40,7 @@ class Feeder:
         if problems := [*problems, *self.apparatus.problems, *wrong]:
             raise PlaceError(problems)
         self._impedances_ohm: Mapping[str, Mapping[tuple[int, int], complex]] = {}
+        self._angles_deg: Mapping[tuple[str, int], float] = {}
         self._settings = settings
 
     @property
@@ -52,22 +55,29 @@ class Feeder:
         """Return what phases of a bus have behind them, where each of them carries the same power.
 
         A single phase has all of its own impedance, the way back through neutral and earth in it. Of what it shares
-        with another one that counts, 120 degrees apart, half is taken off: three have the impedance of positive
-        sequence. Where the bus has a neutral, the way back is that. Two phases that nothing earths have the loop of
-        both, as it is in pu of what each carries and of its voltage to neutral: 2/3.
+        with another one that counts by the angle between them: 120 degrees apart half is taken off, so that three have
+        the impedance of positive sequence; of the two legs of a centre-tapped winding all of it is. Where the bus has a
+        neutral, the way back is that. Two phases that nothing earths have the loop of both, as it is in pu of what each
+        carries and of its voltage to neutral: 2/3.
         """
         if not self._impedances_ohm:
-            self._impedances_ohm = Solver(self.path).source_impedances_ohm()  # in an engine of its own: it solves
+            solver = Solver(self.path)  # an engine of its own: it solves
+            self._angles_deg, self._impedances_ohm = solver.angles_deg(), solver.source_impedances_ohm()
         between, back = self._impedances_ohm[bus], self._buses[bus].neutral
         if len(phases) == 2 and self._buses[bus].is_between_phases:
             one, other = phases
             return (between[one, one] + between[other, other] - between[one, other] - between[other, one]) * 2 / 3
-        fallen = (between[one, other] * (1.0 if one == other else -0.5) for one in phases for other in phases)
-        earthed = sum(fallen, 0j) / len(phases)
+        alike = {(one, other): self._alike(bus, one, other) for one in phases for other in phases}
+        earthed = sum((part * between[pair] for pair, part in alike.items()), 0j)
         if back is None:
-            return earthed
-        shared = sum((between[one, back] + between[back, one] for one in phases), 0j) / len(phases)
-        return earthed + (between[back, back] - shared) * (3 - len(phases)) / 2
+            return earthed / len(phases)
+        shared = sum((part * (between[one, back] + between[back, one]) for (one, _), part in alike.items()), 0j)
+        return (earthed - shared + sum(alike.values()) * between[back, back]) / len(phases)
+
+    def _alike(self, bus: str, one: int, other: int) -> float:
+        """Return how far two nodes of a bus have the same voltage, 1 to -1, by the nearest sixth of a turn."""
+        sixths = round((self._angles_deg[bus, one] - self._angles_deg[bus, other]) / 60.0)
+        return float(np.cos(np.pi / 3.0 * sixths))
 
     def sensitivity(self, terminals: Sequence[Terminal]) -> Sensitivity:
         """Return how all nodes, and what is monitored, answer devices at these terminals: see `answering`."""

@@ -85,6 +85,14 @@ class Solver:
             order.setdefault(bus, []).append(int(node))
         return {bus: self._source_impedances_ohm(bus, nodes) for bus, nodes in order.items()}
 
+    def angles_deg(self) -> dict[tuple[str, int], float]:
+        """Solve the feeder; return the angles of the voltages of all nodes, by lower-case bus and node."""
+        self._run("Solve")
+        nodes = (name.lower().rpartition(".") for name in self._dss.Circuit.YNodeOrder())
+        volts = np.array(self._dss.Circuit.YNodeVArray()).view(np.complex128)
+        angles_deg = np.degrees(np.angle(volts)).tolist()
+        return {(bus, int(node)): angle for (bus, _, node), angle in zip(nodes, angles_deg, strict=True)}
+
     def _source_impedances_ohm(self, bus: str, nodes: Sequence[int]) -> dict[tuple[int, int], complex]:
         self._dss.Circuit.SetActiveBus(bus)
         self._dss.Bus.ZscRefresh()

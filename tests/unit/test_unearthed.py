@@ -222,7 +222,7 @@ New Load.uneven bus1=head.1 phases=1 kv=0.231 kw=300 kvar=50 vminpu=0.3
 """
     (context.folder / "three.dss").write_text(FEEDER + more)
     solver = Solver(context.folder / "three.dss")
-    said = r"no solution after 100 iterations: another one still moves 'small\.\d' by \S+e-\d\d of its voltage\. Nothing earths"
+    said = r"no solution after 100 iterations: .* moves 'small\.\d' by \S+e-\d\d of its voltage\. Nothing earths"
     with pytest.raises(SolverError, match=said):
         solver.prepare(controls=False, tolerance=1e-17, max_iterations=100)
     solver.prepare(controls=False, tolerance=1e-8, max_iterations=100)
