@@ -11,10 +11,13 @@ from derloop.federation import Federation
 from derloop.kind import Permissions
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
-from derloop.scenario.models import Scenario
+from derloop.scenario.models import Scenario, to_ns
 from hil.fleet.model import HasInverters
 from hil.fleet.served import OpenFleet
 from hil.serving.file import EmulatorFile
+
+TRIED = 100
+"""How much shorter a step may become to be a whole part of the one that was too long."""
 
 
 class Wishes(NamedTuple):
@@ -42,11 +45,13 @@ def opened(file: EmulatorFile, path: Path, wishes: Wishes, source: str) -> Opene
     Raises ScenarioError for what is wrong in it, or in the fleets that the file, called `source`, names.
     """
     overrides = [*file.set, *wishes.overrides, "checks=[]"]
-    if load(path, overrides, wishes.permissions).file.step_s > wishes.step_s:
-        overrides.append(f"step_s={wishes.step_s!r}")
+    known = load(path, overrides, wishes.permissions).file
+    overrides += _shorter("step_s", known.step_s, wishes.step_s)
     able = _able(path, overrides, wishes.permissions)
     _refuse_unable(file, able, source)
-    overrides += [f'federates.{name}.via="served"' for name in file.fleets or able]
+    for name in file.fleets or able:
+        own_s = known.federates[name].get("step_s", 0.0)
+        overrides += [f'federates.{name}.via="served"', *_shorter(f"federates.{name}.step_s", own_s, wishes.step_s)]
     scenario = load(path, overrides, wishes.permissions)
     federation = assemble(scenario, wishes.permissions)
     fleets = {name: each for name, each in federation.federates.items() if isinstance(each, OpenFleet)}
@@ -55,6 +60,16 @@ def opened(file: EmulatorFile, path: Path, wishes: Wishes, source: str) -> Opene
     _refuse_strangers(fleets, source)
     _refuse_misfits(fleets, source)
     return Opened(scenario, federation, fleets)
+
+
+def _shorter(key: str, step_s: float, most_s: float) -> list[str]:
+    """Return what makes a step no longer than `most_s`, where it is: a whole part of it, as it must divide the run."""
+    step_ns, most_ns = to_ns(step_s), to_ns(most_s)
+    if step_ns <= most_ns:
+        return []
+    least = -(-step_ns // most_ns)
+    parts = next((count for count in range(least, TRIED * least) if step_ns % count == 0), step_s / most_s)
+    return [f"{key}={step_s / parts!r}"]
 
 
 def _able(path: Path, overrides: Sequence[str], permissions: Permissions) -> list[str]:

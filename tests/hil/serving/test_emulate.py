@@ -191,6 +191,24 @@ def test_a_wrong_emulator_file_is_explained(content: dict[str, Any], said: str, 
     assert said in str(error.value)
 
 
+def test_what_clients_write_is_obeyed_within_the_longest_step(folder: Path) -> None:
+    """Also by a fleet that has a step of its own, and where the longest one divides neither step nor duration."""
+    from hil.commands.emulation import Emulation
+    from hil.commands.opened import Wishes
+
+    def steps_s(*changes: str, longest_s: float) -> tuple[float, float]:
+        opened = Emulation(folder / "street.json", Wishes(changes, longest_s), lambda _: None)._opened
+        assert opened is not None
+        of_fleet = opened.fleets["inverter"].interface.step_ns
+        return opened.scenario.file.step_s, of_fleet / 1e9
+
+    assert steps_s(longest_s=1.0) == (1.0, 1.0)
+    assert steps_s("federates.inverter.step_s=30", longest_s=1.0) == (1.0, 1.0)
+    assert steps_s("step_s=3.5", "duration_s=10.5", longest_s=1.0) == (0.875, 0.875)
+    assert steps_s(longest_s=0.7) == (0.625, 0.625)
+    assert steps_s("step_s=0.5", "federates.inverter.step_s=0.25", longest_s=1.0) == (0.5, 0.25)
+
+
 def test_checks_of_what_devices_do_not_tell_keep_nobody_from_serving_them(folder: Path) -> None:
     """Half of the shipped scenarios with inverters have such; there are no verdicts here."""
     from hil.commands.emulation import Emulation
