@@ -510,6 +510,15 @@ def test_a_reactive_function_that_is_switched_off_ends_at_once_and_begins_anew(b
     assert fleet.at(p=5.0, step_s=10.0)[1][0] == pytest.approx(2.7)  # nine tenths of the way from nothing
 
 
+@pytest.mark.parametrize("beside", [[], [True]])
+def test_who_changes_from_one_reactive_function_to_another_goes_on_from_where_it_is(beside: list[bool]) -> None:
+    fleet = Fleet({"constant_q": {"q_pu": 0.3}}, 1 + len(beside))
+    fleet.at(p=5.0)
+    fleet.inverters.adjust("constant_q", on=[False, *beside])
+    fleet.inverters.adjust("volt_var", on=[True] + [False] * len(beside), response_s=10.0)
+    assert fleet.at(1.08, p=5.0, step_s=10.0)[1][0] == pytest.approx(-4.4 + 0.1 * 7.4)
+
+
 def test_functions_begin_anew_where_there_was_no_voltage() -> None:
     fleet = Fleet({"frequency_droop": {}, "volt_var": "category-b", "ramp": {"up_s": 100, "down_s": 100}}, 2)
     for v, f in ((1.0, 60.0), ([0.0, 1.0], 0.0), ([0.0, 1.0], 0.0)):

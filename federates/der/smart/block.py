@@ -132,7 +132,7 @@ class Block:
 
     def _capable_kvar(self, v_pu: FloatArray, p_kw: FloatArray, capability_kvar: Band, out: Index) -> FloatArray:
         if not self._reactive.is_on:
-            self._reactive.look_on(v_pu, out)
+            self._reactive.rest(v_pu, out)
             return np.zeros(self.rated_kva.shape)
         least, most = capability_kvar
         within = np.maximum(self._reactive.wanted_kvar(v_pu, p_kw, out), least)

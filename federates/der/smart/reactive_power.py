@@ -151,8 +151,6 @@ class ReactivePower:
         self._of_all = self._targets[everyone[0]] if everyone else None
         self.carry(self._carried_kva)
         self._lag.set_response_s(self._response_s())
-        if not self.is_on:
-            self._lag.state.then[:] = self._lag.state.now[:] = 0.0
 
     def carry(self, most_kva: FloatArray) -> None:
         """Have no more active power than this apparent power (n,) has room for, and the power factor leaves of it."""
@@ -191,8 +189,10 @@ class ReactivePower:
             wanted[out] = 0.0
         return wanted
 
-    def look_on(self, v_pu: FloatArray, out: Index) -> None:
-        """Let an autonomous reference voltage follow the voltage (n,) while no device has a function."""
+    def rest(self, v_pu: FloatArray, out: Index) -> None:
+        """Have no reactive power while no device has a function; an autonomous reference goes on following (n,)."""
+        if self._targets:
+            self._lag.state.now.fill(0.0)
         if self._vref is not None:
             self._vref.shifted(v_pu, out)
 
