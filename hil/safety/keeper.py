@@ -297,7 +297,7 @@ class Keeper:
         """
         try:
             where = await self._hold()
-            left = sorted(self._left(where), key=lambda record: record.taken)
+            left = sorted(self._left(where), key=lambda record: (not self._is_ours(record), record.taken))
             for record in left:
                 self._refuse_held(record, where)
             with suppress(Interlocked):  # that it is safe matters more than how worn it is
@@ -308,7 +308,8 @@ class Keeper:
             for record in left[:1]:
                 await self._bring(record)
             for record in left:
-                self._remove(record)
+                if self._is_ours(record):
+                    self._remove(record)
             if left:
                 return _restored(left[0])
             identity = self._device.identity
@@ -316,6 +317,10 @@ class Keeper:
             return "brought to its safe state; no run has left it without restoring it"
         finally:
             self._unlock()
+
+    def _is_ours(self, record: Record) -> bool:
+        """Return whether a record is of the device that answers, not of one that had its name or place before."""
+        return self._device.identity.is_of(record.identity)
 
     def _unlock(self) -> None:
         if self._counter:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from derloop.errors import Interlocked
 from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
+from hil.inverter.device import Identity
 from hil.modbus.endpoint import Tcp
 from hil.modbus.thread import LoopThread
+from hil.safety.record import Records
 from hil.safety.restore import NotRestored, OnlyTarget
 from hil.safety.rules import Limits, SafeState, SafetyRules
 from hil.serving.fleet import BankServer
@@ -113,6 +116,34 @@ def test_what_another_run_holds_is_not_restored_under_it(kept: Keep, holds: Hold
     with pytest.raises(Interlocked, match="is held by process"):
         leave(kept(run="second"))
     assert holds("704.WSetEna") == [1]
+
+
+def test_the_state_before_all_runs_is_restored_where_several_left_theirs(kept: Keep, holds: Holds) -> None:
+    dead = kept()
+    dead.take()
+    dead.command(p_w=1000.0)
+    dead.die()
+    (found,) = dead.records
+    points = {**found.points, "704.WSet": 1000.0, "704.WSetEna": 1.0}
+    later = {"place": "a-place-before", "taken": found.taken + timedelta(hours=1), "points": points}
+    Records(dead.folder.records).write(found.model_copy(update=later))
+    assert "restored" in leave(kept(run="second"))
+    assert holds("704.WSetEna", "704.WSet") == [0, 0]
+    assert dead.records == []
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_what_was_found_of_another_device_that_had_the_name_is_kept(kept: Keep, holds: Holds, hours: int) -> None:
+    dead = kept()
+    dead.take()
+    dead.command(p_w=1000.0)
+    dead.die()
+    (found,) = dead.records
+    other = {"place": "elsewhere", "taken": found.taken + timedelta(hours=hours), "identity": Identity(serial="SN 9")}
+    Records(dead.folder.records).write(found.model_copy(update=other))
+    assert "restored" in leave(kept(run="second"))
+    assert holds("704.WSetEna") == [0]
+    assert [record.identity.serial for record in dead.records] == ["SN 9"]
 
 
 def test_without_a_record_a_device_is_put_into_its_safe_state(kept: Keep, holds: Holds) -> None:
