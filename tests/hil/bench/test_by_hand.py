@@ -44,6 +44,8 @@ def test_a_point_is_written_read_back_and_stays(lab: Path, bank: RegisterBank) -
     assert said.exit_code == 0
     assert said.output.splitlines()[1].split() == ["704.WMaxLimPct", "100", "Pct", "50", "Pct"]
     assert holds(bank, "704.WMaxLimPct") == 50
+    assert bench("write", lab, "inv-1", "704.WMaxLimPct=60", "--arm", "inv-1").exit_code == 0
+    assert "no run has left it without restoring it" in bench("safe", lab).output
 
 
 @pytest.mark.parametrize(
@@ -176,6 +178,41 @@ def test_safe_is_the_safe_state_while_the_emergency_stop_is_there(
     (lab.parent / "STOP").unlink()
     assert "restored to what was found at" in bench("safe", lab).output
     assert (holds(bank, "704.WMaxLimPctEna"), holds(bank, "704.WMaxLimPct")) == (0, before)
+
+
+def test_safe_is_the_safe_state_where_no_run_left_anything_and_the_emergency_stop_is_there(
+    write_bench: Any, entries: Entries, bank: RegisterBank
+) -> None:
+    safety = {"safe_state": {"points": {"704.WMaxLimPct": 0, "704.WMaxLimPctEna": 1}}}
+    lab: Path = write_bench({"inv-1": {**entries["inv-1"], "safety": safety}}, emergency_stop={"file": "STOP"})
+    (lab.parent / "STOP").touch()
+    said = bench("safe", lab)
+    assert (said.exit_code, "no run has left it without restoring it" in said.output) == (0, True)
+    assert (holds(bank, "704.WMaxLimPctEna"), holds(bank, "704.WMaxLimPct")) == (1, 0)
+
+
+def test_safe_writes_nothing_to_another_device_than_the_bench_file_expects(
+    write_bench: Any, entries: Entries, bank: RegisterBank, tmp_path: Path
+) -> None:
+    lab: Path = write_bench({"inv-1": entries["inv-1"]})
+    abandon(lab, Run(tmp_path / "run", lab))
+    write_bench({"inv-1": {**entries["inv-1"], "identity": {"serial": "SN 9"}}})
+    before = bank.image(0)
+    said = bench("safe", lab)
+    assert (said.exit_code, "serial is 'pv_1', not 'SN 9'" in said.output) == (3, True)
+    assert (bank.image(0) == before).all()
+
+
+def test_a_host_that_is_none_keeps_no_other_device_from_being_restored(
+    write_bench: Any, entries: Entries, bank: RegisterBank, tmp_path: Path
+) -> None:
+    lab: Path = write_bench({"inv-1": entries["inv-1"]})
+    abandon(lab, Run(tmp_path / "run", lab))
+    write_bench({"gone": {"endpoint": {"transport": "tcp", "host": 70 * "x"}}, "inv-1": entries["inv-1"]})
+    said = bench("safe", lab)
+    assert said.exit_code == 3
+    assert "gone  NOT SAFE" in said.output
+    assert holds(bank, "704.WMaxLimPctEna") == 0
 
 
 def test_check_tells_what_a_dead_run_has_not_restored_and_how_to(lab: Path, tmp_path: Path) -> None:

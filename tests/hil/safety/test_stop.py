@@ -22,6 +22,7 @@ from registers_only import RegistersOnly, served
 from derloop.errors import Interlocked, Unreachable
 from hil.bench.file import Bench, BenchFile, DeviceEntry
 from hil.bench.session import Session
+from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.inverter.commands import Commands
@@ -262,6 +263,32 @@ def test_a_stop_while_a_silent_device_is_restored_cuts_the_power_at_once(
         thread.run(session.close())
     press.join()
     assert [each - stopped_s < 2.0 for each in cut_s] == [True]
+
+
+def test_a_key_stops_the_bench_as_a_file_does(kept: Keep, tmp_path: Path, holds: Holds) -> None:
+    class Pressed(KeyStop):
+        def pressed(self) -> str:
+            return "q"
+
+    with pytest.raises(EmergencyStopped, match=r"^EMERGENCY STOP: the key 'q' was pressed; "):
+        look(commanded(kept), EmergencyStop(), tmp_path, Pressed())
+    assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 1, 20]
+
+
+def test_a_device_that_could_not_be_made_safe_at_once_is_when_it_is_let_go(
+    kept: Keep, bank: RegisterBank, holds: Holds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = kept(SAFE.model_copy(update={"restore_s": 0.3}))
+    device.take()
+    device.command(p_w=5000.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(bank, "write", lambda *_: Refusal.VALUE)
+        with pytest.raises(NotRestored, match="COULD NOT BE BROUGHT TO ITS SAFE STATE"):
+            device.make_safe("a test")
+    assert holds("704.WSetEna") == [1]
+    device.let_go()
+    assert holds("704.WSetEna", "704.WMaxLimPctEna", "704.WMaxLimPct") == [0, 1, 20]
+    assert len(device.records) == 1
 
 
 AT_A_TERMINAL = """
