@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -87,7 +90,9 @@ def test_two_users_meet_at_the_folder_of_the_machine(tmp_path: Path) -> None:
     mine, theirs, machine = tmp_path / "mine", tmp_path / "theirs", tmp_path / "machine"
     with DeviceLock("inv-1", ["tcp-a"], [mine, machine]) as lock:
         lock.acquire(run("first"))
-        with pytest.raises(Interlocked, match="two runs cannot command one device"):
+        with pytest.raises(
+            Interlocked, match=r"is held by process \d+ \(run /runs/first, .*two runs cannot command one"
+        ):
             DeviceLock("inv-1", ["tcp-a"], [theirs, machine]).acquire(run("second"))
     other = DeviceLock("inv-1", ["tcp-a"], [theirs, machine])
     other.acquire(run("second"))  # what was refused is held in no place
@@ -129,6 +134,42 @@ except Exception as refusal:
 """
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     assert "device 'inv-1': is held by another process" in done.stdout
+
+
+def test_a_device_that_cannot_be_locked_everywhere_is_locked_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    half = DeviceLock("inv-1", ["tcp-a"], [tmp_path, tmp_path / "file"])
+    with pytest.raises(Interlocked, match=r"cannot be locked: .*nothing was written"):
+        half.acquire(run("first"))
+    with DeviceLock("inv-1", ["tcp-a"], [tmp_path]) as lock:
+        lock.acquire(run("second"))
+
+
+def test_who_holds_a_device_is_told_where_one_with_a_longer_name_held_it_before(tmp_path: Path) -> None:
+    for name in ("of-a-name-that-is-rather-long", "second"):
+        with DeviceLock("inv-1", ["tcp-a"], [tmp_path]) as lock:
+            lock.acquire(run(name))
+            with pytest.raises(Interlocked, match=rf"\(run /runs/{name}, since"):
+                DeviceLock("inv-1", ["tcp-a"], [tmp_path]).acquire(run("third"))
+
+
+def test_what_fleets_of_a_run_share_is_waited_for_while_the_first_of_them_signs_it(tmp_path: Path) -> None:
+    path = tmp_path / "tcp-a.lock"
+    path.touch()
+    with path.open("r+b") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+
+        def sign() -> None:
+            path.write_text(json.dumps({"pid": 1, "run": "/runs/first", "since": "2026-11-28T12:00:00+00:00"}))
+            fcntl.flock(first, fcntl.LOCK_SH)
+
+        signing = Timer(0.05, sign)
+        signing.start()
+        with DeviceLock("grid", ["tcp-a"], [tmp_path]) as lock:
+            lock.acquire(run("first"), is_shared=True)
+        signing.join()
+        with pytest.raises(Interlocked, match=r"is held by process 1 \(run /runs/first"):
+            DeviceLock("grid", ["tcp-a"], [tmp_path]).acquire(run("second"), is_shared=True)
 
 
 def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:

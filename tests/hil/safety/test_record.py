@@ -83,6 +83,7 @@ def test_a_run_that_was_killed_is_over_before_its_parent_has_reaped_it() -> None
     finally:
         process.kill()
         process.communicate()
+    assert not record.goes_on
 
 
 def test_a_folder_that_is_not_there_has_no_records(tmp_path: Path) -> None:
@@ -94,6 +95,12 @@ def test_a_record_that_is_closed_while_the_folder_is_read_is_not_a_bad_one(tmp_p
     Records(tmp_path).write(RECORD)
     (tmp_path / "closed.json").symlink_to(tmp_path / "nothing")
     assert Records(tmp_path).read() == ([RECORD], [])
+
+
+def test_what_cannot_be_opened_in_the_place_of_a_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tcp-a.json").mkdir()
+    found, bad = Records(tmp_path).read()
+    assert (found, [each.path.name for each in bad]) == ([], ["tcp-a.json"])
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:

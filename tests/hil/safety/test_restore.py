@@ -301,6 +301,43 @@ def test_each_function_is_turned_off_though_another_cannot_be(kept: Keep, bank: 
     assert held == [1, 0, 0]
 
 
+def test_what_writing_a_value_turns_on_again_is_off_once_the_device_is_restored(
+    kept: Keep, bank: RegisterBank, holds: Holds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a device does that takes a setpoint for a command to follow it."""
+    device, original = kept(SafetyRules(restore_s=20.0)), bank.write
+    device.take()
+    device.command(p_w=1000.0)
+    setpoint, switch = (bank.maps[0][f"704.{name}"].address for name in ("WSet", "WSetEna"))
+
+    def write(index: int, address: int, registers: list[int]) -> Refusal | None:
+        refusal = original(index, address, registers)
+        if address <= setpoint < address + len(registers):
+            original(index, switch, [1])
+        return refusal
+
+    monkeypatch.setattr(bank, "write", write)
+    device.let_go()
+    assert holds("704.WSetEna", "704.WSet") == [0, 0]
+
+
+def test_a_device_that_refuses_is_left_time_between_attempts(
+    kept: Keep, bank: RegisterBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, asked = kept(SafetyRules(restore_s=1.2)), list[object]()
+    device.take()
+    device.command(p_w=1000.0)
+
+    def write(*what: object) -> Refusal:
+        asked.append(what)
+        return Refusal.VALUE
+
+    monkeypatch.setattr(bank, "write", write)
+    with pytest.raises(NotRestored):
+        device.let_go()
+    assert 2 <= len(asked) <= 5, "at 0, 0.1, 0.3 and 0.7 s"
+
+
 def test_a_safe_state_may_be_said_in_symbols_and_between_steps(kept: Keep, holds: Holds) -> None:
     rules = SafetyRules(safe_state=SafeState(points={"704.WMaxLimPctEna": "ENABLED", "704.WMaxLimPct": 30.257}))
     device = kept(rules)
