@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from federates.control.vpp.dispatch import Dispatch, longest_first
+from federates.control.vpp.dispatch import Dispatch, Hours, longest_first
 
 
 def dispatch(low: list[float], high: list[float]) -> Dispatch:
@@ -23,6 +23,21 @@ def test_the_longest_go_first_until_all_can_go_on_equally_long() -> None:
     assert_allclose(longest_first(15.0, can, lasts, 1.0), [10.0, 5.0, 0.0], atol=1e-12)
     assert_allclose(longest_first(25.0, can, lasts, 1.0), [10.0, 10.0, 5.0], atol=1e-12)
     assert_allclose(longest_first(99.0, can, lasts, 1.0), can)
+
+
+def test_who_gives_something_already_has_less_left_to_give() -> None:
+    first = dispatch([-10.0, -10.0], [10.0, 10.0]).toward(10.0, np.array([True, False]))
+    assert_allclose(first.toward(15.0).p_kw, [10.0, 5.0])
+    assert_allclose(first.moved(np.array([5.0, 25.0])).p_kw, [10.0, 10.0])
+    assert first.floored(5.0).floored(3.0).floor_kw == 5.0
+
+
+def test_in_a_quarter_of_an_hour_four_times_the_energy_can_be_given() -> None:
+    """1 kWh is 4 kW for a quarter, 8 kWh last 0.8 h at 10 kW. 6 kW: the second gives them (0.8 h down to 0.65 h).
+    12 kW: it gives 10, and the first 2 kW."""
+    hours = Hours(np.array([1.0, 8.0]), np.zeros(2), 0.25)
+    assert_allclose(hours.share(6.0, np.full(2, 10.0)), [0.0, 6.0], atol=1e-12)
+    assert_allclose(hours.share(12.0, np.full(2, 10.0)), [2.0, 10.0], atol=1e-12)
 
 
 @given(

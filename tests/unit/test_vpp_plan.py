@@ -42,11 +42,31 @@ def test_at_a_negative_price_a_store_does_not_charge_and_discharge_at_once() -> 
     assert_allclose(cheapest(store, ONE(2), Market(price)), [0.0, 0.9], atol=1e-7)
 
 
+def test_at_a_negative_price_a_store_charges_when_that_is_paid_the_most() -> None:
+    """Empty, 0.9 kWh: 1 kW fills it, for which 2 is paid in the second hour, and 0.81 kWh are sold in the third."""
+    p = cheapest(Store(1.0, 1.0, 0.0, 0.9, 0.9), ONE(3), Market(np.array([-1.0, -2.0, 5.0])))
+    assert_allclose(p, [0.0, -1.0, 0.81], atol=1e-7)
+
+
 def test_a_plan_keeps_under_a_limit_before_it_earns() -> None:
     """4 kW of load against a limit of 3.5 kW in a cheap hour: it gives 0.5 kW there, and has 0.5 kWh left to sell."""
     limit = Limit(np.array([4.0, 1.0]), 3.5)
     p = cheapest(Store(2.0, 2.0, 1.0, 2.0), ONE(2), Market(np.array([1.0, 9.0])), limit)
     assert_allclose(p, [0.5, 0.5], atol=1e-7)
+
+
+def test_a_plan_keeps_each_interval_under_its_limit() -> None:
+    """4 kW come in the second hour: 0.5 kWh are left for it. Beside 3 kW no more than 0.5 kW are bought. Of 9 kW what
+    can be taken is taken."""
+    second = Limit(np.array([1.0, 4.0]), 3.5)
+    p = cheapest(Store(2.0, 2.0, 1.0, 2.0), ONE(2), Market(np.array([9.0, 1.0])), second)
+    assert_allclose(p, [0.5, 0.5], atol=1e-7)
+    buying = Limit(np.array([3.0, 1.0]), 3.5)
+    p = cheapest(Store(2.0, 2.0, 0.0, 2.0), ONE(2), Market(np.array([1.0, 9.0])), buying)
+    assert_allclose(p, [-0.5, 0.5], atol=1e-7)
+    beyond = Limit(np.array([9.0, 9.0]), 3.5)
+    p = cheapest(Store(1.0, 1.0, 2.0, 2.0), ONE(2), Market(np.array([1.0, 1.0])), beyond)
+    assert_allclose(p, [1.0, 1.0], atol=1e-7)
 
 
 def test_the_lowest_peak_is_the_one_known_by_hand() -> None:

@@ -48,6 +48,18 @@ def test_a_limit_is_planned_with_no_more_recharging_than_there_will_be(
     assert told["limit_kw"][-1, 0] == pytest.approx(limit_kw, abs=0.02)
 
 
+def test_a_limit_counts_on_what_is_charged_before_the_peak(tmp_path: Path) -> None:
+    """10 of 20 kWh, and 50 kW twice after an hour of 20: 10 kWh more are charged there, as 80 % of 40 kW leave room."""
+    load = [20.0, 20.0, 50.0, 50.0, 20.0]
+    shaving = {"kind": "peak-shaving", "forecast": written(tmp_path, "load.csv", 3600.0, load), "margin_kw": 0}
+    horizon = {"ahead_h": 5, "interval_s": 3600, "replan_s": 86400}
+    where = context({"b": 1}, tmp_path, 5)
+    control = plant([{**shaving, "hold_s": 0, "gain": 0, "horizon": horizon}], where, efficiency_pu=1.0)
+    told = run(control, Batteries([10.0], [20.0]), load)
+    assert told["limit_kw"][-1, 0] == pytest.approx(40.0, abs=0.02)
+    assert_allclose(told["p_kw"][:, 0], [0.0, -10.0, 10.0, 10.0, -10.0], atol=0.05)
+
+
 @pytest.mark.parametrize(
     ("own", "before"),
     [({}, [{"kind": "reserve", "up_kw": 10, "lasts_h": 1}]), ({"reserve_soc_pu": 0.25}, [])],
@@ -79,6 +91,40 @@ def test_arbitrage_by_plan_earns_what_the_best_plan_earns(tmp_path: Path) -> Non
     earned = float((told["p_kw"].sum(axis=1) * np.array(price)).sum())
     assert earned == pytest.approx(84.0, abs=0.12 * 9)  # and what was in store before
     assert_allclose(told["p_kw"].sum(axis=1)[[1, 2, 4]], [-6.0, -5.88, 6.0], atol=0.01)
+
+
+def test_a_plan_is_followed_from_interval_to_interval_until_the_next_one(tmp_path: Path) -> None:
+    """6 of 12 kWh: 6 kWh more are bought at 1, and 6 sold at 9 and at 8, by one plan for all hours."""
+    price = written(tmp_path, "price.csv", 3600.0, [5.0, 1.0, 2.0, 5.0, 9.0, 8.0, 5.0, 5.0])
+    horizon = {"ahead_h": 8, "interval_s": 3600, "replan_s": 28800}
+    arbitrage = {"kind": "arbitrage", "price": price, "worth_per_kwh": 0, "horizon": horizon}
+    told = run(plant([arbitrage], context({"b": 1}, tmp_path, 8), efficiency_pu=1.0), Batteries([6.0], [12.0]), REST)
+    assert_allclose(told["p_kw"][:, 0], [0.0, -6.0, 0.0, 0.0, 6.0, 6.0, 0.0, 0.0], atol=1e-3)
+
+
+@pytest.mark.parametrize(("limit_kw", "p_kw"), [(None, [0.0, -6.0, 6.0, 6.0]), (10.0, [0.0, -2.0, 2.0, 6.0])])
+def test_a_plan_buys_no_more_than_the_feeder_may_draw(
+    limit_kw: float | None, p_kw: list[float], tmp_path: Path
+) -> None:
+    """6 of 12 kWh, and 8 kW drawn besides: under 10 kW there is room for 2 kW."""
+    price = written(tmp_path, "price.csv", 3600.0, [5.0, 1.0, 5.0, 9.0])
+    load = written(tmp_path, "load.csv", 3600.0, [8.0] * 4)
+    horizon = {"ahead_h": 4, "interval_s": 3600, "replan_s": 3600}
+    arbitrage = {"kind": "arbitrage", "price": price, "worth_per_kwh": 0, "horizon": horizon}
+    if limit_kw is not None:
+        arbitrage["keeps_under"] = {"limit_kw": limit_kw, "forecast": load}
+    control = plant([arbitrage], context({"b": 1}, tmp_path, 4), efficiency_pu=1.0)
+    told = run(control, Batteries([6.0], [12.0]), [8.0] * 4)
+    assert_allclose(told["p_kw"][:, 0], p_kw, atol=1e-3)
+
+
+def test_what_an_earlier_service_charges_no_call_undoes(tmp_path: Path) -> None:
+    price = written(tmp_path, "price.csv", 3600.0, [1.0] * 3)
+    buying = {"kind": "arbitrage", "price": price, "method": "rule-based", "charge_below": 2, "discharge_above": 6}
+    called = {"kind": "demand-response", "offered_kw": 8, "calls": [{"begins_s": 7200, "lasts_s": 3600}]}
+    control = plant([buying, {**called, "incentive_per_kwh": 1}], context({"b": 1}, tmp_path, 3))
+    told = run(control, Batteries([10.0], [40.0]), [0.0] * 3)
+    assert told["p_kw"][:, 0].tolist() == [0.0, -10.0, -10.0]
 
 
 def test_a_plan_knows_the_last_hour_of_a_day_of_25(tmp_path: Path) -> None:
@@ -389,6 +435,18 @@ def test_room_that_is_held_for_reserve_is_left_by_what_charges(shares: str, tmp_
     assert told["p_kw"][6].sum() == pytest.approx(-4.0)
 
 
+@pytest.mark.parametrize(("way", "sign"), [("up", 1.0), ("down", -1.0)])
+def test_in_half_an_hour_all_that_reserve_leaves_can_be_traded(way: str, sign: float, tmp_path: Path) -> None:
+    """5 of 10 kWh, of which 4 kW for 1 h are held: 1 kWh is left, 2 kW for half an hour; of the room as much."""
+    price = written(tmp_path, "price.csv", 1800.0, [5.0] * 4)
+    thresholds = {"charge_below": 1, "discharge_above": 4} if way == "up" else {"charge_below": 6, "discharge_above": 9}
+    trading = {"kind": "arbitrage", "price": price, "method": "rule-based", **thresholds}
+    reserve = {"kind": "reserve", f"{way}_kw": 4, "lasts_h": 1}
+    control = plant([reserve, trading], context({"b": 1}, tmp_path, 4, 1800.0), efficiency_pu=1.0)
+    told = run(control, Batteries([10.0], [10.0], step_h=0.5), [0.0] * 4)
+    assert told["p_kw"][:, 0].tolist() == pytest.approx([0.0, 2.0 * sign, 0.0, 0.0], abs=1e-9)
+
+
 @pytest.mark.parametrize(("soc", "lacking_kw"), [(0.02, 8.0), (0.1, 0.0), (0.97, 7.0)])
 def test_reserve_lacks_what_energy_does_not_last_for(soc: float, lacking_kw: float, tmp_path: Path) -> None:
     """10 kW each way for an hour, of 100 kWh: 2 kWh last for 2 kW, and room for 3 kWh for 3 kW. In a call that takes
@@ -423,6 +481,26 @@ def test_a_call_is_answered_and_paid_for_what_was_given(tmp_path: Path) -> None:
     assert told["p_kw"][:, 0].tolist() == [0.0, 0.0, 8.0, 8.0, 4.0, 0.0, 0.0, 0.0]
     assert told["delivered_kwh"][-1, 0] == pytest.approx(20.0)
     assert told["paid"][-1, 0] == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize(
+    ("powers_kw", "scheduled_kw", "delivered_kwh", "paid"),
+    [([2.0, 4.0], None, 3.0, 1.25), ([10.0, 10.0], 10.0, 4.0, 2.0), ([10.0, 10.0], -5.0, 0.0, -1.0)],
+)
+def test_a_call_is_paid_for_what_all_give_and_no_more_than_is_called(
+    powers_kw: list[float], scheduled_kw: float | None, delivered_kwh: float, paid: float, tmp_path: Path
+) -> None:
+    """8 kW for two quarters are 4 kWh. 6 kW that there are: 3 kWh, 1.5 less 0.25. 10 kW that an earlier service gives
+    are no more than 8, and 5 kW that it draws are none: 1 is owed."""
+    called = {"kind": "demand-response", "offered_kw": 8, "calls": [{"begins_s": 900, "lasts_s": 1800}]}
+    services: list[dict[str, Any]] = [{**called, "incentive_per_kwh": 0.5, "penalty_per_kwh": 0.25}]
+    if scheduled_kw is not None:
+        power = written(tmp_path, "plan.csv", 900.0, [scheduled_kw] * 5)
+        services.insert(0, {"kind": "schedule", "power": power, "gain": 0})
+    batteries = Batteries(powers_kw, [40.0, 40.0], step_h=0.25)
+    told = run(plant(services, context({"b": 2}, tmp_path, 5, 900.0)), batteries, [0.0] * 5)
+    assert told["delivered_kwh"][-1, 0] == pytest.approx(delivered_kwh)
+    assert told["paid"][-1, 0] == pytest.approx(paid)
 
 
 @pytest.mark.parametrize(
@@ -592,9 +670,34 @@ def test_a_service_that_would_do_nothing_is_refused(tmp_path: Path) -> None:
             {"kind": "arbitrage", "price": price, "horizon": {"ahead_h": 2, "replan_s": 7201}},
             "replan_s 7201 is longer than ahead_h 2: between two plans there would be none",
         ),
+        (
+            {"kind": "arbitrage", "price": price, "charge_below": 1, "discharge_above": 2},
+            "what method 'rule-based' need",
+        ),
+        ({"kind": "arbitrage", "price": price, "method": "rule-based", "charge_below": 1}, "'rule-based' needs"),
+        (
+            {"kind": "site-peak-shaving", "member": "b", "draws": ["a.p_kw"], "limit_kw": 9, "recharge_below_pu": 0.99},
+            "recharge_below_pu makes a new peak",
+        ),
     ):
         with pytest.raises(ValidationError, match=why):
             plant([service], where)
+
+
+def test_a_penalty_that_is_spared_covers_the_cost_of_a_call(tmp_path: Path) -> None:
+    called = {"kind": "demand-response", "offered_kw": 1, "calls": [{"begins_s": 0, "lasts_s": 60}]}
+    called |= {"incentive_per_kwh": 0.25, "penalty_per_kwh": 0.25}
+    plant([{**called, "cost_per_kwh": 0.4}], context({"b": 1}, tmp_path))
+    with pytest.raises(ValidationError, match=r"do not cover cost_per_kwh 0\.5"):
+        plant([{**called, "cost_per_kwh": 0.5}], context({"b": 1}, tmp_path))
+
+
+@pytest.mark.parametrize("beyond", [-1.25, 1.25])
+def test_a_signal_beyond_what_is_offered_is_refused(beyond: float, tmp_path: Path) -> None:
+    signal = written(tmp_path, "signal.csv", 3600.0, [0.0, beyond, 0.0])
+    regulation = {"kind": "frequency-regulation", "capacity_kw": 5, "signal": signal}
+    with pytest.raises(PlaceError, match="a regulation signal is between -1 and 1, and this one goes from"):
+        plant([regulation], context({"b": 1}, tmp_path, 3))
 
 
 def test_errors_of_a_forecast_are_those_that_were_asked_for_its_own_and_the_same_in_every_run(tmp_path: Path) -> None:
