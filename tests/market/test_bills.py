@@ -56,6 +56,23 @@ def test_seasons_change_the_price_at_midnight_of_their_first_day() -> None:
     assert (may.total[0], june.total[0]) == pytest.approx((2.4, 7.2))
 
 
+def test_a_season_may_be_a_day_and_another_go_over_new_year() -> None:
+    # 24 December 24 kWh at 0.1, 25 December at 0.5, 26 December and 1 January at 0.1
+    seasons = [
+        {"name": "holiday", "first": "12-25", "last": "12-25"},
+        {"name": "rest", "first": "12-26", "last": "12-24"},
+    ]
+    periods = [
+        {"name": "dear", "price_per_kwh": 0.5, "seasons": ["holiday"]},
+        {"name": "cheap", "price_per_kwh": 0.1, "seasons": ["rest"]},
+    ]
+    of = tariff(seasons=seasons, periods=periods)
+    (december,) = billed(of, [1.0] * 72, start=datetime.fromisoformat("2025-12-24T00:00:00-08:00"))
+    assert (line(december, "dear"), line(december, "cheap")) == (pytest.approx((24, 12)), pytest.approx((48, 4.8)))
+    (january,) = billed(of, [1.0] * 24, start=datetime.fromisoformat("2026-01-01T00:00:00-08:00"))
+    assert january.total[0] == pytest.approx(2.4)
+
+
 def test_tiers_price_what_is_drawn_beyond_them() -> None:
     # 48 kWh: 30 at 0.1, 10 at 0.2, 8 at 0.4 = 3 + 2 + 3.2
     steps = [

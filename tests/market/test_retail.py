@@ -136,6 +136,15 @@ def test_a_der_at_nobodys_is_refused(context: Context) -> None:
     )
 
 
+def test_customers_that_are_listed_have_each_device_once(context: Context) -> None:
+    named = {"a": ["homes.*", "roofs.a"], "b": ["roofs.c*"]}
+    problems = refused(context, customers={**BILLED, "named": named})
+    assert (("customers", "named"), "roofs.b belongs to no customer") in problems
+    assert any(at == ("customers", "named", "b", 0) and "no device is called 'roofs.c*'" in why for at, why in problems)
+    with pytest.raises(ValueError, match="a fleet is named twice in loads and ders"):
+        retail(context, {"loads": ["homes"], "ders": ["homes", "roofs"]})
+
+
 def test_steps_that_do_not_make_intervals_are_refused(context: Context) -> None:
     ((path, what),) = refused(replace(context, step_ns=7 * 60 * 10**9))
     assert path == ("tariff",)

@@ -14,7 +14,8 @@ from billing import FLAT, HOUR_NS, MIDNIGHT, schedule, tariff
 from derloop.contract import FloatArray
 from derloop.kind import Context, PlaceError, Settings, Terminal
 from federates.control.vpp.settings import VppSettings
-from federates.market.billing import Billing, Metered, make_billing
+from federates.market.bill import GROUPS
+from federates.market.billing import Billing, Metered, Unreconciled, equal, make_billing
 from federates.market.enrolment import Enrolled, EnrolledDemandResponse, EnrolledRegulation
 from federates.market.regulated import Regulated, regulated
 from federates.market.retail import Retail, RetailSettings
@@ -115,6 +116,47 @@ def test_events_are_paid_on_the_bill_of_their_month() -> None:
     made = billed(load_kw, start=june_30, demand_response=answering((40, 41)))
     assert services(made, month=0) == {}
     assert services(made, month=1)["demand response"] == (pytest.approx(1.0), pytest.approx(-0.5))
+
+
+def test_bills_of_two_months_are_added_up_with_what_is_paid_and_without_der() -> None:
+    # 2 kW; on 30 June 1 kW of it is the customer's own: 24 kWh. On 1 July 1 kW less for an hour: 47 kWh, 1 kWh is paid
+    load_kw, der_kw = np.full((48, 1), 2.0), np.zeros((48, 1))
+    load_kw[40], der_kw[:24] = 1.0, 1.0
+    june_30 = MIDNIGHT.replace(month=6, day=30)
+    made = billed(load_kw, der_kw, start=june_30, demand_response=answering((40, 41)))
+    assert made.total[0] == pytest.approx((24 + 47) * 0.2 - 0.5)
+    assert made.total_without[0] == pytest.approx((48 + 47) * 0.2 - 0.5)
+    assert made.by_group()["energy"] == pytest.approx(14.2)
+    assert made.by_group(without_der=True)["energy"] == pytest.approx(19.0)
+    assert made.saved_by_group() == pytest.approx({group: 4.8 * (group == "energy") for group in GROUPS})
+    assert made.paid_for("demand response") == pytest.approx(0.5)
+    made.reconcile(np.array([14.2]), np.array([19.0]))
+    with pytest.raises(Unreconciled, match="bills without DER and what the run told of them do not add up"):
+        made.reconcile(np.array([14.2]), np.array([19.1]))
+
+
+def test_events_are_settled_by_quarters_of_an_hour_as_by_hours() -> None:
+    # 2 kW on ten days; 1 kW less for five quarters: 1.25 kWh x 0.5
+    of = tariff(**PAID, interval_s=900)
+    load_kw = np.full((96, 1), 2.0)
+    load_kw[64:69] = 1.0
+    answers = answering((16, 17.25)).model_copy(update={"history_kw": (((2.0,) * 96,) * 10,)})
+    metered = Metered(("a",), HOUR_NS // 4, load_kw, np.zeros((96, 1)))
+    settled = Settlement(Enrolled(demand_response=answers), MIDNIGHT)
+    made = make_billing(of, make_schedule(of, Run(MIDNIGHT, 24 * HOUR_NS)), metered, settled)
+    assert services(made) == {
+        "events: 10-of-10 baseline": (pytest.approx(2.5), 0.0),
+        "events: metered": (pytest.approx(1.25), 0.0),
+        "demand response": (pytest.approx(1.25), pytest.approx(-0.625)),
+    }
+
+
+@pytest.mark.parametrize(("money", "off"), [(1e6, 1e-3), (-1e6, 1e-3), (1e-3, 1e-9), (0.0, 1e-9)])
+def test_sums_are_equal_to_a_billionth_of_the_larger_or_of_one(money: float, off: float) -> None:
+    one, other = np.array([0.0, money]), np.array([0.0, money + 0.9 * off])
+    equal("bills", one, other)
+    with pytest.raises(Unreconciled, match="bills do not add up"):
+        equal("bills", one, np.array([0.0, money + 1.2 * off]))
 
 
 def test_a_metering_interval_in_which_the_run_ends_is_not_settled() -> None:
@@ -320,6 +362,17 @@ def test_regulation_is_shared_by_the_ratings_of_all_fleets_together(context: Con
     retail(more, customers=customers, regulation=regulates).keep_in(tmp_path)
     kept = json.loads((tmp_path / "market" / "retail.services.json").read_text())
     assert kept["regulation"]["share_pu"] == [0.5, 0.5]
+
+
+def test_only_those_who_take_part_need_days_of_history(context: Context, tmp_path: Path) -> None:
+    homes = tuple(Terminal(bus[-1], bus, (1,), 5.0, draws=True) for bus in ("671", "675", "680"))
+    more = replace(
+        context, terminals={**context.terminals, "homes": homes}, labels={**context.labels, "homes": ("1", "5", "0")}
+    )
+    enrolled = {**ENROLLED, "customers": ["671", "675"], "history": {"671": HISTORY, "675": HISTORY}}
+    retail(more, demand_response=enrolled).keep_in(tmp_path)
+    kept = json.loads((tmp_path / "market" / "retail.services.json").read_text())
+    assert kept["demand_response"]["takes_part"] == [True, True, False]
 
 
 def test_a_fleet_that_is_named_twice_has_no_larger_share_of_regulation() -> None:
