@@ -88,7 +88,7 @@ class Apparatus:
             self._admit_bank(name)
         self.regulators = regulators
         self._numbers = [[n.lower() for n in inventory.regulators(solver)].index(name) for name in regulators]
-        self._acting_banks = self._enabled_capacitor_controls()
+        self._bank_controls = self._enabled_capacitor_controls()
         self._most_changes = [self._most_change(index) for index in range(len(inventory.regulators(solver)))]
         self.movable = (*self.switches, *(name for name in relayed if name not in self.switches))
         """Every switch that may move."""
@@ -195,20 +195,42 @@ class Apparatus:
             if sum(states) != int(wanted):
                 circuit.set_bank(self._dss, [*(int(i < wanted) for i in range(len(states))), 0])
 
-    def rest_capacitors(self, rest: bool) -> None:
-        """Let the controls of the operated banks rest, or act; those that the file does not enable never do."""
-        for index in self._acting_banks:
+    def rest_capacitors(self, resting: BoolArray) -> None:
+        """Let these controls of banks (controls,) rest, and the others act: of those that the file enables."""
+        for index, rests in zip(self._bank_controls, resting, strict=False):
             self._dss.CapControls.Idx(index + 1)
             self._dss.Circuit.SetActiveElement(f"CapControl.{self._dss.CapControls.Name()}")
-            self._dss.CktElement.Enabled(not rest)
+            self._dss.CktElement.Enabled(not rests)
+
+    def operated_capacitors(self) -> BoolArray:
+        """Return which of the controls of banks (controls,) that the file enables are of operated banks."""
+        return np.array([self._bank_of(index) in self.capacitors for index in self._bank_controls], np.bool_)
+
+    def banked_buses(self) -> tuple[tuple[str, ...], ...]:
+        """Return the lower-case buses of each of these controls: its bank's, and that at which it looks."""
+        return tuple(self._banked_buses(index) for index in self._bank_controls)
+
+    def _banked_buses(self, index: int) -> tuple[str, ...]:
+        bank, controls = self._bank_of(index), self._dss.CapControls
+        ends = (f"Capacitor.{bank}", 1), (controls.MonitoredObj(), controls.MonitoredTerm())
+        return tuple(self._bus_of(element, terminal) for element, terminal in ends)
+
+    def _bus_of(self, element: str, terminal: int) -> str:
+        self._dss.Circuit.SetActiveElement(element)
+        return str(self._dss.CktElement.BusNames()[terminal - 1]).split(".")[0].lower()
+
+    def _bank_of(self, index: int) -> str:
+        """Make a control of banks the active one; return the lower-case name of its bank."""
+        self._dss.CapControls.Idx(index + 1)
+        return str(self._dss.CapControls.Capacitor()).lower()
 
     def _enabled_capacitor_controls(self) -> list[int]:
-        """Return which controls of operated banks the file enables, counted from 0."""
+        """Return which controls of banks the file enables, counted from 0."""
         controls: Any = self._dss.CapControls
         found = []
         for index in range(controls.Count()):
             controls.Idx(index + 1)
             self._dss.Circuit.SetActiveElement(f"CapControl.{controls.Name()}")
-            if controls.Capacitor().lower() in self.capacitors and self._dss.CktElement.Enabled():
+            if self._dss.CktElement.Enabled():
                 found.append(index)
         return found

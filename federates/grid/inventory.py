@@ -175,18 +175,6 @@ def acted_on(solver: Solver) -> set[str]:
     )
 
 
-def banked_buses(solver: Solver) -> set[str]:
-    """Return the lower-case buses of the banks that controls switch, and those that these controls look at."""
-    found, controls = set[str](), solver.dss.CapControls
-    for _ in range(controls.First() and controls.Count()):
-        looked_at = controls.MonitoredObj(), controls.MonitoredTerm()
-        for element, terminal in (f"Capacitor.{controls.Capacitor()}", 1), looked_at:
-            solver.dss.Circuit.SetActiveElement(element)
-            found.add(str(solver.dss.CktElement.BusNames()[terminal - 1]).split(".")[0].lower())
-        controls.Next()
-    return found
-
-
 def _named(controls: Any, what: str) -> set[str]:
     found = set()
     for _ in range(controls.First() and controls.Count()):

@@ -93,7 +93,7 @@ class OpenDssFeeder:
         (low, high), bases_v = self._settings.sane_v_pu, self._bases_v
         looked_at = None
         if self._settings.regulators == "active":
-            buses = {*chain(*feeder.apparatus.regulated_buses()), *inventory.banked_buses(self._solver)}
+            buses = {*chain(*feeder.apparatus.regulated_buses(), *feeder.apparatus.banked_buses())}
             looked_at = np.flatnonzero([node.rpartition(".")[0] in buses for node in self._solver.nodes])
         return Limits(low * bases_v * self._is_phase, high * bases_v, looked_at)
 

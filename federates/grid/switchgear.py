@@ -1,8 +1,8 @@
 """What may change in a feeder while it runs: switches, taps, banks, faults; and which of its parts are energised.
 
 A switch is closed where it is told to be (or, untold, where the file has it so) and no relay holds it open. Parts that
-no source feeds are dead: their voltages are 0 and nothing is drawn there; tap changers that would look at dead buses
-rest. While there is a fault, tap changers and banks rest, for a fault is over before they act.
+no source feeds are dead: their voltages are 0 and nothing is drawn there; tap changers and controls of banks that would
+look at dead buses rest. While there is a fault, tap changers and banks rest, for a fault is over before they act.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Seen(NamedTuple):
 
 @remembers(
     *("_closed", "_passed_s", "_now_ns", "_seen", "_seen_held"),
-    *("alive", "_held_at", "_found", "_controls_on", "_resting", "_bank_rest"),
+    *("alive", "_held_at", "_found", "_controls_on", "_resting", "_banks_resting"),
 )
 class Switchgear:
     """The switchgear of a feeder. State: what is closed, what is energised, and that of relays and faults."""
@@ -92,6 +92,7 @@ class Switchgear:
         bus_of = np.array([node.rpartition(".")[0] for node in self._solver.nodes])
         self._heads = np.isin(bus_of, inventory.head_buses(self._solver))
         self._regulated = [np.flatnonzero(np.isin(bus_of, buses)) for buses in self._apparatus.regulated_buses()]
+        self._banked = [np.flatnonzero(np.isin(bus_of, buses)) for buses in self._apparatus.banked_buses()]
         self._limits = self._apparatus.limit_taps()
         self._most_steps = self._apparatus.most_steps()
         self.alive: BoolArray = np.ones(bus_of.size, np.bool_)
@@ -100,7 +101,7 @@ class Switchgear:
         """As islands left both at the last instant, and as switching left them at this one."""
         self._resting: bytes | None = None
         self._controls_on: bool | None = None
-        self._bank_rest = False
+        self._banks_resting = bytes(len(self._banked))
         self._arrange(in_force=False)
 
     def memory(self) -> Mapping[str, Any]:
@@ -116,7 +117,7 @@ class Switchgear:
         self._solver.with_controls(False)
         self._solver.rearrange()
         self._apparatus.rest_regulators(np.frombuffer(self._resting or b"", np.bool_))
-        self._apparatus.rest_capacitors(self._bank_rest)
+        self._apparatus.rest_capacitors(np.frombuffer(self._banks_resting, np.bool_))
         self._solver.with_controls(bool(self._controls_on))
 
     # --- ports ---------------------------------------------------------------------------------------
@@ -220,18 +221,25 @@ class Switchgear:
 
     def _rest(self, in_force: bool) -> None:
         """Let those controls rest that are commanded, look at dead buses, or have no time to act."""
-        told = self._apparatus.operated_regulators() if in_force else np.zeros(len(self._regulated), np.bool_)
-        resting = told | np.array([not self.alive[nodes].all() for nodes in self._regulated], np.bool_)
+        resting = self._dead(self._regulated)
+        banks_resting = self._dead(self._banked)
+        if in_force:
+            resting |= self._apparatus.operated_regulators()
+            banks_resting |= self._apparatus.operated_capacitors()
         if resting.tobytes() != self._resting:
             self._apparatus.rest_regulators(resting)
             self._resting = resting.tobytes()
-        if in_force != self._bank_rest:
-            self._apparatus.rest_capacitors(in_force)
-            self._bank_rest = in_force
+        if banks_resting.tobytes() != self._banks_resting:
+            self._apparatus.rest_capacitors(banks_resting)
+            self._banks_resting = banks_resting.tobytes()
         controls_on = self._acting and not self.is_faulted
         if controls_on != self._controls_on:
             self._solver.with_controls(controls_on)
             self._controls_on = controls_on
+
+    def _dead(self, looked_at: Sequence[NDArray[np.intp]]) -> BoolArray:
+        """Return which of controls have a dead node among those that they look at, and act at."""
+        return np.array([not self.alive[nodes].all() for nodes in looked_at], np.bool_)
 
     @property
     def is_faulted(self) -> bool:

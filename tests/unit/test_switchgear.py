@@ -423,3 +423,33 @@ def test_an_arc_goes_on_while_one_of_its_phases_is_alive(tmp_path: Path) -> None
     assert head_kw[0] == pytest.approx(3 * through_1_ohm_kw, rel=0.02)
     assert head_kw[1:3] == pytest.approx([2 * through_1_ohm_kw] * 2, rel=0.02)
     assert head_kw[4] == pytest.approx(950.0, rel=0.01)
+
+
+BANKED = """Clear
+New Circuit.c bus1=head basekv=12.47 r1=0 x1=0.5 r0=0 x0=0.5
+New Line.sw phases=3 bus1=head bus2=a switch=yes
+New Line.l phases=3 bus1=a bus2=b r1=0.4 x1=0.8 r0=0.8 x0=2 c1=0 c0=0 length=1
+New Load.mill bus1=b phases=3 kv=12.47 kw=500 kvar=200 model=1
+New Generator.unit bus1=b phases=3 kv=12.47 kw=100
+New Capacitor.bank bus1=b phases=3 kv=12.47 kvar=300 states=({state})
+New CapControl.bank capacitor=bank element=Line.l terminal=2 type={looks}
+Set VoltageBases=(12.47)
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "looks"),
+    [(0, "voltage ptratio=60 onsetting=115 offsetting=123"), (1, "kvar onsetting=400 offsetting=-200")],
+)
+@pytest.mark.parametrize("operated", [{}, {"capacitors": ["bank"], "local_after_s": 1.0}])
+def test_the_control_of_a_dead_bank_rests(tmp_path: Path, state: int, looks: str, operated: dict[str, object]) -> None:
+    """It saw no voltage, or no kvar, and moved its bank, which stood otherwise after the outage than before."""
+    (tmp_path / "f.dss").write_text(BANKED.format(state=state, looks=looks))
+    read = OpenDssSettings.model_validate({"feeder": "f.dss", "operated": {"switches": ["sw"], **operated}})
+    context = Context("grid", tmp_path, datetime(2025, 7, 15, tzinfo=UTC), S, 3600 * S, 1)
+    grid = OpenDssFeeder(read, context, Feeder(read, context))
+    told = {"capacitor_set": np.array([1.0 - state]), "commanded_at_s": np.array([-1e6])}
+    found = [grid.step(i * S, {**told, "switch_set": np.array([c])})["head_kvar"][0] for i, c in enumerate([1.0, 0, 1])]
+    assert found[1] == pytest.approx(0.0, abs=1e-9)
+    assert found[2] == pytest.approx(found[0], abs=1e-6)
+    assert grid._solver.capacitor_states() == [[state, 0]]
