@@ -206,6 +206,11 @@ class Apparatus:
         """Return which of the controls of banks (controls,) that the file enables are of operated banks."""
         return np.array([self._bank_of(index) in self.capacitors for index in self._bank_controls], np.bool_)
 
+    def local_capacitors(self) -> tuple[str, ...]:
+        """Return the lower-case names of the banks that controls of the file move, and nobody else does."""
+        banks = dict.fromkeys(self._bank_of(index) for index in self._bank_controls)
+        return tuple(bank for bank in banks if bank not in self.capacitors)
+
     def banked_buses(self) -> tuple[tuple[str, ...], ...]:
         """Return the lower-case buses of each of these controls: its bank's, and that at which it looks."""
         return tuple(self._banked_buses(index) for index in self._bank_controls)

@@ -301,3 +301,23 @@ def test_nothing_is_decided_by_what_was_said_before_the_run_began(tmp_path: Path
         assert alarms["low_voltage"] == 0.0
         assert alarms["stale"] == (0.0 if k == 0 else 1.0)
     assert managed.adms.statistics()["searches"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("operated", "adms", "acting", "is_told"),
+    [
+        (["reg"], VOLT_VAR, "active", True),
+        (["reg"], VOLT_VAR, "locked", False),
+        (["reg"], {"monitoring": {}}, "active", False),
+        (["reg", "b"], VOLT_VAR, "active", False),
+    ],
+)
+def test_a_bank_that_moves_by_itself_and_is_not_heard_of_is_told(
+    tmp_path: Path, operated: list[str], adms: dict[str, Any], acting: str, is_told: bool
+) -> None:
+    """Its power flow had the bank as in the file, whatever the bank's own control had done: nobody was told."""
+    control = "New CapControl.b capacitor=b element=Line.ab type=kvar onsetting=300 offsetting=-900\nSet VoltageBases"
+    told = {"regulators": ["reg"], "capacitors": [name for name in operated if name != "reg"], "local_after_s": 300}
+    managed = Managed(tmp_path, adms, RADIAL.replace("Set VoltageBases", control), operated=told, regulators=acting)
+    said = ("adms: banks b of 'grid' move by controls of the file",) if is_told else ()
+    assert tuple(text.split(",")[0] for text in managed.adms.cautions) == said

@@ -49,7 +49,7 @@ class Adms:
     """A distribution management system. State: see `_State`."""
 
     def __init__(self, settings: AdmsSettings, context: Context) -> None:
-        self._settings = settings
+        self._name, self._settings = context.name, settings
         self._fleets = settings.volt_var.inverters if settings.volt_var else ()
         self._model = model = GridModel(context, self._fleets, settings.feeder)
         refuse(settings, model, context)
@@ -70,6 +70,15 @@ class Adms:
     @property
     def interface(self) -> Interface:
         return self._interface
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What moves in the feeder, and is not heard of."""
+        banks = self._model.unheard_banks
+        if not banks or not (self._volt_var or self._restoration):
+            return ()
+        what = "move by controls of the file, and are not operated: its power flow has them as they stand in the file"
+        return (f"{self._name}: banks {', '.join(banks)} of {self._model.name!r} {what}",)
 
     def start(self) -> Values:
         return self._outputs(self._latest)

@@ -130,6 +130,11 @@ class GridModel:
         """How many power flows it has been asked for."""
         return self._calls
 
+    @property
+    def unheard_banks(self) -> tuple[str, ...]:
+        """The banks that the feeder's own controls move, of which it tells nothing."""
+        return self.apparatus.local_capacitors() if self.settings.regulators == "active" else ()
+
     def in_file(self) -> Commands:
         """Return what the feeder file has."""
         a = self.apparatus
