@@ -29,11 +29,12 @@ RELAYS = [
     {"switch": "sw_60_160", "pickup_a": 700, "time_dial": 0.5, "recloses_s": [15]},
     {"switch": "sw_97_197", "pickup_a": 500, "time_dial": 0.3, "recloses_s": [15]},
 ]
+RATINGS_A = {"sw_*": 800, "149_1": 800, "1_7": 800, "7_8": 800, "8_13": 800, "*": 530}
 GRID = {
     "feeder": "feeders/ieee123/ieee123.dss",
     "operated": {"switches": ["sw_*"], "regulators": ["*"], "capacitors": ["*"]},
     "monitored": ["line.*"],
-    "ratings_a": {"sw_*": 800, "149_1": 800, "1_7": 800, "7_8": 800, "8_13": 800, "*": 530},
+    "ratings_a": RATINGS_A,
     "indicators": {"pickup_a": 1000},
     "protection": RELAYS,
 }
@@ -103,6 +104,15 @@ def test_behind_a_fault_next_to_the_head_everything_is_fed_by_another_source() -
     assert "sw_rg1_149" not in managed.closed()
     assert values["unserved_kw"][0] == pytest.approx(LOADS_KW["25"])
     assert within_limits(values)
+
+
+def test_what_is_overloaded_elsewhere_keeps_nobody_in_the_dark() -> None:
+    """A lateral that was overloaded all along, and that no plan touches, broke the limits of every plan."""
+    managed = Managed("54", ratings_a={"1_3": 1.0, **RATINGS_A})
+    values = managed.until(160)
+    assert "sw_151_300" in managed.closed()
+    assert values["unserved_kw"][0] == pytest.approx(LOADS_KW["61"])
+    assert values["loading_pu"].max() > 10.0
 
 
 def test_what_would_overload_the_way_round_stays_dark() -> None:

@@ -15,7 +15,7 @@ from derloop.kind import Context, Terminal
 from federates.control.adms.model import Commands, GridModel
 from federates.control.adms.search import Point, Score, Search
 from federates.control.adms.settings import VoltVarSettings
-from federates.control.adms.volt_var import VoltVar, outside_pu
+from federates.control.adms.volt_var import Limits, VoltVar
 from federates.der.pv import PvFleet, PvSettings
 from federates.grid.opendss import Feeder, OpenDssSettings
 
@@ -53,8 +53,8 @@ def test_a_voltage_that_has_collapsed_is_outside_of_the_band_and_one_that_is_dea
     assert collapsed
     assert dead
     assert 0.0 < collapsed.v_pu.min() < 0.1
-    assert outside_pu(collapsed, (0.9, 1.1), model.watched(())) > 5.0
-    assert outside_pu(dead, (0.9, 1.1), model.watched(())) == 0.0
+    assert Limits.alike(model, (0.9, 1.1)).passed_by(collapsed, model.watched(())) > 5.0
+    assert Limits.alike(model, (0.9, 1.1)).passed_by(dead, model.watched(())) == 0.0
 
 
 def test_a_feeder_that_tells_the_head_alone_is_managed_as_any_other() -> None:
@@ -85,6 +85,7 @@ def brute_force(model: GridModel, settings: VoltVarSettings, start: Commands) ->
     free = np.flatnonzero(model.regulators)
     watched = model.watched(settings.ignore)
     band = settings.v_pu[0] + settings.margin_pu, settings.v_pu[1] - settings.margin_pu
+    limits = Limits.alike(model, band)
     taps_of = [range(settings.taps[0], settings.taps[1] + 1)] * free.size
     tried = []
     for chosen in product(*taps_of, *([(0, 1)] * start.capacitors.size)):
@@ -92,7 +93,7 @@ def brute_force(model: GridModel, settings: VoltVarSettings, start: Commands) ->
         taps[free] = chosen[: free.size]
         outcome = model.solved(Commands(start.switches, taps, np.array(chosen[free.size :], dtype=float), start.q_pu))
         assert outcome
-        tried.append((outside_pu(outcome, band, watched), outcome.head_kw, outcome.losses_kw))
+        tried.append((limits.passed_by(outcome, watched), outcome.head_kw, outcome.losses_kw))
     return Tried(*np.array(tried).T)
 
 
@@ -143,7 +144,7 @@ def test_with_only_impossible_limits_the_least_violation_is_found() -> None:
     found = VoltVar(settings, model).search(start)
     before = model.solved(start)
     assert before
-    assert 0.0 < found.violation < outside_pu(before, (0.988, 1.047), model.watched(()))
+    assert 0.0 < found.violation < Limits.alike(model, (0.988, 1.047)).passed_by(before, model.watched(()))
 
 
 def test_settings_stay_where_there_is_little_to_gain() -> None:

@@ -5,7 +5,9 @@ of those behind a relay that has locked out: indicators may still tell of anothe
 Isolation: every switch around it opens and stays open. Restoration: of all settings of the other switches that differ
 in at most `most_operations` from what is, and in which every section is fed by one source or none and there is no ring,
 the one that serves the most load with the fewest operations and keeps voltages and loadings in their limits: tried in
-this order with a power flow, so the first that keeps them is the best.
+this order with a power flow, so the first that keeps them is the best. What is outside of a limit already, with the
+fault isolated, must not go farther than it stirs with what is switched elsewhere: else one overload anywhere would keep
+all in the dark.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from derloop.contract import FloatArray
 from federates.control.adms.model import Commands, GridModel
 from federates.control.adms.sections import Sections, sections
 from federates.control.adms.settings import RestorationSettings
-from federates.control.adms.volt_var import VoltVar, outside_pu
+from federates.control.adms.volt_var import Limits, VoltVar
 from federates.grid import inventory
 
 BoolArray = NDArray[np.bool_]
@@ -29,6 +31,8 @@ MOST_PLANS = 200_000
 """Settings of switches that are looked at, without a power flow."""
 
 
+STIRS_PU = 0.02
+"""How much farther outside of a limit something may go that is outside before anything is restored."""
 TAPS_TRIED = 60
 """Power flows in which taps and banks are sought for one plan that keeps loadings, but not voltages."""
 
@@ -72,11 +76,12 @@ class Restoration:
         loads_kw = np.zeros(len(self.sections.names))
         for bus, kw in self._model.loads_kw().items():
             loads_kw[self.sections.of_bus[bus]] += kw
+        limits = self._limits(now)
         plans = sorted(self._plans(now.switches > 0.5, faulted, loads_kw), key=lambda p: (-p.served_kw, p.operations))
         for plan in plans[: self._settings.most_solutions]:
             if plan.operations == 0:
                 break
-            if (kept := self._kept(now._replace(switches=plan.closed.astype(np.float64)))) is not None:
+            if (kept := self._kept(now._replace(switches=plan.closed.astype(np.float64)), limits)) is not None:
                 return kept
         return now
 
@@ -94,14 +99,26 @@ class Restoration:
                 if max(fed) <= 1:
                     yield Plan(then, round(float(loads_kw[np.array(fed) == 1].sum()), 6), operations)
 
-    def _kept(self, commands: Commands) -> Commands | None:
+    def _limits(self, now: Commands) -> Limits:
+        """Return what a plan must keep: the limits, or where that is farther, what is without any plan."""
+        low, high, loading = limits = Limits.alike(self._model, self._settings.v_pu, self._settings.loading_pu)
+        if (before := self._model.solved(now)) is None:
+            return limits
+        v_pu = before.v_pu
+        return Limits(
+            np.where((v_pu > 0.0) & (v_pu < low), v_pu - STIRS_PU, low),
+            np.where(v_pu > high, v_pu + STIRS_PU, high),
+            np.where(before.loading_pu > loading, before.loading_pu + STIRS_PU, loading),
+        )
+
+    def _kept(self, commands: Commands, limits: Limits) -> Commands | None:
         """Return these commands, with other taps if that helps, where they keep all limits; None where they do not."""
         outcome = self._model.solved(commands)
-        if outcome is None or (outcome.loading_pu > self._settings.loading_pu).any():
+        if outcome is None or (outcome.loading_pu > limits.loading_pu).any():
             return None
-        if outside_pu(outcome, self._settings.v_pu, self._watched, self._settings.loading_pu) <= 0.0:
+        if limits.passed_by(outcome, self._watched) <= 0.0:
             return commands
         if self._volt_var is None:
             return None
-        found = self._volt_var.within(commands, self._settings.v_pu, TAPS_TRIED)
+        found = self._volt_var.within(commands, limits, TAPS_TRIED)
         return found.commands if found.violation <= 0.0 else None

@@ -7,7 +7,7 @@ from a power flow with the loads that were measured last.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,26 @@ class Found(NamedTuple):
     solutions: int
 
 
+class Limits(NamedTuple):
+    """What voltages of nodes (nodes,) and loadings (monitored,) must keep, pu."""
+
+    low_pu: FloatArray
+    high_pu: FloatArray
+    loading_pu: FloatArray
+
+    @classmethod
+    def alike(cls, model: GridModel, band: tuple[float, float], loading_pu: float = 1.0) -> Self:
+        """Return those that are the same everywhere."""
+        nodes, monitored = len(model.nodes), len(model.monitored)
+        return cls(np.full(nodes, band[0]), np.full(nodes, band[1]), np.full(monitored, loading_pu))
+
+    def passed_by(self, outcome: Outcome, watched: NDArray[np.bool_]) -> float:
+        """Return the sum of how far voltages of watched nodes (nodes,), and loadings, pass their limits, pu."""
+        v_pu, seen = outcome.v_pu, watched & (outcome.v_pu > 0.0)  # what is dead has none; what collapsed has some
+        off = np.maximum(self.low_pu - v_pu, 0.0) + np.maximum(v_pu - self.high_pu, 0.0)
+        return float(off[seen].sum() + np.maximum(outcome.loading_pu - self.loading_pu, 0.0).sum())
+
+
 class VoltVar:
     """The search, for one feeder."""
 
@@ -49,16 +69,14 @@ class VoltVar:
         margin_pu = self._settings.margin_pu
         band = (low_pu if v_low_pu is None else v_low_pu) + margin_pu, high_pu - margin_pu
         objective = self._settings.objective if v_low_pu is None else "energy"
-        return self.within(now, band, self._settings.most_solutions, objective)
+        return self.within(now, Limits.alike(self._model, band), self._settings.most_solutions, objective)
 
-    def within(
-        self, now: Commands, band: tuple[float, float], most_solutions: int, objective: Objective = "losses"
-    ) -> Found:
-        """Return the best settings near `now` with voltages within a band, pu, and no margin."""
+    def within(self, now: Commands, limits: Limits, most_solutions: int, objective: Objective = "losses") -> Found:
+        """Return the best settings near `now` within limits, and no margin."""
 
         def score(point: Point) -> Score:
             outcome = self._model.solved(self._told(now, point))
-            return UNSOLVED if outcome is None else self._scored(outcome, band, objective)
+            return UNSOLVED if outcome is None else self._scored(outcome, limits, objective)
 
         least, most = self._bounds(now)
         search = Search(score, least, most, most_solutions)
@@ -82,18 +100,9 @@ class VoltVar:
         taps, banks, q = np.split(np.array(point, dtype=np.float64), [self._taps, self._taps + self._banks])
         return Commands(now.switches, taps, banks, q * self._settings.q_step_pu)
 
-    def _scored(self, outcome: Outcome, band: tuple[float, float], objective: Objective) -> Score:
+    def _scored(self, outcome: Outcome, limits: Limits, objective: Objective) -> Score:
         cost = outcome.head_kw if objective == "energy" else outcome.losses_kw
-        return Score(outside_pu(outcome, band, self._watched), cost)
-
-
-def outside_pu(
-    outcome: Outcome, band: tuple[float, float], watched: NDArray[np.bool_], loading_pu: float = 1.0
-) -> float:
-    """Return the sum of how far voltages of watched (nodes,) and loadings pass their limits, pu."""
-    v_pu: FloatArray = outcome.v_pu[watched & (outcome.v_pu > 0.0)]  # what is dead has none; what collapsed has some
-    off = np.maximum(band[0] - v_pu, 0.0) + np.maximum(v_pu - band[1], 0.0)
-    return float(off.sum() + np.maximum(outcome.loading_pu - loading_pu, 0.0).sum())
+        return Score(limits.passed_by(outcome, self._watched), cost)
 
 
 def _point(taps: FloatArray, steps: FloatArray, q: FloatArray) -> Point:
