@@ -286,6 +286,15 @@ def test_frequency_droop_lets_cars_that_may_wait_help() -> None:
     assert stepped(cars, 12 * HOUR + 24 * HOUR, f_hz=59.0)["p_kw"][0] == 0.0  # gone
 
 
+def test_car_beside_one_with_a_power_factor_is_ready_all_the_same() -> None:
+    """It counted on its whole power, which volt-var leaves it no more, and left with 4.1 kWh too little."""
+    at = [{"bus": "671.1", "visits": [{**NIGHT, "need_kwh": 40.0}]}] * 2
+    cars = car(mode="v1g", at=at, car_kw_per_phase=8.0, smart={"volt_var": "category-b"}, **EVEN)
+    cars.inverters.adjust("constant_pf", on=[False, True], pf=0.95)
+    out = night(cars, p_set_kw=0.0, v_pu=0.9)
+    assert out["shortfall_kwh"][-1] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_car_could_give_what_a_limit_leaves() -> None:
     cars = car(mode="v2g", smart={"active_power_limit": {"p_max_pu": 0.25}}, **EVEN)
     stepped(cars, 0)

@@ -125,6 +125,16 @@ def test_room_for_active_power_depends_on_priority() -> None:
     assert room["active"].p_room_kw(q)[0] == 10.0
 
 
+@pytest.mark.parametrize(("function", "number"), [("constant_pf", {"pf": 0.95}), ("constant_q", {"q_pu": 0.4})])
+def test_room_for_active_power_is_that_of_each_device_alone(function: str, number: dict[str, float]) -> None:
+    inverters = Inverters(Smart(), np.full(3, 10.0))
+    inverters.adjust("volt_var", on=[True, False, False])
+    inverters.adjust(function, on=[False, True, False], **number)
+    room, sure = inverters.p_room_kw(np.array([4.4, 4.0, 0.0])), inverters.p_sure_kw
+    assert room == pytest.approx([8.979978, 9.5 if function == "constant_pf" else 9.165151, 10.0])
+    assert sure == pytest.approx([8.979978, 9.5 if function == "constant_pf" else 8.979978, 10.0])
+
+
 @pytest.mark.parametrize(
     ("smart", "why"),
     [

@@ -176,7 +176,9 @@ class Block:
 
     def p_room_kw(self, q_kvar: FloatArray) -> FloatArray:
         """Return the most active power (n,) beside `q_kvar`, injected or drawn; 0 out of service."""
-        room = leg(self._carried_kva, q_kvar) if self._q_goes_first else self.p_most_kw
+        room, first = self.p_most_kw, self._q_goes_first
+        if first is not None:
+            room = np.where(first, leg(self._carried_kva, q_kvar), room)
         return room * self._abnormal.in_service
 
     def below_caps_kw(self, p_kw: FloatArray) -> FloatArray:
@@ -184,15 +186,15 @@ class Block:
         return self._active.below_caps_kw(p_kw)
 
     @property
-    def _q_goes_first(self) -> bool:
-        """Whether a reactive function takes room of the rating from the active power."""
-        is_on, by_pf = self._reactive.is_on, self._reactive.mask("constant_pf") is not None
-        return is_on and not by_pf and self._smart.priority != "active"
+    def _q_goes_first(self) -> BoolArray | None:
+        """Which devices (n,) have a reactive function that takes room from active power; None where none has."""
+        return None if self._smart.priority == "active" else self._reactive.takes_room
 
     @property
     def p_sure_kw(self) -> FloatArray:
         """Most active power (n,), injected or drawn, beside any reactive power that the functions may ask for."""
-        return np.minimum(self.p_most_kw, self._surely_carried_kw) if self._q_goes_first else self.p_most_kw
+        most, first = self.p_most_kw, self._q_goes_first
+        return most if first is None else np.where(first, np.minimum(most, self._surely_carried_kw), most)
 
     @property
     def in_service(self) -> BoolArray:

@@ -41,6 +41,8 @@ class ReactivePower:
         """Whether any device has a function."""
         self.binds_p = False
         """Whether any device has one for which active power gives way in a manner of its own."""
+        self.takes_room: BoolArray | None = None
+        """Which devices (n,) have one that takes room of the rating beside active power; None where none has."""
         self._of_all: Target | None = None
         self._lag = Response(n, 0.0, clock)
         self._vref: VrefTracking | None = None
@@ -147,6 +149,9 @@ class ReactivePower:
         self._masks = {f: mask for f, mask in self._masks.items() if mask.any()}
         self.is_on = bool(self._masks)
         self.binds_p = "constant_pf" in self._masks or "watt_var" in self._masks
+        takes_room = self._chosen != NOTHING
+        takes_room &= self._chosen != REACTIVE.index("constant_pf")
+        self.takes_room = takes_room if takes_room.any() else None
         everyone = [f for f, mask in self._masks.items() if mask.all()]
         self._of_all = self._targets[everyone[0]] if everyone else None
         self.carry(self._carried_kva)
