@@ -272,6 +272,16 @@ def test_rates_of_change_are_ridden_through_by_category(category: str, limit_hz_
         assert found == may
 
 
+def test_ride_through_that_goes_on_while_running_takes_no_frequency_of_before_for_a_change() -> None:
+    fleet = Fleet({"frequency_droop": {}})
+    for _ in range(3):
+        fleet.at()
+    fleet.inverters.adjust("ride_through")
+    for f, may in ((60.0, False), (60.5, False), (64.0, True)):  # 3.5 Hz in a second
+        fleet.at(f=f)
+        assert bool(fleet.inverters.may_trip[0]) == may
+
+
 # --- entering service --------------------------------------------------------------------------------
 
 

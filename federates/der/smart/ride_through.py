@@ -86,7 +86,7 @@ class RateOfChange:
 
     def __init__(self, n: int, clock: Clock) -> None:
         self._clock = clock
-        self._f_hz, self._since_ns = clock.state(n), clock.state(1, 0, np.int64)
+        self._f_hz, self._since_ns = clock.state(n, np.nan), clock.state(1, 0, np.int64)
 
     def beyond(self, f_hz: FloatArray, limit_hz_per_s: float) -> BoolArray | None:
         """Return where (n,) it is beyond the limit; None where it is nowhere, or a window is not over."""
