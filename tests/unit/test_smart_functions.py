@@ -623,6 +623,23 @@ def test_a_function_that_goes_on_while_running_starts_from_what_is_given_then() 
     assert_allclose(fleet.at(p=9.0)[0][0], 8.1)
 
 
+def test_a_ramp_that_is_written_bounds_the_first_change_too() -> None:
+    fleet = Fleet({})
+    fleet.at(p=2.0)
+    fleet.inverters.adjust("ramp", up_s=100.0)
+    for again in (False, True):
+        assert_allclose(fleet.at(p=8.0, again=again)[0], 2.1)
+
+
+def test_a_limit_that_is_written_lets_nothing_of_one_from_outside_go() -> None:
+    inverters = Inverters(Smart(), np.full(1, 10.0))
+    seen, wanted, told = inverters.seen({"v_pu": np.ones(1)}), np.full(1, 9.0), np.full(1, 2.0)
+    assert inverters.step(0, seen, wanted, None, told)[0][0] == 2.0
+    inverters.adjust("active_power_limit", p_max_pu=0.9, response_s=15.0)
+    assert inverters.step(S, seen, wanted, None, told)[0][0] == 2.0
+    assert inverters.step(2 * S, seen, wanted, None, np.full(1, 3.0))[0][0] == pytest.approx(2.0 + 10.0 / 15.0)
+
+
 def test_a_write_outside_the_range_is_refused_and_changes_nothing() -> None:
     fleet = Fleet({"volt_watt": {}}, 3)
     with pytest.raises(ValueError, match=r"v1_pu of device 1 is 1.2, allowed is 1.05 to 1.09"):

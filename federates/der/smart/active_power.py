@@ -60,6 +60,10 @@ class Slope:
         """Take this long over `size` from now on, upwards and downwards; 0: no bound."""
         self._up, self._down = _rate(self._size, up_s), _rate(self._size, down_s)
 
+    def begin(self, quantity: FloatArray) -> None:
+        """Let this (n,) be what its first instant starts from."""
+        self.state.then[:] = self.state.now[:] = quantity
+
     def towards(self, target: FloatArray) -> FloatArray:
         """Return the quantity (n,) at this instant."""
         now: FloatArray = self.state.now

@@ -47,6 +47,8 @@ class ActivePower:
         self._ramp: Slope | None = None
         self._limit: Slope | None = None
         self._p_limit_kw: FloatArray | None = None
+        self._was_told: tuple[FloatArray | None, FloatArray | None] = None, None
+        """What the source wanted at the last instant, and the limit from outside: from these a function goes on."""
         self._output_kw = clock.state(rated_kw.size) if smart.needs_frequency else None
         everyone = np.ones(rated_kw.size, np.bool_)
         for name in ("volt_watt", "frequency_droop", "active_power_limit", "ramp"):
@@ -98,7 +100,8 @@ class ActivePower:
         response_s = np.where(on, points["response_s"], 0.0)
         if self._limit is None:
             self._limit = Slope(self._rated_kw, response_s, response_s, self._clock)
-            self._limit.state.then[:] = self._limit.state.now[:] = self._rated_kw
+            told_kw = self._was_told[1]
+            self._limit.begin(self._rated_kw if told_kw is None else np.minimum(told_kw, self._rated_kw))
         else:
             self._limit.set(response_s, response_s)
 
@@ -106,6 +109,8 @@ class ActivePower:
         up_s, down_s = np.where(on, points["up_s"], 0.0), np.where(on, points["down_s"], 0.0)
         if self._ramp is None:
             self._ramp = Slope(self._rated_kw, up_s, down_s, self._clock)
+            if self._was_told[0] is not None:
+                self._ramp.begin(self._was_told[0])
         else:
             self._ramp.set(up_s, down_s)
 
@@ -123,6 +128,7 @@ class ActivePower:
         band_kw: None: from nothing to `wanted_kw`. limit_kw: a limit from outside. entering: who is on the
         enter-service ramp, and how far.
         """
+        self._was_told = wanted_kw, limit_kw
         if band_kw is None:
             if limit_kw is None and entering is None and not self._points:
                 return wanted_kw
