@@ -3,6 +3,9 @@
     permit service off > trip > ride-through with momentary cessation
 
 and how devices come back. All of it is computed for those few devices alone that something abnormal goes on with.
+
+A condition that is seen at an instant counts as one that has held since the instant before. So clearing times and
+delays are over up to a step early, by the first instant at which their condition was seen, and so is the way up a ramp.
 """
 
 from __future__ import annotations

@@ -8,7 +8,10 @@ From the power before the disturbance, `p_pre`: the output when the frequency le
 with the open-loop response time; what gives less than `p_least` before the disturbance is not raised to it. Back in the
 dead band the response ends when it has come within 0.001 of rated power (as in OpenDER) of what would be without it. A
 device that is on its enter-service ramp has no power before the disturbance: there `p_pre` is what the ramp allows, and
-where a dead feeder has come back, what it would be without droop.
+where a dead feeder has come back, what it would be without droop. One that had ceased to energize had given nothing.
+`p_pre` stays for as long as the frequency is beyond the dead band on one side: what the source, or who tells it one,
+would do meanwhile does not show. Where the frequency goes from one side to the other between two instants, `p_pre` is
+what the first side's response has left.
 The range of k and of the response time for categories I and II is to be confirmed against the standard.
 """
 
