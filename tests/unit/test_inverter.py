@@ -180,6 +180,20 @@ def test_what_is_written_to_a_preset_changes_nothing_else_of_its_curve() -> None
     assert inverters.q_kvar(0, np.array([1.05])) == pytest.approx([-12.5])
 
 
+@pytest.mark.parametrize("number", [{}, {"response_s": 20.0}])
+def test_a_curve_by_points_stays_where_none_of_its_points_is_written(number: dict[str, float]) -> None:
+    """-0.3 pu at 1.1 pu; category B asks for -0.44."""
+    curve = {"v_pu": (0.9, 1.0, 1.1), "q_pu": (0.3, 0.0, -0.3), "response_s": 2.0}
+    inverters = Inverters(Smart.model_validate({"volt_var": curve}), np.full(1, 100.0))
+    inverters.adjust("volt_var", on=False)
+    assert inverters.q_kvar(0, np.ones(1)) == 0.0
+    inverters.adjust("volt_var", **number)
+    seconds = 2 if not number else 20
+    assert inverters.q_kvar(seconds * S, np.array([1.1])) == pytest.approx([-27.0])
+    inverters.adjust("volt_var", q4_pu=-0.4)
+    assert inverters.q_kvar(1000 * S, np.array([1.1])) == pytest.approx([-40.0])
+
+
 def test_numbers_are_checked_without_being_taken() -> None:
     inverters = Inverters(Smart.model_validate({"volt_watt": {}}), np.full(3, 10.0))
     inverters.check("volt_watt", v1_pu=1.05)

@@ -81,8 +81,7 @@ class ReactivePower:
         """Use these numbers of `function` from now on, where `on` (n,); where it was on and is not now, nothing is."""
         points = self.checked(function, changes)
         if function == "volt_var":
-            self._points["volt_var"] = points
-            self._follow(standard_curve(points), points["response_s"], on)
+            self._set_volt_var(points, changes, on)
         else:
             setters = {
                 "constant_pf": self._set_constant_pf,
@@ -90,6 +89,14 @@ class ReactivePower:
                 "watt_var": self._set_watt_var,
             }
             setters[function](points, on)
+
+    def _set_volt_var(self, points: Points, changes: Mapping[str, ArrayLike], on: BoolArray) -> None:
+        """Follow these points; a curve of which no point is written stays, also one by points of its own."""
+        self._points["volt_var"], target = points, self._targets.get("volt_var")
+        if target is None or changes.keys() - {"response_s"}:
+            self._follow(standard_curve(points), points["response_s"], on)
+        else:
+            self._choose("volt_var", target, points["response_s"] if changes else self._responses_s["volt_var"], on)
 
     def _settings(self, function: str) -> Function:
         given = getattr(self._smart, function)
