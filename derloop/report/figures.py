@@ -21,7 +21,7 @@ from derloop.report import limits, traces
 from derloop.report.limits import Limit
 from derloop.report.traces import COLOURS, TimeArray, Times, Trace
 from derloop.report.wording import number
-from derloop.results.signals import phases
+from derloop.results.signals import delivered, phases
 
 MOVED = {
     "taps": ("Regulator taps", "Position of each voltage regulator.", "tap"),
@@ -187,25 +187,26 @@ def _voltages(run: Charted) -> Iterator[Figure]:
 
 
 def _active_power(run: Charted) -> Iterator[Figure]:
-    yield from _totals(run, "p_kw", "Active power by fleet", "kW")
+    what = "as the feeder delivers it where it tells that"
+    yield from _totals(run, "p_kw", "Active power by fleet", "kW", what)
 
 
 def _reactive_power(run: Charted) -> Iterator[Figure]:
-    yield from _totals(run, "q_kvar", "Reactive power by fleet", "kvar")
+    yield from _totals(run, "q_kvar", "Reactive power by fleet", "kvar", "as it gives or asks for it")
 
 
-def _totals(run: Charted, port: str, title: str, unit: str) -> Iterator[Figure]:
+def _totals(run: Charted, port: str, title: str, unit: str, what: str) -> Iterator[Figure]:
     lines: list[Trace] = []
     for signal in run.ending(port):
         drawn = _draws(run.federates.get(signal.federate, {}).get("kind"))
         name = f"{signal.federate} (drawn)" if drawn else signal.federate
-        time_ns, total = run.total(signal)
+        time_ns, total = run.total(delivered(run.signals, signal) if port == "p_kw" else signal)
         dash = "dot" if drawn else "solid"
         lines.append(traces.line(run.times, name, time_ns, total, run.colour(signal.federate), dash=dash))
         lines += _available(run, signal.federate) if port == "p_kw" else []
     lines += _forming(run, port)
     lines = [line for line in lines if any(line["y"])] if port == "q_kvar" else lines
-    note = "Sum of each fleet: positive when injected; what is drawn is dotted and positive when drawn."
+    note = f"Sum of each fleet, {what}: positive when injected; what is drawn is dotted and positive when drawn."
     if lines:
         yield Figure(f"fleets-{port}", title, note, unit, lines)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,28 @@ def phases(labels: Sequence[str]) -> list[int]:
     """Return where among the nodes of a feeder, "671.2", are phases, and no neutrals."""
     ends = [label.rpartition(".")[2] for label in labels]
     return [i for i, end in enumerate(ends) if not (end.isdecimal() and int(end) > PHASES)]
+
+
+class Ported(Protocol):
+    """What is known of a signal by its name and what it is of."""
+
+    @property
+    def federate(self) -> str: ...
+    @property
+    def port(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+
+OfPort = TypeVar("OfPort", bound=Ported)
+
+
+def delivered(signals: Iterable[OfPort], powers: OfPort) -> OfPort:
+    """Return what a feeder tells that it delivered to the devices of `powers`: `grid.homes.solved_kw` of `homes.p_kw`.
+
+    Where none tells it, `powers`: what loads ask for, also while they are dead, and what DER say that they give.
+    """
+    return next((s for s in signals if s.port == f"{powers.federate}.solved_kw" and s.labels), powers)
 
 
 class Source(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from derloop.contract import FloatArray
-from derloop.results.signals import Signal, TimeArray, phases
+from derloop.results.signals import Signal, TimeArray, delivered, phases
 from derloop.results.store import RunFolder
 
 RANGE_A_PU = (0.95, 1.05)
@@ -46,7 +46,8 @@ def summarise(run: RunFolder) -> list[Figure]:
         if signal.port == "system_kw":
             figures += _bus(run, signal, names)
         elif signal.port == "p_kw":
-            figures += _device_energy(run, signal, f"energy of {signal.federate} ({len(signal.labels)})")
+            label = f"energy of {signal.federate} ({len(signal.labels)})"
+            figures += _device_energy(run, label, delivered(names.values(), signal))
             figures += _undelivered(run, signal.federate, names)
         elif signal.port == "passes":
             figures += _passes(run, signal)
@@ -154,21 +155,22 @@ def _voltages(run: RunFolder, signal: Signal) -> Iterator[Figure]:
     yield Figure("voltages outside ANSI C84.1 range A", float(outside), "1", text)
 
 
-def _device_energy(run: RunFolder, signal: Signal, label: str) -> Iterator[Figure]:
+def _device_energy(run: RunFolder, label: str, fed: Signal) -> Iterator[Figure]:
+    """Yield what devices drew or gave: of `fed`, what their feeder delivered, which of what is dead is nothing."""
     # By instant first: a whole day of many devices does not fit into memory, and pieces differ from run to run.
-    sums = [(np.maximum(kw, 0.0).sum(axis=1), np.maximum(-kw, 0.0).sum(axis=1)) for _, kw in run.batches(signal.name)]
+    sums = [(np.maximum(kw, 0.0).sum(axis=1), np.maximum(-kw, 0.0).sum(axis=1)) for _, kw in run.batches(fed.name)]
     if not sums:
         return
-    out, back = (_energy_kwh(np.concatenate(each), signal) for each in zip(*sums, strict=True))
+    out, back = (_energy_kwh(np.concatenate(each), fed) for each in zip(*sums, strict=True))
     text = f"{out:,.1f} kWh" + (f", {back:,.1f} kWh the other way" if back > LEAST_KWH else "")
     yield Figure(label, out, "kWh", text)
 
 
 def _undelivered(run: RunFolder, fleet: str, names: dict[str, Signal]) -> Iterator[Figure]:
-    """Yield how much of a fleet's energy is what it would have given where nothing was energised, if any is."""
+    """Yield what a fleet would have drawn or given beside that where nothing was energised, if anything."""
     for signal in names.values():
         if signal.port == f"{fleet}.undelivered_kw":
-            of_it = _device_energy(run, signal, f"energy of {fleet} in a dead feeder")
+            of_it = _device_energy(run, f"energy of {fleet} in a dead feeder", signal)
             yield from (figure for figure in of_it if figure.value > LEAST_KWH)
 
 

@@ -456,6 +456,12 @@ def test_a_site_that_is_judged_is_charted_with_what_its_control_keeps_it_below()
     assert "vpp.baseline_kw" not in [t["name"] for t in figure(run, "Feeder head power")["traces"]]
 
 
+def test_what_loads_draw_is_what_the_feeder_delivers_to_them() -> None:
+    run = feeder().add("grid", "homes.solved_kw", "kW", np.zeros(120))
+    drawn = {trace["name"]: trace["y"] for trace in figure(run, "Active power by fleet")["traces"]}
+    assert (set(drawn["homes (drawn)"]), set(drawn["bat"])) == ({0.0}, {3.0})
+
+
 def test_sources_that_hold_an_island_are_among_the_fleets() -> None:
     run = feeder()
     run.run["federates"]["former"] = {"kind": "grid-forming"}

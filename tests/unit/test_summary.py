@@ -127,6 +127,20 @@ def test_what_devices_gave_to_nobody_is_told_beside_their_energy(
     assert found.get("energy of pv in a dead feeder") == told
 
 
+def test_the_energy_of_a_fleet_is_what_the_feeder_delivered_and_of_the_dead_nothing(tmp_path: Path) -> None:
+    interfaces = {
+        "homes": Interface(HOUR_NS, outputs={"p_kw": Port("kW", ("h0", "h1"))}),
+        "grid": Interface(HOUR_NS, outputs={"homes.solved_kw": Port("kW", ("h0", "h1"))}),
+    }
+    recorder = Recorder(tmp_path, interfaces)
+    for k, solved_kw in enumerate(([2.0, 3.0], [2.0, 0.0], [0.0, 0.0])):
+        recorder.observe("homes", k * HOUR_NS, {"p_kw": np.array([2.0, 3.0])})
+        recorder.observe("grid", k * HOUR_NS, {"homes.solved_kw": np.array(solved_kw)})
+    recorder.close()
+    (tmp_path / "run.json").write_text("{}")
+    assert [(f.label, f.text) for f in summarise(RunFolder(tmp_path))] == [("energy of homes (2)", "7.0 kWh")]
+
+
 def test_a_feeder_that_feeds_back_is_told_both_ways(tmp_path: Path) -> None:
     """400 kWh in and 900 kWh out are not -500 kWh drawn, and losses are no share of what was drawn then."""
     ports = {"head_kw": Port("kW", ("head",)), "losses_kw": Port("kW", ("feeder",))}
