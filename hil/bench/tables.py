@@ -137,7 +137,10 @@ def watching(bench: Bench) -> Iterator[Callable[[list[Seen]], None]]:
 
 
 def _watched(bench: Bench, seen: Sequence[Seen]) -> Group:
-    """Return what devices measure as a table, and below it in whole lines why some do not answer."""
+    """Return in whole lines why some devices do not answer, and what all measure as a table.
+
+    That comes first, as a terminal cuts off what is too long for it.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold", title=f"bench {bench.file.name}", title_justify="left")
     for heading in ("device", *(heading for heading, _ in MEASURED), "age"):
         table.add_column(heading, justify="left" if heading == "device" else "right")
@@ -145,7 +148,7 @@ def _watched(bench: Bench, seen: Sequence[Seen]) -> Group:
         cells = [_quantity(each, cell) for _, cell in MEASURED]
         age = "never" if each.read_ns is None else f"{each.age_s:.1f} s"
         table.add_row(each.device, *cells, age, style="dim" if each.problem else "")
-    return Group(table, *(Text(f"{each.device}: {each.problem}", "bold red") for each in seen if each.problem))
+    return Group(*(Text(f"{each.device}: {each.problem}", "bold red") for each in seen if each.problem), table)
 
 
 def _quantity(seen: Seen, cell: tuple[Quantity, str]) -> str:
