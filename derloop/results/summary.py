@@ -88,7 +88,7 @@ def _feeder(run: RunFolder, head: Signal, names: dict[str, Signal], is_only: boo
         lost_kwh = _energy_kwh(run.read(losses)[1], names[losses])
         is_of_drawn = drawn_kwh > 0 and fed_back_kwh <= LEAST_KWH  # else they are also of what is fed back
         share = f" ({100 * lost_kwh / drawn_kwh:.1f} % of what is drawn)" if is_of_drawn else ""
-        yield Figure("losses in the feeder", lost_kwh, "kWh", f"{lost_kwh:,.1f} kWh{share}")
+        yield Figure("losses in the feeder", lost_kwh, "kWh", f"{_kwh(lost_kwh)}{share}")
     if f"{head.federate}.v_pu" in names:
         yield from _voltages(run, names[f"{head.federate}.v_pu"])
 
@@ -125,10 +125,10 @@ def _through_head(run: RunFolder, signal: Signal, time_ns: TimeArray, kw: FloatA
     """Yield the peak and the energy that are drawn from the bulk system, and those that are fed back where any are."""
     drawn_kwh, fed_back_kwh = _each_way_kwh(kw, signal)
     yield _peak(run, "peak", time_ns, kw)
-    yield _figure("energy drawn from the bulk system", drawn_kwh, "kWh")
+    yield Figure("energy drawn from the bulk system", drawn_kwh, "kWh", _kwh(drawn_kwh))
     if fed_back_kwh > LEAST_KWH:
         yield _peak(run, "peak fed back", time_ns, -kw)
-        yield _figure("energy fed back to the bulk system", fed_back_kwh, "kWh")
+        yield Figure("energy fed back to the bulk system", fed_back_kwh, "kWh", _kwh(fed_back_kwh))
 
 
 def _peak(run: RunFolder, label: str, time_ns: TimeArray, kw: FloatArray) -> Figure:
@@ -162,7 +162,7 @@ def _device_energy(run: RunFolder, label: str, fed: Signal) -> Iterator[Figure]:
     if not sums:
         return
     out, back = (_energy_kwh(np.concatenate(each), fed) for each in zip(*sums, strict=True))
-    text = f"{out:,.1f} kWh" + (f", {back:,.1f} kWh the other way" if back > LEAST_KWH else "")
+    text = _kwh(out) + (f", {_kwh(back)} the other way" if back > LEAST_KWH else "")
     yield Figure(label, out, "kWh", text)
 
 
@@ -193,5 +193,8 @@ def _each_way_kwh(kw: FloatArray, signal: Signal) -> tuple[float, float]:
     return _energy_kwh(np.maximum(kw, 0.0), signal), _energy_kwh(np.maximum(-kw, 0.0), signal)
 
 
-def _figure(label: str, value: float, unit: str) -> Figure:
-    return Figure(label, value, unit, f"{value:,.1f} {unit}")
+def _kwh(energy: float) -> str:
+    """Return an energy as text: one decimal; of less than 1 kWh, as of a run of seconds, three digits."""
+    if LEAST_KWH < energy < 1:
+        return f"{np.format_float_positional(energy, 3, unique=False, fractional=False, trim='-')} kWh"
+    return f"{energy:,.1f} kWh"

@@ -127,6 +127,16 @@ def test_what_devices_gave_to_nobody_is_told_beside_their_energy(
     assert found.get("energy of pv in a dead feeder") == told
 
 
+def test_the_energies_of_a_run_of_seconds_are_told_and_not_rounded_away(tmp_path: Path) -> None:
+    second_ns = 1_000_000_000
+    recorder = Recorder(tmp_path, {"battery": Interface(second_ns, outputs={"p_kw": Port("kW", ("b0", "b1"))})})
+    for k in range(3):
+        recorder.observe("battery", k * second_ns, {"p_kw": np.array([60.0, -6.0])})
+    recorder.close()
+    (tmp_path / "run.json").write_text("{}")
+    assert [f.text for f in summarise(RunFolder(tmp_path))] == ["0.05 kWh, 0.005 kWh the other way"]
+
+
 def test_the_energy_of_a_fleet_is_what_the_feeder_delivered_and_of_the_dead_nothing(tmp_path: Path) -> None:
     interfaces = {
         "homes": Interface(HOUR_NS, outputs={"p_kw": Port("kW", ("h0", "h1"))}),
