@@ -148,7 +148,9 @@ def show_folder(run: RunFolder) -> None:
     """Print what a run's folder holds."""
     out = console()
     said = run.run
-    out.print(f"{escape(str(said.get('name', run.path.name)))}: {escape(str(said.get('outcome', 'unknown')))}")
+    outcome = said.get("outcome", "running")
+    how = "it left no word of how it ended" if outcome == "running" else str(outcome)  # its series are closed
+    out.print(f"{escape(str(said.get('name', run.path.name)))}: {escape(how)}")
     for signal in run.signals():
         out.print(f"  {escape(signal.name):<44} {len(signal.labels):>6} x {escape(signal.unit)}")
     out.print(Text(f"report   {run.path / 'report.html'}"))

@@ -18,13 +18,14 @@ from outside import install
 import derloop
 from derloop import judging, plugins
 from derloop.calendar import UNDATED
-from derloop.console import show_federation, show_result
+from derloop.console import show_federation, show_folder, show_result
 from derloop.errors import DerloopError, ScenarioError
 from derloop.judging import _wrong, write_json
 from derloop.moving import Ending
 from derloop.options import Options
 from derloop.plugins import CHECKS, KINDS
 from derloop.report import page
+from derloop.results.store import RunFolder
 from derloop.running import run as run_scenario
 from derloop.scenario import files
 from derloop.scenario.assembly import assemble
@@ -368,3 +369,11 @@ def test_what_others_say_in_a_run_does_not_steer_the_terminal(
     assert "\x1b" not in said
     assert "ValueError: \\x1b[2Jgone\n" in said
     assert "did not stop cleanly: \\x1b[8m\n" in said
+
+
+def test_a_killed_run_is_not_said_to_be_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run(tmp_path, report=False).folder
+    facts = json.loads((folder.path / "run.json").read_text())
+    (folder.path / "run.json").write_text(json.dumps(facts | {"outcome": "running"}))
+    show_folder(RunFolder(folder.path))
+    assert capsys.readouterr().out.splitlines()[0] == f"{facts['name']}: it left no word of how it ended"
