@@ -24,7 +24,7 @@ def number(value: object, digits: int = 5) -> str:
     if size and not 1e-4 <= size < 1e9:
         return f"{value:.{digits - 1}e}".replace("-", MINUS)
     decimals = max(0, digits - 1 - math.floor(math.log10(size))) if size else 0
-    text = f"{value:,.{decimals}f}"
+    text = f"{value if size else 0:,.{decimals}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return text.replace(",", THIN_SPACE).replace("-", MINUS)
 

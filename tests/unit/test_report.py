@@ -379,7 +379,7 @@ def test_values_have_six_digits_and_no_nan() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [(3801.23, "3\u2009801.2"), (0.95, "0.95"), (-0.0031, "\u22120.0031"), (8640, "8\u2009640"), (0, "0"), (None, ""),
-     (1.2345e-7, "1.2345e\u221207"), ("many", "many"), (True, "true"), (100.0, "100")],
+     (1.2345e-7, "1.2345e\u221207"), ("many", "many"), (True, "true"), (100.0, "100"), (-0.0, "0")],
 )  # fmt: skip
 def test_numbers_read_well(value: object, text: str) -> None:
     assert number(value) == text
