@@ -128,7 +128,7 @@ def _buses(run: Charted) -> Iterator[Figure]:
         if not drawn.size:
             continue
         lines = [*bounds(run, signal.name), traces.line(run.times, signal.name, time_ns, drawn, "blue", width=2.2)]
-        lines += [_peak(run, time_ns, drawn), *run.limits_of(signal, time_ns)]
+        lines += [*_peak(run, time_ns, drawn), *run.limits_of(signal, time_ns)]
         note = "What all feeders draw through the bus, with what is lost behind it."
         yield Figure(f"bus-{signal.federate}", f"Power of the bus: {signal.federate}", note, "kW", lines)
 
@@ -143,7 +143,7 @@ def _heads(run: Charted) -> Iterator[Figure]:
         if any("baseline" in t["name"] for t in lines):
             note += " Dotted: what it would have been without control, as the control estimates it when it hears of it,"
             note += " so from what was measured a step before, or longer ago over a network."
-        lines += [_peak(run, time_ns, head), *run.limits_of(signal, time_ns)]
+        lines += [*_peak(run, time_ns, head), *run.limits_of(signal, time_ns)]
         title = _of_feeder("Feeder head power", signal.federate, run)
         yield Figure(f"head-{signal.federate}", title, note, "kW", lines)
 
@@ -161,11 +161,14 @@ def bounds(run: Charted, of: str | None = None) -> Iterator[Trace]:
             yield traces.line(run.times, signal.name, time_ns[known:], values[known:], **look)
 
 
-def _peak(run: Charted, time_ns: TimeArray, head: FloatArray) -> Trace:
+def _peak(run: Charted, time_ns: TimeArray, head: FloatArray) -> Iterator[Trace]:
+    """Yield a point where most is drawn, if anything ever is."""
+    if head.max() <= 0:
+        return
     at = slice(int(head.argmax()), int(head.argmax()) + 1)
     name = f"peak: {number(head[at][0].item(), 4)} kW, {run.calendar.at(time_ns[at][0].item())}"
     point = traces.line(run.times, name, time_ns[at], head[at], "blue")
-    return point | {"mode": "markers", "marker": {"color": "@blue", "size": 9}}
+    yield point | {"mode": "markers", "marker": {"color": "@blue", "size": 9}}
 
 
 def _voltages(run: Charted) -> Iterator[Figure]:

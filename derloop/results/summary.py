@@ -122,9 +122,10 @@ def _peaks_before(run: RunFolder, names: dict[str, Signal]) -> Iterator[Figure]:
 
 
 def _through_head(run: RunFolder, signal: Signal, time_ns: TimeArray, kw: FloatArray) -> Iterator[Figure]:
-    """Yield the peak and the energy that are drawn from the bulk system, and those that are fed back where any are."""
+    """Yield the energy drawn from the bulk system, and fed back where any is; the peak of each where it is not 0."""
     drawn_kwh, fed_back_kwh = _each_way_kwh(kw, signal)
-    yield _peak(run, "peak", time_ns, kw)
+    if drawn_kwh > LEAST_KWH:
+        yield _peak(run, "peak", time_ns, kw)
     yield Figure("energy drawn from the bulk system", drawn_kwh, "kWh", _kwh(drawn_kwh))
     if fed_back_kwh > LEAST_KWH:
         yield _peak(run, "peak fed back", time_ns, -kw)

@@ -456,6 +456,11 @@ def test_a_site_that_is_judged_is_charted_with_what_its_control_keeps_it_below()
     assert "vpp.baseline_kw" not in [t["name"] for t in figure(run, "Feeder head power")["traces"]]
 
 
+def test_no_peak_is_marked_where_nothing_is_drawn() -> None:
+    run = completed(federates={"grid": {"kind": "opendss"}}).add("grid", "head_kw", "kW", [-300.0, -0.0, -200.0])
+    assert [trace["name"] for trace in figure(run, "Feeder head power")["traces"]] == ["grid.head_kw"]
+
+
 def test_what_loads_draw_is_what_the_feeder_delivers_to_them() -> None:
     run = feeder().add("grid", "homes.solved_kw", "kW", np.zeros(120))
     drawn = {trace["name"]: trace["y"] for trace in figure(run, "Active power by fleet")["traces"]}

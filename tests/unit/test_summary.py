@@ -167,6 +167,20 @@ def test_a_feeder_that_feeds_back_is_told_both_ways(tmp_path: Path) -> None:
     assert told["losses in the feeder"].text == "12.0 kWh"
 
 
+def test_a_feeder_that_only_feeds_back_has_no_peak_of_what_it_draws(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, {"grid": Interface(HOUR_NS, outputs={"head_kw": Port("kW", ("head",))})})
+    for k, head_kw in enumerate((-400.0, -700.0, -0.0)):
+        recorder.observe("grid", k * HOUR_NS, {"head_kw": np.array([head_kw])})
+    recorder.close()
+    (tmp_path / "run.json").write_text(json.dumps({"start": "2025-07-15T06:30:00-07:00"}))
+    told = {figure.label: figure.text for figure in summarise(RunFolder(tmp_path))}
+    assert told == {
+        "energy drawn from the bulk system": "0.0 kWh",
+        "peak fed back": "700.0 kW at 07:30",
+        "energy fed back to the bulk system": "1,100.0 kWh",
+    }
+
+
 def test_voltages_outside_range_a_are_counted_by_node_and_instant(figures: dict[str, Figure]) -> None:
     assert figures["lowest voltage"].value == 0.94
     assert figures["highest voltage"].value == 1.06
