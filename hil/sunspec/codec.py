@@ -40,7 +40,8 @@ def decode(point: Point, registers: Sequence[int] | RegisterArray) -> Value:
         return data.split(b"\0", 1)[0].decode("utf-8", "replace").rstrip() or None
     if family == "float":
         number = float(struct.unpack(_FLOAT_FORMAT[point.length], data)[0])
-        return _stretched(point, number) if math.isfinite(number) else None
+        value = _stretched(point, number) if math.isfinite(number) else math.nan
+        return value if math.isfinite(value) else None
     if family == "pad":
         return None
     if family == "opaque":
@@ -66,9 +67,15 @@ def _decode_integer(point: Point, pattern: int) -> float | None:
 
 
 def _stretched(point: Point, value: float) -> float:
-    """Return what a number means with the point's factor and offset."""
+    """Return what a number means with the point's factor and offset; infinite where that is beyond any number."""
     factor, offset = point.manner.factor, point.manner.offset
-    return value if factor == 1 and offset == 0 else float(Fraction(value) * factor + offset)
+    if factor == 1 and offset == 0:
+        return value
+    stretched = Fraction(value) * factor + offset
+    try:
+        return float(stretched)
+    except OverflowError:
+        return math.inf if stretched > 0 else -math.inf
 
 
 def _arranged(point: Point, words: Sequence[int]) -> list[int]:

@@ -70,8 +70,13 @@ class PointTable:
         if self._has_floats:
             values[self._single] = _finite(pattern[self._single].astype(np.uint32).view(np.float32))
             values[self._double] = _finite(pattern[self._double].view(np.float64))
-        stretched: FloatArray = values * self._factor + self._offset
-        return stretched
+        return self._stretched(values)
+
+    def _stretched(self, values: FloatArray) -> FloatArray:
+        """Return what numbers (n, p) mean with their points' factors and offsets; NaN for what is beyond any number."""
+        with np.errstate(over="ignore"):
+            stretched: FloatArray = values * self._factor + self._offset
+        return _finite(stretched) if self._has_floats else stretched
 
     def within_reach(self, values: FloatArray) -> FloatArray:
         """Return physical values (n, p) that are the most, or the least, that registers hold, where they are beyond."""

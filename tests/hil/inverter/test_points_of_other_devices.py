@@ -17,7 +17,15 @@ from hil.sunspec.reads import ReadPlan
 from hil.sunspec.register_map import RegisterMap, Run
 from hil.sunspec.table import PointTable
 
-LENGTHS = {"plain-int16": 1, "plain-uint16": 1, "plain-int32": 2, "plain-uint32": 2, "plain-uint64": 4, "float32": 2}
+LENGTHS = {
+    "plain-int16": 1,
+    "plain-uint16": 1,
+    "plain-int32": 2,
+    "plain-uint32": 2,
+    "plain-uint64": 4,
+    "float32": 2,
+    "float64": 4,
+}
 
 
 def _point(kind: str, manner: Manner = Manner(), *, address: int = 0, exponent: int = 0, absent: int = -1) -> Point:  # noqa: B008
@@ -58,6 +66,14 @@ def test_one_value_and_a_table_of_many_read_the_same(point: Point, words: tuple[
     if point.type != "plain-uint64":  # floating point ends at 2**53
         PointTable([[point]], [[0]]).encode(np.array([[value]]), registers)
         assert tuple(registers[0].tolist()) == words
+
+
+@pytest.mark.parametrize("sign", [0x7FEF, 0xFFEF])
+def test_a_float_that_its_factor_takes_beyond_any_number_is_none(sign: int) -> None:
+    """As what is no measurement may be; it ended in an OverflowError."""
+    point, words = _point("float64", Manner(factor=Fraction(1000))), (sign, 0xFFFF, 0xFFFF, 0xFFFF)
+    assert decode(point, words) is None
+    assert math.isnan(_table(point, words))
 
 
 def test_a_whole_number_is_written_as_its_floating_point_is() -> None:
