@@ -15,7 +15,7 @@ import numpy as np
 from derloop.errors import Problem, Rejected, ScenarioError
 from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, Function
 from hil.serving.device import Hardware
-from hil.serving.quirks import Connections, Latency, Quirks, Slow
+from hil.serving.quirks import MOST_MS, Connections, Latency, Quirks, Slow
 from hil.serving.scan_file import Behaviour, MeasuredLatency, ScanFile
 from hil.sunspec.discovery import discover
 from hil.sunspec.errors import SunSpecMapError
@@ -24,6 +24,8 @@ from hil.sunspec.register_map import RegisterMap
 
 P95 = 1.6449
 """The standard normal distribution stays below it in 95 of 100 cases."""
+LEAST_MS = 1e-3
+"""Scan files tell no shorter latency apart from none."""
 
 
 class Copied:
@@ -107,8 +109,13 @@ def measured_quirks(behaviour: Behaviour | None) -> Mapping[str, object]:
 
 
 def latency(measured: MeasuredLatency) -> Latency:
-    """Return the lognormal distribution with this median and 95th percentile."""
-    sigma = math.log(max(measured.p95 / measured.median, 1.0)) / P95
+    """Return the lognormal distribution with this median and 95th percentile.
+
+    It is narrower where its standard deviation would be more than a latency can have, as after one reading that took
+    a thousand times as long as the others.
+    """
+    widest = math.sqrt(math.log(MOST_MS / max(measured.median, LEAST_MS)))
+    sigma = min(math.log(max(measured.p95 / measured.median, 1.0)) / P95, widest)
     mean = measured.median * math.exp(sigma**2 / 2)
     spread = mean * math.sqrt(math.expm1(sigma**2))
     return Latency(distribution="lognormal", mean_ms=mean, spread_ms=spread)

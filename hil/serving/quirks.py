@@ -15,7 +15,8 @@ from derloop.kind import Settings
 Share = Annotated[float, Field(ge=0, le=1)]
 Requests = Annotated[int, Field(ge=0, lt=2**31)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
-Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
+MOST_MS = 600_000.0
+Milliseconds = Annotated[float, Field(ge=0, le=MOST_MS)]
 
 
 class Latency(Settings):

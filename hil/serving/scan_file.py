@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from derloop.kind import Settings
 from derloop.validation import read_model
+from hil.serving.quirks import MOST_MS
 
 Word = Annotated[int, Field(ge=0, le=65_535)]
 Span = tuple[Word, Annotated[int, Field(ge=1, le=65_536)]]
@@ -43,15 +44,17 @@ class SunSpecModels(Settings):
 class MeasuredLatency(Settings):
     """How long answers took, ms."""
 
-    median: float = Field(ge=0)
-    p95: float = Field(ge=0)
+    median: float = Field(ge=0, le=MOST_MS)
+    p95: float = Field(ge=0, le=MOST_MS)
 
 
 class Behaviour(Settings):
     """How a device answered."""
 
     latency_ms: MeasuredLatency | None = None
-    interval_s: float = Field(default=0.0, ge=0, description="Least time between two requests that it takes.")
+    interval_s: float = Field(
+        default=0.0, ge=0, le=86_400, description="Least time between two requests that it takes."
+    )
     connections: int | None = Field(default=None, ge=0, description="1: one at a time; 2: two or more.")
     functions: tuple[int, ...] = Field(default=(), description="That it answered.")
     untried: tuple[int, ...] = Field(default=(), description="Functions that nobody knows of.")

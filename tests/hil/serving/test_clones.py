@@ -115,6 +115,14 @@ def test_latencies_have_the_median_and_percentile_that_were_measured() -> None:
     assert np.quantile(drawn, [0.5, 0.95]) == pytest.approx([2.0, 4.0], rel=0.05)
 
 
+@pytest.mark.parametrize(("median", "p95"), [(0.3, 550.0), (0.001, 6e5), (1e-300, 1.0), (6e5, 6e5), (500.0, 1.0)])
+def test_one_reading_that_took_long_leaves_a_copy_with_the_median_of_all(median: float, p95: float) -> None:
+    """Of ten, one in 1 s is enough beside 0.3 ms: the copy could not be served."""
+    found = latency(MeasuredLatency(median=median, p95=p95))
+    drawn = 1000 * np.array([Chance(0, "x").latency_s(found, number) for number in range(4000)])
+    assert np.median(drawn) == pytest.approx(median, rel=0.2)
+
+
 def test_a_copy_that_reboots_has_again_what_was_scanned(scan: dict[str, Any]) -> None:
     hardware = clone("copy", ScanFile.model_validate(scan))
     point = hardware.points["704.WMaxLimPct"]
