@@ -33,17 +33,17 @@ def _part(leads_to: dict[str, str], bus: str) -> str:
 
 def unearthed(dss: Any) -> frozenset[str]:
     """Return the lower-case names of the buses that nothing earths."""
+    windings = list(_windings(dss))
+    floating = [winding.bus for winding in windings if not winding.has_ground]
+    if not floating:
+        return frozenset()
+    leads_to, earthed = dict[str, str](), [winding.bus for winding in windings if winding.has_ground]
     with _disabled_too(dss):
-        windings = list(_windings(dss))
-        floating = [winding.bus for winding in windings if not winding.has_ground]
-        if not floating:
-            return frozenset()
-        leads_to, earthed = dict[str, str](), [winding.bus for winding in windings if winding.has_ground]
         for element in _others(dss):
             buses = _buses(dss.CktElement)
             for bus in buses:
                 leads_to[_part(leads_to, bus)] = _part(leads_to, buses[0])
-            if element in EARTHING and GROUND in dss.CktElement.NodeOrder():
+            if element in EARTHING and dss.CktElement.Enabled() and GROUND in dss.CktElement.NodeOrder():
                 earthed.append(buses[0])
         earthed += _of_sources(dss)
     held = {_part(leads_to, bus) for bus in earthed}
@@ -63,7 +63,7 @@ def _disabled_too(dss: Any) -> Iterator[None]:
 
 
 def _windings(dss: Any) -> Iterator[_Terminal]:
-    """Yield the windings of all transformers; one in delta has no ground, whatever its neutral is said to be.
+    """Yield the windings of all transformers in service; in delta, a neutral that they are said to have is none.
 
     A star point may be earthed inside: `Rneut` is negative where it is not.
     """

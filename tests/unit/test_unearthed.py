@@ -88,6 +88,21 @@ def test_a_reactor_a_star_point_or_a_source_earths_all_that_lines_join(context: 
     assert all(feeder_of(context).buses[name].earthed for name in ("top", "home", "end"))
 
 
+@pytest.mark.parametrize(
+    "element",
+    [
+        "New Reactor.spare bus1=home phases=3 kv=0.4 kvar=1e-3 enabled=no",
+        "New Transformer.spare phases=3 buses=(home, other) conns=(wye, delta) kvs=(0.4, 0.4) kvas=(9, 9) enabled=no",
+    ],
+)
+def test_what_is_out_of_service_earths_nothing(context: Context, element: str) -> None:
+    """No feeder could be read in which a transformer was not enabled, whatever else there was: a traceback."""
+    (context.folder / "three.dss").write_text(FEEDER.replace("Set VoltageBases", f"{element}\nSet VoltageBases"))
+    buses = feeder_of(context).buses
+    assert not any(buses[name].earthed for name in ("top", "home", "end"))
+    assert buses["star"].earthed
+
+
 def test_three_phases_are_in_delta(context: Context) -> None:
     """Without earth the first kW had no solution."""
     grid = grid_of(context, Terminal("pv_0", "home", (1, 2, 3), 30.0))
