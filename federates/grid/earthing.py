@@ -15,12 +15,15 @@ EARTHING = ("reactor", "autotrans")
 """Classes of elements, other than transformers, by which a part is earthed where they end at ground."""
 
 
-class _Terminal(NamedTuple):
-    """One end of an element."""
+CORNERS = 3
+"""Nodes of a winding in delta, at most: OpenDSS gives it another one, for a neutral."""
+
+
+class _Winding(NamedTuple):
+    """One of a transformer."""
 
     bus: str
     has_ground: bool
-    """Among its nodes."""
 
 
 def _part(leads_to: dict[str, str], bus: str) -> str:
@@ -62,17 +65,20 @@ def _disabled_too(dss: Any) -> Iterator[None]:
         dss.Settings.IterateDisabled(before)
 
 
-def _windings(dss: Any) -> Iterator[_Terminal]:
-    """Yield the windings of all transformers in service; in delta, a neutral that they are said to have is none.
+def _windings(dss: Any) -> Iterator[_Winding]:
+    """Yield the windings of all transformers in service.
 
-    A star point may be earthed inside: `Rneut` is negative where it is not.
+    In delta the neutral that they are said to have is none, but a corner may be earthed, as is one end of a
+    single-phase winding. A star point may be earthed inside: `Rneut` is negative where it is not.
     """
     transformers = dss.Transformers
     for _ in range(transformers.First() and transformers.Count()):
-        for number, terminal in enumerate(_terminals(dss.CktElement), start=1):
+        for number, (bus, nodes) in enumerate(_terminals(dss.CktElement), start=1):
             transformers.Wdg(number)
-            has_ground = terminal.has_ground or transformers.Rneut() >= 0
-            yield terminal._replace(has_ground=has_ground and not transformers.IsDelta())
+            if transformers.IsDelta():
+                yield _Winding(bus, GROUND in nodes[:CORNERS])
+            else:
+                yield _Winding(bus, GROUND in nodes or transformers.Rneut() >= 0)
         transformers.Next()
 
 
@@ -92,10 +98,10 @@ def _of_sources(dss: Any) -> Iterator[str]:
         yield _buses(dss.CktElement)[0]
 
 
-def _terminals(element: Any) -> list[_Terminal]:
-    """Return the terminals of the active element."""
+def _terminals(element: Any) -> list[tuple[str, list[int]]]:
+    """Return bus and nodes of each terminal of the active element."""
     nodes, wires = list(element.NodeOrder()), element.NumConductors()
-    return [_Terminal(bus, GROUND in nodes[i * wires : (i + 1) * wires]) for i, bus in enumerate(_buses(element))]
+    return [(bus, nodes[i * wires : (i + 1) * wires]) for i, bus in enumerate(_buses(element))]
 
 
 def _buses(element: Any) -> list[str]:

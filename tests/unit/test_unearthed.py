@@ -89,6 +89,24 @@ def test_a_reactor_a_star_point_or_a_source_earths_all_that_lines_join(context: 
 
 
 @pytest.mark.parametrize(
+    "winding",
+    [
+        "phases=3 buses=(head, low.1.2.0) conns=(wye, delta) kvs=(0.4, 0.24) kvas=(9, 9)",
+        "phases=1 buses=(head.1.2, low.1.0) conns=(delta, delta) kvs=(0.4, 0.12) kvas=(9, 9)",
+        "phases=1 windings=3 buses=(head.1.2, low.1.0, low.0.2) conns=(delta, delta, delta) kvs=(0.4, 0.12, 0.12) "
+        "kvas=(9, 9, 9)",
+    ],
+)
+def test_an_earthed_corner_of_a_delta_or_end_of_a_single_phase_winding_earths(context: Context, winding: str) -> None:
+    """Both legs of a centre-tapped winding were measured to each other, and no device was let stand at one of them."""
+    more = f"New Transformer.more {winding}\nSet VoltageBases=[0.4, 0.24, 0.208]"
+    (context.folder / "three.dss").write_text(FEEDER.replace("Set VoltageBases=[0.4]", more))
+    buses = feeder_of(context).buses
+    assert buses["low"].earthed
+    assert not buses["top"].earthed
+
+
+@pytest.mark.parametrize(
     "element",
     [
         "New Reactor.spare bus1=home phases=3 kv=0.4 kvar=1e-3 enabled=no",
