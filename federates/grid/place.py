@@ -75,7 +75,12 @@ class Feeder:
         return (earthed - shared + sum(alike.values()) * between[back, back]) / len(phases)
 
     def _alike(self, bus: str, one: int, other: int) -> float:
-        """Return how far two nodes of a bus have the same voltage, 1 to -1, by the nearest sixth of a turn."""
+        """Return how far two nodes of a bus have the same voltage, 1 to -1, by the nearest sixth of a turn.
+
+        Of phases that nothing earths each has what the other two take back, whatever they have to earth.
+        """
+        if self._buses[bus].is_between_phases:
+            return 1.0 if one == other else -0.5
         sixths = round((self._angles_deg[bus, one] - self._angles_deg[bus, other]) / 60.0)
         return float(np.cos(np.pi / 3.0 * sixths))
 
