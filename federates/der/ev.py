@@ -25,10 +25,11 @@ limits then cut:
 - `v2g`: `p_set_kw` from a control, both ways;
 - `v2h`: `home_kw`, what the home draws: the car covers it, and takes its surplus, and charges when it must.
 
-A car that uses fewer phases than its charger has loads only these, and sees their voltage: device after device the
-next ones, as chargers are installed. The smart-inverter functions act while a car is there, on what it would do, and
-begin anew with each car: one that is away sees no voltage. `p_max_kw` is also what the active-power limit and volt-watt
-leave. Where the feeder has no voltage, a car neither charges nor discharges, nor could it.
+A car that uses fewer phases than its charger has loads only these, and sees their voltage: device after device the next
+ones, as chargers are installed; where nothing earths them it stands between two, as one phase. The smart-inverter
+functions act while a car is there, on what it would do, and begin anew with each car: one that is away sees no voltage.
+`p_max_kw` is also what the active-power limit and volt-watt leave. Where the feeder has no voltage, a car neither
+charges nor discharges, nor could it.
 
 Energy: `loss = x - p`. What a car used while it was away (less what it charged elsewhere) is `driven_kwh`; it is
 counted when the car comes back. So over a run, to rounding, `E(t) = E(0) - sum (p + loss) h - driven(t)`.
@@ -44,13 +45,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from derloop.contract import Balance, FloatArray, Interface, Port, Values
-from derloop.kind import Context, Kind, Terminal
+from derloop.kind import Bus, Context, Kind, Terminal
 from derloop.memory import remembers
 from federates.der.battery import Storage
 from federates.der.instants import Instants
 from federates.der.inverter import Inverters, Smart
 from federates.der.placement import Size, draw, place
 from federates.der.visits import IntArray, VisitSettings, draw_visits
+from federates.sides import one_phase, sides
 
 NS_PER_H = 3.6e12
 ENERGY = Balance("energy", leaves=("p_kw",), lost=("loss_kw",), stored=("stored_kwh", "driven_kwh"))
@@ -311,7 +313,9 @@ def _power_kw(
     settings: EvSettings, context: Context, chargers: tuple[Terminal, ...], inverters: Inverters
 ) -> FloatArray:
     """Return the most power (n,) that charger and car agree on, kW."""
-    phases = np.array([len(charger.phases) for charger in chargers])
+    assert context.feeder
+    buses = context.feeder.buses
+    phases = np.array([len(sides(buses[charger.bus], charger.phases)) for charger in chargers])
     car_kw = phases * draw(settings.car_kw_per_phase, len(chargers), context, "car_kw_per_phase")
     return np.minimum(car_kw, inverters.p_most_kw)
 
@@ -319,14 +323,20 @@ def _power_kw(
 def terminals(settings: EvSettings, context: Context) -> tuple[Terminal, ...]:
     """Return where the cars meet the feeder: on the phases that both they and their chargers have."""
     chargers = place(settings.at, settings.rated_kva, context)
-    return settings.smart.seeing(tuple(_used(i, charger, settings.car_phases) for i, charger in enumerate(chargers)))
+    assert context.feeder
+    buses, most = context.feeder.buses, settings.car_phases
+    used = (_used(i, charger, buses[charger.bus], most) for i, charger in enumerate(chargers))
+    return settings.smart.seeing(tuple(used))
 
 
-def _used(number: int, charger: Terminal, car_phases: int) -> Terminal:
+def _used(number: int, charger: Terminal, bus: Bus, car_phases: int) -> Terminal:
     """Return the part of a charger that its car uses: of charger after charger, the next phases."""
-    there = len(charger.phases)
+    there = len(sides(bus, charger.phases))
     if car_phases >= there:
         return charger
+    if bus.is_between_phases:
+        side = one_phase(bus, charger.phases[number % there])
+        return replace(charger, phases=side, rated_kva=charger.rated_kva / there)
     phases = sorted(charger.phases[(number + k) % there] for k in range(car_phases))
     return replace(charger, phases=tuple(phases), rated_kva=charger.rated_kva * car_phases / there)
 

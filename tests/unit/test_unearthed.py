@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from derloop.kind import Bus, Context, PlaceError, Terminal
+from federates.der.ev import EvFleet, EvSettings, terminals
 from federates.der.placement import Spot, Spread, place
 from federates.grid.answering import answers
 from federates.grid.engine import SolverError
@@ -196,6 +197,27 @@ def test_what_is_drawn_stands_from_its_phase_to_the_next(context: Context) -> No
         *(("star", (phase,)) for phase in (1, 2, 3)),
         ("end", (3, 1)),
     }
+
+
+@pytest.mark.parametrize(
+    ("car_phases", "stand", "most_kw"),
+    [
+        (3, [("home", (1, 2, 3)), ("home", (1, 2, 3)), ("end", (1, 3))], [12.0, 12.0, 4.0]),
+        (2, [("home", (1, 2)), ("home", (2, 3)), ("end", (1, 3))], [4.0, 4.0, 4.0]),
+        (1, [("home", (1, 2)), ("home", (2, 3)), ("end", (1, 3))], [4.0, 4.0, 4.0]),
+    ],
+)
+def test_a_car_that_uses_one_phase_stands_between_two(
+    context: Context, car_phases: int, stand: list[tuple[str, tuple[int, ...]]], most_kw: list[float]
+) -> None:
+    """It was left at one, and refused; a charger between two phases counted as two."""
+    context = replace(context, name="cars", feeder=feeder_of(context))
+    at = [{"bus": "home"}, {"bus": "home"}, {"bus": "end"}]
+    cars = EvSettings.model_validate({"at": at, "rated_kva": 22.0, "car_kw_per_phase": 4.0, "car_phases": car_phases})
+    found = terminals(cars, context)
+    assert [(t.bus, t.phases) for t in found] == stand
+    check_terminals(replace(context, terminals={"cars": found}), feeder_of(context))
+    assert EvFleet(cars, context).storage.charge_kw.tolist() == most_kw
 
 
 def test_what_is_behind_two_phases_is_both_wires(context: Context) -> None:
