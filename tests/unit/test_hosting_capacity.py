@@ -108,19 +108,6 @@ def test_what_passes_a_limit_without_generation_is_counted_and_told(tmp_path: Pa
     assert "median                       100.0 kW" in told  # not a step beyond where sweeps end
 
 
-def test_no_room_at_all_where_nothing_earths_the_feeder_is_told_as_that(tmp_path: Path) -> None:
-    """0 kW were told for a capacity, behind a delta winding that takes no unit to earth, and no reason."""
-    behind = "New Transformer.dd phases=3 buses=(b d) kvs=(12.47 0.48) kvas=(500 500) conns=(delta delta) xhl=4\n"
-    load = "New Load.d phases=3 bus1=d conn=delta kv=0.48 kw=100\n"
-    feeder = question(tmp_path).feeder
-    feeder.write_text(TWO_BUSES.replace("New Load.b phases=3 bus1=b kv=12.47 kw=100 kvar=0\n", behind + load))
-    told = CliRunner().invoke(app, [str(feeder), "--sweeps", "2"], catch_exceptions=False).output
-    assert "as where nothing earths the feeder" in told
-    feeder.write_text(TWO_BUSES)
-    words = [str(feeder), "--sweeps", "1", "--most-kw", "100"]
-    assert "earths" not in CliRunner().invoke(app, words, catch_exceptions=False).output
-
-
 def test_a_folder_that_is_not_there_is_refused_before_the_sweeps(tmp_path: Path) -> None:
     words = [str(question(tmp_path).feeder), "--sweeps", "100000", "--json", str(tmp_path / "no" / "found.json")]
     done = CliRunner().invoke(app, words)

@@ -105,8 +105,6 @@ def _table(question: Question, found: list[Capacity]) -> str:
     lines += [f"  {text:<22}{kw[name]:>12,.1f} kW" for name, text in names.items()]
     limits = Counter((capacity.limit, capacity.where) for capacity in found)
     lines += [f"  {_ended(limit, where):<40}{_sweeps(n, 6)}" for (limit, where), n in limits.most_common(8)]
-    if any(capacity.limit == "solution" and capacity.kw == 0.0 for capacity in found):
-        lines += ["  no solution with the first units: as where nothing earths the feeder, no unit can stand there"]
     if before := found[0].passed_before:
         lines += [f"  {before} nodes and elements pass a limit without any generation, and were not asked"]
     return "\n".join(lines)
