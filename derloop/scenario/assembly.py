@@ -60,7 +60,7 @@ def assemble(
         entry = scenario.federates[name]
         if only is not None and name not in only:
             federates[name] = Absent((known or {})[name])
-        elif name in knowing(scenario) and problems:
+        elif problems and name in knowing(scenario):
             continue  # it is not known what there is
         elif (federate := _built(entry, among(scenario, contexts[name], federates), problems)) is not None:
             federates[name] = federate

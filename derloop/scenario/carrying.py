@@ -33,10 +33,12 @@ def carriers_last(scenario: Scenario) -> list[str]:
 
 def among(scenario: Scenario, context: Context, federates: Mapping[str, Federate]) -> Context:
     """Return the context of a federate, with the others' interfaces if it listens, and what they say if it carries."""
-    carrying = carriers(scenario)
-    if context.name not in carrying:
-        known = {name: f.interface for name, f in federates.items() if name not in knowing(scenario)}
-        return replace(context, interfaces=known) if context.name in knowing(scenario) else context
+    kind = scenario.federates[context.name].kind
+    if not (kind.listens or kind.carries):
+        return context
+    carrying, aware = carriers(scenario), knowing(scenario)
+    if not kind.carries:
+        return replace(context, interfaces={n: f.interface for n, f in federates.items() if n not in aware})
     interfaces = {name: federate.interface for name, federate in federates.items() if name not in carrying}
     made = wires(interfaces, scenario.file.wires, scenario.file.coupling)
     sound = [wire for wire in made if not wire_problems(interfaces, wire)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import ItemsView
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import pytest
 
 from derloop.errors import ScenarioError
 from derloop.federation import Federation
+from derloop.kind import Context
 from derloop.scenario.assembly import assemble
+from derloop.scenario.carrying import among
 from derloop.scenario.loading import load
+from derloop.scenario.models import FederateEntry
 
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "kind_network.json"
 
@@ -85,3 +90,17 @@ def test_what_is_wrong_with_others_is_told_before_there_is_anything_to_carry() -
     with pytest.raises(ScenarioError) as refused:
         federation({"from": "battries"}, **{"federates.vpp.members": ["batteries", "storge"]})
     assert [p.pointer for p in refused.value.problems] == ["/federates/vpp/members/1"]
+
+
+class OneByOne(dict[str, FederateEntry]):
+    """Federates that are looked up by their names, and never gone through."""
+
+    def items(self) -> ItemsView[str, FederateEntry]:
+        raise AssertionError("all federates were looked at")
+
+
+def test_to_build_who_hears_nobody_no_other_is_looked_at() -> None:
+    scenario = load(SCENARIO)
+    many = replace(scenario, federates=OneByOne(scenario.federates))
+    context = Context("storage", scenario.folder, scenario.start, scenario.step_ns, scenario.until_ns, seed=1)
+    assert among(many, context, {}) is context
