@@ -30,7 +30,7 @@ NS = 1_000_000_000
 DAY_S = 86_400.0
 MOVED_BY = ("engine", "placement", "workers")
 """The settings of a scenario that say how it is moved: results are the same with any of them."""
-MOST_FEDERATES, MOST_WIRES, MOST_CHECKS = 2000, 100_000, 10_000
+MOST_FEDERATES, MOST_WIRES, MOST_CHECKS = 10_000, 100_000, 10_000
 
 
 class CouplingSettings(Settings):

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from derloop import plugins
 from derloop.errors import PluginError
+from derloop.scenario.models import ScenarioFile
 from derloop.scenario.schema import scenario_schema
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,13 @@ def test_the_schema_beside_the_scenarios_is_what_the_command_prints() -> None:
     assert shipped == json.dumps(scenario_schema(), indent=1) + "\n", (
         "write it anew: derloop schema > scenarios/scenario.schema.json"
     )
+
+
+def test_a_thousand_feeders_with_a_sky_and_a_fleet_each_are_not_too_many(validator: Draft202012Validator) -> None:
+    data = json.loads(SCENARIOS[0].read_text("utf-8"))
+    said = {**data, "checks": [], "federates": {f"sky_{i}": {"kind": "sky", "over": []} for i in range(3002)}}
+    assert len(ScenarioFile.model_validate(said).federates) == 3002
+    assert [error.message for error in validator.iter_errors(said) if error.validator == "maxProperties"] == []
 
 
 @pytest.mark.parametrize(
