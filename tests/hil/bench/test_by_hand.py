@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from derloop.cli import app
 from hil.bench.file import read_bench
 from hil.bench.session import Session
+from hil.emulator.access import Refusal
 from hil.emulator.bank import RegisterBank
 from hil.inverter.commands import Commands
 from hil.inverter.device import Device
@@ -67,6 +68,36 @@ def test_what_a_guard_refuses_is_not_written(lab: Path, bank: RegisterBank, word
     assert said.exit_code == 2
     assert told in said.output
     assert (bank.image(0) == before).all()
+
+
+def test_another_device_than_the_bench_file_expects_is_not_written_to_by_hand(
+    write_bench: Any, entries: Entries, bank: RegisterBank
+) -> None:
+    lab = write_bench({"inv-1": {**entries["inv-1"], "identity": {"serial": "SN 9"}}})
+    before = bank.image(0)
+    said = bench("write", lab, "inv-1", "704.WMaxLimPct=50", "--arm", "inv-1")
+    assert (said.exit_code, "serial is 'pv_1', not 'SN 9'" in said.output) == (2, True)
+    assert (bank.image(0) == before).all()
+
+
+def test_what_was_written_before_a_point_was_refused_is_taken_back(
+    lab: Path, bank: RegisterBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, refused, written = bank.write, bank.maps[0]["705.Crv.1.Pt.0.Var"].address, list[int]()
+
+    def write(index: int, address: int, registers: list[int]) -> Refusal | None:
+        if address <= refused < address + len(registers):
+            return Refusal.VALUE
+        written.append(address)
+        return original(index, address, registers)
+
+    monkeypatch.setattr(bank, "write", write)
+    words = ["705.Crv.1.Pt.0.Var=25", "704.WMaxLimPctRvrtTms=20"]
+    before = bank.image(0)
+    assert bench("write", lab, "inv-1", *words, "--arm", "inv-1").exit_code == 2
+    assert written[0] == bank.maps[0]["704.WMaxLimPctRvrtTms"].address
+    assert (bank.image(0) == before).all()
+    assert "was not restored" not in bench("check", lab).output
 
 
 def test_nothing_is_written_by_hand_while_the_emergency_stop_is_there(

@@ -93,6 +93,34 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert 100 <= counter(path).count("704.WSet").total <= 100 + 64
 
 
+def test_of_a_point_with_a_budget_a_killed_run_has_counted_a_20th_of_it_too_many_at_most(tmp_path: Path) -> None:
+    killed = counter(tmp_path / "counts", WSet=PointBudget(per_day=100), VarSet=PointBudget(total=10))
+    for name in ("704.WSet", "704.VarSet"):
+        assert write(killed, name, 0.0) == []
+    counted = counter(tmp_path / "counts")
+    assert 1 <= counted.count("704.WSet").total <= 1 + 5
+    assert counted.count("704.VarSet").total == 1
+
+
+def test_a_run_that_ends_gives_back_what_it_counted_and_did_not_write(tmp_path: Path) -> None:
+    ended = counter(tmp_path / "counts")
+    assert write(ended, "704.WSet", 0.0) == []
+    ended.close()
+    assert counter(tmp_path / "counts").count("704.WSet").total == 1
+
+
+def test_what_is_written_after_midnight_is_counted_for_the_new_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hil.safety.budget._today", lambda: "2026-11-28")
+    killed = counter(tmp_path / "counts")
+    assert write(killed, "704.WSet", 0.0) == []
+    monkeypatch.setattr("hil.safety.budget._today", lambda: "2026-11-29")
+    assert write(killed, "704.WSet", 1.0) == []
+    count = counter(tmp_path / "counts").count("704.WSet")
+    assert (count.day, count.in_day) == ("2026-11-29", 64)
+
+
 def test_counts_that_cannot_be_read_refuse_every_write(tmp_path: Path) -> None:
     for text in ("", "{", '{"points": {"704.WSet": {"total": "many"}}}'):
         (tmp_path / "counts").write_text(text)

@@ -14,6 +14,7 @@ from registers_only import RegistersOnly, served, string_inverter
 from derloop.errors import Interlocked
 from hil.bench.file import read_bench
 from hil.bench.findings import find
+from hil.bench.writing import write_points
 from hil.inverter.commands import Order
 from hil.inverter.device import Device
 from hil.inverter.lease import NO_LEASE
@@ -192,6 +193,22 @@ def test_what_nothing_ends_and_nobody_can_read_is_not_written_unless_it_is_said_
     assert registers.holding[201] == 30
     bench.let_go(keeper)
     assert registers.holding[201] == 5
+
+
+def test_what_nobody_can_read_is_written_by_hand_as_it_is_to_stay(
+    registers: RegistersOnly, address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERLOOP_STATE", str(tmp_path / "state"))
+    registers.write_only = frozenset({201})
+    file = only_written("watchdog_s", **BEHIND, q_var=None)
+    (tmp_path / "map.json").write_text(file.model_dump_json(exclude_defaults=True), encoding="utf-8")
+    entry = {"endpoint": address.endpoint.model_dump(mode="json"), "speaks": "map.json"}
+    lease = {"kind": "none", "because": "registers burn nothing"}
+    entry |= {"safety": {"lease": lease, "limits": {"may_write": ["watchdog_s"]}}}
+    path = tmp_path / "lab.json"
+    path.write_text(json.dumps({"name": "lab", "devices": {"inv-1": entry}}), encoding="utf-8")
+    write_points(read_bench(path), "inv-1", {"watchdog_s": 30.0}, ["inv-1"])
+    assert registers.holding[201] == 30
 
 
 def test_check_tells_how_points_are_left_that_nobody_can_read(address: Address, tmp_path: Path) -> None:
