@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
-from billing import FLAT, billed, line, tariff, total
+from billing import FLAT, HOUR_NS, MIDNIGHT, billed, line, tariff, total
 
+from federates.market.bill import bills
 from federates.market.schedule import Run, make_schedule
+from federates.market.usage import metered
 
 PEAK = {"name": "peak", "price_per_kwh": 0.5, "hours": [{"days": "weekdays", "from_h": 16, "to_h": 21}]}
 REST = {
@@ -30,6 +33,12 @@ def test_time_of_use_prices_each_hour_by_the_clock() -> None:
     assert line(bill, "peak") == pytest.approx((10.0, 5.0))
     assert line(bill, "rest") == pytest.approx((38.0, 3.8))
     assert bill.total[0] == pytest.approx(8.8)
+
+
+def test_hours_are_those_of_each_day() -> None:
+    # Tuesday and Wednesday, 2 kW: twice 10 kWh x 0.5 and 38 kWh x 0.1
+    (bill,) = billed(tariff(**TIME_OF_USE), [2.0] * 48)
+    assert (line(bill, "peak"), line(bill, "rest")) == (pytest.approx((20.0, 10.0)), pytest.approx((76.0, 7.6)))
 
 
 @pytest.mark.parametrize("day", ["2025-07-19", "2025-07-20", "2025-07-04"])
@@ -111,6 +120,15 @@ def test_demand_charges_take_the_highest_mean_of_their_own_hours() -> None:
     assert line(bill, "any time") == pytest.approx((9.0, 54.0))
     assert line(bill, "on-peak") == pytest.approx((7.0, 98.0))
     assert bill.of("demand")[0] == pytest.approx(152.0)
+
+
+def test_demand_is_the_mean_power_of_its_interval_whatever_that_lasts() -> None:
+    # quarters of an hour with 2, 2, 8 and 2 kW: 8 kW x 3
+    of = tariff(**FLAT, interval_s=900, demand=[{"name": "any time", "per_kw": 3}])
+    energy = metered(np.array([[0.5], [0.5], [2.0], [0.5]]), np.zeros((4, 1)), of.is_gross)
+    (bill,) = bills(of, make_schedule(of, Run(MIDNIGHT, HOUR_NS)), energy)
+    assert line(bill, "any time") == pytest.approx((8.0, 24.0))
+    assert line(bill, "energy") == pytest.approx((3.5, 0.7))
 
 
 def test_a_ratchet_bills_a_share_of_the_highest_demand_before() -> None:

@@ -104,6 +104,14 @@ def test_bills_while_a_run_goes_on_come_to_those_after_it(export: dict[str, obje
     assert _counted(of, load_kw, der_kw, JUNE_30) == pytest.approx(total(after), rel=1e-12)
 
 
+def test_prices_of_a_market_are_added_up_while_a_run_goes_on() -> None:
+    # an interval that is over, 2 kWh at 0.1, and one that goes on, 3 kWh at 0.4
+    of = tariff(real_time={"file": "prices.csv", "column": "usd"})
+    counter = Counter(of, schedule(of, 2, real_time=[0.1, 0.4]), 1)
+    account = counter.add(counter.empty, 0, np.array([2.0]), np.zeros(1))
+    assert counter.owed(counter.add(account, 1, np.array([3.0]), np.zeros(1)))[0][0] == pytest.approx(0.2 + 1.2)
+
+
 def test_what_is_left_over_is_carried_while_a_run_goes_on_and_not_paid() -> None:
     # 24 kWh are left over from June; of the 36 kWh of July 12 are billed at 0.2
     of = tariff(**FLAT, export=EXPORTS[1])

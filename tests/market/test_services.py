@@ -91,12 +91,22 @@ def test_within_an_event_more_and_less_are_taken_together() -> None:
 
 
 def test_days_of_the_run_come_into_the_baseline_but_those_with_events() -> None:
-    # Tuesday to Thursday; history 2 kW. The first day draws 4 kW, the second has an event. On the third the baseline is
-    # of nine days with 2 kW and one with 4: 2.2 kW; 2.2 kW are drawn before it, and 1.2 kW in it
+    # Tuesday to Thursday; history 2 kW. The first day draws 4 kW, the second has an event, and 12 kW in it. On the
+    # third the baseline is of nine days with 2 kW and one with 4: 2.2 kW; 2.2 kW are drawn before it, and 1.2 kW in it
     load_kw = np.full((72, 1), 2.2)
     load_kw[:24], load_kw[24:48], load_kw[64] = 4.0, 2.0, 1.2
+    load_kw[40] = 12.0
     made = billed(load_kw, demand_response=answering((40, 41), (64, 65)))
     assert services(made)["events: 10-of-10 baseline"][0] == pytest.approx(2.0 + 2.2)
+    assert services(made)["demand response"][0] == pytest.approx(1.0)
+
+
+def test_a_day_of_which_the_run_has_a_part_is_none_of_the_baseline() -> None:
+    # Tuesday from noon on 8 kW. On Wednesday 2 kW as on ten days, and 1 kW in the event: of these ten alone 1 kWh less
+    load_kw = np.full((36, 1), 2.0)
+    load_kw[:12], load_kw[28] = 8.0, 1.0
+    made = billed(load_kw, start=MIDNIGHT.replace(hour=12), demand_response=answering((28, 29)))
+    assert services(made)["events: 10-of-10 baseline"][0] == pytest.approx(2.0)
     assert services(made)["demand response"][0] == pytest.approx(1.0)
 
 

@@ -147,6 +147,16 @@ BY_HAND: list[tuple[str, dict[str, Any], float]] = [
         {**ENERGY, "price_per_kwh": 0.1, "windows": [{"from_s": 1200, "to_s": 2400}, {"from_s": 600, "to_s": 1800}]},
         0.1 * -50 / 2,
     ),
+    (
+        "capacity in hours that windows share, or that one has within another",
+        {**CAPACITY, "windows": [{"to_s": 7200}, {"from_s": 1800, "to_s": 3600}, {"from_s": 3600, "to_s": 10800}]},
+        70 * 3 * 0.1,
+    ),
+    (
+        "energy in a window that is within another one",
+        {**ENERGY, "price_per_kwh": 0.1, "windows": [{"to_s": 10800}, {"to_s": 1800}, {"from_s": 7200, "to_s": 14400}]},
+        0.1 * (-50 - 20 + 90 + 10),
+    ),
     ("capacity in two hours", {**CAPACITY, "windows": [{"from_s": 3600, "to_s": 10800}]}, 70 * 2 * 0.1),
     ("avoided peak", PEAK, (300 - 210) * 4),
     # a year: 876000 (1 - 1.02/1.05) = 25028.57; four hours of 8760
@@ -341,6 +351,13 @@ def test_power_may_be_held_for_one_after_the_other_or_in_parts() -> None:
     assert total({**CAPACITY, "kw": 60}, RESERVE).amount == pytest.approx(24.0 + 1.6)
 
 
+def test_each_resource_holds_its_own_power() -> None:
+    vans = {**CAPACITY, "name": "vans", "resource": "vans", "asset": "feeder"}
+    resources = {"fleet": {"power_kw": 100}, "vans": {"power_kw": 80}}
+    found = add_up(stack(CAPACITY, vans, resources=resources), Runs(RUN, BASE), "stack")
+    assert found.amount == pytest.approx(2 * 70 * 4 * 0.1)
+
+
 def test_power_that_varies_is_held_once_at_each_instant() -> None:
     # p_max 80, 60, 70, 90 kW beside 40 kW: 130 at 10800 s
     found = refused({**RESERVE, "name": "spare", "kw": "fleet.p_max_kw"}, RESERVE)
@@ -389,6 +406,21 @@ def test_parts_that_need_the_other_run_say_so() -> None:
     found = refused(PEAK, RESILIENCE, RESERVE, base=None)
     assert found.keys() == {"/parts/0", "/parts/1"}
     assert "--without BASE_RUN" in found["/parts/0"]
+
+
+def test_runs_with_other_instants_are_not_taken_from_each_other() -> None:
+    class Late(Told):
+        def series(self, name: str, unit: str) -> Series:
+            found = super().series(name, unit)
+            return replace(found, time_ns=found.time_ns + HOUR_NS // 2)
+
+    assert "have different instants: the runs cannot be compared" in refused(ENERGY, base=Late(BASE.values))["/parts/0"]
+
+
+def test_bills_of_the_other_run_in_another_currency_are_refused() -> None:
+    part = {"kind": "bill", "tariff": "retail", "against": "other-run"}
+    found = refused(part, run=billed([2.0] * 4, [0.0] * 4), base=billed([2.0] * 4, [0.0] * 4, "EUR"))
+    assert "is in EUR, the stack in USD" in found["/parts/0"]
 
 
 def test_a_series_that_is_not_there_is_named() -> None:
