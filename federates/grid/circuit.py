@@ -6,7 +6,7 @@ taken into the powers once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -127,13 +127,26 @@ def find_bases(dss: Any) -> bool:
     Returns whether the file sets any.
     """
     command(dss, "MakeBusList")
-    had_kv = _bases_kv(dss)
-    are_set = any(had_kv.values()) or tuple(dss.Settings.VoltageBases()) != USUAL_BASES_KV
-    command(dss, "CalcVoltageBases")
-    for name, kv in _bases_kv(dss).items():
-        if had_kv.get(name) and had_kv[name] != kv:
-            command(dss, f'SetkVBase bus="{name}" kVLN={had_kv[name]!r}')
+    are_set = any(_bases_kv(dss).values()) or tuple(dss.Settings.VoltageBases()) != USUAL_BASES_KV
+    set_bases(dss, bases_by_hand_kv(dss))
     return are_set
+
+
+def bases_by_hand_kv(dss: Any) -> dict[str, float]:
+    """Return the base voltages, kV line to neutral, that are others than OpenDSS finds as the circuit is switched.
+
+    Those that it finds are set then: of a bus that nothing feeds it is one of the list, whatever belongs there.
+    """
+    had_kv = _bases_kv(dss)
+    command(dss, "CalcVoltageBases")
+    found_kv = _bases_kv(dss)
+    return {name: kv for name, kv in had_kv.items() if kv and kv != found_kv[name]}
+
+
+def set_bases(dss: Any, bases_kv: Mapping[str, float]) -> None:
+    """Set the base voltages, kV line to neutral, of these buses."""
+    for name, kv in bases_kv.items():
+        command(dss, f'SetkVBase bus="{name}" kVLN={kv!r}')
 
 
 def _bases_kv(dss: Any) -> dict[str, float]:

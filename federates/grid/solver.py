@@ -294,12 +294,15 @@ class Solver:
 
     def admit(self, lines: Sequence[str]) -> None:
         """Let lines that do not conduct be open switches, so that they can be closed; their buses are known then."""
+        by_hand_kv = circuit.bases_by_hand_kv(self._dss) if lines else {}
         for line in lines:
             self._run(f'Edit "Line.{line}" enabled=yes')
             self._run(f'Close "Line.{line}" 1')
             self._run(f'Close "Line.{line}" 2')
         if lines:
-            circuit.find_bases(self._dss)
+            self._run("MakeBusList")
+            self._run("CalcVoltageBases")
+            circuit.set_bases(self._dss, by_hand_kv)
         for line in lines:
             self._run(f'Open "Line.{line}" 1')
 

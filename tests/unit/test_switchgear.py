@@ -453,3 +453,36 @@ def test_the_control_of_a_dead_bank_rests(tmp_path: Path, state: int, looks: str
     assert found[1] == pytest.approx(0.0, abs=1e-9)
     assert found[2] == pytest.approx(found[0], abs=1e-6)
     assert grid._solver.capacitor_states() == [[state, 0]]
+
+
+ANNEX = """Clear
+New Circuit.c bus1=head basekv=12.47 pu=1.0 r1=0 x1=0.1 r0=0 x0=0.1
+New Line.sw phases=3 bus1=head bus2=a switch=yes
+New Line.l phases=3 bus1=a bus2=b r1=0.1 x1=0.1 r0=0.1 x0=0.1 c1=0 c0=0 length=1
+New Transformer.t phases=3 windings=2 buses=(b s) kvs=(12.47 4.16) kvas=(5000 5000) xhl=1
+New Load.mill phases=3 bus1=s kv=4.16 kw=50 kvar=0 model=1
+Set VoltageBases=(12.47 4.16)
+"""
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        "Open Line.sw 1\nCalcVoltageBases",
+        "CalcVoltageBases\nOpen Line.sw 2",
+        "Edit Line.sw enabled=no\nCalcVoltageBases",
+        "MakeBusList\nOpen Line.sw 1",
+        "CalcVoltageBases",
+    ],
+)
+@pytest.mark.parametrize(("by_hand", "v_pu"), [("", 1.0), ("SetkVBase bus=s kVLN=2.6", 4.16 / 3**0.5 / 2.6)])
+def test_what_is_dead_in_the_file_has_the_bases_that_it_has_when_it_is_fed(
+    tmp_path: Path, ends: str, by_hand: str, v_pu: float
+) -> None:
+    """What lay behind an open switch had one base voltage, whatever its transformers: it was fed at 0.33 pu."""
+    (tmp_path / "f.dss").write_text(f"{ANNEX}{ends}\n{by_hand}\n")
+    read = OpenDssSettings.model_validate({"feeder": "f.dss", "operated": {"switches": ["sw"]}})
+    context = Context("grid", tmp_path, datetime(2025, 7, 15, tzinfo=UTC), S, 3600 * S, 1)
+    grid = OpenDssFeeder(read, context, Feeder(read, context))
+    values = grid.step(0, {"switch_set": np.array([1.0])})
+    assert [at(grid, values, node) for node in ("b.1", "s.1")] == pytest.approx([1.0, v_pu], abs=0.01)
