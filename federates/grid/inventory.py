@@ -191,6 +191,17 @@ def untold(solver: Solver, controls_act: bool) -> tuple[str, ...]:
     return tuple(name for name in found if _is_enabled(solver, name))
 
 
+def opening(solver: Solver) -> dict[str, str]:
+    """Return what the fuses, relays and reclosers of the file open, by their own names: all full and lower-case."""
+    found = {}
+    for kind, devices in zip(OPENING, (solver.dss.Fuses, solver.dss.Relays, solver.dss.Reclosers), strict=True):
+        for _ in range(devices.First() and devices.Count()):
+            found[f"{kind}.{devices.Name()}".lower()] = str(devices.SwitchedObj()).lower()
+            if not devices.Next():
+                break
+    return found
+
+
 def _is_enabled(solver: Solver, element: str) -> bool:
     solver.dss.Circuit.SetActiveElement(element)
     return bool(solver.dss.CktElement.Enabled())

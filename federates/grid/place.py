@@ -36,7 +36,7 @@ class Feeder:
         self.apparatus = Apparatus(self.solver, settings.operated, relays)
         self._buses, self._loads = inventory.buses(self.solver), inventory.loads(self.solver)
         wrong = [*misplaced(settings.faults, self._buses), *unseen(settings.faults, settings.step_ns(context))]
-        wrong += _moved_twice(settings, self.apparatus)
+        wrong += [*_moved_twice(settings, self.apparatus), *_opened_twice(settings, self.apparatus, self.solver)]
         if problems := [*problems, *self.apparatus.problems, *wrong]:
             raise PlaceError(problems)
         self._impedances_ohm: Mapping[str, Mapping[tuple[int, int], complex]] = {}
@@ -112,6 +112,19 @@ def _moved_twice(settings: OpenDssSettings, apparatus: Apparatus) -> Problems:
         return []
     what = f"{switch!r} is among the switches of operated or protection too, which would close it without synchronism"
     return [(("island", "switch"), what)]
+
+
+def _opened_twice(settings: OpenDssSettings, apparatus: Apparatus, solver: Solver) -> Problems:
+    """Return which switches the file's own protection opens and closes too, where that acts: nobody would be told."""
+    if settings.regulators == "locked":
+        return []
+    of_file = {name: opened.removeprefix("line.") for name, opened in inventory.opening(solver).items()}
+    what = "of the feeder file opens it too, and tells nobody: disable that in the file, and see protection"
+    twice = [(name, line) for name, line in of_file.items() if line in apparatus.movable]
+    return [
+        (("operated", "switches") if line in apparatus.switches else ("protection",), f"{line!r}: {name} {what}")
+        for name, line in twice
+    ]
 
 
 def feeder_path(feeder: str, context: Context) -> Path:

@@ -486,3 +486,27 @@ def test_what_is_dead_in_the_file_has_the_bases_that_it_has_when_it_is_fed(
     grid = OpenDssFeeder(read, context, Feeder(read, context))
     values = grid.step(0, {"switch_set": np.array([1.0])})
     assert [at(grid, values, node) for node in ("b.1", "s.1")] == pytest.approx([1.0, v_pu], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "Fuse.own monitoredobj=Line.sw_b ratedcurrent=1",
+        "Recloser.own monitoredobj=Line.sw_b",
+        "Relay.own monitoredobj=Line.sw_a switchedobj=Line.sw_b type=voltage",
+    ],
+)
+def test_what_the_files_own_protection_opens_is_operated_by_nobody_else(tmp_path: Path, device: str) -> None:
+    """A fuse had blown, and its switch was said to be closed; a relay closed what had been told to open."""
+    text = RING.replace("Set VoltageBases", f"New {device}\nSet VoltageBases")
+    name = device.partition(" ")[0].lower()
+    for path, settings in (
+        (("operated", "switches"), {}),
+        (("protection",), {"operated": {}, "protection": [{"switch": "sw_b", "pickup_a": 900.0}]}),
+    ):
+        with pytest.raises(PlaceError) as refused:
+            ring(tmp_path, text, **settings)
+        assert [(where, what.split(" of ")[0]) for where, what in refused.value.problems] == [(path, f"'sw_b': {name}")]
+    ring(tmp_path, text, regulators="locked")
+    ring(tmp_path, text, operated={"switches": ["sw_a", "sw_tie"]})
+    ring(tmp_path, text.replace("Set VoltageBases", f"Disable {name}\nSet VoltageBases"))
