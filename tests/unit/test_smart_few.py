@@ -57,6 +57,36 @@ def test_what_a_device_does_does_not_depend_on_the_others(category: str, starts_
         assert np.array_equal(together[:, :, i : i + 1], alone)
 
 
+WRITTEN: dict[str, dict[str, float]] = {
+    **{"volt_var": {}, "watt_var": {}, "constant_q": {"q_pu": 0.3, "response_s": 5.0}, "constant_pf": {"pf": 0.92}},
+    **{"volt_watt": {}, "frequency_droop": {}, "ride_through": {}, "voltage_trip": {}, "ramp": {"up_s": 30.0}},
+}
+
+
+def told(smart: Smart, series: list[tuple[Seen, np.ndarray]], who: slice, seed: int) -> np.ndarray:
+    """Return powers, and the room for active power now and at all times, (steps, 4, devices), as functions go on and
+    off at some devices, all of them or none."""
+    rng, n = np.random.default_rng(seed), series[0][1].size
+    inverters, found = Inverters(smart, np.full(n, 10.0)[who]), []
+    for k, (seen, p_kw) in enumerate(series):
+        name, at = rng.choice(list(WRITTEN)), rng.random(n) < rng.choice([0.0, 0.5, 1.0])
+        if k % 3 == 0:
+            inverters.adjust(name, on=at[who], **WRITTEN[name])
+        p = p_kw[who]
+        p_kw, q_kvar = inverters.step(k * S // 2, seen.part(who), p, (-p, p))
+        found.append((p_kw, q_kvar, inverters.p_room_kw(q_kvar), inverters.p_sure_kw))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_written_to_a_device_does_not_show_at_the_others(seed: int) -> None:
+    smart = Smart.model_validate({**ALL_ON, "priority": ("reactive", "active-above-minimum")[seed % 2]})
+    series = stormy(6, 240, seed)
+    together = told(smart, series, slice(0, 6), seed)
+    for i in range(6):
+        np.testing.assert_allclose(together[:, :, i : i + 1], told(smart, series, slice(i, i + 1), seed), atol=1e-9)
+
+
 def test_the_few_are_the_disturbed_and_those_of_whom_something_lasts() -> None:
     clock = Clock()
     few = Few(5, clock)
