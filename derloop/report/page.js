@@ -67,8 +67,9 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: ink },
       margin: { l: 8, r: 12, t: 28, b: 8 },
       width: printing ? 680 : undefined,
+      height: printing ? 380 : undefined,
       showlegend: named > 1,
-      legend: { orientation: "h", x: 0, y: width < 700 ? -0.22 : -0.13, yanchor: "top", font: { color: ink, size: 12 }, maxheight: 90 },
+      legend: { orientation: "h", x: 0, y: width < 700 ? -0.22 : -0.13, yanchor: "top", font: { color: ink, size: 12 }, maxheight: printing ? 190 : 90 },
       hovermode: many ? "closest" : "x unified",
       hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink, size: 12 }, namelength: 40 },
       xaxis: Object.assign({
@@ -139,6 +140,7 @@
     document.documentElement.classList.toggle("print", on);
     document.querySelectorAll("details").forEach((element) => { element.open = on; });
     drawAll();
+    if (!on) [...charts, chosen].forEach((element) => element && Plotly.Plots.resize(element));
   }
   window.addEventListener("beforeprint", () => print(true));
   window.addEventListener("afterprint", () => print(false));

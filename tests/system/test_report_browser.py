@@ -175,10 +175,11 @@ def record(folder: Path, instants: int = 1440, step_ns: int = MINUTE_NS) -> Path
     return folder / "report.html"
 
 
-def opened_in(profile: Path, report: Path) -> tuple[str, str]:
+def opened_in(profile: Path, report: Path, *also: str) -> tuple[str, str]:
     """Return the page's document after its scripts have run, and what the browser logged."""
     assert chromium is not None
-    command = [chromium, *FLAGS, f"--user-data-dir={profile}", "--window-size=1280,2000", "--dump-dom", report.as_uri()]
+    flags = [*FLAGS, f"--user-data-dir={profile}", "--window-size=1280,2000", *also]
+    command = [chromium, *flags, "--dump-dom", report.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
     shutil.rmtree(profile, ignore_errors=True)
     return done.stdout, done.stderr
@@ -220,3 +221,20 @@ def test_the_ticks_of_a_time_axis_are_told_apart(tmp_path: Path, instants: int, 
     assert len(ticks) > 5
     assert all(len(set(each)) == len(each) > 2 for each in ticks)
     assert instants > 1 or "00:00:00" in ticks[0]
+
+
+PRINTED = """<script>
+window.dispatchEvent(new Event("beforeprint"));
+window.dispatchEvent(new Event("afterprint"));
+</script>"""
+
+
+@needs_browser
+def test_charts_have_their_size_again_after_the_page_was_printed(tmp_path: Path) -> None:
+    report = record(tmp_path / "run", 40)
+    text = re.sub("<meta http-equiv[^>]*>", "", report.read_text(encoding="utf-8"), count=1)
+    report.write_text(text.replace("</body>", PRINTED + "</body>"), encoding="utf-8")
+    document, _ = opened_in(tmp_path / "profile", report, "--virtual-time-budget=3000")
+    widths = re.findall(r'<svg class="main-svg"[^>]* width="(\d+)"', document)
+    assert len(widths) > 9
+    assert "680" not in widths, "as wide as on paper"

@@ -583,3 +583,8 @@ def test_what_fleets_draw_is_not_shown_as_injected() -> None:
         run.add(name, "p_kw", "kW", np.ones(120))
     shown = {line["name"]: line["line"]["dash"] for line in figure(run, "Active power by fleet")["traces"]}
     assert shown == {"homes (drawn)": "dot", "tanks (drawn)": "dot", "bat": "solid", "own": "solid"}
+
+
+def test_what_is_printed_says_which_signal_the_last_chart_shows() -> None:
+    styles = re.findall(r"([^{};]+)\{([^{}]*)\}", page(feeder()).partition("</style>")[0])
+    assert [rule for rule, style in styles if ".picker" in rule and "display: none" in style] == []
