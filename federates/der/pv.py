@@ -220,7 +220,7 @@ class PvFleet:
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         self._be_lit(inputs)
-        if self._settings.q_commanded:
+        if "q_set_pu" in inputs:  # not where registers say it
             self.inverters.tell_q(inputs["q_set_pu"])
         wanted_kw = self.inverters.left_by_pf_kw(self._available_kw)
         limit_kw = inputs["p_limit_kw"] if self._settings.curtailable else None

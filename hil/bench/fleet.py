@@ -146,11 +146,7 @@ class BenchFleet:
 
     def _commands(self, inputs: Values) -> Commands:
         """Return what the devices are told. q_set_pu is of the rating that the scenario gives them."""
-        commands, q_set_pu = commands_of(inputs, self._plate), inputs.get("q_set_pu")
-        if q_set_pu is None:
-            return commands
-        rated_va = np.array([1000 * terminal.rated_kva for terminal in self._terminals])
-        return replace(commands, q_var=np.clip(q_set_pu, -1.0, 1.0) * rated_va)
+        return commands_of(inputs, self._plate, np.array([1000 * terminal.rated_kva for terminal in self._terminals]))
 
     def stop(self) -> None:
         """Leave every device as it was found. Raises NotRestored where that could not be done, or not be verified."""

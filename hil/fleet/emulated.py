@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from derloop.contract import Cautious, Interface, Values
 from derloop.kind import Context, Terminal
-from hil.fleet.model import HasStorage, InverterModel, nominal_voltages, told_interface
+from hil.fleet.model import InverterModel, Takes, nominal_voltages, told_interface
 
 if TYPE_CHECKING:
     from hil.fleet.lockstep import Lockstep
@@ -29,9 +27,7 @@ class EmulatedFleet:
         self._model, self._terminals, self._entry, self._name = model, terminals, entry, context.name
         self._v_nominal_v = nominal_voltages(terminals, context)
         self._interface = told_interface(model.interface)
-        charge_kw = model.storage.charge_kw if isinstance(model, HasStorage) else np.zeros(len(terminals))
-        self._p_kw = -charge_kw, np.array([terminal.rated_kva for terminal in terminals])
-        """Between what devices take setpoints (n,): they refuse others, which a model cuts."""
+        self._takes = Takes(model, terminals)
         self._folder: Path | None = None
         self._lockstep: Lockstep | None = None
 
@@ -64,9 +60,7 @@ class EmulatedFleet:
 
     def step(self, now_ns: int, inputs: Values) -> Values:
         assert self._lockstep
-        if (p_set_kw := inputs.get("p_set_kw")) is not None:
-            inputs = {**inputs, "p_set_kw": np.clip(p_set_kw, *self._p_kw)}
-        return self._lockstep.step(now_ns, inputs)
+        return self._lockstep.step(now_ns, self._takes.within(inputs))
 
     def stop(self) -> None:
         if self._lockstep:

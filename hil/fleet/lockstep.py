@@ -2,7 +2,8 @@
 
 In each step
 
-1. commands go out over Modbus (704 WSet or WMaxLimPct, read back and verified, under a lease that runs out unrenewed),
+1. commands go out over Modbus (704 WSet, WMaxLimPct, VarSet; read back and verified, under a lease that runs out
+   unrenewed),
 2. the devices obey what their registers then say, with all functions of 703 to 712 (`hil.fleet.steering`),
 3. their registers show what they measure,
 4. and the measurements are read over Modbus: what the federation sees is what came over the wire.
@@ -79,7 +80,7 @@ class Lockstep:
             self._journal.instant_ns = now_ns
         self._server.begin(now_ns)
         reached = inputs.get(REACHED, np.ones(len(self._labels))) > 0.5
-        self._group.command(commands_of(inputs, self._plate), now_ns / 1e9, reached)
+        self._group.command(commands_of(inputs, self._plate, self._plate.s_max_va), now_ns / 1e9, reached)
         done = self._server.obey(now_ns, inputs)
         measured = self._measured(reached, done)
         self._server.end()

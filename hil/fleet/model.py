@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from derloop.contract import Federate, FloatArray, Interface, Port
+from derloop.contract import Federate, FloatArray, Interface, Port, Values
 from derloop.kind import Context, PlaceError, Terminal
 
 TOLD = ("p_kw", "q_kvar", "soc_pu", "stored_kwh", "p_max_kw", "p_min_kw")
@@ -154,3 +154,20 @@ def nominal_voltages(terminals: tuple[Terminal, ...], context: Context) -> Float
     assert context.feeder
     buses = context.feeder.buses
     return np.array([1000 * buses[t.bus].kv_ln for t in terminals])
+
+
+class Takes:
+    """Between what the devices of a fleet take setpoints: they refuse others, which a model cuts."""
+
+    def __init__(self, model: InverterModel, terminals: Sequence[Terminal]) -> None:
+        charge_kw = model.storage.charge_kw if isinstance(model, HasStorage) else np.zeros(len(terminals))
+        smart = model.inverters.smart
+        self._bounds: Mapping[str, tuple[ArrayLike, ArrayLike]] = {
+            "p_set_kw": (-charge_kw, np.array([terminal.rated_kva for terminal in terminals])),
+            "q_set_pu": (-smart.q_absorbed_max_pu, smart.q_injected_max_pu),
+        }
+
+    def within(self, inputs: Values) -> Values:
+        """Return inputs whose setpoints devices take."""
+        asked = ((name, low, high) for name, (low, high) in self._bounds.items() if name in inputs)
+        return {**inputs, **{name: np.clip(inputs[name], low, high) for name, low, high in asked}}

@@ -134,8 +134,11 @@ class RegisteredFleet:
 
 
 def _obeyed(registers: Settings, inputs: Values) -> Values:
-    """Return the model's inputs with what its registers say in the place of what was asked."""
-    obeyed = dict(inputs)
+    """Return the model's inputs with what its registers say in the place of what was asked.
+
+    Its reactive power is set by its functions, as every register of 704 that says so.
+    """
+    obeyed = {name: value for name, value in inputs.items() if name != "q_set_pu"}
     if "p_set_kw" in obeyed:
         obeyed["p_set_kw"] = np.nan_to_num(registers.p_w, nan=0.0) / 1000
     if "p_limit_kw" in obeyed:

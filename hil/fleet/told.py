@@ -12,12 +12,16 @@ from hil.inverter.commands import Commands, VoltVarCurve
 from hil.inverter.measurements import Measurements, Nameplates
 
 
-def commands_of(inputs: Values, plate: Nameplates) -> Commands:
-    """Return what the inputs p_set_kw and p_limit_kw, as far as they are there, tell devices (n,) to do."""
-    p_set_kw, p_limit_kw = inputs.get("p_set_kw"), inputs.get("p_limit_kw")
+def commands_of(inputs: Values, plate: Nameplates, rated_va: FloatArray) -> Commands:
+    """Return what the inputs p_set_kw, p_limit_kw and q_set_pu, as far as they are there, tell devices (n,) to do.
+
+    q_set_pu is of `rated_va` (n,).
+    """
+    p_set_kw, p_limit_kw, q_set_pu = (inputs.get(name) for name in ("p_set_kw", "p_limit_kw", "q_set_pu"))
     return Commands(
         p_w=None if p_set_kw is None else 1000 * p_set_kw,
         limit_fraction=None if p_limit_kw is None else np.clip(1000 * p_limit_kw / plate.p_max_w, 0.0, 1.0),
+        q_var=None if q_set_pu is None else np.clip(q_set_pu, -1.0, 1.0) * rated_va,
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from derloop.contract import Interface, Values
 from derloop.errors import DeviceError, Rejected, did_you_mean
 from derloop.kind import Context, PlaceError, Settings, Terminal
-from hil.fleet.model import InverterModel, told_interface, with_inverters
+from hil.fleet.model import InverterModel, Takes, told_interface, with_inverters
 
 if TYPE_CHECKING:
     from derloop.contract import Federate
@@ -53,6 +53,7 @@ class ReplayedFleet:
         self._model, self._name, self._journal = model, name, journal
         self._labels = [terminal.label for terminal in terminals]
         self._interface = told_interface(model.interface)
+        self._takes = Takes(model, terminals)
         self._folder: Path | None = None
         self._devices: Recorded | None = None
         self._lockstep: Lockstep | None = None
@@ -80,7 +81,7 @@ class ReplayedFleet:
         assert self._lockstep
         assert self._devices
         try:
-            return self._lockstep.step(now_ns, inputs)
+            return self._lockstep.step(now_ns, self._takes.within(inputs))
         except DeviceError as failure:
             self._devices.refuse_over(failure)
             raise

@@ -17,7 +17,7 @@ from derloop.kind import Bus, Context, FeederLoad, PlaceError, Terminal
 from federates.der.battery import BatteryFleet, BatterySettings
 from federates.der.pv import PvFleet, PvSettings
 from hil.fleet.emulated import EmulatedFleet
-from hil.realisation import emulator
+from hil.realisation import emulator, served
 
 S = 1_000_000_000
 STEP_NS = 60 * S
@@ -264,5 +264,50 @@ def test_a_device_that_is_not_reached_keeps_its_last_measurement_and_lets_go_of_
         assert (soc[:5, 0] == soc[0, 0]).all()
         assert soc[-1, 0] - soc[-1, 1] == pytest.approx(2 * 40.0 / 60.0 / 200.0, abs=0.002)  # two steps at rest
         assert min(exchanges for (_, exchanges), each in zip(found, reached, strict=True) if each[0]) > found[2][1] > 0
+    finally:
+        fleet.stop()
+
+
+def _told_vars(kind: str) -> BatteryFleet | PvFleet:
+    at = {"at": [{"bus": "b"}, {"bus": "b"}], "rated_kva": 100, "q_commanded": True}
+    if kind == "pv":
+        return PvFleet(PvSettings.model_validate(at), context())
+    return BatteryFleet(BatterySettings.model_validate({**at, "energy_kwh": 200, "mode": "commanded"}), context())
+
+
+@pytest.mark.parametrize("kind", ["battery", "pv"])
+def test_reactive_power_that_a_control_sets_goes_over_the_wire_too(kind: str) -> None:
+    """Without it the device lets go, as of any setpoint; beyond its 44 % it is told what a model would do."""
+    fleet = emulated(_told_vars(kind))
+    fleet.start()
+    found = []
+    try:
+        for k, reached in enumerate([1.0, 0.0, 0.0, 0.0, 1.0]):
+            inputs = {"v_pu": np.ones(2), "p_set_kw": np.zeros(2), "irradiance_wm2": np.full(2, 300.0)}
+            told = {"q_set_pu": np.array([-0.2, 0.9]), "reached": np.array([reached, 1.0])}
+            given = {name: value for name, value in {**inputs, **told}.items() if name in fleet.interface.inputs}
+            found.append(fleet.step(k * STEP_NS, given)["q_kvar"].copy())
+    finally:
+        fleet.stop()
+    first, second = np.array(found).T
+    assert first == pytest.approx([-20.0, -20.0, -20.0, 0.0, -20.0], abs=RESOLUTION_KW)
+    assert second == pytest.approx([44.0] * 5, abs=RESOLUTION_KW)
+
+
+@pytest.mark.parametrize("kind", ["battery", "pv"])
+def test_served_devices_take_their_reactive_power_from_their_clients_alone(kind: str) -> None:
+    fleet = served(_told_vars(kind), BatterySettings(at=({"bus": "b"},)), TERMINALS, "", context())  # type: ignore[arg-type]
+    fleet.start()
+    try:
+        inputs = {"v_pu": np.ones(2), "p_set_kw": np.zeros(2), "irradiance_wm2": np.full(2, 300.0)}
+        inputs["q_set_pu"] = np.array([0.3, 0.3])
+        assert fleet.step(0, inputs)["q_kvar"].tolist() == [0.0, 0.0]
+        client = SunSpecModbusClientDeviceTCP(ipaddr="127.0.0.1", ipport=fleet.addresses["inv_0"].endpoint.port)
+        client.scan()
+        controls = client.DERCtlAC[0]
+        controls.VarSetMod.value, controls.VarSet.cvalue, controls.VarSetEna.value = 4, -10e3, 1
+        controls.write()
+        client.disconnect()
+        assert fleet.step(STEP_NS, inputs)["q_kvar"] == pytest.approx([-10.0, 0.0], abs=RESOLUTION_KW)
     finally:
         fleet.stop()

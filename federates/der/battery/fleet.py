@@ -89,7 +89,7 @@ class BatteryFleet:
         band = self._p_range_kw(self.inverters.p_most_kw)
         wanted = self._mode.wanted_kw(Now(now_ns, inputs, self._p_then_kw, self._cells))
         wanted = np.minimum(np.maximum(wanted, band[0]), band[1])
-        if self._settings.q_commanded:
+        if "q_set_pu" in inputs:  # not where registers say it
             self.inverters.adjust("constant_q", q_pu=np.clip(inputs["q_set_pu"], -1.0, 1.0))
         p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, band)
         room_kw = self.inverters.p_room_kw(q_kvar)
