@@ -257,7 +257,9 @@ class Solver:
         with np.errstate(all="ignore"):
             moved = np.abs(volts - before) / np.maximum(np.abs(before), 1.0)
         volts[...] = before
-        worst = int(np.where(np.isfinite(moved), moved, np.inf).argmax())
+        if not np.isfinite(moved).all():
+            return ": voltages are beyond all numbers"
+        worst = int(moved.argmax())
         found = f": another one still moves {names[worst]!r} by {moved[worst]:.1e} of its voltage"
         if moved[worst] > NEARLY or names[worst].rpartition(".")[0] not in unearthed(self._dss):
             return found

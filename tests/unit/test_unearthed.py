@@ -289,6 +289,20 @@ New Load.uneven bus1=head.1 phases=1 kv=0.231 kw=300 kvar=50 vminpu=0.3
     solver.prepare(controls=False, tolerance=1e-8, max_iterations=100)
 
 
+def test_voltages_beyond_all_numbers_are_told_as_that(context: Context) -> None:
+    """The first node was said to move by nan of its voltage: a device drives its current into an open wire here."""
+    wires = "\n".join(f"New Line.w{k} bus1=home.{k} bus2=far.{k} phases=1 r1=1e-3 x1=0 c1=0" for k in (1, 2, 3))
+    (context.folder / "three.dss").write_text(FEEDER.replace("Set VoltageBases", f"{wires}\nSet VoltageBases"))
+    context = replace(context, terminals={"pv": (Terminal("pv_0", "far", (1, 2), 10.0),)})
+    settings = OpenDssSettings.model_validate({"feeder": "three.dss", "operated": {"switches": ["w2"]}})
+    grid = OpenDssFeeder(settings, context, Feeder(settings, context))
+    grid.start()
+    given = {"source_v_pu": np.ones(1), "switch_set": np.zeros(1), "pv.q_kvar": np.zeros(1)}
+    grid.step(S, {**given, "pv.p_kw": np.zeros(1)})
+    with pytest.raises(SolverError, match="no solution after 100 iterations: voltages are beyond all numbers"):
+        grid.step(2 * S, {**given, "pv.p_kw": np.array([5.0])})
+
+
 def test_sides_of_a_bus() -> None:
     three, two, one = (Bus("b", phases, 1.0, earthed=False) for phases in ((1, 2, 3), (1, 3), (2,)))
     assert sides(three, (1, 2, 3)) == [(1, 2), (2, 3), (3, 1)]
