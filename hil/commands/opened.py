@@ -50,7 +50,7 @@ def opened(file: EmulatorFile, path: Path, wishes: Wishes, source: str) -> Opene
     able = _able(path, overrides, wishes.permissions)
     _refuse_unable(file, able, source)
     for name in file.fleets or able:
-        own_s = known.federates[name].get("step_s", 0.0)
+        own_s = known.federates[name].get("step_s") or 0.0
         overrides += [f'federates.{name}.via="served"', *_shorter(f"federates.{name}.step_s", own_s, wishes.step_s)]
     scenario = load(path, overrides, wishes.permissions)
     federation = assemble(scenario, wishes.permissions)

@@ -203,6 +203,7 @@ def test_what_clients_write_is_obeyed_within_the_longest_step(folder: Path) -> N
         return opened.scenario.file.step_s, of_fleet / 1e9
 
     assert steps_s(longest_s=1.0) == (1.0, 1.0)
+    assert steps_s("federates.inverter.step_s=null", longest_s=1.0) == (1.0, 1.0)
     assert steps_s("federates.inverter.step_s=30", longest_s=1.0) == (1.0, 1.0)
     assert steps_s("step_s=3.5", "duration_s=10.5", longest_s=1.0) == (0.875, 0.875)
     assert steps_s(longest_s=0.7) == (0.625, 0.625)
