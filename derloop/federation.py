@@ -135,8 +135,10 @@ class Federation:
         )
         self.unit_of = {member: unit for unit in self.units for member in unit.members}
         self._leaving: dict[str, list[Wire]] = {unit.name: [] for unit in self.units}
+        self._ahead: dict[str, dict[str, None]] = {name: {} for name in federates}
         for wire in wires:
             unit = self.unit_of[wire.source.federate]
+            self._ahead[wire.source.federate][wire.target.federate] = None
             if wire.target.federate not in unit.members:
                 self._leaving[unit.name].append(wire)
 
@@ -155,6 +157,16 @@ class Federation:
     def leaving(self, unit: Unit) -> Sequence[Wire]:
         """Return the wires from `unit` to others, in the order of `wires`."""
         return self._leaving[unit.name]
+
+    def downstream(self, starts: Collection[str], avoiding: Collection[str] = ()) -> set[str]:
+        """Return `starts` and every federate that wires of any coupling lead to from there, not through `avoiding`."""
+        found, avoided, more = {*starts}, {*avoiding}, [*starts]
+        while more:
+            for name in self._ahead[more.pop()]:
+                if name not in found and name not in avoided:
+                    found.add(name)
+                    more.append(name)
+        return found
 
     def recorded(self, members: Collection[str]) -> dict[str, Interface]:
         """Return what is recorded of these federates, of the converged loops that they are in, and of their pace."""
@@ -212,20 +224,6 @@ def _cautions(name: str, federate: Federate) -> list[str]:
         return [str(text) for text in told]
     except (Exception, SystemExit) as error:
         raise FederateError(name, None, f"has no cautions: {cause(error)}") from error
-
-
-def downstream(wires: Sequence[Wire], starts: Collection[str], avoiding: Collection[str] = ()) -> set[str]:
-    """Return `starts` and every federate that a wire of any coupling leads to from there, not through `avoiding`."""
-    ahead: dict[str, list[str]] = {}
-    for w in wires:
-        ahead.setdefault(w.source.federate, []).append(w.target.federate)
-    found, avoided, more = {*starts}, {*avoiding}, [*starts]
-    while more:
-        for name in ahead.get(more.pop(), ()):
-            if name not in found and name not in avoided:
-                found.add(name)
-                more.append(name)
-    return found
 
 
 def wiring_problems(interfaces: Mapping[str, Interface], wires: Sequence[Wire]) -> list[Problem]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.calendar import Calendar
-from derloop.federation import Federation, downstream
+from derloop.federation import Federation
 from derloop.verdict import Doubt
 
 
@@ -24,7 +24,7 @@ def doubted(federation: Federation, name: str, time_ns: NDArray[np.int64], what:
 
     What others made of it is in doubt until the slowest of them has been stepped again.
     """
-    affected = tuple(sorted(downstream(federation.wires, [name])))
+    affected = tuple(sorted(federation.downstream([name])))
     first, last = int(time_ns[0]), int(time_ns[-1])
     span = f"at {calendar.at(first)}" if first == last else f"from {calendar.at(first)} to {calendar.at(last)}"
     own_ns, slowest_ns = federation.interfaces[name].step_ns, max(federation.interfaces[n].step_ns for n in affected)

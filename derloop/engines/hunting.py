@@ -16,14 +16,14 @@ the field as well; only inputs that are delayed for want of a converged coupling
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from derloop.calendar import UNDATED, Calendar
 from derloop.contract import FloatArray, Values
-from derloop.federation import Federation, Unit, Wire, downstream
+from derloop.federation import Federation, Unit, Wire
 from derloop.memory import remembers
 
 ROWS = 10
@@ -106,17 +106,19 @@ class Block:
 class Watch:
     """One delayed wire, watched where it begins."""
 
-    def __init__(self, federation: Federation, unit: Unit, wire: Wire) -> None:
-        wires, interfaces = federation.wires, federation.interfaces
+    def __init__(
+        self, federation: Federation, unit: Unit, wire: Wire, hunters: Collection[str], affected: tuple[str, ...]
+    ) -> None:
+        """hunters: who may hunt with the unit over any of its delayed loops. affected: whom the unit reaches."""
+        interfaces = federation.interfaces
         self._federate, self._output = wire.source
-        answering = downstream(wires, [wire.target.federate], unit.members)
-        hunters = downstream(wires, [w.target.federate for w in delayed_loops(federation, unit)], unit.members)
+        answering = federation.downstream([wire.target.federate], unit.members)
         self._wire, self._port = wire, federation.port(wire.source)
         self._back = [w for w in unit.incoming if w.source.federate in answering]
         self._driving = [w for w in unit.incoming if w.source.federate not in hunters]
         self._looked_at = {w: federation.port(w.source).size for w in (*self._back, *self._driving)}
         self._every_ns = max(interfaces[ref.federate].step_ns for ref in (wire.source, wire.target))
-        self._affected = tuple(sorted(downstream(wires, unit.members)))
+        self._affected = affected
         self._block, self._suspects = Block(self._port.size), dict[Wire, Block]()
         self._since_ns = 0
         self.found: Hunting | None = None
@@ -176,10 +178,14 @@ def _is_delayed_loop(federation: Federation, unit: Unit, wire: Wire) -> bool:
     arrival = federation.interfaces[wire.target.federate].inputs[wire.target.port].arrival
     if wire.coupling != "delayed" or arrival != "coupled":
         return False
-    answering = downstream(federation.wires, [wire.target.federate], unit.members)
+    answering = federation.downstream([wire.target.federate], unit.members)
     return any(w.source.federate in answering for w in unit.incoming)
 
 
 def watches(federation: Federation, unit: Unit) -> list[Watch]:
     """Return a watch for each delayed loop that begins at `unit`."""
-    return [Watch(federation, unit, wire) for wire in delayed_loops(federation, unit)]
+    if not (loops := delayed_loops(federation, unit)):
+        return []
+    hunters = federation.downstream([wire.target.federate for wire in loops], unit.members)
+    affected = tuple(sorted(federation.downstream(unit.members)))
+    return [Watch(federation, unit, wire, hunters, affected) for wire in loops]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from toys import Recording, S, steppers_of, wire
 
 from derloop.contract import Arrival, FloatArray, Interface, Port, Values
 from derloop.engines import local
-from derloop.engines.hunting import ROWS, Block, Hunting
+from derloop.engines.hunting import ROWS, Block, Hunting, watches
 from derloop.federation import Federation
 
 N = 3
@@ -149,3 +149,39 @@ def test_what_alternates_and_decays_is_not_alternating() -> None:
     for k in range(ROWS + 2):
         block.add(np.array([1.0 + 0.1 * (-1) ** k, 1.0 + 0.1 * (-0.95) ** k]))
     assert block.alternating() == pytest.approx([0.2, 0.0])
+
+
+class Bus:
+    """One voltage for each feeder, of all that they draw."""
+
+    def __init__(self, feeders: list[str]) -> None:
+        inputs = {f"{name}.q": Port("kvar", labels("pv")) for name in feeders}
+        self.interface = Interface(S, inputs, {f"{name}.v": Port("pu", labels("pv")) for name in feeders})
+
+    def start(self) -> Values:
+        return {port: np.ones(N) for port in self.interface.outputs}
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        return {port: 1.0 + 0.01 * inputs[port.replace(".v", ".q")] for port in self.interface.outputs}
+
+    def stop(self) -> None:
+        pass
+
+
+def test_what_is_looked_through_before_a_run_grows_with_its_delayed_wires_and_not_with_their_square(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    feeders = [f"pv{i}" for i in range(20)]
+    federates = {"bus": Bus(feeders), **{name: Pv(1.0, "coupled") for name in feeders}}
+    wires = [wire(f"{name}.q -> bus.{name}.q") for name in feeders]
+    federation = Federation(federates, [*wires, *(wire(f"bus.{name}.v -> {name}.v delayed") for name in feeders)])
+    looked, whole = 0, Federation.downstream
+
+    def counted(self: Federation, starts: Collection[str], avoiding: Collection[str] = ()) -> set[str]:
+        nonlocal looked
+        looked += 1
+        return whole(self, starts, avoiding)
+
+    monkeypatch.setattr(Federation, "downstream", counted)
+    assert len(watches(federation, federation.unit_of["bus"])) == len(feeders)
+    assert looked <= 3 * len(feeders)
