@@ -43,7 +43,7 @@ class KeyStop:
 
     def pressed(self) -> str:
         """Return the key that stops, if it was pressed since the last call, or empty. Does not wait."""
-        while self._before is not None and self._descriptor is not None:
+        while self._before is not None and self._descriptor is not None and _is_ours(self._descriptor):
             if not select.select([self._descriptor], [], [], 0)[0]:
                 return ""
             keys = os.read(self._descriptor, 1024).decode(errors="replace")
@@ -53,8 +53,8 @@ class KeyStop:
         return ""
 
     def close(self) -> None:
-        """Leave the terminal as it was; once or more often."""
-        if self._before is not None and self._descriptor is not None:
+        """Leave the terminal as it was, unless others have it now; once or more often."""
+        if self._before is not None and self._descriptor is not None and _is_ours(self._descriptor):
             with suppress(termios.error):  # the terminal is gone
                 termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._before)
         self._before = None
@@ -127,7 +127,7 @@ def _standard_input() -> int | None:
 
 
 def _is_ours(descriptor: int) -> bool:
-    """Return whether we may read from a terminal: in the background that would halt the run."""
+    """Return whether we may read from a terminal, and set it: in the background that would halt the run."""
     try:
         return os.isatty(descriptor) and os.tcgetpgrp(descriptor) == os.getpgrp()
     except OSError:

@@ -318,6 +318,57 @@ def test_a_key_stops_the_bench_and_the_terminal_is_as_it_was(typed: bytes, key: 
     os.close(theirs)
 
 
+IN_THE_BACKGROUND = """
+import fcntl, os, signal, sys, termios, time
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from hil.safety.key import KeyStop
+
+def wait(is_in_front):
+    while (os.tcgetpgrp(0) == os.getpgrp()) != is_in_front:
+        time.sleep(0.01)
+
+if not (run := os.fork()):
+    os.setpgid(0, 0)
+    wait(True)
+    with KeyStop() as stop:
+        print("ready", flush=True)
+        wait(False)
+        print("moved", flush=True)
+        end_s = time.monotonic() + 0.5
+        while not (key := stop.pressed()) and time.monotonic() < end_s:
+            time.sleep(0.01)
+    os._exit(0 if not key else 1)
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+while os.getpgid(run) != run:
+    time.sleep(0.01)
+os.tcsetpgrp(0, run)
+os.read(int(sys.argv[1]), 1)
+os.tcsetpgrp(0, os.getpgrp())
+_, status = os.waitpid(run, os.WUNTRACED)
+if os.WIFSTOPPED(status):
+    os.killpg(run, signal.SIGKILL)
+print("halted" if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_run_that_is_put_into_the_background_goes_on_and_ends() -> None:
+    """As by Ctrl-Z and bg: who reads from the terminal then, or sets it, is halted, with its devices energised."""
+    ours, theirs = pty.openpty()
+    reading, writing = os.pipe()
+    command = [sys.executable, "-c", IN_THE_BACKGROUND, str(reading)]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.PIPE, start_new_session=True, pass_fds=[reading]
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        os.write(writing, b"bg")
+        assert process.stdout.readline() == b"moved\n"
+        os.write(ours, b"q")
+        assert process.stdout.read() == b"0\n"
+    for each in (ours, theirs, reading, writing):
+        os.close(each)
+
+
 FOR_TWO_FLEETS = """
 import fcntl, termios, time
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
