@@ -90,6 +90,12 @@ def test_an_excursion_is_allowed_if_shorter_than_settle_s(settle_s: float, outco
     assert found.outcome == outcome
 
 
+def test_excursions_may_be_shorter_than_a_second_and_those_that_are_allowed_are_no_values_outside() -> None:
+    found = band(Memory(a__x=("1", 0.1, [0, 9, 0, 9, 9, 9, 0, 0])), max=3, settle_s=0.2)
+    assert (found.outcome, "37.5 % of the values" in found.text) == ("FAIL", True)
+    assert band(Memory(a__x=("1", 0.1, [0, 9, 0, 9, 0, 0])), max=3, settle_s=0.2).outcome == "PASS"
+
+
 def test_excursions_of_different_elements_do_not_add_up() -> None:
     found = band(Memory(a__x=("1", 10, [[9, 0], [0, 9], [9, 0], [0, 9]])), max=3, settle_s=11)
     assert (found.outcome, found.measured) == ("PASS", 0.0)
@@ -143,6 +149,7 @@ def test_an_excursion_lasts_as_long_as_it_does_in_the_window(from_s: float, outc
         ({"max": 3, "to_s": 60}, "a.x ends at 50 s, before to_s 60"),
         ({"max": 3, "from_s": 50}, "no value from 50 s on"),
         ({"max": 3, "settle_s": 51}, "less than settle_s 51"),
+        ({"max": 3, "from_s": 30, "settle_s": 21}, "20 s are judged, less than settle_s 21"),
     ],
 )
 def test_too_short_a_run_is_inconclusive(settings: dict[str, Any], why: str) -> None:
@@ -268,6 +275,12 @@ def test_a_peak_is_averaged_over_demand_intervals() -> None:
     assert verdict(peak.KIND, recorded, signal="grid.head_kw", limit_kw=300).outcome == "PASS"
 
 
+def test_the_highest_peak_of_several_signals_decides_whenever_it_is() -> None:
+    early, late = np.repeat([9.0, 1.0], 15), np.repeat([1.0, 7.0], 15)
+    found = verdict(peak.KIND, Memory(a__p=("kW", 60, early), b__p=("kW", 60, late)), signal="*.p", limit_kw=8)
+    assert (found.outcome, found.measured, found.where, found.when_ns) == ("FAIL", 9.0, "a.p at 'e1'", 0)
+
+
 def test_a_signal_that_covers_no_whole_interval_is_inconclusive_beside_one_that_does() -> None:
     recorded = Memory(a__p=("kW", 60, np.ones(15)), b__p=("kW", 60, np.ones(5)))
     found = verdict(peak.KIND, recorded, signal="*.p", limit_kw=5)
@@ -382,6 +395,13 @@ def test_a_lag_up_to_the_delay_is_allowed(delay_s: float, outcome: str) -> None:
     wanted = np.array([0, 0, 0, 0, 0, 0, 5, 1, 4, 2, 3, 0, 0, 0, 0, 0], dtype=float)
     recorded = Memory(bat__p_kw=("kW", 60, np.roll(wanted, 2)), vpp__set=("kW", 60, wanted))
     assert follows(recorded, delay_s=delay_s).outcome == outcome
+
+
+def test_what_is_farthest_off_is_so_at_the_delay_that_suits_best() -> None:
+    """A minute late, and 1 kW off at its end: no delay, and two minutes, would be off where it rises."""
+    recorded = Memory(bat__p_kw=("kW", 60, [0, 0, 0, 5, 0, 0, 0, 1]), vpp__set=("kW", 60, [0, 0, 5, 0, 0, 0, 0, 0]))
+    found = follows(recorded, measure="largest", rated=10, delay_s=120)
+    assert (found.measured, found.when_ns) == (pytest.approx(0.1), 420 * NS)
 
 
 def test_a_reference_of_a_longer_step_holds_in_between() -> None:

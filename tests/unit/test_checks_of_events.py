@@ -72,6 +72,14 @@ def test_a_signal_that_has_not_answered_counts_before_one_that_has_answered_late
     assert (found.outcome, found.where) == ("FAIL", "a.q at 'e1'")
 
 
+def test_an_element_that_has_not_answered_counts_before_one_that_has_at_the_last_instant() -> None:
+    values = np.zeros((22, 2))
+    values[21, 0] = 10.0
+    assert responds(values[:, :1], final=10).outcome == "PASS"
+    found = responds(values, final=10)
+    assert (found.outcome, found.where) == ("FAIL", "inv.q at 'e2'")
+
+
 def test_of_several_signals_the_slowest_decides() -> None:
     recorded = Memory(a__q=("kvar", 1, np.roll(STEP, 3)), b__q=("kvar", 1, STEP))
     found = verdict(responds_within.KIND, recorded, signal="*.q", at_s=10, within_s=14, mra_t_pu=0)

@@ -135,6 +135,18 @@ def test_the_largest_difference_is_known_also_where_it_is_allowed() -> None:
     assert {s.signal.name: s.largest for s in comparison.signals} == pytest.approx({"grid.v": 5e-4, "pv.p": 0})
 
 
+@pytest.mark.parametrize(("b", "same"), [(-1.04, True), (-1.051, True), (-1.06, False), (-0.951, True), (-0.94, False)])
+def test_a_relative_tolerance_is_of_the_larger_size_also_below_zero(b: float, same: bool) -> None:
+    made = (Made({"grid.p": np.full((1, 1), value)}) for value in (-1.0, b))
+    assert compare(*made, Tolerances({"*": Tolerance(rel=0.05)})).same is same
+
+
+def test_the_largest_difference_is_that_of_all_signals() -> None:
+    a = Made({"grid.v": flat(), "pv.p": flat(), "ev.p": flat()})
+    b = Made({"grid.v": flat(), "pv.p": flat() + 0.5, "ev.p": flat() + 0.25})
+    assert compare(a, b).largest == pytest.approx(0.5)
+
+
 def test_the_first_pattern_that_matches_gives_the_tolerance() -> None:
     tolerances = Tolerances({"grid.*": Tolerance(abs=1), "*.v": Tolerance(abs=2)})
     assert tolerances.of("grid.v").abs == 1

@@ -31,12 +31,13 @@ def recorded(
     *,
     step_s: int = HOUR,
     labels: tuple[str, ...] = LABELS,
+    first: int = 0,
 ) -> RunFolder:
-    """A run of one federate "pv" with these ports, in kW."""
+    """A run of one federate "pv" with these ports, in kW, from its step `first` on."""
     ports = {name: Port("kW", labels) for name in series}
     recorder = Recorder(folder, {"pv": Interface(step_s * S, outputs=ports)})
     for row in range(max(map(len, series.values()))):
-        recorder.observe("pv", row * step_s * S, {name: values[row] for name, values in series.items()})
+        recorder.observe("pv", (first + row) * step_s * S, {name: values[row] for name, values in series.items()})
     recorder.close()
     facts = {
         "name": "day",
@@ -121,6 +122,22 @@ def test_instants_that_only_one_has_are_counted(tmp_path: Path) -> None:
     row = only(partings([a, b]).rows)
     assert (row.partings[0].instants, row.partings[0].lacking, row.is_equal) == (20, 4, False)
     assert any("4 instants only one has" in line for line in lines([a, b], partings([a, b])))
+
+
+def test_instants_that_the_one_and_the_other_lack_do_not_cancel_out(tmp_path: Path) -> None:
+    early = recorded(tmp_path / "a", {"p_kw": flat()})
+    late = recorded(tmp_path / "b", {"p_kw": flat()}, first=2)
+    found = partings([early, late])
+    (parting,) = only(found.rows).partings
+    assert (parting.instants, parting.lacking, found.same) == (22, 4, False)
+
+
+def test_one_signal_beyond_its_tolerance_is_enough_to_part(tmp_path: Path) -> None:
+    a = recorded(tmp_path / "a", {"p_kw": flat(), "q_kvar": flat(-8.0)})
+    b = recorded(tmp_path / "b", {"p_kw": flat(), "q_kvar": flat(-9.0)})
+    found = partings([a, b])
+    assert (found.rows[0].signal.port, found.rows[0].largest, found.rows[0].relative) == ("q_kvar", 8.0, 0.125)
+    assert not found.same
 
 
 @pytest.mark.parametrize("rows", [20, 1])
