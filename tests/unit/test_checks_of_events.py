@@ -189,6 +189,14 @@ def test_reversals_are_turns_beyond_the_amplitude() -> None:
     assert reversals(values, 1.0)[:, 0].tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 1]
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_turns_slowly_is_found_from_its_extremes(sign: float) -> None:
+    up = [0.0, 0.4, 0.8, 1.2, 1.6]
+    values = sign * np.array([*up, *up[-2::-1], *up[1:]])[:, None]
+    # from 1.6 back by more than 1 with 0.4, at row 7; from 0 by more than 1 with 1.2, at row 11
+    assert np.flatnonzero(reversals(values, 1.0)).tolist() == [7, 11]
+
+
 @pytest.mark.parametrize(("most", "outcome"), [(8, "PASS"), (7, "FAIL")])
 def test_what_swings_to_and_fro_hunts(most: int, outcome: str) -> None:
     swing = np.tile([0.0, 1.0], 5)  # nine turns, the first of which is the beginning

@@ -50,6 +50,26 @@ def figures(tmp_path: Path) -> dict[str, Figure]:
     return {figure.label: figure for figure in summarise(RunFolder(tmp_path))}
 
 
+def test_figures_are_of_all_pieces_in_which_a_run_was_written(tmp_path: Path) -> None:
+    """Hour by hour: 1.06 and 0.94 pu in the first, 5 and 2 kW to and fro in the second."""
+    ports = {"v_pu": Port("pu", ("a.1", "b.1")), "head_kw": Port("kW", ("head",))}
+    battery = Interface(HOUR_NS, outputs={"p_kw": Port("kW", ("b0", "b1"))})
+    recorder = Recorder(tmp_path, {"grid": Interface(HOUR_NS, outputs=ports), "battery": battery})
+    for hour, (v_pu, p_kw) in enumerate(
+        (((0.94, 1.06), (0.0, 0.0)), ((1.0, 1.01), (5.0, -2.0)), ((0.99, 1.0), (1.0, 0)))
+    ):
+        recorder.observe("grid", hour * HOUR_NS, {"v_pu": np.array(v_pu), "head_kw": np.array([1.0])})
+        recorder.observe("battery", hour * HOUR_NS, {"p_kw": np.array(p_kw)})
+        recorder.flush()
+    run = RunFolder(tmp_path)
+    assert len([*run.batches("grid.v_pu")]) == 3
+    found = {figure.label: figure for figure in summarise(run)}
+    recorder.close()
+    assert (found["lowest voltage"].value, found["highest voltage"].value) == (0.94, 1.06)
+    assert found["voltages outside ANSI C84.1 range A"].value == 2
+    assert found["energy of battery (2)"].text == "6.0 kWh, 2.0 kWh the other way"
+
+
 def test_the_peak_is_told_with_its_local_time_before_and_after_control(figures: dict[str, Figure]) -> None:
     assert figures["peak"].value == 400.0
     assert figures["peak"].text == "400.0 kW at 07:30"
