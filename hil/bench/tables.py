@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from derloop.errors import visible
 from hil.bench.answers import Answered
 from hil.bench.file import Bench
 from hil.bench.findings import Finding
@@ -78,7 +79,7 @@ def _headed(found: Finding | Answered) -> Text:
 
 def _print_folded(out: Console, label: str, text: str, style: str) -> None:
     wide = max(out.width - LABEL - 3, 20)
-    for line in wrap(text, wide, break_long_words=False, break_on_hyphens=False) or [""]:
+    for line in wrap(visible(text), wide, break_long_words=False, break_on_hyphens=False) or [""]:
         out.print(Text.assemble("  ", (f"{label:<{LABEL}}", style), line))
         label = ""
 

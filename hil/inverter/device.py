@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 
-from derloop.errors import DeviceError, Rejected
+from derloop.errors import DeviceError, Rejected, visible
 from hil.inverter.commands import Order
 from hil.inverter.controls import Controls, Writing
 from hil.inverter.curves import Curves
@@ -41,7 +41,7 @@ class Identity:
     serial: str = ""
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.manufacturer, self.model, self.version, self.serial)))
+        return visible(" ".join(filter(None, (self.manufacturer, self.model, self.version, self.serial))))
 
     def is_of(self, other: Identity) -> bool:
         """Return whether both are of one device; its firmware may be another."""

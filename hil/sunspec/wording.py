@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from derloop.errors import visible
 from hil.sunspec.points import Point, Value
 
 
@@ -10,7 +11,7 @@ def value_text(point: Point, value: Value) -> str:
     if value is None:
         return "not implemented"
     if isinstance(value, str):
-        return value
+        return visible(value)
     if point.kind.family == "bitfield":
         return ", ".join(point.flags(value)) or "none set" if point.symbols else f"0x{int(value):x}"
     symbol = point.symbol(value)

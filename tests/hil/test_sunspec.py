@@ -24,6 +24,7 @@ from hil.sunspec.points import Point
 from hil.sunspec.reads import ReadPlan, runs
 from hil.sunspec.register_map import RegisterMap
 from hil.sunspec.table import PointTable
+from hil.sunspec.wording import value_text
 
 DESCRIPTION = described(Ratings("inv", 10e3, 11e3, 4840.0, 4840.0, 240.0, energy_wh=20e3))
 MAP, IMAGE = build_image(DESCRIPTION)
@@ -308,3 +309,9 @@ def test_groups_that_fill_a_model_have_scale_factors_of_their_own() -> None:
     assert dict(found.points) == dict(built.points)
     assert [found.value(f"63001.repeating.{i}.int16_11", registers) for i in (0, 1)] == [1.5, 2]
     assert [found[f"63001.repeating.{i}.int16_11"].exponent for i in (0, 1)] == [-1, 0]
+
+
+def test_a_text_that_would_steer_a_terminal_is_shown_as_it_stands() -> None:
+    point = MAP["1.Mn"]
+    held = decode(point, encode(point, "\x1b[2JMaker").registers)
+    assert value_text(point, held) == "\\x1b[2JMaker"

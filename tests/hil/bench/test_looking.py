@@ -13,9 +13,11 @@ from emulated import described
 from typer.testing import CliRunner, Result
 
 from derloop.cli import app
+from hil.bench.answers import Answered
 from hil.bench.draft import write_served
 from hil.bench.file import read_bench
-from hil.bench.findings import find
+from hil.bench.findings import Finding, find
+from hil.bench.tables import show_answers, show_findings
 from hil.bench.watching import Seen, watch
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
@@ -46,6 +48,18 @@ def test_a_device_that_is_what_the_file_says_is_found_with_what_it_can_do(write_
     rated = {"s_max_va": 5500, "p_max_w": 5000, "v_nominal_v": 120, "energy_wh": 20e3}
     assert {what: found.rated[what] for what in rated} == rated  # type: ignore[index]
     assert found.commands == ("limit_fraction", "p_w", "q_var", "volt_var")
+
+
+def test_what_equipment_calls_itself_does_not_steer_the_terminal(
+    write_bench: Any, entries: Entries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = read_bench(write_bench(entries))
+    show_findings(lab, [Finding("inv-1", "here", identity=Identity("\x1b[2JMaker", "Model"), models=("1",))])
+    show_answers(lab, [Answered("meter", "there", identity="\x1b[8mMETER")])
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "\\x1b[2JMaker Model\n" in said
+    assert "\\x1b[8mMETER\n" in said
 
 
 def test_check_ends_with_0_when_all_is_well_and_3_when_something_is_not(write_bench: Any, entries: Entries) -> None:
