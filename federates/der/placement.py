@@ -1,7 +1,7 @@
 """How the devices of a fleet meet the feeder: listed one by one, or spread over it by chance.
 
 A spread draws single-phase places, with replacement (where nothing earths a bus, from the phase that is drawn to the
-next), from
+next; two phases there are one place), from
 
 - `"loads"`: the nodes that carry load, each with a probability in proportion to its kW (a load of several
   phases counts in equal parts);
@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Plai
 from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
 from derloop.kind import Context, Place, PlaceError, Settings, Terminal
-from federates.sides import one_phase
+from federates.sides import one_phase, sides
 
 Path = tuple[str | int, ...]
 """Leads to a setting."""
@@ -267,12 +267,18 @@ def _candidates(spread: Spread, feeder: Place, problems: list[tuple[Path, str]])
     missing: list[tuple[Path, str]] = []
     found = _find(spread.on, feeder, missing)
     problems += [(("at", "on", *index), what) for index, what in missing]
-    return {(where.bus, phase): 1.0 for where in found for phase in where.phases}
+    return {(where.bus, phase): 1.0 for where in found for phase in _firsts(where.bus, where.phases, feeder)}
 
 
 def _loaded_nodes(feeder: Place) -> dict[tuple[str, int], float]:
     kw: dict[tuple[str, int], float] = defaultdict(float)
     for load in feeder.loads.values():
-        for phase in {*load.phases}.intersection(feeder.buses[load.bus].phases):
-            kw[load.bus, phase] += load.kw / len(load.phases)
+        firsts = _firsts(load.bus, load.phases, feeder)
+        for phase in {*firsts}.intersection(feeder.buses[load.bus].phases):
+            kw[load.bus, phase] += load.kw / len(firsts)
     return {node: value for node, value in kw.items() if value > 0}
+
+
+def _firsts(bus: str, phases: tuple[int, ...], feeder: Place) -> list[int]:
+    """Return the first phase of each side that these phases of a bus have: one of two that nothing earths."""
+    return [first for first, _ in sides(feeder.buses[bus], phases)]

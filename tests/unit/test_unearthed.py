@@ -40,6 +40,8 @@ New Line.tie bus1=star bus2=behind phases=3 r1=1e-4 x1=0 r0=1e-4 x0=0 c1=0 c0=0 
 New Transformer.last phases=3 buses=(behind, low) conns=(delta, delta) kvs=(0.4, 0.4) kvas=(100, 100) {NOTHING}
 """
 
+LOADED = {"home": "2.3", "end": "1.3"}
+
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
@@ -197,6 +199,17 @@ def test_what_is_drawn_stands_from_its_phase_to_the_next(context: Context) -> No
         *(("star", (phase,)) for phase in (1, 2, 3)),
         ("end", (3, 1)),
     }
+
+
+@pytest.mark.parametrize("on", ["loads", ("home.2.3", "end")])
+def test_what_is_drawn_at_two_phases_stands_between_these(context: Context, on: str | tuple[str, ...]) -> None:
+    """A load between two phases had half of its devices between one of them and the third."""
+    loads = [f"New Load.{bus} bus1={bus}.{phases} phases=1 conn=delta kv=0.4 kw=1" for bus, phases in LOADED.items()]
+    more = "\n".join([*loads, "Set VoltageBases"])
+    (context.folder / "three.dss").write_text(FEEDER.replace("Set VoltageBases", more))
+    context = replace(context, name="pv", feeder=feeder_of(context))
+    found = place(Spread.model_validate({"count": 50, "on": on}), (5.0, 5.0), context)
+    assert {(t.bus, t.phases) for t in found} == {("home", (2, 3)), ("end", (1, 3))}
 
 
 @pytest.mark.parametrize(
