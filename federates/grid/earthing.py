@@ -1,7 +1,8 @@
 """Which buses of a feeder nothing earths: those behind windings in delta, or in star without earth.
 
 Buses that lines and other than transformers join are one part. A part is earthed where a source stands in it, a
-transformer's star point is earthed in it, or a reactor leads to earth. One that no transformer feeds counts as earthed.
+transformer's star point, a corner of its delta or an end of its single-phase winding is earthed in it, or a reactor
+leads to earth. One that no transformer feeds counts as earthed.
 """
 
 from __future__ import annotations
