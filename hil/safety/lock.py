@@ -40,14 +40,15 @@ class DeviceLock:
         self._device = device
         self._paths = [folder / f"{place}.lock" for folder in folders for place in sorted(places)]
         self._held: list[int] = []
+        self._holder = os.getpid()
 
     def acquire(self, run: Run, is_shared: bool = False) -> None:
         """Lock all places, or hold none. is_shared: with all others of the same run that share them, of any process.
 
         Raises HeldElsewhere if another run holds one, Interlocked if no lock can be made.
         """
-        since = datetime.now().astimezone().isoformat()
-        holder = {"pid": os.getpid(), "run": str(run.folder.absolute()), "since": since}
+        since, self._holder = datetime.now().astimezone().isoformat(), os.getpid()
+        holder = {"pid": self._holder, "run": str(run.folder.absolute()), "since": since}
         try:
             for path in self._paths:
                 self._held.append(_opened(path))
@@ -68,11 +69,13 @@ class DeviceLock:
     def release(self) -> None:
         """Unlock whatever is locked; once or more often.
 
-        Closing alone would not where a process was forked meanwhile, which has the files open until it ends.
+        Closing alone would not where a process was forked meanwhile, which has the files open until it ends; and which
+        unlocks nothing when it lets go of them, for what it has open is what the run holds.
         """
         while self._held:
-            with suppress(OSError):
-                fcntl.flock(self._held[-1], fcntl.LOCK_UN)
+            if self._holder == os.getpid():
+                with suppress(OSError):
+                    fcntl.flock(self._held[-1], fcntl.LOCK_UN)
             os.close(self._held.pop())
 
     def __enter__(self) -> Self:

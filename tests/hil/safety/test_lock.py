@@ -29,15 +29,21 @@ lock.acquire(Run(Path("/runs/first"), Path("lab.json")))
 print("held", flush=True)
 sys.stdin.read()
 """
+FORKED = """child = os.fork()
+if child == 0:
+    lock.release()
+    os._exit(0)
+os.waitpid(child, 0)
+"""
 
 
 def run(name: str) -> Run:
     return Run(Path(f"/runs/{name}"), Path("/lab/bench.json"))
 
 
-def holder(place: str, *folders: Path) -> subprocess.Popen[bytes]:
+def holder(place: str, *folders: Path, script: str = HOLDER) -> subprocess.Popen[bytes]:
     """Return another process that holds a place."""
-    command = [sys.executable, "-c", HOLDER, place, *map(str, folders)]
+    command = [sys.executable, "-c", script, place, *map(str, folders)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout
     assert process.stdout.readline() == b"held\n"
@@ -78,6 +84,17 @@ def test_a_process_that_is_forked_while_a_device_is_held_does_not_hold_it_afterw
     finally:
         for each in inherited:
             os.close(each)
+
+
+def test_a_process_that_was_forked_lets_go_of_nothing_that_the_run_holds(tmp_path: Path) -> None:
+    """One that unwound what it had inherited unlocked the device that the run went on to command."""
+    script = HOLDER.replace("import sys", "import os\nimport sys").replace("print(", f"{FORKED}print(")
+    other = holder("tcp-a", tmp_path, script=script)
+    try:
+        with pytest.raises(Interlocked, match=f"is held by process {other.pid} "):
+            DeviceLock("inv-1", ["tcp-a"], [tmp_path]).acquire(run("second"))
+    finally:
+        end(other, signal.SIGKILL)
 
 
 def test_other_devices_can_be_commanded_meanwhile(tmp_path: Path) -> None:
