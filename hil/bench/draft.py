@@ -113,10 +113,13 @@ def write_served(path: Path, devices: Sequence[tuple[str, Address]]) -> None:
 
 
 def _as_in_benches(name: str, taken: Collection[str]) -> str:
-    """Return a name as bench files have them: in small letters, without marks side by side or at its end, its own."""
-    plain = sub(r"([-_.])[-_.]+", r"\1", name.lower()).rstrip("-_.")
-    numbered = (f"{plain[: LONGEST_NAME - 5]}-{number}" for number in count(2))
-    return next(each for each in chain((plain[:LONGEST_NAME],), numbered) if each not in taken)
+    """Return a name as bench files have them: a small letter first, no marks side by side or at its end, its own."""
+    plain = sub(r"([-_.])[-_.]+", r"\1", name.lower()).lstrip("-_.")
+    if not plain[:1].isalpha():
+        plain = f"device-{plain}"
+    ends = chain([""], (f"-{number}" for number in count(2)))
+    names = (plain[: LONGEST_NAME - (5 if end else 0)].rstrip("-_.") + end for end in ends)
+    return next(each for each in names if each not in taken)
 
 
 def refuse_unserved(path: Path) -> None:

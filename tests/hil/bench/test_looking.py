@@ -175,13 +175,14 @@ def test_a_scan_writes_a_bench_file_that_checks_without_a_problem(tmp_path: Path
 
 
 def test_a_bench_file_of_emulated_devices_has_all_of_them_by_names_that_it_takes(tmp_path: Path) -> None:
-    """Fleets and copies may be called what devices of a bench may not, or differ in capitals alone."""
-    names = ["INV", "inv", "inv", "roofs__0", "a-", "x" * 70, "x" * 69]
+    """Devices may be called what those of a bench may not, as 12_oak_street, or differ in capitals alone."""
+    names = ["INV", "inv", "inv", "roofs__0", "a-", "x" * 70, "x" * 69, "12_oak_street", "_", f"{'y' * 59}_y"]
     path = tmp_path / "served.json"
     write_served(path, [(name, Address(Tcp(port=2000 + at))) for at, name in enumerate(names)])
     devices = read_bench(path).file.devices
-    assert [entry.endpoint for entry in devices.values()] == [Tcp(port=2000 + at) for at in range(7)]
-    assert [*devices] == ["inv", "inv-2", "inv-3", "roofs_0", "a", "x" * 60, "x" * 55 + "-2"]
+    assert [entry.endpoint for entry in devices.values()] == [Tcp(port=2000 + at) for at in range(10)]
+    plain = ["inv", "inv-2", "inv-3", "roofs_0", "a", "x" * 60, "x" * 55 + "-2"]
+    assert [*devices] == [*plain, "device-12_oak_street", "device", "y" * 59]
 
 
 def test_a_scan_does_not_write_over_a_bench_file(write_bench: Any, entries: Entries) -> None:
