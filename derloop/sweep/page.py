@@ -22,13 +22,14 @@ def write_page(plan: Plan, rows: Sequence[Row], path: Path) -> None:
     environment = Environment(loader=PackageLoader("derloop.sweep", ""), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"shown": shown, "margin": margin}
     checks = list(dict.fromkeys(name for row in rows for name in row.checks))
-    figures = list(dict.fromkeys(name for row in rows for name in row.figures))[:MOST_FIGURES]
+    figures = list(dict.fromkeys(name for row in rows for name in row.figures))
     style = environment.loader.get_source(environment, "page.css")[0] if environment.loader else ""
     text = environment.get_template("page.html.j2").render(
         plan=plan,
         rows=rows,
         checks=checks,
-        figures=figures,
+        figures=figures[:MOST_FIGURES],
+        more=figures[MOST_FIGURES:],
         tallies=tallies(plan.parameters, rows),
         counted=counted(rows),
         ended=ended,

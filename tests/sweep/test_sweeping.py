@@ -26,6 +26,7 @@ from derloop.scenario.loading import load
 from derloop.sweep import sweeping
 from derloop.sweep.models import SweepFile
 from derloop.sweep.outcomes import Check, Judged, Row, row_of, status_of
+from derloop.sweep.page import write_page
 from derloop.sweep.plan import Plan, Trial, plan, sweep_of
 from derloop.sweep.swept import NotWritten, Swept
 from derloop.sweep.table import columns_of
@@ -331,6 +332,15 @@ def test_a_terminal_and_a_page_say_which_values_fail_which_check(folder: Path) -
     page = (folder / "out" / "sweep.html").read_text()
     assert "peak, by ends" in page
     assert 'class="killed">killed<br><span class="quiet">by SIGKILL</span>' in page
+
+
+def test_a_page_says_which_figures_are_in_the_table_alone(tmp_path: Path) -> None:
+    figures = {f"figure {number}, kW": float(number) for number in range(10)}
+    rows = [Row(Trial(0, (), (), "key"), "completed", figures=figures)]
+    write_page(Plan("s", Path("s.json"), (), ()), rows, tmp_path / "sweep.html")
+    page = (tmp_path / "sweep.html").read_text()
+    assert "<th>figure 7, kW</th>" in page
+    assert "In <code>table.csv</code> alone: figure 8, kW; figure 9, kW." in page
 
 
 def test_what_a_run_says_is_no_markup_on_the_page(folder: Path) -> None:
