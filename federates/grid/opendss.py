@@ -29,6 +29,8 @@ from federates.grid.solver import Solver
 from federates.grid.switchgear import Switchgear
 from federates.grid.warm_start import WarmStart
 
+LEAST_DRAWN, MOST_DRAWN = 0.5, 2.0
+"""Of what a load is said to draw: what is beyond is no matter of the feeder's voltages."""
 SHOWN = 5
 """How many elements a caution names."""
 UNFED_PU = 1e-3
@@ -78,6 +80,7 @@ class OpenDssFeeder:
         self._undriven_at = Nodes.of([(load.bus, load.phases) for load in self._undriven], self._solver.nodes)
         self._undriven_kw = np.array([load.kw for load in self._undriven])
         self._timed = _timed(settings, feeder)
+        self._off_base = _off_base(feeder.loads.values(), self._solver)
         self._tells_elements = bool(self._gear or self._monitored or self._accounts)
         self._kept = self._moved = self._controls()
         self._told_taps = np.zeros(0)
@@ -109,7 +112,7 @@ class OpenDssFeeder:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What the file has move over time, and stands still here."""
+        """What the file has move over time, and stands still here; and loads that it cannot mean so."""
         driven = {f"load.{element}" for group in self._drives for element in group.driven}
         shaped = [name for name in inventory.shaped(self._solver) if name not in driven]
         storing = inventory.storing(self._solver)
@@ -118,6 +121,8 @@ class OpenDssFeeder:
             "charge or discharge all along, as the feeder file has them: nothing counts their energy": storing,
             "switch by the time of day, which stands still in the feeder: their banks stay as they are": self._timed,
         }
+        off = "draw far from what the feeder file says, as it is solved: is their kV that of their bus?"
+        said[off] = [f"load.{name} ({times:.2g} times)" for name, times in self._off_base]
         return tuple(f"{self._name}: {_listed(names)} {what}" for what, names in said.items() if names)
 
     def _inputs(self) -> dict[str, Port]:
@@ -438,6 +443,20 @@ def _timed(settings: OpenDssSettings, feeder: Feeder) -> list[str]:
         return []
     told = feeder.apparatus.capacitors if settings.operated.local_after_s is None else ()
     return [name for name, bank in inventory.timed(feeder.solver).items() if bank not in told]
+
+
+def _off_base(loads: Collection[FeederLoad], solver: Solver) -> list[tuple[str, float]]:
+    """Return the loads that draw far from what they are to, and how many times that: the feeder solves with them so.
+
+    As where their `kV` is not that of their bus: off by the root of three, OpenDSS has them as admittances.
+    """
+    number = {name: index for index, name in enumerate(solver.elements.names)}
+    at = np.array([number[f"load.{load.name}"] for load in loads], np.intp)
+    nominal_kva = np.abs([complex(load.kw, load.kvar) for load in loads])
+    drawn_kva = np.abs(solver.elements.powers()[at])
+    of_it = np.divide(drawn_kva, nominal_kva, out=np.ones(at.size), where=nominal_kva > 0.0)
+    off = (of_it < LEAST_DRAWN) & (drawn_kva > 0.0) | (of_it > MOST_DRAWN)
+    return [(load.name, float(times)) for load, times, is_off in zip(loads, of_it, off, strict=True) if is_off]
 
 
 def _heads(solver: Solver, formers: Formers | None) -> NDArray[np.intp]:

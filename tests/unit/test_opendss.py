@@ -223,6 +223,26 @@ Set VoltageBases=[12.47]
 """
 
 
+@pytest.mark.parametrize(
+    ("kv", "times"),
+    [
+        ("", (0.231 / 12.47 / 0.95) ** 2),
+        ("kv=0.4", (3**-0.5 / 0.95) ** 2),
+        ("kv=0.1333", (3**0.5 / 1.05) ** 2),
+        ("kv=0.231", None),
+    ],
+)
+def test_loads_whose_voltage_is_not_that_of_their_bus_are_told(tmp_path: Path, kv: str, times: float | None) -> None:
+    """Beyond its band a load is an admittance. Without a `kV` OpenDSS takes 12.47: next to nothing was drawn."""
+    off, none = (
+        f"New Load.off bus1=home.2.4 phases=1 {kv} kw=1 kvar=0",
+        "New Load.none bus1=home.3.4 phases=1 kw=0 kvar=0",
+    )
+    said = [text.split(" times) draw far ")[0].split("(") for text in four_wires(tmp_path, f"{off}\n{none}").cautions]
+    assert [name for name, _ in said] == ["grid: load.off "] * (times is not None)
+    assert [float(found) for _, found in said] == ([] if times is None else pytest.approx([times], rel=0.15))
+
+
 def test_loads_of_a_second_circuit_on_the_poles_may_be_in_a_feeder_and_be_driven(tmp_path: Path) -> None:
     """Of a load at nodes beyond 3 alone a phase was made up, that its bus does not have: a KeyError."""
     (tmp_path / "f.dss").write_text(SECOND_CIRCUIT)
