@@ -94,6 +94,24 @@ WRONG, FAILED, INTERRUPTED = 2, 3, 130
 OUT_OF = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"derloop {version('derloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _derloop(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which derloop this is, and end."),
+    ] = False,
+) -> None:
+    del version
+
+
 @app.command(epilog="Example: derloop run scenarios/quickstart.json --set seed=7 --engine local")
 def run(
     scenario: ScenarioPath,

@@ -16,7 +16,7 @@ from derloop import plugins
 from derloop.errors import DerloopError, PluginError
 
 PACKAGES = (
-    *("helics", "mosaik", "opendssdirect.py", "dss-python", "pymodbus", "pysunspec2"),
+    *("derloop", "helics", "mosaik", "opendssdirect.py", "dss-python", "pymodbus", "pysunspec2"),
     *("numpy", "pvlib", "pyarrow", "pydantic", "plotly", "psutil"),
 )
 OPTIONAL = ("pandas", "polars", "duckdb")

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -364,9 +365,14 @@ def test_a_run_whose_facts_are_spoilt_ends_in_words(command: str, spoilt: str, p
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
 
 
+def test_it_says_which_derloop_it_is() -> None:
+    assert succeeded("--version").strip() == f"derloop {version('derloop')}"
+
+
 def test_doctor_finds_everything_in_order_here() -> None:
     said = succeeded("doctor")
     assert "BROKEN" not in said
+    assert re.search(rf"^  derloop +{re.escape(version('derloop'))}$", said, re.MULTILINE)
     for what in ("kind battery", "a run under helics", "a run in processes", "an emulated inverter", "disk"):
         assert re.search(rf"^ok +.*{what}", said, re.MULTILINE)
 
