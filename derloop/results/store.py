@@ -134,12 +134,11 @@ class RunFolder:
         return frame(read[0][0][:rows], [values[:rows] for _, values in read], columns, self.calendar.start)
 
     def _find(self, name: str) -> tuple[Path, Signal]:
-        files = self._files()
-        for path, signals in files:
-            for signal in signals:
+        for path in _may_have(self.path, name):
+            for signal in self._head(path):
                 if signal.name == name:
                     return path, signal
-        possible = [signal.name for _, signals in files for signal in signals]
+        possible = [signal.name for signal in self.signals()]
         raise UnknownSignal(f"{self.path}: no signal {name!r}{did_you_mean(name, possible)}")
 
     def _files(self) -> list[tuple[Path, tuple[Signal, ...]]]:
@@ -200,6 +199,15 @@ def rewind(series: Path, into: Path, federate: str, before_ns: int) -> None:
     for suffix in (".arrows", ".parquet"):  # the second is whole where both are there
         if (path := series / f"{stem(federate)}{suffix}").exists():
             rewind(path, into, before_ns)
+
+
+def _may_have(folder: Path, signal: str) -> Iterator[Path]:
+    """Yield the files that a signal may be in: a federate's name, and a port's, may have dots."""
+    from derloop.results.series import stem
+
+    for federate in (signal[:at] for at, letter in enumerate(signal) if letter == "."):
+        both = (folder / "series" / f"{stem(federate)}{suffix}" for suffix in (".parquet", ".arrows"))
+        yield from [path for path in both if os.path.exists(path)][:1]  # noqa: PTH110 - Path raises for long names
 
 
 def _series_files(folder: Path) -> list[Path]:

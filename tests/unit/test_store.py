@@ -12,7 +12,7 @@ import pytest
 from derloop.contract import Interface, Port
 from derloop.errors import DerloopError, PluginError
 from derloop.results import recorder as recorder_module
-from derloop.results import series
+from derloop.results import series, store
 from derloop.results.recorder import Recorder
 from derloop.results.store import RunFolder, UnknownSignal, finish
 
@@ -99,6 +99,15 @@ def test_an_unknown_signal_is_refused_with_what_is_near(run: RunFolder) -> None:
             act("grid.v_p")
     with pytest.raises(LookupError):
         run.read("grid.v_p")
+    with pytest.raises(UnknownSignal, match="no signal 'xxx"):
+        run.read("x" * 400 + ".v_pu")
+
+
+def test_to_read_a_signal_no_file_of_other_federates_is_looked_for(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_series_files", lambda folder: pytest.fail(f"all files of {folder} were looked for"))
+    assert run.read("grid.v_pu")[0].size > 0
 
 
 def test_a_signal_is_read_whole(run: RunFolder) -> None:
