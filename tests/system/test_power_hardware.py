@@ -374,6 +374,14 @@ def test_what_keeps_a_source_on_is_told_beside_how_devices_were_left(
     assert "instruments need pyvisa and pyvisa-py" in source.what
 
 
+def test_a_source_that_does_not_answer_is_told_beside_how_devices_were_left(rig: Rig, scenario: Path) -> None:
+    path, bench = scenario.parent / "lab.json", rig.bench()
+    bench["instruments"]["grid-sim"]["at"]["port"] = 1
+    path.write_text(json.dumps(bench))
+    device, source = leave_safe(read_bench(path), ["res"])
+    assert (device.is_safe, source.device, source.is_safe) == (True, "grid-sim", False)
+
+
 def test_a_source_is_one_runs_alone_and_is_left_on_for_it(rig: Rig, scenario: Path) -> None:
     """A run that only reads its devices locks none of them, and gives them their voltage all the same."""
     path = scenario.parent / "lab.json"

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
-from kept import KeptDevice
+from kept import KeptDevice, state_in
+from registers_only import battery_inverter, served
 
 from derloop.errors import Interlocked
 from hil.emulator.bank import RegisterBank
 from hil.inverter.commands import Order, VoltVarCurve
+from hil.inverter.device import Device
 from hil.inverter.lease import NO_LEASE, reversion
-from hil.safety.rules import Limits, NoLease, Reversion, SafeState, SafetyRules
+from hil.inverter.mapped import read_register_map, shipped_maps
+from hil.modbus.link import Link
+from hil.modbus.thread import LoopThread
+from hil.safety.folder import Run
+from hil.safety.keeper import Keeper
+from hil.safety.rules import Heartbeat, Limits, NoLease, Reversion, SafeState, SafetyRules
 from hil.sunspec.points import Value
 
 Keep = Callable[..., KeptDevice]
 Holds = Callable[..., list[Value]]
+Write = Callable[[Mapping[str, float | str], float], None]
 CURVE = VoltVarCurve((0.9, 0.98, 1.02, 1.1), (0.3, 0.0, 0.0, -0.3))
 ANY = Limits(may_write=("704.*", "705.*", "711.*", "703.*"))
 
@@ -150,3 +159,49 @@ def test_a_lease_without_a_reason_is_no_setting() -> None:
         SafetyRules.model_validate({"lease": {"kind": "none"}})
     with pytest.raises(ValueError, match="at least 8 characters"):
         SafetyRules.model_validate({"lease": {"kind": "none", "because": "   no    "}})
+
+
+@pytest.fixture
+def beating(tmp_path: Path, thread: LoopThread) -> Iterator[Write]:
+    """Return what writes to a battery that lets go when its heartbeat stops, which may be for 10 s: values, when."""
+    language = read_register_map(shipped_maps()["example_battery_inverter"])
+    with served(battery_inverter()) as address:
+        device = Device(Link("bat-1", address), language=language)
+        thread.run(device.discover())
+        rules = SafetyRules(lease=Heartbeat(seconds=10))
+        keeper = Keeper(device, rules, ["bat-1"], state_in(tmp_path), Run(tmp_path / "run", tmp_path / "bench.json"))
+        thread.run(keeper.take())
+        yield lambda values, now_s: thread.run(device.write(values, now_s))
+        thread.run(keeper.let_go())
+        thread.run(device.link.close())
+
+
+DISCHARGE: dict[str, float | str] = {"power_setpoint": -1000.0, "mode": "POWER"}
+
+
+@pytest.mark.parametrize(("written", "waits_s"), [({}, 60), ({"heartbeat_timeout": 11.0}, 11)])
+def test_a_heartbeat_for_which_the_device_waits_too_long_enables_nothing(
+    beating: Write, written: Mapping[str, float | str], waits_s: int
+) -> None:
+    beating({**written, "heartbeat": 1.0}, 0.0)
+    with pytest.raises(Interlocked, match=rf"heartbeat_timeout is {waits_s}(\.0)? before .* is enabled, not 1 to 10 s"):
+        beating(DISCHARGE, 1.0)
+
+
+def test_a_control_is_enabled_while_its_heartbeat_beats_and_no_longer(beating: Write) -> None:
+    beating({"heartbeat_timeout": 10.0}, 0.0)
+    with pytest.raises(Interlocked, match="heartbeat does not beat before"):
+        beating(DISCHARGE, 1.0)
+    beating({"heartbeat": 1.0}, 1.0)
+    beating(DISCHARGE, 11.0)
+    with pytest.raises(Interlocked, match="heartbeat does not beat before"):
+        beating({**DISCHARGE, "power_setpoint": -2000.0}, 11.5)
+    beating({"heartbeat": 2.0, **DISCHARGE, "power_setpoint": -2000.0}, 30.0)
+
+
+def test_a_device_without_a_heartbeat_is_not_commanded_under_one(kept: Keep, holds: Holds) -> None:
+    device = taken(kept, lease=Heartbeat(seconds=10))
+    with pytest.raises(Interlocked, match=r"704\.WSetEna: the device has no heartbeat"):
+        device.command(p_w=1000.0)
+    assert holds("704.WSetEna") == [0]
+    device.let_go()
