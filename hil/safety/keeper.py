@@ -121,7 +121,8 @@ class Keeper:
     def _lost(self, changes: Sequence[Change]) -> Iterator[str]:
         """Yield which points would stay as they are written, though somebody relies on what they held."""
         for name in (change.point.name for change in changes if change.point.name in self._former.lost):
-            yield f"{name}: what it holds cannot be read, so not restored; safe_state may say what it is to hold then"
+            what = f"{name}: what it holds cannot be read or written, so not restored"
+            yield f"{what}; safe_state may say what it is to hold then"
 
     @property
     def left_as_written(self) -> tuple[str, ...]:

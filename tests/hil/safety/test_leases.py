@@ -199,6 +199,26 @@ def test_a_control_is_enabled_while_its_heartbeat_beats_and_no_longer(beating: W
     beating({"heartbeat": 2.0, **DISCHARGE, "power_setpoint": -2000.0}, 30.0)
 
 
+def test_what_a_register_map_would_not_let_be_restored_is_not_written(tmp_path: Path, thread: LoopThread) -> None:
+    """It was written, and neither the run's end nor `derloop bench safe` could restore it: 0 s is below the least."""
+    registers = battery_inverter()
+    with served(registers) as address:
+        device = Device(Link("bat-1", address), language=read_register_map(shipped_maps()["example_battery_inverter"]))
+        thread.run(device.discover())
+        timeout = device.map["heartbeat_timeout"].address
+        registers.holding[timeout] = 0
+        rules = SafetyRules(lease=Heartbeat(seconds=10), restore_s=1.0)
+        keeper = Keeper(device, rules, ["bat-1"], state_in(tmp_path), Run(tmp_path / "run", tmp_path / "bench.json"))
+        thread.run(keeper.take())
+        with pytest.raises(
+            Interlocked, match=r"heartbeat_timeout: what it holds cannot be read or written.*safe_state"
+        ):
+            thread.run(device.write({"heartbeat_timeout": 10.0, "heartbeat": 1.0}, 0.0))
+        thread.run(keeper.let_go())
+        thread.run(device.link.close())
+    assert registers.holding[timeout] == 0
+
+
 def test_a_device_without_a_heartbeat_is_not_commanded_under_one(kept: Keep, holds: Holds) -> None:
     device = taken(kept, lease=Heartbeat(seconds=10))
     with pytest.raises(Interlocked, match=r"704\.WSetEna: the device has no heartbeat"):
