@@ -176,7 +176,8 @@ class Group:
         if first.sees == "mean" and not first.extremes:
             self._tell_means(v_pu, seen)
             return
-        phases = Phases(between(volts, self._nodes, self._back) / (bases_v[self._nodes] * self._base), self._count)
+        found = between(volts, self._nodes, self._back) / (bases_v[self._nodes] * self._base)
+        phases = Phases(found * (v_pu[self._nodes] > 0.0), self._count)  # nothing where one of the two nodes is dead
         seen[:] = voltage(phases, first.sees)
         if first.extremes:
             told[f"{self.name}.v_low_pu"][:], told[f"{self.name}.v_high_pu"][:] = extremes(phases)

@@ -253,7 +253,7 @@ class Island:
         self._parts = joined(self._solver.rearrange(), [*fed, *self.formers.phases[active]])
         self._head_part = int(self._parts[self._head_nodes[0]]) if self._head_feeds else -1
         held = set(self._parts[self.formers.nodes[active]].tolist()) | {self._head_part}
-        self.alive = np.isin(self._parts, list(held))
+        self.alive = self._solver.with_neutrals(np.isin(self._parts, list(held)))
         self.formers.arrange(self._parts, self._head_part)
         self._arranged = wanted
 

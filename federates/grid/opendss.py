@@ -280,7 +280,7 @@ class OpenDssFeeder:
         self._v_ground_pu /= self._bases_v
         if (others := self._solver.not_to_ground).size:
             self._v_pu[:] = self._v_ground_pu
-            self._v_pu[others] = self._solver.magnitudes_not_to_ground_v(volts) / self._bases_v[others]
+            self._v_pu[others] = self._solver.magnitudes_not_to_ground_v(volts, self._alive) / self._bases_v[others]
         self._check_sane(now_ns)
         if self._has_moved():
             self._moved = self._controls()
@@ -378,7 +378,7 @@ class OpenDssFeeder:
             return
         outside = np.maximum(low * self._is_phase - self._v_pu, self._v_pu - high)  # a neutral has next to no voltage
         if self._alive is not None:
-            outside = np.where(self._alive, outside, -1.0)
+            outside = np.where(self._solver.with_voltage(self._alive), outside, -1.0)
         worst = int(outside.argmax())
         if outside[worst] > 0.0:
             when = "before the first step" if now_ns is None else f"at {now_ns / 1e9:g} s"

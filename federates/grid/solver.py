@@ -157,6 +157,8 @@ class Solver:
         self._order = self._node_order()
         self._where: NDArray[np.intp] | None = None
         self._neutrals = self._first_phases = self._back = np.zeros(0, np.intp)
+        self._led = np.zeros((2, 0), np.intp)
+        """Each phase of a bus to which a line brings a neutral, and this."""
         self.not_to_ground, self._per = np.zeros(0, np.intp), np.zeros(0)
         """Which nodes (k,) are measured to another one (`sides`); known once the buses are (`know`)."""
         self.elements = Elements(self._dss)
@@ -350,6 +352,8 @@ class Solver:
         led = [bus for bus in buses.values() if bus.neutral and bus.phases]
         self._neutrals = np.array([self._order[f"{bus.name}.{bus.neutral}"] for bus in led], np.intp)
         self._first_phases = np.array([self._order[f"{bus.name}.{bus.phases[0]}"] for bus in led], np.intp)
+        phases = [(f"{bus.name}.{phase}", f"{bus.name}.{bus.neutral}") for bus in led for phase in bus.phases]
+        self._led = np.array([[self._order[node] for node in pair] for pair in phases], np.intp).reshape(-1, 2).T
         pairs = [
             (bus, phase, back) for bus in buses.values() for phase in bus.phases if (back := sides.back(bus, phase))
         ]
@@ -364,11 +368,31 @@ class Solver:
         found[self.not_to_ground] = self.magnitudes_not_to_ground_v(volts)
         return found
 
-    def magnitudes_not_to_ground_v(self, volts: NDArray[np.complex128]) -> FloatArray:
-        """Return the same of those nodes alone (k,); volts (nodes,): to ground."""
+    def magnitudes_not_to_ground_v(
+        self, volts: NDArray[np.complex128], alive: NDArray[np.bool_] | None = None
+    ) -> FloatArray:
+        """Return the same of those nodes alone (k,); volts (nodes,): to ground.
+
+        alive (nodes,): to a node that is not, and from one, there is no voltage. None: all are.
+        """
         found: FloatArray = np.abs(volts[self.not_to_ground] - volts[self._back])
         found *= self._per
+        if alive is not None:
+            found *= self.with_voltage(alive)[self.not_to_ground]
         return found
+
+    def with_voltage(self, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which nodes (nodes,) are alive, and so is the one to which they are measured."""
+        found = alive.copy()
+        found[self.not_to_ground] &= alive[self._back]
+        return found
+
+    def with_neutrals(self, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which nodes (nodes,) are alive, where phases are known to be: a neutral is with any phase of its."""
+        phases, neutrals = self._led
+        alive[neutrals] = False
+        np.logical_or.at(alive, neutrals, alive[phases])
+        return alive
 
     def rearrange(self) -> NDArray[np.intp]:
         """Take the switching in; return the number of the connected part (nodes,) in which each node now is."""

@@ -211,7 +211,7 @@ class Switchgear:
         self._solver.with_controls(False)
         self._controls_on = None
         parts = self._solver.rearrange()
-        self.alive = np.isin(parts, [*parts[self._heads], *parts[self._held_at]])
+        self.alive = self._solver.with_neutrals(np.isin(parts, [*parts[self._heads], *parts[self._held_at]]))
         self._solver.quench(~self.alive)
         self._rest(in_force)
 

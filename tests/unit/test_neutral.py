@@ -172,3 +172,28 @@ def test_a_feeder_on_four_wires_takes_what_keeps_the_voltage_to_the_neutral(cont
     found = hosting_capacity(asked, 1, 1)[0]
     assert found.where == "home.1"
     assert found.kw == pytest.approx(1.05 * 0.05 * E_V**2 / (2 * R_OHM) / 1000, abs=0.02)
+
+
+@pytest.mark.parametrize("extremes", [False, True])
+@pytest.mark.parametrize("dead", [1, 3])
+def test_a_dead_phase_takes_no_neutral_from_the_others(context: Context, dead: int, extremes: bool) -> None:
+    """The first phase spoke for the neutral: without it the others were measured to ground, which hid half of a rise.
+
+    A dead phase was as far from the neutral as that is from ground.
+    """
+    poles = "".join(f"New Line.p{k} bus1=head.{k} bus2=mid.{k} phases=1 r1=1e-6 x1=0 c1=0\n" for k in (1, 2, 3, 4))
+    three = FEEDER.replace("bus1=head.1.2.3.4", "bus1=mid.1.2.3.4").replace(
+        "New Line.service", f"{poles}New Line.service"
+    )
+    (context.folder / "four.dss").write_text(three)
+    terminals = tuple(Terminal(f"pv_{phase}", "home", (phase,), 10.0, extremes=extremes) for phase in (2, dead))
+    settings = OpenDssSettings.model_validate({"feeder": "four.dss", "operated": {"switches": [f"p{dead}"]}})
+    grid = OpenDssFeeder(settings, replace(context, terminals={"pv": terminals}), Feeder(settings, context))
+    grid.start()
+    given = {"source_v_pu": np.ones(1), "switch_set": np.zeros(1), "pv.q_kvar": np.zeros(2)}
+    values = grid.step(S, {**given, "pv.p_kw": np.array([7.0, 0.0])})
+    at = dict(zip(grid.interface.outputs["v_pu"].labels, values["v_pu"], strict=True))
+    v_pu = v_of_loop(7.0, 2 * R_OHM) / E_V
+    assert [at["home.2"], at[f"home.{dead}"]] == pytest.approx([v_pu, 0.0], abs=1e-5)
+    assert values["pv.v_pu"] == pytest.approx([v_pu, 0.0], abs=1e-5)
+    assert at["home.4"] == pytest.approx(R_OHM * 7000 / (v_pu * E_V) / E_V, rel=1e-3)

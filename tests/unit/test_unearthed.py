@@ -311,7 +311,8 @@ def test_voltages_beyond_all_numbers_are_told_as_that(context: Context) -> None:
     grid = OpenDssFeeder(settings, context, Feeder(settings, context))
     grid.start()
     given = {"source_v_pu": np.ones(1), "switch_set": np.zeros(1), "pv.q_kvar": np.zeros(1)}
-    grid.step(S, {**given, "pv.p_kw": np.zeros(1)})
+    values = grid.step(S, {**given, "pv.p_kw": np.zeros(1)})
+    assert values["pv.v_pu"][0] == nodes_of(grid, values["v_pu"])["far.1"] == 0.0
     with pytest.raises(SolverError, match="no solution after 100 iterations: voltages are beyond all numbers"):
         grid.step(2 * S, {**given, "pv.p_kw": np.array([5.0])})
 
