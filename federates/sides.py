@@ -32,7 +32,7 @@ def sides(bus: Bus, phases: Sequence[int]) -> list[tuple[int, int]]:
 
 def one_phase(bus: Bus, phase: int) -> tuple[int, ...]:
     """Return the phases at which a single-phase device stands that has this one."""
-    return (phase, back(bus, phase)) if bus.is_between_phases else (phase,)
+    return (phase, back(bus, phase)) if bus.is_between_phases and phase in bus.phases else (phase,)
 
 
 def base(bus: Bus) -> float:

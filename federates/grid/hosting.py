@@ -26,6 +26,7 @@ from federates.grid.engine import SolverError
 from federates.grid.monitored import Monitored
 from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
+from federates.sides import one_phase
 
 Limit = Literal["voltage", "loading", "solution", "none"]
 
@@ -103,7 +104,8 @@ class _Sweep:
         if not self._loads:
             raise SolverError(f"{question.feeder.name} has no load at which generation could stand")
         for i, load in enumerate(self._loads):
-            solver.add_injection(f"unit_{i}", buses[load.bus], load.phases)
+            bus, phases = buses[load.bus], load.phases
+            solver.add_injection(f"unit_{i}", bus, one_phase(bus, phases[0]) if len(phases) == 1 else phases)
         drawn = solver.drawn_by([load.name for load in self._loads])  # a multiplier passes over loads of a fixed status
         drawn.values[:] = question.load_pu * np.array([(load.kw, load.kvar) for load in self._loads]).T
         drawn.write()

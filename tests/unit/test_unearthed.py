@@ -267,10 +267,11 @@ def test_a_plant_knows_how_voltages_answer(context: Context) -> None:
     assert [v_per_kw["home.1"], v_per_kw["home.3"]] == pytest.approx([beside, beside], rel=0.1)
 
 
-def test_a_feeder_without_earth_takes_what_keeps_the_voltage_between_phases(context: Context) -> None:
-    """Between two phases, at 1.05 of 400 V: V (V - E) / 2 R."""
+@pytest.mark.parametrize("load", ["bus1=home.1.2 conn=delta kv=0.4 kw=0.001", "bus1=home.1 conn=wye kv=0.23 kw=5"])
+def test_a_feeder_without_earth_takes_what_keeps_the_voltage_between_phases(context: Context, load: str) -> None:
+    """Between two phases, at 1.05 of 400 V: V (V - E) / 2 R. Beside a load to earth none was taken at all."""
     file = context.folder / "three.dss"
-    file.write_text(FEEDER + "New Load.home bus1=home.1.2 phases=1 conn=delta kv=0.4 kw=0.001\n")
+    file.write_text(FEEDER + f"New Load.home {load} phases=1\n")
     asked = Question(file, 1, 0.01, 0.01, 100.0, 1.0, 1.0, 1.05, 100.0, "locked")
     found = hosting_capacity(asked, 1, 1)[0]
     assert found.where == "home.1"
