@@ -87,8 +87,14 @@ class ReadOnly:
         """Raise Interlocked."""
         raise Interlocked(self._device, f"is only read; {len(changes)} points were not written at {now_s:g} s")
 
+    def ahead(self, changes: Sequence[Change]) -> None:
+        """Nothing is to be written."""
+
     def written(self, changes: Sequence[Change], now_s: float) -> None:
         """Nothing ever is."""
+
+    def doubted(self, changes: Sequence[Change], now_s: float) -> None:
+        """Nothing was sent."""
 
 
 def device_to(bench: Bench, name: str, links: Links) -> Device:

@@ -13,6 +13,7 @@ from hil.inverter.course import Batch, Course, Stage, asked
 from hil.inverter.course import course as course_of
 from hil.inverter.guard import Change, Guard, Unguarded
 from hil.modbus.connection import Ended
+from hil.modbus.failures import Unacknowledged
 from hil.modbus.link import Link
 from hil.sunspec.codec import Encoded, encode
 from hil.sunspec.points import RegisterArray, Value
@@ -188,7 +189,7 @@ class Mirror:
 
     def came(self, go: Go, failure: BaseException | None) -> None:
         """Take note of what came of a go. Raises what ended it, unless that was the poll: the command is done then."""
-        self._take_note(go)
+        self._take_note(go, failure)
         polling, own = go.polling, len(go.writes) + len(go.course.reads)
         if failure is not None and not isinstance(failure, DeviceError):
             raise failure
@@ -208,17 +209,20 @@ class Mirror:
             await self.link.exchange(go.requests, go.answers, go.heard_s)
         except DeviceError as raised:
             failure = raised
-        except BaseException:
-            self._take_note(go)
+        except BaseException as ended:
+            self._take_note(go, ended)
             raise
         self.came(go, failure)
 
-    def _take_note(self, go: Go) -> None:
-        """Take what has been acknowledged, and what has been read."""
+    def _take_note(self, go: Go, failure: BaseException | None) -> None:
+        """Take what has been acknowledged, what nobody knows of, and what has been read."""
         for batch, changes, _ in zip(go.course.batches, go.writes, go.answers, strict=False):
             self.guard.written(changes, go.now_s)
             if batch.unreadable:
                 self._believe(changes)
+        is_doubt = isinstance(failure, Unacknowledged) or not isinstance(failure, DeviceError | None)
+        if is_doubt and len(go.answers) < len(go.writes):
+            self.guard.doubted(go.writes[len(go.answers)], go.now_s)
         for at, data in zip(go.course.places, go.answers[len(go.writes) :], strict=False):
             self._words[at : at + len(data) // 2] = _words(data)
 

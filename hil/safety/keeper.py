@@ -91,15 +91,22 @@ class Keeper:
         """Raise Interlocked, unless all of these may be written."""
         if problems := [*self._problems(changes, now_s)]:
             raise Interlocked(self.name, f"nothing was written: {'; '.join(problems)}")
-        names = [change.point.name for change in changes]
-        self._written.update(names)
+        self._written.update(change.point.name for change in changes)
+        self.ahead(changes)
+
+    def ahead(self, changes: Sequence[Change]) -> None:
+        """Count these on disk; raise Interlocked if that fails."""
         if self._counter:
-            self._counter.reserve(names)
+            self._counter.reserve([change.point.name for change in changes])
 
     def written(self, changes: Sequence[Change], now_s: float) -> None:
         """Take note of what the device has acknowledged."""
         self._limits.note(changes, now_s)
         self._lease.note(changes, now_s)
+        self.doubted(changes, now_s)
+
+    def doubted(self, changes: Sequence[Change], now_s: float) -> None:
+        """Take note of what has worn the device, or may have."""
         if self._counter:
             self._counter.note([change.point.name for change in changes], now_s)
 

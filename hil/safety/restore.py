@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Literal, Protocol
 
@@ -60,10 +61,20 @@ class OnlyTarget:
             if not is_step and after(name) != self._target.get(name):
                 why = f"{name} = {after(name)!r} is no part of the state to which it is being brought"
                 raise Interlocked(self._device.name, f"nothing was written: {why}")
+        with suppress(Interlocked):  # what cannot be counted is restored all the same
+            self.ahead(changes)
+
+    def ahead(self, changes: Sequence[Change]) -> None:
+        """Let whoever guarded the device before count what is about to be written."""
+        self._before.ahead(changes)
 
     def written(self, changes: Sequence[Change], now_s: float) -> None:
         """Let whoever guarded the device before count the writes."""
         self._before.written(changes, now_s)
+
+    def doubted(self, changes: Sequence[Change], now_s: float) -> None:
+        """Let whoever guarded the device before count what may have been written."""
+        self._before.doubted(changes, now_s)
 
     def __enter__(self) -> None:
         self._device.guard = self

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kept import KeptDevice, keep
@@ -11,6 +13,8 @@ from kept import KeptDevice, keep
 from derloop.errors import DeviceError, Interlocked
 from hil.emulator.bank import RegisterBank
 from hil.modbus.endpoint import Address, Tcp
+from hil.modbus.failures import Unacknowledged
+from hil.modbus.pdu import Request
 from hil.modbus.thread import LoopThread
 from hil.safety.rules import Band, Limits, NoLease, PointBudget, SafeState, SafetyRules, WriteBudget
 from hil.serving.fleet import BankServer
@@ -318,3 +322,42 @@ def test_a_function_is_turned_off_whatever_its_registers_have_been_worn(kept: Ke
     assert holds("704.WSetEna") == [0]
     device.let_go()
     assert holds("704.WSet", "704.WSetRvrtTms") == [0, 0]
+
+
+def test_a_write_that_nobody_acknowledged_has_worn_the_device_too(kept: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was given back as never written, though it may have been done."""
+    device = kept(SafetyRules(write_budget=WriteBudget(points={"704.WMaxLimPct": PointBudget(per_day=1)})))
+    device.take()
+
+    exchange = device.device.link.exchange
+
+    async def lost(requests: Sequence[Request], *more: Any) -> None:
+        if any(request.is_write for request in requests):
+            raise Unacknowledged("inv-1", "no answer within 1 s; it may have been done")
+        await exchange(requests, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(device.device.link, "exchange", lost)
+        with pytest.raises(Unacknowledged):
+            device.write({"704.WMaxLimPct": 50.0})
+    with pytest.raises(Interlocked, match=r"704\.WMaxLimPct was written 1 times today, its budget is 1"):
+        device.write({"704.WMaxLimPct": 40.0})
+    device.let_go()
+
+
+def test_what_restoring_writes_is_counted_before_it_is_done(kept: Keep, bank: RegisterBank) -> None:
+    """A run that was killed meanwhile had counted too few."""
+    device = kept(SafetyRules(write_budget=WriteBudget(points={"704.WMaxLimPct": PointBudget(per_day=20)})))
+    device.take()
+    device.write({"704.WMaxLimPct": 50.0})
+    original, at, on_disk = bank.write, bank.maps[0].points["704.WMaxLimPct"].address, list[int]()
+
+    def write(index: int, address: int, registers: list[int]) -> object:
+        if address <= at < address + len(registers):
+            counts = json.loads(next(device.folder.counts.glob("*.json")).read_text("utf-8"))
+            on_disk.append(counts["points"]["704.WMaxLimPct"]["total"])
+        return original(index, address, registers)
+
+    bank.write = write  # type: ignore[method-assign,assignment]
+    device.let_go()
+    assert on_disk == [2]
