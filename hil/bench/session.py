@@ -107,11 +107,6 @@ class Session:
         """Whether every device may be written to."""
         return all(name in self._armed for name in self.names)
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What must be said before the run."""
-        return self._keepers.warnings
-
     async def open(self) -> None:
         """Discover the devices, refuse those that are others than expected, and record what the armed ones hold."""
         await together(device.discover() for device in self._reached.values())

@@ -80,13 +80,6 @@ class Keeper:
         """Whether what the device held is recorded, and not restored yet."""
         return self._record is not None
 
-    @property
-    def warning(self) -> str:
-        """What must be said before the run; empty if there is nothing."""
-        if not self.is_armed or not isinstance(self._rules.lease, NoLease):
-            return ""
-        return f"device {self.name!r} {_in_words(self._rules.lease)}"
-
     def permit(self, changes: Sequence[Change], now_s: float) -> None:
         """Raise Interlocked, unless all of these may be written."""
         if problems := [*self._problems(changes, now_s)]:

@@ -22,11 +22,6 @@ class Keepers:
         self._keepers = tuple(keepers)
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """What must be said before the run."""
-        return tuple(keeper.warning for keeper in self._keepers if keeper.warning)
-
-    @property
     def left_as_written(self) -> int:
         """How many points hold what was written last, for nobody knows what they held before."""
         return sum(len(keeper.left_as_written) for keeper in self._keepers)
