@@ -127,6 +127,10 @@ class Rooftops:
         }
 
 
+UNEARTHED = ("xf1", "610")
+"""Buses of IEEE 123."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What came of it, by derloop or by another."""
@@ -140,10 +144,14 @@ class Found:
     """Solutions of the feeder, or loops of a control, for a step, mean."""
 
     def apart_pu(self, other: Found) -> FloatArray:
-        """Return the largest difference of a voltage in each step that counts, of those that both have done."""
-        columns = {node: k for k, node in enumerate(other.nodes)}
-        order, steps = [columns[node] for node in self.nodes], min(len(self.v_pu), len(other.v_pu))
-        apart = np.abs(self.v_pu[:steps] - other.v_pu[:steps, order]).max(axis=1)
+        """Return the largest difference of a voltage in each step that counts, of those that both have done.
+
+        Not of those that nothing earths: derloop has these between phases.
+        """
+        both = [node for node in self.nodes if node.partition(".")[0] not in UNEARTHED]
+        here, there = ([found.nodes.index(node) for node in both] for found in (self, other))
+        steps = min(len(self.v_pu), len(other.v_pu))
+        apart = np.abs(self.v_pu[:steps, here] - other.v_pu[:steps, there]).max(axis=1)
         return apart[round(WARM_UP * steps) :]
 
 

@@ -67,7 +67,7 @@ class BareLoop:
 
     def __init__(self, feeder: Any, trace: Trace) -> None:
         feeder.start()
-        solver = feeder._solver
+        solver = self._solver = feeder._solver
         self._lib, self._ffi, self._ctx = solver._lib, solver._ffi, solver._ctx
         self._lib.ctx_Solution_Set_MinIterations(self._ctx, int(os.environ.get(LEAST, 2)))
         self._bases_v, self._trace = feeder._bases_v, trace
@@ -118,7 +118,7 @@ class BareLoop:
 
     def v_apart_pu(self, steps: int) -> float:
         """Return the largest difference between the voltages here and those of the run, after `steps` steps."""
-        return float(np.abs(self._volts / self._bases_v - self._trace.v_pu[steps - 1]).max())
+        return float(np.abs(self._solver.magnitudes_v() / self._bases_v - self._trace.v_pu[steps - 1]).max())
 
 
 class TimedFeeder(opendss.OpenDssFeeder):
