@@ -10,9 +10,9 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from derloop.contract import Cautious, Federate, Interface, Keeping, Port
+from derloop.contract import Cautious, Federate, Interface, Keeping, Port, Values
 from derloop.coupling import Convergence
-from derloop.errors import FederateError, Problem, ScenarioError, cause, did_you_mean
+from derloop.errors import DerloopError, FederateError, Problem, ScenarioError, cause, did_you_mean
 from derloop.pacing import Pacing
 
 Coupling = Literal["direct", "delayed", "converged"]
@@ -99,6 +99,22 @@ def of_units(federates: Iterable[str]) -> Iterator[str]:
     for name in federates:
         yield from (f"{LOOP}{name}.{port}" for port in LOOP_PORTS)
         yield from (f"{PACE}{name}.{port}" for port in turn_ports((name,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A federate that another process runs: only its interface is known here."""
+
+    interface: Interface
+
+    def start(self) -> Values:
+        raise DerloopError("this federate runs in another process")
+
+    def step(self, now_ns: int, inputs: Values) -> Values:
+        raise DerloopError(f"this federate runs in another process, also at {now_ns} ns with {len(inputs)} inputs")
+
+    def stop(self) -> None:
+        """Nothing is held."""
 
 
 class Federation:
@@ -196,6 +212,10 @@ class Federation:
                     federate.keep_in(folder)
                 except (Exception, SystemExit) as error:  # the last would end the run as if all were well
                     raise FederateError(name, None, f"cannot keep its files: {cause(error)}") from error
+
+    def leave_to_others(self) -> None:
+        """Let go of the federates, and of the memory that they take: other processes have their own from now on."""
+        self.federates = {name: Absent(interface) for name, interface in self.interfaces.items()}
 
     @property
     def cautions(self) -> list[str]:

@@ -13,8 +13,8 @@ and H hosts, of each of which one process speaks to the others,
 
     t = m H + h e
 
-besides, and h times the delay. Memory and the time to start are linear in n and D. All coefficients are >= 0; they
-minimise the squares of relative errors.
+besides, and h times the delay. Memory and the time to start are linear in n, D and the number of feeders. All
+coefficients are >= 0; they minimise the squares of relative errors.
 """
 
 from __future__ import annotations
@@ -68,8 +68,9 @@ class Model:
     slow: float
     """How many times as long as the median the slowest hundredth of the steps takes."""
     memory_mb: FloatArray
-    """Of a process, for each node, for each device (3,)."""
+    """Of a process, for each feeder beyond the first, for each node, for each device (4,)."""
     starting_s: FloatArray
+    """Likewise."""
 
     def feeder_ms(self, nodes: float, iterations: float, devices: float, fleets: float = 1) -> float:
         """Return what a step of one feeder takes, alone in a process."""
@@ -93,7 +94,8 @@ def fitted(figures: Figures) -> Model:
     exchanges = [each.multiplies for each in between], [each.ms for each in between]
     process_ms, crossing_ms, host_ms, network_ms = _solved(*exchanges)
     of_one_fleet = [each for each in alone if each.sweep != "federates"]
-    plain = [np.array([1.0, each.cost.nodes, _devices(each)]) for each in of_one_fleet]
+    whole = [*of_one_fleet, *_several(figures)]
+    held = [_held(each) for each in whole]
     return Model(
         step_ms=step_ms,
         node_us=node_us,
@@ -107,8 +109,8 @@ def fitted(figures: Figures) -> Model:
         hub_ms=_hub_ms(figures),
         crowded=_crowded(figures),
         slow=_slow(of_one_fleet),
-        memory_mb=_solved(plain, [each.cost.memory_mb for each in of_one_fleet]),
-        starting_s=_solved(plain, [each.cost.starting_s for each in of_one_fleet]),
+        memory_mb=_solved(held, [each.cost.memory_mb for each in whole]),
+        starting_s=_solved(held, [each.cost.starting_s for each in whole]),
     )
 
 
@@ -129,6 +131,24 @@ def _alone(figures: Figures) -> list[Measured]:
     """Return the points of feeders in one process under HELICS."""
     fleets = points(figures, "federates", "fleets, together")
     return [*points(figures, "devices"), *points(figures, "nodes"), *fleets]
+
+
+def _several(figures: Figures) -> list[Measured]:
+    """Return the points of several feeders in one process and thread."""
+    found = *points(figures, "many"), *points(figures, "cores")
+    return [each for each in found if each.point and each.point.mover == "together"]
+
+
+def held(feeders: float, nodes: float, devices: float) -> FloatArray:
+    """Return what multiplies the coefficients of memory and start (4,). nodes, devices: of all feeders of a process."""
+    return np.array([1.0, feeders - 1, nodes, devices])
+
+
+def _held(each: Measured) -> FloatArray:
+    point = each.point
+    assert point
+    nodes = each.cost.nodes or float(point.feeder) * point.feeders
+    return held(point.feeders, nodes, point.devices * point.feeders)
 
 
 def _size(each: Measured) -> FloatArray:

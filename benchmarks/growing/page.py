@@ -134,14 +134,23 @@ def _coefficients(_: Figures, model: Model) -> str:
         ["m", "for each host, where all share two cores", f"{model.host_ms:.2f} ms"],
         ["e", "for each crossing between hosts, beside the delay", f"{model.network_ms:.2f} ms"],
         ["s", "cores of one machine that work at once: times", f"{model.crowded:.2f}"],
-        ["", "memory: of a process; for 1 000 nodes; for 1 000 devices", _three(memory, "MB")],
-        ["", "start: of a process; for 1 000 nodes; for 1 000 devices", _three(starting, "s")],
+        [
+            "",
+            "memory: of a process; for a feeder beyond the first; for 1 000 nodes; for 1 000 devices",
+            _four(memory, "MB"),
+        ],
+        [
+            "",
+            "start: of a process; for a feeder beyond the first; for 1 000 nodes; for 1 000 devices",
+            _four(starting, "s"),
+        ],
     ]
     return _table(("", "what", "value"), rows)
 
 
-def _three(values: Sequence[float], unit: str) -> str:
-    return f"{values[0]:.3g}; {values[1] * 1e3:.2g}; {values[2] * 1e3:.2g} {unit}"
+def _four(values: Sequence[float], unit: str) -> str:
+    process, feeder, node, device = values
+    return f"{process:.3g}; {feeder:.2g}; {node * 1e3:.2g}; {device * 1e3:.2g} {unit}"
 
 
 def _residuals(figures: Figures, model: Model) -> str:

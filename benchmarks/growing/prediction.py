@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-import numpy as np
-from growing.model import CACHED, Model
+from growing.model import CACHED, Model, held
 
 DAY_STEPS = 1440
 
@@ -37,8 +36,9 @@ class Prediction:
     most_ms: float
     """Where each step waits for a slow one, and every process costs the others what it costs on two cores."""
     memory_gb: float
-    """Of each host."""
+    """Of each host, at most: also of the first one while one process has all feeders."""
     starting_s: float
+    """One process reads all feeders, to check the scenario, and then each those of its share."""
 
     @property
     def step_ms(self) -> float:
@@ -62,11 +62,13 @@ def predicted(model: Model, study: Study) -> Prediction:
         model.turns_ms(study.cores, 2, each_ms) + between_ms if processes > 1 else 0.0
         for each_ms in (model.hub_ms, model.process_ms)
     )
-    size = np.array([1.0, on_each * study.nodes, on_each * study.devices])
+    share = held(on_each, on_each * study.nodes, on_each * study.devices)
+    whole = held(study.feeders, study.feeders * study.nodes, study.feeders * study.devices)
+    starts = [whole, share] if processes > 1 else [whole]
     return Prediction(
         work_ms=work_ms,
         exchange_ms=least_ms,
         most_ms=work_ms * model.slow + most_ms,
-        memory_gb=float(model.memory_mb @ size) * study.cores / 1e3,
-        starting_s=float(model.starting_s @ size),
+        memory_gb=max(float(model.memory_mb @ share) * study.cores, float(model.memory_mb @ whole)) / 1e3,
+        starting_s=sum(float(model.starting_s @ size) for size in starts),
     )

@@ -5,38 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from math import isfinite
 from typing import NamedTuple
 
 from derloop import document, plugins
-from derloop.contract import ARRIVALS, Balance, Federate, Interface, Port, Values
-from derloop.errors import DerloopError, PluginError, Problem, ScenarioError, did_you_mean, said
-from derloop.federation import Federation, of_units, wiring_problems
+from derloop.contract import ARRIVALS, Balance, Federate, Interface, Port
+from derloop.errors import PluginError, Problem, ScenarioError, did_you_mean, said
+from derloop.federation import Absent, Federation, of_units, wiring_problems
 from derloop.kind import NONE_GRANTED, Context, EquipmentMissing, Permissions, Place, PlaceError, Terminal
 from derloop.placement import hosts_of
 from derloop.scenario.carrying import among, carriers, carriers_last, knowing
 from derloop.scenario.consequences import blamed, lost, stated, told_once
 from derloop.scenario.models import FederateEntry, Scenario
+from derloop.scenario.once_asked import OnceAsked
 from derloop.scenario.wiring import wires
 from derloop.verdict import CheckEntry, CheckKind
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """A federate that another process runs: only its interface is known here."""
-
-    interface: Interface
-
-    def start(self) -> Values:
-        raise DerloopError("this federate runs in another process")
-
-    def step(self, now_ns: int, inputs: Values) -> Values:
-        raise DerloopError(f"this federate runs in another process, also at {now_ns} ns with {len(inputs)} inputs")
-
-    def stop(self) -> None:
-        """Nothing is held."""
 
 
 def assemble(
@@ -48,10 +33,12 @@ def assemble(
     """Build the federates and wire them; raise ScenarioError with every problem that shows before the first step.
 
     only: build these and take the interfaces of the others from `known`: a federate process knows its own, which must
-    be as `known` has them.
+    be as `known` has them. Of other feeders it reads those that its own need to know.
     """
     problems: list[Problem] = []
-    contexts = _contexts(scenario, permissions, problems)
+    contexts = (
+        _contexts(scenario, permissions, problems) if only is None else _own_contexts(scenario, permissions, only)
+    )
     if problems:
         problems += _beyond(scenario, contexts, blamed(problems))
         raise ScenarioError(told_once(problems, scenario), str(scenario.path))
@@ -183,35 +170,83 @@ def _step_problems(scenario: Scenario, name: str, interface: Interface) -> list[
 
 def _contexts(scenario: Scenario, permissions: Permissions, problems: list[Problem]) -> dict[str, Context]:
     """Return the context of every federate: first the feeders, then where devices meet them, then who they are."""
-    settings = {name: entry.settings for name, entry in scenario.federates.items()}
-    kinds = {name: entry.kind.name for name, entry in scenario.federates.items()}
-    base = {name: replace(_context(scenario, name, permissions), kinds=kinds) for name in scenario.federates}
+    base = _bases(scenario, permissions)
     feeders = _feeders(scenario, base, problems)
     meets = _meets(scenario, feeders, problems)
     terminals: dict[str, tuple[Terminal, ...]] = {}
-    for name, entry in scenario.federates.items():
-        if entry.kind.meets_feeder and (name in meets or not _may_have_feeder(scenario)):
-            context = replace(base[name], feeder=feeders.get(meets.get(name, "")))
-            found = _terminals(entry, context, problems)
-            terminals |= {} if found is None else {name: found}
+    for name in _meeting(scenario, meets):
+        found = _terminals(scenario.federates[name], _at_feeder(base[name], feeders, meets), problems)
+        terminals |= {} if found is None else {name: found}
     labels = {name: tuple(t.label for t in found) for name, found in terminals.items()}
-    only = next(iter(feeders.values())) if len(feeders) == 1 else None
-    known = {
-        name: replace(c, terminals=terminals, labels=labels, settings=settings, feeders=feeders, meets=meets)
-        for name, c in base.items()
-    }
-    of_feeder = {f: {n: t for n, t in terminals.items() if meets.get(n) == f} for f in feeders}
-    return {
-        name: replace(c, feeder=feeders[name], terminals=of_feeder[name])
-        if name in feeders
-        else replace(c, feeder=feeders.get(meets[name]) if name in meets else only)
-        for name, c in known.items()
-    }
+    known = _Known(feeders, meets, terminals, labels)
+    return {name: _whole(each, known) for name, each in base.items()}
+
+
+def _own_contexts(scenario: Scenario, permissions: Permissions, own: Collection[str]) -> dict[str, Context]:
+    """Return those of some federates alone, of a scenario in which nothing is wrong.
+
+    Feeders are read, and devices are looked for at them, once any of these asks.
+    """
+    base = _bases(scenario, permissions)
+    feeders = OnceAsked(_places(scenario), lambda name: _place(scenario.federates[name], base[name]))
+    meets = _meets(scenario, feeders, [])
+
+    def found(name: str) -> tuple[Terminal, ...]:
+        problems: list[Problem] = []
+        terminals = _terminals(scenario.federates[name], _at_feeder(base[name], feeders, meets), problems)
+        if terminals is None:
+            raise ScenarioError(problems, str(scenario.path))
+        return terminals
+
+    terminals = OnceAsked(_meeting(scenario, meets), found)
+    labels = OnceAsked(terminals, lambda name: tuple(t.label for t in terminals[name]))
+    known = _Known(feeders, meets, terminals, labels)
+    return {name: _whole(base[name], known) for name in own}
+
+
+def _bases(scenario: Scenario, permissions: Permissions) -> dict[str, Context]:
+    """Return the contexts as far as they follow from the scenario's text."""
+    settings = {name: entry.settings for name, entry in scenario.federates.items()}
+    kinds = {name: entry.kind.name for name, entry in scenario.federates.items()}
+    contexts = {name: _context(scenario, name, permissions) for name in scenario.federates}
+    return {name: replace(context, settings=settings, kinds=kinds) for name, context in contexts.items()}
+
+
+def _meeting(scenario: Scenario, meets: Mapping[str, str]) -> list[str]:
+    """Return the federates of which it can be said where their devices stand, or that there is nowhere."""
+    may_have = _may_have_feeder(scenario)
+    entries = scenario.federates.items()
+    return [name for name, entry in entries if entry.kind.meets_feeder and (name in meets or not may_have)]
+
+
+def _at_feeder(context: Context, feeders: Mapping[str, Place], meets: Mapping[str, str]) -> Context:
+    return replace(context, feeder=feeders.get(meets.get(context.name, "")))
+
+
+class _Known(NamedTuple):
+    """What is known of feeders, and of devices at them: see `Context`."""
+
+    feeders: Mapping[str, Place]
+    meets: Mapping[str, str]
+    terminals: Mapping[str, tuple[Terminal, ...]]
+    labels: Mapping[str, tuple[str, ...]]
+
+
+def _whole(context: Context, known: _Known) -> Context:
+    """Return a context with all that is known."""
+    name, feeders, meets, terminals = context.name, known.feeders, known.meets, known.terminals
+    context = replace(context, **known._asdict())
+    if name in feeders:
+        at_it = OnceAsked([fleet for fleet in terminals if meets.get(fleet) == name], terminals.__getitem__)
+        return replace(context, feeder=feeders[name], terminals=at_it)
+    if name in meets:
+        return replace(context, feeder=feeders.get(meets[name]))
+    return replace(context, feeder=next(iter(feeders.values())) if len(feeders) == 1 else None)
 
 
 def _meets(scenario: Scenario, feeders: Mapping[str, Place], problems: list[Problem]) -> dict[str, str]:
     """Return the feeder's name for each federate whose devices stand at one."""
-    known = [name for name, entry in scenario.federates.items() if entry.kind.place]
+    known = _places(scenario)
     found: dict[str, str] = {}
     for name, entry in scenario.federates.items():
         if not entry.kind.meets_feeder:
@@ -254,14 +289,23 @@ def _seed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")
 
 
+def _places(scenario: Scenario) -> list[str]:
+    """Return the names of the feeders."""
+    return [name for name, entry in scenario.federates.items() if entry.kind.place]
+
+
+def _place(entry: FederateEntry, context: Context) -> Place:
+    assert entry.kind.place
+    return entry.kind.place(entry.settings, context)
+
+
 def _feeders(scenario: Scenario, contexts: Mapping[str, Context], problems: list[Problem]) -> dict[str, Place]:
     feeders: dict[str, Place] = {}
-    for name, entry in scenario.federates.items():
-        if entry.kind.place:
-            try:
-                feeders[name] = entry.kind.place(entry.settings, contexts[name])
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
-                problems += _told(name, error)
+    for name in _places(scenario):
+        try:
+            feeders[name] = _place(scenario.federates[name], contexts[name])
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
+            problems += _told(name, error)
     return feeders
 
 

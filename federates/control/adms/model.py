@@ -99,7 +99,7 @@ class GridModel:
                 "tolerance": max(settings.tolerance, 1e-6),
             }
         )
-        at_it = {name: units for name, units in context.terminals.items() if context.meets.get(name) == self.name}
+        at_it = {name: context.terminals[name] for name in context.terminals if context.meets.get(name) == self.name}
         forming = [name for name, units in at_it.items() if units and units[0].forms]
         injecting = {name: tuple(replace(unit, forms=False) for unit in units) for name, units in at_it.items()}
         place = replace(context, name=self.name, terminals=injecting, feeder=None)
