@@ -1,4 +1,4 @@
-"""Whether brokers in a hierarchy help: a step of N machines, one HELICS federate each, under one broker and under two levels.
+"""Whether brokers in a hierarchy help: a step of N machines, one HELICS federate each, with one level and with two.
 
     python benchmarks/brokers.py
 
