@@ -1,14 +1,13 @@
 """Which buses of a feeder nothing earths: those behind windings in delta, or in star without earth.
 
-Buses that lines and other than transformers join are one part. A part is earthed where a source stands in it, a
-transformer's star point, a corner of its delta or an end of its single-phase winding is earthed in it, or a reactor
-leads to earth. One that no transformer feeds counts as earthed.
+Buses that lines and other than transformers join, open ones too, are one part. A part is earthed where a source stands
+in it, a transformer's star point, a corner of its delta or an end of its single-phase winding is earthed in it, or a
+reactor leads to earth. One that no transformer feeds counts as earthed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 GROUND = 0
@@ -42,28 +41,16 @@ def unearthed(dss: Any) -> frozenset[str]:
     if not floating:
         return frozenset()
     leads_to, earthed = dict[str, str](), [winding.bus for winding in windings if winding.has_ground]
-    with _disabled_too(dss):
-        for element in _others(dss):
-            buses = _buses(dss.CktElement)
-            for bus in buses:
-                leads_to[_part(leads_to, bus)] = _part(leads_to, buses[0])
-            if element in EARTHING and dss.CktElement.Enabled() and GROUND in dss.CktElement.NodeOrder():
-                earthed.append(buses[0])
-        earthed += _of_sources(dss)
+    for element in _others(dss):
+        buses = _buses(dss.CktElement)
+        for bus in buses:
+            leads_to[_part(leads_to, bus)] = _part(leads_to, buses[0])
+        if element in EARTHING and GROUND in dss.CktElement.NodeOrder():
+            earthed.append(buses[0])
+    earthed += _of_sources(dss)
     held = {_part(leads_to, bus) for bus in earthed}
     lost = {_part(leads_to, bus) for bus in floating} - held
     return frozenset(bus for bus in map(str.lower, dss.Circuit.AllBusNames()) if _part(leads_to, bus) in lost)
-
-
-@contextmanager
-def _disabled_too(dss: Any) -> Iterator[None]:
-    """Let loops over elements come by those that are not enabled: switches that are open, for now."""
-    before = dss.Settings.IterateDisabled()
-    dss.Settings.IterateDisabled(1)
-    try:
-        yield
-    finally:
-        dss.Settings.IterateDisabled(before)
 
 
 def _windings(dss: Any) -> Iterator[_Winding]:
@@ -84,7 +71,10 @@ def _windings(dss: Any) -> Iterator[_Winding]:
 
 
 def _others(dss: Any) -> Iterator[str]:
-    """Make what else delivers the active element, one after the other: lines, reactors ...; yield its class."""
+    """Make what else delivers the active element, one after the other: lines, reactors ...; yield its class.
+
+    What is not enabled is passed over: a line that is to be closed has been by then (`Solver.admit`).
+    """
     elements = dss.PDElements
     for _ in range(elements.First() and elements.Count()):
         element = elements.Name().lower().partition(".")[0]

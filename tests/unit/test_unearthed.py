@@ -36,7 +36,9 @@ Set VoltageBases=[0.4]
 CalcVoltageBases
 """
 BEHIND = f"""
-New Line.tie bus1=star bus2=behind phases=3 r1=1e-4 x1=0 r0=1e-4 x0=0 c1=0 c0=0 enabled=no
+New Line.tie bus1=star bus2=behind phases=3 r1=1e-4 x1=0 r0=1e-4 x0=0 c1=0 c0=0
+Open Line.tie 1
+New Line.spare bus1=star bus2=home phases=3 r1=1e-4 x1=0 r0=1e-4 x0=0 c1=0 c0=0 enabled=no
 New Transformer.last phases=3 buses=(behind, low) conns=(delta, delta) kvs=(0.4, 0.4) kvas=(100, 100) {NOTHING}
 """
 
@@ -70,7 +72,7 @@ def nodes_of(grid: OpenDssFeeder, v_pu: np.ndarray) -> dict[str, float]:
 
 
 def test_what_a_source_or_a_star_point_earths_is_known_from_what_nothing_does(context: Context) -> None:
-    """The primary of a delta winding is earthed by its own source, also while the switch to that is open."""
+    """The primary of a delta winding is earthed by its own source, even while a switch is open. A spare earths nothing."""
     (context.folder / "three.dss").write_text(FEEDER + BEHIND)
     earthed = {name: bus.earthed for name, bus in feeder_of(context).buses.items()}
     without = {"top", "home", "end", "low"}
