@@ -72,7 +72,7 @@ def nodes_of(grid: OpenDssFeeder, v_pu: np.ndarray) -> dict[str, float]:
 
 
 def test_what_a_source_or_a_star_point_earths_is_known_from_what_nothing_does(context: Context) -> None:
-    """The primary of a delta winding is earthed by its own source, even while a switch is open. A spare earths nothing."""
+    """A delta primary is earthed by its own source, also behind an open switch; a spare line earths nothing."""
     (context.folder / "three.dss").write_text(FEEDER + BEHIND)
     earthed = {name: bus.earthed for name, bus in feeder_of(context).buses.items()}
     without = {"top", "home", "end", "low"}
