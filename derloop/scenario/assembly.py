@@ -188,7 +188,14 @@ def _own_contexts(scenario: Scenario, permissions: Permissions, own: Collection[
     Feeders are read, and devices are looked for at them, once any of these asks.
     """
     base = _bases(scenario, permissions)
-    feeders = OnceAsked(_places(scenario), lambda name: _place(scenario.federates[name], base[name]))
+
+    def place(name: str) -> Place:
+        try:
+            return _place(scenario.federates[name], base[name])
+        except (Exception, SystemExit) as error:
+            raise ScenarioError(_told(name, error), str(scenario.path)) from error
+
+    feeders = OnceAsked(_places(scenario), place)
     meets = _meets(scenario, feeders, [])
 
     def found(name: str) -> tuple[Terminal, ...]:
@@ -328,8 +335,11 @@ def _terminals(entry: FederateEntry, context: Context, problems: list[Problem]) 
 def _told(name: str, error: BaseException) -> list[Problem]:
     """Return what the kind of federate `name` said is wrong; another error than it may raise is named as one.
 
-    An exit is one too: it would end the command as if all were well.
+    An exit is one too: it would end the command as if all were well. What is wrong with a feeder, or with devices,
+    that it asked for keeps their names.
     """
+    if isinstance(error, ScenarioError):
+        return [*error.problems]
     if isinstance(error, PlaceError):
         lacks = isinstance(error, EquipmentMissing)
         return [Problem(document.pointer(("federates", name, *path)), what, lacks) for path, what in error.problems]

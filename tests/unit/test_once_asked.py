@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from derloop.errors import ScenarioError
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from derloop.scenario.once_asked import OnceAsked
@@ -84,6 +85,19 @@ def test_a_process_reads_the_feeders_that_its_own_federates_need(
     assert len(solvers) == read
     assert part.interfaces == whole.interfaces
     assert [unit.members for unit in part.units] == [unit.members for unit in whole.units]
+
+
+@pytest.mark.parametrize("own", ["grid1", "roofs1", "sky1", "plant"])
+def test_a_feeder_that_its_process_cannot_read_is_named_whoever_needs_it(tmp_path: Path, own: str) -> None:
+    """As where its file is written anew meanwhile."""
+    path = scenario(tmp_path)
+    (tmp_path / "other.dss").write_text(FEEDER.read_text("utf-8"))
+    loaded = load(path, ["federates.grid1.feeder=other.dss"])
+    whole = assemble(loaded)
+    (tmp_path / "other.dss").unlink()
+    with pytest.raises(ScenarioError) as refused:
+        assemble(loaded, only=[own], known=whole.interfaces)
+    assert [problem.pointer for problem in refused.value.problems] == ["/federates/grid1/feeder"]
 
 
 def test_a_federation_that_is_left_to_others_has_its_interfaces_alone(tmp_path: Path) -> None:
