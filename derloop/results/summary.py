@@ -156,23 +156,26 @@ def _voltages(run: RunFolder, signal: Signal) -> Iterator[Figure]:
     yield Figure("voltages outside ANSI C84.1 range A", float(outside), "1", text)
 
 
-def _device_energy(run: RunFolder, label: str, fed: Signal) -> Iterator[Figure]:
-    """Yield what devices drew or gave: of `fed`, what their feeder delivered, which of what is dead is nothing."""
+def _device_energy(run: RunFolder, label: str, fed: Signal, least_kwh: float = 0.0) -> Iterator[Figure]:
+    """Yield what devices drew or gave: of `fed`, what their feeder delivered, which of what is dead is nothing.
+
+    least_kwh: nothing is told where less went either way.
+    """
     # By instant first: a whole day of many devices does not fit into memory, and pieces differ from run to run.
     sums = [(np.maximum(kw, 0.0).sum(axis=1), np.maximum(-kw, 0.0).sum(axis=1)) for _, kw in run.batches(fed.name)]
     if not sums:
         return
     out, back = (_energy_kwh(np.concatenate(each), fed) for each in zip(*sums, strict=True))
     text = _kwh(out) + (f", {_kwh(back)} the other way" if back > LEAST_KWH else "")
-    yield Figure(label, out, "kWh", text)
+    if max(out, back) >= least_kwh:
+        yield Figure(label, out, "kWh", text)
 
 
 def _undelivered(run: RunFolder, fleet: str, names: dict[str, Signal]) -> Iterator[Figure]:
     """Yield what a fleet would have drawn or given beside that where nothing was energised, if anything."""
     for signal in names.values():
         if signal.port == f"{fleet}.undelivered_kw":
-            of_it = _device_energy(run, f"energy of {fleet} in a dead feeder", signal)
-            yield from (figure for figure in of_it if figure.value > LEAST_KWH)
+            yield from _device_energy(run, f"energy of {fleet} in a dead feeder", signal, LEAST_KWH)
 
 
 def _passes(run: RunFolder, signal: Signal) -> Iterator[Figure]:

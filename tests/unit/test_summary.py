@@ -127,7 +127,9 @@ def test_what_goes_each_way_is_told_apart(figures: dict[str, Figure]) -> None:
     assert "40.0 kWh the other way" in figures["energy of battery (2)"].text
 
 
-@pytest.mark.parametrize(("dead_kw", "told"), [(30.0, "30.0 kWh"), (0.0, None)])
+@pytest.mark.parametrize(
+    ("dead_kw", "told"), [(30.0, "30.0 kWh"), (-30.0, "0.0 kWh, 30.0 kWh the other way"), (0.0, None)]
+)
 def test_what_devices_gave_to_nobody_is_told_beside_their_energy(
     tmp_path: Path, dead_kw: float, told: str | None
 ) -> None:
