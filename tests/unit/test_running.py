@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import weakref
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +17,11 @@ import pytest
 from outside import install
 
 import derloop
-from derloop import judging, plugins
+from derloop import judging, plugins, running
 from derloop.calendar import UNDATED
 from derloop.console import show_federation, show_folder, show_result
 from derloop.errors import DerloopError, ScenarioError
+from derloop.federation import Federation
 from derloop.judging import _wrong, write_json
 from derloop.moving import Ending
 from derloop.options import Options
@@ -246,6 +248,24 @@ def test_what_federates_counted_until_a_run_was_interrupted_is_told(tmp_path: Pa
     assert (facts["outcome"], facts["complaints"]) == ("interrupted", [])
     assert facts["statistics"]["network"]["sent"] > 0
     assert "network: sent" in [figure["label"] for figure in facts["summary"]]
+
+
+def test_who_starts_a_run_in_processes_holds_no_feeder_while_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[weakref.ref[object]] = []
+
+    def known(*given: Any) -> Federation:
+        federation = assemble(*given)
+        built.extend(map(weakref.ref, federation.federates.values()))
+        return federation
+
+    monkeypatch.setattr(running, "assemble", known)
+    held: set[int] = set()
+    options = Options(placement="apart", out=tmp_path / "run", report=False, checkpoint_every_s=900)
+    result = run_scenario(SHORT, [], options, lambda *_: held.add(sum(ref() is not None for ref in built)))
+    assert (result.outcome, held) == ("completed", {0})
+    assert built
 
 
 def test_a_check_beyond_the_runs_end_is_a_caution_before_it(tmp_path: Path) -> None:
