@@ -23,7 +23,7 @@ import numpy as np
 from derloop.contract import FloatArray, Values
 from hil.fleet.counterpart import Counterpart
 from hil.fleet.model import AGE, POWERS, REACHED, HasStorage, InverterModel
-from hil.fleet.told import commands_of, curves_of, outputs_of
+from hil.fleet.told import commands_of, curves_of, outputs_of, within_plate
 from hil.frames.journal import Journal
 from hil.frames.layout import Peer
 from hil.inverter.commands import Commands
@@ -80,7 +80,8 @@ class Lockstep:
             self._journal.instant_ns = now_ns
         self._server.begin(now_ns)
         reached = inputs.get(REACHED, np.ones(len(self._labels))) > 0.5
-        self._group.command(commands_of(inputs, self._plate, self._plate.s_max_va), now_ns / 1e9, reached)
+        commands = within_plate(commands_of(inputs, self._plate, self._plate.s_max_va), self._plate)
+        self._group.command(commands, now_ns / 1e9, reached)
         done = self._server.obey(now_ns, inputs)
         measured = self._measured(reached, done)
         self._server.end()

@@ -157,17 +157,14 @@ def nominal_voltages(terminals: tuple[Terminal, ...], context: Context) -> Float
 
 
 class Takes:
-    """Between what the devices of a fleet take setpoints: they refuse others, which a model cuts."""
+    """Between what the devices of a fleet take power setpoints: they refuse others, which a model cuts."""
 
     def __init__(self, model: InverterModel, terminals: Sequence[Terminal]) -> None:
         charge_kw = model.storage.charge_kw if isinstance(model, HasStorage) else np.zeros(len(terminals))
-        smart = model.inverters.smart
-        self._bounds: Mapping[str, tuple[ArrayLike, ArrayLike]] = {
-            "p_set_kw": (-charge_kw, np.array([terminal.rated_kva for terminal in terminals])),
-            "q_set_pu": (-smart.q_absorbed_max_pu, smart.q_injected_max_pu),
-        }
+        self._p_kw = -charge_kw, np.array([terminal.rated_kva for terminal in terminals])
 
     def within(self, inputs: Values) -> Values:
         """Return inputs whose setpoints devices take."""
-        asked = ((name, low, high) for name, (low, high) in self._bounds.items() if name in inputs)
-        return {**inputs, **{name: np.clip(inputs[name], low, high) for name, low, high in asked}}
+        if (p_set_kw := inputs.get("p_set_kw")) is None:
+            return inputs
+        return {**inputs, "p_set_kw": np.clip(p_set_kw, *self._p_kw)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,17 @@ def commands_of(inputs: Values, plate: Nameplates, rated_va: FloatArray) -> Comm
         limit_fraction=None if p_limit_kw is None else np.clip(1000 * p_limit_kw / plate.p_max_w, 0.0, 1.0),
         q_var=None if q_set_pu is None else np.clip(q_set_pu, -1.0, 1.0) * rated_va,
     )
+
+
+def within_plate(commands: Commands, plate: Nameplates) -> Commands:
+    """Return commands with no more reactive power than devices (n,) say that they have: of more they refuse all.
+
+    What they say is rounded to what their registers hold.
+    """
+    if commands.q_var is None:
+        return commands
+    q_var = np.fmax(np.fmin(commands.q_var, plate.q_max_injected_var), -plate.q_max_absorbed_var)
+    return replace(commands, q_var=q_var)
 
 
 def curves_of(inverters: Functions, count: int) -> Sequence[VoltVarCurve | None]:

@@ -18,6 +18,7 @@ from federates.der.battery import BatteryFleet, BatterySettings
 from federates.der.pv import PvFleet, PvSettings
 from hil.fleet.emulated import EmulatedFleet
 from hil.realisation import emulator, served
+from hil.serving.file import FleetEntry
 
 S = 1_000_000_000
 STEP_NS = 60 * S
@@ -292,6 +293,26 @@ def test_reactive_power_that_a_control_sets_goes_over_the_wire_too(kind: str) ->
     first, second = np.array(found).T
     assert first == pytest.approx([-20.0, -20.0, -20.0, 0.0, -20.0], abs=RESOLUTION_KW)
     assert second == pytest.approx([44.0] * 5, abs=RESOLUTION_KW)
+
+
+@pytest.mark.parametrize("models", ["der", "legacy", "legacy-float"])
+def test_all_of_the_reactive_power_is_taken_though_nameplates_round_it(models: str) -> None:
+    """44.0044 kvar are 100.01 % of what the old models say of 100.01 kVA: that was an illegal value, and ended the run.
+
+    Their 100 % are those 44.00 kvar.
+    """
+    terminals = (Terminal("inv_0", "b", (1, 2, 3), 100.01),)
+    at = {"at": [{"bus": "b"}], "rated_kva": 100.01, "q_commanded": True}
+    there = replace(context(), terminals={"inv": terminals}, labels={"inv": ("inv_0",)})
+    entry = FleetEntry.model_validate({"profile": {"models": models}})
+    fleet = EmulatedFleet(PvFleet(PvSettings.model_validate(at), there), terminals, there, entry)
+    fleet.start()
+    try:
+        for k, (asked_pu, q_kvar) in enumerate([(0.44, 44.0), (-1.0, -44.0), (0.1, 10.0)]):
+            inputs = {"v_pu": np.ones(1), "irradiance_wm2": np.full(1, 300.0), "q_set_pu": np.array([asked_pu])}
+            assert fleet.step(k * STEP_NS, inputs)["q_kvar"] == pytest.approx([q_kvar], abs=RESOLUTION_KW)
+    finally:
+        fleet.stop()
 
 
 @pytest.mark.parametrize("kind", ["battery", "pv"])
