@@ -324,25 +324,53 @@ def test_a_function_is_turned_off_whatever_its_registers_have_been_worn(kept: Ke
     assert holds("704.WSet", "704.WSetRvrtTms") == [0, 0]
 
 
-def test_a_write_that_nobody_acknowledged_has_worn_the_device_too(kept: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was given back as never written, though it may have been done."""
-    device = kept(SafetyRules(write_budget=WriteBudget(points={"704.WMaxLimPct": PointBudget(per_day=1)})))
+@pytest.mark.parametrize(
+    "ended", [Unacknowledged("inv-1", "no answer within 1 s; it may have been done"), RuntimeError("cut short")]
+)
+def test_a_write_that_nobody_acknowledged_has_worn_the_device_too(
+    kept: Keep, holds: Holds, monkeypatch: pytest.MonkeyPatch, ended: Exception
+) -> None:
+    """It was given back as never written, though it may have been done. What was not sent yet is not counted."""
+    budget = WriteBudget(points={"704.*": PointBudget(per_day=1)})
+    device = kept(SafetyRules(lease=NO_LEASE.lease, write_budget=budget))
     device.take()
-
-    exchange = device.device.link.exchange
+    exchange, sent = device.device.link.exchange, list[Request]()
 
     async def lost(requests: Sequence[Request], *more: Any) -> None:
-        if any(request.is_write for request in requests):
-            raise Unacknowledged("inv-1", "no answer within 1 s; it may have been done")
-        await exchange(requests, *more)
+        writes = [request for request in requests if request.is_write]
+        sent.extend(writes)
+        await exchange(writes[:1] or requests, *more)
+        if writes:
+            raise ended
 
     with monkeypatch.context() as patched:
         patched.setattr(device.device.link, "exchange", lost)
-        with pytest.raises(Unacknowledged):
-            device.write({"704.WMaxLimPct": 50.0})
-    with pytest.raises(Interlocked, match=r"704\.WMaxLimPct was written 1 times today, its budget is 1"):
+        with pytest.raises(type(ended)):
+            device.write({"704.WMaxLimPct": 50.0, "704.WSet": 900.0, "704.VarSet": 100.0})
+    assert len(sent) == 3
+    for name in ("704.WMaxLimPct", "704.WSet"):
+        with pytest.raises(Interlocked, match=rf"{name} was written 1 times today, its budget is 1"):
+            device.write({name: 40.0})
+    device.write({"704.VarSet": 40.0})
+    device.let_go()
+    assert holds("704.WMaxLimPct", "704.WSet", "704.VarSet") == [100, 0, 0]
+
+
+def test_what_cannot_be_counted_is_restored_all_the_same(
+    kept: Keep, holds: Holds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = kept(SafetyRules(write_budget=WriteBudget(points={"704.WMaxLimPct": PointBudget(per_day=20)})))
+    device.take()
+    device.write({"704.WMaxLimPct": 50.0})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hil.safety.budget.write_durably", full)
+    with pytest.raises(Interlocked, match="its writes cannot be counted"):
         device.write({"704.WMaxLimPct": 40.0})
     device.let_go()
+    assert holds("704.WMaxLimPct") == [100]
 
 
 def test_what_restoring_writes_is_counted_before_it_is_done(kept: Keep, bank: RegisterBank) -> None:
