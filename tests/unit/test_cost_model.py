@@ -34,6 +34,19 @@ def feeder(sweep: str, nodes: int, devices: int, fleets: int = 1) -> Any:
     return Measured(sweep, line, 0, cost, Point("rooftops", 1, federates=fleets + 2, devices=devices))
 
 
+def several(feeders: int) -> Any:
+    """Return a point of feeders as above in one process and thread: each beyond the first takes 3 MB and 0.02 s."""
+    from growing.points import Cost, Measured, Point
+
+    nodes, devices = 1_000 * feeders, 200 * feeders
+    mb, s = (
+        100 + 3 * (feeders - 1) + 0.01 * nodes + 0.002 * devices,
+        1 + 0.02 * (feeders - 1) + 1e-4 * nodes + 1e-5 * devices,
+    )
+    point = Point("several", 1, "together", feeder=1_000, devices=200, feeders=feeders)
+    return Measured("many", "one process", feeders, Cost(1.0, 1.0, memory_mb=mb, starting_s=s), point)
+
+
 def star(processes: int) -> Any:
     """Return a point of which each process costs 0.4 ms, 0.05 of them where turns are given, and each crossing 0.2."""
     from growing.points import Cost, Measured
@@ -61,7 +74,7 @@ def made() -> dict[str, Any]:
     nodes = [feeder("nodes", nodes, 100) for nodes in (30, 1_000, 10_000)]
     fleets = [feeder("federates", 1_000, 1_000, fleets) for fleets in (1, 8, 48)]
     between = [*map(star, (2, 10, 50)), over_hosts(1, 0.0), over_hosts(4, 0.0), over_hosts(2, 5.0)]
-    return figures(*sizes, *nodes, *fleets, *between, beside(1, 10.0), beside(2, 12.0))
+    return figures(*sizes, *nodes, *fleets, several(3), several(30), *between, beside(1, 10.0), beside(2, 12.0))
 
 
 def test_coefficients_of_exact_points_are_found_again() -> None:
@@ -77,8 +90,8 @@ def test_coefficients_of_exact_points_are_found_again() -> None:
     assert (model.host_ms, model.network_ms) == pytest.approx((0.15, 0.3), rel=1e-6)
     assert model.hub_ms == pytest.approx(0.05, rel=1e-6)
     assert (model.crowded, model.slow) == pytest.approx((1.2, 2.0))
-    assert model.memory_mb == pytest.approx([100, 0.01, 0.002], rel=1e-6)
-    assert model.starting_s == pytest.approx([1, 1e-4, 1e-5], rel=1e-6)
+    assert model.memory_mb == pytest.approx([100, 3, 0.01, 0.002], rel=1e-6)
+    assert model.starting_s == pytest.approx([1, 0.02, 1e-4, 1e-5], rel=1e-6)
     assert max(abs(each.relative) for each in residuals(made(), model)) < 1e-6
 
 
@@ -100,8 +113,20 @@ def test_a_study_takes_what_its_formula_says() -> None:
     assert found.work_ms == pytest.approx(1.2 * 50 * 1.4)
     assert found.exchange_ms == pytest.approx(5 * 0.05 + 4 * 0.15 + 2 * (0.2 + 0.3 + 0.1))
     assert found.most_ms == pytest.approx(2.0 * 84 + 5 * 0.4 + 4 * 0.15 + 1.2)
-    assert found.memory_gb == pytest.approx(5 * (100 + 0.01 * 50_000 + 0.002 * 50_000) / 1e3)
+    # one process has all feeders first: more than five with fifty each
+    assert found.memory_gb == pytest.approx((100 + 3 * 999 + 0.01 * 1e6 + 0.002 * 1e6) / 1e3)
+    whole_s, share_s = 1 + 0.02 * 999 + 1e-4 * 1e6 + 1e-5 * 1e6, 1 + 0.02 * 49 + 1e-4 * 50_000 + 1e-5 * 50_000
+    assert found.starting_s == pytest.approx(whole_s + share_s)
     assert found.day_s == pytest.approx(found.step_ms * 1.44)
+
+
+def test_a_host_with_many_cores_needs_room_for_all_its_processes() -> None:
+    from growing.model import fitted
+    from growing.prediction import Study, predicted
+
+    study = Study(feeders=1_000, nodes=1_000, devices=1_000, hosts=1, cores=500)
+    found = predicted(fitted(made()), study)
+    assert found.memory_gb == pytest.approx(500 * (100 + 3 + 0.01 * 2_000 + 0.002 * 2_000) / 1e3)
 
 
 def test_one_core_waits_for_nobody() -> None:
