@@ -54,6 +54,12 @@ def _give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def _listed(names: Sequence[str]) -> str:
+    """Return names in words: the first ones, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
 class Child:
     """One crew's process, wherever it is."""
 
@@ -62,6 +68,8 @@ class Child:
         self.crew, self.reach, self.stop_s = crew, reach, stop_s
         self.stage = "starting"
         self.done, self.is_lost = False, False
+        self._is_built = False
+        """It has said something, as it does once its federates are built."""
         self.asks_when = False
         """It waits to be told when a paced run begins."""
         self.failed: Exception | None = None
@@ -92,7 +100,10 @@ class Child:
             raise self._error(f"{self.reach.whose} was stopped (SIGSTOP)")
         if (silent_s := monotonic() - self.beat) > self._patience_s(deadlines):
             self.is_lost = True
-            raise self._error(f"hangs{self.reach.where}: nothing was heard of it for {silent_s:.1f} s")
+            limit = (
+                "" if self._is_built else f" and it was not built; deadlines.join_s leaves it {deadlines.join_s:g} s"
+            )
+            raise self._error(f"hangs{self.reach.where}: nothing was heard of it for {silent_s:.1f} s{limit}")
 
     def _patience_s(self, deadlines: Deadlines) -> float:
         """Return how long it may be silent. It watches its federates itself, and is given time to say which it is."""
@@ -105,7 +116,7 @@ class Child:
                 self._take(json.loads(line))
 
     def _take(self, said: Mapping[str, Any]) -> None:
-        self.beat = monotonic()
+        self.beat, self._is_built = monotonic(), True
         if "beat" in said:
             self.stage = said["beat"]
         elif "done" in said:
@@ -140,15 +151,20 @@ class Child:
         return FederateError(federate, now_ns, f"{where.strip()}: {why}" if where else why, inputs)
 
     def _error(self, why: str) -> FederateError:
-        """Return the error of its unit; among several, of the federate that was last at work."""
+        """Return the error of its unit; among several, of the federate that was last at work, once they are built."""
         if len(self.crew.units) == 1:
             return FederateError(self.crew.name, self.now_ns, why)
         members = self.crew.members
         name = members[self.reach.at_work]
-        others = [member for member in members if member != name]
-        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-        why = f"{why}; it was the last at work there, beside {', '.join(others[:SHOWN])}{more}"
-        return FederateError(name, self.now_ns, why)
+        doing = "it was the last at work there" if self._is_built else "it was to be built there"
+        others = _listed([member for member in members if member != name])
+        return FederateError(name, self.now_ns, f"{why}; {doing}, beside {others}")
+
+    def was_killed(self) -> str:
+        """Return in words that its federates did not leave."""
+        is_one = len(self.crew.units) == 1
+        who = f"federate {self.crew.name!r}" if is_one else f"federates {_listed(self.crew.members)}"
+        return f"{who}{self.reach.where} did not leave and {'was' if is_one else 'were'} killed"
 
     def close(self) -> None:
         self.reach.close()
@@ -328,7 +344,7 @@ class Apart:
         asked = monotonic()
         for child in self.children:
             if not child.reach.ended_by(asked + (child.stop_s if child.crew.blocking else 0) + END_S):
-                self.complaints.append(f"federate {child.crew.name!r}{child.reach.where} did not leave and was killed")
+                self.complaints.append(child.was_killed())
                 child.reach.kill()
             child.close()
             self.complaints += child.complaints

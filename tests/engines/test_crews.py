@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from toys import Mixer, Recording, S, steppers_of, wire
 
 from derloop.crews import Crew, computing_together, crews_of, one_each, phases_of
 from derloop.engines import helics, local
+from derloop.engines.apart import Child
+from derloop.engines.worker import Deadlines
+from derloop.errors import FederateError
 from derloop.federation import Federation
 
 
@@ -96,6 +101,26 @@ def test_in_one_process_what_computes_is_one_crew_by_rank_and_what_waits_has_its
     crews = computing_together(federation.units[::-1])
     assert named(crews) == [{"f1", "f2", "f4"}, {"f3"}, {"f0"}]
     assert [unit.rank for unit in crews[0].units] == sorted(unit.rank for unit in crews[0].units)
+
+
+def silent(federation: Federation) -> Child:
+    """The process of all units, of which nothing is heard for 100 s."""
+    reach = SimpleNamespace(where="", now_ns=None, at_work=0, heard=list, gone=lambda: None, is_stopped=lambda: False)
+    child = Child(Crew(federation.units), cast("Any", reach))
+    child.beat -= 100
+    return child
+
+
+def test_of_a_process_that_takes_too_long_to_read_its_feeders_nobody_is_said_to_be_at_work() -> None:
+    with pytest.raises(FederateError) as told:
+        silent(two_feeders()).check(Deadlines())
+    assert "and it was not built; deadlines.join_s leaves it 60 s" in str(told.value)
+    assert "at work" not in str(told.value)
+
+
+def test_of_many_that_did_not_leave_the_first_are_named() -> None:
+    told = "federates sky, fleet_n, fleet_s, north, south and 1 more did not leave and were killed"
+    assert silent(two_feeders()).was_killed() == told
 
 
 def record(federation: Federation, run: Callable[..., None], steps: int) -> dict[str, list[object]]:
