@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from mmap import mmap
@@ -36,6 +36,7 @@ from derloop.pacing import Clock
 from derloop.results.checkpoints import Checkpoint, packed
 from derloop.results.recorder import Recorder
 from derloop.scenario.assembly import assemble
+from derloop.scenario.consequences import blamed
 from derloop.scenario.loading import typed
 
 BEAT_S = 0.1
@@ -131,7 +132,13 @@ def _assembled(job: Mapping[str, Any], known: Mapping[str, Interface]) -> Federa
     except FederateError:
         raise
     except BaseException as error:
-        raise FederateError("+".join(job["members"]), None, f"could not be built: {_told(error)}") from error
+        raise FederateError(_whose(error, job["members"]), None, f"could not be built: {_told(error)}") from error
+
+
+def _whose(error: BaseException, members: Sequence[str]) -> str:
+    """Return the federate that a scenario's problem is of; where none is named, all `members`."""
+    named = blamed(error.problems) if isinstance(error, ScenarioError) else ()
+    return min(named, default="+".join(members))
 
 
 def _told(error: BaseException) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from derloop.errors import ScenarioError
+from derloop.engines.child import _assembled
+from derloop.errors import FederateError, ScenarioError
+from derloop.kind import NONE_GRANTED, permissions_to_json
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from derloop.scenario.once_asked import OnceAsked
@@ -98,6 +100,16 @@ def test_a_feeder_that_its_process_cannot_read_is_named_whoever_needs_it(tmp_pat
     with pytest.raises(ScenarioError) as refused:
         assemble(loaded, only=[own], known=whole.interfaces)
     assert [problem.pointer for problem in refused.value.problems] == ["/federates/grid1/feeder"]
+
+
+def test_who_cannot_be_built_is_named_and_not_all_that_its_process_has(tmp_path: Path) -> None:
+    loaded = load(scenario(tmp_path))
+    known = assemble(loaded).interfaces
+    (tmp_path / "light.csv").unlink()
+    job = {"document": loaded.document, "path": str(loaded.path), "members": ["grid1", "roofs1", "sky1", "cells1"]}
+    with pytest.raises(FederateError) as failed:
+        _assembled(job | {"permissions": permissions_to_json(NONE_GRANTED)}, known)
+    assert failed.value.federate == "sky1"
 
 
 def test_a_federation_that_is_left_to_others_has_its_interfaces_alone(tmp_path: Path) -> None:
