@@ -115,6 +115,23 @@ def test_what_is_overloaded_elsewhere_keeps_nobody_in_the_dark() -> None:
     assert values["loading_pu"].max() > 10.0
 
 
+@pytest.mark.parametrize(("lateral", "rated_a"), [("5_6", 12.1), ("47_48", 11.6)])
+def test_what_is_overloaded_elsewhere_draws_its_power_at_other_voltages(lateral: str, rated_a: float) -> None:
+    """At 1.5 or 3 times its rating it has 4 % more current at the voltages of the best plan: 1105 kW stayed dark."""
+    managed = Managed("54", ratings_a={lateral: rated_a, **RATINGS_A})
+    values = managed.until(160)
+    assert values["unserved_kw"][0] == pytest.approx(LOADS_KW["61"])
+    assert values["loading_pu"].max() > 1.5
+
+
+def test_what_is_overloaded_already_is_not_loaded_with_what_is_restored() -> None:
+    """The line to 44 is on the way round: at 1.1 times its rating before, it is given nothing more to carry."""
+    managed = Managed("54", ratings_a={"42_44": 90.0, **RATINGS_A})
+    values = managed.until(160)
+    assert values["unserved_kw"][0] == pytest.approx(LOADS_KW["61"] + LOADS_KW["160"] + LOADS_KW["197"])
+    assert values["loading_pu"].max() == pytest.approx(1.1, abs=0.05)
+
+
 def test_what_would_overload_the_way_round_stays_dark() -> None:
     """Up to 60 % of the ratings the way round carries the section 197, but not the 1105 kW of 160 besides."""
     managed = Managed("54", adms={"restoration": {"after_s": 30, "loading_pu": 0.6}, "volt_var": VOLT_VAR})

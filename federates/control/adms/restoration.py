@@ -32,7 +32,9 @@ MOST_PLANS = 200_000
 
 
 STIRS_PU = 0.02
-"""How much farther outside of a limit something may go that is outside before anything is restored."""
+"""How much farther outside of its limits a voltage may go that is outside before anything is restored."""
+STIRS_PART = 0.1
+"""How much more current there may be where there is too much before: loads draw their power at other voltages, too."""
 TAPS_TRIED = 60
 """Power flows in which taps and banks are sought for one plan that keeps loadings, but not voltages."""
 
@@ -108,7 +110,7 @@ class Restoration:
         return Limits(
             np.where((v_pu > 0.0) & (v_pu < low), v_pu - STIRS_PU, low),
             np.where(v_pu > high, v_pu + STIRS_PU, high),
-            np.where(before.loading_pu > loading, before.loading_pu + STIRS_PU, loading),
+            np.where(before.loading_pu > loading, before.loading_pu * (1.0 + STIRS_PART), loading),
         )
 
     def _kept(self, commands: Commands, limits: Limits) -> Commands | None:
