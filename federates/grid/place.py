@@ -118,13 +118,13 @@ def _opened_twice(settings: OpenDssSettings, apparatus: Apparatus, solver: Solve
     """Return which switches the file's own protection opens and closes too, where that acts: nobody would be told."""
     if settings.regulators == "locked":
         return []
+    moved: dict[str, tuple[str, ...]] = dict.fromkeys(apparatus.movable, ("protection",))
+    moved |= dict.fromkeys(apparatus.switches, ("operated", "switches"))
+    if settings.island is not None and settings.island.switch != HEAD:
+        moved.setdefault(settings.island.switch.lower(), ("island", "switch"))
     of_file = {name: opened.removeprefix("line.") for name, opened in inventory.opening(solver).items()}
     what = "of the feeder file opens it too, and tells nobody: disable that in the file, and see protection"
-    twice = [(name, line) for name, line in of_file.items() if line in apparatus.movable]
-    return [
-        (("operated", "switches") if line in apparatus.switches else ("protection",), f"{line!r}: {name} {what}")
-        for name, line in twice
-    ]
+    return [(moved[line], f"{line!r}: {name} {what}") for name, line in of_file.items() if line in moved]
 
 
 def feeder_path(feeder: str, context: Context) -> Path:

@@ -87,6 +87,19 @@ def small(tmp_path: Path) -> Path:
 OPEN = {"island": {"switch": "head", "opens_at_s": 0.0}}
 
 
+@pytest.mark.parametrize("device", ["Fuse", "Recloser", "Relay"])
+def test_what_the_files_own_protection_opens_is_no_switch_of_an_island(small: Path, device: str) -> None:
+    """A relay closed it again at once: it was said to be open, and the head went on to feed all that is behind it."""
+    own = f"New {device}.own monitoredobj=Line.switch switchedobj=Line.switch"
+    (small / "small.dss").write_text(SMALL.replace("Set VoltageBases", f"{own}\nSet VoltageBases"))
+    island = {"switch": "Switch", "opens_at_s": 1.0}
+    with pytest.raises(PlaceError) as refused:
+        Isle(small, {"at": UNITS}, island=island)
+    found = [(where, what.split(" of ")[0]) for where, what in refused.value.problems]
+    assert found == [(("island", "switch"), f"'switch': {device.lower()}.own")]
+    Isle(small, {"at": UNITS}, island=island, regulators="locked")
+
+
 @pytest.mark.parametrize("step_s", [1.0, 10.0, 60.0])
 @pytest.mark.parametrize("filter_s", [0.0, 5.0])
 def test_two_units_share_as_their_droops(small: Path, step_s: float, filter_s: float) -> None:
