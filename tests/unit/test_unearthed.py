@@ -125,6 +125,28 @@ def test_what_is_out_of_service_earths_nothing(context: Context, element: str) -
     assert buses["star"].earthed
 
 
+def test_a_device_between_two_phases_of_which_one_is_dead_sees_nothing(context: Context) -> None:
+    """Each phase has a switch of its own; between the live phase and where the dead one floats there is no voltage."""
+    wires = "\n".join(
+        f"New Line.pole_{i} bus1=home.{i} bus2=yard.{i} phases=1 r1=1e-4 x1=0 c1=0 c0=0 switch=yes" for i in (1, 2, 3)
+    )
+    (context.folder / "three.dss").write_text(FEEDER.replace("Set VoltageBases", f"{wires}\nSet VoltageBases"))
+    units = tuple(
+        Terminal(f"pv_{i}", "yard", phases, 3.0) for i, phases in enumerate([(1, 2), (2, 3), (3, 1), (1, 2, 3)])
+    )
+    units = tuple(replace(unit, extremes=True) for unit in units)
+    settings = OpenDssSettings.model_validate({"feeder": "three.dss", "operated": {"switches": ["pole_*"]}})
+    grid = OpenDssFeeder(settings, replace(context, terminals={"pv": units}), Feeder(settings, context))
+    grid.start()
+    for number, (switches, seen, low) in enumerate(
+        [([1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]), ([1, 1, 0], [1, 0, 0, 1 / 3], [1, 0, 0, 0])]
+    ):
+        told = {"switch_set": np.array(switches, float), "pv.p_kw": np.zeros(4), "pv.q_kvar": np.zeros(4)}
+        values = grid.step(number * S, told)
+        assert values["pv.v_pu"] == pytest.approx(np.array(seen), abs=1e-3)
+        assert values["pv.v_low_pu"] == pytest.approx(np.array(low), abs=1e-3)
+
+
 def test_three_phases_are_in_delta(context: Context) -> None:
     """Without earth the first kW had no solution."""
     grid = grid_of(context, Terminal("pv_0", "home", (1, 2, 3), 30.0))
