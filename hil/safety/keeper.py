@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Protocol
 
 from derloop.errors import Interlocked
+from hil.inverter.device import Identity
 from hil.inverter.guard import Change
 from hil.modbus.endpoint import Address
 from hil.safety.budget import WriteCounter
@@ -226,7 +227,7 @@ class Keeper:
         if self._record is None:
             return
         self._stopped = self._stopped or why
-        await self._make_safe(self._record)
+        await self._make_safe(self._record.identity)
         with suppress(OSError):  # the device is safe, and its record there; only this reason is not in it
             self._records.write(self._record.model_copy(update={"stopped": why}))
 
@@ -255,7 +256,7 @@ class Keeper:
         """Restore and verify what was found, and unlock. Raises NotRestored, and keeps the record, where that fails."""
         try:
             if self._record and self._stopped:
-                await self._make_safe(self._record)
+                await self._make_safe(self._record.identity)
             elif self._record:
                 await self._restore(self._record)
         finally:
@@ -286,8 +287,8 @@ class Keeper:
     async def _bring(self, record: Record) -> None:
         await bring(self._device, "what it held before", record.points, record.identity, self._rules.restore_s)
 
-    async def _make_safe(self, record: Record) -> None:
-        await bring(self._device, "its safe state", self.safe_target(), record.identity, self._rules.restore_s)
+    async def _make_safe(self, identity: Identity) -> None:
+        await bring(self._device, "its safe state", self.safe_target(), identity, self._rules.restore_s)
 
     async def leave_safe(self, is_stopped: bool = False) -> str:
         """Restore what a run found that was killed or failed to; where none was, bring the device to its safe state.
@@ -304,7 +305,7 @@ class Keeper:
             with suppress(Interlocked):  # that it is safe matters more than how worn it is
                 self._count(where[0])
             if is_stopped and left:
-                await self._make_safe(left[0])
+                await self._make_safe(self._device.identity)
                 return "brought to its safe state; what was found there is restored once the emergency stop is gone"
             for record in left[:1]:
                 await self._bring(record)
@@ -313,8 +314,7 @@ class Keeper:
                     self._remove(record)
             if left:
                 return _restored(left[0])
-            identity = self._device.identity
-            await bring(self._device, "its safe state", self.safe_target(), identity, self._rules.restore_s)
+            await self._make_safe(self._device.identity)
             return "brought to its safe state; no run has left it without restoring it"
         finally:
             self._unlock()

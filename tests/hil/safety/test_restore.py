@@ -146,6 +146,23 @@ def test_what_was_found_of_another_device_that_had_the_name_is_kept(kept: Keep, 
     assert [record.identity.serial for record in dead.records] == ["SN 9"]
 
 
+def test_an_emergency_stop_makes_the_device_safe_that_answers_whatever_was_found_of_another(
+    kept: Keep, holds: Holds
+) -> None:
+    """What a run had found of the one before it kept the new one from its safe state."""
+    dead = kept()
+    dead.take()
+    dead.command(p_w=1000.0)
+    dead.die()
+    (found,) = dead.records
+    Records(dead.folder.records).remove(found)
+    Records(dead.folder.records).write(found.model_copy(update={"identity": Identity(serial="SN 9")}))
+    device = kept(run="second")
+    assert "safe state" in device.thread.run(device.keeper.leave_safe(is_stopped=True))
+    assert holds("704.WSetEna") == [0]
+    assert [record.identity.serial for record in dead.records] == ["SN 9"]
+
+
 def test_without_a_record_a_device_is_put_into_its_safe_state(kept: Keep, holds: Holds) -> None:
     rules = SafetyRules(safe_state=SafeState(points={"704.WMaxLimPct": 30.0, "704.WMaxLimPctEna": 1.0}))
     device = kept(rules)
