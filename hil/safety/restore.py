@@ -50,8 +50,10 @@ class Writable(Device, Protocol):
 class OnlyTarget:
     """Permits what is part of bringing a device to a state, and nothing else: commands have ended."""
 
-    def __init__(self, device: Writable, target: Target) -> None:
+    def __init__(self, device: Writable, target: Target, is_urgent: bool) -> None:
+        """is_urgent: it waits for no disk; its writes are counted once they are done."""
         self._device, self._target, self._before = device, target, device.guard
+        self._is_urgent = is_urgent
 
     def permit(self, changes: Sequence[Change], now_s: float) -> None:  # noqa: ARG002 - a guard's
         """Raise Interlocked for anything else than what the points are to hold."""
@@ -61,8 +63,9 @@ class OnlyTarget:
             if not is_step and after(name) != self._target.get(name):
                 why = f"{name} = {after(name)!r} is no part of the state to which it is being brought"
                 raise Interlocked(self._device.name, f"nothing was written: {why}")
-        with suppress(Interlocked):  # what cannot be counted is restored all the same
-            self.ahead(changes)
+        if not self._is_urgent:
+            with suppress(Interlocked):  # what cannot be counted is restored all the same
+                self.ahead(changes)
 
     def ahead(self, changes: Sequence[Change]) -> None:
         """Let whoever guarded the device before count what is about to be written."""
@@ -88,7 +91,7 @@ async def bring(device: Writable, goal: Goal, target: Target, identity: Identity
 
     Raises NotRestored, with the last reason; at once, and nothing is written, if it is another device than `identity`.
     """
-    with OnlyTarget(device, target):
+    with OnlyTarget(device, target, is_urgent=goal == "its safe state"):
         if why := await _failure(device, target, identity, within_s):
             raise NotRestored(device.name, f"COULD NOT BE BROUGHT TO {goal.upper()}: {why}")
 

@@ -373,9 +373,13 @@ def test_what_cannot_be_counted_is_restored_all_the_same(
     assert holds("704.WMaxLimPct") == [100]
 
 
-def test_what_restoring_writes_is_counted_before_it_is_done(kept: Keep, bank: RegisterBank) -> None:
+@pytest.mark.parametrize(("is_urgent", "counted"), [(False, 2), (True, 1)])
+def test_what_restoring_writes_is_counted_before_it_is_done_and_a_safe_state_waits_for_no_disk(
+    kept: Keep, bank: RegisterBank, is_urgent: bool, counted: int
+) -> None:
     """A run that was killed meanwhile had counted too few."""
-    device = kept(SafetyRules(write_budget=WriteBudget(points={"704.WMaxLimPct": PointBudget(per_day=20)})))
+    budget = WriteBudget(points={"704.WMaxLimPct": PointBudget(per_day=20)})
+    device = kept(SafetyRules(write_budget=budget, safe_state=SafeState(points={"704.WMaxLimPct": 30.0})))
     device.take()
     device.write({"704.WMaxLimPct": 50.0})
     original, at, on_disk = bank.write, bank.maps[0].points["704.WMaxLimPct"].address, list[int]()
@@ -387,5 +391,8 @@ def test_what_restoring_writes_is_counted_before_it_is_done(kept: Keep, bank: Re
         return original(index, address, registers)
 
     bank.write = write  # type: ignore[method-assign,assignment]
-    device.let_go()
-    assert on_disk == [2]
+    if is_urgent:
+        device.make_safe("for a test")
+    else:
+        device.let_go()
+    assert on_disk == [counted]

@@ -392,7 +392,7 @@ def test_only_what_was_found_is_written_while_it_is_restored(kept: Keep, holds: 
     device.take()
     device.command(p_w=1000.0)
     with (
-        OnlyTarget(device.device, {"704.WSetEna": 0.0}),
+        OnlyTarget(device.device, {"704.WSetEna": 0.0}, is_urgent=False),
         pytest.raises(Interlocked, match=r"704\.WSet = 2000.* is no part of the state to which"),
     ):
         device.command(p_w=2000.0)
