@@ -86,7 +86,8 @@ def _others(dss: Any) -> Iterator[str]:
 def _of_sources(dss: Any) -> Iterator[str]:
     for name in dss.Vsources.AllNames():
         dss.Circuit.SetActiveElement(f"Vsource.{name}")
-        yield _buses(dss.CktElement)[0]
+        if dss.CktElement.Enabled() and GROUND in dss.CktElement.NodeOrder():
+            yield _buses(dss.CktElement)[0]
 
 
 def _terminals(element: Any) -> list[tuple[str, list[int]]]:

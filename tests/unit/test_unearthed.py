@@ -85,7 +85,7 @@ def test_what_a_source_or_a_star_point_earths_is_known_from_what_nothing_does(co
         "New Reactor.earth bus1=home phases=3 kv=0.4 kvar=1e-3",
         "New Transformer.earth phases=3 buses=(home, other) conns=(wye, delta) kvs=(0.4, 0.4) kvas=(9, 9)",
         "New Transformer.earth phases=3 buses=(home.1.2.3.4, other) conns=(wye, delta) kvs=(0.4, 0.4) wdg=1 rneut=5",
-        "New Vsource.second bus1=end phases=2 basekv=0.4 enabled=no",
+        "New Vsource.second bus1=end phases=2 basekv=0.4",
     ],
 )
 def test_a_reactor_a_star_point_or_a_source_earths_all_that_lines_join(context: Context, earth: str) -> None:
@@ -113,6 +113,8 @@ def test_an_earthed_corner_of_a_delta_or_end_of_a_single_phase_winding_earths(co
 @pytest.mark.parametrize(
     "element",
     [
+        "New Vsource.spare bus1=home phases=3 basekv=0.4 enabled=no",
+        "New Vsource.between bus1=home.1 bus2=home.2 phases=1 basekv=0.4",
         "New Reactor.spare bus1=home phases=3 kv=0.4 kvar=1e-3 enabled=no",
         "New Transformer.spare phases=3 buses=(home, other) conns=(wye, delta) kvs=(0.4, 0.4) kvas=(9, 9) enabled=no",
     ],
