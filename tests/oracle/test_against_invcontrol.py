@@ -26,6 +26,10 @@ def file_of(name: str) -> Path:
     return FEEDERS / name / f"{name}.dss"
 
 
+UNEARTHED = {"xf1", "610"}
+"""Buses of IEEE 123 behind a delta winding."""
+
+
 def with_invcontrol(
     file: Path, curve: Any, volt_watt: bool, terminals: tuple[Terminal, ...], share: float
 ) -> tuple[FloatArray, FloatArray, dict[str, float]]:
@@ -70,9 +74,12 @@ def with_invcontrol(
         powers = np.array(dss.CktElement.Powers())[: 2 * len(terminals[k].phases)]
         p[k], q[k] = -powers[0::2].sum(), -powers[1::2].sum()
     nodes = [n.lower() for n in dss.Circuit.YNodeOrder()]
-    volts = np.array(dss.Circuit.YNodeVArray()).view(complex)
-    base = [1000 * feeder.buses[n.split(".")[0]].kv_ln for n in nodes]
-    return p, q, dict(zip(nodes, np.abs(volts) / np.array(base), strict=True))
+    volts = dict(zip(nodes, np.array(dss.Circuit.YNodeVArray()).view(complex), strict=True))
+    for bus in UNEARTHED.intersection(feeder.buses):  # between phases, of the nominal voltage between them
+        found = np.array([volts[f"{bus}.{phase}"] for phase in (1, 2, 3)])
+        volts |= {f"{bus}.{k + 1}": v for k, v in enumerate((found - np.roll(found, -1)) / 3**0.5)}
+    base = {node: 1000 * feeder.buses[node.split(".")[0]].kv_ln for node in nodes}
+    return p, q, {node: abs(volts[node]) / base[node] for node in nodes}
 
 
 def check_equilibrium(file: Path, count: int, kva: float, function: str) -> FloatArray:
