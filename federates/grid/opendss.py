@@ -121,7 +121,7 @@ class OpenDssFeeder:
             "charge or discharge all along, as the feeder file has them: nothing counts their energy": storing,
             "switch by the time of day, which stands still in the feeder: their banks stay as they are": self._timed,
         }
-        off = "draw far from what the feeder file says, as it is solved: is their kV that of their bus?"
+        off = "draw far from what the feeder file says, as it is solved: is their kV that of their bus, and it earthed?"
         said[off] = [f"load.{name} ({times:.2g} times)" for name, times in self._off_base]
         return tuple(f"{self._name}: {_listed(names)} {what}" for what, names in said.items() if names)
 
