@@ -81,7 +81,7 @@ def _ieee9500(mode: str, steps: int, tolerance: float, powers: str) -> Case:
     return Case(
         name=f"ieee9500-{mode}-{tolerance:g}-{powers}",
         what=f"IEEE 9500, 1000 rooftops with volt-var, {mode}, 1 s steps, solved to {tolerance:g}, powers {powers}",
-        scenario=ieee9500.scenario,
+        scenario=ieee9500.scenario if tolerance > ieee9500.FINEST else ieee9500.scenario_earthed,
         step_s=1,
         steps=steps,
         own_overrides=(

@@ -70,6 +70,7 @@ class BareLoop:
         solver = self._solver = feeder._solver
         self._lib, self._ffi, self._ctx = solver._lib, solver._ffi, solver._ctx
         self._lib.ctx_Solution_Set_MinIterations(self._ctx, int(os.environ.get(LEAST, 2)))
+        self._lib.ctx_Solution_Set_Tolerance(self._ctx, feeder._settings.tolerance)  # also where derloop judges itself
         self._bases_v, self._trace = feeder._bases_v, trace
         self._solve = self._lib.ctx_Solution_Solve if os.environ.get(CALL) == "solve" else self._solve_given
         self._writes = [write for group in feeder._drives for write in self._writes_of(group)]

@@ -40,8 +40,8 @@ class OpenDssSettings(SwitchgearSettings):
         3e-10,
         ge=1e-10,
         le=1e-3,
-        description="OpenDSS's own tolerance, pu. Energy balances close about as far as this; they are judged to three "
-        "times it, or to 1e-9.",
+        description="By how much the last iteration of a solution may move voltages, pu, as OpenDSS has it. Energy "
+        "balances close about as far as this; they are judged to three times it, or to 1e-9.",
     )
     max_iterations: int = Field(100, ge=5, le=10_000, description="Iterations of one solution.")
     sane_v_pu: tuple[float, float] = Field(

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from federates.grid import circuit
 from federates.grid.earthing import unearthed
 from federates.grid.elements import Elements
 from federates.grid.engine import SolverError, command, new_context
+from federates.grid.movement import Movement
 from federates.grid.setpoints import Setpoints, Sources
 from federates.grid.views import View
 
@@ -35,14 +36,20 @@ USUAL_ITERATIONS = 2
 WHATEVER = 1e30
 """A tolerance that every iteration keeps."""
 
+OFF = -1
+"""OpenDSS `ControlModes_Off`."""
+
+MOST_MOVES = 100
+"""How often the feeder's controls may move something within one solution."""
+
+PROBED, QUIET = 8, 0.01
+"""How many iterations are looked at for rounding, and how much of the tolerance it may take."""
+
 INJECTS_V_PU = (0.3, 2.0)
 """Between which voltages of each phase an element that was added for devices has constant power."""
 
 EARTH_OHM = 1.0
 """Of the electrode at a source whose star point is a neutral."""
-
-NEARLY = 1e-3
-"""Of a voltage: what moves less in an iteration does not collapse."""
 
 COUPLED = 1e-9
 """S, of an admittance: nodes with less between them are not connected."""
@@ -60,6 +67,8 @@ class Solver:
         self.has_acted = False
         """Whether a control of the feeder's may have moved something in the last solution: it was solved again then."""
         self._has_failed = True
+        self._movement: Movement | None = None
+        """By what it judges when to end; None: OpenDSS does."""
         self.built = 0
         """How often its matrix was built anew: after each move of a tap or a bank, it is."""
         self._error = self._lib.ctx_Error_Get_NumberPtr(self._ctx)
@@ -147,21 +156,62 @@ class Solver:
         return self._dss, element_class, [number[n.lower()] for n in names], (first, second)
 
     def prepare(self, controls: bool, tolerance: float, max_iterations: int) -> None:
-        """Set how it solves, and solve once, so that the list of nodes is final."""
+        """Set how it solves, and solve once, so that the list of nodes is final.
+
+        OpenDSS waits for every voltage to ground. Where nothing earths a part of the feeder, and rounding moves that
+        more than the tolerance allows, the solver judges by itself when a solution has been found (`Movement`).
+        """
         self._tolerance, self._max_iterations = tolerance, max_iterations
+        self._order: dict[str, int] = {}
+        self._where: NDArray[np.intp] | None = None
+        self._movement = None
         circuit.take_snapshots(self._dss)
         self._run(f"Set controlmode={'static' if controls else 'off'} tolerance={tolerance!r}")
         # Newton's algorithm stops farther off
-        self._run(f"Set maxiterations={max_iterations} maxcontroliter=100 algorithm=normal")
-        self.solve()
-        self._order = self._node_order()
-        self._where: NDArray[np.intp] | None = None
+        self._run(f"Set maxiterations={max_iterations} maxcontroliter={MOST_MOVES} algorithm=normal")
+        self._run("MakeBusList")  # of what was added, too
+        if lost := unearthed(self._dss):
+            self._judge(lost)
+        if not self._movement:
+            self.solve()
+            self._order = self._node_order()
         self._neutrals = self._first_phases = self._back = np.zeros(0, np.intp)
         self._led = np.zeros((2, 0), np.intp)
         """Each phase of a bus to which a line brings a neutral, and this."""
         self.not_to_ground, self._per = np.zeros(0, np.intp), np.zeros(0)
         """Which nodes (k,) are measured to another one (`sides`); known once the buses are (`know`)."""
         self.elements = Elements(self._dss)
+
+    def _judge(self, unearthed: Collection[str]) -> None:
+        """Solve with iterations that end by `Movement`, and go on with these where rounding would be waited for."""
+        usual = self._lib.ctx_Solution_Get_MinIterations(self._ctx)
+        self._have_iterate(least=1, tolerance=WHATEVER)
+        self._solve_without_controls()
+        self._order = self._node_order()
+        floating: dict[str, list[int]] = {}
+        for node, index in self._order.items():
+            if (bus := node.rpartition(".")[0]) in unearthed:
+                floating.setdefault(bus, []).append(index)
+        movement = Movement(self._tolerance, self._bases_v(), [np.array(nodes) for nodes in floating.values()])
+        self._movement = movement
+        self.solve()
+        if max(self._rounding(movement) for _ in range(PROBED)) < QUIET:
+            self._movement = None
+            self._have_iterate(usual, self._tolerance)
+
+    def _rounding(self, movement: Movement) -> float:
+        """Return by how much an iteration moves what nothing earths, of the tolerance."""
+        self._iterate_once(movement)
+        return movement.common()
+
+    def _bases_v(self) -> FloatArray:
+        """Return the base voltages (nodes,), line to neutral, V."""
+        circuit, bus = self._dss.Circuit, self._dss.Bus
+        of_bus = {}
+        for name in circuit.AllBusNames():
+            circuit.SetActiveBus(name)
+            of_bus[name.lower()] = 1000.0 * bus.kVBase()
+        return np.array([of_bus[node.rpartition(".")[0]] for node in self._order])
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -188,6 +238,9 @@ class Solver:
         self._solve()
 
     def _solve(self) -> None:
+        if self._movement:
+            self._solve_judging()
+            return
         moved, self._has_failed = self.is_rearranged, True
         self._lib.ctx_Solution_Solve(self._ctx)
         self._check()
@@ -195,6 +248,25 @@ class Solver:
         if moved or self.has_acted:
             self.build_matrix()
         self._has_failed = False
+
+    def _solve_judging(self) -> None:
+        for _ in range(MOST_MOVES):
+            moved, self._has_failed = self.is_rearranged, True
+            self._solve_without_controls()
+            if moved or self.has_acted:
+                self.build_matrix()
+            self.iterate()
+            if not self._controls_act():
+                return
+            self.has_acted = True
+        raise SolverError(f"the feeder's controls have not come to rest after {MOST_MOVES} moves")
+
+    def _solve_without_controls(self) -> None:
+        mode = self._lib.ctx_Solution_Get_ControlMode(self._ctx)
+        self._lib.ctx_Solution_Set_ControlMode(self._ctx, OFF)
+        self._lib.ctx_Solution_Solve(self._ctx)
+        self._lib.ctx_Solution_Set_ControlMode(self._ctx, mode)
+        self._check()
 
     def solve_given(self) -> None:
         """Solve as `solve` does, to the bit, where nothing but setpoints has been given since it was last solved.
@@ -215,31 +287,54 @@ class Solver:
 
     def iterate(self) -> None:
         """Iterate to the tolerance, as `solve_given` does; controls have not acted then."""
+        if not self._movement:
+            self._iterate()
+        elif not any(self.iterate_once(self._movement) for _ in range(self._max_iterations)):
+            self._has_failed = True
+            raise SolverError(f"no solution after {self._max_iterations} iterations{self._unrest()}")
+
+    def _iterate(self) -> None:
         self._has_failed = True
         self._lib.ctx_Solution_SolvePflow(self._ctx)
         self._check()
         self._has_failed = False
 
-    def iterate_once(self) -> None:
-        """Do one iteration, however far from the solution it ends."""
-        self._lib.ctx_Solution_Set_MinIterations(self._ctx, 1)
-        self._lib.ctx_Solution_Set_Tolerance(self._ctx, WHATEVER)
-        try:
-            self.iterate()
-        finally:
-            self._lib.ctx_Solution_Set_MinIterations(self._ctx, USUAL_ITERATIONS)
-            self._lib.ctx_Solution_Set_Tolerance(self._ctx, self._tolerance)
+    def iterate_once(self, movement: Movement) -> bool:
+        """Do one iteration, however far from the solution; return whether it moved what the tolerance allows."""
+        self._iterate_once(movement)
+        return movement.is_within()
+
+    def _iterate_once(self, movement: Movement) -> None:
+        movement.begin(self.voltages())
+        if self._movement:
+            self._iterate()
+        else:
+            self._have_iterate(least=1, tolerance=WHATEVER)
+            try:
+                self._iterate()
+            finally:
+                self._have_iterate(USUAL_ITERATIONS, self._tolerance)
+        movement.end(self.voltages())
+
+    def _have_iterate(self, least: int, tolerance: float) -> None:
+        """Have OpenDSS do so many iterations at least, and more until they move magnitudes by less than this."""
+        self._lib.ctx_Solution_Set_MinIterations(self._ctx, least)
+        self._lib.ctx_Solution_Set_Tolerance(self._ctx, tolerance)
 
     def let_controls_act(self) -> None:
         """End a solution: let the feeder's controls look at it, and solve again for what they have moved."""
+        self.has_acted = self._controls_act()
+        if self.has_acted:
+            self._solve()
+
+    def _controls_act(self) -> bool:
+        """Let the feeder's controls look at a solution; return whether they have moved something."""
         self._has_failed = True
         self._lib.ctx_Solution_Set_ControlActionsDone(self._ctx, 0)
         self._lib.ctx_Solution_CheckControls(self._ctx)
         self._check()
         self._has_failed = False
-        self.has_acted = not self._lib.ctx_Solution_Get_ControlActionsDone(self._ctx)
-        if self.has_acted:
-            self._solve()
+        return not self._lib.ctx_Solution_Get_ControlActionsDone(self._ctx)
 
     def _check(self) -> None:
         if self._error[0]:
@@ -249,23 +344,26 @@ class Solver:
 
     def _unrest(self) -> str:
         """Return what another iteration still moves; the voltages are left as they are."""
-        names = [name.lower() for name in self._dss.Circuit.YNodeOrder()]
-        self._lib.ctx_YMatrix_getVpointer(self._ctx, self._pointer)
-        volts = self._volts.at(self._pointer[0], len(names) + 1)
-        before = volts.copy()
+        self._order = self._order or self._node_order()
+        names, before = self.nodes, self.voltages().copy()
         self._lib.ctx_Solution_Set_MaxIterations(self._ctx, 1)
         self._lib.ctx_Solution_SolvePflow(self._ctx)
         self._lib.ctx_Solution_Set_MaxIterations(self._ctx, self._max_iterations)
         with np.errstate(all="ignore"):
-            moved = np.abs(volts - before) / np.maximum(np.abs(before), 1.0)
-        volts[...] = before
+            moved_v = self.voltages() - before
+            if self._movement:
+                self._movement.judged(moved_v)
+            moved = np.abs(moved_v) / np.maximum(np.abs(before), 1.0)
+        self.begin_with(before)
         if not np.isfinite(moved).all():
             return ": voltages are beyond all numbers"
         worst = int(moved.argmax())
-        found = f": another one still moves {names[worst]!r} by {moved[worst]:.1e} of its voltage"
-        if moved[worst] > NEARLY or names[worst].rpartition(".")[0] not in unearthed(self._dss):
-            return found
-        return f"{found}. Nothing earths it, so rounding decides: earth it with a reactor, or set a coarser tolerance"
+        return f": another one still moves {names[worst]!r} by {moved[worst]:.1e} of its voltage"
+
+    @property
+    def judges_iterations(self) -> bool:
+        """Whether it judges by itself when to end, as `prepare` says."""
+        return self._movement is not None
 
     @property
     def has_usual_iterations(self) -> bool:

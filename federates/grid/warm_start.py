@@ -11,13 +11,13 @@ enough if it moves no voltage by more than the tolerance: all others would move 
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Final
 
 import numpy as np
 
 from derloop.contract import FloatArray
 from derloop.memory import remembers
+from federates.grid.movement import Movement
 from federates.grid.solver import Solver
 
 CURVED_NODES: Final = 100
@@ -34,9 +34,9 @@ class WarmStart:
     def __init__(self, solver: Solver, tolerance: float, bases_v: FloatArray) -> None:
         """tolerance: the solver's, as a part of the bases (nodes,), V."""
         self._solver = solver
-        self._may_be_single = tolerance > COARSE_TOLERANCE and solver.has_usual_iterations
-        self._per_v = np.repeat(sqrt(2.0) / (tolerance * bases_v), 2)
-        self._moved_v = np.zeros(bases_v.size, np.complex128)
+        is_coarse = tolerance > COARSE_TOLERANCE and not solver.judges_iterations
+        self._may_be_single = is_coarse and solver.has_usual_iterations
+        self._movement = Movement(tolerance, bases_v)
         nodes = len(solver.nodes)
         self._last_v, self._step_v, self._earlier_v, self._beyond_v = np.zeros((4, nodes), np.complex128)
         """The end of the last instant, what led to it from the one before, and what led to that."""
@@ -61,17 +61,8 @@ class WarmStart:
             self.leave()
 
     def _solve_with_one(self) -> None:
-        """Solve with one iteration; with more where it may move a voltage by more than the tolerance.
-
-        None is moved by more whose parts are both moved by less than the tolerance over the square root of 2.
-        """
-        moved_v = self._moved_v
-        moved_v[:] = self._solver.voltages()
-        self._solver.iterate_once()
-        np.subtract(self._solver.voltages(), moved_v, out=moved_v)
-        moved = moved_v.view(np.float64)
-        moved *= self._per_v
-        if not (moved[moved.argmax()] <= 1.0 and moved[moved.argmin()] >= -1.0):
+        """Solve with one iteration; with more where it may move a voltage by more than the tolerance."""
+        if not self._solver.iterate_once(self._movement):
             self._solver.iterate()
         self._solver.let_controls_act()
 

@@ -13,6 +13,7 @@ from derloop.contract import FloatArray
 from derloop.kind import Bus
 from derloop.memory import given, taken
 from federates.grid import warm_start
+from federates.grid.movement import Movement
 from federates.grid.solver import Solver
 from federates.grid.warm_start import WarmStart
 
@@ -179,7 +180,7 @@ def test_a_beginning_whose_angles_are_off_is_not_ended_with_after_one_iteration(
         stepped.solve(light(0))
     ends_v = stepped.solver.voltages().copy()
     stepped.solver.begin_with(ends_v * np.exp(0.002j))
-    stepped.solver.iterate_once()
+    assert not stepped.solver.iterate_once(Movement(COARSE, stepped.bases_v))
     assert (np.abs(np.abs(stepped.solver.voltages()) - np.abs(ends_v)) / stepped.bases_v).max() < COARSE
     stepped.solver.begin_with(ends_v * np.exp(0.002j))
     stepped.warm.solve(begins=False)
