@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.kind import Bus, Connection, FeederLoad
+from federates.grid.conductors import PHASES
 from federates.grid.earthing import unearthed
 from federates.grid.solver import Solver
 
@@ -26,19 +27,10 @@ IDLING = "idling"
 BY_TIME = 3
 """OpenDSS `CapControlModes_Time`."""
 
-PHASES = 3
-"""Nodes of a bus beyond these are neutrals."""
-
 
 def are_phases(nodes: Sequence[str]) -> NDArray[np.bool_]:
     """Return which nodes (n,), "671.2", are phases: a neutral has next to no voltage, and that is as it is to be."""
     return np.array([int(node.rpartition(".")[2]) <= PHASES for node in nodes], np.bool_)
-
-
-def phases_of(bus: str, solver: Solver) -> NDArray[np.intp]:
-    """Return the numbers of the nodes of a bus, by its lower-case name, that are its phases."""
-    of_bus = [node.rpartition(".")[0] == bus for node in solver.nodes]
-    return np.flatnonzero(of_bus & are_phases(solver.nodes))
 
 
 def buses(solver: Solver) -> dict[str, Bus]:
@@ -134,6 +126,14 @@ def head_buses(solver: Solver) -> list[str]:
         solver.dss.Circuit.SetActiveElement(f"Vsource.{name}")
         if solver.dss.CktElement.Enabled():
             found.append(str(solver.dss.CktElement.BusNames()[0]).split(".")[0].lower())
+    return found
+
+
+def fed_nodes(solver: Solver) -> NDArray[np.intp]:
+    """Return the numbers of the nodes that the voltage sources in service feed, of a solver in its first order."""
+    sources = solver.elements.primitives(solver.elements.sources.tolist())
+    nodes = np.unique(np.concatenate([source.nodes[: source.nodes.size // 2] for source in sources]))
+    found: NDArray[np.intp] = nodes[nodes > 0] - 1
     return found
 
 

@@ -104,7 +104,7 @@ class Island:
         self._settings, self.formers, self._solver, self._limits = settings, formers, solver, limits
         _check_switch(settings, solver)
         formers.attach()
-        self._head_nodes = inventory.phases_of(inventory.head_bus(solver), solver)
+        self._head_nodes = inventory.fed_nodes(solver)
         self._arranged: tuple[Position, bytes] | None = None
         self.alive = np.ones(len(solver.nodes), np.bool_)
         """Which nodes (nodes,) are energised."""

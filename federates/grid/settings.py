@@ -7,8 +7,9 @@ model.
 
 What is `operated` others may switch: lines that are switches, tap changers, banks. Relays (`protection`) open switches
 on `faults`, between two steps and in effect at the next, by the curves of IEEE C37.112 or IEC 60255-151. What no source
-feeds is dead: voltages are 0, loads are `unserved_kw`, and tap changers and banks that look at it rest. Currents,
-loading, losses and hours outside of limits are told by element where they are asked for (`monitored`, `accounts`).
+feeds is dead, phase by phase: voltages are 0, loads are `unserved_kw`, and tap changers and banks that look at it rest.
+Currents, loading, losses and hours outside of limits are told by element where they are asked for (`monitored`,
+`accounts`).
 """
 
 from __future__ import annotations

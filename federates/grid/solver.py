@@ -20,6 +20,7 @@ from derloop.contract import FloatArray
 from derloop.kind import Bus
 from federates import sides
 from federates.grid import circuit
+from federates.grid.conductors import Pairs, beyond_phases, conductors, coupling, parts
 from federates.grid.earthing import unearthed
 from federates.grid.elements import Elements
 from federates.grid.engine import SolverError, command, new_context
@@ -50,9 +51,6 @@ INJECTS_V_PU = (0.3, 2.0)
 
 EARTH_OHM = 1.0
 """Of the electrode at a source whose star point is a neutral."""
-
-COUPLED = 1e-9
-"""S, of an admittance: nodes with less between them are not connected."""
 
 
 class Solver:
@@ -177,7 +175,8 @@ class Solver:
             self._order = self._node_order()
         self._neutrals = self._first_phases = self._back = np.zeros(0, np.intp)
         self._led = np.zeros((2, 0), np.intp)
-        """Each phase of a bus to which a line brings a neutral, and this."""
+        """Each phase of a bus to which a line brings a neutral, and this; later star points, too (`_joined`)."""
+        self._conducted: Pairs | None = None
         self.not_to_ground, self._per = np.zeros(0, np.intp), np.zeros(0)
         """Which nodes (k,) are measured to another one (`sides`); known once the buses are (`know`)."""
         self.elements = Elements(self._dss)
@@ -502,10 +501,22 @@ class Solver:
         order = self._node_order()
         where = np.array([order[name] for name in self._order], dtype=np.intp)
         self._where = None if (where == np.arange(where.size)).all() else where
+        joined = self._joined(where)
         values, rows, starts = self._dss.YMatrix.getYsparse(True)
-        found = connected(values, rows, starts, where[self._neutrals])[where]
+        found = parts(where.size, joined[:, coupling(values, rows, starts, where[joined])])
         found[self._neutrals] = found[self._first_phases]
         return found
+
+    def _joined(self, where: NDArray[np.intp]) -> Pairs:
+        """Return which nodes conductors join, neutrals left out; where: in OpenDSS's order they are now."""
+        if self._conducted is None:
+            number = np.argsort(where)
+            found = conductors(self._dss, [self.elements.names[i] for i in self.elements.delivery])
+            joined, starred = number[found.joined], number[found.starred]
+            self._conducted = joined[:, ~np.isin(joined, self._neutrals).any(0)]
+            alone = starred[:, ~np.isin(starred[1], joined)], beyond_phases(self.nodes, [*joined.flat, *self._led[1]])
+            self._led = np.concatenate([self._led, *alone], axis=1)
+        return self._conducted
 
     def with_controls(self, on: bool) -> None:
         """Let the feeder's own controls act in solutions from now on, or not."""
@@ -568,23 +579,3 @@ class Solver:
         for state in states:
             circuit.set_bank(self._dss, state)
             self._dss.Capacitors.Next()
-
-
-def connected(
-    values: NDArray[np.complex128], rows: NDArray[np.int32], starts: NDArray[np.int32], apart: NDArray[np.intp]
-) -> NDArray[np.intp]:
-    """Return the number of the connected part (n,) of each row of a sparse matrix: that of its first row.
-
-    apart: rows that connect nothing.
-    """
-    columns = np.repeat(np.arange(starts.size - 1), np.diff(starts))
-    coupled = (np.abs(values) > COUPLED) & ~np.isin(rows, apart) & ~np.isin(columns, apart)
-    rows, columns = rows[coupled], columns[coupled]
-    parts = np.arange(starts.size - 1)
-    while True:
-        before = parts.copy()
-        np.minimum.at(parts, columns, before[rows])
-        np.minimum.at(parts, rows, before[columns])
-        parts = parts[parts]
-        if np.array_equal(parts, before):
-            return parts

@@ -90,7 +90,7 @@ class Switchgear:
         delivering = inventory.delivering(self._solver)
         self._element = np.array([delivering.index(f"line.{n}") for n in self._apparatus.movable], np.intp)
         bus_of = np.array([node.rpartition(".")[0] for node in self._solver.nodes])
-        self._heads = np.isin(bus_of, inventory.head_buses(self._solver))
+        self._heads = inventory.fed_nodes(self._solver)
         self._regulated = [np.flatnonzero(np.isin(bus_of, buses)) for buses in self._apparatus.regulated_buses()]
         self._banked = [np.flatnonzero(np.isin(bus_of, buses)) for buses in self._apparatus.banked_buses()]
         self._limits = self._apparatus.limit_taps()

@@ -408,6 +408,78 @@ def test_where_some_phases_are_dead_the_others_are_served(
     assert values["pv.undelivered_kw"] == pytest.approx((1 - share) * np.array(parts_kw))
 
 
+WIRE = """New Line.wire phases=3 bus1=b bus2=c r1=0.4 x1=0.8 r0=0.8 x0=2 c1={c} c0={c} length=1 units=km
+{more}
+Set VoltageBases"""
+
+
+def poles(tmp_path: Path, closed: tuple[int, int, int], c_nf: float = 0.0, more: str = "") -> tuple[Values, Any]:
+    """Return what there is behind switches of single poles with a line of three phases behind them, and where."""
+    (tmp_path / "poles.dss").write_text(POLES.replace("Set VoltageBases", WIRE.format(c=c_nf, more=more)))
+    read = OpenDssSettings.model_validate({"feeder": "poles.dss", "operated": {"switches": ["sw_*"]}})
+    context = Context("grid", tmp_path, datetime(2025, 7, 15, tzinfo=UTC), S, 3600 * S, 1)
+    grid = OpenDssFeeder(read, context, Feeder(read, context))
+    values = grid.step(0, {"switch_set": np.array(closed, dtype=np.float64)})
+    return values, lambda bus: [at(grid, values, f"{bus}.{phase}") for phase in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("c_nf", [0.0, 10.0])
+@pytest.mark.parametrize(("closed", "unserved_kw"), [((0, 1, 1), 300.0), ((1, 0, 0), 650.0), ((0, 0, 0), 950.0)])
+def test_a_phase_that_is_open_is_dead_on_the_lines_behind_it_too(
+    tmp_path: Path, c_nf: float, closed: tuple[int, int, int], unserved_kw: float
+) -> None:
+    """It ran beside live ones, and so was taken for one of them: the run ended with a collapse of its voltage."""
+    values, v_pu = poles(tmp_path, closed, c_nf)
+    assert v_pu("c") == [pytest.approx(1.0 * is_closed, abs=0.02) for is_closed in closed]
+    assert values["unserved_kw"][0] == pytest.approx(unserved_kw)
+    assert values["others_kw"][0] == pytest.approx(950.0 - unserved_kw, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("windings", "v_pu"),
+    [("wye wye", [0.0, 1.0, 1.0]), ("wye delta", [1.0, 1.0, 1.0]), ("delta wye", [0.5, 0.5, 1.0])],
+)
+def test_a_phase_that_is_open_is_dead_behind_stars_and_not_behind_a_delta(
+    tmp_path: Path, windings: str, v_pu: list[float]
+) -> None:
+    """In a delta the two coils of an open phase are in series between the others, and each has half of their voltage.
+
+    Of a star whose coils are in delta on the other side the open one has the sum of the two others against it.
+    """
+    trafo = f"New Transformer.t buses=(c d) conns=({windings}) kvs=(12.47 0.48) kvas=(500 500) xhl=1"
+    load = "New Load.d phases=3 bus1=d kv=0.48 kw=0.1 kvar=0 model=2\nEdit Load.mill enabled=no"
+    bases = "Set VoltageBases=(12.47 0.48)\nCalcVoltageBases\n!"
+    _, of = poles(tmp_path, (0, 1, 1), more=f"{trafo}\n{load}\n{bases}")
+    assert of("d") == pytest.approx(v_pu, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    ["Load.d phases=1 bus1=c.1.2 kv=12.47 conn=delta kw=90", "Capacitor.c phases=1 bus1=c.1.2 kvar=90 kv=12.47"],
+)
+def test_what_stands_between_two_phases_feeds_none_of_them(tmp_path: Path, drawn: str) -> None:
+    """A phase that had nothing but a load between it and a live one counted as alive."""
+    values, of = poles(tmp_path, (0, 1, 1), more=f"Edit Load.mill enabled=no\nNew {drawn}")
+    assert of("c") == pytest.approx([0.0, 1.0, 1.0], abs=0.01)
+    assert values["others_kw"][0] == pytest.approx(50.0, abs=0.01)  # the home's
+
+
+def test_a_star_point_of_a_bank_is_alive_with_any_of_its_phases(tmp_path: Path) -> None:
+    """It has the mean of its phases, of which the dead one has none: a third of the voltage of one."""
+    bank = "New Capacitor.bank phases=3 bus1=c bus2=star.1.1.1 kv=12.47 kvar=300"
+    (tmp_path / "poles.dss").write_text(POLES.replace("Set VoltageBases", WIRE.format(c=0.0, more=bank)))
+    read = OpenDssSettings.model_validate(
+        {"feeder": "poles.dss", "operated": {"switches": ["sw_*"]}, "sane_v_pu": (0, 2)}
+    )
+    context = Context("grid", tmp_path, datetime(2025, 7, 15, tzinfo=UTC), S, 3600 * S, 1)
+    grid = OpenDssFeeder(read, context, Feeder(read, context))
+    found = [
+        at(grid, grid.step(k * S, {"switch_set": np.array(s)}), "star.1")
+        for k, s in enumerate([[0.0, 1, 1], [0.0] * 3])
+    ]
+    assert found == [pytest.approx(1 / 3, abs=0.02), 0.0]
+
+
 def test_an_arc_goes_on_while_one_of_its_phases_is_alive(tmp_path: Path) -> None:
     """It went out, in all phases, when the first one was dead."""
     (tmp_path / "poles.dss").write_text(POLES)
