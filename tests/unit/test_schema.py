@@ -22,8 +22,12 @@ QUICKSTART = json.loads((ROOT / "scenarios" / "quickstart.json").read_text("utf-
 
 
 @pytest.fixture(scope="module")
-def validator() -> Draft202012Validator:
-    schema = scenario_schema()
+def schema() -> dict[str, Any]:
+    return scenario_schema()
+
+
+@pytest.fixture(scope="module")
+def validator(schema: dict[str, Any]) -> Draft202012Validator:
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
 
@@ -35,18 +39,20 @@ def test_every_shipped_scenario_fits_and_names_its_schema(scenario: Path, valida
     assert [error.message for error in validator.iter_errors(data)] == []
 
 
-def test_the_schema_beside_the_scenarios_is_what_the_command_prints() -> None:
+def test_the_schema_beside_the_scenarios_is_what_the_command_prints(schema: dict[str, Any]) -> None:
     shipped = (ROOT / "scenarios" / "scenario.schema.json").read_text("utf-8")
-    assert shipped == json.dumps(scenario_schema(), indent=1) + "\n", (
+    assert shipped == json.dumps(schema, indent=1) + "\n", (
         "write it anew: derloop schema > scenarios/scenario.schema.json"
     )
 
 
-def test_a_thousand_feeders_with_a_sky_and_a_fleet_each_are_not_too_many(validator: Draft202012Validator) -> None:
-    data = json.loads(SCENARIOS[0].read_text("utf-8"))
-    said = {**data, "checks": [], "federates": {f"sky_{i}": {"kind": "sky", "over": []} for i in range(3002)}}
-    assert len(ScenarioFile.model_validate(said).federates) == 3002
-    assert [error.message for error in validator.iter_errors(said) if error.validator == "maxProperties"] == []
+def test_a_thousand_feeders_with_a_sky_and_a_fleet_each_are_not_too_many(schema: dict[str, Any]) -> None:
+    """How many they may be is asked apart from what each of them is: that takes as long as they are many."""
+    federates = {f"sky_{i}": {"kind": "sky", "over": []} for i in range(3002)}
+    assert len(ScenarioFile.model_validate({**QUICKSTART, "checks": [], "federates": federates}).federates) == 3002
+    together = {k: v for k, v in schema["properties"]["federates"].items() if k != "additionalProperties"}
+    assert together["maxProperties"] > 0
+    assert [error.message for error in Draft202012Validator(together).iter_errors(federates)] == []
 
 
 @pytest.mark.parametrize(
@@ -84,8 +90,8 @@ def test_a_wrong_scenario_does_not_fit(path: tuple[Any, ...], value: Any, valida
     assert not validator.is_valid(data)
 
 
-def test_every_setting_is_described() -> None:
-    found = [*scenario_schema()["properties"].items()]
+def test_every_setting_is_described(schema: dict[str, Any]) -> None:
+    found = [*schema["properties"].items()]
     for name in plugins.names(plugins.KINDS):
         found += plugins.kind(name).settings.model_json_schema()["properties"].items()
     for name in plugins.names(plugins.CHECKS):
