@@ -33,7 +33,8 @@ makes the bills, line by line.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -98,6 +99,11 @@ class RetailSettings(Stepped):
         examples=[{"plant": "vpp", "fleets": ["batteries"]}],
     )
 
+    @property
+    def fleets(self) -> tuple[str, ...]:
+        """All that is billed."""
+        return self.customers.fleets if self.customers else ()
+
     @model_validator(mode="after")
     def _pays_somebody(self) -> Self:
         if self.customers is None and (self.demand_response or self.regulation):
@@ -119,6 +125,7 @@ class Retail:
         self._export_price = told_export_price(self.tariff, self._schedule)
         self._customers = None if settings.customers is None else Customers(settings.customers, context)
         self._enrolled = _enrolled(settings, self.tariff, self._customers, context)
+        self.cautions = (*_billed_twice(settings, context),)
         labels = self._customers.labels if self._customers else ()
         self._counter = Counter(self.tariff, self._schedule, 2 * len(labels))
         self._now_ns: int | None = None
@@ -201,6 +208,19 @@ def _enrolled(settings: RetailSettings, tariff: Tariff, customers: Customers | N
     if customers is None:
         return Enrolled()
     return enrolled(settings.demand_response, settings.regulation, tariff, customers, context)
+
+
+def _billed_twice(settings: RetailSettings, context: Context) -> Iterator[str]:
+    """Yield a caution for each tariff before this one that bills the same fleets.
+
+    It is no problem: a supplier and the owner of the grid may bill one meter.
+    """
+    others = takewhile(lambda name: name != context.name, context.settings)
+    for other in others:
+        billing = context.settings[other]
+        if isinstance(billing, RetailSettings) and (both := [f for f in settings.fleets if f in billing.fleets]):
+            what = f"{other!r} bills {', '.join(both)} too"
+            yield f"{context.name}: {what}; both bills are whole, and owed only where both tariffs hold at once"
 
 
 def _energy(customers: int) -> Balance:

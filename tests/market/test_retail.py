@@ -101,6 +101,22 @@ def test_with_net_metering_an_injected_kwh_saves_one_that_is_drawn(context: Cont
     assert retail(context, None).start()["export_price_per_kwh"].tolist() == [0.2]
 
 
+def test_fleets_that_two_tariffs_bill_are_a_caution_of_the_second(context: Context) -> None:
+    customers = {"prices": None, "first": BILLED, "second": {"loads": ["homes"], "by": "all"}}
+    told = {
+        name: RetailSettings.model_validate({"tariff": "tariff.json", "customers": billed})
+        for name, billed in customers.items()
+    }
+    context = replace(context, settings=told)
+    what = "both bills are whole, and owed only where both tariffs hold at once"
+    made = {name: Retail(told[name], replace(context, name=name)) for name in ("prices", "first", "second")}
+    assert {name: each.cautions for name, each in made.items()} == {
+        "prices": (),
+        "first": (),
+        "second": (f"second: 'first' bills homes too; {what}",),
+    }
+
+
 def test_a_run_keeps_its_tariff(context: Context, tmp_path: Path) -> None:
     made = retail(context)
     made.keep_in(tmp_path)
