@@ -13,6 +13,7 @@ from derloop import document
 from derloop.errors import DerloopError
 from derloop.kind import Settings
 from derloop.scenario.models import HostName
+from derloop.texts import Shape
 from derloop.validation import typed_model
 
 LOOPBACK = "127.0.0.1"
@@ -30,7 +31,9 @@ def one_interface(address: str) -> str:
 
 Address = Annotated[str, AfterValidator(one_interface)]
 """IPv4, of one interface."""
-Destination = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,250}$")]
+Destination = Annotated[
+    str, Shape(r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,250}$", "user@host, or a host of ssh's configuration")
+]
 """What `ssh` is told: a host of its configuration, or user@host. It never looks like an option."""
 Federates = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 

@@ -17,15 +17,22 @@ from derloop.coupling import Convergence
 from derloop.federation import Coupling
 from derloop.kind import Kind, Settings
 from derloop.scenario.pacing import PacingSettings
+from derloop.texts import Shape
 from derloop.verdict import CheckEntry
 from derloop.zone import ZoneName
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-HostName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+Name = Annotated[str, Shape(NAME_PATTERN, "lower-case letters, digits and _, beginning with a letter, at most 40")]
+HostName = Annotated[
+    str, Shape(r"^[a-z][a-z0-9_-]{0,39}$", "lower-case letters, digits, _ and -, beginning with a letter, at most 40")
+]
 """A machine of a hosts file."""
 MAX_PATTERN = 200
-PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", max_length=120)]
+PortName = Annotated[
+    str,
+    StringConstraints(max_length=120),
+    Shape(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", "federate.port, in lower case: pv.p_kw"),
+]
 NS = 1_000_000_000
 DAY_S = 86_400.0
 MOVED_BY = ("engine", "placement", "workers")

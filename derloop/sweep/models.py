@@ -10,8 +10,9 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from derloop.document import MAX_SHOWN
 from derloop.kind import Settings
+from derloop.texts import Shape
 
-NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
+NAME = Shape(r"^[a-z][a-z0-9_]{0,39}$", "lower-case letters, digits and _, beginning with a letter, at most 40")
 Path_ = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 MOST_TRIALS = 100_000
 Design = Literal["grid", "list", "latin-hypercube"]
@@ -79,7 +80,7 @@ class SweepFile(Settings):
     """A sweep: one scenario, and what differs from run to run."""
 
     schema_: str | None = Field(None, alias="$schema", description="The JSON Schema, for completion in editors.")
-    name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)] = Field(
+    name: Annotated[str, NAME] = Field(
         description="Short name, used for the sweep's folder.", examples=["battery_size"]
     )
     description: str = Field("", max_length=4000)

@@ -20,18 +20,29 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from zlib import crc32
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainSerializer, Tag, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+)
 
 from derloop.contract import FloatArray
 from derloop.errors import did_you_mean
 from derloop.kind import Context, Place, PlaceError, Settings, Terminal
+from derloop.texts import LABEL, Shape
 from federates.sides import one_phase, sides
 
 Path = tuple[str | int, ...]
 """Leads to a setting."""
 MOST = 1e9
 """Of any rating."""
-BUS_PATTERN = r"^[^.\s]+(\.\d+)*$"
+Bus = Annotated[str, Shape(r"^[^.\s]+(\.\d+)*$", "a bus, or a bus and nodes of it: 645, 645.2, 671.1.2.3")]
+Label = Annotated[str, StringConstraints(max_length=64), LABEL]
 
 
 # --- settings ----------------------------------------------------------------------------------------
@@ -75,8 +86,7 @@ Size = Annotated[
 class Spot(Settings):
     """One device at a place that is named."""
 
-    bus: str = Field(
-        pattern=BUS_PATTERN,
+    bus: Bus = Field(
         description="Bus and nodes as OpenDSS writes them: `645.2` is phase 2 of bus 645; "
         "without nodes, all phases of the bus.",
         examples=["645.2", "671.1.2.3"],
@@ -84,10 +94,8 @@ class Spot(Settings):
     rated_kva: float | None = Field(
         default=None, gt=0, le=1e9, description="Rated apparent power, kVA. Without it, the fleet's.", examples=[6.0]
     )
-    label: str | None = Field(
+    label: Label | None = Field(
         default=None,
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$",
-        max_length=64,
         description="Name of the device in results. Without it, the fleet's name and the device's number.",
         examples=["roof_12"],
     )
@@ -103,7 +111,7 @@ class Spread(Settings):
     count: int = Field(ge=1, le=1_000_000, description="How many devices.", examples=[40])
     on: Annotated[
         Annotated[Literal["loads", "buses"], Tag("one")]
-        | Annotated[tuple[Annotated[str, Field(pattern=BUS_PATTERN)], ...], Field(min_length=1), Tag("several")],
+        | Annotated[tuple[Bus, ...], Field(min_length=1), Tag("several")],
         Discriminator(_written),
     ] = Field(
         default="loads",

@@ -20,6 +20,7 @@ from pydantic import Field, StringConstraints
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, FileName, Kind, PlaceError, Settings
 from derloop.memory import remembers
+from derloop.texts import Shape
 from federates.der import Stepped
 from federates.der.course import read_column
 from federates.der.profile import REPEATS_SAID, ProfileColumn
@@ -27,7 +28,11 @@ from federates.fleets import unknown
 
 ANY_GAP_S = 1e12
 """Longer than any run."""
-PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$", max_length=80)]
+PortName = Annotated[
+    str,
+    StringConstraints(max_length=80),
+    Shape(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$", "the name of a port, in lower case: p_kw, homes.p_kw"),
+]
 
 
 class ReplaySignal(Settings):

@@ -38,6 +38,7 @@ from pydantic import Field, StringConstraints, model_validator
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Context, Kind, PlaceError, Settings
 from derloop.memory import remembers
+from derloop.texts import PORT
 from federates.der import Stepped
 from federates.der.course import Allowed, Course, read_course
 from federates.der.instants import Instants
@@ -46,7 +47,7 @@ from federates.der.smart.settings import IN_HZ, Smart
 from federates.fleets import mistuned, named
 from federates.grid.engine import SolverError
 
-PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_.]*$", max_length=120)]
+PortName = Annotated[str, StringConstraints(max_length=120), PORT]
 State = tuple[float, ...]
 """f, p_m, p_v, a, and three energies: few numbers in many short steps, for which tuples are faster than arrays."""
 HOLDS_PU = 0.8, 1.2

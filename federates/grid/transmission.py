@@ -27,12 +27,13 @@ from derloop.contract import Balance, FloatArray, Interface, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, Kind, PlaceError
 from derloop.memory import remembers
+from derloop.texts import NAME
 from federates.der import Stepped
 from federates.der.course import Allowed, Course, read_course
 from federates.grid.engine import SolverError
 from federates.grid.head import PORT
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
+Name = Annotated[str, StringConstraints(max_length=100), NAME]
 
 
 class TransmissionBusSettings(Stepped):

@@ -16,12 +16,15 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, Delivering, PlaceError, Settings, Terminal
+from derloop.texts import LABEL, Shape
 from federates.fleets import Problems, named
 from federates.market.filled import Filled
 from federates.market.schedule import IntArray
 
-CustomerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$", max_length=64)]
-Pattern = Annotated[str, Field(pattern=r"^[^.\s]+\.[^\s]+$", max_length=128)]
+CustomerName = Annotated[str, Field(max_length=64), LABEL]
+Pattern = Annotated[
+    str, Field(max_length=128), Shape(r"^[^.\s]+\.[^\s]+$", "fleet.label, or a pattern of that: homes.634*")
+]
 Fleets = tuple[str, ...]
 
 

@@ -14,13 +14,14 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from derloop.kind import Settings
+from derloop.texts import Shape
 
 Days = Literal["all", "weekdays", "weekends"]
 SORTS: tuple[Days, ...] = ("weekdays", "weekends")
 """The sorts of day that there are; `all` is both."""
 ALL_YEAR = "all year"
 LEAP_YEAR = 2024
-DAY_PATTERN = r"^(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$"
+MonthDay = Annotated[str, Shape(r"^(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$", "a month and a day of it: 06-01")]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -28,8 +29,8 @@ class Season(Settings):
     """A part of the year."""
 
     name: Name = Field(description="What it is called.", examples=["summer"])
-    first: str = Field(pattern=DAY_PATTERN, description="First day, month and day.", examples=["06-01"])
-    last: str = Field(pattern=DAY_PATTERN, description="Last day, month and day; part of it.", examples=["09-30"])
+    first: MonthDay = Field(description="First day, month and day.", examples=["06-01"])
+    last: MonthDay = Field(description="Last day, month and day; part of it.", examples=["09-30"])
 
     @model_validator(mode="after")
     def _has_days_of_a_calendar(self) -> Self:

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from derloop.kind import Settings
+from derloop.texts import NAME, Currency
 from derloop.validation import read_model
 from federates.der.profile import ProfileColumn
 from federates.market.filled import Filled
@@ -153,12 +154,12 @@ class Tariff(Settings):
     """A tariff."""
 
     schema_: str | None = Field(default=None, alias="$schema", description="The JSON Schema, for editors.")
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64, description="Name.", examples=["example_home"])
+    name: Annotated[str, Field(max_length=64), NAME] = Field(description="Name.", examples=["example_home"])
     description: str = Field(default="", max_length=2000, description="What it is, for people.")
     source: str = Field(
         min_length=1, max_length=2000, description="Where its numbers come from.", examples=["made up, an example"]
     )
-    currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code of its money.", examples=["USD"])
+    currency: Currency = Field(description="ISO 4217 code of its money.", examples=["USD"])
     interval_s: float = Field(
         default=900.0, ge=60.0, le=3600.0, description="Metering interval, s; divides an hour.", examples=[900.0]
     )

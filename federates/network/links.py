@@ -7,10 +7,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from derloop.kind import Settings
+from derloop.texts import Shape
 from federates.der import Stepped
 from federates.network.latency import LONGEST_S, Constant, Latency
 
-Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\S+$")]
+Pattern = Annotated[
+    str, StringConstraints(min_length=1, max_length=200), Shape(r"^\S+$", "the name of a federate, or a pattern: bay_*")
+]
 Order = Literal["kept", "newest", "as-arrived"]
 LAST_S = 4e9
 """127 years: as nanoseconds, two of them still fit in 64 bits."""

@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from derloop import document
 from derloop.errors import DerloopError, Problem, ScenarioError, did_you_mean
 from derloop.kind import Settings
+from derloop.texts import Shape
 from derloop.validation import listed, read_model
 from hil.bench.instruments import instrument_problems, unknown_instruments
 from hil.instruments.file import InstrumentEntry, ModbusAt
@@ -30,7 +31,14 @@ from hil.safety.rules import EmergencyStop, SafetyRules
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MOST_DEVICES = 1000
 LONGEST_NAME = 60
-DeviceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([-_.][a-z0-9]+)*$", max_length=LONGEST_NAME)]
+DeviceName = Annotated[
+    str,
+    StringConstraints(max_length=LONGEST_NAME),
+    Shape(
+        r"^[a-z][a-z0-9]*([-_.][a-z0-9]+)*$",
+        "lower-case letters and digits, beginning with a letter, with single -, _ or . between them: inverter-1",
+    ),
+]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 

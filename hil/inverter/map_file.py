@@ -8,13 +8,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from derloop.kind import Settings
+from derloop.texts import Shape
 from hil.modbus.pdu import READ_LIMIT, WRITE_LIMIT
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 MOST_POINTS = 5000
 
-PointName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=60)]
-PatternText = Annotated[str, StringConstraints(pattern=r"^0x[0-9A-Fa-f]{1,16}$")]
+PointName = Annotated[
+    str,
+    StringConstraints(max_length=60),
+    Shape(r"^[A-Za-z][A-Za-z0-9_]*$", "letters, digits and _, beginning with a letter"),
+]
+PatternText = Annotated[str, Shape(r"^0x[0-9A-Fa-f]{1,16}$", "hexadecimal: 0x8000")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 PointType = Literal[
     "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64",

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from derloop.errors import Problem, ScenarioError, did_you_mean
 from derloop.kind import Settings
+from derloop.texts import Shape
 from derloop.validation import read_model
 from hil.emulator.profile import Profile
 from hil.modbus.endpoint import Endpoint, Serial, Tcp, Timing, Tls, Unit, located
@@ -20,7 +21,9 @@ from hil.serving.quirks import Quirks
 from hil.serving.security import Right
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9_.-]{0,59}$")]
+Name = Annotated[
+    str, Shape(r"^[a-zA-Z][a-zA-Z0-9_.-]{0,59}$", "letters, digits, _, . and -, beginning with a letter, at most 60")
+]
 Rights = tuple[Right, ...]
 
 

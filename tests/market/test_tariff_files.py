@@ -55,7 +55,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "net metering nets kWh of one price",
     ),
     ({"fixed": {"per_day": 1}}, "/periods", "it does not say what a kWh costs"),
-    ({**FLAT, "currency": "dollars"}, "/currency", "match pattern"),
+    ({**FLAT, "currency": "dollars"}, "/currency", "must be three capital letters, as in ISO 4217: USD, not 'dollars'"),
     ({**FLAT, "interval_s": 1000}, "/interval_s", "must divide an hour"),
     ({**FLAT, "period": []}, "/period", "did you mean 'periods'?"),
 ]

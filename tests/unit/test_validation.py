@@ -8,9 +8,19 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
+from derloop import plugins
 from derloop.errors import ScenarioError
+from derloop.hosts.file import HostsFile
 from derloop.kind import Settings
+from derloop.scenario.models import ScenarioFile
+from derloop.sweep.models import SweepFile
+from derloop.texts import Shape
 from derloop.validation import MAX_LISTED, read_model
+from federates.market.tariff import Tariff
+from federates.market.value.stack import Stack
+from hil.bench.file import BenchFile
+from hil.inverter.map_file import RegisterFile
+from hil.serving.file import EmulatorFile
 
 
 class Shelf(Settings):
@@ -30,6 +40,10 @@ class Glass(Settings):
 
 class Cupboard(Settings):
     parts: tuple[Annotated[Board | Glass, Field(discriminator="kind")], ...]
+
+
+class Key(Settings):
+    name: Annotated[str, Field(max_length=5), Shape(r"^[a-z]+$", "lower-case letters: oak")]
 
 
 def problems(folder: Path, text: str, model: type[Settings] = Shelf) -> list[str]:
@@ -83,3 +97,24 @@ def test_a_list_of_one_that_is_wrong_is_not_too_short(tmp_path: Path) -> None:
         "/shelves/0/width_m: must be greater than 0, not 0"
     ]
     assert problems(tmp_path, '{"shelves": []}', Row) == ["/shelves: must have at least 1 item, not 0"]
+
+
+def test_text_of_another_shape_is_told_in_words_what_it_may_be(tmp_path: Path) -> None:
+    assert problems(tmp_path, '{"name": "Oak 1"}', Key) == ["/name: must be lower-case letters: oak, not 'Oak 1'"]
+    assert problems(tmp_path, '{"name": "oak\\n"}', Key) == ["/name: must be lower-case letters: oak, not 'oak\\n'"]
+    assert problems(tmp_path, '{"name": 5}', Key) == ["/name: must be a string, not 5"]
+    assert problems(tmp_path, '{"name": "mahogany"}', Key) == ["/name: must have at most 5 characters"]
+
+
+def test_json_schema_of_a_text_has_its_shape_as_a_pattern() -> None:
+    assert Key.model_json_schema()["properties"]["name"]["pattern"] == "^[a-z]+$"
+
+
+MODELS = (ScenarioFile, SweepFile, HostsFile, Tariff, Stack, EmulatorFile, BenchFile, RegisterFile)
+
+
+def test_no_setting_shows_a_pattern_to_whoever_wrote_another_text() -> None:
+    kinds = [plugins.kind(name).settings for name in plugins.names(plugins.KINDS)]
+    checks = [plugins.check_kind(name).settings for name in plugins.names(plugins.CHECKS)]
+    for model in [*kinds, *checks, *MODELS]:
+        assert "'pattern'" not in repr(model.__pydantic_core_schema__), model.__name__

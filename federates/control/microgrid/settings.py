@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from derloop.kind import Settings
+from derloop.texts import SIGNAL, Currency
 from federates.der import Stepped
 from federates.spells import Spell, check_in_turn
 
@@ -44,13 +45,12 @@ class StormWarning(Spell):
 class Economics(Settings):
     """What is done for money while the grid is there."""
 
-    reads: str | None = Field(
+    reads: Annotated[str, SIGNAL] | None = Field(
         default=None,
-        pattern=r"^[^.\s]+\.[^\s]+$",
         description="Where the price of a kWh is told, as federate.port.",
         examples=["retail.price_per_kwh"],
     )
-    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="Of the price.", examples=["EUR"])
+    currency: Currency = Field(default="USD", description="Of the price.", examples=["EUR"])
     charge_below: float = Field(
         default=0.0, ge=0.0, le=1e4, description="Stores are charged up to this price.", examples=[0.12]
     )

@@ -27,10 +27,13 @@ deterministic.
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
 
 from derloop.errors import DerloopError
 from derloop.kind import Context, FileName, Kind, PlaceError
+from derloop.texts import Shape
 from federates.control.own.code import NoSuchClass, UserClass
 from federates.control.own.listening import Listening, listening, require_trust
 from federates.control.own.ports import OwnPorts
@@ -40,16 +43,16 @@ from federates.der.inside import path_inside
 class OwnControlSettings(OwnPorts):
     """A control of the user's in Python."""
 
-    file: FileName = Field(
-        pattern=r"\.py$",
-        max_length=1000,
+    file: Annotated[
+        FileName, StringConstraints(max_length=1000), Shape(r"^.*\.py$", "a file of Python, that ends with .py")
+    ] = Field(
         description="Python file, relative to the scenario's folder and inside it.",
         examples=["controls/shave.py"],
     )
-    class_name: str = Field(
+    class_name: Annotated[
+        str, StringConstraints(max_length=200), Shape(r"^[A-Za-z_][A-Za-z0-9_]*$", "the name of a class: Shave")
+    ] = Field(
         alias="class",
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        max_length=200,
         description="The class in it that is the control.",
         examples=["Shave"],
     )

@@ -16,13 +16,18 @@ from pydantic import Field, StringConstraints
 from derloop.contract import FloatArray, Port
 from derloop.errors import DerloopError, did_you_mean
 from derloop.kind import Context, Names, PlaceError
+from derloop.texts import Shape
 from federates.der import Stepped
 from federates.fleets import Problems, named
 
 PLAIN, DATES = "biuf", "mM"
 """Sorts of numpy's types: numbers as they are; and times, of which some call themselves numbers."""
 
-Pattern = Annotated[str, StringConstraints(pattern=r"^[^\s.]+(\.[^\s.]+)*$", max_length=200)]
+Pattern = Annotated[
+    str,
+    StringConstraints(max_length=200),
+    Shape(r"^[^\s.]+(\.[^\s.]+)*$", "the name of a port, or a pattern: p_kw, v_*"),
+]
 
 
 class OwnPorts(Stepped):

@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 from derloop.contract import FloatArray, Port, Values
 from derloop.kind import Settings
 from derloop.memory import remembers
+from derloop.texts import Currency
 from federates.control.vpp.dispatch import Dispatch
 from federates.control.vpp.forecast import Forecast, ForecastColumn, Horizon, HorizonSettings, store_of
 from federates.control.vpp.plan import Limit, Market, cheapest
@@ -55,7 +56,7 @@ class Arbitrage(ServiceSettings):
         description="The price that holds, as federate.port; without it, the file's.",
         examples=["retail.price_per_kwh"],
     )
-    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="Of the prices.", examples=["EUR"])
+    currency: Currency = Field(default="USD", description="Of the prices.", examples=["EUR"])
     charge_below: float | None = Field(
         default=None, ge=-1e4, le=1e4, description="Rule: charge below this price.", examples=[0.12]
     )

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from derloop.contract import Port, Values
 from derloop.memory import remembers
+from derloop.texts import Currency
 from federates.control.vpp.calls import NS_PER_S, Calls, called_pu, refuse_unheard
 from federates.control.vpp.dispatch import Dispatch
 from federates.control.vpp.service import Decides, Now, ServiceSettings, Stand
@@ -35,9 +36,7 @@ class Called(ServiceSettings):
         default=0.0, ge=0.0, le=1e4, description="Owed for each kWh called and not given.", examples=[0.2]
     )
     cost_per_kwh: float = Field(default=0.0, ge=0.0, le=1e4, description="What a kWh costs the plant.", examples=[0.15])
-    currency: str = Field(
-        default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code of its money.", examples=["EUR"]
-    )
+    currency: Currency = Field(default="USD", description="ISO 4217 code of its money.", examples=["EUR"])
     prepares_h: float = Field(
         default=0.0, ge=0.0, le=24.0, description="How long before a call members charge, h.", examples=[4.0]
     )

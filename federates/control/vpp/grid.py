@@ -30,13 +30,14 @@ from pydantic import Field, StringConstraints, model_validator
 from derloop.contract import FloatArray, Port, Values
 from derloop.errors import did_you_mean
 from derloop.kind import Context, PlaceError, Sensitive, Sensitivity, Settings
+from derloop.texts import NAME
 from federates.control.vpp.members import Fleets, Measured
 from federates.grid import inventory
 
 MOVES = 128
 LEAST_EFFECT = 0.05
 Path = tuple[str | int, ...]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
+Name = Annotated[str, StringConstraints(max_length=100), NAME]
 
 
 class FeederLimits(Settings):

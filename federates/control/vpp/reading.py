@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import StringConstraints
 
 from derloop.contract import Port, Values
+from derloop.texts import SIGNAL
 
-Signal = Annotated[str, StringConstraints(pattern=r"^[^.\s]+\.[^\s]+$", max_length=200)]
+Signal = Annotated[str, StringConstraints(max_length=200), SIGNAL]
 """Type of a setting that names a measurement, as federate.port."""
 
 

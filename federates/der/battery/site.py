@@ -16,8 +16,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from derloop.contract import Arrival, FloatArray, Port, Values
 from derloop.kind import Context, PlaceError, Settings
+from derloop.texts import PORT
 
-PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_.]*$", max_length=120)]
+PortName = Annotated[str, StringConstraints(max_length=120), PORT]
 
 
 class BatterySite(Settings):

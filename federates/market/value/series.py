@@ -13,13 +13,17 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from derloop.contract import FloatArray
 from derloop.errors import DerloopError
 from derloop.kind import Settings
+from derloop.texts import Shape
 from federates.market.billing import Billing
 from federates.market.tariff import Tariff
 
 TimeArray = NDArray[np.int64]
 NS_PER_S, NS_PER_H = 1e9, 3.6e12
-SERIES_PATTERN = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_.]*(:.+)?$"
-SeriesName = Annotated[str, Field(pattern=SERIES_PATTERN, max_length=200)]
+SeriesName = Annotated[
+    str,
+    Field(max_length=200),
+    Shape(r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_.]*(:.+)?$", "federate.port or federate.port:label: grid.head_kw"),
+]
 """`federate.port`, the sum over its elements, or `federate.port:label`, one of them."""
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag
 
 from derloop.kind import Settings
+from derloop.texts import Currency
 from federates.market.filled import Filled
 from federates.market.tariff import JSON_SCHEMA
 from federates.market.value.services import DemandResponse, Regulation, Reserve
@@ -41,7 +42,7 @@ class Stack(Settings):
 
     schema_: str | None = Field(default=None, alias="$schema", description="The JSON Schema, for editors.")
     name: str = Field(min_length=1, max_length=100, description="Name.", examples=["community battery"])
-    currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code of the money.", examples=["USD"])
+    currency: Currency = Field(description="ISO 4217 code of the money.", examples=["USD"])
     resources: dict[str, Resource] = Field(
         default={}, max_length=1000, description="What holds power.", examples=[{"fleet": {"power_kw": 500}}]
     )

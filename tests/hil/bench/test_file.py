@@ -37,7 +37,8 @@ def test_every_problem_of_a_file_is_told_at_once_with_its_pointer(tmp_path: Path
         "/devices/inv-1/endpoint/hots": "unknown; did you mean 'host'?",
         "/devices/inv-1/unti": "unknown; did you mean 'unit'?",
         "/devices/inv-1/silence/max_age_s": "is missing",
-        "/devices/Inv 2": "must match pattern '^[a-z][a-z0-9]*([-_.][a-z0-9]+)*$', not 'Inv 2'",
+        "/devices/Inv 2": "must be lower-case letters and digits, beginning with a letter, "
+        "with single -, _ or . between them: inverter-1, not 'Inv 2'",
     }
 
 
