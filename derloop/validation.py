@@ -18,9 +18,10 @@ from derloop.errors import Problem, ScenarioError, did_you_mean, said
 
 Model = TypeVar("Model", bound=BaseModel)
 
+LISTS = ("tuple_type", "list_type")
 WORDS = {
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "must be an object"),
-    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    **dict.fromkeys(LISTS, "must be a list"),
     **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
@@ -138,9 +139,18 @@ def _worded(error: ErrorDetails) -> str:
     text = re.sub(r"^(Input|String|Tuple|List|Dictionary) should ", "must ", text)
     text = text.replace(" after validation", "").replace("timezone", "time zone")
     given = error["input"]
+    if error["type"] in LISTS:
+        text += _listed_alone(given)
     if error["type"] in LENGTHS or (isinstance(given, dict | list) and error["type"] == "value_error"):
         return text[:1].lower() + text[1:]
     return f"{text[:1].lower()}{text[1:]}, not {document.shown(given)}"
+
+
+def _listed_alone(given: object) -> str:
+    """Return how what stands alone would be in a list. A number says nothing: points of curves are lists of several."""
+    if isinstance(given, dict):
+        return ", as [{...}]"
+    return f", as [{json.dumps(given)}]" if isinstance(given, str) and len(given) <= document.MAX_SHOWN else ""
 
 
 def _real_path(data: Any, loc: Sequence[str | int], missing: bool) -> tuple[str | int, ...]:

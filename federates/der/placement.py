@@ -14,6 +14,7 @@ is drawn does not move the others.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -29,6 +30,7 @@ from pydantic import (
     StringConstraints,
     Tag,
     WithJsonSchema,
+    model_validator,
 )
 
 from derloop.contract import FloatArray
@@ -50,7 +52,7 @@ Label = Annotated[str, StringConstraints(max_length=64), LABEL]
 
 def _as_range(value: Any) -> Any:
     """Return one number as the range that holds only it."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and len(value) == 2:
         return value
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ValueError("must be a number, or a list [min, max]")
@@ -100,6 +102,19 @@ class Spot(Settings):
         examples=["roof_12"],
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_more_than_its_bus(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"must be an object, as {_as_place(value)}")
+        return value
+
+
+def _spread_on(value: Any) -> Any:
+    if isinstance(value, str) and value not in ("loads", "buses"):
+        raise ValueError("must be 'loads', 'buses' or a list of buses")
+    return value
+
 
 def _written(value: Any) -> str:
     return "one" if isinstance(value, str) else "several"
@@ -113,6 +128,7 @@ class Spread(Settings):
         Annotated[Literal["loads", "buses"], Tag("one")]
         | Annotated[tuple[Bus, ...], Field(min_length=1), Tag("several")],
         Discriminator(_written),
+        BeforeValidator(_spread_on),
     ] = Field(
         default="loads",
         description="`loads`: where the feeder has load, in proportion to it; `buses`: any phase of a bus that has "
@@ -122,7 +138,19 @@ class Spread(Settings):
 
 
 def _spread_or_places(value: Any) -> str:
-    return "places" if isinstance(value, list | tuple) else "spread"
+    """Return what `at` is meant to be: an object with a bus, and no count, is a place that lacks its brackets."""
+    is_place = isinstance(value, dict) and "bus" in value and "count" not in value
+    return "places" if is_place or isinstance(value, list | tuple) else "spread"
+
+
+def _more_than_a_bus(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError(f"must be a list, as [{_as_place(value)}]")
+    return value
+
+
+def _as_place(bus: str) -> str:
+    return json.dumps({"bus": bus})
 
 
 def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -136,6 +164,7 @@ At = Annotated[
     Annotated[tuple[S, ...], AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1}), Tag("places")]
     | Annotated[Spread, Tag("spread")],
     Discriminator(_spread_or_places),
+    BeforeValidator(_more_than_a_bus),
 ]
 """Type of the setting `at`, with the kind's own sort of `Spot`."""
 
