@@ -49,6 +49,7 @@ from federates.spells import Spell, check_in_turn
 
 AT_REST: Mapping[str, float] = {"shift_k": 0.0, "curtail_pu": 0.0, "allow": 1.0}
 """What is sent outside of events, and so the inputs of members that can be driven."""
+LEAST_SILENT_S, SILENT_STEPS = 300.0, 2
 UNITS = {"shift_k": "K", "curtail_pu": "pu", "allow": "1"}
 _TOLD = {
     "metered_kw": "kW",
@@ -117,7 +118,8 @@ class DemandResponseSettings(Stepped):
         default=None,
         gt=0.0,
         le=DAY_S,
-        description="Age of what was heard of a device, from which on it is silent, s. Without it, two steps.",
+        description="Age of what was heard of a device, from which on it is silent, s. Without it, 300 s, or two "
+        "steps where these are longer.",
         examples=[900.0],
     )
     history: dict[str, History] = Field(
@@ -128,7 +130,7 @@ class DemandResponseSettings(Stepped):
 
     def silent_s(self, step_ns: int) -> float:
         """Return the age from which on a device is silent, s."""
-        return self.silent_after_s or 2 * step_ns / NS_PER_S
+        return self.silent_after_s or max(LEAST_SILENT_S, SILENT_STEPS * step_ns / NS_PER_S)
 
     @model_validator(mode="after")
     def _divides_a_day(self) -> Self:

@@ -217,6 +217,11 @@ def test_no_reduction_is_credited_of_devices_that_are_silent() -> None:
     assert silent[event + 1 : event + 4] == [0.0, 1.0, 1.0]
 
 
+def test_a_device_is_silent_after_300_s_or_two_steps_where_these_are_longer() -> None:
+    assert [made().silent_s(round(step_s * 1e9)) for step_s in (1, 60, 150, 900)] == [300.0, 300.0, 300.0, 1800.0]
+    assert made(silent_after_s=60).silent_s(HOUR) == 60.0
+
+
 def test_before_an_event_what_was_heard_last_of_silent_devices_is_metered() -> None:
     one = programme()
     one.start()
