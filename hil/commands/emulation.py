@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from derloop import document
+from derloop import document, plugins
 from derloop.engines.worker import Deadlines, Worker, mover
 from derloop.errors import Problem, ScenarioError
 from hil.commands.opened import Opened, Wishes, opened
@@ -48,7 +48,8 @@ class Emulation:
         self._fleets = self._opened.fleets if self._opened else {}
         self._shown_s: float | None = None
         if not self._fleets and not self._standing:
-            raise ScenarioError([Problem("", "has nothing that could be served")], str(path))
+            what = f"has nothing that could be served: {_unserved(self._opened)}"
+            raise ScenarioError([Problem("", what)], str(path))
 
     def run(self) -> None:
         """Serve. Raises FederateError where the scenario fails."""
@@ -88,6 +89,14 @@ class Emulation:
             clone = self._file.clones.get(name)
             unit = clone.unit if clone else self._file.replays[name].unit
             yield Found(name, "clones" if clone else "replays", Address(endpoint, unit))
+
+
+def _unserved(opened: Opened | None) -> str:
+    """Return why there is nothing to serve."""
+    if opened is None:
+        return "neither a scenario, nor clones, nor replays"
+    possible = ", ".join(kind for kind in plugins.names(plugins.KINDS) if plugins.kind(kind).is_der)
+    return f"no federate of {opened.scenario.path.name} has inverters; of kind {possible} it would"
 
 
 def _read(path: Path) -> EmulatorFile:

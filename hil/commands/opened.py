@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from derloop.contract import Federate
 from derloop.errors import Problem, ScenarioError, did_you_mean
 from derloop.federation import Federation
 from derloop.kind import Permissions
@@ -76,9 +77,16 @@ def _able(path: Path, overrides: Sequence[str], permissions: Permissions) -> lis
     """Return the federates that can be steered through registers."""
     entries = load(path, overrides, permissions).federates
     ders = [name for name, entry in entries.items() if entry.kind.is_der]
-    as_models = [*overrides, *(f'federates.{name}.via="model"' for name in ders)]
-    federates = assemble(load(path, as_models, permissions), permissions).federates
-    return [name for name in ders if isinstance(federates[name], HasInverters)]
+
+    def federates(via: str) -> Mapping[str, Federate]:
+        all_via = [*overrides, *(f'federates.{name}.via="{via}"' for name in ders)]
+        return assemble(load(path, all_via, permissions), permissions).federates
+
+    try:
+        found = federates("served")  # whom nobody in the scenario commands, as no model may be
+    except ScenarioError:
+        found = federates("model")  # one of them has no inverters; or the scenario is wrong, which it says
+    return [name for name in ders if isinstance(found[name], OpenFleet | HasInverters)]
 
 
 def _refuse_unable(file: EmulatorFile, able: Sequence[str], source: str) -> None:

@@ -133,6 +133,10 @@ class RegisteredFleet:
         )
 
 
+COMMANDS = ("p_set_kw", "p_limit_kw", "q_set_pu")
+"""Inputs of models in whose place registers stand."""
+
+
 def _obeyed(registers: Settings, inputs: Values) -> Values:
     """Return the model's inputs with what its registers say in the place of what was asked.
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
-from derloop.contract import FloatArray, Interface, Values
+from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.kind import Terminal
 from hil.emulator.bank import RegisterBank
 from hil.fleet.model import InverterModel, told_outputs
-from hil.fleet.registered import RegisteredFleet
+from hil.fleet.registered import COMMANDS, RegisteredFleet
 from hil.modbus.endpoint import Address
 from hil.modbus.thread import LoopThread
 from hil.serving.file import FleetEntry
@@ -42,7 +43,8 @@ class OpenFleet:
         """How they are served; taken when they start."""
         known = model.interface
         outputs = told_outputs(known)
-        self._interface = Interface(known.step_ns, known.inputs, outputs, repeatable=False, blocking=True, paced=True)
+        inputs = {name: _unasked(name, port) for name, port in known.inputs.items()}
+        self._interface = Interface(known.step_ns, inputs, outputs, repeatable=False, blocking=True, paced=True)
         self._fleet: RegisteredFleet | None = None
         self._thread: LoopThread | None = None
         self._server: BankServer | None = None
@@ -84,6 +86,11 @@ class OpenFleet:
 
     def _told(self, outputs: Values) -> Values:
         return {name: outputs[name] for name in self._interface.outputs}
+
+
+def _unasked(name: str, port: Port) -> Port:
+    """Return an input of the model, a command as one that nobody need ask for: registers say it."""
+    return replace(port, otherwise=0.0) if name in COMMANDS else port
 
 
 async def _keep_time(bank: RegisterBank) -> None:

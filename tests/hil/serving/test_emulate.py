@@ -18,6 +18,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 
+from derloop.errors import ScenarioError
 from derloop.options import Options
 from derloop.running import run
 from hil.serving.file import emulator_schema
@@ -161,7 +162,7 @@ def test_a_run_in_lock_step_takes_transport_and_quirks_from_an_emulator_file(fol
         ),
         ({"fleets": {"inverter": {"listen": {"transport": "serial", "path": "x"}}}}, "bus must be true"),
         ({"fleets": {"inverter": {"roles": {"viewer": ["read"]}}}}, "roles are those of certificates"),
-        ({}, "has nothing that could be served"),
+        ({}, "has nothing that could be served: neither a scenario, nor clones, nor replays"),
         (
             {"fleets": {"inverter": {"profile": {"scale_factors": {"702.WMax": 0}}}}},
             "/fleets/inverter/profile/scale_factors/702.WMax: must be a scale factor, as 702.W_SF is",
@@ -189,6 +190,30 @@ def test_a_wrong_emulator_file_is_explained(content: dict[str, Any], said: str, 
     with pytest.raises(Exception, match="problem") as error:
         Emulation(file, Wishes(), lambda _: None)
     assert said in str(error.value)
+
+
+def test_devices_that_nobody_in_the_scenario_commands_are_open_to_those_outside(folder: Path) -> None:
+    from hil.commands.emulation import Emulation
+    from hil.commands.opened import Wishes
+
+    scenario = json.loads((folder / "street.json").read_text())
+    grid, inverter = (scenario["federates"][name] for name in ("grid", "inverter"))
+    scenario |= {"federates": {"grid": grid, "inverter": inverter | {"mode": "commanded"}}, "checks": []}
+    (folder / "alone.json").write_text(json.dumps(scenario))
+    found: list[Any] = []
+    Emulation(folder / "alone.json", Wishes(for_s=0.0), found.extend).run()
+    assert [device.name for device in found] == ["inverter_0", "inverter_1"]
+
+
+def test_a_scenario_in_which_nobody_has_inverters_is_told_which_kinds_have(folder: Path) -> None:
+    from hil.commands.emulation import Emulation
+    from hil.commands.opened import Wishes
+
+    shutil.copy(SCENARIOS / "demand_response_event.json", folder)
+    with pytest.raises(ScenarioError) as error:
+        Emulation(folder / "demand_response_event.json", Wishes(), lambda _: None)
+    why = "no federate of demand_response_event.json has inverters; of kind battery, chp, ev, pv, wind it would"
+    assert [problem.what for problem in error.value.problems] == [f"has nothing that could be served: {why}"]
 
 
 def test_what_clients_write_is_obeyed_within_the_longest_step(folder: Path) -> None:
