@@ -95,15 +95,15 @@ class Child:
         if self.done:
             return
         if ending is not None:
-            raise self._error(f"{self.reach.whose} {ending}{self.reach.last_words()}")
+            raise self.error(f"{self.reach.whose} {ending}{self.reach.last_words()}")
         if self.reach.is_stopped():
-            raise self._error(f"{self.reach.whose} was stopped (SIGSTOP)")
+            raise self.error(f"{self.reach.whose} was stopped (SIGSTOP)")
         if (silent_s := monotonic() - self.beat) > self._patience_s(deadlines):
             self.is_lost = True
             limit = (
                 "" if self._is_built else f" and it was not built; deadlines.join_s leaves it {deadlines.join_s:g} s"
             )
-            raise self._error(f"hangs{self.reach.where}: nothing was heard of it for {silent_s:.1f} s{limit}")
+            raise self.error(f"hangs{self.reach.where}: nothing was heard of it for {silent_s:.1f} s{limit}")
 
     def _patience_s(self, deadlines: Deadlines) -> float:
         """Return how long it may be silent. It watches its federates itself, and is given time to say which it is."""
@@ -146,11 +146,11 @@ class Child:
         """
         where = self.reach.where
         if federate is None:
-            told = f"{self.crew.name}{where}: {why}"
+            told = f"{_listed(self.crew.members)}{where}: {why}"
             return EngineError(told) if is_echo else DerloopError(told)
         return FederateError(federate, now_ns, f"{where.strip()}: {why}" if where else why, inputs)
 
-    def _error(self, why: str) -> FederateError:
+    def error(self, why: str) -> FederateError:
         """Return the error of its unit; among several, of the federate that was last at work, once they are built."""
         if len(self.crew.units) == 1:
             return FederateError(self.crew.name, self.now_ns, why)
@@ -217,7 +217,8 @@ class Apart:
                 try:
                     reach = places.reach(crew, self._job(crew, number, seats), log, hub)
                 except OSError as error:
-                    raise EngineError(f"the process of {crew.name!r} could not be started: {error}") from error
+                    who = _listed(crew.members)
+                    raise EngineError(f"the process of {who} could not be started: {error}") from error
                 self.children.append(Child(crew, reach, self._stop_s(crew)))
             hub.start(transport, places.are_many)
             self._watch(hub, on_poll)
@@ -260,7 +261,7 @@ class Apart:
             if "starting" in stages and monotonic() - began > self._deadlines.join_s + SILENCE_S:
                 late = self.children[stages.index("starting")]
                 why = f"has not joined{late.reach.where} within {self._deadlines.join_s:g} s"
-                raise FederateError(late.crew.name, None, why)
+                raise late.error(why)
             stall.check([child.now_ns for child in self.children], stages)
             on_poll()
             sleep(POLL_S)

@@ -123,6 +123,21 @@ def test_of_many_that_did_not_leave_the_first_are_named() -> None:
     assert silent(two_feeders()).was_killed() == told
 
 
+def test_of_many_that_have_not_joined_one_is_named() -> None:
+    told = silent(two_feeders()).error("has not joined within 60 s")
+    assert told.federate == "sky"
+    assert told.why == (
+        "has not joined within 60 s; it was to be built there, beside fleet_n, fleet_s, north, south, bus"
+    )
+
+
+def test_what_ends_a_process_and_no_federate_of_it_is_told_with_the_first_of_them() -> None:
+    child, why = silent(two_feeders()), "no space left on device"
+    failed = {"federate": None, "now_ns": None, "why": why, "inputs": {}, "is_echo": False}
+    child._take({"failed": failed})
+    assert str(child.failed) == f"sky, fleet_n, fleet_s, north, south and 1 more: {why}"
+
+
 def record(federation: Federation, run: Callable[..., None], steps: int) -> dict[str, list[object]]:
     recording = Recording()
     run(steppers_of(federation, recording), steps * S)
