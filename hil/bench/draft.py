@@ -19,6 +19,7 @@ from hil.bench.findings import ratings_of
 from hil.bench.scan import Behaviour, Found
 from hil.inverter.device import Device
 from hil.modbus.endpoint import Address
+from hil.sunspec.points import RegisterArray
 
 SERVED = "Emulated devices, where `derloop emulate` serves them; it writes this file anew."
 
@@ -87,8 +88,13 @@ def scan_file(found: Found) -> dict[str, Any]:
         "sunspec": models,
         "behaviour": None if found.behaviour is None else _behaviour(found.behaviour),
         "refused": [list(span) for span in found.refused],
-        "registers": [{"address": start, "words": words.astype(">u2").tobytes().hex()} for start, words in found.spans],
+        "registers": _runs(found.spans),
+        "input_registers": _runs(found.inputs),
     }
+
+
+def _runs(spans: Sequence[tuple[int, RegisterArray]]) -> list[dict[str, Any]]:
+    return [{"address": start, "words": words.astype(">u2").tobytes().hex()} for start, words in spans]
 
 
 def _behaviour(behaviour: Behaviour) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from derloop.errors import DeviceError, Rejected, Unreachable
 from hil.inverter.device import Device, Identity
 from hil.modbus.endpoint import Address, Endpoint, Timing
 from hil.modbus.link import Link
+from hil.modbus.pdu import ExceptionCode, Function
 from hil.modbus.thread import LoopThread
 from hil.sunspec.points import RegisterArray
 from hil.sunspec.reads import READ_LIMIT
@@ -20,6 +21,7 @@ from hil.sunspec.reads import READ_LIMIT
 Answers = Literal["sunspec", "modbus", "nothing"]
 Span = tuple[int, int]
 """First register and how many."""
+HOLDING, INPUT = int(Function.READ_HOLDING), int(Function.READ_INPUT)
 TRIALS = 10
 """Readings of which a latency is told."""
 
@@ -49,7 +51,9 @@ class Found:
     device: Device | None = None
     """With the map and the registers of a SunSpec device."""
     spans: tuple[tuple[int, RegisterArray], ...] = ()
-    """Registers that were read, each run with its first address."""
+    """Holding registers that were read, each run with its first address."""
+    inputs: tuple[tuple[int, RegisterArray], ...] = ()
+    """Input registers that were read, which have addresses of their own; not of a SunSpec device."""
     refused: tuple[Span, ...] = ()
     behaviour: Behaviour | None = None
 
@@ -122,66 +126,72 @@ def _reason(link: Link, error: DeviceError) -> str:
 
 async def _examined(link: Link, found: Found, spans: Sequence[Span]) -> Found:
     """Read the registers that are asked for, and try how the unit answers."""
-    refused: list[Span] = []
     if found.device:
-        read = [(found.device.map.base, found.device.image)]
-    else:
-        read = [part for start, count in spans for part in await _parts(link, start, count, refused)]
-    if not read:
-        return replace(found, refused=tuple(refused))
-    behaviour = await _behaviour(link, read[0][0])
-    return replace(
-        found,
-        answers=found.answers if found.device else "modbus",
-        spans=tuple(read),
-        refused=tuple(refused),
-        behaviour=behaviour,
-    )
+        base = found.device.map.base
+        behaviour = await _behaviour(link, base, await _functions(link, base))
+        return replace(found, spans=((base, found.device.image),), behaviour=behaviour)
+    refused: list[Span] = []
+    read = [part for span in spans for part in await _parts(link, *span, HOLDING, refused)]
+    inputs = [part for span in spans for part in await _parts(link, *span, INPUT, [])]
+    found = replace(found, spans=tuple(read), inputs=tuple(inputs), refused=tuple(refused))
+    if not read and not inputs:
+        return found
+    functions = [*([HOLDING] if read else []), *([INPUT] if inputs else [])]
+    behaviour = await _behaviour(link, (read or inputs)[0][0], functions)
+    return replace(found, answers="modbus", behaviour=behaviour)
 
 
-async def _parts(link: Link, start: int, count: int, refused: list[Span]) -> list[tuple[int, RegisterArray]]:
+async def _parts(
+    link: Link, start: int, count: int, function: int, refused: list[Span]
+) -> list[tuple[int, RegisterArray]]:
     """Read a run of registers; what is refused is halved until it is known which of them there are not."""
     if count > READ_LIMIT:
         return [
             part
             for at in range(start, start + count, READ_LIMIT)
-            for part in await _parts(link, at, min(READ_LIMIT, start + count - at), refused)
+            for part in await _parts(link, at, min(READ_LIMIT, start + count - at), function, refused)
         ]
     try:
-        return [(start, await link.read(start, count))]
-    except Rejected:
-        if count == 1:
-            refused.append((start, 1))
+        return [(start, await link.read(start, count, function))]
+    except Rejected as refusal:
+        if count == 1 or (function == INPUT and _is_of_the_function(refusal)):
+            refused.append((start, count))
             return []
     half = count // 2
-    first = await _parts(link, start, half, refused)
-    return [*first, *await _parts(link, start + half, count - half, refused)]
+    first = await _parts(link, start, half, function, refused)
+    return [*first, *await _parts(link, start + half, count - half, function, refused)]
 
 
-async def _behaviour(link: Link, register: int) -> Behaviour:
+def _is_of_the_function(refusal: Rejected) -> bool:
+    """Return whether a device refuses whatever it is asked with this function: most have no input registers."""
+    return ExceptionCode.ILLEGAL_FUNCTION.text in refusal.why
+
+
+async def _behaviour(link: Link, register: int, functions: Sequence[int]) -> Behaviour:
+    """functions: that read, and are answered; `register` is one of the first."""
     latencies_s = []
     for _ in range(TRIALS):
         await asyncio.sleep(link.timing.interval_s)
         began = perf_counter()
-        await link.read(register, 1)
+        await link.read(register, 1, functions[0])
         latencies_s.append(perf_counter() - began)
-    return Behaviour(tuple(latencies_s), tuple(await _functions(link, register)), await _connections(link, register))
+    return Behaviour(tuple(latencies_s), tuple(functions), await _connections(link, register, functions[0]))
 
 
 async def _functions(link: Link, register: int) -> list[int]:
     try:
-        await link.read(register, 1, 4)
+        await link.read(register, 1, INPUT)
     except Rejected:
-        return [3]
-    return [3, 4]
+        return [HOLDING]
+    return [HOLDING, INPUT]
 
 
-async def _connections(link: Link, register: int) -> int:
+async def _connections(link: Link, register: int, function: int) -> int:
     """Open a second connection beside the first: it may be refused, or take the first one's place."""
     opened, other = link.opened, Link("scan", link.address, link.timing)
     try:
-        await other.read(register, 1)
-        await link.read(register, 1)
+        await other.read(register, 1, function)
+        await link.read(register, 1, function)
     except Unreachable:
         return 1
     finally:

@@ -16,7 +16,7 @@ from derloop.errors import Problem, Rejected, ScenarioError
 from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, Function
 from hil.serving.device import Hardware
 from hil.serving.quirks import MOST_MS, Connections, Latency, Quirks, Slow
-from hil.serving.scan_file import Behaviour, MeasuredLatency, ScanFile
+from hil.serving.scan_file import Behaviour, MeasuredLatency, Run, ScanFile
 from hil.sunspec.discovery import discover
 from hil.sunspec.errors import SunSpecMapError
 from hil.sunspec.points import Point, RegisterArray
@@ -31,9 +31,9 @@ LEAST_MS = 1e-3
 class Copied:
     """The registers of a copy."""
 
-    def __init__(self, scan: ScanFile, writable: Sequence[Point] | None) -> None:
+    def __init__(self, runs: Sequence[Run], writable: Sequence[Point] | None) -> None:
         """writable: points that may be written, whole; None: every register."""
-        self._first = dict(chain.from_iterable(enumerate(run.registers, run.address) for run in scan.registers))
+        self._first = dict(chain.from_iterable(enumerate(run.registers, run.address) for run in runs))
         self._held = dict(self._first)
         self._writable = None if writable is None else {point.address: point.length for point in writable}
 
@@ -64,10 +64,11 @@ def clone(name: str, scan: ScanFile) -> Hardware:
     """Return a copy of a device. Raises ScenarioError where its registers are not the SunSpec map that they claim."""
     map_ = _map_of(scan)
     writable = None if map_ is None else [point for point in map_.points.values() if point.writable]
-    copied = Copied(scan, writable)
+    copied = Copied(scan.registers, writable)
     blocks = [(run.address, len(run.registers)) for run in scan.registers]
     functions = _functions(scan.behaviour)
-    return Hardware(name, copied, blocks, map_.points if map_ else {}, copied.restart, functions)
+    inputs = Copied(scan.input_registers, ()) if scan.input_registers else None
+    return Hardware(name, copied, blocks, map_.points if map_ else {}, copied.restart, functions, inputs)
 
 
 def _functions(behaviour: Behaviour | None) -> tuple[int, ...]:
@@ -80,7 +81,7 @@ def _functions(behaviour: Behaviour | None) -> tuple[int, ...]:
 def _map_of(scan: ScanFile) -> RegisterMap | None:
     if scan.sunspec is None:
         return None
-    held = Copied(scan, ())
+    held = Copied(scan.registers, ())
 
     def read(address: int, count: int) -> RegisterArray:
         try:

@@ -36,6 +36,8 @@ class Hardware:
     restart: Callable[[], None] = _nothing
     """Takes its settings back to those from the factory."""
     functions: Collection[int] = FUNCTIONS
+    inputs: Holding | None = None
+    """Its input registers; None: those that it holds, too."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def of_bank(bank: RegisterBank, device: int, name: str) -> Hardware:
 
 
 def plain(hardware: Hardware) -> Device:
-    return Device(RegisterResponder(hardware.registers, hardware.functions))
+    return Device(RegisterResponder(hardware.registers, hardware.functions, hardware.inputs))
 
 
 def awkward(hardware: Hardware, quirks: Quirks, clock: Clock = time.monotonic) -> Device:
@@ -65,7 +67,7 @@ def awkward(hardware: Hardware, quirks: Quirks, clock: Clock = time.monotonic) -
     refuse_unknown_points(hardware, quirks)
     chance, count = Chance(quirks.seed, hardware.name), Count()
     registers, moving = _showing(hardware, quirks, chance, count, clock)
-    responder: Responder = RegisterResponder(registers, hardware.functions)
+    responder: Responder = RegisterResponder(registers, hardware.functions, hardware.inputs)
     if quirks.slow:
         responder = OneAtATime(responder, quirks.slow)
     if quirks.reboot:

@@ -74,9 +74,15 @@ class RegisterResponder:
     It takes what is asked of any unit: `Units` knows who is asked.
     """
 
-    def __init__(self, registers: Holding, functions: Collection[int] = FUNCTIONS) -> None:
-        """functions: the codes that the device knows; others are refused with exception 1."""
+    def __init__(
+        self, registers: Holding, functions: Collection[int] = FUNCTIONS, inputs: Holding | None = None
+    ) -> None:
+        """functions: the codes that the device knows; others are refused with exception 1.
+
+        inputs: its input registers, where these are others than those that it holds.
+        """
         self._registers, self._functions = registers, frozenset(map(int, functions))
+        self._inputs = registers if inputs is None else inputs
 
     def respond(self, unit: int, pdu: bytes) -> bytes:
         del unit
@@ -93,7 +99,8 @@ class RegisterResponder:
         if request.is_write:
             self._registers.write(request.address, request.registers)
             return written_answer(request)
-        return registers_answer(function, self._registers.read(request.address, request.count))
+        read = self._inputs if function == Function.READ_INPUT else self._registers
+        return registers_answer(function, read.read(request.address, request.count))
 
 
 class BankResponder(RegisterResponder):

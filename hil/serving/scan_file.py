@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from derloop.kind import Settings
 from derloop.validation import read_model
@@ -68,10 +68,21 @@ class ScanFile(Settings):
     endpoint: str
     unit: int
     scanned: str = Field(description="When, ISO 8601.")
-    registers: tuple[Run, ...] = Field(min_length=1)
-    refused: tuple[Span, ...] = Field(default=(), description="First registers and counts of readings that it refused.")
+    registers: tuple[Run, ...] = Field(default=(), description="Holding registers.")
+    input_registers: tuple[Run, ...] = Field(
+        default=(), description="Input registers. Without any, who reads these is answered as of holding registers."
+    )
+    refused: tuple[Span, ...] = Field(
+        default=(), description="First holding registers and counts of readings that it refused."
+    )
     sunspec: SunSpecModels | None = None
     behaviour: Behaviour | None = None
+
+    @model_validator(mode="after")
+    def _has_registers(self) -> Self:
+        if not self.registers and not self.input_registers:
+            raise ValueError("registers and input_registers are both empty: nothing was read of it")
+        return self
 
 
 def read_scan(path: Path) -> ScanFile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,9 +24,13 @@ from hil.emulator.nameplate import Ratings
 from hil.inverter.device import Identity
 from hil.inverter.measurements import Measurements
 from hil.modbus.endpoint import Address, Tcp, Tls
+from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, Function, read, request_bytes
+from hil.serving.clone import clone
+from hil.serving.device import plain
 from hil.serving.file import FleetEntry
 from hil.serving.fleet import BankServer
-from hil.serving.responder import BankResponder, Units
+from hil.serving.responder import BankResponder, RegisterResponder, Units
+from hil.serving.scan_file import read_scan
 from hil.serving.server import Line, Server
 
 Entries = dict[str, Any]
@@ -204,6 +208,59 @@ def test_a_scan_keeps_every_register_for_an_emulator(tmp_path: Path, emulator: B
     assert kept["sunspec"]["models"] == [1, *range(701, 714)]
     assert kept["behaviour"]["functions"] == [3]
     assert kept["behaviour"]["connections"] == 2
+
+
+class Some:
+    """Registers of which there are a few."""
+
+    def __init__(self, words: dict[int, int]) -> None:
+        self._words, self.reads = words, 0
+
+    def read(self, address: int, count: int) -> list[int]:
+        self.reads += 1
+        if not all(at in self._words for at in range(address, address + count)):
+            raise ExceptionAnswer(ExceptionCode.ILLEGAL_ADDRESS)
+        return [self._words[at] for at in range(address, address + count)]
+
+    def write(self, address: int, words: Any) -> None:
+        raise ExceptionAnswer(ExceptionCode.ILLEGAL_ADDRESS)
+
+
+def scanned(device: RegisterResponder, folder: Path) -> tuple[dict[str, Any], RegisterResponder]:
+    """Scan registers 0 to 40 of a device, and return what is written of it, and a copy made of that."""
+    with Server([Line(Tcp(port=0), Units({1: device}))]) as server:
+        bench("scan", server.endpoints[0], "--pause", "0", "--registers", folder, "--span", "0-40")
+    path = folder / "device-1.scan.json"
+    copy = plain(clone("copy", read_scan(path))).responder
+    return json.loads(path.read_text()), cast("RegisterResponder", copy)
+
+
+def test_a_copy_has_input_registers_that_are_others_at_the_same_addresses(tmp_path: Path) -> None:
+    functions = (Function.READ_HOLDING, Function.READ_INPUT)
+    device = RegisterResponder(Some({10: 1, 11: 2}), functions, Some({10: 7, 30: 9}))
+    kept, copy = scanned(device, tmp_path)
+    assert kept["registers"] == [{"address": 10, "words": "00010002"}]
+    assert kept["input_registers"] == [{"address": 10, "words": "0007"}, {"address": 30, "words": "0009"}]
+    assert kept["behaviour"]["functions"] == [3, 4]
+    for function, address in ((3, 10), (4, 10), (4, 30), (4, 11)):
+        asked = request_bytes(read(address, 1, function))
+        assert copy.respond(1, asked) == device.respond(1, asked)
+
+
+def test_a_device_that_has_input_registers_alone_is_copied(tmp_path: Path) -> None:
+    kept, copy = scanned(RegisterResponder(Some({}), (3, 4), Some({30: 9})), tmp_path)
+    assert (kept["registers"], kept["behaviour"]["functions"]) == ([], [4])
+    assert copy.respond(1, request_bytes(read(30, 1, 4))) == bytes.fromhex("04 02 0009")
+
+
+def test_a_device_that_knows_no_input_registers_is_not_asked_for_each(tmp_path: Path) -> None:
+    device = RegisterResponder(Some({10: 1}), (3,))
+    asked: list[int] = []
+    answer = device.respond
+    device.respond = lambda unit, pdu: asked.append(pdu[0]) or answer(unit, pdu)  # type: ignore[method-assign,func-returns-value]
+    kept, copy = scanned(device, tmp_path)
+    assert (kept["input_registers"], kept["behaviour"]["functions"], asked.count(4)) == ([], [3], 1)
+    assert copy.respond(1, request_bytes(read(10, 1, 4))) == b"\x84\x01"
 
 
 def test_a_scan_over_tls_drafts_a_bench_file_with_its_certificates(tmp_path: Path, bank: RegisterBank) -> None:

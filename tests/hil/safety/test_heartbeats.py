@@ -163,7 +163,7 @@ def test_a_watchdog_ends_what_was_commanded_and_0_s_is_no_watchdog() -> None:
         }
     )
     clock, language = Hands(), read_register_map(shipped_maps()["example_string_inverter"])
-    device = Watched(Copied(scan, None), language, 60.0, clock)
+    device = Watched(Copied(scan.registers, None), language, 60.0, clock)
 
     def command(watchdog_s: int) -> None:
         for address, word in ((201, watchdog_s), (202, 400), (200, 1)):
