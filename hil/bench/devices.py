@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from derloop.errors import Interlocked, Rejected
 from hil.bench.file import Bench, DeviceEntry
+from hil.frames.layout import Peer
 from hil.inverter.device import Device
 from hil.inverter.guard import Change
 from hil.inverter.lease import NO_LEASE, Lease, heartbeat, reversion
@@ -24,6 +25,12 @@ TapOf = Callable[[Sequence[str]], Tap | None]
 
 def no_tap(names: Sequence[str]) -> None:
     """Nobody listens in to the connection of these devices."""
+
+
+def peers_of(bench: Bench, names: Sequence[str]) -> list[Peer]:
+    """Return devices as a journal of frames knows them."""
+    found = ((name, bench.address(name)) for name in names)
+    return [Peer.at(name, address.endpoint, address.unit) for name, address in found]
 
 
 class Links:
@@ -68,9 +75,12 @@ def _connection(bench: Bench, names: Sequence[str], tap: Tap | None) -> Connecti
 
 
 @asynccontextmanager
-async def reached(bench: Bench, names: Collection[str]) -> AsyncIterator[dict[str, Device]]:
-    """Give devices by name, and close what was opened for them. Nothing is sent before a device is asked something."""
-    links = Links(bench, names)
+async def reached(bench: Bench, names: Collection[str], tap: TapOf = no_tap) -> AsyncIterator[dict[str, Device]]:
+    """Give devices by name, and close what was opened for them. Nothing is sent before a device is asked something.
+
+    tap: as of `Links`.
+    """
+    links = Links(bench, names, tap)
     try:
         yield {name: device_to(bench, name, links) for name in names}
     finally:

@@ -202,12 +202,9 @@ class BenchFleet:
         return self._session
 
     def _tap(self, names: Sequence[str]) -> Tap | None:
-        from hil.frames.layout import Peer
+        from hil.bench.devices import peers_of
 
-        if self._journal is None:
-            return None
-        found = [(name, self._bench.address(name)) for name in names]
-        return self._journal.tap(*(Peer.at(name, address.endpoint, address.unit) for name, address in found))
+        return None if self._journal is None else self._journal.tap(*peers_of(self._bench, names))
 
     def _tap_instrument(self, peer: Peer) -> Tap:
         """Return what notes what is said to an instrument, which is known before there is a journal."""

@@ -157,7 +157,7 @@ def instruments_of(
     wired: Sequence[PowerSettings],
     folder: Path,
     beside: Sequence[PowerSettings] = (),
-    tap_of: Callable[[Peer], Tap] | None = None,
+    tap_of: Callable[[Peer], Tap | None] | None = None,
 ) -> Instruments:
     """Return the instruments between which devices stand, of a bench file in `folder`.
 

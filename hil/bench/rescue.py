@@ -15,6 +15,7 @@ from derloop.errors import DerloopError, DeviceError, Interlocked, Unreachable
 from hil.bench.devices import reached, refuse_stranger
 from hil.bench.file import Bench
 from hil.bench.instruments import instruments_of
+from hil.bench.logbook import Logbook
 from hil.bench.sources import held_by
 from hil.bench.writing import keeper_of
 from hil.inverter.device import Device, Identity
@@ -42,18 +43,21 @@ class Left:
     """Somebody else has it, and it was not touched."""
 
 
-def leave_safe(bench: Bench, names: Collection[str]) -> list[Left]:
-    """Restore devices from the records of runs that could not, or bring them to their safe states; all are tried."""
+def leave_safe(bench: Bench, names: Collection[str], logbook: Logbook) -> list[Left]:
+    """Restore devices from the records of runs that could not, or bring them to their safe states; all are tried.
+
+    logbook: has every frame of it, and of switching the sources off.
+    """
     thread = LoopThread(f"bench {bench.file.name}")
     try:
-        left = thread.run(_leave_safe(bench, names))
+        left = thread.run(_leave_safe(bench, names, logbook))
     finally:
         thread.close()
-    return [*left, *_without_power(bench, left)]
+    return [*left, *_without_power(bench, left, logbook)]
 
 
-async def _leave_safe(bench: Bench, names: Collection[str]) -> list[Left]:
-    async with reached(bench, names) as devices:
+async def _leave_safe(bench: Bench, names: Collection[str], logbook: Logbook) -> list[Left]:
+    async with reached(bench, names, logbook.of_devices) as devices:
         return await asyncio.gather(*(_left(bench, device) for device in devices.values()))
 
 
@@ -90,13 +94,13 @@ def _is_held(bench: Bench, name: str) -> bool:
     return False
 
 
-def _without_power(bench: Bench, left: Sequence[Left]) -> Iterator[Left]:
+def _without_power(bench: Bench, left: Sequence[Left], logbook: Logbook) -> Iterator[Left]:
     """Switch off the sources of these devices; yield how each has been left."""
     powers = {name: power for name in bench.chosen(["*"]) if (power := bench.device(name).power)}
     goes_on = powers.keys() - {each.device for each in left if not each.is_held}
     others = {instrument: name for name in goes_on for instrument in powers[name].instruments}
     wired = [powers[each.device] for each in left if each.device in powers]
-    found = instruments_of(bench.file.instruments, wired, bench.path.parent)
+    found = instruments_of(bench.file.instruments, wired, bench.path.parent, tap_of=logbook.of_instrument)
     sources: list[AcSource | DcSource] = [*found.ac.values(), *found.dc.values()]
     for source in sources:
         if source.name in others:

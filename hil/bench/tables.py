@@ -17,6 +17,7 @@ from derloop.errors import visible
 from hil.bench.answers import Answered
 from hil.bench.file import Bench
 from hil.bench.findings import Finding
+from hil.bench.logbook import Logbook
 from hil.bench.reading import Held
 from hil.bench.rescue import Left
 from hil.bench.scan import Found
@@ -124,6 +125,15 @@ def show_left(left: Sequence[Left]) -> None:
     for each in left:
         state, style = ("safe", "bold green") if each.is_safe else ("NOT SAFE", "bold red")
         out.print(Text.assemble((f"{each.device}  ", "bold"), (state, style), f"  {each.what}"))
+
+
+def show_logbook(logbook: Logbook) -> None:
+    """Print where the frames are, and what of them could not be kept."""
+    if logbook.is_kept:
+        console().print(Text(f"frames: {logbook.path}"), soft_wrap=True)
+    if logbook.failure:
+        err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        err.print(Text(f"INCOMPLETE {logbook.failure}", "bold red"))
 
 
 @contextmanager

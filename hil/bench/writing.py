@@ -10,6 +10,7 @@ from derloop.errors import DerloopError, Interlocked
 from hil.bench.devices import reached, refuse_stranger
 from hil.bench.file import Bench, arming_problems
 from hil.bench.fitting import refuse_misfits
+from hil.bench.logbook import Logbook
 from hil.inverter.device import Device
 from hil.modbus.thread import LoopThread
 from hil.safety.folder import Run, StateFolder
@@ -53,23 +54,28 @@ def _value(text: str) -> float | str:
         return text
 
 
-def write_points(bench: Bench, name: str, values: Mapping[str, float | str], armed: Collection[str]) -> list[Written]:
+def write_points(
+    bench: Bench, name: str, values: Mapping[str, float | str], armed: Collection[str], logbook: Logbook
+) -> list[Written]:
     """Write points of one device, all or none as far as guards decide, and verify that the device holds them.
 
-    What is written stays. Raises Interlocked where a guard refuses; nothing has been written then.
+    What is written stays; logbook has every frame of it. Raises Interlocked where a guard refuses; nothing has been
+    written then.
     """
     if problems := arming_problems(bench, [*armed]):
         raise DerloopError("\n".join(problems))
     _refuse_stopped(bench, name)
     thread = LoopThread(f"bench {name}")
     try:
-        return thread.run(_write(bench, name, values, armed))
+        return thread.run(_write(bench, name, values, armed, logbook))
     finally:
         thread.close()
 
 
-async def _write(bench: Bench, name: str, values: Mapping[str, float | str], armed: Collection[str]) -> list[Written]:
-    async with reached(bench, [name]) as devices:
+async def _write(
+    bench: Bench, name: str, values: Mapping[str, float | str], armed: Collection[str], logbook: Logbook
+) -> list[Written]:
+    async with reached(bench, [name], logbook.of_devices) as devices:
         device = devices[name]
         await device.discover()
         refuse_stranger(bench.device(name), device)

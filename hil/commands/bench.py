@@ -145,13 +145,19 @@ def write(
 ) -> None:
     """Write points of a device, within its limits, and read them back.
 
-    What is written stays; what was there before is printed. Where a guard refuses, nothing is written.
+    What is written stays; what was there before is printed. Where a guard refuses, nothing is written. The frames are
+    kept.
     """
     from hil.bench.file import read_bench
-    from hil.bench.tables import show_written
+    from hil.bench.logbook import Logbook
+    from hil.bench.tables import show_logbook, show_written
     from hil.bench.writing import assignments, write_points
 
-    show_written(write_points(read_bench(bench), name, assignments(values), arm or []))
+    read, asked = read_bench(bench), assignments(values)
+    with Logbook(read, "write") as logbook:
+        written = write_points(read, name, asked, arm or [], logbook)
+    show_written(written)
+    show_logbook(logbook)
 
 
 @app.command(epilog="Example: derloop bench watch lab.json 'inv-*' --every 0.5")
@@ -175,14 +181,18 @@ def watch(
 def safe(bench: BenchPath, names: Names = None) -> None:
     """Leave devices as a killed run found them; where none has left a record, in their safe states.
 
-    Sources that give them power are switched off then, AC before DC. This writes to devices that nobody armed. Exit
-    status: 0 every device is verified to be safe, 3 one is not.
+    Sources that give them power are switched off then, AC before DC. This writes to devices that nobody armed; the
+    frames are kept. Exit status: 0 every device is verified to be safe, 3 one is not.
     """
     from hil.bench.file import read_bench
+    from hil.bench.logbook import Logbook
     from hil.bench.rescue import leave_safe
-    from hil.bench.tables import show_left
+    from hil.bench.tables import show_left, show_logbook
 
     read = read_bench(bench)
-    left = leave_safe(read, read.chosen(names or ["*"]))
+    chosen = read.chosen(names or ["*"])
+    with Logbook(read, "safe") as logbook:
+        left = leave_safe(read, chosen, logbook)
     show_left(left)
+    show_logbook(logbook)
     raise typer.Exit(0 if all(each.is_safe for each in left) else MISSING)

@@ -38,6 +38,11 @@ class StateFolder:
     def counts(self) -> Path:
         return self.state / "writes"
 
+    @property
+    def frames(self) -> Path:
+        """Where the journals are of what is done outside of runs."""
+        return self.state / "frames"
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
@@ -21,8 +21,9 @@ from typer.testing import CliRunner
 import derloop
 from derloop.cli import app
 from derloop.engines import worker
-from hil.bench.file import read_bench
-from hil.bench.rescue import leave_safe
+from hil.bench import rescue
+from hil.bench.file import Bench, read_bench
+from hil.bench.logbook import Logbook
 from hil.bench.session import Session
 from hil.bench.sources import SourceLocks
 from hil.emulator.bank import RegisterBank
@@ -49,6 +50,11 @@ new line.one bus1=source bus2=end linecode=cable length=1 units=km
 set voltagebases=[0.4]
 calcvoltagebases
 """
+
+
+def leave_safe(bench: Bench, names: Sequence[str]) -> list[rescue.Left]:
+    with Logbook(bench, "safe") as logbook:
+        return rescue.leave_safe(bench, names, logbook)
 
 
 class Rig:
@@ -332,6 +338,10 @@ def test_what_a_killed_run_left_energised_is_switched_off(rig: Rig, scenario: Pa
         ("grid-sim", True, "switched off"),
     ]
     assert not rig.ac.is_on
+    (logbook,) = StateFolder.of_user().frames.glob("*-safe.frames")
+    said = [(entry.peer.device, entry.data) for entry in Evidence(logbook).entries() if entry.direction == "sent"]
+    assert said[0][0] == "res"
+    assert ("grid-sim", b"OUTP OFF") in said
 
 
 def test_a_source_stays_on_for_a_run_that_has_the_only_connection_of_its_device(rig: Rig, scenario: Path) -> None:

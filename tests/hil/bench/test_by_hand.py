@@ -191,6 +191,31 @@ def test_safe_restores_what_a_dead_run_found(lab: Path, bank: RegisterBank, tmp_
     assert "no run has left it without restoring it" in bench("safe", lab).output
 
 
+def written_in(logbook: str, words: str, tmp_path: Path) -> list[str]:
+    """Return what a logbook has of what was written, which a command has said to be the one that it kept."""
+    (path,) = (tmp_path / "state" / "frames").glob(logbook)
+    assert f"frames: {path}" in words
+    listed = CliRunner().invoke(app, ["frames", "list", str(path), "--writes"]).output
+    return [line.partition(": ")[2] for line in listed.splitlines() if "  write " in line]
+
+
+def test_what_safe_and_write_did_is_evidence(lab: Path, tmp_path: Path) -> None:
+    abandon(lab, Run(tmp_path / "run", lab))
+    assert "704.WMaxLimPctEna = 0 (DISABLED)" in written_in("*-safe.frames", bench("safe", lab).output, tmp_path)
+    said = bench("write", lab, "inv-1", "704.WMaxLimPct=50", "--arm", "inv-1").output
+    assert written_in("*-write.frames", said, tmp_path) == ["704.WMaxLimPct = 50 Pct"]
+
+
+def test_without_room_for_evidence_devices_are_made_safe_all_the_same(
+    lab: Path, bank: RegisterBank, tmp_path: Path
+) -> None:
+    abandon(lab, Run(tmp_path / "run", lab))
+    (tmp_path / "state" / "frames").touch()  # where a folder would have to be
+    said = bench("safe", lab)
+    assert (said.exit_code, "INCOMPLETE" in said.output) == (0, True)
+    assert holds(bank, "704.WMaxLimPctEna") == 0
+
+
 def test_safe_is_the_safe_state_while_the_emergency_stop_is_there(
     write_bench: Any, entries: Entries, bank: RegisterBank, tmp_path: Path
 ) -> None:

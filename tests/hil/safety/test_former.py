@@ -14,6 +14,7 @@ from registers_only import RegistersOnly, served, string_inverter
 from derloop.errors import Interlocked
 from hil.bench.file import read_bench
 from hil.bench.findings import find
+from hil.bench.logbook import Logbook
 from hil.bench.writing import write_points
 from hil.inverter.commands import Order
 from hil.inverter.device import Device
@@ -207,7 +208,8 @@ def test_what_nobody_can_read_is_written_by_hand_as_it_is_to_stay(
     entry |= {"safety": {"lease": lease, "limits": {"may_write": ["watchdog_s"]}}}
     path = tmp_path / "lab.json"
     path.write_text(json.dumps({"name": "lab", "devices": {"inv-1": entry}}), encoding="utf-8")
-    write_points(read_bench(path), "inv-1", {"watchdog_s": 30.0}, ["inv-1"])
+    with Logbook(read_bench(path), "write") as logbook:
+        write_points(read_bench(path), "inv-1", {"watchdog_s": 30.0}, ["inv-1"], logbook)
     assert registers.holding[201] == 30
 
 
