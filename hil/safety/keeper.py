@@ -26,7 +26,7 @@ from hil.safety.place import places
 from hil.safety.record import Record, Records, process_began
 from hil.safety.restore import NotRestored, Target, Writable, bring
 from hil.safety.rules import LeaseRule, NoLease, SafetyRules
-from hil.safety.unrestored import Sought, in_words
+from hil.safety.unrestored import Sought, in_words, restoring
 
 
 class _Link(Protocol):
@@ -306,18 +306,25 @@ class Keeper:
                 self._count(where[0])
             if is_stopped and left:
                 await self._make_safe(self._device.identity)
-                return "brought to its safe state; what was found there is restored once the emergency stop is gone"
+                return f"brought to its safe state; {restoring(self.run.bench)} there, once the emergency stop is gone"
             for record in left[:1]:
                 await self._bring(record)
             for record in left:
                 if self._is_ours(record):
                     self._remove(record)
             if left:
-                return _restored(left[0])
+                return self._restored(left[0])
             await self._make_safe(self._device.identity)
             return "brought to its safe state; no run has left it without restoring it"
         finally:
             self._unlock()
+
+    def _restored(self, record: Record) -> str:
+        """Return in words what was done. A point that the device still says it lacks is as it was found."""
+        said = f"restored to what was found at {record.taken:%Y-%m-%d %H:%M:%S} UTC by run {record.run}"
+        device, unknown = self._device, record.unknown
+        there = [name for name in unknown if name not in device.map or not says_it_lacks(device, name)]
+        return said + (f"; nobody could read what was at {', '.join(there)}: left as written last" if there else "")
 
     def _is_ours(self, record: Record) -> bool:
         """Return whether a record is of the device that answers, not of one that had its name or place before."""
@@ -332,11 +339,6 @@ class Keeper:
 
 def _asked(changes: Sequence[Change]) -> str:
     return ", ".join(f"{change.point.name} = {change.value!r}" for change in changes)
-
-
-def _restored(record: Record) -> str:
-    said = f"restored to what was found at {record.taken:%Y-%m-%d %H:%M:%S} UTC by run {record.run}"
-    return said + (f"; not known is what was at {', '.join(record.unknown)}" if record.unknown else "")
 
 
 def _in_words(lease: LeaseRule) -> str:

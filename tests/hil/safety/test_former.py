@@ -172,7 +172,8 @@ def test_what_stays_behind_a_switch_that_is_off_is_told(
     assert keeper.left_as_written == ("power_limit",)
     assert Records(state_in(tmp_path).records).read()[0][0].unknown == ("power_limit",)
     bench.die(keeper)
-    assert bench.leave_safe(bench.keeper()).endswith("; not known is what was at power_limit")
+    told = "; nobody could read what was at power_limit: left as written last"
+    assert bench.leave_safe(bench.keeper()).endswith(told)
     assert (registers.holding[LIMIT], registers.holding[REMOTE]) == (500, 0)
 
 

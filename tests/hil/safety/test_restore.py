@@ -132,6 +132,16 @@ def test_the_state_before_all_runs_is_restored_where_several_left_theirs(kept: K
     assert dead.records == []
 
 
+def test_of_points_that_a_device_says_it_lacks_nothing_is_told(kept: Keep) -> None:
+    dead = kept()
+    dead.take()
+    dead.command(p_w=1000.0)
+    dead.die()
+    (found,) = dead.records
+    assert "705.Crv.0.Pri" in found.unknown
+    assert leave(kept(run="second")).endswith(f"by run {found.run}")
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_what_was_found_of_another_device_that_had_the_name_is_kept(kept: Keep, holds: Holds, hours: int) -> None:
     dead = kept()
