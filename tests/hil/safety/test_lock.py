@@ -86,6 +86,24 @@ def test_a_process_that_is_forked_while_a_device_is_held_does_not_hold_it_afterw
             os.close(each)
 
 
+def test_a_process_that_was_forked_before_it_took_a_device_is_its_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is signed with its pid, and lets go of the device though one that it forked has its files open."""
+    lock = DeviceLock("inv-1", ["tcp-a"], [tmp_path])
+    monkeypatch.setattr(os, "getpid", lambda: 4711)  # the lock was made by the process that forked this one
+    lock.acquire(run("first"))
+    assert json.loads((tmp_path / "tcp-a.lock").read_text())["pid"] == 4711
+    inherited = [os.dup(each) for each in lock._held]
+    lock.release()
+    try:
+        with DeviceLock("inv-1", ["tcp-a"], [tmp_path]) as second:
+            second.acquire(run("second"))
+    finally:
+        for each in inherited:
+            os.close(each)
+
+
 def test_a_process_that_was_forked_lets_go_of_nothing_that_the_run_holds(tmp_path: Path) -> None:
     """One that unwound what it had inherited unlocked the device that the run went on to command."""
     script = HOLDER.replace("import sys", "import os\nimport sys").replace("print(", f"{FORKED}print(")
