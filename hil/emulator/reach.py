@@ -1,7 +1,7 @@
-"""Whether the registers of a device hold whatever they may come to say as views of others, in steps that it was given.
+"""Whether the registers of a device hold whatever they may come to say, in steps that it was given.
 
 A step that is too fine for the range of a point is found when the device is built where it begins beyond that; what is
-written to the other view later, or adopted, is seen here.
+measured, or as a view of others written or adopted, comes later, and is seen here.
 """
 
 from __future__ import annotations
@@ -9,22 +9,50 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
+from hil.emulator.device import Equipped
 from hil.emulator.links import VAR_PERCENT, links_in
+from hil.emulator.measured import Measured
+from hil.emulator.nameplate import Ratings
 from hil.emulator.old_curves import POINTS
+from hil.emulator.profile import Profile
 from hil.emulator.ranges import RangesOfPoints
 from hil.emulator.registers import Registers
+from hil.inverter.measurements import Measurements
 from hil.sunspec.codec import encode
-from hil.sunspec.image import Description
 from hil.sunspec.register_map import RegisterMap
 
 
-def refuse_too_fine(shown: Description, hidden: Description) -> None:
-    """Raise SunSpecValueError for a point that cannot hold the least or the most that its other view may be set to."""
-    registers = Registers([shown], [hidden])
-    device, ranges = registers.maps[0], RangesOfPoints(registers, 60.0)
+def refuse_too_fine(equipped: Equipped, ratings: Ratings, profile: Profile, f_nominal_hz: float) -> None:
+    """Raise SunSpecValueError for a point that cannot hold what the device measures at its ratings, or the least or the
+    most that its other view may be set to."""
+    registers = Registers([equipped.shown], [equipped.hidden])
+    measured = Measured(registers, [profile])
+    for p_w, q_var in _rated(ratings):
+        measured.refuse_unshown(_at(p_w, q_var, ratings, f_nominal_hz))
+    device, ranges = registers.maps[0], RangesOfPoints(registers, f_nominal_hz)
     for name in _views(device):
         for bound in filter(math.isfinite, ranges.of(0, name)):
             encode(device[name], bound)
+
+
+def _rated(ratings: Ratings) -> list[tuple[float, float]]:
+    """Return the powers at which a device is rated, W and var, each alone."""
+    active_w = (ratings.s_max_va, -(ratings.p_max_charge_w or 0.0))
+    return [*((p_w, 0.0) for p_w in active_w), (0.0, ratings.q_max_injected_var), (0.0, -ratings.q_max_absorbed_var)]
+
+
+def _at(p_w: float, q_var: float, ratings: Ratings, f_nominal_hz: float) -> Measurements:
+    """Return what one device measures that gives a power at nominal voltage, full where it is a storage."""
+    return Measurements.of(
+        np.array([p_w]),
+        np.array([q_var]),
+        np.array([ratings.v_ln_nominal_v]),
+        v_ll_v=math.nan if ratings.phases == 1 else ratings.v_ln_nominal_v * math.sqrt(3),
+        f_hz=f_nominal_hz,
+        soc_pct=math.nan if ratings.energy_wh is None else 100.0,
+    )
 
 
 def _views(device: RegisterMap) -> Iterator[str]:

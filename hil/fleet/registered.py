@@ -66,7 +66,7 @@ class RegisteredFleet:
             try:
                 equipped = equip(ratings, function_models(ratings, settings, index), profile)
                 if kind not in asked:
-                    refuse_too_fine(*equipped)
+                    refuse_too_fine(equipped, ratings, profile, self.model.inverters.smart.f_nominal_hz)
             except SunSpecError as misfit:
                 found.append(f"{ratings.name}: {misfit}")
             asked.add(kind)

@@ -213,6 +213,33 @@ def test_steps_that_are_too_fine_for_what_is_written_to_another_view_are_refused
         build("der")
 
 
+@pytest.mark.parametrize(
+    ("scale", "step", "point"),
+    [
+        ("701.W_SF", 0, r"701\.W': 100000\.0"),  # 32767 W are the most
+        ("701.Var_SF", -1, r"701\.Var': 44000\.0"),
+        ("701.V_SF", -2, r"701\.LNV': 2401\.8"),  # in a fault the most is shown, which it would be always
+        ("701.PF_SF", -5, r"701\.PF': 1\.0"),
+        ("103.Hz_SF", -4, r"103\.Hz': 60\.0"),
+    ],
+)
+def test_steps_that_are_too_fine_for_what_is_measured_are_refused(
+    tmp_path: Path, scale: str, step: int, point: str
+) -> None:
+    """The run ended when that was measured, hours later, or showed the most that a register holds in its place."""
+    settings = {"at": [{"bus": "b"}, {"bus": "b"}], "rated_kva": 100, "smart": {"volt_var": "category-b"}}
+    model, here = PvFleet(PvSettings.model_validate(settings), context()), replace(context(), folder=tmp_path)
+
+    def build(step: int) -> None:
+        fleet = {"profile": {"models": "all", "scale_factors": {scale: step}}}
+        (tmp_path / "devices.json").write_text(json.dumps({"fleets": {"inv": fleet}}))
+        emulator(model, BatterySettings(at=({"bus": "b"},)), TERMINALS, "devices.json", here)  # type: ignore[arg-type]
+
+    with pytest.raises(PlaceError, match=f"inv_0: point '{point}.* is out of range"):
+        build(step)
+    build(step + 2)
+
+
 def test_a_fleet_that_cannot_enter_service_again_is_not_to_cease_with_its_controller(tmp_path: Path) -> None:
     """It ended the run when a heartbeat was lost."""
     fleet = {"profile_of": {"inv_1": {"on_heartbeat_loss": "cease"}}}
