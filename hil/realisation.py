@@ -16,7 +16,7 @@ from derloop.contract import Federate
 from derloop.errors import ScenarioError, did_you_mean
 from derloop.kind import Context, PlaceError, Settings, Terminal
 from hil.fleet.emulated import EmulatedFleet
-from hil.fleet.model import InverterModel, nominal_voltages, with_inverters
+from hil.fleet.model import InverterModel, connections, with_inverters
 
 if TYPE_CHECKING:
     from hil.fleet.served import OpenFleet
@@ -48,7 +48,7 @@ def served(
     del settings
     entry = _entry(argument, context, others_too=True)
     _refuse_misfits(with_inverters(model), terminals, argument, entry, context)
-    return OpenFleet(with_inverters(model), terminals, nominal_voltages(terminals, context), entry)
+    return OpenFleet(with_inverters(model), terminals, connections(terminals, context), entry)
 
 
 def _refuse_misfits(
@@ -64,7 +64,7 @@ def _refuse_misfits(
         return
     from hil.fleet.registered import RegisteredFleet
 
-    fleet = RegisteredFleet(model, terminals, nominal_voltages(terminals, context), profiles)
+    fleet = RegisteredFleet(model, terminals, connections(terminals, context), profiles)
     if misfits := fleet.misfits():
         raise PlaceError([(("via",), f"{argument}/fleets/{context.name}/profile: {each}") for each in misfits])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from derloop.contract import Cautious, Interface, Values
 from derloop.kind import Context, Terminal
-from hil.fleet.model import InverterModel, Takes, nominal_voltages, told_interface
+from hil.fleet.model import InverterModel, Takes, connections, told_interface
 
 if TYPE_CHECKING:
     from hil.fleet.lockstep import Lockstep
@@ -25,7 +25,7 @@ class EmulatedFleet:
         self, model: InverterModel, terminals: tuple[Terminal, ...], context: Context, entry: FleetEntry
     ) -> None:
         self._model, self._terminals, self._entry, self._name = model, terminals, entry, context.name
-        self._v_nominal_v = nominal_voltages(terminals, context)
+        self._connections = connections(terminals, context)
         self._interface = told_interface(model.interface)
         self._takes = Takes(model, terminals)
         self._folder: Path | None = None
@@ -53,7 +53,7 @@ class EmulatedFleet:
 
         labels = [terminal.label for terminal in self._terminals]
         built = self._entry.profiles_for(labels), self._entry.units(len(labels))
-        fleet = RegisteredFleet(self._model, self._terminals, self._v_nominal_v, *built)
+        fleet = RegisteredFleet(self._model, self._terminals, self._connections, *built)
         frames = None if self._folder is None else journal_path(self._folder, self._name)
         self._lockstep = Lockstep(BehindModbus(fleet, self._entry), self._model, labels, self._entry.timing, frames)
         return self._lockstep.start()

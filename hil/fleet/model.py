@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -149,11 +149,23 @@ def told_interface(model: Interface) -> Interface:
     return Interface(model.step_ns, inputs, {**told, AGE: Port("s", labels)}, repeatable=False, blocking=True)
 
 
-def nominal_voltages(terminals: tuple[Terminal, ...], context: Context) -> FloatArray:
-    """Return the line-to-neutral voltage (n,) of each device's bus, V."""
+class Connections(NamedTuple):
+    """How n devices are connected, as they say it of themselves."""
+
+    phases: tuple[int, ...]
+    """How many they have. One between two phases has a single one, and no neutral."""
+    v_nominal_v: FloatArray
+    """Line to neutral (n,), V; between the phases where a device stands between two."""
+
+
+def connections(terminals: tuple[Terminal, ...], context: Context) -> Connections:
+    """Return how devices are connected to their buses."""
     assert context.feeder
-    buses = context.feeder.buses
-    return np.array([1000 * buses[t.bus].kv_ln for t in terminals])
+    buses = [context.feeder.buses[terminal.bus] for terminal in terminals]
+    counts = np.array([len(terminal.phases) for terminal in terminals])
+    between = (counts == 2) & np.array([bus.is_between_phases for bus in buses])
+    v_ln_v = np.array([1000 * bus.kv_ln for bus in buses])
+    return Connections(tuple(np.where(between, 1, counts).tolist()), np.where(between, 3**0.5, 1.0) * v_ln_v)
 
 
 class Takes:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from derloop.contract import FloatArray, Values
+from derloop.contract import Values
 from derloop.kind import Terminal
 from hil.emulator.bank import RegisterBank
 from hil.emulator.device import equip
@@ -16,7 +16,7 @@ from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
 from hil.emulator.reach import refuse_too_fine
 from hil.emulator.settings import Settings
-from hil.fleet.model import HasStorage, InverterModel
+from hil.fleet.model import Connections, HasStorage, InverterModel
 from hil.fleet.steering import Steering, equipped_bank, settings_of
 from hil.inverter.measurements import Measurements
 from hil.sunspec.errors import SunSpecError
@@ -32,14 +32,14 @@ class RegisteredFleet:
         self,
         model: InverterModel,
         terminals: tuple[Terminal, ...],
-        v_nominal_v: FloatArray,
+        connections: Connections,
         profiles: Sequence[Profile] = (),
         units: Sequence[int] = (),
     ) -> None:
-        """v_nominal_v (n,): line to neutral. profiles: how each device is built. units: their Modbus addresses."""
-        self.model, self.terminals, self._v_nominal_v = model, terminals, v_nominal_v
+        """profiles: how each device is built. units: their Modbus addresses."""
+        self.model, self.terminals, self._connections = model, terminals, connections
         self._profiles, self._units = profiles, units or [1] * len(terminals)
-        self._has_several_phases = np.array([len(terminal.phases) > 1 for terminal in terminals])
+        self._has_several_phases = np.array(connections.phases) > 1
         self.storage = model.storage if isinstance(model, HasStorage) else None
         self._bank: RegisterBank | None = None
         self._steering: Steering | None = None
@@ -108,8 +108,8 @@ class RegisteredFleet:
             s_max_va=s_va,
             q_max_injected_var=smart.q_injected_max_pu * s_va,
             q_max_absorbed_var=smart.q_absorbed_max_pu * s_va,
-            v_ln_nominal_v=self._v_nominal_v[index],
-            phases=len(terminal.phases),
+            v_ln_nominal_v=self._connections.v_nominal_v[index],
+            phases=self._connections.phases[index],
             unit=self._units[index],
             p_max_charge_w=None if storage is None else float(storage.charge_kw[index]) * 1000,
             p_max_discharge_w=None if storage is None else float(storage.discharge_kw[index]) * 1000,
@@ -117,7 +117,7 @@ class RegisteredFleet:
         )
 
     def _show(self, outputs: Values, inputs: Values) -> None:
-        v_ln_v = inputs["v_pu"] * self._v_nominal_v
+        v_ln_v = inputs["v_pu"] * self._connections.v_nominal_v
         soc_pu = outputs.get("soc_pu")
         inverters = self.model.inverters
         self.bank.set_measurements(

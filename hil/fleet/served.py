@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from derloop.contract import FloatArray, Interface, Port, Values
+from derloop.contract import Interface, Port, Values
 from derloop.kind import Terminal
 from hil.emulator.bank import RegisterBank
-from hil.fleet.model import InverterModel, told_outputs
+from hil.fleet.model import Connections, InverterModel, told_outputs
 from hil.fleet.registered import COMMANDS, RegisteredFleet
 from hil.modbus.endpoint import Address
 from hil.modbus.thread import LoopThread
@@ -33,11 +33,10 @@ class OpenFleet:
         self,
         model: InverterModel,
         terminals: tuple[Terminal, ...],
-        v_nominal_v: FloatArray,
+        connections: Connections,
         entry: FleetEntry,
     ) -> None:
-        """v_nominal_v (n,): line to neutral."""
-        self._model, self._terminals, self._v_nominal_v = model, terminals, v_nominal_v
+        self._model, self._terminals, self._connections = model, terminals, connections
         self.labels = [terminal.label for terminal in terminals]
         self.entry = entry
         """How they are served; taken when they start."""
@@ -61,7 +60,7 @@ class OpenFleet:
 
     def _registered(self) -> RegisteredFleet:
         built = self.entry.profiles_for(self.labels), self.entry.units(len(self.labels))
-        return RegisteredFleet(self._model, self._terminals, self._v_nominal_v, *built)
+        return RegisteredFleet(self._model, self._terminals, self._connections, *built)
 
     def start(self) -> Values:
         self._fleet = fleet = self._registered()

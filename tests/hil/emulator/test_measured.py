@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from banked import get, put
 from conforming import BATTERY, INVERTER
 from emulated import equipped
-from street import TERMINALS, V_LN_V, battery
+from street import TERMINALS, V_LN_V, battery, context
 
+from derloop.kind import Bus
 from hil.emulator.bank import RegisterBank
 from hil.emulator.nameplate import Ratings
 from hil.emulator.profile import Profile
+from hil.fleet.model import connections
 from hil.fleet.registered import RegisteredFleet
 from hil.inverter.measurements import Measurements
 
@@ -139,7 +142,7 @@ def test_a_fleet_shows_voltages_between_the_phases_that_it_has(
     phases: tuple[int, ...], between: tuple[str, ...]
 ) -> None:
     terminals = tuple(replace(terminal, phases=phases) for terminal in TERMINALS)
-    fleet = RegisteredFleet(battery(), terminals, np.full(2, V_LN_V), [Profile(models="all")] * 2)
+    fleet = RegisteredFleet(battery(), terminals, connections(terminals, context()), [Profile(models="all")] * 2)
     fleet.start()
     expected = pytest.approx(V_LN_V * 3**0.5, abs=1.0)
     assert fleet.bank.number(0, "701.LLV") == (expected if between else None)
@@ -147,6 +150,25 @@ def test_a_fleet_shows_voltages_between_the_phases_that_it_has(
     for pair in ("AB", "BC", "CA"):
         for name in (f"{100 + len(phases)}.PPVph{pair}", f"{200 + len(phases)}.PhVph{pair}"):
             assert fleet.bank.number(0, name) == (expected if pair in between else None), name
+
+
+@pytest.mark.parametrize(("phases", "ac_type", "current_a"), [((1, 2), 0, 24.04), ((1, 2, 3), 2, 41.64)])
+def test_a_device_where_nothing_earths_the_feeder_says_how_it_stands_between_phases(
+    phases: tuple[int, ...], ac_type: int, current_a: float
+) -> None:
+    """Between two it has a single phase, of their voltage, and no neutral; its current is 100 kVA / 4160 V."""
+    between = replace(context(), feeder=SimpleNamespace(buses={"b": Bus("b", (1, 2, 3), 2.4018, earthed=False)}))
+    terminals = tuple(replace(terminal, phases=phases) for terminal in TERMINALS)
+    fleet = RegisteredFleet(battery(), terminals, connections(terminals, between), [Profile(models="all")] * 2)
+    fleet.start()
+    rated = np.full(2, 100.0)
+    fleet._show({"p_kw": rated, "q_kvar": 0 * rated, "soc_pu": rated / 200}, {"v_pu": np.ones(2)})
+    single, (bank, v_ll_v) = ac_type == 0, (fleet.bank, pytest.approx(4160.0, abs=1.0))
+    assert (get(bank, "701.ACType"), get(bank, "702.VNom")) == (ac_type, v_ll_v)
+    assert get(bank, "701.A") == pytest.approx(current_a, abs=0.01)
+    assert get(bank, "701.LNV" if single else "701.LLV") == v_ll_v
+    assert get(bank, "101.PhVphA" if single else "103.PPVphAB") == v_ll_v
+    assert (get(bank, "701.LLV") is None) == single
 
 
 def test_one_phase_has_no_others() -> None:

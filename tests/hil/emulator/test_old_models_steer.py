@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from banked import get, put
-from street import TERMINALS, V_LN_V, Fleet, S, battery, pv
+from street import TERMINALS, Fleet, S, battery, context, pv
 
 from derloop.contract import FloatArray
 from hil.emulator.access import Refusal
 from hil.emulator.profile import Profile
+from hil.fleet.model import connections
 from hil.fleet.registered import RegisteredFleet
 
 HALF_STEP = 0.0051
@@ -23,7 +24,8 @@ class Old:
 
     def __init__(self, build: Callable[[], Fleet], models: str = "legacy") -> None:
         profile = Profile.model_validate({"models": models})
-        self.direct, self.fleet = build(), RegisteredFleet(build(), TERMINALS, np.full(2, V_LN_V), [profile] * 2)
+        stand = connections(TERMINALS, context())
+        self.direct, self.fleet = build(), RegisteredFleet(build(), TERMINALS, stand, [profile] * 2)
         self.fleet.start()
         self.direct.start()
         self.bank, self._at_s = self.fleet.bank, -1
@@ -100,7 +102,7 @@ def test_a_device_is_disconnected_and_comes_back() -> None:
 
 
 def test_a_storage_is_told_to_charge_and_to_discharge_by_its_limits() -> None:
-    fleet = RegisteredFleet(battery(), TERMINALS, np.full(2, V_LN_V), [Profile(models="legacy")] * 2)
+    fleet = RegisteredFleet(battery(), TERMINALS, connections(TERMINALS, context()), [Profile(models="legacy")] * 2)
     fleet.start()
     powers = []
     for number, (mode, out_pct, in_pct) in enumerate(
@@ -117,7 +119,7 @@ def test_a_storage_is_told_to_charge_and_to_discharge_by_its_limits() -> None:
 
 @pytest.mark.parametrize("limit", ["702.WChaRteMax", "124.WChaMax"])
 def test_a_storage_keeps_to_the_rates_that_it_is_set_to(limit: str) -> None:
-    fleet = RegisteredFleet(battery(), TERMINALS, np.full(2, V_LN_V), [Profile(models="all")] * 2)
+    fleet = RegisteredFleet(battery(), TERMINALS, connections(TERMINALS, context()), [Profile(models="all")] * 2)
     fleet.start()
     assert put(fleet.bank, {"704.WSet": -60e3, "704.WSetEna": 1}) is None
     assert put(fleet.bank, {limit: 20e3, "702.WDisChaRteMax": 30e3}) is None
@@ -132,7 +134,7 @@ def test_a_storage_keeps_to_the_rates_that_it_is_set_to(limit: str) -> None:
 
 
 def test_a_storage_that_takes_no_setpoint_limits_its_discharging_alone() -> None:
-    fleet = RegisteredFleet(pv(), TERMINALS, np.full(2, V_LN_V), [Profile(models="legacy")] * 2)
+    fleet = RegisteredFleet(pv(), TERMINALS, connections(TERMINALS, context()), [Profile(models="legacy")] * 2)
     fleet.storage = battery().storage
     fleet.start()
     assert put(fleet.bank, {"124.OutWRte": 30.0, "124.StorCtl_Mod": 2}) is None
