@@ -436,7 +436,7 @@ def test_a_run_whose_reader_has_gone_has_its_own_status(project: Path, limit_kw:
 def test_a_run_whose_streams_are_closed_has_its_own_status(project: Path, closed: str) -> None:
     peak = 'checks=[{"kind": "peak", "signal": "grid.head_kw", "limit_kw": 1e6}]'
     words = [sys.executable, "-m", "derloop.cli", "run", "scenario.json", "--set", "duration_s=900", "--set", peak]
-    short = [*words, "--no-report", "--placement", "apart"]
+    short = [*words, "--no-report", "--placement", "apart", "--workers", "2"]
     done = subprocess.run(
         ["sh", "-c", f'exec "$@" {closed}', "sh", *short], cwd=project, capture_output=True, timeout=100
     )
@@ -455,16 +455,14 @@ def test_a_bench_file_that_is_not_there_is_refused_also_where_nothing_needs_it()
     assert (done.returncode, done.stderr) == (2, "derloop: --bench nope.json: there is no such file\n")
 
 
-@pytest.mark.parametrize("moved", [("placement", "together"), ("placement", "apart"), ("engine", "mosaik")])
-def test_a_disk_that_is_full_is_what_the_run_failed_of_wherever_it_is_noticed(
-    tmp_path: Path, moved: tuple[str, str]
-) -> None:
+@pytest.mark.parametrize("moved", ["--placement together", "--placement apart --workers 2", "--engine mosaik"])
+def test_a_disk_that_is_full_is_what_the_run_failed_of_wherever_it_is_noticed(tmp_path: Path, moved: str) -> None:
     """A limit to the size of a file stands for it, which a process inherits."""
     code = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "from derloop.cli import main\n"
-        f"sys.argv = ['derloop', 'run', {str(QUICKSTART)!r}, '--no-report', '--{moved[0]}', {moved[1]!r}, '--quiet',"
+        f"sys.argv = ['derloop', 'run', {str(QUICKSTART)!r}, '--no-report', *{moved.split()!r}, '--quiet',"
         f" '--out', {str(tmp_path / 'run')!r}, '--set', 'step_s=30', '--set', 'federates.inverters.via=model']\n"
         "main()\n"
     )

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -236,13 +236,15 @@ def test_what_is_no_finite_number_is_null_in_what_a_run_leaves(tmp_path: Path, m
     json.loads(written, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
 
-@pytest.mark.parametrize("placement", ["together", "apart"])
-def test_what_federates_counted_until_a_run_was_interrupted_is_told(tmp_path: Path, placement: str) -> None:
+@pytest.mark.parametrize(("placement", "workers"), [("together", None), ("apart", 2)])
+def test_what_federates_counted_until_a_run_was_interrupted_is_told(
+    tmp_path: Path, placement: Literal["together", "apart"], workers: int | None
+) -> None:
     def interrupt(now_ns: int | None, _until_ns: int) -> None:
         if (now_ns or 0) >= 60 * 10**9:
             raise KeyboardInterrupt
 
-    options = Options(placement=placement, out=tmp_path / "run", report=False)
+    options = Options(placement=placement, workers=workers, out=tmp_path / "run", report=False)
     result = run_scenario(SCENARIOS / "kind_network.json", ["deadlines.join_s=150"], options, interrupt)
     facts = facts_of(result)
     assert (facts["outcome"], facts["complaints"]) == ("interrupted", [])
