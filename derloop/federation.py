@@ -297,6 +297,9 @@ def _balance_problems(interface: Interface) -> Iterator[str]:
 
 
 def _unwired(interfaces: Mapping[str, Interface], name: str, port: str, spec: Port) -> str:
+    what = f"no wire ends at {name}.{port} ({spec.size} x {spec.unit}){_unheard(interfaces, port)}"
+    if sent := [*_sent_to_others(interfaces, port)]:
+        return f"{what}; {', '.join(sent)}"
     fitting = [
         f"{other}.{output}"
         for other, interface in interfaces.items()
@@ -304,7 +307,25 @@ def _unwired(interfaces: Mapping[str, Interface], name: str, port: str, spec: Po
         if other != name and not [*_unlike(offered, spec)]
     ]
     hint = f"; fitting outputs: {', '.join(fitting[:6])}" if fitting else "; no output fits it"
-    return f"no wire ends at {name}.{port} ({spec.size} x {spec.unit}){hint}"
+    return what + hint
+
+
+def _sent_to_others(interfaces: Mapping[str, Interface], port: str) -> Iterator[str]:
+    """Yield who sends what this input waits for, and to whom: a control names the fleets that it does so."""
+    for name, interface in interfaces.items():
+        ends = [output.partition(".") for output in interface.outputs]
+        if to := [member for member, _, inner in ends if inner == port and member in interfaces]:
+            yield f"{name!r} sends {port} to {', '.join(to[:6])}" + (" ..." if to[6:] else "")
+
+
+def _unheard(interfaces: Mapping[str, Interface], port: str) -> str:
+    """Return why nobody is heard by an input that is called as the output that it hears; empty for another input."""
+    federate, _, output = port.partition(".")
+    if not output:
+        return ""
+    if federate not in interfaces:
+        return f": no federate is called {federate!r}"
+    return "" if output in interfaces[federate].outputs else f": {federate!r} has no output {output!r}"
 
 
 def wire_problems(interfaces: Mapping[str, Interface], wire: Wire) -> list[Problem]:

@@ -40,6 +40,21 @@ def test_an_input_without_a_wire_is_refused_and_what_would_fit_is_named() -> Non
     assert problems(["a.x -> b.v"]) == ["/federates/a: no wire ends at a.u (2 x 1); fitting outputs: b.y"]
 
 
+def test_an_input_that_is_called_as_what_it_hears_says_who_is_not_there() -> None:
+    found = problems([], a=Mixer({"grid.x": 1, "b.x": 1}, {}, 1, 1), b=Mixer({}, {"y": 2}, 1, 2))
+    assert found == [
+        "/federates/a: no wire ends at a.grid.x (1 x 1): no federate is called 'grid'; no output fits it",
+        "/federates/a: no wire ends at a.b.x (1 x 1): 'b' has no output 'x'; no output fits it",
+    ]
+
+
+def test_an_input_that_a_control_sends_to_others_says_to_whom() -> None:
+    control, fleet = Mixer({}, {"a.u": 1, "c.v": 1, "x.u": 1}, 1, 1), Mixer({"u": 1}, {"y": 1}, 1, 2)
+    assert problems(["control.a.u -> a.u"], control=control, a=fleet, b=fleet) == [
+        "/federates/b: no wire ends at b.u (1 x 1); 'control' sends u to a"
+    ]
+
+
 def test_a_wire_to_nothing_is_refused_with_a_near_miss() -> None:
     found = problems(
         ["a.x -> b.w", "b.y -> a.u delayed"], a=Mixer({"u": 2}, {"x": 2}, 1, 1), b=Mixer({}, {"y": 2}, 1, 2)
