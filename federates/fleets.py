@@ -31,7 +31,9 @@ def untaken(fleet: str, port: str, context: Context) -> str:
     takes: tuple[str, ...] | None = getattr(context.settings.get(fleet), "takes", None)
     if takes is None or port in takes:
         return ""
-    return f"{fleet!r} does not take {port}, as it is set; it takes " + (", ".join(takes) or "nothing")
+    mode = getattr(context.settings.get(fleet), "mode", None)
+    set_ = f"as it is set, with mode {mode!r}" if isinstance(mode, str) else "as it is set"
+    return f"{fleet!r} does not take {port}, {set_}; it takes " + (", ".join(takes) or "nothing")
 
 
 def mistuned(fleets: Sequence[str], f_nominal_hz: float, path: Path, context: Context) -> Problems:

@@ -97,7 +97,7 @@ def test_problem_is_named_where_it_stands(
     [
         (
             *("kind_ev_v1g", "cars", {"mode": "uncontrolled"}, "/federates/vpp/members/0"),
-            "'cars' does not take p_set_kw, as it is set; it takes nothing",
+            "'cars' does not take p_set_kw, as it is set, with mode 'uncontrolled'; it takes nothing",
         ),
         (
             *("kind_chp_commanded", "plant", {"mode": "heat-led"}, "/federates/dispatch/signals/plant.p_set_kw"),

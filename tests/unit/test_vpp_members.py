@@ -59,7 +59,11 @@ def test_members_are_chosen_by_name_kind_and_place(members: Any, names: set[str]
     [
         (["homes_west*"], ("members", 0), "like 'homes_west.'; did you mean 'homes_"),
         (["x*"], ("members", 0), "like 'x.'; there are: cars, homes_north, homes_south$"),
-        (["cars", "idle"], ("members", 1), "'idle' does not take p_set_kw, as it is set; it takes nothing"),
+        (
+            ["cars", "idle"],
+            ("members", 1),
+            "'idle' does not take p_set_kw, as it is set, with mode 'idle'; it takes nothing",
+        ),
         ({"kinds": ["battery", "evs"]}, ("members", "kinds", 1), "did you mean 'ev'"),
         ({"names": ["cars"], "buses": ["611"]}, ("members", "buses", 0), "no fleet that takes p_set_kw fits '611'"),
         (["cars", "cars"], ("members",), "named twice"),

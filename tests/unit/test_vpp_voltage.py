@@ -221,7 +221,7 @@ def test_of_a_silent_member_nothing_is_asked_and_others_go_on() -> None:
 @pytest.mark.parametrize(
     ("reactive", "why"),
     [
-        (["b"], "'b' does not take q_set_pu, as it is set; it takes p_set_kw"),
+        (["b"], "'b' does not take q_set_pu, as it is set, with mode 'commanded'; it takes p_set_kw"),
         (["c"], "no fleet is called 'c'"),
     ],
 )
