@@ -629,7 +629,7 @@ def test_peak_shaving_goes_before_arbitrage_and_takes_back_nothing(tmp_path: Pat
 @pytest.mark.parametrize(
     ("pair", "why"),
     [
-        (("peak-shaving", "arbitrage"), "when members charge; set recharges to false"),
+        (("peak-shaving", "arbitrage"), r"when members charge; set recharges to false in service 0 \(peak-shaving\)"),
         (("schedule", "arbitrage"), "the power of all members"),
         (("schedule", "peak-shaving"), "the power of all members"),
         (("reserve", "reserve"), "one of a kind"),

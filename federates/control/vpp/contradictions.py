@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TypeVar
 
@@ -15,7 +15,6 @@ WORDS = {
     "sites": "the power of each site",
     "voltage": "voltages",
 }
-HINTS = {"recharge": "; set recharges to false in one of them"}
 ALLOWED = {frozenset(("peak-shaving", "arbitrage")), frozenset(("frequency-regulation", "reserve"))}
 """Pairs that share what they decide on: arbitrage does what a peak leaves, and headroom can be held back twice."""
 SHARED = ("power", "headroom")
@@ -29,7 +28,8 @@ def compatible(services: tuple[Found, ...]) -> tuple[Found, ...]:
         raise ValueError("at least one service is needed")
     for (i, one), (k, other) in combinations(enumerate(services), 2):
         if what := _contradiction(one, other):
-            raise ValueError(f"services {i} and {k} contradict each other: both decide on {what}")
+            hint = _hint(what, {i: one, k: other})
+            raise ValueError(f"services {i} and {k} contradict each other: both decide on {what}{hint}")
     return services
 
 
@@ -52,8 +52,14 @@ def _contradiction(one: ServiceSettings, other: ServiceSettings) -> str:
         return "the same, and there can be but one of a kind"
     for what in _common(one.decides, other.decides):
         if not (pair in ALLOWED and what in SHARED):
-            return WORDS[what] + HINTS.get(what, "")
+            return WORDS[what]
     return ""
+
+
+def _hint(what: str, services: Mapping[int, ServiceSettings]) -> str:
+    """Return which service of a pair could leave charging to the other one."""
+    could = [f"service {at} ({_kind(service)})" for at, service in services.items() if hasattr(service, "recharges")]
+    return f"; set recharges to false in {could[0]}" if could and what == WORDS["recharge"] else ""
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> list[str]:
