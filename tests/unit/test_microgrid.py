@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from derloop.kind import Context, PlaceError, Terminal
 from federates.control.microgrid import Microgrid, MicrogridSettings
+from federates.control.microgrid.dispatch import Offer, Rated, Sources, stores_beside_grid
 from federates.control.microgrid.modes import Mode
 
 MINUTE = 60 * 10**9
@@ -87,6 +88,17 @@ def test_empty_store_without_a_reserve_rests() -> None:
     of = Control(reserve_soc_pu=0.0)
     of.hears(LIVE, battery__soc_pu=0.0, battery__stored_kwh=0.0)
     assert of.said("battery.p_set_kw") == 0.0
+
+
+def test_engine_with_an_empty_heat_store_rests_beside_the_grid() -> None:
+    """Its 0 kWh, at the 1 that stands for its state of charge, were divided by: a warning in the run's terminal."""
+    document = {"storage": ["battery"], "engines": ["engine"], "loads": GROUPS, "reserve_soc_pu": 0.5}
+    settings = MicrogridSettings.model_validate(document)
+    rated = Rated(np.array([200.0, 100.0]), np.zeros(2), np.ones(2), np.array([True, False]))
+    told = dict.fromkeys(Sources._fields, np.zeros(2))
+    told |= {"soc_pu": np.array([0.45, 1.0]), "stored_kwh": np.array([180.0, 0.0]), "least_kw": np.full(2, -200.0)}
+    offer = Offer(float("nan"), 0.5, 90.0, 1 / 60)
+    assert stores_beside_grid(settings, rated, Sources(**told), offer).tolist() == [-100.0, 0.0]
 
 
 def test_warning_raises_the_reserve() -> None:

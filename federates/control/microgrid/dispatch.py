@@ -81,7 +81,8 @@ def stores_beside_grid(settings: MicrogridSettings, rated: Rated, sources: Sourc
     what it gives until now, since it told its state of charge, is taken into account.
     """
     money, soc_pu = settings.economics, sources.soc_pu
-    kwh = np.where(soc_pu > 0.0, sources.stored_kwh / np.maximum(soc_pu, 1e-9), UNKNOWN_KWH)
+    known = rated.is_store & (soc_pu > 0.0)  # an engine's heat store may be empty, and says nothing here
+    kwh = np.where(known, sources.stored_kwh / np.maximum(soc_pu, 1e-9), UNKNOWN_KWH)
     will_be_pu = soc_pu - sources.p_kw * offer.step_h / kwh
     to_reserve_kw = LOSSES * (will_be_pu - offer.reserve_pu) * kwh / offer.step_h
     power_kw = money.power_pu * rated.kva
