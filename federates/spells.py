@@ -44,13 +44,19 @@ def check_in_turn(spells: Sequence[Spell], called: str) -> None:
             raise ValueError(f"{called} must follow each other: {what}")
 
 
-def refuse_unseen(events: Sequence[Timed], path: tuple[str | int, ...], step_ns: int, whose: str) -> None:
-    """Raise PlaceError with the events, which stand at `path`, that fall between two instants of the fleet `whose`."""
+def missed(
+    events: Sequence[Timed], path: tuple[str | int, ...], step_ns: int, whose: str
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return the events, which stand at `path`, that fall between two instants of the federate `whose`."""
     what = f"falls between two instants of {whose!r}, whose step is {step_ns / 1e9:g} s: it does nothing"
-    problems = [
+    return [
         ((*path, i), what)
         for i, event in enumerate(events)
         if -round(event.begins_s * 1e9) % step_ns >= round(event.lasts_s * 1e9)
     ]
-    if problems:
-        raise PlaceError([*problems])
+
+
+def refuse_unseen(events: Sequence[Timed], path: tuple[str | int, ...], step_ns: int, whose: str) -> None:
+    """Raise PlaceError with the events, which stand at `path`, that fall between two instants of the fleet `whose`."""
+    if problems := missed(events, path, step_ns, whose):
+        raise PlaceError(problems)

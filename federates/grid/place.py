@@ -21,6 +21,7 @@ from federates.grid.feeder_file import feeder_problems
 from federates.grid.settings import OpenDssSettings
 from federates.grid.solver import Solver
 from federates.grid.switchgear import relayed
+from federates.spells import missed
 
 
 class Feeder:
@@ -37,6 +38,7 @@ class Feeder:
         self._buses, self._loads = inventory.buses(self.solver), inventory.loads(self.solver)
         wrong = [*misplaced(settings.faults, self._buses), *unseen(settings.faults, settings.step_ns(context))]
         wrong += [*_moved_twice(settings, self.apparatus), *_opened_twice(settings, self.apparatus, self.solver)]
+        wrong += _missed(settings, context)
         if problems := [*problems, *self.apparatus.problems, *wrong]:
             raise PlaceError(problems)
         self._impedances_ohm: Mapping[str, Mapping[tuple[int, int], complex]] = {}
@@ -101,6 +103,14 @@ class Feeder:
     def behind(self, switch: str) -> frozenset[str]:
         """Return the buses that a switch, when it is open, cuts off from the head: see `island`."""
         return behind(inventory.conducting(self.solver), inventory.head_bus(self.solver), switch)
+
+
+def _missed(settings: OpenDssSettings, context: Context) -> Problems:
+    """Return the outages that no instant has."""
+    if settings.island is None or settings.island.outages is None:
+        return []
+    path = ("island", "outages", "events")
+    return missed(settings.island.outages.events, path, settings.step_ns(context), context.name)
 
 
 def _moved_twice(settings: OpenDssSettings, apparatus: Apparatus) -> Problems:

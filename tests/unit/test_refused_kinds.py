@@ -81,6 +81,21 @@ def problems(name: str, federate: str, **changes: Any) -> dict[str, str]:
         ),
         ("battery_self_consumption", "storage", {"site": {"draws": ["home.p_kw"]}}, "site/draws/0", "has 1 elements"),
         ("kind_frequency", "system", {"over": ["turbine"]}, "over/0", "did you mean 'turbines'?"),
+        (
+            "kind_microgrid",
+            "grid",
+            {"island": {"switch": "sw_671_692", "outages": {"events": [{"begins_s": 3610, "lasts_s": 290}]}}},
+            "island/outages/events/0",
+            "falls between two instants of 'grid', whose step is 300 s: it does nothing",
+        ),
+        ("kind_microgrid", "microgrid", {"planned": [{"begins_s": 10, "lasts_s": 20}]}, "planned/0", "does nothing"),
+        (
+            "kind_microgrid",
+            "microgrid",
+            {"warnings": [{"begins_s": 10, "lasts_s": 20, "reserve_soc_pu": 0.9}]},
+            "warnings/0",
+            "does nothing",
+        ),
     ],
 )
 def test_problem_is_named_where_it_stands(

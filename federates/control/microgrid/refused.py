@@ -8,6 +8,7 @@ from derloop.kind import Context, PlaceError, Terminal
 from federates.control.microgrid.settings import MicrogridSettings
 from federates.control.microgrid.synchronism import limits
 from federates.fleets import Path, Problems, named, unknown, untaken
+from federates.spells import missed
 
 SET = ("p_set_kw", "v_set_pu", "run")
 
@@ -25,6 +26,9 @@ def refuse(settings: MicrogridSettings, context: Context) -> None:
     """Raise PlaceError with everything that is wrong."""
     problems = [*_feeder(settings, context), *_formers(settings, context), *_loads(settings, context)]
     problems += [*_shedding(settings, context), *_reconnection(settings, context)]
+    step_ns = settings.step_ns(context)
+    problems += missed(settings.planned, ("planned",), step_ns, context.name)
+    problems += missed(settings.warnings, ("warnings",), step_ns, context.name)
     if problems:
         raise PlaceError(problems)
 
