@@ -75,15 +75,23 @@ def discover(read: Callable[[int, int], RegisterArray]) -> tuple[RegisterMap, Re
 
 def _find_base() -> Generator[Request, RegisterArray, tuple[int, RegisterArray]]:
     """Return the base address and the registers from 'SunS' to the first model's header."""
+    refusals: list[str] = []
     for base in BASE_ADDRESSES:
         try:
             header = yield Request(base, 4)
-        except Rejected:
+        except Rejected as refusal:
+            refusals.append(_reason(refusal))
             continue
         if tuple(header[:2]) == SUNS:
             return base, header
     tried = ", ".join(str(base) for base in BASE_ADDRESSES)
-    raise SunSpecMapError(f"no SunSpec map: no 'SunS' at {tried}")
+    said = f"; refused with {', '.join(dict.fromkeys(refusals))}" if refusals else ""
+    raise SunSpecMapError(f"no SunSpec map: no 'SunS' at {tried}{said}")
+
+
+def _reason(refusal: Rejected) -> str:
+    """Return what a device has refused with: who and where it is others tell."""
+    return refusal.why.rpartition(": ")[2]
 
 
 def _next_block(base: int, words: Sequence[int], blocks: Sequence[ModelBlock]) -> ModelBlock:
@@ -101,10 +109,12 @@ def _read_model(block: ModelBlock, limit: int) -> Reading:
     start, count = block.address + 2, block.length
     try:
         return (yield from _read_run(start, count, limit))
-    except Rejected:
+    except Rejected as refusal:
+        reason = _reason(refusal)
         data = yield from _read_run(start, count - 1, limit)
     if data[-1] != END_MODEL:
-        raise SunSpecMapError(f"the registers after model {block.key} cannot be read: no end marker")
+        what = f"the registers of model {block.key}, and those after it, cannot be read: {reason}"
+        raise SunSpecMapError(f"{what}; behind it is no end marker")
     return np.append(data, np.uint16(0))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -180,6 +181,28 @@ def test_unknown_models_are_passed_over_and_repeated_ones_keep_apart() -> None:
 def test_no_map_is_an_error_that_says_where_it_was_sought() -> None:
     with pytest.raises(SunSpecMapError, match="40000, 50000, 0"):
         discover(_device(np.zeros(100, dtype=np.uint16), 40000))
+
+
+@pytest.mark.parametrize(
+    ("answered", "told"),
+    [
+        (0, "no 'SunS' at 40000, 50000, 0; refused with exception 4 (device failure), illegal address"),
+        (1, "the registers of model 1, and those after it, cannot be read: exception 4 (device failure)"),
+    ],
+)
+def test_what_a_device_refuses_its_map_with_is_told(answered: int, told: str) -> None:
+    """One that is broken, or busy, is not one without a map."""
+    _, image = build_image({1: {"Mn": "x"}, 713: {"SoC": 60.0, "Pct_SF": -1}})
+    whole, asked = _device(image, 40000), count()
+
+    def read(address: int, registers: int) -> Any:
+        if next(asked) == answered:
+            raise Rejected("inv", f"127.0.0.1:502 unit 1: read {address}+{registers}: exception 4 (device failure)")
+        return whole(address, registers)
+
+    with pytest.raises(SunSpecMapError) as refused:
+        discover(read)
+    assert told in str(refused.value)
 
 
 def test_a_model_that_leaves_the_address_space_is_refused() -> None:
