@@ -44,13 +44,14 @@ Event = Exchange | Discarded
 def events(entries: Iterable[Entry]) -> Iterator[Event]:
     """Yield what happened, each exchange when it is over; those without an answer when the next begins, or at the end.
 
-    A client asks a device one thing at a time, so the answer that comes is that to the last request.
+    A client asks a device one thing at a time, so the answer that comes is that to the last request. In another unit's
+    name it is none: the client went on as after silence.
     """
     asked: dict[Peer, Exchange] = {}
     for entry in entries:
         match entry.direction:
             case "discarded":
-                yield Discarded(entry.peer, entry.wall_ns, entry.monotonic_ns, entry.instant_ns, entry.data)
+                yield _discarded(entry)
             case "sent":
                 if unanswered := asked.pop(entry.peer, None):
                     yield unanswered
@@ -59,11 +60,23 @@ def events(entries: Iterable[Entry]) -> Iterator[Event]:
                     asked[entry.peer] = Exchange(
                         entry.peer, entry.wall_ns, entry.monotonic_ns, entry.instant_ns, request=pdu
                     )
+            case "received" if not _is_of_peer(entry):
+                yield _discarded(entry)
             case "received":
                 request, answer = asked.pop(entry.peer, None), pdu_of(entry)
                 if request is not None:
                     yield answered(request, answer, entry.monotonic_ns)
     yield from asked.values()
+
+
+def _discarded(entry: Entry) -> Discarded:
+    return Discarded(entry.peer, entry.wall_ns, entry.monotonic_ns, entry.instant_ns, entry.data)
+
+
+def _is_of_peer(entry: Entry) -> bool:
+    """Return whether a frame that came says that it is of the unit that was asked; SCPI has none."""
+    at = 6 if entry.peer.framing is MBAP else 0
+    return entry.peer.speaks_scpi or entry.data[at : at + 1] == bytes((entry.peer.unit,))
 
 
 def exchanges(entries: Iterable[Entry]) -> list[Exchange]:

@@ -60,6 +60,23 @@ def test_requests_are_told_with_their_answers_and_silence_is_told_as_such() -> N
     assert [each.sent_ns for each in exchanges(noted)] == [0, 1_000_000, 2_000_000, 7_000_000]
 
 
+@pytest.mark.parametrize("peer", [INVERTER, METER])
+def test_an_answer_in_another_units_name_is_none(peer: Peer) -> None:
+    """The client takes it for none, and asks again."""
+    read, answer = pdu.request_bytes(pdu.read(10, 1)), pdu.registers_answer(3, [5])
+    stranger = peer.framing.pack(Frame(peer.unit + 1, answer, 1))
+    noted = [
+        entry(peer, "sent", 0, read),
+        Entry(10**18, 1_000_000, 900 * 10**9, peer, "received", stranger),
+        entry(peer, "sent", 2, read),
+        entry(peer, "received", 3, answer),
+    ]
+    discarded, silent, answered = events(noted)
+    assert isinstance(discarded, Discarded)
+    assert discarded.data == stranger
+    assert [getattr(each, "answer", b"?") for each in (silent, answered)] == [None, answer]
+
+
 def test_an_answer_that_nobody_asked_for_is_no_exchange() -> None:
     assert list(events([entry(INVERTER, "received", 0, pdu.registers_answer(3, [5]))])) == []
 
