@@ -11,7 +11,7 @@ from derloop.errors import DeviceError, Interlocked, did_you_mean
 from hil.bench.devices import reached
 from hil.bench.file import Bench, DeviceEntry
 from hil.bench.fitting import misfits
-from hil.bench.traces import traces_of
+from hil.bench.traces import forsaken, forsaken_in_words, traces_of
 from hil.inverter.device import Device, Identity
 from hil.inverter.dialect import Rating
 from hil.modbus.thread import LoopThread
@@ -48,12 +48,17 @@ class Finding:
 
 
 def find(bench: Bench, names: Collection[str]) -> list[Finding]:
-    """Ask devices who they are, all at the same time. One that does not answer is a finding like any other."""
+    """Ask devices who they are, all at the same time. One that does not answer is a finding like any other.
+
+    So is one that a run has left and the file has no more, where all are asked.
+    """
     thread = LoopThread(f"bench {bench.file.name}")
     try:
-        return thread.run(_find(bench, names))
+        found = thread.run(_find(bench, names))
     finally:
         thread.close()
+    gone = forsaken(bench, [each.identity for each in found]) if {*names} >= {*bench.names} else []
+    return [*found, *(Finding(record.device, record.address, (forsaken_in_words(record),)) for record in gone)]
 
 
 async def _find(bench: Bench, names: Collection[str]) -> list[Finding]:

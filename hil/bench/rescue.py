@@ -17,6 +17,7 @@ from hil.bench.file import Bench
 from hil.bench.instruments import instruments_of
 from hil.bench.logbook import Logbook
 from hil.bench.sources import held_by
+from hil.bench.traces import forsaken, forsaken_in_words
 from hil.bench.writing import keeper_of
 from hil.inverter.device import Device, Identity
 from hil.modbus.thread import LoopThread
@@ -46,14 +47,17 @@ class Left:
 def leave_safe(bench: Bench, names: Collection[str], logbook: Logbook) -> list[Left]:
     """Restore devices from the records of runs that could not, or bring them to their safe states; all are tried.
 
-    logbook: has every frame of it, and of switching the sources off.
+    What a run has left and the bench file has no more is told, where all are named. logbook: has every frame of it, and
+    of switching the sources off.
     """
     thread = LoopThread(f"bench {bench.file.name}")
     try:
         left = thread.run(_leave_safe(bench, names, logbook))
     finally:
         thread.close()
-    return [*left, *_without_power(bench, left, logbook)]
+    gone = forsaken(bench) if {*names} >= {*bench.names} else []
+    beyond = [Left(record.device, False, forsaken_in_words(record)) for record in gone]
+    return [*left, *_without_power(bench, left, logbook), *beyond]
 
 
 async def _leave_safe(bench: Bench, names: Collection[str], logbook: Logbook) -> list[Left]:

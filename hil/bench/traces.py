@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from hil.bench.file import Bench
 from hil.inverter.device import Identity
 from hil.safety.folder import Run, StateFolder
 from hil.safety.place import places
-from hil.safety.record import Records
+from hil.safety.record import Record, Records
 from hil.safety.unrestored import Sought, in_words
 
 
@@ -32,6 +33,21 @@ async def traces_of(bench: Bench, name: str, identity: Identity) -> Traces:
     left = [in_words(record, bench.path) for record in records if not record.goes_on]
     running = [f"run {record.run} (process {record.pid})" for record in records if record.goes_on]
     return Traces((*left, *map(str, unreadable)), ", ".join(running))
+
+
+def forsaken(bench: Bench, known: Collection[Identity] = ()) -> list[Record]:
+    """Return the records of devices that runs on this bench have left, and that its file has no more: edited meanwhile,
+    it knows neither their name nor their address. known: devices of the file, of which none is one of these.
+    """
+    found, _ = Records(StateFolder.of_user().records).read()
+    gone = [r for r in found if r.bench == bench.path and r.device not in bench.names and not r.goes_on]
+    elsewhere = [record for record in gone if record.address not in bench.addresses]
+    return [r for r in elsewhere if not any(each.serial and each.is_of(r.identity) for each in known)]
+
+
+def forsaken_in_words(record: Record) -> str:
+    """Return that a device was left which the bench file has no more, and what is to be done."""
+    return f"was not restored: {record}; the bench file has it no more: with it again, `derloop bench safe` restores it"
 
 
 async def _places(bench: Bench, name: str) -> tuple[str, ...]:

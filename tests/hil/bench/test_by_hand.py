@@ -319,6 +319,25 @@ def test_a_device_that_has_moved_is_recognised_by_its_serial_number(
         assert bench("check", moved).exit_code == 0
 
 
+def test_a_device_that_a_dead_run_left_and_the_bench_file_has_no_more_is_told(
+    write_bench: Any, entries: Entries, tmp_path: Path
+) -> None:
+    """Somebody has edited the file meanwhile: all that it names is safe, and nobody said what goes on."""
+    lab: Path = write_bench({"inv-1": entries["inv-1"]})
+    abandon(lab, Run(tmp_path / "run", lab))
+    end_the_run(tmp_path)
+    write_bench({"bat-1": entries["bat-1"]})
+    told = "was not restored: device 'inv-1'"
+    for command in ("check", "safe"):
+        said = bench(command, lab)
+        assert (said.exit_code, told in said.output) == (3, True)
+        assert "the bench file has it no more" in " ".join(said.output.split())
+    assert bench("check", write_bench({"inv-one": entries["inv-1"]})).output.count(told) == 1
+    assert bench("safe", lab).exit_code == 0
+    write_bench({"bat-1": entries["bat-1"]})
+    assert (bench("safe", lab).exit_code, bench("check", lab).exit_code) == (0, 0)
+
+
 def test_a_record_of_another_device_with_the_same_serial_number_is_not_taken(
     write_bench: Any, entries: Entries, bank: RegisterBank, emulator: BankServer, tmp_path: Path
 ) -> None:
