@@ -15,9 +15,10 @@ from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Bus, Terminal
 from federates import sides
 from federates.grid.given_power import GivenPower
-from federates.grid.places import Nodes, Places
+from federates.grid.inventory import LoadLegs
+from federates.grid.places import GROUND, Legs, Places
 from federates.grid.seen import Phases, extremes, voltage
-from federates.grid.sensitivity import GROUND, Devices, between
+from federates.grid.sensitivity import Devices, between
 from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
 
@@ -50,34 +51,31 @@ class Group:
         self._given, self._in_a_row = given, given.reshape(-1)
         self._p_kw = given[0]
 
-    def attach(self, solver: Solver) -> None:
-        self._setpoints = self._made(solver)
-        self._is_direct = self._places.are_single and self._sign == 1.0
+    def attach(self, solver: Solver, legs: Mapping[str, LoadLegs] | None = None) -> None:
+        """legs: of the loads of the file, by their names, where some of what there is may be dead."""
+        self._solver, self._setpoints = solver, self._made(solver)
+        self._is_direct = self._places.are_single and self._sign == 1.0 and legs is None
         if self._is_direct:
             self._give_into(self._setpoints.values)
         place = {element: index for index, element in enumerate(solver.elements.names)}
         self.elements = np.array([place[name] for name in self.element_names])
         self._drawn = np.zeros(self.elements.size, np.complex128)
-        self._at = Nodes.of([(t.bus, t.phases) for t in self._terminals], solver.nodes)
-        self._stand({node: index for index, node in enumerate(solver.nodes)})
-        self._first = self._nodes[:, 0].copy()
-        self._share = self._solved_sign / self._places.counts
-        """Of what an element has beyond what it was given, that of each of its devices, in the federate's sign."""
-
-    def _stand(self, number: Mapping[str, int]) -> None:
-        """Know between which of the solver's nodes each device is, filled up where it has fewer sides than others."""
-        found = [sides.sides(self._buses[t.bus], t.phases) for t in self._terminals]
-        shape = len(found), max(map(len, found))
-        self._nodes, self._back = np.zeros(shape, np.intp), np.zeros(shape, np.intp)
-        self._weights = np.zeros(shape)
-        self._count = np.array([len(each) for each in found])
-        for row, (terminal, each) in enumerate(zip(self._terminals, found, strict=True)):
-            filled = each + each[:1] * (shape[1] - len(each))
-            self._nodes[row] = [number[f"{terminal.bus}.{node}"] for node, _ in filled]
-            self._back[row] = [number.get(f"{terminal.bus}.{back}", GROUND) for _, back in filled]
-            self._weights[row, : len(each)] = 1 / len(each)
+        found = [(t.bus, sides.sides(self._buses[t.bus], t.phases)) for t in self._terminals]
+        self._nodes, self._back, self._weights = standing = Legs.of(found, solver.nodes)
+        self._count = np.array([len(each) for _, each in found])
         self._base = np.array([[sides.base(self._buses[t.bus])] for t in self._terminals])
         self._is_between = bool((self._base != 1.0).any())
+        self._first = self._nodes[:, 0].copy()
+        loads = [legs.get(t.element) if legs else None for t in self._terminals]
+        of_loads = [(load.bus, load.legs) for load in loads if load]
+        self._legs = Legs.of(of_loads, solver.nodes) if of_loads else standing
+        self._are_scaled = np.array([load is None or load.is_between for load in loads])
+        """Who is not, a load of the file from phases to ground, draws what its voltage model says, in each of them."""
+        self._live = self._stands = np.ones(self._legs.nodes.shape, np.bool_)
+        self._dead_share: FloatArray = np.zeros(len(self.labels))
+        self._scale: FloatArray | None = None
+        self._share = self._solved_sign / self._places.counts
+        """Of what an element has beyond what it was given, that of each of its devices, in the federate's sign."""
 
     def _made(self, solver: Solver) -> Setpoints:
         names = [name.partition(".")[2] for name in self.element_names]
@@ -107,37 +105,67 @@ class Group:
 
     def write(self, inputs: Values) -> None:
         np.concatenate((inputs[self.p_port], inputs[self.q_port]), out=self._in_a_row)
+        self._give()
+
+    def _give(self) -> None:
+        """Give the solver what devices say, where they stand at what is alive."""
         if not self._is_direct:
             given = self._places.pair_summed(self._in_a_row)
             self._setpoints.values[...] = given if self._sign == 1.0 else -given
+        if self._scale is not None:
+            self._setpoints.values *= self._scale
         self._setpoints.write()
+
+    def serve(self, alive: NDArray[np.bool_]) -> None:
+        """Give nothing any more where nodes (nodes,) are dead: of a device at three phases the other two are left.
+
+        Left as it is, it would be a source that raises a dead phase until there is no solution.
+        """
+        live = self._legs.are_live(alive)
+        if np.array_equal(live, self._live):
+            return
+        stands = live | ~live.any(1, keepdims=True)  # who has nothing alive gives nothing wherever it stands
+        firsts = self._places.firsts if self.sees_voltage else []
+        for number in np.flatnonzero((stands != self._stands)[firsts].any(1)).tolist():
+            self._leave(number, self._terminals[firsts[number]], stands[firsts[number]])
+        self._live, self._stands, self._dead_share = live, stands, self._legs.share_of(~live)
+        scale = np.where(self._are_scaled, self._legs.share_of(live), 1.0)[self._places.firsts]
+        self._scale = None if live.all() else scale
+        self._give()
+
+    def _leave(self, number: int, terminal: Terminal, stands: NDArray[np.bool_]) -> None:
+        """Let the element of a place stand in these of its legs alone."""
+        bus = self._buses[terminal.bus]
+        left = [leg for leg, is_left in zip(sides.sides(bus, terminal.phases), stands, strict=False) if is_left]
+        nodes = {node for leg in left for node in leg}
+        self._solver.leave_of_injection(
+            f"{self.name}_{number}", bus, [phase for phase in terminal.phases if phase in nodes]
+        )
 
     def placed(self, powers: FloatArray) -> FloatArray:
         """Return the powers (devices,), in the federate's sign, of the elements (elements,), in the element's own."""
         return self._places.summed(powers) * self._sign
 
-    def tell_solved(self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None, told: Values) -> None:
+    def tell_solved(self, drawn: NDArray[np.complex128], told: Values) -> None:
         """Write the power (devices,) that the solution has at the terminals, in the federate's sign.
 
-        drawn: by all elements of the solver, kVA. dead: which nodes (nodes,) are, where any can be. Devices of one
-        element share alike what the solution has beyond what they give, where it is not dead.
+        drawn: by all elements of the solver, kVA. Devices of one element share alike what the solution has beyond what
+        they give, where it is not dead.
         """
         found, kw = told[self.solved_port], drawn.take(self.elements, out=self._drawn, mode="clip").real
         if self._places.are_single:
             np.multiply(kw, self._solved_sign, out=found)
             return
-        given_kw, of_places_kw = self._p_kw, self._setpoints.p_kw
-        if dead is not None:
-            alive = 1.0 - self._at.share_at(dead)
-            given_kw, of_places_kw = given_kw * alive, of_places_kw * alive[self._places.firsts]
-        beyond_kw = self._beyond(kw, of_places_kw)
+        given_kw = self._p_kw if self._scale is None else self._p_kw * self._legs.share_of(self._live)
+        beyond_kw = self._beyond(kw, self._setpoints.p_kw)
         np.multiply(beyond_kw, self._share, beyond_kw)
         np.add(given_kw, self._places.spread(beyond_kw), out=found)
 
-    def given_kw(self, nodes: NDArray[np.bool_]) -> FloatArray:
-        """Return the power (devices,) that the devices say they give at these nodes (nodes,), in their own sign."""
-        kw: FloatArray = self._p_kw * self._at.share_at(nodes)
-        return kw
+    @property
+    def dead_kw(self) -> FloatArray:
+        """The power (devices,) that the devices say they give where nothing is alive, in their own sign."""
+        found: FloatArray = self._p_kw * self._dead_share
+        return found
 
     def balance(self, tolerance: float, undelivered: tuple[str, ...]) -> Balance:
         """What the federate says it injects, or draws, is what the solver has at its terminals."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,28 @@ def loads(solver: Solver) -> dict[str, FeederLoad]:
         phases = tuple(n for n in named if n <= PHASES) or tuple(named)  # a second circuit's are all beyond
         connection: Connection = "delta" if elements.IsDelta() else "wye"
         found[name] = FeederLoad(name, bus, phases, connection, elements.kW(), elements.kvar())
+        elements.Next()
+    return found
+
+
+class LoadLegs(NamedTuple):
+    """Between which nodes of its bus a load of the feeder file stands; 0 is ground."""
+
+    bus: str
+    legs: tuple[tuple[int, int], ...]
+    is_between: bool
+    """Whether the voltage that it has is one between phases."""
+
+
+def legs(solver: Solver) -> dict[str, LoadLegs]:
+    """Return the legs of every load of the feeder file, which is solved, by its lower-case name."""
+    found, elements, element = {}, solver.dss.Loads, solver.dss.CktElement
+    for _ in range(elements.First() and elements.Count()):
+        bus, count, nodes = element.BusNames()[0].lower().partition(".")[0], element.NumPhases(), element.NodeOrder()
+        backs = [*nodes[1:], nodes[0]] if elements.IsDelta() else [nodes[-1]] * count
+        between = tuple((int(node), int(back)) for node, back in zip(nodes[:count], backs, strict=False))
+        is_between = elements.IsDelta() or 0 < between[0][1] <= PHASES
+        found[elements.Name().lower()] = LoadLegs(bus, between, bool(is_between))
         elements.Next()
     return found
 

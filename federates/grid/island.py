@@ -34,6 +34,7 @@ from federates.grid.crossing import HEAD, PORTS, Crossing, Position, Relay, behi
 from federates.grid.engine import SolverError
 from federates.grid.formers import NO_BALANCE, Asked, BoolArray, Flow, Formers
 from federates.grid.outages import Outages, OutageSettings
+from federates.grid.served import Served
 from federates.grid.solver import Solver
 
 MOST_ROUNDS: Final = 10
@@ -99,9 +100,17 @@ class Island:
     """The feeder with its switch and its grid-forming units."""
 
     def __init__(
-        self, settings: IslandSettings | None, formers: Formers, solver: Solver, limits: Limits, seed: int = 0
+        self,
+        settings: IslandSettings | None,
+        formers: Formers,
+        solver: Solver,
+        limits: Limits,
+        served: Sequence[Served],
+        seed: int = 0,
     ) -> None:
+        """served: who must know what is alive whenever that may have changed."""
         self._settings, self.formers, self._solver, self._limits = settings, formers, solver, limits
+        self._served = served
         _check_switch(settings, solver)
         formers.attach()
         self._head_nodes = inventory.fed_nodes(solver)
@@ -164,6 +173,8 @@ class Island:
         self._solver.with_controls(False)
         self._switch(position)
         self._solver.rearrange()
+        for each in self._served:
+            each.serve(self.alive)
 
     def _where(self, now_ns: int, inputs: Values) -> Position:
         """Return where the switch stands at this instant, and whether the bulk system is there."""
@@ -254,6 +265,8 @@ class Island:
         self._head_part = int(self._parts[self._head_nodes[0]]) if self._head_feeds else -1
         held = set(self._parts[self.formers.nodes[active]].tolist()) | {self._head_part}
         self.alive = self._solver.with_neutrals(np.isin(self._parts, list(held)))
+        for each in self._served:
+            each.serve(self.alive)
         self.formers.arrange(self._parts, self._head_part)
         self._arranged = wanted
 

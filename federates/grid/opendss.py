@@ -14,15 +14,16 @@ from derloop.memory import remembers
 from federates.grid import inventory
 from federates.grid.accounts import Accounts
 from federates.grid.engine import SolverError
+from federates.grid.file_loads import FileLoads
 from federates.grid.formers import Formers
 from federates.grid.group import Group
 from federates.grid.head import Head
 from federates.grid.island import Island, Limits
 from federates.grid.monitored import Monitored
 from federates.grid.place import Feeder, check_terminals
-from federates.grid.places import Nodes
 from federates.grid.powers import Powers, powers
 from federates.grid.sensitivity import Devices, factored
+from federates.grid.served import Served
 from federates.grid.settings import OpenDssSettings
 from federates.grid.solution import Solution
 from federates.grid.solver import Solver
@@ -56,16 +57,22 @@ class OpenDssFeeder:
         self._head = Head(self._solver) if feeder.can_be_fed else None
         self._solver.prepare(settings.regulators == "active", settings.tolerance, settings.max_iterations)
         self._solver.know(feeder.buses)
+        legs = inventory.legs(self._solver) if self._gear or formers else None
+        self._undriven = _undriven(feeder, self._drives)
         for group in self._drives:
-            group.attach(self._solver)
+            group.attach(self._solver, legs)
+        self._file_loads = FileLoads(legs or {}, self._undriven, self._solver)
+        served: list[Served] = [*self._drives, self._file_loads]
         if self._gear:
-            self._gear.attach()
+            self._gear.attach(served)
         if self._head:
             self._head.attach(self._solver)
         self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
         self._is_phase = inventory.are_phases(self._solver.nodes)
         limits = self._limits(feeder)
-        self._island = None if formers is None else Island(settings.island, formers, self._solver, limits, context.seed)
+        self._island = (
+            None if formers is None else Island(settings.island, formers, self._solver, limits, served, context.seed)
+        )
         has_warm_start = in_time and not self._island
         self._warm_start = WarmStart(self._solver, settings.tolerance, self._bases_v) if has_warm_start else None
         self._regulators = inventory.regulators(self._solver)
@@ -76,9 +83,6 @@ class OpenDssFeeder:
         names = self._monitored.names if self._monitored else ()
         self._accounts = Accounts(settings.accounts, self._solver, names) if settings.accounts else None
         self._powers = self._told_powers() if self._tells_powers else None
-        self._undriven = _undriven(feeder, self._drives)
-        self._undriven_at = Nodes.of([(load.bus, load.phases) for load in self._undriven], self._solver.nodes)
-        self._undriven_kw = np.array([load.kw for load in self._undriven])
         self._timed = _timed(settings, feeder)
         self._off_base = _off_base(feeder.loads.values(), self._solver)
         self._tells_elements = bool(self._gear or self._monitored or self._accounts)
@@ -292,18 +296,17 @@ class OpenDssFeeder:
 
     def _concluded(self, now_ns: int | None = None) -> Bundle:
         """Return all outputs of the last solution."""
-        told, dead = self._told, self._volts() == 0.0 if self._can_be_dead else None
+        told = self._told
         if self._regulators and self._told_taps is not self._moved[0]:
             told["taps"] = self._told_taps = self._moved[0]
-        if dead is not None:
-            for group in self._drives:
-                told |= {port: group.given_kw(dead) for port in self._undelivered(group)}
+        for group in self._drives if self._can_be_dead else ():
+            told |= dict.fromkeys(self._undelivered(group), group.dead_kw)
         drawn = self._drawn()
-        self._tell_powers(drawn, dead)
+        self._tell_powers(drawn)
         if self._warm_start:
             self._warm_start.end(complex(told["head_kw"][0], told["head_kvar"][0]))
         if self._tells_elements:
-            told |= self._of_elements(drawn, dead, now_ns)
+            told |= self._of_elements(drawn, now_ns)
         return told
 
     def _has_moved(self) -> bool:
@@ -319,26 +322,24 @@ class OpenDssFeeder:
             return drawn * self._island.is_solved
         return drawn.copy() if self._gear or self._monitored else drawn  # the view has the currents of the next call
 
-    def _tell_powers(self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None) -> None:
+    def _tell_powers(self, drawn: NDArray[np.complex128]) -> None:
         told = self._told
         if self._powers:
             head, told["losses_kw"][0], told["others_kw"][0] = self._powers.totals(drawn)
             for group in self._drives:
-                group.tell_solved(drawn, dead, told)
+                group.tell_solved(drawn, told)
         else:
             head = complex(np.add.reduce(drawn))
         told["head_kw"][0], told["head_kvar"][0] = -head.real, -head.imag  # what feeds draws less than nothing
 
-    def _of_elements(
-        self, drawn: NDArray[np.complex128], dead: NDArray[np.bool_] | None, now_ns: int | None
-    ) -> dict[str, FloatArray]:
+    def _of_elements(self, drawn: NDArray[np.complex128], now_ns: int | None) -> dict[str, FloatArray]:
         """Return what was asked for of switches, currents and accounts."""
         asked = self._monitored is not None or (self._gear is not None and self._gear.needs_currents)
         currents_a = self._solver.elements.most_currents_a() if asked else None
         values: dict[str, FloatArray] = {}
-        if self._gear and dead is not None:
+        if self._gear:
             self._gear.see(currents_a)
-            values = self._gear.outcome() | {"unserved_kw": np.array([self._unserved_kw(dead)])}
+            values = self._gear.outcome() | {"unserved_kw": np.array([self._unserved_kw()])}
         if self._monitored and currents_a is not None:
             values |= self._monitored.measured(currents_a)
         if self._accounts:
@@ -354,10 +355,10 @@ class OpenDssFeeder:
             if not group.injects:
                 yield from zip(group.buses, powers[group.p_port].tolist(), strict=True)
 
-    def _unserved_kw(self, dead: NDArray[np.bool_]) -> float:
+    def _unserved_kw(self) -> float:
         """Return what loads would draw where nothing is energised."""
-        driven_kw = sum(float(group.given_kw(dead).sum()) for group in self._drives if not group.injects)
-        return float(self._undriven_kw @ self._undriven_at.share_at(dead)) + driven_kw
+        driven_kw = sum(float(group.dead_kw.sum()) for group in self._drives if not group.injects)
+        return self._file_loads.unserved_kw + driven_kw
 
     def _volts(self) -> NDArray[np.complex128]:
         volts = self._solver.voltages()

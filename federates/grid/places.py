@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
 
+GROUND = -1
+"""In the place of a node's number."""
+
 
 class Places:
     """m places of n devices, in the order in which they are named first."""
@@ -42,6 +45,40 @@ class Places:
     def spread(self, values: FloatArray) -> FloatArray:
         """Return for each device (n,) the value of its place (m,)."""
         return values.take(self._of, mode="clip")
+
+
+class Legs(NamedTuple):
+    """Between which nodes n devices or loads stand, up to k legs each; who has fewer has its first in their places."""
+
+    nodes: NDArray[np.intp]
+    """(n, k)"""
+    backs: NDArray[np.intp]
+    """The other ends (n, k), or `GROUND`."""
+    shares: FloatArray
+    """How much of what each gives or draws is in each of its legs (n, k): alike in all that it has."""
+
+    @classmethod
+    def of(cls, places: Sequence[tuple[str, Sequence[tuple[int, int]]]], nodes: Iterable[str]) -> Self:
+        """Return those of places, each a bus and the two nodes there of each leg, among the nodes of a feeder."""
+        number: Mapping[str, int] = {node: index for index, node in enumerate(nodes)}
+        shape = len(places), max((len(legs) for _, legs in places), default=1)
+        found = cls(np.zeros(shape, np.intp), np.zeros(shape, np.intp), np.zeros(shape))
+        for row, (bus, legs) in enumerate(places):
+            filled = [*legs, *[legs[0]] * (shape[1] - len(legs))]
+            found.nodes[row] = [number[f"{bus}.{node}"] for node, _ in filled]
+            found.backs[row] = [number.get(f"{bus}.{back}", GROUND) for _, back in filled]
+            found.shares[row, : len(legs)] = 1 / len(legs)
+        return found
+
+    def are_live(self, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return of which legs (n, k) both ends are alive, where these nodes (nodes,) are."""
+        found: NDArray[np.bool_] = alive[self.nodes] & (alive[self.backs] | (self.backs == GROUND))
+        return found
+
+    def share_of(self, chosen: NDArray[np.bool_]) -> FloatArray:
+        """Return how much of each (n,) is in the chosen legs (n, k): 0 to 1."""
+        found: FloatArray = np.einsum("ij,ij->i", chosen, self.shares)
+        return found
 
 
 class Nodes(NamedTuple):

@@ -20,13 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
+from federates.grid.places import GROUND
 
 ComplexArray = NDArray[np.complex128]
 RANK = 32
 """Most directions of powers whose answers are told apart: what is beyond is below 2 % of the largest."""
 SEED = 1
-GROUND = -1
-"""In the place of a node."""
 
 
 @dataclass(frozen=True, slots=True)

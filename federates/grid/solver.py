@@ -108,15 +108,24 @@ class Solver:
 
     def add_injection(self, name: str, bus: Bus, phases: Sequence[int]) -> None:
         """Add a device that injects constant power at phases of a bus: see `sides`."""
-        is_between, (low, high) = len(phases) > 1 and bus.is_between_phases, INJECTS_V_PU
-        nodes = ".".join(map(str, phases if is_between else (*phases, bus.neutral or sides.GROUND)))
-        count = len(sides.sides(bus, phases)) if is_between else len(phases)
-        kv = bus.kv_ln * (1.0 if len(phases) == 1 else sides.SQRT3)
+        low, high = INJECTS_V_PU
         self._run(
-            f'New Generator.{name} bus1="{bus.name}.{nodes}" phases={count} conn={"delta" if is_between else "wye"} '
-            f"kV={kv!r} kW=0 kvar=0 model=1 "
+            f"New Generator.{name} {_standing(bus, phases)} kW=0 kvar=0 model=1 "
             f"vminpu={low!r} vmaxpu={high!r} status=fixed enabled=yes"  # fixed: no multiplier of all generators
         )
+
+    def leave_of_injection(self, name: str, bus: Bus, phases: Sequence[int]) -> None:
+        """Let a device that was added stand at these phases of its bus alone."""
+        self._run(f"Edit Generator.{name} {_standing(bus, phases)}")
+
+    def leave_of_load(self, name: str, bus: str, legs: Sequence[tuple[int, int]]) -> None:
+        """Let a load of the feeder file between phases have these legs alone, each between two nodes of its bus."""
+        nodes = dict.fromkeys(node for leg in legs for node in leg)
+        self._run(f'Edit "Load.{name}" phases={len(legs)} bus1="{bus}.{".".join(map(str, nodes))}"')
+
+    def have_draw(self, name: str, kw: float, kvar: float) -> None:
+        """Let a load of the feeder file have this power."""
+        self._run(f'Edit "Load.{name}" kW={kw!r} kvar={kvar!r}')
 
     def add_source(self, name: str, bus: Bus, x_ohm: float) -> None:
         """Add a three-phase voltage source behind a reactance, out of service.
@@ -579,3 +588,12 @@ class Solver:
         for state in states:
             circuit.set_bank(self._dss, state)
             self._dss.Capacitors.Next()
+
+
+def _standing(bus: Bus, phases: Sequence[int]) -> str:
+    """Return how a device is said to stand at phases of a bus: see `sides`."""
+    is_between = len(phases) > 1 and bus.is_between_phases
+    nodes = ".".join(map(str, phases if is_between else (*phases, bus.neutral or sides.GROUND)))
+    count = len(sides.sides(bus, phases)) if is_between else len(phases)
+    kv = bus.kv_ln * (1.0 if len(phases) == 1 else sides.SQRT3)
+    return f'bus1="{bus.name}.{nodes}" phases={count} conn={"delta" if is_between else "wye"} kV={kv!r}'

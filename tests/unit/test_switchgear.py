@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from derloop.contract import FloatArray, Values
 from derloop.kind import Context, PlaceError, Terminal
+from derloop.memory import given as put_in
+from derloop.memory import taken
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
 
 S = 10**9
@@ -462,6 +464,79 @@ def test_what_stands_between_two_phases_feeds_none_of_them(tmp_path: Path, drawn
     values, of = poles(tmp_path, (0, 1, 1), more=f"Edit Load.mill enabled=no\nNew {drawn}")
     assert of("c") == pytest.approx([0.0, 1.0, 1.0], abs=0.01)
     assert values["others_kw"][0] == pytest.approx(50.0, abs=0.01)  # the home's
+
+
+DELTA = "New Load.mine phases=3 bus1=c kv=12.47 conn=delta kw=300 kvar=90 model=1\nEdit Load.mill enabled=no"
+
+
+def crowd(tmp_path: Path, c_nf: float, more: str = "") -> tuple[OpenDssFeeder, Values]:
+    """Return a feeder with devices at `c`, and who drives the load of the mine if there is one; and their powers."""
+    (tmp_path / "poles.dss").write_text(POLES.replace("Set VoltageBases", WIRE.format(c=c_nf, more=more)))
+    read = OpenDssSettings.model_validate({"feeder": "poles.dss", "operated": {"switches": ["sw_*"]}})
+    places: list[tuple[int, ...]] = [(1, 2, 3), (1,), (2,), (1, 2, 3)]
+    terminals = {
+        "pv": tuple(Terminal(f"pv_{i}", "c", phases, 100.0) for i, phases in enumerate(places)),
+        "cars": (Terminal("car_0", "c", (1, 2), 50.0, draws=True),),
+        "mines": (Terminal("mine_0", "c", (1, 2, 3), 300.0, element="mine", draws=True),),
+    }
+    drives = {name: each for name, each in terminals.items() if name != "mines" or "Load.mine" in more}
+    context = Context("grid", tmp_path, datetime(2025, 7, 15, tzinfo=UTC), S, 3600 * S, 1, terminals=drives)
+    grid = OpenDssFeeder(read, context, Feeder(read, context))
+    given_kw = {"pv": [90.0, 30.0, 20.0, 60.0], "cars": [40.0], "mines": [240.0]}
+    given = {f"{name}.p_kw": np.array(given_kw[name]) for name in drives}
+    given |= {f"{name}.q_kvar": 0.1 * np.array(given_kw[name]) for name in drives}
+    return grid, given
+
+
+def poled(grid: OpenDssFeeder, step: int, given: Values, closed: tuple[int, int, int]) -> Values:
+    """Return what there is at an instant with the poles closed so."""
+    values = grid.step(step * S, {**given, "switch_set": np.array(closed, np.float64)})
+    return {port: value.copy() for port, value in values.items()}
+
+
+@pytest.mark.parametrize("c_nf", [0.0, 10.0])
+@pytest.mark.parametrize("more", ["", DELTA])
+def test_a_device_gives_nothing_at_phases_that_are_dead_and_all_else_goes_on(
+    tmp_path: Path, c_nf: float, more: str
+) -> None:
+    """It drove the dead phase until there was no solution, which ended the run; so did a load between the phases."""
+    grid, given = crowd(tmp_path, c_nf, more)
+    closed = [(1, 1, 1), (0, 1, 1), (0, 0, 1), (0, 0, 0), (0, 1, 1), (1, 1, 1)]
+    values = [poled(grid, k, given, poles) for k, poles in enumerate(closed)]
+    shares = [(1, 1, 1, 1), (2 / 3, 0, 1, 2 / 3), (1 / 3, 0, 0, 1 / 3), (0, 0, 0, 0)]
+    for found, share in zip(values, [*shares, *shares[1::-1]], strict=True):
+        given_kw = np.array([90.0, 30.0, 20.0, 60.0])
+        assert found["pv.solved_kw"] == pytest.approx(given_kw * share, abs=1e-6)
+        assert found["pv.undelivered_kw"] == pytest.approx(given_kw * (1 - np.array(share)), abs=1e-9)
+    assert [found["cars.solved_kw"][0] for found in values] == pytest.approx([40, 20, 0, 0, 20, 40], abs=1e-6)
+    if more:
+        assert [found["mines.solved_kw"][0] for found in values] == pytest.approx([240, 80, 0, 0, 80, 240], abs=1e-6)
+        assert [found["unserved_kw"][0] for found in values] == pytest.approx([0, 180, 330, 330, 180, 0], abs=1e-6)
+    assert values[5]["v_pu"] == pytest.approx(values[0]["v_pu"], abs=1e-9)
+
+
+def test_a_feeder_of_which_a_phase_is_dead_is_taken_up_to_the_bit(tmp_path: Path) -> None:
+    one, given = crowd(tmp_path, 10.0, DELTA)
+    other, _ = crowd(tmp_path, 10.0, DELTA)
+    one.start()
+    other.start()
+    for k, closed in enumerate([(1, 1, 1), (0, 1, 1)]):
+        poled(one, k, given, closed)
+    put_in(other, taken(one))
+    for k, closed in enumerate([(0, 1, 1), (0, 1, 1), (0, 0, 1), (1, 1, 1)], start=2):
+        expected, found = poled(one, k, given, closed), poled(other, k, given, closed)
+        assert {port: value.tobytes() for port, value in found.items()} == {
+            port: value.tobytes() for port, value in expected.items()
+        }
+
+
+def test_of_a_load_between_phases_is_left_what_is_between_live_ones(tmp_path: Path) -> None:
+    """It was in series with itself between the other two phases: seldom was there a solution."""
+    for closed, kw in [((1, 1, 1), 300.0), ((0, 1, 1), 100.0), ((0, 0, 1), 0.0)]:
+        values, of = poles(tmp_path, closed, 10.0, DELTA.replace("enabled=no", "kw=0"))
+        assert of("c") == pytest.approx(closed, abs=0.02)
+        assert values["others_kw"][0] == pytest.approx(kw + 50.0 * closed[1], abs=0.01)
+        assert values["unserved_kw"][0] == pytest.approx(300.0 - kw + 50.0 * (1 - closed[1]), abs=0.01)
 
 
 def test_a_star_point_of_a_bank_is_alive_with_any_of_its_phases(tmp_path: Path) -> None:

@@ -418,19 +418,36 @@ def test_of_what_nothing_earths_only_differences_are_judged() -> None:
         assert movement.is_within() == is_within
 
 
+WIRES = "\n".join(f"New Line.w{k} bus1=home.{k} bus2=far.{k} phases=1 r1=1e-3 x1=0 c1=0" for k in (1, 2, 3))
+
+
 def test_voltages_beyond_all_numbers_are_told_as_that(context: Context) -> None:
-    """The first node was said to move by nan of its voltage: a device drives its current into an open wire here."""
-    wires = "\n".join(f"New Line.w{k} bus1=home.{k} bus2=far.{k} phases=1 r1=1e-3 x1=0 c1=0" for k in (1, 2, 3))
-    (context.folder / "three.dss").write_text(FEEDER.replace("Set VoltageBases", f"{wires}\nSet VoltageBases"))
-    context = replace(context, terminals={"pv": (Terminal("pv_0", "far", (1, 2), 10.0),)})
+    """The first node was said to move by nan of its voltage."""
+    load = "New Load.own bus1=home phases=3 conn=delta kv=0.4 kw=5 kvar=0 model=1"
+    file = context.folder / "three.dss"
+    file.write_text(FEEDER.replace("Set VoltageBases", f"{load}\nSet VoltageBases"))
+    solver = Solver(file)
+    solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
+    solver.begin_with(np.full(len(solver.nodes), np.nan, np.complex128))
+    with pytest.raises(SolverError, match="no solution after 100 iterations: voltages are beyond all numbers"):
+        solver.solve()
+
+
+@pytest.mark.parametrize(("phases", "given_kw"), [((1, 2), 0.0), ((1, 3), 6.0), ((1, 2, 3), 2.0)])
+def test_a_device_gives_what_is_between_phases_that_are_alive(
+    context: Context, phases: tuple[int, ...], given_kw: float
+) -> None:
+    """It drove its current into the open wire, and the run ended for want of a solution."""
+    (context.folder / "three.dss").write_text(FEEDER.replace("Set VoltageBases", f"{WIRES}\nSet VoltageBases"))
+    context = replace(context, terminals={"pv": (Terminal("pv_0", "far", phases, 10.0),)})
     settings = OpenDssSettings.model_validate({"feeder": "three.dss", "operated": {"switches": ["w2"]}})
     grid = OpenDssFeeder(settings, context, Feeder(settings, context))
     grid.start()
-    given = {"source_v_pu": np.ones(1), "switch_set": np.zeros(1), "pv.q_kvar": np.zeros(1)}
-    values = grid.step(S, {**given, "pv.p_kw": np.zeros(1)})
-    assert values["pv.v_pu"][0] == nodes_of(grid, values["v_pu"])["far.1"] == 0.0
-    with pytest.raises(SolverError, match="no solution after 100 iterations: voltages are beyond all numbers"):
-        grid.step(2 * S, {**given, "pv.p_kw": np.array([5.0])})
+    given = {"source_v_pu": np.ones(1), "pv.p_kw": np.array([6.0]), "pv.q_kvar": np.zeros(1)}
+    for k, (closed, kw) in enumerate([(1.0, 6.0), (0.0, given_kw), (1.0, 6.0)]):
+        values = grid.step(k * S, {**given, "switch_set": np.array([closed])})
+        assert values["pv.solved_kw"][0] == pytest.approx(kw)
+        assert values["pv.undelivered_kw"][0] == pytest.approx(6.0 - kw)
 
 
 def test_sides_of_a_bus() -> None:
