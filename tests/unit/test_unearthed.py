@@ -95,6 +95,29 @@ def test_a_reactor_a_star_point_or_a_source_earths_all_that_lines_join(context: 
     assert all(feeder_of(context).buses[name].earthed for name in ("top", "home", "end"))
 
 
+STAR = "New Transformer.near buses=(head, mid.1.2.3.4) conns=(delta, wye) kvs=(0.4, 0.4)\n"
+FOUR = "rmatrix=(1 | 0 1 | 0 0 1 | 0 0 0 1) xmatrix=(0 | 0 0 | 0 0 0 | 0 0 0 0) cmatrix=(0 | 0 0 | 0 0 0 | 0 0 0 0)"
+
+
+@pytest.mark.parametrize(
+    ("lines", "bus", "is_earthed"),
+    [
+        ("New Line.earth bus1=home.1 bus2=home.0 phases=1 r1=1 x1=0 c1=0", "home", True),
+        ("New Line.earth bus1=home.1 bus2=home.0 phases=1 r1=1 x1=0 c1=0\nOpen Line.earth 1", "home", False),
+        ("New Line.earth bus1=rod.0 bus2=home.2 phases=1 r1=1 x1=0 c1=0", "home", True),
+        (f"New Line.four bus1=home.1.2.3.4 bus2=far.1.2.3.0 phases=4 {FOUR}", "home", False),
+        (f"{STAR}New Line.four bus1=mid.1.2.3.4 bus2=far.1.2.3.4 phases=4 {FOUR}", "far", False),
+        (f"{STAR}New Line.four bus1=mid.1.2.3.4 bus2=far.1.2.3.0 phases=4 {FOUR}", "far", True),
+    ],
+)
+def test_a_wire_to_ground_earths_a_phase_and_a_neutral_where_it_is_of_a_star_point(
+    context: Context, lines: str, bus: str, is_earthed: bool
+) -> None:
+    """Only reactors counted: a device at one phase behind an earthed star point was refused."""
+    (context.folder / "three.dss").write_text(FEEDER.replace("Set VoltageBases", f"{lines}\nSet VoltageBases"))
+    assert feeder_of(context).buses[bus].earthed == is_earthed
+
+
 @pytest.mark.parametrize(
     "winding",
     [
