@@ -80,6 +80,7 @@ class Formers:
         self._edges = np.cumsum([len(of) for of in groups.values()])[:-1]
         self._active = self.free = np.zeros(len(units), np.bool_)
         self._part = self._led_by = self._used = np.zeros(len(units), np.intp)
+        self.begin()
         self._first = np.zeros(len(units), np.bool_)
 
     @property
@@ -141,6 +142,22 @@ class Formers:
         self._angle = np.where(at_voltage, np.angle(seen), self._angle)
         self._active = active
         self._solver.switch_sources(self._names, list(active))
+
+    def begin(self) -> None:
+        """Take it that an instant begins: what is apart now are islands that may meet in it."""
+        self._were_free, self._were_in = self.free, self._part
+
+    def meeting(self, parts: NDArray[np.intp]) -> list[str]:
+        """Return a unit, with its frequency, of each island that was apart from others and is no more.
+
+        parts (nodes,): in which part each node is now.
+        """
+        held = np.flatnonzero(self._were_free & self._active)
+        firsts = [int(held[self._were_in[held] == part][0]) for part in np.unique(self._were_in[held])]
+        now = parts[self._nodes[firsts, 0]]
+        names = [f"{g}: {label}" for g, labels in self._groups.items() for label in labels]
+        said = [f"{names[i]!r} at {self._base_hz + self._off_hz[i]:.3f} Hz" for i in firsts]
+        return [text for text, part in zip(said, now, strict=True) if np.count_nonzero(now == part) > 1]
 
     def arrange(self, parts: NDArray[np.intp], head_part: int) -> None:
         """Take in which parts the nodes are now, and which part the head feeds; -1: none."""

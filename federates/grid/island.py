@@ -12,7 +12,8 @@ are as many equations as unknowns. They are solved together with the power flow 
 no delay between the units (decision 13).
 
 A unit that would have to give more than it can until the next step trips at once, and the others are asked again. Where
-nobody is left, or no solution is, the part is dead: its voltages are 0.
+nobody is left, or no solution is, the part is dead: its voltages are 0. Live islands that another switch joins end the
+run: nothing has brought them into step.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ class Island:
         formers.attach()
         self._head_nodes = inventory.fed_nodes(solver)
         self._arranged: tuple[Position, bytes] | None = None
+        self._now_ns = -1
         self.alive = np.ones(len(solver.nodes), np.bool_)
         """Which nodes (nodes,) are energised."""
         self._position = Position(closed=True, grid_on=True)
@@ -150,6 +152,9 @@ class Island:
 
         faulted: there is a fault, which is over before the feeder's own controls act.
         """
+        if now_ns != self._now_ns:
+            self._now_ns = now_ns
+            self.formers.begin()
         position = self._where(now_ns, inputs)
         asked = self.formers.asked(inputs)
         active, fault = asked.forms >= 0.5, np.zeros(asked.forms.size)
@@ -262,6 +267,9 @@ class Island:
         self._switch(position)
         fed = [self._head_nodes] if self._head_feeds else []
         self._parts = joined(self._solver.rearrange(), [*fed, *self.formers.phases[active]])
+        if met := self.formers.meeting(self._parts):
+            what = "a switch joins live islands that nothing has brought into step"
+            raise SolverError(f"{what}: of {' and '.join(met)}; let all of them but one be dead before")
         self._head_part = int(self._parts[self._head_nodes[0]]) if self._head_feeds else -1
         held = set(self._parts[self.formers.nodes[active]].tolist()) | {self._head_part}
         self.alive = self._solver.with_neutrals(np.isin(self._parts, list(held)))

@@ -12,7 +12,7 @@ import derloop
 from derloop.kind import Context, PlaceError, Terminal
 from federates.der.grid_forming import GridForming, GridFormingSettings, terminals
 from federates.grid.balance import Balance, NoBalance
-from federates.grid.engine import engine
+from federates.grid.engine import SolverError, engine
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -219,6 +219,22 @@ def test_an_open_tie_leads_to_no_other_side_of_the_switch(small: Path, operated:
     assert alone["sides_hz"].tolist() == [60.0, pytest.approx(59.7596, abs=1e-4)]
     assert alone["sides_pu"][0] == pytest.approx(1.0, abs=1e-6)
     assert "d" in isle.feeder.behind("switch")
+
+
+@pytest.mark.parametrize("second", [True, False])
+def test_live_islands_that_a_switch_joins_out_of_step_end_the_run(small: Path, second: bool) -> None:
+    """They were one from then on, as if they had turned at one speed, and nobody said so."""
+    with (small / "small.dss").open("a") as feeder:
+        feeder.write("Edit Line.cd enabled=no\nNew Line.inner phases=3 bus1=c bus2=d switch=yes length=1\n")
+    isle = Isle(small, {"at": UNITS if second else UNITS[:1]}, operated={"switches": ["inner"]}, **OPEN)
+    for closed in (1.0, 0.0, 1.0, 0.0, 0.0):
+        isle.count -= isle.count == 2  # the same instant again: what is joined then was never apart
+        isle.step(switch_set=closed)
+    if second:
+        with pytest.raises(SolverError, match=r"joins live islands .*: of 'units: \S+' at \S+ Hz and 'units: \S+' at"):
+            isle.step(switch_set=1.0)
+    else:
+        assert isle.step(switch_set=1.0)["unserved_kw"][0] == 0.0
 
 
 def test_a_transformer_of_three_windings_feeds_what_is_at_its_second(small: Path) -> None:
