@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from derloop.kind import FeederLoad
 from federates.grid.inventory import LoadLegs
-from federates.grid.places import Legs
+from federates.grid.places import GROUND, Legs
 from federates.grid.solver import Solver
 
 
@@ -25,7 +25,9 @@ class FileLoads:
         """legs: of all loads, by name. undriven: those that no federate drives; who drives one scales it."""
         self._solver, self._loads = solver, list(legs.items())
         self._legs = Legs.of([(load.bus, load.legs) for _, load in self._loads], solver.nodes)
-        self._live = np.ones(self._legs.nodes.shape, np.bool_)
+        between = np.array([load.is_between for _, load in self._loads], np.bool_)
+        self._are_between = between[:, np.newaxis] & (self._legs.backs != GROUND)
+        self._stands = np.ones(self._legs.nodes.shape, np.bool_)
         self._power = {load.name: (load.kw, load.kvar) for load in undriven}
         self._kw = np.array([self._power.get(name, (0.0,))[0] for name, _ in self._loads])
         self.unserved_kw = 0.0
@@ -34,15 +36,16 @@ class FileLoads:
     def serve(self, alive: NDArray[np.bool_]) -> None:
         """Leave of each load the legs between nodes (nodes,) that are alive."""
         live = self._legs.are_live(alive)
-        for row in np.flatnonzero((live != self._live).any(1)).tolist():
+        joins = ((alive[self._legs.nodes] != alive[self._legs.backs]) & self._are_between).any(1, keepdims=True)
+        stands = live | ~joins  # what is dead whole draws nothing as it is
+        for row in np.flatnonzero((stands != self._stands).any(1)).tolist():
             name, load = self._loads[row]
-            if load.is_between:
-                self._leave(name, load, live[row, : len(load.legs)])
-        self._live, self.unserved_kw = live, float(self._kw @ self._legs.share_of(~live))
+            self._leave(name, load, stands[row, : len(load.legs)])
+        self._stands, self.unserved_kw = stands, float(self._kw @ self._legs.share_of(~live))
 
-    def _leave(self, name: str, load: LoadLegs, live: NDArray[np.bool_]) -> None:
-        """Let a load have these of its legs, and what they draw; all of them, and nothing, where none is live."""
-        left = [leg for leg, is_live in zip(load.legs, live, strict=True) if is_live]
+    def _leave(self, name: str, load: LoadLegs, stands: NDArray[np.bool_]) -> None:
+        """Let a load have these of its legs, and what they draw; all of them, and nothing, where it is none."""
+        left = [leg for leg, is_left in zip(load.legs, stands, strict=True) if is_left]
         self._solver.leave_of_load(name, load.bus, left or load.legs)
         if name in self._power:
             kw, kvar = (power * len(left) / len(load.legs) for power in self._power[name])
