@@ -7,6 +7,7 @@ import gc
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,6 +30,7 @@ from hil.modbus.endpoint import Address, Tcp, Timing
 from hil.modbus.link import Link
 from hil.modbus.pdu import ExceptionAnswer, ExceptionCode
 from hil.modbus.thread import LoopThread
+from hil.serving.chance import Chance
 from hil.serving.file import FleetEntry
 from hil.serving.fleet import BankServer
 from hil.serving.responder import BankRegisters, BankResponder, RegisterResponder, Units
@@ -126,11 +128,16 @@ def test_a_write_that_is_refused_as_busy_is_made_again_within_the_exchange(bank:
     assert bank.settings().limit_fraction[0] == 0.4
 
 
-def test_an_exchange_that_is_interrupted_ends_for_all_and_the_next_one_goes_well(bank: RegisterBank) -> None:
+def test_an_exchange_that_is_interrupted_ends_for_all_and_the_next_one_goes_well(
+    bank: RegisterBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quirks = FleetEntry.model_validate({"quirks_of": {"pv_1": {"latency": {"mean_ms": 300, "spread_ms": 0}}}})
     names, limits = [f"pv_{i}" for i in range(3)], np.array([0.4, 0.5, 0.6])
     thread = LoopThread("test")
-    with BankServer(bank, names, quirks) as server, DeviceGroup.of(_devices(server), thread) as group:
+    with BankServer(bank, names, quirks) as server, ExitStack() as opened:
+        with monkeypatch.context() as discovered_at_once:
+            discovered_at_once.setattr(Chance, "latency_s", lambda *_: 0.0)
+            group = opened.enter_context(DeviceGroup.of(_devices(server), thread))
         orders = dict(zip(names, Commands(limit_fraction=limits).orders(3), strict=True))
         devices = dict(zip(names, group.devices, strict=True))
         with pytest.raises(TimeoutError):
