@@ -26,6 +26,8 @@ Pattern = Annotated[
     str, Field(max_length=128), Shape(r"^[^.\s]+\.[^\s]+$", "fleet.label, or a pattern of that: homes.634*")
 ]
 Fleets = tuple[str, ...]
+SHOWN = 5
+"""How many devices a message names."""
 
 
 class CustomerSettings(Settings):
@@ -162,12 +164,12 @@ def _strangers(settings: CustomerSettings, devices: Sequence[_Device]) -> Iterat
 
 
 def _listed(customers: Mapping[str, Sequence[str]], devices: Sequence[_Device]) -> list[str]:
-    problems: Problems = []
     owners = [[c for c, patterns in customers.items() if _any_fits(d.name, patterns)] for d in devices]
+    strays: dict[str, list[str]] = {}
     for device, found in zip(devices, owners, strict=True):
         if len(found) != 1:
-            whose = f"belongs to {' and '.join(map(repr, found))}" if found else "belongs to no customer"
-            problems.append((("customers", "named"), f"{device.name} {whose}"))
+            strays.setdefault(" and ".join(map(repr, found)) or "no customer", []).append(device.name)
+    problems: Problems = [(("customers", "named"), _belonging(names, whose)) for whose, names in strays.items()]
     for customer, patterns in customers.items():
         for i, pattern in enumerate(patterns):
             if not any(fnmatchcase(device.name, pattern) for device in devices):
@@ -176,6 +178,14 @@ def _listed(customers: Mapping[str, Sequence[str]], devices: Sequence[_Device]) 
     if problems:
         raise PlaceError(problems)
     return [found[0] for found in owners]
+
+
+def _belonging(names: Sequence[str], whose: str) -> str:
+    """Return to whom these devices belong: the first ones by name, and how many more there are."""
+    if len(names) == 1:
+        return f"{names[0]} belongs to {whose}"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more} belong to {whose}; each device has one"
 
 
 def _any_fits(name: str, patterns: Sequence[str]) -> bool:

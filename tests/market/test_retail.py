@@ -155,10 +155,20 @@ def test_a_der_at_nobodys_is_refused(context: Context) -> None:
 def test_customers_that_are_listed_have_each_device_once(context: Context) -> None:
     named = {"a": ["homes.*", "roofs.a"], "b": ["roofs.c*"]}
     problems = refused(context, customers={**BILLED, "named": named})
-    assert (("customers", "named"), "roofs.b belongs to no customer") in problems
+    assert (("customers", "named"), "roofs.b, roofs.a2 belong to no customer; each device has one") in problems
     assert any(at == ("customers", "named", "b", 0) and "no device is called 'roofs.c*'" in why for at, why in problems)
     with pytest.raises(ValueError, match="a fleet is named twice in loads and ders"):
         retail(context, {"loads": ["homes"], "ders": ["homes", "roofs"]})
+
+
+def test_many_devices_of_no_customer_are_one_problem_that_names_the_first(context: Context) -> None:
+    roofs = tuple(Terminal(f"r{i}", "671", (1,), 5.0) for i in range(7))
+    fleets = {"homes": HOMES, "roofs": roofs}
+    context = replace(context, terminals=fleets, labels={k: tuple(t.label for t in v) for k, v in fleets.items()})
+    ((path, what),) = refused(context, customers={**BILLED, "named": {"a": ["homes.*"]}})
+    assert path == ("customers", "named")
+    first = "roofs.r0, roofs.r1, roofs.r2, roofs.r3, roofs.r4"
+    assert what == f"{first} and 2 more belong to no customer; each device has one"
 
 
 def test_steps_that_do_not_make_intervals_are_refused(context: Context) -> None:
