@@ -119,7 +119,7 @@ def _problem(
         return Problem(where, "is missing")
     if error["type"].startswith("union_tag") and isinstance(error["input"], dict):
         return _no_tag(where, error["ctx"])
-    text = _worded(error)
+    text = _worded(error, _of_so_many(model, path, data) if error["type"] in LISTS else "")
     if error["type"] == "value_error" and text.split()[0] in _known(model, path, data):
         where += document.pointer((text.split()[0],))  # a rule between settings, told of the first
     return Problem(where, text)
@@ -133,21 +133,32 @@ def _no_tag(where: str, context: Mapping[str, Any]) -> Problem:
     return Problem(where, given)
 
 
-def _worded(error: ErrorDetails) -> str:
-    """Return pydantic's message in the words of JSON."""
+def _worded(error: ErrorDetails, so_many: str) -> str:
+    """Return pydantic's message in the words of JSON. so_many: of how many a list must be here, if that is fixed."""
     text = WORDS.get(error["type"], error["msg"].removeprefix("Value error, ").removesuffix(" after validation"))
     text = re.sub(r"^(Input|String|Tuple|List|Dictionary) should ", "must ", text)
     text = text.replace(" after validation", "").replace("timezone", "time zone")
     given = error["input"]
     if error["type"] in LISTS:
-        text += _listed_alone(given)
+        text += so_many or _listed_alone(given)
     if error["type"] in LENGTHS or (isinstance(given, dict | list) and error["type"] == "value_error"):
         return text[:1].lower() + text[1:]
     return f"{text[:1].lower()}{text[1:]}, not {document.shown(given)}"
 
 
+def _of_so_many(model: type[BaseModel], path: Sequence[str | int], data: Any) -> str:
+    """Return " of 2" where what stands at `path` of `data` must be a list of two, such as the ends of a range."""
+    choices = _plain(_annotations(model, path, data)[0], containers=True)
+    lengths = {len(typing.get_args(choice)) for choice in choices if _is_of_fixed_length(choice)}
+    return f" of {lengths.pop()}" if len(lengths) == 1 else ""
+
+
+def _is_of_fixed_length(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is tuple and Ellipsis not in typing.get_args(annotation)
+
+
 def _listed_alone(given: object) -> str:
-    """Return how what stands alone would be in a list. A number says nothing: points of curves are lists of several."""
+    """Return how what stands alone would be in a list; a number alone is seldom meant as one."""
     if isinstance(given, dict):
         return ", as [{...}]"
     return f", as [{json.dumps(given)}]" if isinstance(given, str) and len(given) <= document.MAX_SHOWN else ""
@@ -169,14 +180,20 @@ def _real_path(data: Any, loc: Sequence[str | int], missing: bool) -> tuple[str 
 
 def _known(model: type[BaseModel], path: Sequence[str | int], data: Any) -> set[str]:
     """Return the names of the settings possible at `path` below `model`, which is where `data` stands."""
+    found, at = _annotations(model, path, data)
+    models = list(_plain(found))
+    meant = [m for m in models if _may_be(m, at)] or models
+    return {info.alias or name for m in meant for name, info in m.model_fields.items()}
+
+
+def _annotations(model: type[BaseModel], path: Sequence[str | int], data: Any) -> tuple[list[Any], Any]:
+    """Return the annotations of what may stand at `path` below `model`, which is where `data` stands; and what does."""
     found: list[Any] = [model]
     at = data
     for part in path:
         found = [inner for annotation in found for inner in _below(annotation, str(part))]
         at = at[part] if isinstance(at, dict | list) else None  # type: ignore[index]  # part is a key of it
-    models = list(_plain(found))
-    meant = [m for m in models if _may_be(m, at)] or models
-    return {info.alias or name for m in meant for name, info in m.model_fields.items()}
+    return found, at
 
 
 def _may_be(model: type[BaseModel], data: Any) -> bool:

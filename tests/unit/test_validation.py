@@ -118,3 +118,17 @@ def test_no_setting_shows_a_pattern_to_whoever_wrote_another_text() -> None:
     checks = [plugins.check_kind(name).settings for name in plugins.names(plugins.CHECKS)]
     for model in [*kinds, *checks, *MODELS]:
         assert "'pattern'" not in repr(model.__pydantic_core_schema__), model.__name__
+
+
+class Span(Settings):
+    hours: tuple[float, float] | None = None
+    names: tuple[str, ...] = ()
+
+
+def test_what_stands_alone_where_a_list_is_expected_is_told_with_its_brackets_or_of_how_many_it_is(
+    tmp_path: Path,
+) -> None:
+    told = problems(tmp_path, '{"hours": "17:00", "names": "oak"}', Span)
+    assert told == ["/hours: must be a list of 2, not '17:00'", "/names: must be a list, as [\"oak\"], not 'oak'"]
+    told = problems(tmp_path, '{"hours": 17, "names": {}}', Span)
+    assert told == ["/hours: must be a list of 2, not 17", "/names: must be a list, as [{...}], not an object"]
