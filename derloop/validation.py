@@ -18,6 +18,7 @@ from derloop.errors import Problem, ScenarioError, did_you_mean, said
 
 Model = TypeVar("Model", bound=BaseModel)
 
+DATES = ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact")
 LISTS = ("tuple_type", "list_type")
 WORDS = {
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "must be an object"),
@@ -26,6 +27,7 @@ WORDS = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
     **dict.fromkeys(("datetime_type", "datetime_from_date_parsing"), "must be an instant such as 2025-07-15T00:00:00Z"),
+    **dict.fromkeys(DATES, "must be a day such as 2025-07-04"),
     "string_type": "must be a string",
     "path_type": "must be the path of a file",
     "timezone_aware": "needs its offset from UTC, as in 2025-07-15T00:00:00-07:00",

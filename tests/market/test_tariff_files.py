@@ -56,6 +56,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"fixed": {"per_day": 1}}, "/periods", "it does not say what a kWh costs"),
     ({**FLAT, "currency": "dollars"}, "/currency", "must be three capital letters, as in ISO 4217: USD, not 'dollars'"),
+    ({**FLAT, "holidays": ["07-04"]}, "/holidays/0", "must be a day such as 2025-07-04, not '07-04'"),
     ({**FLAT, "interval_s": 1000}, "/interval_s", "must divide an hour"),
     ({**FLAT, "period": []}, "/period", "did you mean 'periods'?"),
 ]
