@@ -131,8 +131,11 @@ def _no_tag(where: str, context: Mapping[str, Any]) -> Problem:
     """Return the problem of an object whose sort is told by one of its settings, which is missing or unknown."""
     where += document.pointer((context["discriminator"].strip("'"),))
     possible = context.get("expected_tags", "")
-    given = f"must be one of {possible}, not {document.shown(context['tag'])}" if "tag" in context else "is missing"
-    return Problem(where, given)
+    if "tag" not in context:
+        return Problem(where, "is missing")
+    near = did_you_mean(str(context["tag"])[: document.MAX_SHOWN], re.findall(r"'([^']*)'", possible), 0)
+    meant = near if near.endswith("?") else ""
+    return Problem(where, f"must be one of {possible}, not {document.shown(context['tag'])}{meant}")
 
 
 def _worded(error: ErrorDetails, so_many: str) -> str:

@@ -116,7 +116,7 @@ def test_pointers_have_no_tags_of_unions() -> None:
         "/federates/a/shape/side_m: must be greater than 0, not 0",
         "/federates/a/shape/corner/y: unknown; there are: on, whole, x_kw",
         "/federates/b/shape/radius_m: is missing",
-        "/federates/c/shape/shape: must be one of 'circle', 'square', not 'cirle'",
+        "/federates/c/shape/shape: must be one of 'circle', 'square', not 'cirle'; did you mean 'circle'?",
         "/federates/d/shape/shape: is missing",
         "/federates/e/either/x_kw: must be a number, not '1'",
         "/federates/e/either: must be a number, not an object",
