@@ -188,11 +188,16 @@ def safe(bench: BenchPath, names: Names = None) -> None:
     from hil.bench.logbook import Logbook
     from hil.bench.rescue import leave_safe
     from hil.bench.tables import show_left, show_logbook
+    from hil.safety.unrestored import restoring
 
     read = read_bench(bench)
     chosen = read.chosen(names or ["*"])
-    with Logbook(read, "safe") as logbook:
-        left = leave_safe(read, chosen, logbook)
+    try:
+        with Logbook(read, "safe") as logbook:
+            left = leave_safe(read, chosen, logbook)
+    except KeyboardInterrupt:
+        typer.echo(f"INTERRUPTED: no device is known to be safe; {restoring(read.path)}", err=True)
+        raise
     show_left(left)
     show_logbook(logbook)
     raise typer.Exit(0 if all(each.is_safe for each in left) else MISSING)

@@ -216,6 +216,23 @@ def test_without_room_for_evidence_devices_are_made_safe_all_the_same(
     assert holds(bank, "704.WMaxLimPctEna") == 0
 
 
+def test_safe_that_is_interrupted_says_that_no_device_is_known_to_be_safe(
+    lab: Path, bank: RegisterBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abandon(lab, Run(tmp_path / "run", lab))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hil.bench.rescue.leave_safe", interrupted)
+        said = bench("safe", lab)
+    assert said.exit_code == 130
+    assert f"INTERRUPTED: no device is known to be safe; `derloop bench safe {lab}` restores" in said.output
+    assert bench("safe", lab).exit_code == 0
+    assert holds(bank, "704.WMaxLimPctEna") == 0
+
+
 def test_safe_is_the_safe_state_while_the_emergency_stop_is_there(
     write_bench: Any, entries: Entries, bank: RegisterBank, tmp_path: Path
 ) -> None:
