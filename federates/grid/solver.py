@@ -261,6 +261,8 @@ class Solver:
         for _ in range(MOST_MOVES):
             moved, self._has_failed = self.is_rearranged, True
             self._solve_without_controls()
+            if moved:
+                self._find_nodes()
             if moved or self.has_acted:
                 self.build_matrix()
             self.iterate()
@@ -507,14 +509,19 @@ class Solver:
         except SolverError:  # the matrix that it built is needed; what cannot be solved shows later
             with suppress(Exception):  # a guess: loads as admittances
                 self._dss.Solution.SolveDirect()
-        order = self._node_order()
-        where = np.array([order[name] for name in self._order], dtype=np.intp)
-        self._where = None if (where == np.arange(where.size)).all() else where
+        where = self._find_nodes()
         joined = self._joined(where)
         values, rows, starts = self._dss.YMatrix.getYsparse(True)
         found = parts(where.size, joined[:, coupling(values, rows, starts, where[joined])])
         found[self._neutrals] = found[self._first_phases]
         return found
+
+    def _find_nodes(self) -> NDArray[np.intp]:
+        """Take note of where OpenDSS has the nodes (nodes,) now: sources in and out of service change its order."""
+        order = self._node_order()
+        where = np.array([order[name] for name in self._order], dtype=np.intp)
+        self._where = None if (where == np.arange(where.size)).all() else where
+        return where
 
     def _joined(self, where: NDArray[np.intp]) -> Pairs:
         """Return which nodes conductors join, neutrals left out; where: in OpenDSS's order they are now."""

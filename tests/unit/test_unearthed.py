@@ -426,6 +426,24 @@ def test_what_no_iteration_leaves_alone_is_named(context: Context) -> None:
         Solver(context.folder / "three.dss").prepare(controls=False, tolerance=1e-17, max_iterations=100)
 
 
+def test_a_solver_that_judges_by_itself_knows_nodes_whose_order_has_changed(context: Context) -> None:
+    """Without the first source its bus comes last: the sums of other nodes were left out, and there was no solution."""
+    more = """
+New Line.wire bus1=bulk bus2=head phases=3 r1=0.01 x1=0.01 c1=0 c0=0 length=1
+New Vsource.former bus1=head.1.2.3 phases=3 basekv=0.4 r1=0 x1=0.001 r0=0 x0=0.001 enabled=no
+"""
+    units = UNIT.replace("kw=300 kvar=50", "kw=30 kvar=5")
+    feeder = FEEDER.replace("bus1=head basekv", "bus1=bulk basekv") + units + more
+    (context.folder / "three.dss").write_text(feeder)
+    solver = Solver(context.folder / "three.dss")
+    solver.prepare(controls=False, tolerance=1e-11, max_iterations=100)
+    assert solver.judges_iterations
+    solver.switch_sources(["source", "former"], [False, True])
+    solver.solve()
+    assert solver.dss.Circuit.YNodeOrder()[-3:] == ["BULK.1", "BULK.2", "BULK.3"]
+    assert np.abs(between(solver, "bulk.1", "bulk.2")) == pytest.approx(E_V, rel=0.01)
+
+
 def test_a_part_that_rounding_leaves_alone_is_waited_for_by_opendss() -> None:
     solver = Solver(Path(__file__).parents[2] / "scenarios/feeders/ieee123/ieee123.dss")
     solver.prepare(controls=True, tolerance=3e-10, max_iterations=100)
