@@ -53,12 +53,16 @@ class Movement:
         if self._floating.size:
             moved_v[self._floating] -= np.repeat(self._common_v(moved_v), self._sizes)
 
-    def common(self) -> float:
-        """Return the most by which what nothing earths was moved as a whole, of the tolerance; before `is_within`."""
-        if not self._floating.size:
-            return 0.0
+    @property
+    def buses(self) -> int:
+        """How many buses nothing earths."""
+        return self._sizes.size
+
+    def common(self) -> FloatArray:
+        """Return by how much each of these (buses,) was moved as a whole, of the tolerance; before `is_within`."""
         per_v = self._per_v[2 * self._floating[self._starts]]
-        return float((np.abs(self._common_v(self._moved_v)) * per_v).max()) / sqrt(2.0)
+        found: FloatArray = np.abs(self._common_v(self._moved_v)) * per_v / sqrt(2.0)
+        return found
 
     def _common_v(self, moved_v: NDArray[np.complex128]) -> NDArray[np.complex128]:
         common_v = np.add.reduceat(moved_v[self._floating], self._starts)

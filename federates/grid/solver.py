@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ MOST_MOVES = 100
 """How often the feeder's controls may move something within one solution."""
 
 PROBED, QUIET = 8, 0.01
-"""How many iterations are looked at for rounding, and how much of the tolerance it may take."""
+"""How many iterations at a time are looked at for rounding, and how much of the tolerance it may take."""
 
 INJECTS_V_PU = (0.3, 2.0)
 """Between which voltages of each phase an element that was added for devices has constant power."""
@@ -200,15 +201,32 @@ class Solver:
         for node, index in self._order.items():
             if (bus := node.rpartition(".")[0]) in unearthed:
                 floating.setdefault(bus, []).append(index)
-        movement = Movement(self._tolerance, self._bases_v(), [np.array(nodes) for nodes in floating.values()])
-        self._movement = movement
+        bases_v, without = self._bases_v(), [np.array(nodes) for nodes in floating.values()]
+        self._movement = Movement(self._tolerance, bases_v, without)
         self.solve()
-        if max(self._rounding(movement) for _ in range(PROBED)) < QUIET:
+        restless = self._restless(self._movement)
+        if restless.any():
+            self._movement = Movement(self._tolerance, bases_v, list(compress(without, restless)))
+        else:
             self._movement = None
             self._have_iterate(usual, self._tolerance)
 
-    def _rounding(self, movement: Movement) -> float:
-        """Return by how much an iteration moves what nothing earths, of the tolerance."""
+    def _restless(self, movement: Movement) -> NDArray[np.bool_]:
+        """Return which of the buses that nothing earths (buses,) rounding moves.
+
+        Where something draws to ground, what they have to earth follows from that and comes to rest: it is waited for.
+        """
+        before = np.full(movement.buses, np.inf)
+        restless = np.ones(movement.buses, np.bool_)
+        for _ in range(max(1, self._max_iterations // PROBED)):
+            moved = np.max([self._common(movement) for _ in range(PROBED)], axis=0)
+            restless = moved >= QUIET
+            if (moved > before / 2)[restless].all():
+                break
+            before = moved
+        return restless
+
+    def _common(self, movement: Movement) -> FloatArray:
         self._iterate_once(movement)
         return movement.common()
 
