@@ -145,10 +145,14 @@ def refuse_written(path: Path | None) -> None:
 
 
 def write_files(devices: dict[str, Found], bench: Path | None, registers: Path | None) -> list[Path]:
-    """Write a draft of a bench file, and a scan file of each device below a folder; return what was written."""
+    """Write a draft of a bench file, and a scan file of each device below a folder; return what was written.
+
+    Of a device of which no register was read there is nothing to copy.
+    """
     files = {bench: draft(bench.stem, devices)} if bench is not None and devices else {}
     if registers is not None:
-        files |= {registers / f"{name}.scan.json": scan_file(found) for name, found in devices.items()}
+        read = {name: found for name, found in devices.items() if found.spans or found.inputs}
+        files |= {registers / f"{name}.scan.json": scan_file(found) for name, found in read.items()}
     for path, data in files.items():
         refuse_written(path)
         _write(path, data)

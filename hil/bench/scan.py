@@ -135,7 +135,7 @@ async def _examined(link: Link, found: Found, spans: Sequence[Span]) -> Found:
     inputs = [part for span in spans for part in await _parts(link, *span, INPUT, [])]
     found = replace(found, spans=tuple(read), inputs=tuple(inputs), refused=tuple(refused))
     if not read and not inputs:
-        return found
+        return replace(found, why=f"{found.why}; no register was read")
     functions = [*([HOLDING] if read else []), *([INPUT] if inputs else [])]
     behaviour = await _behaviour(link, (read or inputs)[0][0], functions)
     return replace(found, answers="modbus", behaviour=behaviour)
@@ -144,7 +144,10 @@ async def _examined(link: Link, found: Found, spans: Sequence[Span]) -> Found:
 async def _parts(
     link: Link, start: int, count: int, function: int, refused: list[Span]
 ) -> list[tuple[int, RegisterArray]]:
-    """Read a run of registers; what is refused is halved until it is known which of them there are not."""
+    """Read a run of registers; what is refused is halved until it is known which of them there are not.
+
+    Devices that have no input registers refuse the function or any address, and some are silent at it.
+    """
     if count > READ_LIMIT:
         return [
             part
@@ -153,6 +156,10 @@ async def _parts(
         ]
     try:
         return [(start, await link.read(start, count, function))]
+    except Unreachable:
+        if function == HOLDING:
+            raise
+        return []
     except Rejected as refusal:
         if count == 1 or (function == INPUT and _is_of_the_function(refusal)):
             refused.append((start, count))
@@ -181,7 +188,7 @@ async def _behaviour(link: Link, register: int, functions: Sequence[int]) -> Beh
 async def _functions(link: Link, register: int) -> list[int]:
     try:
         await link.read(register, 1, INPUT)
-    except Rejected:
+    except (Rejected, Unreachable):
         return [HOLDING]
     return [HOLDING, INPUT]
 

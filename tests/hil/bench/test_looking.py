@@ -29,7 +29,7 @@ from hil.serving.clone import clone
 from hil.serving.device import plain
 from hil.serving.file import FleetEntry
 from hil.serving.fleet import BankServer
-from hil.serving.responder import BankResponder, RegisterResponder, Units
+from hil.serving.responder import BankResponder, RegisterResponder, Responder, Units
 from hil.serving.scan_file import read_scan
 from hil.serving.server import Line, Server
 
@@ -261,6 +261,37 @@ def test_a_device_that_knows_no_input_registers_is_not_asked_for_each(tmp_path: 
     kept, copy = scanned(device, tmp_path)
     assert (kept["input_registers"], kept["behaviour"]["functions"], asked.count(4)) == ([], [3], 1)
     assert copy.respond(1, request_bytes(read(10, 1, 4))) == b"\x84\x01"
+
+
+class SilentAtInputs:
+    """A device that leaves requests for input registers unanswered."""
+
+    def __init__(self, device: Responder) -> None:
+        self._device = device
+
+    def respond(self, unit: int, pdu: bytes) -> bytes | None:
+        return None if pdu[0] == Function.READ_INPUT else self._device.respond(unit, pdu)
+
+
+@pytest.mark.parametrize("has_map", [True, False])
+def test_a_device_that_is_silent_at_input_registers_is_copied(
+    tmp_path: Path, bank: RegisterBank, has_map: bool
+) -> None:
+    device = SilentAtInputs(BankResponder(bank, 0) if has_map else RegisterResponder(Some({10: 1})))
+    with Server([Line(Tcp(port=0), Units({1: device}))]) as server:
+        words = ("--pause", "0", "--deadline", "0.5", "--registers", tmp_path, "--span", "0-40")
+        bench("scan", server.endpoints[0], *words)
+    (path,) = tmp_path.iterdir()
+    kept = json.loads(path.read_text())
+    assert (len(kept["registers"]), kept["input_registers"], kept["behaviour"]["functions"]) == (1, [], [3])
+
+
+def test_of_a_device_of_which_no_register_was_read_there_is_no_scan_file(tmp_path: Path) -> None:
+    with Server([Line(Tcp(port=0), Units({1: RegisterResponder(Some({10: 1}), (3,))}))]) as server:
+        said = bench("scan", server.endpoints[0], "--pause", "0", "--registers", tmp_path)
+    assert said.exit_code == 0
+    assert "; no register was read" in said.output
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_scan_over_tls_drafts_a_bench_file_with_its_certificates(tmp_path: Path, bank: RegisterBank) -> None:
