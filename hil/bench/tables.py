@@ -127,8 +127,17 @@ def show_left(left: Sequence[Left]) -> None:
         out.print(Text.assemble((f"{each.device}  ", "bold"), (state, style), f"  {each.what}"))
 
 
-def show_logbook(logbook: Logbook) -> None:
-    """Print where the frames are, and what of them could not be kept."""
+@contextmanager
+def showing(logbook: Logbook) -> Iterator[Logbook]:
+    """Keep a logbook. Print at the end where it is, and what of it could not be kept; of what has failed, too."""
+    try:
+        with logbook:
+            yield logbook
+    finally:
+        _show_logbook(logbook)
+
+
+def _show_logbook(logbook: Logbook) -> None:
     if logbook.is_kept:
         console().print(Text(f"frames: {logbook.path}"), soft_wrap=True)
     if logbook.failure:

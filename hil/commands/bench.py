@@ -150,14 +150,12 @@ def write(
     """
     from hil.bench.file import read_bench
     from hil.bench.logbook import Logbook
-    from hil.bench.tables import show_logbook, show_written
+    from hil.bench.tables import show_written, showing
     from hil.bench.writing import assignments, write_points
 
     read, asked = read_bench(bench), assignments(values)
-    with Logbook(read, "write") as logbook:
-        written = write_points(read, name, asked, arm or [], logbook)
-    show_written(written)
-    show_logbook(logbook)
+    with showing(Logbook(read, "write")) as logbook:
+        show_written(write_points(read, name, asked, arm or [], logbook))
 
 
 @app.command(epilog="Example: derloop bench watch lab.json 'inv-*' --every 0.5")
@@ -187,17 +185,16 @@ def safe(bench: BenchPath, names: Names = None) -> None:
     from hil.bench.file import read_bench
     from hil.bench.logbook import Logbook
     from hil.bench.rescue import leave_safe
-    from hil.bench.tables import show_left, show_logbook
+    from hil.bench.tables import show_left, showing
     from hil.safety.unrestored import restoring
 
     read = read_bench(bench)
     chosen = read.chosen(names or ["*"])
     try:
-        with Logbook(read, "safe") as logbook:
+        with showing(Logbook(read, "safe")) as logbook:
             left = leave_safe(read, chosen, logbook)
+            show_left(left)
     except KeyboardInterrupt:
         typer.echo(f"INTERRUPTED: no device is known to be safe; {restoring(read.path)}", err=True)
         raise
-    show_left(left)
-    show_logbook(logbook)
     raise typer.Exit(0 if all(each.is_safe for each in left) else MISSING)

@@ -206,6 +206,16 @@ def test_what_safe_and_write_did_is_evidence(lab: Path, tmp_path: Path) -> None:
     assert written_in("*-write.frames", said, tmp_path) == ["704.WMaxLimPct = 50 Pct"]
 
 
+def test_of_a_write_that_has_failed_the_frames_are_named_too(
+    lab: Path, bank: RegisterBank, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bank, "write", lambda *_: Refusal.VALUE)
+    said = bench("write", lab, "inv-1", "704.WMaxLimPct=50", "--arm", "inv-1")
+    assert said.exit_code == 2
+    (refused,) = written_in("*-write.frames", said.output, tmp_path)
+    assert refused == "704.WMaxLimPct = 50 Pct [exception 3 (illegal value)]"
+
+
 def test_without_room_for_evidence_devices_are_made_safe_all_the_same(
     lab: Path, bank: RegisterBank, tmp_path: Path
 ) -> None:
