@@ -121,7 +121,7 @@ def _problem(
         return Problem(where, "is missing")
     if error["type"].startswith("union_tag") and isinstance(error["input"], dict):
         return _no_tag(where, error["ctx"])
-    text = _worded(error, _of_so_many(model, path, data) if error["type"] in LISTS else "")
+    text = _worded(error, _listed(error["input"], model, path) if error["type"] in LISTS else "")
     if error["type"] == "value_error" and text.split()[0] in _known(model, path, data):
         where += document.pointer((text.split()[0],))  # a rule between settings, told of the first
     return Problem(where, text)
@@ -138,35 +138,42 @@ def _no_tag(where: str, context: Mapping[str, Any]) -> Problem:
     return Problem(where, f"must be one of {possible}, not {document.shown(context['tag'])}{meant}")
 
 
-def _worded(error: ErrorDetails, so_many: str) -> str:
-    """Return pydantic's message in the words of JSON. so_many: of how many a list must be here, if that is fixed."""
+def _worded(error: ErrorDetails, listed: str) -> str:
+    """Return pydantic's message in the words of JSON. listed: what is said of a list that is to stand there."""
     text = WORDS.get(error["type"], error["msg"].removeprefix("Value error, ").removesuffix(" after validation"))
     text = re.sub(r"^(Input|String|Tuple|List|Dictionary) should ", "must ", text)
     text = text.replace(" after validation", "").replace("timezone", "time zone")
     given = error["input"]
     if error["type"] in LISTS:
-        text += so_many or _listed_alone(given)
+        text += listed
     if error["type"] in LENGTHS or (isinstance(given, dict | list) and error["type"] == "value_error"):
         return text[:1].lower() + text[1:]
     return f"{text[:1].lower()}{text[1:]}, not {document.shown(given)}"
 
 
-def _of_so_many(model: type[BaseModel], path: Sequence[str | int], data: Any) -> str:
-    """Return " of 2" where what stands at `path` of `data` must be a list of two, such as the ends of a range."""
-    choices = _plain(_annotations(model, path, data)[0], containers=True)
+def _listed(given: object, model: type[BaseModel], path: Sequence[str | int]) -> str:
+    """Return of how many the list must be that is to stand at `path`, if that is fixed, or how `given` would be in it."""
+    choices = _plain(_annotated(model, path), containers=True)
     lengths = {len(typing.get_args(choice)) for choice in choices if _is_of_fixed_length(choice)}
-    return f" of {lengths.pop()}" if len(lengths) == 1 else ""
+    return f" of {lengths.pop()}" if len(lengths) == 1 else _listed_alone(given, _annotated(model, (*path, 0)))
 
 
 def _is_of_fixed_length(annotation: Any) -> bool:
     return typing.get_origin(annotation) is tuple and Ellipsis not in typing.get_args(annotation)
 
 
-def _listed_alone(given: object) -> str:
-    """Return how what stands alone would be in a list; a number alone is seldom meant as one."""
-    if isinstance(given, dict):
+def _listed_alone(given: object, items: Iterable[Any]) -> str:
+    """Return how what stands alone would be in a list, where it may be one of its `items`, annotated so.
+
+    A number says nothing: points of curves are lists of several.
+    """
+    choices = [*_choices(items)]
+    if isinstance(given, dict) and any(typing.get_origin(each) is dict or _is_model(each) for each in choices):
         return ", as [{...}]"
-    return f", as [{json.dumps(given)}]" if isinstance(given, str) and len(given) <= document.MAX_SHOWN else ""
+    takes_texts = any(each is str or typing.get_origin(each) is typing.Literal for each in choices)
+    if takes_texts and isinstance(given, str) and len(given) <= document.MAX_SHOWN:
+        return f", as [{json.dumps(given, ensure_ascii=False)}]"
+    return ""
 
 
 def _real_path(data: Any, loc: Sequence[str | int], missing: bool) -> tuple[str | int, ...]:
@@ -185,20 +192,20 @@ def _real_path(data: Any, loc: Sequence[str | int], missing: bool) -> tuple[str 
 
 def _known(model: type[BaseModel], path: Sequence[str | int], data: Any) -> set[str]:
     """Return the names of the settings possible at `path` below `model`, which is where `data` stands."""
-    found, at = _annotations(model, path, data)
-    models = list(_plain(found))
+    at = data
+    for part in path:
+        at = at[part] if isinstance(at, dict | list) else None  # type: ignore[index]  # part is a key of it
+    models = list(_plain(_annotated(model, path)))
     meant = [m for m in models if _may_be(m, at)] or models
     return {info.alias or name for m in meant for name, info in m.model_fields.items()}
 
 
-def _annotations(model: type[BaseModel], path: Sequence[str | int], data: Any) -> tuple[list[Any], Any]:
-    """Return the annotations of what may stand at `path` below `model`, which is where `data` stands; and what does."""
+def _annotated(model: type[BaseModel], path: Sequence[str | int]) -> list[Any]:
+    """Return the annotations of what may stand at `path` below `model`."""
     found: list[Any] = [model]
-    at = data
     for part in path:
         found = [inner for annotation in found for inner in _below(annotation, str(part))]
-        at = at[part] if isinstance(at, dict | list) else None  # type: ignore[index]  # part is a key of it
-    return found, at
+    return found
 
 
 def _may_be(model: type[BaseModel], data: Any) -> bool:
@@ -223,9 +230,19 @@ def _below(annotation: Any, part: str) -> Iterator[Any]:
 
 def _plain(annotations: Iterable[Any], containers: bool = False) -> Iterator[Any]:
     """Yield the models, and the containers too if asked for, in annotations that may be unions."""
+    for choice in _choices(annotations):
+        if containers if typing.get_origin(choice) else _is_model(choice):
+            yield choice
+
+
+def _choices(annotations: Iterable[Any]) -> Iterator[Any]:
+    """Yield each annotation, and of a union those that it is of."""
     for annotation in annotations:
-        origin = typing.get_origin(annotation)
-        if origin in (typing.Union, types.UnionType, typing.Annotated):
-            yield from _plain(typing.get_args(annotation), containers)
-        elif containers if origin else isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+            yield from _choices(typing.get_args(annotation))
+        else:
             yield annotation
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

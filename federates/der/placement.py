@@ -150,7 +150,7 @@ def _more_than_a_bus(value: Any) -> Any:
 
 
 def _as_place(bus: str) -> str:
-    return json.dumps({"bus": bus})
+    return json.dumps({"bus": bus}, ensure_ascii=False)
 
 
 def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -99,6 +99,28 @@ def test_a_list_of_one_that_is_wrong_is_not_too_short(tmp_path: Path) -> None:
     assert problems(tmp_path, '{"shelves": []}', Row) == ["/shelves: must have at least 1 item, not 0"]
 
 
+class Room(Settings):
+    owners: tuple[str, ...] = ()
+    shelves: tuple[Shelf, ...] = ()
+    walls: tuple[Literal["north", "south"], ...] | None = None
+    corners_m: tuple[tuple[float, float], ...] = ()
+
+
+def test_what_stands_alone_is_shown_in_a_list_only_where_it_may_be_in_it(tmp_path: Path) -> None:
+    texts = '{"owners": "Zoë", "shelves": "oak", "walls": "north", "corners_m": "0 0"}'
+    assert problems(tmp_path, texts, Room) == [
+        "/owners: must be a list, as [\"Zoë\"], not 'Zoë'",
+        "/shelves: must be a list, not 'oak'",
+        "/walls: must be a list, as [\"north\"], not 'north'",
+        "/corners_m: must be a list, not '0 0'",
+    ]
+    objects = '{"owners": {}, "shelves": {"width_m": 1}}'
+    assert problems(tmp_path, objects, Room) == [
+        "/owners: must be a list, not an object",
+        "/shelves: must be a list, as [{...}], not an object",
+    ]
+
+
 def test_text_of_another_shape_is_told_in_words_what_it_may_be(tmp_path: Path) -> None:
     assert problems(tmp_path, '{"name": "Oak 1"}', Key) == ["/name: must be lower-case letters: oak, not 'Oak 1'"]
     assert problems(tmp_path, '{"name": "oak\\n"}', Key) == ["/name: must be lower-case letters: oak, not 'oak\\n'"]
