@@ -47,27 +47,19 @@ class Measured:
 
     def show(self, measured: Measurements) -> None:
         """Raises SunSpecValueError if a power, or another value but `_IN_FAULTS`, does not fit its register."""
-        table, shown = self._shown(measured)
-        shown = np.where(self._in_faults, table.within_reach(shown), shown)
-        table.encode(shown, self._registers.images)
-        self._last = measured
-
-    def refuse_unshown(self, measured: Measurements) -> None:
-        """Raise SunSpecValueError if a value of these measurements, which are of no fault, does not fit its register.
-
-        Nothing is shown.
-        """
-        table, shown = self._shown(measured)
-        table.encode(shown, self._registers.images.copy())
-
-    def _shown(self, measured: Measurements) -> tuple[PointTable, FloatArray]:
-        """Return the points that show measurements, and what they are (n, p)."""
-        now = self._moment(measured)
-        values = {f"{m}.{path}": value for m in self._models for path, value in SHOWN[m](now).items()}
+        values = self.points(measured)
         if self._table is None:
             self._table = PointTable.of_image(self._registers.maps, tuple(values))
             self._in_faults = np.array([_IN_FAULTS.fullmatch(name) is not None for name in values])
-        return self._table, np.stack(list(values.values()), axis=1)
+        shown = np.stack(list(values.values()), axis=1)
+        shown = np.where(self._in_faults, self._table.within_reach(shown), shown)
+        self._table.encode(shown, self._registers.images)
+        self._last = measured
+
+    def points(self, measured: Measurements) -> dict[str, FloatArray]:
+        """Return what points show of measurements (n,); NaN: not implemented. Not every device has them all."""
+        now = self._moment(measured)
+        return {f"{m}.{path}": value for m in self._models for path, value in SHOWN[m](now).items()}
 
     def show_again(self, device: int) -> None:
         """Show the last measurements once more, of `device` without its alarms: it has forgotten them."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import product
+from typing import Final
 
 import numpy as np
 
@@ -23,15 +25,23 @@ from hil.inverter.measurements import Measurements
 from hil.sunspec.codec import encode
 from hil.sunspec.register_map import RegisterMap
 
+CONTINUOUS_PU: Final = (0.88, 1.1)
+"""Least and highest voltage at which a device goes on for ever (IEEE 1547-2018, tables 14 to 16)."""
+
 
 def refuse_too_fine(equipped: Equipped, ratings: Ratings, profile: Profile, f_nominal_hz: float) -> None:
-    """Raise SunSpecValueError for a point that cannot hold what the device measures at its ratings, or the least or the
-    most that its other view may be set to."""
+    """Raise SunSpecValueError for a point that cannot hold what it may be.
+
+    That is what the device measures at its rated powers and the voltages of continuous operation, and the least and the
+    most that the point's other view may be set to.
+    """
     registers = Registers([equipped.shown], [equipped.hidden])
-    measured = Measured(registers, [profile])
-    for p_w, q_var in _rated(ratings):
-        measured.refuse_unshown(_at(p_w, q_var, ratings, f_nominal_hz))
     device, ranges = registers.maps[0], RangesOfPoints(registers, f_nominal_hz)
+    measured = Measured(registers, [profile])
+    for (p_w, q_var), v_pu in product(_rated(ratings), CONTINUOUS_PU):
+        for name, shown in measured.points(_at(p_w, q_var, v_pu, ratings, f_nominal_hz)).items():
+            if name in device and math.isfinite(value := float(shown[0])):
+                encode(device[name], value)
     for name in _views(device):
         for bound in filter(math.isfinite, ranges.of(0, name)):
             encode(device[name], bound)
@@ -43,13 +53,14 @@ def _rated(ratings: Ratings) -> list[tuple[float, float]]:
     return [*((p_w, 0.0) for p_w in active_w), (0.0, ratings.q_max_injected_var), (0.0, -ratings.q_max_absorbed_var)]
 
 
-def _at(p_w: float, q_var: float, ratings: Ratings, f_nominal_hz: float) -> Measurements:
-    """Return what one device measures that gives a power at nominal voltage, full where it is a storage."""
+def _at(p_w: float, q_var: float, v_pu: float, ratings: Ratings, f_nominal_hz: float) -> Measurements:
+    """Return what one device measures that gives a power at a voltage, full where it is a storage."""
+    v_ln_v = v_pu * ratings.v_ln_nominal_v
     return Measurements.of(
         np.array([p_w]),
         np.array([q_var]),
-        np.array([ratings.v_ln_nominal_v]),
-        v_ll_v=math.nan if ratings.phases == 1 else ratings.v_ln_nominal_v * math.sqrt(3),
+        np.array([v_ln_v]),
+        v_ll_v=math.nan if ratings.phases == 1 else v_ln_v * math.sqrt(3),
         f_hz=f_nominal_hz,
         soc_pct=math.nan if ratings.energy_wh is None else 100.0,
     )

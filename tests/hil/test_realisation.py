@@ -216,10 +216,10 @@ def test_steps_that_are_too_fine_for_what_is_written_to_another_view_are_refused
 @pytest.mark.parametrize(
     ("scale", "step", "point"),
     [
-        ("701.W_SF", 0, r"701\.W': 100000\.0"),  # 32767 W are the most
+        ("701.W_SF", 0, r"701\.W': 100000\.0 is out of range \(-32767 to 32767 W\)"),
         ("701.Var_SF", -1, r"701\.Var': 44000\.0"),
-        ("701.V_SF", -2, r"701\.LNV': 2401\.8"),  # in a fault the most is shown, which it would be always
-        ("701.PF_SF", -5, r"701\.PF': 1\.0"),
+        ("701.V_SF", -2, r"701\.LNV': 2113\..* is out of range \(0 to 655\.34 V\)"),  # else the most is shown
+        ("701.PF_SF", -5, r"701\.PF': 1\.0 is out of range \(-?0"),
         ("103.Hz_SF", -4, r"103\.Hz': 60\.0"),
     ],
 )
@@ -235,9 +235,31 @@ def test_steps_that_are_too_fine_for_what_is_measured_are_refused(
         (tmp_path / "devices.json").write_text(json.dumps({"fleets": {"inv": fleet}}))
         emulator(model, BatterySettings(at=({"bus": "b"},)), TERMINALS, "devices.json", here)  # type: ignore[arg-type]
 
-    with pytest.raises(PlaceError, match=f"inv_0: point '{point}.* is out of range"):
+    with pytest.raises(PlaceError, match=f"inv_0: point '{point}"):
         build(step)
     build(step + 2)
+
+
+@pytest.mark.parametrize(
+    ("scale", "step", "beyond"),
+    [
+        ("701.V_SF", -2, r"701\.LLV': 660\.\d+ is out of range \(0 to 655\.34 V\)"),  # 600 V at 1.1 pu
+        ("103.A_SF", -2, r"103\.A': 656\.\d+ is out of range \(0 to 655\.34 A\)"),  # the phases together, 577 A at 1 pu
+    ],
+)
+def test_steps_reach_as_far_as_voltages_and_currents_of_continuous_operation(
+    tmp_path: Path, scale: str, step: int, beyond: str
+) -> None:
+    class Plant(Street):
+        buses = {"b": Bus("b", (1, 2, 3), 0.6 / 3**0.5)}  # noqa: RUF012 - a constant of the test
+
+    here = replace(context(), folder=tmp_path, feeder=Plant())
+    fleet = {"profile": {"models": "all", "scale_factors": {scale: step}}}
+    (tmp_path / "devices.json").write_text(json.dumps({"fleets": {"inv": fleet}}))
+    terminals = tuple(replace(each, rated_kva=200.0) for each in TERMINALS)
+    settings = PvSettings.model_validate({"at": [{"bus": "b"}, {"bus": "b"}], "rated_kva": 200})
+    with pytest.raises(PlaceError, match=f"inv_0: point '{beyond}"):
+        emulator(PvFleet(settings, here), settings, terminals, "devices.json", here)
 
 
 def test_a_fleet_that_cannot_enter_service_again_is_not_to_cease_with_its_controller(tmp_path: Path) -> None:
