@@ -14,7 +14,7 @@ import numpy as np
 
 from derloop.errors import Problem, Rejected, ScenarioError
 from hil.modbus.pdu import ExceptionAnswer, ExceptionCode, Function
-from hil.serving.device import Hardware
+from hil.serving.device import Hardware, Inputs
 from hil.serving.quirks import MOST_MS, Connections, Latency, Quirks, Slow
 from hil.serving.scan_file import Behaviour, MeasuredLatency, Run, ScanFile
 from hil.sunspec.discovery import discover
@@ -63,12 +63,17 @@ class Copied:
 def clone(name: str, scan: ScanFile) -> Hardware:
     """Return a copy of a device. Raises ScenarioError where its registers are not the SunSpec map that they claim."""
     map_ = _map_of(scan)
-    writable = None if map_ is None else [point for point in map_.points.values() if point.writable]
+    points = {} if map_ is None else map_.points
+    writable = None if map_ is None else [point for point in points.values() if point.writable]
     copied = Copied(scan.registers, writable)
-    blocks = [(run.address, len(run.registers)) for run in scan.registers]
     functions = _functions(scan.behaviour)
-    inputs = Copied(scan.input_registers, ()) if scan.input_registers else None
-    return Hardware(name, copied, blocks, map_.points if map_ else {}, copied.restart, functions, inputs)
+    read = scan.input_registers
+    inputs = Inputs(Copied(read, ()), _blocks(read)) if read else None
+    return Hardware(name, copied, _blocks(scan.registers), points, copied.restart, functions, inputs)
+
+
+def _blocks(runs: Sequence[Run]) -> list[tuple[int, int]]:
+    return [(run.address, len(run.registers)) for run in runs]
 
 
 def _functions(behaviour: Behaviour | None) -> tuple[int, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from derloop.errors import Problem, ScenarioError, did_you_mean
 from hil.emulator.bank import RegisterBank
+from hil.modbus.pdu import READS
 from hil.serving.awkward_manner import Awkward, Fate
 from hil.serving.awkward_registers import Blocks, Clock, Forgetful, Moving, Rounding, Stale, Stuck, Unimplemented
 from hil.serving.awkward_responder import OneAtATime, Rebooting, Unwilling
@@ -24,6 +26,14 @@ def _nothing() -> None:
     """Restart with all that there is."""
 
 
+class Inputs(NamedTuple):
+    """Input registers that are others than those that a device holds."""
+
+    registers: Holding
+    blocks: Blocks
+    """All of them."""
+
+
 @dataclass(frozen=True)
 class Hardware:
     """What quirks have to know of a device."""
@@ -31,13 +41,31 @@ class Hardware:
     name: str
     registers: Holding
     blocks: Blocks
-    """All its registers."""
+    """All its registers, but for `inputs`."""
     points: Mapping[str, Point]
     restart: Callable[[], None] = _nothing
     """Takes its settings back to those from the factory."""
     functions: Collection[int] = FUNCTIONS
-    inputs: Holding | None = None
-    """Its input registers; None: those that it holds, too."""
+    inputs: Inputs | None = None
+    """None: who reads input registers reads those that it holds."""
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return what each function reads: first what it holds, then the input registers where these are others."""
+        if self.inputs is None:
+            return (Table(self.registers, self.blocks, self.points),)
+        held, read = ({n: p for n, p in self.points.items() if p.manner.function == f} for f in READS)
+        return (Table(self.registers, self.blocks, held), Table(*self.inputs, read))
+
+
+class Table(NamedTuple):
+    """Registers of one sort, and the points in them."""
+
+    registers: Holding
+    blocks: Blocks
+    points: Mapping[str, Point]
+
+    def has(self, address: int) -> bool:
+        return any(start <= address < start + count for start, count in self.blocks)
 
 
 @dataclass(frozen=True)
@@ -56,7 +84,12 @@ def of_bank(bank: RegisterBank, device: int, name: str) -> Hardware:
 
 
 def plain(hardware: Hardware) -> Device:
-    return Device(RegisterResponder(hardware.registers, hardware.functions, hardware.inputs))
+    return Device(_responder(hardware, [table.registers for table in hardware.tables()]))
+
+
+def _responder(hardware: Hardware, tables: Sequence[Holding]) -> RegisterResponder:
+    held, *inputs = tables
+    return RegisterResponder(held, hardware.functions, *inputs)
 
 
 def awkward(hardware: Hardware, quirks: Quirks, clock: Clock = time.monotonic) -> Device:
@@ -66,8 +99,9 @@ def awkward(hardware: Hardware, quirks: Quirks, clock: Clock = time.monotonic) -
     """
     refuse_unknown_points(hardware, quirks)
     chance, count = Chance(quirks.seed, hardware.name), Count()
-    registers, moving = _showing(hardware, quirks, chance, count, clock)
-    responder: Responder = RegisterResponder(registers, hardware.functions, hardware.inputs)
+    shown = [_showing(table, quirks, chance, count, clock) for table in hardware.tables()]
+    moving = [each for each in shown if isinstance(each, Moving)]
+    responder: Responder = _responder(hardware, shown)
     if quirks.slow:
         responder = OneAtATime(responder, quirks.slow)
     if quirks.reboot:
@@ -89,7 +123,7 @@ def _unknown(hardware: Hardware, quirks: Quirks) -> Iterator[Problem]:
         elif path[0] == "not_implemented" and hardware.points[name].absent == NO_PATTERN:
             yield Problem(pointer, f"no value of {name!r} says that it is not implemented")
     for index, address in enumerate(quirks.stuck.addresses if quirks.stuck else ()):
-        if not any(start <= address < start + count for start, count in hardware.blocks):
+        if not any(table.has(address) for table in hardware.tables()):
             yield Problem(f"/stuck/addresses/{index}", f"{hardware.name} has no register {address}")
 
 
@@ -97,34 +131,30 @@ def _near(name: str, hardware: Hardware) -> str:
     return did_you_mean(name, tuple(hardware.points))
 
 
-def _showing(
-    hardware: Hardware, quirks: Quirks, chance: Chance, count: Count, clock: Clock
-) -> tuple[Holding, Moving | None]:
-    """Return the registers as they are shown, and what can move them."""
-    registers, points = hardware.registers, hardware.points
+def _showing(table: Table, quirks: Quirks, chance: Chance, count: Count, clock: Clock) -> Holding:
+    """Return registers as they are shown; where quirks move the map, `Moving` ones."""
+    registers, points = table.registers, table.points
     if quirks.rounds:
-        registers = Rounding(registers, [(points[name], step) for name, step in quirks.rounds.items()])
+        steps = [(points[name], step) for name, step in quirks.rounds.items() if name in points]
+        registers = Rounding(registers, steps)
     if quirks.forgets:
         registers = Forgetful(registers, quirks.forgets, chance, count)
     if quirks.not_implemented:
-        registers = Unimplemented(registers, [points[name] for name in quirks.not_implemented])
+        registers = Unimplemented(registers, [points[name] for name in quirks.not_implemented if name in points])
     if quirks.stale_s:
-        registers = Stale(registers, hardware.blocks, quirks.stale_s, clock)
+        registers = Stale(registers, table.blocks, quirks.stale_s, clock)
     if quirks.stuck:
-        spans = [(points[name].address, points[name].length) for name in quirks.stuck.points]
-        spans += [(address, 1) for address in quirks.stuck.addresses]
+        spans = [(points[name].address, points[name].length) for name in quirks.stuck.points if name in points]
+        spans += [(address, 1) for address in quirks.stuck.addresses if table.has(address)]
         registers = Stuck(registers, spans, quirks.stuck.after_requests, count)
-    if quirks.moving_map:
-        moving = Moving(registers, quirks.moving_map, count)
-        return moving, moving
-    return registers, None
+    return Moving(registers, quirks.moving_map, count) if quirks.moving_map else registers
 
 
-def _restart(hardware: Hardware, quirks: Quirks, moving: Moving | None) -> None:
+def _restart(hardware: Hardware, quirks: Quirks, moving: Sequence[Moving]) -> None:
     if quirks.reboot and not quirks.reboot.keeps_settings:
         hardware.restart()
-    if moving is not None:
-        moving.has_moved = True
+    for each in moving:
+        each.has_moved = True
 
 
 def manner_of(devices: Mapping[int, Device]) -> MannerOf:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sunspec2.modbus.modbus import ModbusClientException
 
 from derloop.errors import ScenarioError
 from hil.emulator.bank import RegisterBank
-from hil.inverter.mapped import shipped_maps
+from hil.inverter.mapped import read_register_map, shipped_maps
 from hil.inverter.measurements import Measurements
 from hil.modbus.endpoint import Tcp
 from hil.modbus.pdu import read, request_bytes, write
@@ -132,6 +133,31 @@ def test_a_copy_that_reboots_has_again_what_was_scanned(scan: dict[str, Any]) ->
     with pytest.raises(GoneDown):
         copy.respond(3, first)
     assert copy.respond(3, first) == bytes.fromhex("03 02 2710")
+
+
+@pytest.mark.parametrize(
+    ("quirks", "held", "read_"),
+    [
+        ({"stuck": {"points": ["active_power"]}}, "0001", "0000 0007"),
+        ({"stuck": {"addresses": [103, 200]}}, "0001", "0000 0007"),
+        ({"not_implemented": ["active_power"]}, "0001", "8000 0000"),
+        ({"moving_map": {"by": 1, "after_requests": 0}}, None, None),
+    ],
+)
+def test_quirks_of_a_copy_meet_its_input_registers_too(
+    scan: dict[str, Any], quirks: dict[str, Any], held: str | None, read_: str | None
+) -> None:
+    """Points that a map has there were looked for among those that it holds, where there was nothing to freeze."""
+    language = read_register_map(shipped_maps()["example_string_inverter"])
+    own = {"registers": [{"address": 200, "words": "0001"}], "sunspec": None, "behaviour": None}
+    own |= {"input_registers": [{"address": 103, "words": "00000007"}]}
+    hardware = replace(clone("copy", ScanFile.model_validate({**scan, **own})), points=language.map.points)
+    copy = awkward(hardware, Quirks.model_validate(quirks)).responder
+    for function, address, words in ((3, 200, held), (4, 103, read_)):
+        there = b"" if words is None else bytes.fromhex(words)
+        refused = bytes([function | 0x80, 2])
+        answer = bytes([function, len(there)]) + there if there else refused
+        assert copy.respond(1, request_bytes(read(address, len(there) // 2 or 1, function))) == answer
 
 
 @pytest.mark.parametrize(
