@@ -64,6 +64,11 @@ class Table(NamedTuple):
     blocks: Blocks
     points: Mapping[str, Point]
 
+    def lacking(self, name: str) -> list[int]:
+        """Return which registers are not there of a point, where it is one of these."""
+        point = self.points.get(name)
+        return [] if point is None else [at for at in range(point.address, point.end) if not self.has(at)]
+
     def has(self, address: int) -> bool:
         return any(start <= address < start + count for start, count in self.blocks)
 
@@ -120,6 +125,8 @@ def _unknown(hardware: Hardware, quirks: Quirks) -> Iterator[Problem]:
         pointer = "".join(f"/{part}" for part in path)
         if name not in hardware.points:
             yield Problem(pointer, f"{hardware.name} has no point {name!r}" + _near(name, hardware))
+        elif lacking := [at for table in hardware.tables() for at in table.lacking(name)]:
+            yield Problem(pointer, f"{hardware.name} has no register {lacking[0]}, where its map has {name!r}")
         elif path[0] == "not_implemented" and hardware.points[name].absent == NO_PATTERN:
             yield Problem(pointer, f"no value of {name!r} says that it is not implemented")
     for index, address in enumerate(quirks.stuck.addresses if quirks.stuck else ()):

@@ -160,6 +160,20 @@ def test_quirks_of_a_copy_meet_its_input_registers_too(
         assert copy.respond(1, request_bytes(read(address, len(there) // 2 or 1, function))) == answer
 
 
+def test_a_quirk_of_a_point_whose_registers_were_not_scanned_is_refused(scan: dict[str, Any]) -> None:
+    """Every reading was refused, as there was nothing to freeze."""
+    language = read_register_map(shipped_maps()["example_string_inverter"])
+    own = {"sunspec": None, "input_registers": [{"address": 103, "words": "0000"}]}  # active_power has two
+    hardware = replace(clone("copy", ScanFile.model_validate({**scan, **own})), points=language.map.points)
+    quirks = Quirks.model_validate({"stuck": {"points": ["voltage_l1", "active_power"]}})
+    with pytest.raises(ScenarioError) as refused:
+        awkward(hardware, quirks)
+    assert [str(problem) for problem in refused.value.problems] == [
+        "/stuck/points/0: copy has no register 107, where its map has 'voltage_l1'",
+        "/stuck/points/1: copy has no register 104, where its map has 'active_power'",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "where"),
     [
