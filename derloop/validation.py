@@ -152,7 +152,7 @@ def _worded(error: ErrorDetails, listed: str) -> str:
 
 
 def _listed(given: object, model: type[BaseModel], path: Sequence[str | int]) -> str:
-    """Return of how many the list must be that is to stand at `path`, if that is fixed, or how `given` would be in it."""
+    """Return of how many a list at `path` must be, if that is fixed, or how `given` would be in one."""
     choices = _plain(_annotated(model, path), containers=True)
     lengths = {len(typing.get_args(choice)) for choice in choices if _is_of_fixed_length(choice)}
     return f" of {lengths.pop()}" if len(lengths) == 1 else _listed_alone(given, _annotated(model, (*path, 0)))
