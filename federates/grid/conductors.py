@@ -101,8 +101,9 @@ def coupling(
     """Return which pairs of nodes have an admittance between them in a sparse matrix: what is open has none."""
     size = starts.size - 1
     columns = np.repeat(np.arange(size), np.diff(starts))
-    are_some = np.abs(values) > COUPLED
-    found: NDArray[np.bool_] = np.isin(pairs[0] * size + pairs[1], (rows + size * columns)[are_some])
+    coupled = np.sort((rows + size * columns)[np.abs(values) > COUPLED], kind="stable")  # they come almost in order
+    sought = pairs[0] * size + pairs[1]
+    found: NDArray[np.bool_] = coupled[np.minimum(np.searchsorted(coupled, sought), coupled.size - 1)] == sought
     return found
 
 

@@ -527,19 +527,20 @@ class Solver:
         except SolverError:  # the matrix that it built is needed; what cannot be solved shows later
             with suppress(Exception):  # a guess: loads as admittances
                 self._dss.Solution.SolveDirect()
-        where = self._find_nodes()
+        if self._has_failed or not self._movement:  # else it has, to judge by them
+            self._find_nodes()
+        where = np.arange(len(self._order)) if self._where is None else self._where
         joined = self._joined(where)
         values, rows, starts = self._dss.YMatrix.getYsparse(True)
         found = parts(where.size, joined[:, coupling(values, rows, starts, where[joined])])
         found[self._neutrals] = found[self._first_phases]
         return found
 
-    def _find_nodes(self) -> NDArray[np.intp]:
+    def _find_nodes(self) -> None:
         """Take note of where OpenDSS has the nodes (nodes,) now: sources in and out of service change its order."""
         order = self._node_order()
         where = np.array([order[name] for name in self._order], dtype=np.intp)
         self._where = None if (where == np.arange(where.size)).all() else where
-        return where
 
     def _joined(self, where: NDArray[np.intp]) -> Pairs:
         """Return which nodes conductors join, neutrals left out; where: in OpenDSS's order they are now."""

@@ -12,6 +12,7 @@ from derloop.contract import FloatArray, Values
 from derloop.kind import Context, PlaceError, Terminal
 from derloop.memory import given as put_in
 from derloop.memory import taken
+from federates.grid.conductors import coupling
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
 
 S = 10**9
@@ -553,6 +554,14 @@ def test_a_star_point_of_a_bank_is_alive_with_any_of_its_phases(tmp_path: Path) 
         for k, s in enumerate([[0.0, 1, 1], [0.0] * 3])
     ]
     assert found == [pytest.approx(1 / 3, abs=0.02), 0.0]
+
+
+def test_what_is_open_has_no_admittance_in_a_matrix_whatever_the_order_of_its_rows() -> None:
+    """Columns 0 to 2 of a symmetric one; between 0 and 2 is less than what counts, between 1 and 2 nothing."""
+    values = np.array([2, -1, 1e-12, -1, 1, 1, 1e-12], np.complex128)
+    rows, starts = np.array([0, 1, 2, 0, 1, 2, 0], np.int32), np.array([0, 3, 5, 7], np.int32)
+    pairs = np.array([[0, 1, 0, 1, 2], [1, 0, 2, 2, 2]])
+    assert coupling(values, rows, starts, pairs).tolist() == [True, True, False, False, True]
 
 
 def test_an_arc_goes_on_while_one_of_its_phases_is_alive(tmp_path: Path) -> None:
