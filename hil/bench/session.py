@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,7 @@ class Session:
         await self._look()
         ask = partial(self._ask, commands, commands.orders(len(self.devices)), now_s)
         await self._unless_stopped(self._polls, self._polls.ask(ask, step_s))
-        self._proof.command(now_s, *self._told.held)
+        self._proof.command(self._told.since_s(now_s), *self._told.held)
         measured = self._polls.measured()
         unproven = self._proof.judge(self._polls.polled_ns / 1e9, measured.p_w, measured.q_var)
         raise_aborting(unproven)
@@ -175,7 +176,7 @@ class Session:
     async def _ask(self, commands: Commands, orders: Sequence[Order], now_s: float, index: int) -> Answer:
         device = self.devices[index]
         await device.command(orders[index], now_s)
-        self._told.take(index, commands, self.plate)
+        self._told.take(index, commands, self.plate, monotonic())
         if device.name in self._standing:
             await self._standing[device.name].keep(now_s, device.lapses)
         return await device.poll()
@@ -234,9 +235,19 @@ class _Told:
     def __init__(self, held: FloatArray) -> None:
         """held (3, n)."""
         self.held = held
+        self._taken_s = np.full(held.shape[1], -np.inf)
 
-    def take(self, index: int, commands: Commands, plate: Nameplates) -> None:
-        """Take note that one device holds its part of these commands; what a command leaves out stays.
+    def since_s(self, began_s: float) -> FloatArray:
+        """Return since when each device is to do what it holds (n,), for an exchange that began at a time.
+
+        That is when the exchange began, so that nobody gains time by answering late. A device that took its command
+        before, after the exchange in which it was given, may show it since then: it may have been polled since, too.
+        """
+        since_s: FloatArray = np.minimum(began_s, self._taken_s)
+        return since_s
+
+    def take(self, index: int, commands: Commands, plate: Nameplates, now_s: float) -> None:
+        """Take note that one device holds its part of these commands from now on; what a command leaves out stays.
 
         One that does not answer holds what it was told before, whatever is commanded meanwhile.
         """
@@ -244,3 +255,4 @@ class _Told:
         for row, given in enumerate((commands.p_w, limit, commands.q_var)):
             if given is not None:
                 self.held[row, index] = given[index]
+        self._taken_s[index] = now_s

@@ -16,9 +16,9 @@ from hil.sunspec.points import FloatArray
 
 
 class _Bounds(NamedTuple):
-    """Between what n devices were to be from a time on; infinite where nothing was commanded."""
+    """Between what n devices were to be, each from a time on; infinite where nothing was commanded."""
 
-    since_s: float
+    since_s: FloatArray
     low: FloatArray
     high: FloatArray
 
@@ -59,19 +59,22 @@ class Visibility:
     def __init__(self, response_s: FloatArray, tolerance: FloatArray) -> None:
         self._response_s, self._tolerance = response_s, tolerance
         anything = np.full(response_s.shape, np.inf)
-        self._history = deque([_Bounds(-math.inf, -anything, anything)])
+        self._history = deque([_Bounds(-anything, -anything, anything)])
 
-    def command(self, now_s: float, low: FloatArray, high: FloatArray) -> None:
-        """Take note that from now on the quantity is to be between `low` and `high` (n,)."""
+    def command(self, since_s: FloatArray, low: FloatArray, high: FloatArray) -> None:
+        """Take note that from times (n,) on the quantity is to be between `low` and `high` (n,).
+
+        The times of a device never go back.
+        """
         last = self._history[-1]
         if not (np.array_equal(low, last.low) and np.array_equal(high, last.high)):
-            self._history.append(_Bounds(now_s, low.copy(), high.copy()))
+            self._history.append(_Bounds(since_s.copy(), low.copy(), high.copy()))
 
     def bounds(self, measured_s: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return between what the quantity must have been at times (n,), without tolerance."""
-        self._forget(float(np.min(measured_s - self._response_s)))
-        since_s = np.array([each.since_s for each in self._history])[:, None]
-        until_s = np.append(since_s[1:, 0], math.inf)[:, None]
+        self._forget(measured_s - self._response_s)
+        since_s = np.array([each.since_s for each in self._history])
+        until_s = np.vstack([since_s[1:], np.full(measured_s.shape, np.inf)])
         counts = (since_s <= measured_s) & (until_s > measured_s - self._response_s)
         low = np.where(counts, np.array([each.low for each in self._history]), np.inf).min(axis=0)
         high = np.where(counts, np.array([each.high for each in self._history]), -np.inf).max(axis=0)
@@ -84,9 +87,9 @@ class Visibility:
         is_free = np.isnan(self._tolerance) | (np.isneginf(low) & np.isposinf(high))
         return within | is_free, low, high
 
-    def _forget(self, before_s: float) -> None:
-        """Drop what was replaced before a time."""
-        while len(self._history) > 1 and self._history[1].since_s <= before_s:
+    def _forget(self, before_s: FloatArray) -> None:
+        """Drop what was replaced before times (n,)."""
+        while len(self._history) > 1 and (self._history[1].since_s <= before_s).all():
             self._history.popleft()
 
 
@@ -106,12 +109,15 @@ class ElectricalProof:
         self._p = Visibility(response_s, np.array([_or_nan(p.p_tolerance_w if p else None) for p in proofs]))
         self._q = Visibility(response_s, np.array([_or_nan(p.q_tolerance_var if p else None) for p in proofs]))
 
-    def command(self, now_s: float, p_w: FloatArray, limit_w: FloatArray, q_var: FloatArray) -> None:
-        """Take note of what holds from now on (n,): setpoints and limits of active power, setpoints of reactive power,
-        positive when injected; NaN: none. A device whose volt-var function is on has no setpoint of reactive power."""
-        self._p.command(now_s, *self._p_bounds(p_w, limit_w))
+    def command(self, since_s: FloatArray, p_w: FloatArray, limit_w: FloatArray, q_var: FloatArray) -> None:
+        """Take note of what holds from times (n,) on, which never go back for a device.
+
+        Setpoints and limits of active power, setpoints of reactive power (n,), positive when injected; NaN: none. A
+        device whose volt-var function is on has no setpoint of reactive power.
+        """
+        self._p.command(since_s, *self._p_bounds(p_w, limit_w))
         low, high = (np.where(np.isnan(q_var), bound, q_var) for bound in (-np.inf, np.inf))
-        self._q.command(now_s, low, high)
+        self._q.command(since_s, low, high)
 
     def _p_bounds(self, p_w: FloatArray, limit_w: FloatArray) -> tuple[FloatArray, FloatArray]:
         most = np.where(np.isnan(limit_w), np.inf, limit_w)

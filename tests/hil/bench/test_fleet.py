@@ -33,6 +33,7 @@ from hil.frames.evidence import Evidence
 from hil.inverter.group import DeviceGroup
 from hil.inverter.mapped import shipped_maps
 from hil.modbus.endpoint import Tcp
+from hil.modbus.pdu import Function
 from hil.safety.stop import EmergencyStopped
 from hil.serving.fleet import BankServer
 from hil.serving.responder import BankResponder, Units
@@ -328,6 +329,64 @@ def test_what_a_silent_device_could_not_be_told_need_not_show_when_it_is_back(
     with Server(lines):
         assert steps(made, 15, p_set_kw=-20.0)["p_kw"] == pytest.approx([-20, -20], abs=0.02)
         made.stop()
+
+
+class AnswersLate(BankResponder):
+    """A device that does at once what is written to it, and may say so late."""
+
+    late_s = 0.0
+
+    def respond(self, unit: int, pdu: bytes) -> bytes | None:
+        answer = super().respond(unit, pdu)
+        if pdu[0] != Function.READ_HOLDING:
+            time.sleep(self.late_s)
+        return answer
+
+
+@pytest.fixture
+def late(emulator: BankServer, bank: RegisterBank) -> Iterator[list[AnswersLate]]:
+    """The two batteries, in the place of those that were there."""
+    emulator.stop()
+    devices = [AnswersLate(bank, i) for i in range(len(emulator.addresses))]
+    pairs = zip(emulator.addresses, devices, strict=True)
+    with Server([Line(address.endpoint, Units({1: device})) for address, device in pairs]):
+        yield devices
+
+
+def told_between_steps(fleet: BenchFleet, late: list[AnswersLate], p_set_kw: float) -> None:
+    """From 30 kW, by a command that is taken, as is the poll behind it, long after its step and before the next."""
+    fleet.start()
+    steps(fleet, 15, p_set_kw=30.0)
+    for device in late:
+        device.late_s = 0.1
+    stepped(fleet, 0, p_set_kw=p_set_kw)
+    time.sleep(0.8)
+    for device in late:
+        device.late_s = 0.0
+
+
+HELD_AND_PROVEN = {
+    "silence": {"policy": "hold", "max_age_s": 30},
+    "safety": {"proof": {"response_s": 0.5, "p_tolerance_w": 2000, "source_limited": False}},
+}
+
+
+def test_a_device_that_obeys_between_two_steps_is_not_accused(late: list[AnswersLate], fleet: Fleets) -> None:
+    """What it measured had been commanded then, though only the next step learns that the command was taken."""
+    made = fleet(HELD_AND_PROVEN)
+    told_between_steps(made, late, -20.0)
+    assert stepped(made, 0, p_set_kw=-20.0)["p_kw"] == pytest.approx([-20, -20], abs=0.02)
+    assert steps(made, 10, p_set_kw=-20.0)["p_kw"] == pytest.approx([-20, -20], abs=0.02)
+
+
+def test_a_device_that_is_told_between_two_steps_and_does_not_obey_is_named(
+    late: list[AnswersLate], fleet: Fleets, living: Physics
+) -> None:
+    made = fleet(HELD_AND_PROVEN)
+    living.most_w = 30e3
+    told_between_steps(made, late, 60.0)
+    with pytest.raises(Rejected, match=r"commanded to 60000 W; 0\.5 s later the device measures 30000 W"):
+        steps(made, 15, p_set_kw=60.0)
 
 
 def test_a_command_that_does_not_show_can_be_a_doubt(fleet: Fleets, living: Physics) -> None:

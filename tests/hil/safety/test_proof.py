@@ -33,7 +33,7 @@ def test_nothing_is_judged_before_anything_was_commanded() -> None:
 
 def test_a_setpoint_must_be_reached_within_the_response_time() -> None:
     proving = proof(source_limited=False)
-    proving.command(10.0, each(3000.0), each(NAN), each(NAN))
+    proving.command(each(10.0), each(3000.0), each(NAN), each(NAN))
     assert judge(proving, 14.9, 0.0) == []
     assert judge(proving, 15.1, 2951.0) == []
     assert judge(proving, 15.1, 2949.0) == [
@@ -46,7 +46,7 @@ def test_a_setpoint_that_changes_at_every_step_is_judged_all_the_same() -> None:
     """A dead device that stays at 0 W is found though no setpoint stands for 5 s; one that follows is not."""
     proving, follows = proof(source_limited=False), []
     for second in range(20):
-        proving.command(float(second), each(1000.0 + 100.0 * second), each(NAN), each(NAN))
+        proving.command(each(float(second)), each(1000.0 + 100.0 * second), each(NAN), each(NAN))
         late = 1000.0 + 100.0 * max(second - 3, 0)
         follows += judge(proving, float(second), late)
     assert follows == []
@@ -57,8 +57,8 @@ def test_a_setpoint_that_changes_at_every_step_is_judged_all_the_same() -> None:
 
 def test_the_response_time_counts_from_each_command_also_back() -> None:
     proving = proof(source_limited=False)
-    proving.command(0.0, each(1000.0), each(NAN), each(NAN))
-    proving.command(100.0, each(-1000.0), each(NAN), each(NAN))
+    proving.command(each(0.0), each(1000.0), each(NAN), each(NAN))
+    proving.command(each(100.0), each(-1000.0), each(NAN), each(NAN))
     assert judge(proving, 104.0, 1000.0) == []
     assert judge(proving, 104.0, 1100.0) != []
     assert judge(proving, 106.0, 1000.0) != []
@@ -66,7 +66,7 @@ def test_the_response_time_counts_from_each_command_also_back() -> None:
 
 def test_a_limit_need_not_be_seen_but_must_not_be_exceeded() -> None:
     proving = proof()
-    proving.command(0.0, each(NAN), each(4000.0), each(NAN))
+    proving.command(each(0.0), each(NAN), each(4000.0), each(NAN))
     assert judge(proving, 6.0, 1500.0) == []
     assert judge(proving, 6.0, 4050.0) == []
     assert judge(proving, 6.0, 4100.0) == [
@@ -76,7 +76,7 @@ def test_a_limit_need_not_be_seen_but_must_not_be_exceeded() -> None:
 
 def test_the_sun_may_give_less_than_a_setpoint_and_not_more() -> None:
     proving = proof(source_limited=True)
-    proving.command(0.0, each(3000.0), each(NAN), each(NAN))
+    proving.command(each(0.0), each(3000.0), each(NAN), each(NAN))
     assert judge(proving, 6.0, 500.0) == []
     assert judge(proving, 6.0, 3100.0) != []
     assert judge(proving, 6.0, -100.0) != []
@@ -84,7 +84,7 @@ def test_the_sun_may_give_less_than_a_setpoint_and_not_more() -> None:
 
 def test_a_full_battery_may_draw_less_than_a_setpoint_and_not_give() -> None:
     proving = proof(source_limited=True)
-    proving.command(0.0, each(-3000.0), each(NAN), each(NAN))
+    proving.command(each(0.0), each(-3000.0), each(NAN), each(NAN))
     assert judge(proving, 6.0, 0.0) == []
     assert judge(proving, 6.0, -3100.0) != []
     assert judge(proving, 6.0, 100.0) != []
@@ -92,14 +92,14 @@ def test_a_full_battery_may_draw_less_than_a_setpoint_and_not_give() -> None:
 
 def test_the_lower_of_setpoint_and_limit_counts() -> None:
     proving = proof(source_limited=False)
-    proving.command(0.0, each(3000.0), each(2000.0), each(NAN))
+    proving.command(each(0.0), each(3000.0), each(2000.0), each(NAN))
     assert judge(proving, 6.0, 2000.0) == []
     assert judge(proving, 6.0, 3000.0) != []
 
 
 def test_reactive_power_must_be_reached() -> None:
     proving = proof()
-    proving.command(0.0, each(NAN), each(NAN), each(-300.0))
+    proving.command(each(0.0), each(NAN), each(NAN), each(-300.0))
     assert judge(proving, 6.0, 0.0, -310.0) == []
     assert judge(proving, 6.0, 0.0, 0.0) == [
         "reactive power was commanded to -300 var; 5 s later the device measures 0 var"
@@ -108,14 +108,14 @@ def test_reactive_power_must_be_reached() -> None:
 
 def test_what_is_turned_off_is_judged_no_more() -> None:
     proving = proof(source_limited=False)
-    proving.command(0.0, each(3000.0), each(NAN), each(NAN))
-    proving.command(10.0, each(NAN), each(NAN), each(NAN))
+    proving.command(each(0.0), each(3000.0), each(NAN), each(NAN))
+    proving.command(each(10.0), each(NAN), each(NAN), each(NAN))
     assert judge(proving, 20.0, 7777.0) == []
 
 
 def test_what_is_commanded_and_not_measured_is_not_proven() -> None:
     proving = proof(source_limited=False)
-    proving.command(0.0, each(3000.0), each(NAN), each(NAN))
+    proving.command(each(0.0), each(3000.0), each(NAN), each(NAN))
     assert judge(proving, 6.0, NAN) == [
         "active power was commanded to 3000 W; 5 s later the device does not measure it"
     ]
@@ -124,10 +124,28 @@ def test_what_is_commanded_and_not_measured_is_not_proven() -> None:
 def test_each_device_is_judged_by_when_it_was_measured_and_by_its_own_rules() -> None:
     rules = [Proof(response_s=5.0, p_tolerance_w=50.0, source_limited=False), Proof(response_s=50.0, p_tolerance_w=1.0)]
     proving = ElectricalProof("abc", [*rules, None])
-    proving.command(0.0, each(1000.0, 1000.0, 1000.0), each(NAN, NAN, NAN), each(NAN, NAN, NAN))
+    proving.command(each(0.0, 0.0, 0.0), each(1000.0, 1000.0, 1000.0), each(NAN, NAN, NAN), each(NAN, NAN, NAN))
     found = proving.judge(each(6.0, 6.0, 6.0), each(0.0, 5000.0, 0.0), each(0.0, 0.0, 0.0))
     assert [unproven.device for unproven in found] == ["a"]
     assert proving.judge(each(4.0, 6.0, 6.0), each(0.0, 5000.0, 0.0), each(0.0, 0.0, 0.0)) == []
+
+
+def test_the_response_time_of_each_device_counts_from_when_it_took_its_command() -> None:
+    """Both were told to turn from 1 to -1 kW; the first took it at 10 s, the second at 14 s."""
+    proving = proof("ab", source_limited=False)
+    nothing = each(NAN, NAN)
+    proving.command(each(0.0, 0.0), each(1000.0, 1000.0), nothing, nothing)
+    proving.command(each(10.0, 14.0), each(-1000.0, -1000.0), nothing, nothing)
+
+    def accused(at_s: float, p_w: float) -> list[str]:
+        return [found.device for found in proving.judge(each(at_s, at_s), each(p_w, p_w), each(0.0, 0.0))]
+
+    assert accused(9.9, -1000.0) == ["a", "b"]
+    assert accused(10.1, -1000.0) == ["b"]
+    assert accused(14.1, -1000.0) == []
+    assert accused(14.9, 1000.0) == []
+    assert accused(15.1, 1000.0) == ["a"]
+    assert accused(19.1, 1000.0) == ["a", "b"]
 
 
 def test_the_first_that_aborts_is_raised_with_the_others_and_doubts_are_not() -> None:
