@@ -25,7 +25,7 @@ from federates.grid.conductors import Pairs, beyond_phases, conductors, coupling
 from federates.grid.earthing import unearthed
 from federates.grid.elements import Elements
 from federates.grid.engine import SolverError, command, new_context
-from federates.grid.movement import Movement
+from federates.grid.movement import LEAST_V, Movement
 from federates.grid.setpoints import Setpoints, Sources
 from federates.grid.views import View
 
@@ -381,12 +381,12 @@ class Solver:
             moved_v = self.voltages() - before
             if self._movement:
                 self._movement.judged(moved_v)
-            moved = np.abs(moved_v) / np.maximum(np.abs(before), 1.0)
+            moved = np.abs(moved_v) / np.maximum(self._bases_v(), LEAST_V)
         self.begin_with(before)
         if not np.isfinite(moved).all():
             return ": voltages are beyond all numbers"
         worst = int(moved.argmax())
-        return f": another one still moves {names[worst]!r} by {moved[worst]:.1e} of its voltage"
+        return f": another one still moves {names[worst]!r} by {moved[worst]:.1e} of its base voltage"
 
     @property
     def judges_iterations(self) -> bool:
