@@ -32,6 +32,7 @@ class Shape:
 
 
 NAME = Shape(r"^[a-z][a-z0-9_]*$", "lower-case letters, digits and _, beginning with a letter")
+SHORT_NAME = Shape(r"^[a-z][a-z0-9_]{0,39}$", f"{NAME.words}, at most 40")
 LABEL = Shape(r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$", "letters, digits, _, . and -, beginning with neither . nor -")
 SIGNAL = Shape(r"^[^.\s]+\.[^\s]+$", "federate.port: grid.head_kw")
 PORT = Shape(r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_.]*$", "federate.port, in lower case: grid.head_kw")

@@ -17,12 +17,12 @@ from derloop.scenario.assembly import further_problems
 from derloop.scenario.models import (
     MOST_CHECKS,
     MOST_FEDERATES,
-    NAME_PATTERN,
     FederateEntry,
     Scenario,
     ScenarioFile,
 )
 from derloop.scenario.overrides import override
+from derloop.texts import SHORT_NAME
 from derloop.validation import listed, validated
 from derloop.verdict import CheckEntry, Composition
 
@@ -78,7 +78,7 @@ def _federates(entries: Any, problems: list[Problem]) -> Iterator[tuple[str, Fed
         return
     for name, entry in islice(entries.items(), MOST_FEDERATES):
         at = ("federates", name)
-        if not re.fullmatch(NAME_PATTERN, name):
+        if not re.fullmatch(SHORT_NAME.pattern, name):
             what = "a federate's name has lower-case letters, digits and _, begins with a letter, at most 40"
             problems.append(Problem(document.pointer(at), what))
         elif isinstance(entry, dict) and (found := _federate(name, entry, at, problems)):

@@ -17,12 +17,11 @@ from derloop.coupling import Convergence
 from derloop.federation import Coupling
 from derloop.kind import Kind, Settings
 from derloop.scenario.pacing import PacingSettings
-from derloop.texts import Shape
+from derloop.texts import SHORT_NAME, Shape
 from derloop.verdict import CheckEntry
 from derloop.zone import ZoneName
 
-NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
-Name = Annotated[str, Shape(NAME_PATTERN, "lower-case letters, digits and _, beginning with a letter, at most 40")]
+Name = Annotated[str, SHORT_NAME]
 HostName = Annotated[
     str, Shape(r"^[a-z][a-z0-9_-]{0,39}$", "lower-case letters, digits, _ and -, beginning with a letter, at most 40")
 ]

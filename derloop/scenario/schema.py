@@ -8,7 +8,8 @@ from typing import Any
 from derloop import plugins
 from derloop.errors import PluginError
 from derloop.kind import Settings
-from derloop.scenario.models import NAME_PATTERN, ScenarioFile
+from derloop.scenario.models import ScenarioFile
+from derloop.texts import SHORT_NAME
 from derloop.verdict import Composition
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -23,7 +24,7 @@ def scenario_schema() -> dict[str, Any]:
     checks = [_check(name, definitions) for name in plugins.names(plugins.CHECKS)]
     properties = schema["properties"]
     properties["federates"] |= {
-        "propertyNames": {"pattern": NAME_PATTERN},
+        "propertyNames": {"pattern": SHORT_NAME.pattern},
         "additionalProperties": _by_kind(federates),
         "description": "Who takes part, by name. A port called <federate>.<port> is wired to that federate's port.",
     }

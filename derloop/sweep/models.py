@@ -10,9 +10,8 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from derloop.document import MAX_SHOWN
 from derloop.kind import Settings
-from derloop.texts import Shape
+from derloop.texts import SHORT_NAME
 
-NAME = Shape(r"^[a-z][a-z0-9_]{0,39}$", "lower-case letters, digits and _, beginning with a letter, at most 40")
 Path_ = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 MOST_TRIALS = 100_000
 Design = Literal["grid", "list", "latin-hypercube"]
@@ -80,7 +79,7 @@ class SweepFile(Settings):
     """A sweep: one scenario, and what differs from run to run."""
 
     schema_: str | None = Field(None, alias="$schema", description="The JSON Schema, for completion in editors.")
-    name: Annotated[str, NAME] = Field(
+    name: Annotated[str, SHORT_NAME] = Field(
         description="Short name, used for the sweep's folder.", examples=["battery_size"]
     )
     description: str = Field("", max_length=4000)
