@@ -72,18 +72,23 @@ def test_a_killed_run_holds_nothing(tmp_path: Path) -> None:
         lock.acquire(run("second"))
 
 
-def test_a_process_that_is_forked_while_a_device_is_held_does_not_hold_it_afterwards(tmp_path: Path) -> None:
-    """As the workers of an own control: they outlive the run that began them."""
-    first = DeviceLock("inv-1", ["tcp-a"], [tmp_path])
-    first.acquire(run("first"))
-    inherited = [os.dup(each) for each in first._held]  # a fork has them open as well, and as the same
+def lets_go(first: DeviceLock, folder: Path) -> None:
+    """Release a lock whose files another process has open as well, and take the device again."""
+    inherited = [os.dup(each) for each in first._held]  # a fork has the same ones
     first.release()
     try:
-        with DeviceLock("inv-1", ["tcp-a"], [tmp_path]) as second:
+        with DeviceLock("inv-1", ["tcp-a"], [folder]) as second:
             second.acquire(run("second"))
     finally:
         for each in inherited:
             os.close(each)
+
+
+def test_a_process_that_is_forked_while_a_device_is_held_does_not_hold_it_afterwards(tmp_path: Path) -> None:
+    """As the workers of an own control: they outlive the run that began them."""
+    first = DeviceLock("inv-1", ["tcp-a"], [tmp_path])
+    first.acquire(run("first"))
+    lets_go(first, tmp_path)
 
 
 def test_a_process_that_was_forked_before_it_took_a_device_is_its_holder(
@@ -94,14 +99,7 @@ def test_a_process_that_was_forked_before_it_took_a_device_is_its_holder(
     monkeypatch.setattr(os, "getpid", lambda: 4711)  # the lock was made by the process that forked this one
     lock.acquire(run("first"))
     assert json.loads((tmp_path / "tcp-a.lock").read_text())["pid"] == 4711
-    inherited = [os.dup(each) for each in lock._held]
-    lock.release()
-    try:
-        with DeviceLock("inv-1", ["tcp-a"], [tmp_path]) as second:
-            second.acquire(run("second"))
-    finally:
-        for each in inherited:
-            os.close(each)
+    lets_go(lock, tmp_path)
 
 
 def test_a_process_that_was_forked_lets_go_of_nothing_that_the_run_holds(tmp_path: Path) -> None:
