@@ -169,6 +169,8 @@ def _opened(path: Path) -> FileIO:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _write_all(file, header(time_ns(), monotonic_ns()))
     except FileExistsError as error:
+        if not path.parent.is_dir():
+            raise DerloopError(f"cannot keep frames in {path}: {path.parent} is no folder") from error
         raise DerloopError(f"{path} is there already; a journal of frames is never written over") from error
     except OSError as error:
         raise DerloopError(f"cannot keep frames in {path}: {error.strerror}") from error

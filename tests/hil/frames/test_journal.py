@@ -137,6 +137,13 @@ def test_a_journal_is_never_written_over(tmp_path: Path) -> None:
     assert len(read(path)) == 1
 
 
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    """It said that the journal itself is there already."""
+    (tmp_path / "frames").touch()
+    with pytest.raises(DerloopError, match=r"cannot keep frames in /.*/frames/a\.frames: /.*/frames is no folder$"):
+        Journal(tmp_path / "frames" / "a.frames")
+
+
 def test_what_is_held_is_in_the_file_within_a_second(tmp_path: Path) -> None:
     with Journal(tmp_path / "a.frames") as written:
         written.tap(INVERTER)("sent", b"one")
