@@ -138,9 +138,20 @@ def _holder(descriptor: int) -> tuple[str, str]:
     try:
         said = json.loads(os.pread(descriptor, 4096, 0))
         since, run = datetime.fromisoformat(said["since"]), str(said["run"])
-        return f"process {int(said['pid'])} (run {_printable(run)}, since {since:%Y-%m-%d %H:%M:%S})", run
+        pid = int(said["pid"])
+        halted = f"; it is halted, and goes on with kill -CONT {pid}" if _is_halted(pid) else ""
+        return f"process {pid} (run {_printable(run)}, since {since:%Y-%m-%d %H:%M:%S}{halted})", run
     except (ValueError, TypeError, KeyError):
         return "another process", ""
+
+
+def _is_halted(pid: int) -> bool:
+    """Return whether a process neither goes on nor ends by being asked to, as after Ctrl-Z."""
+    import psutil
+
+    with suppress(psutil.Error, OverflowError):  # it may have ended, or be no process at all
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    return False
 
 
 def _printable(text: str) -> str:

@@ -66,6 +66,30 @@ def test_a_second_run_is_told_who_holds_the_device(tmp_path: Path) -> None:
         end(other, signal.SIGKILL)
 
 
+def test_a_holder_that_is_halted_is_said_to_be_that(tmp_path: Path) -> None:
+    """Whoever waited for it waited for ever, and it did not end when it was asked to."""
+    other = holder("tcp-a", tmp_path)
+    try:
+        other.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, other.pid, os.WSTOPPED | os.WNOWAIT)
+        with pytest.raises(Interlocked, match=rf"; it is halted, and goes on with kill -CONT {other.pid}\):"):
+            DeviceLock("inv-1", ["tcp-a"], [tmp_path]).acquire(run("second"))
+    finally:
+        end(other, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("pid", [-1, 10**30])
+def test_a_holder_that_is_signed_with_the_number_of_no_process_is_told_all_the_same(tmp_path: Path, pid: int) -> None:
+    other = holder("tcp-a", tmp_path)
+    try:
+        signed = {"pid": pid, "run": "/runs/first", "since": "2025-07-04T12:00:00+00:00"}
+        (tmp_path / "tcp-a.lock").write_text(json.dumps(signed))
+        with pytest.raises(Interlocked, match=r"is held by (another )?process"):
+            DeviceLock("inv-1", ["tcp-a"], [tmp_path]).acquire(run("second"))
+    finally:
+        end(other, signal.SIGKILL)
+
+
 def test_a_killed_run_holds_nothing(tmp_path: Path) -> None:
     end(holder("tcp-a", tmp_path), signal.SIGKILL)
     with DeviceLock("inv-1", ["tcp-a"], [tmp_path]) as lock:
