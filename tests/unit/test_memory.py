@@ -162,7 +162,7 @@ def test_a_file_cannot_have_anything_made_that_is_no_state(said: dict[str, Any])
 SCRATCH = {
     *("OpenDssFeeder._v_pu", "OpenDssFeeder._v_ground_pu", "OpenDssFeeder._told_taps", "Sums._found"),
     *("PvFleet._lit_by", "PvFleet._available_kw", "PvFleet._shown", "Inverters._q_told"),
-    *("Cells._ranged", "BatteryFleet._told_after"),
+    *("Cells._ranged", "BatteryFleet._told_after", "Island._now_ns", "Formers._were_free", "Formers._were_in"),
 }
 """Written before it is read, at each step; or follows from the inputs, and is computed again where these are others."""
 MUTATING = {"append", "pop", "clear", "update", "extend", "popleft", "appendleft", "remove", "discard", "insert"}
@@ -178,8 +178,10 @@ ELSEWHERE = {
     "federates/grid/constant_power.py": "which loads were asked last, whose powers are written anew, and scratch",
     "federates/grid/dss_language.py": "before the run",
     "federates/grid/feeder_file.py": "before the run",
+    "federates/grid/file_loads.py": "follows from what is alive, and is told when that is recalled",
     "federates/grid/hosting.py": "no federate",
     "federates/grid/losses.py": "admittances, read again once controls have acted, and scratch",
+    "federates/grid/movement.py": "scratch",
     "federates/grid/place.py": "before the run",
     "federates/grid/sensitivity.py": "before the run",
     "federates/grid/solver.py": "in OpenDSS: `solution` has it",
