@@ -6,7 +6,8 @@ to undetermined, so that rounding moves it anew in each iteration, on IEEE 9500 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import compress
 from math import sqrt
 
 import numpy as np
@@ -16,6 +17,8 @@ from derloop.contract import FloatArray
 
 LEAST_V = 1.0
 """Base of what has none."""
+PROBED, QUIET = 8, 0.01
+"""How many iterations at a time are looked at for rounding, and how much of the tolerance it may take."""
 
 
 class Movement:
@@ -23,7 +26,8 @@ class Movement:
 
     def __init__(self, tolerance: float, bases_v: FloatArray, unearthed: Sequence[NDArray[np.intp]] = ()) -> None:
         """bases_v (nodes,), V. unearthed: the nodes of each bus that nothing earths."""
-        bases_v = np.maximum(bases_v, LEAST_V)
+        self._tolerance, self._unearthed = tolerance, unearthed
+        self._bases_v = bases_v = np.maximum(bases_v, LEAST_V)
         self._per_v = np.repeat(sqrt(2.0) / (tolerance * bases_v), 2)
         self._moved_v = np.zeros(bases_v.size, np.complex128)
         sizes = np.array([nodes.size for nodes in unearthed], np.intp)
@@ -53,10 +57,26 @@ class Movement:
         if self._floating.size:
             moved_v[self._floating] -= np.repeat(self._common_v(moved_v), self._sizes)
 
-    @property
-    def buses(self) -> int:
-        """How many buses nothing earths."""
-        return self._sizes.size
+    def of_restless(self, iterate: Callable[[], None], most: int) -> Movement | None:
+        """Return the same for those buses alone that rounding moves, where nothing else does; None: there are none.
+
+        iterate: does an iteration, and has this take note of it; most: how often. Where something draws to ground,
+        what these buses have to earth follows from that and comes to rest: it is waited for.
+        """
+        before = np.full(self._sizes.size, np.inf)
+        for _ in range(max(1, most // PROBED)):
+            moved = np.max([self._commonly_moved(iterate) for _ in range(PROBED)], axis=0)
+            restless = moved >= QUIET
+            if (moved > before / 2)[restless].all():
+                break
+            before = moved
+        return (
+            Movement(self._tolerance, self._bases_v, [*compress(self._unearthed, restless)]) if restless.any() else None
+        )
+
+    def _commonly_moved(self, iterate: Callable[[], None]) -> FloatArray:
+        iterate()
+        return self.common()
 
     def common(self) -> FloatArray:
         """Return by how much each of these (buses,) was moved as a whole, of the tolerance; before `is_within`."""
@@ -68,3 +88,12 @@ class Movement:
         common_v = np.add.reduceat(moved_v[self._floating], self._starts)
         common_v /= self._sizes
         return common_v
+
+
+def of_buses(buses: Collection[str], order: Mapping[str, int]) -> list[NDArray[np.intp]]:
+    """Return the numbers of the nodes of each of these buses; order: of all nodes by "bus.phase"."""
+    found: dict[str, list[int]] = {}
+    for node, index in order.items():
+        if (bus := node.rpartition(".")[0]) in buses:
+            found.setdefault(bus, []).append(index)
+    return [np.array(nodes, np.intp) for nodes in found.values()]

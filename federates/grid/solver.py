@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from itertools import compress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from federates.grid.conductors import Pairs, beyond_phases, conductors, coupling
 from federates.grid.earthing import unearthed
 from federates.grid.elements import Elements
 from federates.grid.engine import SolverError, command, new_context
-from federates.grid.movement import LEAST_V, Movement
+from federates.grid.movement import LEAST_V, Movement, of_buses
 from federates.grid.setpoints import Setpoints, Sources
 from federates.grid.views import View
 
@@ -43,9 +43,6 @@ OFF = -1
 
 MOST_MOVES = 100
 """How often the feeder's controls may move something within one solution."""
-
-PROBED, QUIET = 8, 0.01
-"""How many iterations at a time are looked at for rounding, and how much of the tolerance it may take."""
 
 INJECTS_V_PU = (0.3, 2.0)
 """Between which voltages of each phase an element that was added for devices has constant power."""
@@ -66,6 +63,8 @@ class Solver:
         self.has_acted = False
         """Whether a control of the feeder's may have moved something in the last solution: it was solved again then."""
         self._has_failed = True
+        self._least: int | None = None
+        """How many iterations a solution takes at least, as the file has it; known once it is prepared."""
         self._movement: Movement | None = None
         """By what it judges when to end; None: OpenDSS does."""
         self.built = 0
@@ -173,8 +172,10 @@ class Solver:
         self._order: dict[str, int] = {}
         self._where: NDArray[np.intp] | None = None
         self._movement = None
+        self._least = self._least or self._lib.ctx_Solution_Get_MinIterations(self._ctx)
+        self._have_iterate(self._least, tolerance)
         circuit.take_snapshots(self._dss)
-        self._run(f"Set controlmode={'static' if controls else 'off'} tolerance={tolerance!r}")
+        self._run(f"Set controlmode={'static' if controls else 'off'}")
         # Newton's algorithm stops farther off
         self._run(f"Set maxiterations={max_iterations} maxcontroliter={MOST_MOVES} algorithm=normal")
         self._run("MakeBusList")  # of what was added, too
@@ -193,42 +194,14 @@ class Solver:
 
     def _judge(self, unearthed: Collection[str]) -> None:
         """Solve with iterations that end by `Movement`, and go on with these where rounding would be waited for."""
-        usual = self._lib.ctx_Solution_Get_MinIterations(self._ctx)
         self._have_iterate(least=1, tolerance=WHATEVER)
         self._solve_without_controls()
         self._order = self._node_order()
-        floating: dict[str, list[int]] = {}
-        for node, index in self._order.items():
-            if (bus := node.rpartition(".")[0]) in unearthed:
-                floating.setdefault(bus, []).append(index)
-        bases_v, without = self._bases_v(), [np.array(nodes) for nodes in floating.values()]
-        self._movement = Movement(self._tolerance, bases_v, without)
+        movement = self._movement = Movement(self._tolerance, self._bases_v(), of_buses(unearthed, self._order))
         self.solve()
-        restless = self._restless(self._movement)
-        if restless.any():
-            self._movement = Movement(self._tolerance, bases_v, list(compress(without, restless)))
-        else:
-            self._movement = None
-            self._have_iterate(usual, self._tolerance)
-
-    def _restless(self, movement: Movement) -> NDArray[np.bool_]:
-        """Return which of the buses that nothing earths (buses,) rounding moves.
-
-        Where something draws to ground, what they have to earth follows from that and comes to rest: it is waited for.
-        """
-        before = np.full(movement.buses, np.inf)
-        restless = np.ones(movement.buses, np.bool_)
-        for _ in range(max(1, self._max_iterations // PROBED)):
-            moved = np.max([self._common(movement) for _ in range(PROBED)], axis=0)
-            restless = moved >= QUIET
-            if (moved > before / 2)[restless].all():
-                break
-            before = moved
-        return restless
-
-    def _common(self, movement: Movement) -> FloatArray:
-        self._iterate_once(movement)
-        return movement.common()
+        self._movement = movement.of_restless(partial(self._iterate_once, movement), self._max_iterations)
+        if not self._movement:
+            self._have_iterate(self._least, self._tolerance)
 
     def _bases_v(self) -> FloatArray:
         """Return the base voltages (nodes,), line to neutral, V."""
@@ -341,10 +314,10 @@ class Solver:
             try:
                 self._iterate()
             finally:
-                self._have_iterate(USUAL_ITERATIONS, self._tolerance)
+                self._have_iterate(self._least, self._tolerance)
         movement.end(self.voltages())
 
-    def _have_iterate(self, least: int, tolerance: float) -> None:
+    def _have_iterate(self, least: int | None, tolerance: float) -> None:
         """Have OpenDSS do so many iterations at least, and more until they move magnitudes by less than this."""
         self._lib.ctx_Solution_Set_MinIterations(self._ctx, least)
         self._lib.ctx_Solution_Set_Tolerance(self._ctx, tolerance)
@@ -396,7 +369,7 @@ class Solver:
     @property
     def has_usual_iterations(self) -> bool:
         """Whether a solution takes two iterations at least, as it does unless a feeder file says otherwise."""
-        return bool(self._lib.ctx_Solution_Get_MinIterations(self._ctx) == USUAL_ITERATIONS)
+        return self._least == USUAL_ITERATIONS
 
     def build_matrix(self) -> None:
         """Build the matrix of all admittances, of loads at their powers of now."""

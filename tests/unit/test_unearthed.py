@@ -420,6 +420,17 @@ def test_controls_that_never_rest_end_a_solution(context: Context) -> None:
         Solver(context.folder / "three.dss").prepare(controls=True, tolerance=1e-13, max_iterations=100)
 
 
+def test_a_solver_that_has_judged_by_itself_leaves_it_to_opendss_again(context: Context) -> None:
+    """It went on with one iteration at least, where the file has two, when it was prepared for a coarser tolerance."""
+    (context.folder / "three.dss").write_text(FEEDER + UNIT)
+    solver = Solver(context.folder / "three.dss")
+    solver.prepare(controls=False, tolerance=1e-12, max_iterations=100)
+    assert (solver.judges_iterations, solver.dss.Solution.MinIterations()) == (True, 1)
+    solver.prepare(controls=False, tolerance=1e-4, max_iterations=100)
+    assert (solver.judges_iterations, solver.dss.Solution.MinIterations()) == (False, 2)
+    assert solver.has_usual_iterations
+
+
 def test_what_no_iteration_leaves_alone_is_named(context: Context) -> None:
     (context.folder / "three.dss").write_text(FEEDER + UNIT)
     with pytest.raises(SolverError, match=r"no solution after 100 .* moves '\w+\.\d' by \S+e-1\d of its base"):
