@@ -57,6 +57,22 @@ class OpenDssFeeder:
         self._head = Head(self._solver) if feeder.can_be_fed else None
         self._solver.prepare(settings.regulators == "active", settings.tolerance, settings.max_iterations)
         self._solver.know(feeder.buses)
+        self._set_up(feeder, formers, context.seed)
+        has_warm_start = in_time and not self._island
+        self._warm_start = WarmStart(self._solver, settings.tolerance, self._bases_v) if has_warm_start else None
+        self._set_told(feeder, formers)
+        self._kept = self._moved = self._controls()
+        self._told_taps = np.zeros(0)
+        self._now_ns = -1
+        step_ns = settings.step_ns(context)
+        self._interface = Interface(step_ns, self._inputs(), self._outputs(), balances=tuple(self._balances()))
+        self._told = Bundle(self._interface.outputs)
+        self._v_pu = self._told["v_pu"]
+        self._v_ground_pu = np.zeros(self._v_pu.size) if self._solver.not_to_ground.size else self._v_pu
+        """To ground, also where phases are measured to others."""
+
+    def _set_up(self, feeder: Feeder, formers: Formers | None, seed: int) -> None:
+        """Find in the prepared solver who gives and draws there, and what operates it."""
         legs = inventory.legs(self._solver) if self._gear or formers else None
         self._undriven = _undriven(feeder, self._drives)
         for group in self._drives:
@@ -71,10 +87,12 @@ class OpenDssFeeder:
         self._is_phase = inventory.are_phases(self._solver.nodes)
         limits = self._limits(feeder)
         self._island = (
-            None if formers is None else Island(settings.island, formers, self._solver, limits, served, context.seed)
+            None if formers is None else Island(self._settings.island, formers, self._solver, limits, served, seed)
         )
-        has_warm_start = in_time and not self._island
-        self._warm_start = WarmStart(self._solver, settings.tolerance, self._bases_v) if has_warm_start else None
+
+    def _set_told(self, feeder: Feeder, formers: Formers | None) -> None:
+        """Find what is told of the feeder."""
+        settings = self._settings
         self._regulators = inventory.regulators(self._solver)
         self._heads = _heads(self._solver, formers)
         self._monitored = (
@@ -86,15 +104,6 @@ class OpenDssFeeder:
         self._timed = _timed(settings, feeder)
         self._off_base = _off_base(feeder.loads.values(), self._solver)
         self._tells_elements = bool(self._gear or self._monitored or self._accounts)
-        self._kept = self._moved = self._controls()
-        self._told_taps = np.zeros(0)
-        self._now_ns = -1
-        step_ns = settings.step_ns(context)
-        self._interface = Interface(step_ns, self._inputs(), self._outputs(), balances=tuple(self._balances()))
-        self._told = Bundle(self._interface.outputs)
-        self._v_pu = self._told["v_pu"]
-        self._v_ground_pu = np.zeros(self._v_pu.size) if self._solver.not_to_ground.size else self._v_pu
-        """To ground, also where phases are measured to others."""
 
     def _limits(self, feeder: Feeder) -> Limits:
         (low, high), bases_v = self._settings.sane_v_pu, self._bases_v
