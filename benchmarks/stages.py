@@ -34,13 +34,13 @@ from federates.grid.elements import Elements
 from federates.grid.group import Group
 from federates.grid.head import Head
 from federates.grid.opendss import OpenDssFeeder
-from federates.grid.setpoints import Pairs
+from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
 from federates.grid.warm_start import WarmStart
 
 SOLUTION = "OpenDSS: the solution"
 STAGES: dict[str, tuple[tuple[type, str], ...]] = {
-    "OpenDSS: it is given powers": ((Pairs, "write"),),
+    "OpenDSS: it is given powers": ((Setpoints, "write"),),
     SOLUTION: ((Solver, "_solve"), (Solver, "iterate"), (Solver, "let_controls_act")),
     "OpenDSS: it tells powers": ((powers.Each, "drawn"), (powers.Summed, "drawn"), (Elements, "powers_of")),
     "feeder: what is given": ((Group, "write"), (Head, "write")),

@@ -71,10 +71,10 @@ class BareLoop:
         self._lib, self._ffi, self._ctx = solver._lib, solver._ffi, solver._ctx
         self._lib.ctx_Solution_Set_MinIterations(self._ctx, int(os.environ.get(LEAST, 2)))
         self._lib.ctx_Solution_Set_Tolerance(self._ctx, feeder._settings.tolerance)  # also where derloop judges itself
-        self._bases_v, self._trace = feeder._bases_v, trace
+        self._measured, self._trace = feeder._measured, trace
         self._solve = self._lib.ctx_Solution_Solve if os.environ.get(CALL) == "solve" else self._solve_given
         self._writes = [write for group in feeder._drives for write in self._writes_of(group)]
-        self._volts, self._solved = np.zeros(len(self._bases_v)), 0
+        self._volts, self._solved = np.zeros(len(solver.nodes)), 0
 
     def _writes_of(self, group: Any) -> list[tuple[Any, ...]]:
         points = group._setpoints
@@ -119,7 +119,7 @@ class BareLoop:
 
     def v_apart_pu(self, steps: int) -> float:
         """Return the largest difference between the voltages here and those of the run, after `steps` steps."""
-        return float(np.abs(self._solver.magnitudes_v() / self._bases_v - self._trace.v_pu[steps - 1]).max())
+        return float(np.abs(self._measured.magnitudes_pu() - self._trace.v_pu[steps - 1]).max())
 
 
 class TimedFeeder(opendss.OpenDssFeeder):

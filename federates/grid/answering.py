@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 from derloop.contract import FloatArray
 from derloop.kind import Sensitivity, Terminal
 from federates.grid import inventory
+from federates.grid.additions import add_injection
+from federates.grid.measured import Measured
 from federates.grid.monitored import Monitored
+from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
 
 MOVED = 10.0
@@ -36,26 +39,24 @@ def answers(
     places = list(dict.fromkeys((t.bus, t.phases) for t in terminals))
     buses = inventory.buses(solver)
     for i, (bus, phases) in enumerate(places):
-        solver.add_injection(f"place_{i}", buses[bus], phases)
+        add_injection(solver, f"place_{i}", buses[bus], phases)
     solver.prepare(controls=False, tolerance=TOLERANCE, max_iterations=100)
-    solver.know(buses)
     at = {place: i for i, place in enumerate(places)}
     place = np.array([at[t.bus, t.phases] for t in terminals], np.intp)
-    bases_v = 1000.0 * np.array([buses[node.split(".")[0]].kv_ln for node in solver.nodes])
     elements = Monitored(monitored, ratings_a, solver) if monitored else None
-    return _perturbed(solver, place, bases_v, elements)
+    return _perturbed(solver, place, Measured(solver, buses), elements)
 
 
-def _perturbed(solver: Solver, place: NDArray[np.intp], bases_v: FloatArray, elements: Monitored | None) -> Sensitivity:
+def _perturbed(solver: Solver, place: NDArray[np.intp], measured: Measured, elements: Monitored | None) -> Sensitivity:
     count = int(place.max()) + 1
-    setpoints = solver.injections([f"place_{i}" for i in range(count)])
+    setpoints = Setpoints(solver.dss, "Generator", [f"place_{i}" for i in range(count)])
 
     def solved(kw: FloatArray, kvar: FloatArray) -> tuple[FloatArray, FloatArray]:
         setpoints.p_kw[:], setpoints.q_kvar[:] = kw, kvar
         setpoints.write()
         solver.solve_given()
         loading_pu = elements.measured(solver.elements.most_currents_a())["loading_pu"] if elements else np.zeros(0)
-        return solver.magnitudes_v() / bases_v, loading_pu
+        return measured.magnitudes_pu(), loading_pu
 
     rest = np.zeros(count)
     rest_v, rest_l = solved(rest, rest)

@@ -21,6 +21,7 @@ from derloop.kind import Settings
 from federates.fleets import Path, Problems
 from federates.grid import circuit, inventory
 from federates.grid.solver import Solver
+from federates.grid.switching import admit, switch_line
 
 BoolArray = NDArray[np.bool_]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -93,20 +94,20 @@ class Apparatus:
         self.movable = (*self.switches, *(name for name in relayed if name not in self.switches))
         """Every switch that may move."""
         self.closed_in_file = np.array([inventory.is_closed(solver, name) for name in self.movable], dtype=np.bool_)
-        solver.admit(np.array(self.movable)[~self.closed_in_file].tolist() if self.movable else [])
+        admit(solver, np.array(self.movable)[~self.closed_in_file].tolist() if self.movable else [])
 
     # --- switches ------------------------------------------------------------------------------------
 
     def switch(self, names: Iterable[str], closed: Iterable[bool]) -> None:
         """Open or close; the solver's `rearrange` must follow."""
         for name, is_closed in zip(names, closed, strict=True):
-            self._solver.switch_line(name, bool(is_closed))
+            switch_line(self._solver, name, bool(is_closed))
 
     # --- tap changers --------------------------------------------------------------------------------
 
     def taps(self) -> FloatArray:
         """Return the tap numbers of those that are operated."""
-        return self._solver.taps()[self._numbers]
+        return self._solver.positions.taps()[self._numbers]
 
     def limit_taps(self) -> tuple[FloatArray, FloatArray]:
         """Return the lowest and the highest tap number of those that are operated."""

@@ -164,7 +164,7 @@ class Crossing:
         """Return what goes into the island, kW + j kvar; in the last solution."""
         if self._switch == HEAD:
             return complex(-self._solver.elements.powers()[self._source])
-        return self._solver.line_kva(self._switch, self._terminal)
+        return self._solver.elements.line_kva(self._switch, self._terminal)
 
     def told(
         self,

@@ -86,7 +86,7 @@ def _windings(dss: Any) -> Iterator[_Winding]:
 def _others(dss: Any) -> Iterator[str]:
     """Make what else delivers the active element, one after the other: lines, reactors ...; yield its class.
 
-    What is not enabled is passed over: a line that is to be closed has been by then (`Solver.admit`).
+    What is not enabled is passed over: a line that is to be closed has been by then (`switching.admit`).
     """
     elements = dss.PDElements
     for _ in range(elements.First() and elements.Count()):

@@ -60,16 +60,20 @@ class Elements:
             found[at] = complex(*self._ffi.unpack(pointer[0], counts[0])) * 0.001  # as OpenDSS does it
         return found
 
+    def line_kva(self, line: str, terminal: int) -> complex:
+        """Return the power that enters a line, by its own name, at its terminal, 0 or 1: kW + j kvar."""
+        self._dss.Circuit.SetActiveElement(f"Line.{line}")
+        powers = np.asarray(self._dss.CktElement.Powers(), dtype=np.float64)
+        kw, kvar = powers.reshape(2, -1, 2)[terminal].sum(axis=0)
+        return complex(kw, kvar)
+
     def _is_enabled(self, element: int) -> bool:
         self._lib.ctx_Circuit_SetCktElementIndex(self._ctx, element)
         return bool(self._dss.CktElement.Enabled())
 
     def class_powers(self, element_class: str, elements: NDArray[np.intp]) -> ClassPowers:
         """Return how to ask for the powers of some of them, all of this class."""
-        self._dss.Circuit.SetActiveClass(element_class)
-        number = {name.lower(): index + 1 for index, name in enumerate(self._dss.ActiveClass.AllNames())}
-        names = [self.names[i].partition(".")[2] for i in elements]
-        return ClassPowers(self._dss, element_class, [number[name] for name in names])
+        return ClassPowers(self._dss, element_class, [self.names[i].partition(".")[2] for i in elements])
 
     def primitives(self, elements: Sequence[int]) -> list[Primitive]:
         """Return each of these that is in service by itself, as it stands now."""

@@ -18,8 +18,10 @@ from derloop.errors import did_you_mean
 from derloop.kind import Bus, Settings
 from derloop.memory import remembers
 from federates.fleets import Problems
+from federates.grid.additions import add_fault
 from federates.grid.places import Nodes
 from federates.grid.solver import Solver
+from federates.grid.switching import switch_fault
 
 BoolArray = NDArray[np.bool_]
 
@@ -55,7 +57,7 @@ class Faults:
         self._are_arcs = np.array([fault.arc for fault in faults])
         self._places = [(fault.bus.lower(), fault.phases) for fault in faults]
         for index, fault in enumerate(faults):
-            solver.add_fault(f"fault_{index}", fault.bus, fault.phases, fault.r_ohm)
+            add_fault(solver, f"fault_{index}", fault.bus, fault.phases, fault.r_ohm)
         self._are_on = np.zeros(len(faults), np.bool_)
         self._held = self._latest = np.zeros(len(faults), np.bool_)
 
@@ -76,14 +78,14 @@ class Faults:
         wanted = (self._begins_s <= now_s) & (now_s < self._ends_s) & ~self._held
         changed = np.flatnonzero(wanted != self._are_on)
         for index in changed:
-            self._solver.switch_fault(f"fault_{index}", bool(wanted[index]))
+            switch_fault(self._solver, f"fault_{index}", bool(wanted[index]))
         self._are_on = wanted
         return bool(changed.size)
 
     def switch(self) -> None:
         """Have those in the solver that are there, and no others."""
         for index, is_on in enumerate(self._are_on):
-            self._solver.switch_fault(f"fault_{index}", bool(is_on))
+            switch_fault(self._solver, f"fault_{index}", bool(is_on))
 
     def see(self, alive: BoolArray) -> None:
         """Let arcs go out of which all nodes (nodes,) are dead, from the next instant on."""

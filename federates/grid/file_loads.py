@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.kind import FeederLoad
+from federates.grid.additions import have_draw, leave_of_load
 from federates.grid.inventory import LoadLegs
 from federates.grid.places import GROUND, Legs
 from federates.grid.solver import Solver
@@ -46,7 +47,7 @@ class FileLoads:
     def _leave(self, name: str, load: LoadLegs, stands: NDArray[np.bool_]) -> None:
         """Let a load have these of its legs, and what they draw; all of them, and nothing, where it is none."""
         left = [leg for leg, is_left in zip(load.legs, stands, strict=True) if is_left]
-        self._solver.leave_of_load(name, load.bus, left or load.legs)
+        leave_of_load(self._solver, name, load.bus, left or load.legs)
         if name in self._power:
             kw, kvar = (power * len(left) / len(load.legs) for power in self._power[name])
-            self._solver.have_draw(name, kw, kvar)
+            have_draw(self._solver, name, kw, kvar)

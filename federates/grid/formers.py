@@ -18,10 +18,12 @@ from derloop.contract import FloatArray, Port, Values
 from derloop.kind import Bus, Terminal
 from derloop.memory import remembers
 from federates.grid import inventory
+from federates.grid.additions import add_source
 from federates.grid.balance import Balance
 from federates.grid.seen import A
-from federates.grid.setpoints import FewSources
+from federates.grid.setpoints import Sources
 from federates.grid.solver import Solver
+from federates.grid.switching import switch_sources
 
 BoolArray = NDArray[np.bool_]
 REACTANCE_PU: Final = 1e-3
@@ -75,7 +77,7 @@ class Formers:
         x_ohm = REACTANCE_PU * 3.0 * self._base_v**2 / (1000.0 * self._rated_kva)
         self._buses = [unit.bus for unit in units]
         for name, unit, x in zip(self._names, units, x_ohm, strict=True):
-            solver.add_source(name, buses[unit.bus], float(x))
+            add_source(solver, name, buses[unit.bus], float(x))
         self._balance = Balance()
         self._edges = np.cumsum([len(of) for of in groups.values()])[:-1]
         self._active = self.free = np.zeros(len(units), np.bool_)
@@ -110,7 +112,7 @@ class Formers:
         place = {element: index for index, element in enumerate(self._solver.elements.names)}
         self._elements = np.array([place[f"vsource.{name}".lower()] for name in self._names])
         self._base_hz = inventory.base_hz(self._solver)
-        self._sources = self._solver.emfs(self._names, FewSources)
+        self._sources = Sources(self._solver.dss, self._names)
         seen = self._positive_pu()
         self._v_pu, self._angle, self._off_hz = np.abs(seen), np.angle(seen), np.zeros(seen.size)
 
@@ -121,7 +123,7 @@ class Formers:
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Have the feeder's sources as the state says."""
         del memory
-        self._solver.switch_sources(self._names, list(self._active))
+        switch_sources(self._solver, self._names, list(self._active))
         self._sources.v_pu[:], self._sources.angle_deg[:] = self._v_pu, np.degrees(self._angle)
         self._sources.write()
 
@@ -141,7 +143,7 @@ class Formers:
         self._v_pu = np.where(at_voltage, np.abs(seen), self._v_pu)
         self._angle = np.where(at_voltage, np.angle(seen), self._angle)
         self._active = active
-        self._solver.switch_sources(self._names, list(active))
+        switch_sources(self._solver, self._names, list(active))
 
     def begin(self) -> None:
         """Take it that an instant begins: what is apart now are islands that may meet in it."""

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
+from federates.grid.additions import INJECTS_V_PU
 from federates.grid.constant_power import NEAR
 from federates.grid.setpoints import Setpoints
-from federates.grid.solver import INJECTS_V_PU, Solver
+from federates.grid.solver import Solver
 
 
 class GivenPower:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from derloop.contract import Balance, FloatArray, Values
 from derloop.kind import Bus, Terminal
 from federates import sides
+from federates.grid.additions import add_injection, leave_of_injection
 from federates.grid.given_power import GivenPower
 from federates.grid.inventory import LoadLegs
 from federates.grid.places import GROUND, Legs, Places
@@ -44,7 +45,7 @@ class Group:
     def add(self, solver: Solver) -> None:
         for index, terminal in enumerate(self._terminals[i] for i in self._places.firsts):
             if not terminal.element:
-                solver.add_injection(f"{self.name}_{index}", self._buses[terminal.bus], terminal.phases)
+                add_injection(solver, f"{self.name}_{index}", self._buses[terminal.bus], terminal.phases)
 
     def _give_into(self, given: FloatArray) -> None:
         """Have P and Q of the devices (2, devices), in their own sign, in this array from now on."""
@@ -79,7 +80,7 @@ class Group:
 
     def _made(self, solver: Solver) -> Setpoints:
         names = [name.partition(".")[2] for name in self.element_names]
-        return solver.injections(names) if self.sees_voltage else solver.drawn_by(names)
+        return Setpoints(solver.dss, "Generator" if self.sees_voltage else "Load", names)
 
     @property
     def element_names(self) -> list[str]:
@@ -138,9 +139,8 @@ class Group:
         bus = self._buses[terminal.bus]
         left = [leg for leg, is_left in zip(sides.sides(bus, terminal.phases), stands, strict=False) if is_left]
         nodes = {node for leg in left for node in leg}
-        self._solver.leave_of_injection(
-            f"{self.name}_{number}", bus, [phase for phase in terminal.phases if phase in nodes]
-        )
+        phases = [phase for phase in terminal.phases if phase in nodes]
+        leave_of_injection(self._solver, f"{self.name}_{number}", bus, phases)
 
     def placed(self, powers: FloatArray) -> FloatArray:
         """Return the powers (devices,), in the federate's sign, of the elements (elements,), in the element's own."""

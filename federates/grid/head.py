@@ -6,7 +6,7 @@ from typing import Final
 
 from derloop.contract import Port, Values
 from federates.grid import inventory
-from federates.grid.setpoints import FewSources, Sources
+from federates.grid.setpoints import Sources
 from federates.grid.solver import Solver
 
 PORT: Final = "source_v_pu"
@@ -31,8 +31,8 @@ class Head:
 
     def attach(self, solver: Solver) -> None:
         """Be given from now on: once the list of elements is final."""
-        self._sources = solver.emfs([SOURCE], FewSources)
-        self._sources.have(*self._in_file)
+        self._sources = Sources(solver.dss, [SOURCE])
+        self._sources.v_pu[:], self._sources.angle_deg[:] = self._in_file
 
     def write(self, inputs: Values) -> None:
         """Let the magnitude behind the source's impedance be what the input says, pu."""

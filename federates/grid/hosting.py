@@ -22,7 +22,9 @@ import numpy as np
 
 from derloop.contract import FloatArray
 from federates.grid import inventory
+from federates.grid.additions import add_injection
 from federates.grid.engine import SolverError
+from federates.grid.measured import Measured
 from federates.grid.monitored import Monitored
 from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
@@ -105,14 +107,14 @@ class _Sweep:
             raise SolverError(f"{question.feeder.name} has no load at which generation could stand")
         for i, load in enumerate(self._loads):
             bus, phases = buses[load.bus], load.phases
-            solver.add_injection(f"unit_{i}", bus, one_phase(bus, phases[0]) if len(phases) == 1 else phases)
-        drawn = solver.drawn_by([load.name for load in self._loads])  # a multiplier passes over loads of a fixed status
+            add_injection(solver, f"unit_{i}", bus, one_phase(bus, phases[0]) if len(phases) == 1 else phases)
+        # not by a multiplier, which passes over loads of a fixed status
+        drawn = Setpoints(solver.dss, "Load", [load.name for load in self._loads])
         drawn.values[:] = question.load_pu * np.array([(load.kw, load.kvar) for load in self._loads]).T
         drawn.write()
         solver.prepare(question.regulators == "active", 1e-6, 100)
-        solver.know(buses)
-        self._units: Setpoints = solver.injections([f"unit_{i}" for i in range(len(self._loads))])
-        self._bases_v = 1000 * np.array([buses[node.rpartition(".")[0]].kv_ln for node in solver.nodes])
+        self._units = Setpoints(solver.dss, "Generator", [f"unit_{i}" for i in range(len(self._loads))])
+        self._volts = Measured(solver, buses)
         self._lines = Monitored(("*",), dict(question.ratings_a), solver, may_lack_ratings=True)
 
     def capacity(self) -> Capacity:
@@ -148,8 +150,7 @@ class _Sweep:
         return self._measured()
 
     def _measured(self) -> tuple[FloatArray, FloatArray]:
-        v_pu = self._solver.magnitudes_v() / self._bases_v
-        return v_pu, self._lines.measured(self._solver.elements.most_currents_a())["loading_pu"]
+        return self._volts.magnitudes_pu(), self._lines.measured(self._solver.elements.most_currents_a())["loading_pu"]
 
 
 def quantiles_kw(found: Sequence[Capacity]) -> dict[str, float]:

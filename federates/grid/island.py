@@ -34,9 +34,10 @@ from federates.grid.balance import NoBalance
 from federates.grid.crossing import HEAD, PORTS, Crossing, Position, Relay, behind
 from federates.grid.engine import SolverError
 from federates.grid.formers import NO_BALANCE, Asked, BoolArray, Flow, Formers
+from federates.grid.measured import Measured
 from federates.grid.outages import Outages, OutageSettings
-from federates.grid.served import Served
 from federates.grid.solver import Solver
+from federates.grid.switching import Arrangement, switch_line, switch_sources
 
 MOST_ROUNDS: Final = 10
 """How often units and the feeder's own controls answer each other within an instant."""
@@ -89,11 +90,18 @@ class IslandSettings(Settings):
 class Limits(NamedTuple):
     """What a solution must keep, and what must be alive for the feeder's own controls to act."""
 
+    measured: Measured
     least_v: FloatArray
     """(nodes,), V, as is the next."""
     most_v: FloatArray
     looked_at: NDArray[np.intp] | None
     """Nodes that these controls look at, and act at; None: they rest."""
+
+    def are_broken(self, faulted: bool) -> BoolArray:
+        """Return at which nodes (nodes,) the last solution has a voltage outside of them; at a fault, above them."""
+        volts = self.measured.magnitudes_v()
+        broken: BoolArray = (volts < (0.0 if faulted else self.least_v)) | (volts > self.most_v)
+        return broken
 
 
 @remembers("_parts", "_head_part", "_arranged", "alive", "_position", "_head_feeds")
@@ -105,13 +113,12 @@ class Island:
         settings: IslandSettings | None,
         formers: Formers,
         solver: Solver,
+        arrangement: Arrangement,
         limits: Limits,
-        served: Sequence[Served],
         seed: int = 0,
     ) -> None:
-        """served: who must know what is alive whenever that may have changed."""
         self._settings, self.formers, self._solver, self._limits = settings, formers, solver, limits
-        self._served = served
+        self._arrangement = arrangement
         _check_switch(settings, solver)
         formers.attach()
         self._head_nodes = inventory.fed_nodes(solver)
@@ -178,8 +185,7 @@ class Island:
         self._solver.with_controls(False)
         self._switch(position)
         self._solver.rearrange()
-        for each in self._served:
-            each.serve(self.alive)
+        self._arrangement.serve(self.alive)
 
     def _where(self, now_ns: int, inputs: Values) -> Position:
         """Return where the switch stands at this instant, and whether the bulk system is there."""
@@ -224,16 +230,16 @@ class Island:
 
     def _with_controls(self, asked: Asked, faulted: bool) -> Flow:
         """Return the flow once the feeder's own controls rest too; where one looks at a dead part none acts."""
-        looked_at = self._limits.looked_at
+        looked_at, positions = self._limits.looked_at, self._solver.positions
         acts = looked_at is not None and not faulted and bool(self.alive[looked_at].all())
         self._solver.with_controls(False)
         self._balance(asked)
         for _ in range(MOST_ROUNDS if acts else 0):
-            taps, capacitors = self._solver.taps(), self._solver.capacitor_states()
+            taps, banks = positions.taps(), positions.banks()
             self._solver.with_controls(True)
             self._solver.solve_given()
             self._solver.with_controls(False)
-            if np.array_equal(taps, self._solver.taps()) and capacitors == self._solver.capacitor_states():
+            if np.array_equal(taps, positions.taps()) and banks == positions.banks():
                 break
             self._balance(asked)
         return self.formers.flow()
@@ -248,10 +254,7 @@ class Island:
         """Return whether an island has a voltage outside the band; at a fault, above it. Not what the head feeds."""
         if not self.formers.free.any():
             return False
-        volts = self._solver.magnitudes_v()
-        least_v = 0.0 if faulted else self._limits.least_v
-        outside = (volts < least_v) | (volts > self._limits.most_v)
-        return bool((outside & self.alive & (self._parts != self._head_part)).any())
+        return bool((self._limits.are_broken(faulted) & self.alive & (self._parts != self._head_part)).any())
 
     def forget(self) -> None:
         """Other switches have moved: find out anew which parts there are."""
@@ -266,15 +269,14 @@ class Island:
         self.formers.take(active)
         self._switch(position)
         fed = [self._head_nodes] if self._head_feeds else []
-        self._parts = joined(self._solver.rearrange(), [*fed, *self.formers.phases[active]])
+        self._parts = joined(self._arrangement.parts(), [*fed, *self.formers.phases[active]])
         if met := self.formers.meeting(self._parts):
             what = "a switch joins live islands that nothing has brought into step"
             raise SolverError(f"{what}: of {' and '.join(met)}; let all of them but one be dead before")
         self._head_part = int(self._parts[self._head_nodes[0]]) if self._head_feeds else -1
         held = set(self._parts[self.formers.nodes[active]].tolist()) | {self._head_part}
-        self.alive = self._solver.with_neutrals(np.isin(self._parts, list(held)))
-        for each in self._served:
-            each.serve(self.alive)
+        self.alive = self._arrangement.with_neutrals(np.isin(self._parts, list(held)))
+        self._arrangement.serve(self.alive)
         self.formers.arrange(self._parts, self._head_part)
         self._arranged = wanted
 
@@ -282,9 +284,9 @@ class Island:
         at_head = self._settings is not None and self._settings.switch == HEAD
         feeds = position.grid_on and (position.closed or not at_head)
         if feeds != self._head_feeds:
-            self._solver.switch_sources(["source"], [feeds])
+            switch_sources(self._solver, ["source"], [feeds])
         if self._settings and not at_head and position.closed != self._position.closed:
-            self._solver.switch_line(self._settings.switch.lower(), position.closed)
+            switch_line(self._solver, self._settings.switch.lower(), position.closed)
         self._position, self._head_feeds = position, feeds
 
 

@@ -19,15 +19,17 @@ from federates.grid.formers import Formers
 from federates.grid.group import Group
 from federates.grid.head import Head
 from federates.grid.island import Island, Limits
+from federates.grid.measured import Measured
 from federates.grid.monitored import Monitored
 from federates.grid.place import Feeder, check_terminals
-from federates.grid.powers import Powers, powers
+from federates.grid.powers import Powers, powers, rounding_kw
 from federates.grid.sensitivity import Devices, factored
 from federates.grid.served import Served
 from federates.grid.settings import OpenDssSettings
 from federates.grid.solution import Solution
 from federates.grid.solver import Solver
 from federates.grid.switchgear import Switchgear
+from federates.grid.switching import Arrangement
 from federates.grid.warm_start import WarmStart
 
 LEAST_DRAWN, MOST_DRAWN = 0.5, 2.0
@@ -56,7 +58,8 @@ class OpenDssFeeder:
         self._gear = _gear(settings, feeder)
         self._head = Head(self._solver) if feeder.can_be_fed else None
         self._solver.prepare(settings.regulators == "active", settings.tolerance, settings.max_iterations)
-        self._solver.know(feeder.buses)
+        self._measured = Measured(self._solver, feeder.buses)
+        self._bases_v = self._measured.bases_v
         self._set_up(feeder, formers, context.seed)
         has_warm_start = in_time and not self._island
         self._warm_start = WarmStart(self._solver, settings.tolerance, self._bases_v) if has_warm_start else None
@@ -68,7 +71,7 @@ class OpenDssFeeder:
         self._interface = Interface(step_ns, self._inputs(), self._outputs(), balances=tuple(self._balances()))
         self._told = Bundle(self._interface.outputs)
         self._v_pu = self._told["v_pu"]
-        self._v_ground_pu = np.zeros(self._v_pu.size) if self._solver.not_to_ground.size else self._v_pu
+        self._v_ground_pu = np.zeros(self._v_pu.size) if self._measured.not_to_ground.size else self._v_pu
         """To ground, also where phases are measured to others."""
 
     def _set_up(self, feeder: Feeder, formers: Formers | None, seed: int) -> None:
@@ -78,17 +81,20 @@ class OpenDssFeeder:
         for group in self._drives:
             group.attach(self._solver, legs)
         self._file_loads = FileLoads(legs or {}, self._undriven, self._solver)
-        served: list[Served] = [*self._drives, self._file_loads]
-        if self._gear:
-            self._gear.attach(served)
+        self._is_phase = inventory.are_phases(self._solver.nodes)
+        self._island: Island | None = None
+        if self._gear or formers:
+            served: list[Served] = [*self._drives, self._file_loads]
+            self._set_switching(Arrangement(self._solver, feeder.buses, served), feeder, formers, seed)
         if self._head:
             self._head.attach(self._solver)
-        self._bases_v = 1000 * np.array([feeder.buses[n.split(".")[0]].kv_ln for n in self._solver.nodes])
-        self._is_phase = inventory.are_phases(self._solver.nodes)
-        limits = self._limits(feeder)
-        self._island = (
-            None if formers is None else Island(self._settings.island, formers, self._solver, limits, served, seed)
-        )
+
+    def _set_switching(self, arrangement: Arrangement, feeder: Feeder, formers: Formers | None, seed: int) -> None:
+        if self._gear:
+            self._gear.attach(arrangement)
+        if formers:
+            limits = self._limits(feeder)
+            self._island = Island(self._settings.island, formers, self._solver, arrangement, limits, seed)
 
     def _set_told(self, feeder: Feeder, formers: Formers | None) -> None:
         """Find what is told of the feeder."""
@@ -111,7 +117,7 @@ class OpenDssFeeder:
         if self._settings.regulators == "active":
             buses = {*chain(*feeder.apparatus.regulated_buses(), *feeder.apparatus.banked_buses())}
             looked_at = np.flatnonzero([node.rpartition(".")[0] in buses for node in self._solver.nodes])
-        return Limits(low * bases_v * self._is_phase, high * bases_v, looked_at)
+        return Limits(self._measured, low * bases_v * self._is_phase, high * bases_v, looked_at)
 
     def _told_powers(self) -> Powers:
         can_change = self._can_be_dead or self._accounts is not None
@@ -181,7 +187,7 @@ class OpenDssFeeder:
             lost=("losses_kw",),
             whole=True,
             tolerance=tolerance,
-            resolution=(self._solver.rounding_kw(),),
+            resolution=(rounding_kw(self._solver),),
         )
         for group in self._drives:
             if group.sees_voltage:
@@ -291,9 +297,9 @@ class OpenDssFeeder:
         volts, told = self._volts(), self._told
         np.abs(volts, out=self._v_ground_pu)
         self._v_ground_pu /= self._bases_v
-        if (others := self._solver.not_to_ground).size:
+        if (others := self._measured.not_to_ground).size:
             self._v_pu[:] = self._v_ground_pu
-            self._v_pu[others] = self._solver.magnitudes_not_to_ground_v(volts, self._alive) / self._bases_v[others]
+            self._v_pu[others] = self._measured.magnitudes_not_to_ground_v(volts, self._alive) / self._bases_v[others]
         self._check_sane(now_ns)
         if self._has_moved():
             self._moved = self._controls()
@@ -388,7 +394,7 @@ class OpenDssFeeder:
             return
         outside = np.maximum(low * self._is_phase - self._v_pu, self._v_pu - high)  # a neutral has next to no voltage
         if self._alive is not None:
-            outside = np.where(self._solver.with_voltage(self._alive), outside, -1.0)
+            outside = np.where(self._measured.with_voltage(self._alive), outside, -1.0)
         worst = int(outside.argmax())
         if outside[worst] > 0.0:
             when = "before the first step" if now_ns is None else f"at {now_ns / 1e9:g} s"
@@ -399,14 +405,14 @@ class OpenDssFeeder:
             )
 
     def _controls(self) -> tuple[FloatArray, list[list[int]]]:
-        return self._solver.taps(), self._solver.capacitor_states()
+        return self._solver.positions.taps(), self._solver.positions.banks()
 
     def _restore(self, controls: tuple[FloatArray, list[list[int]]]) -> None:
         taps, capacitors = controls
         if not np.array_equal(taps, self._moved[0]):
-            self._solver.set_taps(taps)
+            self._solver.positions.set_taps(taps)
         if capacitors != self._moved[1]:
-            self._solver.set_capacitor_states(capacitors)
+            self._solver.positions.set_banks(capacitors)
         self._moved = controls
 
 

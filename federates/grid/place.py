@@ -19,6 +19,7 @@ from federates.grid.engine import SolverError
 from federates.grid.faults import misplaced, unseen
 from federates.grid.feeder_file import feeder_problems
 from federates.grid.settings import OpenDssSettings
+from federates.grid.short_circuit import angles_deg, source_impedances_ohm
 from federates.grid.solver import Solver
 from federates.grid.switchgear import relayed
 from federates.spells import missed
@@ -64,7 +65,7 @@ class Feeder:
         """
         if not self._impedances_ohm:
             solver = Solver(self.path)  # an engine of its own: it solves
-            self._angles_deg, self._impedances_ohm = solver.angles_deg(), solver.source_impedances_ohm()
+            self._angles_deg, self._impedances_ohm = angles_deg(solver), source_impedances_ohm(solver)
         between, back = self._impedances_ohm[bus], self._buses[bus].neutral
         if len(phases) == 2 and self._buses[bus].is_between_phases:
             one, other = phases

@@ -122,6 +122,20 @@ def powers(
     return summed if summed.is_known else Each(solver, heads, others)
 
 
+def rounding_kw(solver: Solver) -> float:
+    """Return how far rounding to double precision may leave the sum of all powers from nothing, kW.
+
+    A current `sum Y_ij V_j` is rounded to `eps / 2` of its largest parts, which in a branch that is almost ideal
+    are far larger than itself and cancel: `eps / 2 sum |V_i| |Y_ij| |V_j|` (N. J. Higham, "Accuracy and Stability
+    of Numerical Algorithms", 2nd ed., 3.5). Measured were 0.01 to 0.4 of it on 35 to 4056 nodes.
+    """
+    admittances, rows, starts = solver.dss.YMatrix.getYsparse(True)
+    columns = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    volts = np.abs(solver.voltages())
+    watts = volts[rows] * np.abs(admittances) * volts[columns]
+    return float(np.finfo(float).eps / 2 * watts.sum() / 1000)
+
+
 def _class(element: str) -> str:
     return element.partition(".")[0]
 

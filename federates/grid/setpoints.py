@@ -1,4 +1,4 @@
-"""What groups of elements are given in OpenDSS: as arrays, with the flag that spares the rebuild of Y."""
+"""What groups of elements are given in OpenDSS: powers as arrays, sources one by one."""
 
 from __future__ import annotations
 
@@ -8,47 +8,32 @@ from typing import Any
 import numpy as np
 
 from derloop.contract import FloatArray
-from federates.grid.engine import SolverError
+from federates.grid.batches import batch_of, numbers_of
 
 AVOID_FULL_RECALC = 2
-"""DSS C-API `SetterFlags_AvoidFullRecalc`."""
+"""DSS C-API `SetterFlags_AvoidFullRecalc`: spares the rebuild of Y."""
 
 
-def batch_of(dss: Any, element_class: str, numbers: Sequence[int]) -> Any:
-    """Return elements of a class by their numbers in it, from 1, as calls that work on many take them."""
-    api = dss._api_util
-    chosen = np.array(numbers, dtype=np.int32)
-    pointer, dims = api.ffi.new("void ***"), api.ffi.new("int32_t[4]")
-    api.lib_unpatched.Batch_CreateByIndexS(
-        api.ctx, pointer, dims, element_class.encode(), api.ffi.from_buffer("int32_t[]", chosen), len(chosen)
-    )
-    if dims[0] != len(numbers):
-        raise SolverError(f"OpenDSS found {dims[0]} of {len(numbers)} elements of class {element_class}")
-    return pointer[0]
+class Setpoints:
+    """P and Q of devices that were added, or of loads of the feeder file, written in two calls."""
 
-
-class Pairs:
-    """Two properties of a group of elements, written in two calls."""
-
-    def __init__(self, dss: Any, element_class: str, numbers: Sequence[int], indices: tuple[int, int]) -> None:
+    def __init__(self, dss: Any, element_class: str, names: Sequence[str]) -> None:
+        """element_class: "Generator", what is given is injected then, or "Load": it is drawn. names: of that class."""
         api = dss._api_util
         self._lib, ffi = api.lib_unpatched, api.ffi
         self._set = self._lib.BatchOperation_Set
-        self._batch, self._count = batch_of(dss, element_class, numbers), len(numbers)
-        self._indices = indices
-        self.values = np.zeros((2, len(numbers)))
-        """The first and the second property of each element, in the element's own sign."""
-        self._rows = tuple(self.values)
+        self._batch, self._count = batch_of(dss, element_class, names), len(names)
+        dss.Circuit.SetActiveElement(f"{element_class}.{names[0]}")
+        properties = [name.lower() for name in dss.Element.AllPropertyNames()]
+        self._indices = properties.index("kw") + 1, properties.index("kvar") + 1
+        self.values = np.zeros((2, len(names)))
+        """P and Q of each element, kW and kvar, in the element's own sign."""
+        self.p_kw, self.q_kvar = self._rows = tuple(self.values)
         self._given = [b"", b""]
         self._pointers = tuple(ffi.from_buffer("double[]", values) for values in self._rows)
 
-    def have(self, first: float, second: float) -> None:
-        """Take it that every element has these values already."""
-        self._rows[0][:], self._rows[1][:] = first, second
-        self._given = [values.tobytes() for values in self._rows]
-
     def write(self) -> None:
-        """Give the values to the elements, in the element's own sign, unless they have them already.
+        """Give the powers to the elements, unless they have them already.
 
         OpenDSS works on every element that is given a value, also the same one: a third of what a solution takes. It
         keeps the power factor of a generator whose P is given, so that Q, unless there is none, must follow again.
@@ -64,42 +49,22 @@ class Pairs:
                 self._given[at] = given
 
 
-class Setpoints(Pairs):
-    """P and Q of a group of elements."""
+class Sources:
+    """Magnitude and angle behind the reactance of voltage sources.
 
-    @property
-    def p_kw(self) -> FloatArray:
-        return self._rows[0]
-
-    @property
-    def q_kvar(self) -> FloatArray:
-        return self._rows[1]
-
-
-class Sources(Pairs):
-    """Magnitude and angle behind the reactance of a group of voltage sources."""
-
-    @property
-    def v_pu(self) -> FloatArray:
-        return self._rows[0]
-
-    @property
-    def angle_deg(self) -> FloatArray:
-        return self._rows[1]
-
-
-class FewSources(Sources):
-    """Sources that are given one by one, by the calls that are theirs, each time that they are written.
-
-    A batch builds Y anew for a source, whatever the flag says: on a thousand nodes ten times what a solution takes.
+    They are given one by one, by the calls that are theirs, each time that they are written: a batch builds Y anew for
+    a source, whatever the flag says, on a thousand nodes ten times what a solution takes.
     """
 
-    def __init__(self, dss: Any, element_class: str, numbers: Sequence[int], indices: tuple[int, int]) -> None:
-        super().__init__(dss, element_class, numbers, indices)
-        self._numbers, self._ctx = numbers, dss._api_util.ctx
+    def __init__(self, dss: Any, names: Sequence[str]) -> None:
+        api = dss._api_util
+        self._lib, self._ctx = api.lib_unpatched, api.ctx
+        self._numbers = numbers_of(dss, "Vsource", names)
+        self.v_pu: FloatArray = np.zeros(len(names))
+        self.angle_deg: FloatArray = np.zeros(len(names))
 
     def write(self) -> None:
-        for number, v_pu, angle_deg in zip(self._numbers, *self.values.tolist(), strict=True):
+        for number, v_pu, angle_deg in zip(self._numbers, self.v_pu.tolist(), self.angle_deg.tolist(), strict=True):
             self._lib.ctx_Vsources_Set_idx(self._ctx, number)
             self._lib.ctx_Vsources_Set_pu(self._ctx, v_pu)
             self._lib.ctx_Vsources_Set_AngleDeg(self._ctx, angle_deg)

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,15 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import FloatArray
-from derloop.kind import Bus
-from federates import sides
 from federates.grid import circuit
-from federates.grid.conductors import Pairs, beyond_phases, conductors, coupling, parts
 from federates.grid.earthing import unearthed
 from federates.grid.elements import Elements
 from federates.grid.engine import SolverError, command, new_context
 from federates.grid.movement import LEAST_V, Movement, of_buses
-from federates.grid.setpoints import Setpoints, Sources
+from federates.grid.positions import Positions
 from federates.grid.views import View
 
 WHOLE_MATRIX = 2
@@ -43,12 +40,6 @@ OFF = -1
 
 MOST_MOVES = 100
 """How often the feeder's controls may move something within one solution."""
-
-INJECTS_V_PU = (0.3, 2.0)
-"""Between which voltages of each phase an element that was added for devices has constant power."""
-
-EARTH_OHM = 1.0
-"""Of the electrode at a source whose star point is a neutral."""
 
 
 class Solver:
@@ -71,6 +62,7 @@ class Solver:
         """How often its matrix was built anew: after each move of a tap or a bank, it is."""
         self._error = self._lib.ctx_Error_Get_NumberPtr(self._ctx)
         circuit.read(self._dss, feeder)
+        self.positions = Positions(self._dss)
 
     @property
     def dss(self) -> Any:
@@ -79,88 +71,6 @@ class Solver:
 
     def _run(self, text: str) -> None:
         command(self._dss, text)
-
-    def source_impedances_ohm(self) -> dict[str, dict[tuple[int, int], complex]]:
-        """Solve the feeder; return the short-circuit impedances of every bus by its lower-case name.
-
-        Each by two nodes: by how much the voltage of the first falls for a current that the second gives.
-        """
-        self._run("Solve")
-        order: dict[str, list[int]] = {}
-        """Of the nodes of each bus, as its matrix has them: that in which the file names them first."""
-        for bus, _, node in (each.lower().rpartition(".") for each in self._dss.Circuit.YNodeOrder()):
-            order.setdefault(bus, []).append(int(node))
-        return {bus: self._source_impedances_ohm(bus, nodes) for bus, nodes in order.items()}
-
-    def angles_deg(self) -> dict[tuple[str, int], float]:
-        """Solve the feeder; return the angles of the voltages of all nodes, by lower-case bus and node."""
-        self._run("Solve")
-        nodes = (name.lower().rpartition(".") for name in self._dss.Circuit.YNodeOrder())
-        volts = np.array(self._dss.Circuit.YNodeVArray()).view(np.complex128)
-        angles_deg = np.degrees(np.angle(volts)).tolist()
-        return {(bus, int(node)): angle for (bus, _, node), angle in zip(nodes, angles_deg, strict=True)}
-
-    def _source_impedances_ohm(self, bus: str, nodes: Sequence[int]) -> dict[tuple[int, int], complex]:
-        self._dss.Circuit.SetActiveBus(bus)
-        self._dss.Bus.ZscRefresh()
-        found = np.array(self._dss.Bus.ZscMatrix()).view(np.complex128).tolist()
-        return dict(zip([(one, other) for one in nodes for other in nodes], found, strict=True))
-
-    def add_injection(self, name: str, bus: Bus, phases: Sequence[int]) -> None:
-        """Add a device that injects constant power at phases of a bus: see `sides`."""
-        low, high = INJECTS_V_PU
-        self._run(
-            f"New Generator.{name} {_standing(bus, phases)} kW=0 kvar=0 model=1 "
-            f"vminpu={low!r} vmaxpu={high!r} status=fixed enabled=yes"  # fixed: no multiplier of all generators
-        )
-
-    def leave_of_injection(self, name: str, bus: Bus, phases: Sequence[int]) -> None:
-        """Let a device that was added stand at these phases of its bus alone."""
-        self._run(f"Edit Generator.{name} {_standing(bus, phases)}")
-
-    def leave_of_load(self, name: str, bus: str, legs: Sequence[tuple[int, int]]) -> None:
-        """Let a load of the feeder file between phases have these legs alone, each between two nodes of its bus."""
-        nodes = dict.fromkeys(node for leg in legs for node in leg)
-        self._run(f'Edit "Load.{name}" phases={len(legs)} bus1="{bus}.{".".join(map(str, nodes))}"')
-
-    def have_draw(self, name: str, kw: float, kvar: float) -> None:
-        """Let a load of the feeder file have this power."""
-        self._run(f'Edit "Load.{name}" kW={kw!r} kvar={kvar!r}')
-
-    def add_source(self, name: str, bus: Bus, x_ohm: float) -> None:
-        """Add a three-phase voltage source behind a reactance, out of service.
-
-        Where the bus has a neutral, that is its star point, and earthed there: nothing else may earth it in an island.
-        """
-        star = f"{bus.neutral or 0}"
-        self._run(
-            f'New Vsource.{name} bus1="{bus.name}.1.2.3" bus2="{bus.name}.{star}.{star}.{star}" phases=3 '
-            f"basekv={bus.kv_ln * 3**0.5!r} pu=1 angle=0 r1=0 x1={x_ohm!r} r0=0 x0={x_ohm!r} enabled=no"
-        )
-        if bus.neutral:
-            earth = f'bus1="{bus.name}.{bus.neutral}" bus2="{bus.name}.0"'
-            self._run(f"New Reactor.{name}_earth {earth} phases=1 r={EARTH_OHM!r} x=0")
-
-    def injections(self, names: Sequence[str]) -> Setpoints:
-        """Return the setpoints of devices that were added, in this order."""
-        return Setpoints(*self._pairs("Generator", self._dss.Generators.AllNames(), names, ("kw", "kvar")))
-
-    def emfs(self, names: Sequence[str], given: type[Sources] = Sources) -> Sources:
-        """Return magnitude and angle of voltage sources that were added, in this order."""
-        return given(*self._pairs("Vsource", self._dss.Vsources.AllNames(), names, ("pu", "angle")))
-
-    def drawn_by(self, names: Sequence[str]) -> Setpoints:
-        """Return the setpoints of loads of the feeder file, in this order; positive when drawn."""
-        return Setpoints(*self._pairs("Load", self._dss.Loads.AllNames(), names, ("kw", "kvar")))
-
-    def _pairs(
-        self, element_class: str, existing: Sequence[str], names: Sequence[str], which: tuple[str, str]
-    ) -> tuple[Any, str, list[int], tuple[int, int]]:
-        number = {name.lower(): index + 1 for index, name in enumerate(existing)}
-        self._dss.Circuit.SetActiveElement(f"{element_class}.{names[0]}")
-        properties = [name.lower() for name in self._dss.Element.AllPropertyNames()]
-        first, second = (properties.index(name) + 1 for name in which)
-        return self._dss, element_class, [number[n.lower()] for n in names], (first, second)
 
     def prepare(self, controls: bool, tolerance: float, max_iterations: int) -> None:
         """Set how it solves, and solve once, so that the list of nodes is final.
@@ -184,12 +94,6 @@ class Solver:
         if not self._movement:
             self.solve()
             self._order = self._node_order()
-        self._neutrals = self._first_phases = self._back = np.zeros(0, np.intp)
-        self._led = np.zeros((2, 0), np.intp)
-        """Each phase of a bus to which a line brings a neutral, and this; later star points, too (`_joined`)."""
-        self._conducted: Pairs | None = None
-        self.not_to_ground, self._per = np.zeros(0, np.intp), np.zeros(0)
-        """Which nodes (k,) are measured to another one (`sides`); known once the buses are (`know`)."""
         self.elements = Elements(self._dss)
 
     def _judge(self, unearthed: Collection[str]) -> None:
@@ -386,37 +290,7 @@ class Solver:
     def _node_order(self) -> dict[str, int]:
         return {name.lower(): i for i, name in enumerate(self._dss.Circuit.YNodeOrder())}
 
-    # --- switching -----------------------------------------------------------------------------------
-
-    def line_kva(self, line: str, terminal: int) -> complex:
-        """Return the power that enters a line at its terminal, 0 or 1: kW + j kvar."""
-        self._dss.Circuit.SetActiveElement(f"Line.{line}")
-        powers = np.asarray(self._dss.CktElement.Powers(), dtype=np.float64)
-        kw, kvar = powers.reshape(2, -1, 2)[terminal].sum(axis=0)
-        return complex(kw, kvar)
-
-    def admit(self, lines: Sequence[str]) -> None:
-        """Let lines that do not conduct be open switches, so that they can be closed; their buses are known then."""
-        by_hand_kv = circuit.bases_by_hand_kv(self._dss) if lines else {}
-        for line in lines:
-            self._run(f'Edit "Line.{line}" enabled=yes')
-            self._run(f'Close "Line.{line}" 1')
-            self._run(f'Close "Line.{line}" 2')
-        if lines:
-            self._run("MakeBusList")
-            self._run("CalcVoltageBases")
-            circuit.set_bases(self._dss, by_hand_kv)
-        for line in lines:
-            self._run(f'Open "Line.{line}" 1')
-
-    def add_fault(self, name: str, bus: str, phases: Sequence[int], r_ohm: float) -> None:
-        """Add a short circuit to ground, that is not there yet."""
-        nodes = ".".join(map(str, phases))
-        self._run(f'New Fault.{name} bus1="{bus}.{nodes}" phases={len(phases)} r={r_ohm!r} enabled=no')
-
-    def switch_fault(self, name: str, on: bool) -> None:
-        """Let a fault be there, or not. `rearrange` must follow."""
-        self._run(f"Edit Fault.{name} enabled={'yes' if on else 'no'}")
+    # --- where solutions begin, and what is switched before them -------------------------------------
 
     def quench(self, dead: NDArray[np.bool_]) -> None:
         """Let the voltages of dead nodes (nodes,) be none, for solutions to begin with."""
@@ -434,97 +308,25 @@ class Solver:
         else:
             self._held()[self._where] += by_v
 
-    def switch_line(self, line: str, closed: bool) -> None:
-        """Open or close all phases of a line. `rearrange` must follow."""
-        self._run(f'{"Close" if closed else "Open"} "Line.{line}" 1')
-
-    def switch_sources(self, names: Sequence[str], closed: Sequence[bool]) -> None:
-        """Take voltage sources in or out of service; the feeder's head is called `source`. `rearrange` must follow."""
-        for name, is_in in zip(names, closed, strict=True):
-            self._run(f"Edit Vsource.{name} enabled={'yes' if is_in else 'no'}")
-
-    def know(self, buses: Mapping[str, Bus]) -> None:
-        """Know between which nodes voltages are; nothing is fed through a neutral.
-
-        Neutrals are in the part in which the phases of their bus are.
-        """
-        led = [bus for bus in buses.values() if bus.neutral and bus.phases]
-        self._neutrals = np.array([self._order[f"{bus.name}.{bus.neutral}"] for bus in led], np.intp)
-        self._first_phases = np.array([self._order[f"{bus.name}.{bus.phases[0]}"] for bus in led], np.intp)
-        phases = [(f"{bus.name}.{phase}", f"{bus.name}.{bus.neutral}") for bus in led for phase in bus.phases]
-        self._led = np.array([[self._order[node] for node in pair] for pair in phases], np.intp).reshape(-1, 2).T
-        pairs = [
-            (bus, phase, back) for bus in buses.values() for phase in bus.phases if (back := sides.back(bus, phase))
-        ]
-        self.not_to_ground = np.array([self._order[f"{bus.name}.{phase}"] for bus, phase, _ in pairs], np.intp)
-        self._back = np.array([self._order[f"{bus.name}.{back}"] for bus, _, back in pairs], np.intp)
-        self._per = np.array([1 / sides.base(bus) for bus, _, _ in pairs])
-
-    def magnitudes_v(self) -> FloatArray:
-        """Return the voltages (nodes,) as they are measured (`sides`), V, of the line-to-neutral base."""
-        volts = self.voltages()
-        found: FloatArray = np.abs(volts)
-        found[self.not_to_ground] = self.magnitudes_not_to_ground_v(volts)
-        return found
-
-    def magnitudes_not_to_ground_v(
-        self, volts: NDArray[np.complex128], alive: NDArray[np.bool_] | None = None
-    ) -> FloatArray:
-        """Return the same of those nodes alone (k,); volts (nodes,): to ground.
-
-        alive (nodes,): to a node that is not, and from one, there is no voltage. None: all are.
-        """
-        found: FloatArray = np.abs(volts[self.not_to_ground] - volts[self._back])
-        found *= self._per
-        if alive is not None:
-            found *= self.with_voltage(alive)[self.not_to_ground]
-        return found
-
-    def with_voltage(self, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which nodes (nodes,) are alive, and so is the one to which they are measured."""
-        found = alive.copy()
-        found[self.not_to_ground] &= alive[self._back]
-        return found
-
-    def with_neutrals(self, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which nodes (nodes,) are alive, where phases are known to be: a neutral is with any phase of its."""
-        phases, neutrals = self._led
-        alive[neutrals] = False
-        np.logical_or.at(alive, neutrals, alive[phases])
-        return alive
-
     def rearrange(self) -> NDArray[np.intp]:
-        """Take the switching in; return the number of the connected part (nodes,) in which each node now is."""
+        """Solve with what was switched; return where OpenDSS has each node (nodes,) since then.
+
+        What cannot be solved shows later: here it is the matrix that is needed, which is built before.
+        """
         try:
             self.solve()
-        except SolverError:  # the matrix that it built is needed; what cannot be solved shows later
+        except SolverError:
             with suppress(Exception):  # a guess: loads as admittances
                 self._dss.Solution.SolveDirect()
         if self._has_failed or not self._movement:  # else it has, to judge by them
             self._find_nodes()
-        where = np.arange(len(self._order)) if self._where is None else self._where
-        joined = self._joined(where)
-        values, rows, starts = self._dss.YMatrix.getYsparse(True)
-        found = parts(where.size, joined[:, coupling(values, rows, starts, where[joined])])
-        found[self._neutrals] = found[self._first_phases]
-        return found
+        return np.arange(len(self._order)) if self._where is None else self._where
 
     def _find_nodes(self) -> None:
         """Take note of where OpenDSS has the nodes (nodes,) now: sources in and out of service change its order."""
         order = self._node_order()
         where = np.array([order[name] for name in self._order], dtype=np.intp)
         self._where = None if (where == np.arange(where.size)).all() else where
-
-    def _joined(self, where: NDArray[np.intp]) -> Pairs:
-        """Return which nodes conductors join, neutrals left out; where: in OpenDSS's order they are now."""
-        if self._conducted is None:
-            number = np.argsort(where)
-            found = conductors(self._dss, [self.elements.names[i] for i in self.elements.delivery])
-            joined, starred = number[found.joined], number[found.starred]
-            self._conducted = joined[:, ~np.isin(joined, self._neutrals).any(0)]
-            alone = starred[:, ~np.isin(starred[1], joined)], beyond_phases(self.nodes, [*joined.flat, *self._led[1]])
-            self._led = np.concatenate([self._led, *alone], axis=1)
-        return self._conducted
 
     def with_controls(self, on: bool) -> None:
         """Let the feeder's own controls act in solutions from now on, or not."""
@@ -544,55 +346,3 @@ class Solver:
         self._lib.ctx_YMatrix_SolveSystem(self._ctx, self._ffi.from_buffer("double[]", moved.view(np.float64)))
         found: NDArray[np.complex128] = moved[1:][where]
         return found
-
-    def rounding_kw(self) -> float:
-        """Return how far rounding to double precision may leave the sum of all powers from nothing, kW.
-
-        A current `sum Y_ij V_j` is rounded to `eps / 2` of its largest parts, which in a branch that is almost ideal
-        are far larger than itself and cancel: `eps / 2 sum |V_i| |Y_ij| |V_j|` (N. J. Higham, "Accuracy and Stability
-        of Numerical Algorithms", 2nd ed., 3.5). Measured were 0.01 to 0.4 of it on 35 to 4056 nodes.
-        """
-        admittances, rows, starts = self._dss.YMatrix.getYsparse(True)
-        columns = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        volts = np.abs(self.voltages())
-        watts = volts[rows] * np.abs(admittances) * volts[columns]
-        return float(np.finfo(float).eps / 2 * watts.sum() / 1000)
-
-    def taps(self) -> FloatArray:
-        """Return the tap number of each regulator."""
-        taps = np.zeros(self._lib.ctx_RegControls_Get_Count(self._ctx))
-        for index in range(len(taps)):
-            self._lib.ctx_RegControls_Set_idx(self._ctx, index + 1)
-            taps[index] = self._lib.ctx_RegControls_Get_TapNumber(self._ctx)
-        return taps
-
-    def set_taps(self, taps: FloatArray) -> None:
-        for index, tap in enumerate(taps):
-            self._dss.RegControls.Idx(index + 1)
-            self._dss.RegControls.TapNumber(int(tap))
-
-    def capacitor_states(self) -> list[list[int]]:
-        """Return how each capacitor bank stands (`bank`); nothing where no control could switch one."""
-        if not self._lib.ctx_CapControls_Get_Count(self._ctx):
-            return []
-        capacitors = self._dss.Capacitors
-        states = []
-        for _ in range(capacitors.First() and capacitors.Count()):
-            states.append(circuit.bank(self._dss))
-            capacitors.Next()
-        return states
-
-    def set_capacitor_states(self, states: Sequence[list[int]]) -> None:
-        self._dss.Capacitors.First()
-        for state in states:
-            circuit.set_bank(self._dss, state)
-            self._dss.Capacitors.Next()
-
-
-def _standing(bus: Bus, phases: Sequence[int]) -> str:
-    """Return how a device is said to stand at phases of a bus: see `sides`."""
-    is_between = len(phases) > 1 and bus.is_between_phases
-    nodes = ".".join(map(str, phases if is_between else (*phases, bus.neutral or sides.GROUND)))
-    count = len(sides.sides(bus, phases)) if is_between else len(phases)
-    kv = bus.kv_ln * (1.0 if len(phases) == 1 else sides.SQRT3)
-    return f'bus1="{bus.name}.{nodes}" phases={count} conn={"delta" if is_between else "wye"} kV={kv!r}'

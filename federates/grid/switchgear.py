@@ -23,8 +23,8 @@ from federates.grid import inventory
 from federates.grid.apparatus import Apparatus, BoolArray, OperatedSettings
 from federates.grid.faults import Faults, FaultSettings
 from federates.grid.protection import Relays, RelaySettings
-from federates.grid.served import Served
 from federates.grid.solver import Solver
+from federates.grid.switching import Arrangement
 
 NEVER_S = -1e12
 """Commands of before the first one: too old for anybody."""
@@ -86,12 +86,9 @@ class Switchgear:
         self._now_ns: int | None = None
         self._passed_s = 0.0
 
-    def attach(self, served: Sequence[Served]) -> None:
-        """Find everything in the prepared solver; dead parts are as the file has them.
-
-        served: who must know what is alive whenever that may have changed.
-        """
-        self._served = served
+    def attach(self, arrangement: Arrangement) -> None:
+        """Find everything in the prepared solver; dead parts are as the file has them."""
+        self._arrangement = arrangement
         delivering = inventory.delivering(self._solver)
         self._element = np.array([delivering.index(f"line.{n}") for n in self._apparatus.movable], np.intp)
         bus_of = np.array([node.rpartition(".")[0] for node in self._solver.nodes])
@@ -121,8 +118,7 @@ class Switchgear:
             self.faults.switch()
         self._solver.with_controls(False)
         self._solver.rearrange()
-        for each in self._served:
-            each.serve(self.alive)
+        self._arrangement.serve(self.alive)
         self._apparatus.rest_regulators(np.frombuffer(self._resting or b"", np.bool_))
         self._apparatus.rest_capacitors(np.frombuffer(self._banks_resting, np.bool_))
         self._solver.with_controls(bool(self._controls_on))
@@ -217,11 +213,10 @@ class Switchgear:
         """Find out which nodes are energised now, and leave the others without voltage."""
         self._solver.with_controls(False)
         self._controls_on = None
-        parts = self._solver.rearrange()
-        self.alive = self._solver.with_neutrals(np.isin(parts, [*parts[self._heads], *parts[self._held_at]]))
+        parts = self._arrangement.parts()
+        self.alive = self._arrangement.with_neutrals(np.isin(parts, [*parts[self._heads], *parts[self._held_at]]))
         self._solver.quench(~self.alive)
-        for each in self._served:
-            each.serve(self.alive)
+        self._arrangement.serve(self.alive)
         self._rest(in_force)
 
     def hold(self, alive: BoolArray, at: NDArray[np.intp]) -> None:

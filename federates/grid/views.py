@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from federates.grid.setpoints import batch_of
+from federates.grid.batches import batch_of
 
 
 class View:
@@ -30,12 +30,12 @@ class View:
 class ClassPowers:
     """What elements of one class and of one terminal draw, asked in one call."""
 
-    def __init__(self, dss: Any, element_class: str, numbers: Sequence[int]) -> None:
+    def __init__(self, dss: Any, element_class: str, names: Sequence[str]) -> None:
         api = dss._api_util
         self._lib, self._ffi = api.lib_unpatched, api.ffi
-        self._batch = batch_of(dss, element_class, numbers)
+        self._batch = batch_of(dss, element_class, names)
         self._pointer, self._dims = self._ffi.new("double *[1]"), self._ffi.new("int32_t[4]")
-        self._found, self._count = View(self._ffi), len(numbers)
+        self._found, self._count = View(self._ffi), len(names)
         self._each = np.frombuffer(self._ffi.buffer(self._batch, 8 * self._count), np.uint64)
 
     def read(self) -> NDArray[np.complex128]:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from derloop.kind import Bus, Terminal
+from federates.grid.additions import add_injection
 from federates.grid.answering import answers
 from federates.grid.monitored import Monitored
+from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
 
 FEEDER = Path(__file__).parents[2] / "scenarios/feeders/ieee13/ieee13.dss"
@@ -22,10 +24,10 @@ MONITORED = ("632_671", "transformer.xfm_1")
 def solved(a_kw: float, b_kw: float, a_kvar: float = 0.0, b_kvar: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Voltages of all nodes, V, and loadings, with these powers at the two places."""
     solver = Solver(FEEDER)
-    solver.add_injection("a", Bus("675", (1, 2, 3), 4.16 / 3**0.5), (1, 2, 3))
-    solver.add_injection("b", Bus("671", (1, 2, 3), 4.16 / 3**0.5), (1,))
+    add_injection(solver, "a", Bus("675", (1, 2, 3), 4.16 / 3**0.5), (1, 2, 3))
+    add_injection(solver, "b", Bus("671", (1, 2, 3), 4.16 / 3**0.5), (1,))
     solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
-    powers = solver.injections(["a", "b"])
+    powers = Setpoints(solver.dss, "Generator", ["a", "b"])
     powers.p_kw[:], powers.q_kvar[:] = (a_kw, b_kw), (a_kvar, b_kvar)
     powers.write()
     solver.solve()

@@ -9,9 +9,11 @@ import pytest
 
 from derloop.contract import FloatArray
 from federates.grid import inventory
+from federates.grid.additions import add_injection
 from federates.grid.elements import Primitive
 from federates.grid.losses import is_reciprocal
 from federates.grid.powers import Each, Summed, powers
+from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
 
 FEEDERS = Path(__file__).parents[2] / "scenarios" / "feeders"
@@ -42,7 +44,7 @@ New Fuse.beside monitoredobj=Line.beside fusecurve=melts ratedcurrent=300
 
 def solved(feeder: Path) -> Solver:
     solver = Solver(feeder)
-    solver.add_injection("pv_0", next(iter(inventory.buses(solver).values())), [1])
+    add_injection(solver, "pv_0", next(iter(inventory.buses(solver).values())), [1])
     solver.prepare(controls=True, tolerance=TOLERANCE, max_iterations=100)
     return solver
 
@@ -94,7 +96,7 @@ def test_losses_follow_every_tap_and_bank(solver: Solver) -> None:
     each, summed = both(solver)
     before = summed.totals(summed.drawn(v_pu(solver))).losses_kw
     solver.with_controls(False)
-    solver.set_taps(solver.taps() - 3.0)
+    solver.positions.set_taps(solver.positions.taps() - 3.0)
     solver.dss.Capacitors.First()
     if solver.dss.Capacitors.Count():
         solver.dss.Capacitors.States([0])
@@ -106,11 +108,11 @@ def test_losses_follow_every_tap_and_bank(solver: Solver) -> None:
 def test_losses_follow_a_control_that_acts_within_a_solution() -> None:
     solver = solved(FEEDERS / FILES[0])
     each, summed = both(solver)
-    taps = solver.taps()
-    devices = solver.injections(["pv_0"])
+    taps = solver.positions.taps()
+    devices = Setpoints(solver.dss, "Generator", ["pv_0"])
     devices.p_kw[:] = 900.0
     devices.write()
-    solver.set_taps(taps - 8.0)
+    solver.positions.set_taps(taps - 8.0)
     solver.solve()
     assert solver.has_acted
     assert_equal(each, summed, solver)

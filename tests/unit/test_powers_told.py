@@ -67,7 +67,7 @@ def test_taps_that_moved_are_told_at_once_and_held_until_they_move_again() -> No
     assert (told[1] < told[0]).any()
     assert told[2].tolist() == told[1].tolist()
     assert (told[3] > told[2]).any()
-    assert told[3].tolist() == grid._solver.taps().tolist()
+    assert told[3].tolist() == grid._solver.positions.taps().tolist()
 
 
 def test_a_group_without_elements_sums_to_nothing() -> None:

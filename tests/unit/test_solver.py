@@ -18,8 +18,9 @@ from derloop.kind import Bus
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from federates.grid import inventory
+from federates.grid.additions import add_injection
 from federates.grid.engine import SolverError
-from federates.grid.setpoints import FewSources, Setpoints
+from federates.grid.setpoints import Setpoints, Sources
 from federates.grid.solver import Solver
 
 ENVIRONMENT_MOVES = """
@@ -47,8 +48,8 @@ CAP_CONTROL = (
 def prepared(feeder: Path = FEEDER) -> Solver:
     """Return a feeder with one device at 671.1 and two at 675."""
     solver = Solver(feeder)
-    solver.add_injection("pv_0", Bus("671", (1, 2, 3), 2.4018), [1])
-    solver.add_injection("pv_1", Bus("675", (1, 2, 3), 4.16 / 3**0.5), [1, 2, 3])
+    add_injection(solver, "pv_0", Bus("671", (1, 2, 3), 2.4018), [1])
+    add_injection(solver, "pv_1", Bus("675", (1, 2, 3), 4.16 / 3**0.5), [1, 2, 3])
     solver.prepare(controls=True, tolerance=1e-9, max_iterations=100)
     return solver
 
@@ -62,7 +63,7 @@ def with_cap_control(tmp_path: Path) -> Path:
 
 def test_setpoints_and_voltages_equal_the_plain_calls() -> None:
     bound, plain = prepared(), prepared()
-    setpoints = bound.injections(["pv_1", "pv_0"])
+    setpoints = Setpoints(bound.dss, "Generator", ["pv_1", "pv_0"])
     setpoints.p_kw[:], setpoints.q_kvar[:] = [300.0, 40.0], [-90.0, 12.0]
     setpoints.write()
     for name, kw, kvar in (("pv_0", 40.0, 12.0), ("pv_1", 300.0, -90.0)):
@@ -77,14 +78,14 @@ def test_setpoints_and_voltages_equal_the_plain_calls() -> None:
 
 def test_taps_equal_the_plain_calls_after_they_were_set() -> None:
     solver = prepared()
-    solver.set_taps(np.array([3.0, -4.0, 5.0]))
+    solver.positions.set_taps(np.array([3.0, -4.0, 5.0]))
     names = inventory.regulators(solver)
     found = []
     for name in names:
         solver._dss.RegControls.Name(name)
         found.append(solver._dss.RegControls.TapNumber())
     assert found == [3, -4, 5]
-    np.testing.assert_array_equal(solver.taps(), found)
+    np.testing.assert_array_equal(solver.positions.taps(), found)
 
 
 def counted(setpoints: Setpoints) -> list[int]:
@@ -101,7 +102,7 @@ def counted(setpoints: Setpoints) -> list[int]:
 
 
 def test_a_setpoint_is_given_once_and_again_when_it_changes() -> None:
-    setpoints = prepared().injections(["pv_0", "pv_1"])
+    setpoints = Setpoints(prepared().dss, "Generator", ["pv_0", "pv_1"])
     given = counted(setpoints)
     setpoints.write()
     assert given == [*setpoints._indices]
@@ -115,7 +116,7 @@ def test_a_setpoint_is_given_once_and_again_when_it_changes() -> None:
 def test_setpoints_that_are_not_given_again_still_hold() -> None:
     once, again = prepared(), prepared()
     for solver, writes in ((once, [150.0, 150.0, 20.0, 20.0]), (again, [150.0, 20.0])):
-        setpoints = solver.injections(["pv_0", "pv_1"])
+        setpoints = Setpoints(solver.dss, "Generator", ["pv_0", "pv_1"])
         for p_kw in writes:
             setpoints.p_kw[:] = p_kw
             setpoints.write()
@@ -126,12 +127,12 @@ def test_setpoints_that_are_not_given_again_still_hold() -> None:
 def test_reactive_power_holds_where_active_power_alone_changes() -> None:
     """OpenDSS keeps the power factor of a generator: from 1 to 50 kW, 25 kvar would become 1250."""
     moved, fresh = prepared(), prepared()
-    powers = moved.injections(["pv_0"])
+    powers = Setpoints(moved.dss, "Generator", ["pv_0"])
     for p_kw in (1.0, 50.0):
         powers.p_kw[:], powers.q_kvar[:] = p_kw, 25.0
         powers.write()
         moved.solve()
-    once = fresh.injections(["pv_0"])
+    once = Setpoints(fresh.dss, "Generator", ["pv_0"])
     once.p_kw[:], once.q_kvar[:] = 50.0, 25.0
     once.write()
     fresh.solve()
@@ -158,13 +159,14 @@ def test_a_solution_of_what_is_given_is_that_of_the_whole_to_the_bit(tmp_path: P
     for step in range(150):
         loads_pu, pv, v_pu = chance.uniform(0.2, 2.0, 26), chance.uniform(-90, 90, (2, 2)), chance.uniform(0.97, 1.05)
         for solver in (whole, given):
-            drawn, devices = solver.drawn_by(solver.dss.Loads.AllNames()), solver.injections(["pv_0", "pv_1"])
+            drawn = Setpoints(solver.dss, "Load", solver.dss.Loads.AllNames())
+            devices = Setpoints(solver.dss, "Generator", ["pv_0", "pv_1"])
             if step % 3:
                 drawn.p_kw[:], drawn.q_kvar[:] = 40 * loads_pu, 15 * loads_pu
                 drawn.write()
             devices.p_kw[:], devices.q_kvar[:] = pv
             devices.write()
-            source = solver.emfs(["source"], FewSources)
+            source = Sources(solver.dss, ["source"])
             source.v_pu[:] = v_pu if step % 5 == 0 else 1.0
             source.write()
         whole.solve()
@@ -173,8 +175,8 @@ def test_a_solution_of_what_is_given_is_that_of_the_whole_to_the_bit(tmp_path: P
         assert given.has_acted == whole.has_acted
         assert given.voltages().tobytes() == whole.voltages().tobytes()
         assert given.elements.powers().tobytes() == whole.elements.powers().tobytes()
-        assert given.taps().tobytes() == whole.taps().tobytes()
-        assert given.capacitor_states() == whole.capacitor_states()
+        assert given.positions.taps().tobytes() == whole.positions.taps().tobytes()
+        assert given.positions.banks() == whole.positions.banks()
         assert given.built == whole.built
     assert 20 < acted < 130
 
@@ -183,7 +185,7 @@ def test_what_cannot_be_solved_is_told_and_the_next_solution_is_a_whole_one() ->
     fresh, failed = prepared(), prepared()
     for solver in (fresh, failed):
         solver.with_controls(False)
-    devices = failed.injections(["pv_0", "pv_1"])
+    devices = Setpoints(failed.dss, "Generator", ["pv_0", "pv_1"])
     devices.p_kw[:] = 1e6
     devices.write()
     with pytest.raises(SolverError, match=r"no solution after 100 iterations: another one still moves '\w+\.\d' by "):
@@ -201,8 +203,7 @@ def test_what_cannot_be_solved_is_told_and_the_next_solution_is_a_whole_one() ->
 def test_the_source_takes_another_voltage_without_the_matrix_being_built_anew() -> None:
     solver = prepared()
     solver.solve()
-    source = solver.emfs(["source"], FewSources)
-    source.have(*inventory.head_source(solver))
+    source = Sources(solver.dss, ["source"])
     source.v_pu[:] = 0.97
     source.write()
     assert inventory.head_source(solver) == (0.97, 0.0)
@@ -210,24 +211,24 @@ def test_the_source_takes_another_voltage_without_the_matrix_being_built_anew() 
 
 
 def test_capacitors_are_asked_for_only_where_a_control_may_switch_them(with_cap_control: Path) -> None:
-    assert prepared().capacitor_states() == []
-    assert prepared(with_cap_control).capacitor_states() == [[1, 0], [0, 1]]  # it has switched 611c off
+    assert prepared().positions.banks() == []
+    assert prepared(with_cap_control).positions.banks() == [[1, 0], [0, 1]]  # it has switched 611c off
 
 
 def test_capacitor_states_are_set_and_read_back(with_cap_control: Path) -> None:
     solver = prepared(with_cap_control)
-    solver.set_capacitor_states([[1, 0], [0, 1]])
-    assert solver.capacitor_states() == [[1, 0], [0, 1]]
+    solver.positions.set_banks([[1, 0], [0, 1]])
+    assert solver.positions.banks() == [[1, 0], [0, 1]]
 
 
 def test_a_bank_that_a_control_has_taken_out_is_in_again_where_it_is_set(with_cap_control: Path) -> None:
     """Its terminal is open then: with its steps alone it was said to be in, and was not."""
     solver, plain = prepared(with_cap_control), prepared()
-    assert solver.capacitor_states()[1] == [0, 1]
-    solver.set_capacitor_states([[1, 0], [1, 0]])
+    assert solver.positions.banks()[1] == [0, 1]
+    solver.positions.set_banks([[1, 0], [1, 0]])
     for one in (solver, plain):
         one.with_controls(False)
-        one.set_taps(np.ones(len(one.taps())))
+        one.positions.set_taps(np.ones(len(one.positions.taps())))
         one.solve()
     np.testing.assert_allclose(np.abs(solver.voltages()), np.abs(plain.voltages()), rtol=1e-6)
 
@@ -312,7 +313,7 @@ def test_loads_have_what_the_multipliers_of_the_file_make_of_them_once(tmp_path:
         [25 * growth, 50 * growth, 30 * growth]
     )
     solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
-    driven = solver.drawn_by(["varies", "fixed", "grown"])
+    driven = Setpoints(solver.dss, "Load", ["varies", "fixed", "grown"])
     driven.p_kw[:], driven.q_kvar[:] = (10.0, 20.0, 30.0), 1.0
     driven.write()
     solver.solve()
@@ -353,9 +354,9 @@ def test_a_shape_of_growth_counts_for_nothing_where_no_year_is_set(tmp_path: Pat
 def test_what_a_device_injects_is_not_multiplied_with_the_generators_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "feeder.dss").write_text(MULTIPLIED + "Set GenMult=0.5\n")
     solver = Solver(tmp_path / "feeder.dss")
-    solver.add_injection("pv_0", Bus("head", (1, 2, 3), 12.47 / 3**0.5), [1, 2, 3])
+    add_injection(solver, "pv_0", Bus("head", (1, 2, 3), 12.47 / 3**0.5), [1, 2, 3])
     solver.prepare(controls=False, tolerance=1e-9, max_iterations=100)
-    given = solver.injections(["pv_0"])
+    given = Setpoints(solver.dss, "Generator", ["pv_0"])
     given.p_kw[:], given.q_kvar[:] = 10.0, 5.0
     given.write()
     solver.solve()
@@ -429,18 +430,18 @@ def test_what_the_file_opens_stays_open_whatever_protects_it(
 ) -> None:
     """OpenDSS resets controls where a mode is set: a tie with a fuse was closed, and the ring with it."""
     ring = ring_of(tmp_path, f"New {control}\nOpen Line.tie 1", controls_act, mode)
-    assert abs(ring.line_kva("west", 0)) < 1.0
-    assert ring.line_kva("east", 0).real > 900.0
+    assert abs(ring.elements.line_kva("west", 0)) < 1.0
+    assert ring.elements.line_kva("east", 0).real > 900.0
     closed = ring_of(tmp_path, f"New {control}", controls_act, mode)
-    assert closed.line_kva("west", 0).real > 400.0
+    assert closed.elements.line_kva("west", 0).real > 400.0
 
 
 @pytest.mark.parametrize("mode", ["snap", "daily"])
 def test_a_bank_that_the_file_opens_stays_out_where_its_control_rests(mode: str, tmp_path: Path) -> None:
     control = "New CapControl.bank capacitor=bank element=Line.east type=kvar onsetting=300 offsetting=-900"
     ring = ring_of(tmp_path, f"{control}\nOpen Capacitor.bank 1\nOpen Line.tie 1", False, mode)
-    assert ring.capacitor_states() == [[1, 1]]
-    assert ring.line_kva("east", 0).imag > 0.0
+    assert ring.positions.banks() == [[1, 1]]
+    assert ring.elements.line_kva("east", 0).imag > 0.0
 
 
 @pytest.mark.parametrize("controls_act", [True, False])
@@ -462,5 +463,5 @@ def test_switches_stand_as_their_controls_in_the_file_say(
 ) -> None:
     """As OpenDSS alone has them. A tie that is open by its state, and not normally, was closed; and the other way."""
     ring = ring_of(tmp_path, f"New SwtControl.tie switchedobj=Line.tie switchedterm=1 {told}", controls_act, mode)
-    assert (abs(ring.line_kva("west", 0)) < 1.0) == is_open
+    assert (abs(ring.elements.line_kva("west", 0)) < 1.0) == is_open
     assert inventory.is_closed(Solver(tmp_path / "ring.dss"), "tie") != is_open

@@ -608,7 +608,7 @@ def test_the_control_of_a_dead_bank_rests(tmp_path: Path, state: int, looks: str
     found = [grid.step(i * S, {**told, "switch_set": np.array([c])})["head_kvar"][0] for i, c in enumerate([1.0, 0, 1])]
     assert found[1] == pytest.approx(0.0, abs=1e-9)
     assert found[2] == pytest.approx(found[0], abs=1e-6)
-    assert grid._solver.capacitor_states() == [[state, 0]]
+    assert grid._solver.positions.banks() == [[state, 0]]
 
 
 ANNEX = """Clear

@@ -17,7 +17,7 @@ from derloop.scenario.loading import load
 from federates.grid.engine import SolverError
 from federates.grid.opendss import OpenDssFeeder
 from federates.grid.place import Feeder
-from federates.grid.setpoints import FewSources
+from federates.grid.setpoints import Sources
 from federates.grid.settings import OpenDssSettings
 from federates.grid.transmission import TransmissionBus, TransmissionBusSettings
 
@@ -97,7 +97,7 @@ def feeder(source_pu: float, folder: Path) -> OpenDssFeeder:
 def test_a_source_is_written_where_it_has_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid, written = feeder(1.0, tmp_path), []
     grid.start()
-    monkeypatch.setattr(FewSources, "write", lambda sources: written.append(float(sources.v_pu[0])))
+    monkeypatch.setattr(Sources, "write", lambda sources: written.append(float(sources.v_pu[0])))
     for k, v_pu in enumerate([1.0, 1.02, 1.02, 1.0]):
         grid.step(k * S, {"source_v_pu": np.array([v_pu])})
     grid.step(4 * S, {})

@@ -19,7 +19,9 @@ from federates.grid.hosting import Question, hosting_capacity
 from federates.grid.movement import Movement
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
 from federates.grid.place import check_terminals
+from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
+from federates.grid.switching import switch_sources
 from federates.sides import sides
 
 S = 10**9
@@ -395,17 +397,17 @@ def test_controls_move_where_a_solver_judges_by_itself_as_where_opendss_does(
     assert (judging.judges_iterations, plain.judges_iterations) == (True, False)
     taps = []
     for solver in (judging, plain):
-        taps.append(solver.taps()[0])
-        solver.set_taps(np.array([0.0]))
+        taps.append(solver.positions.taps()[0])
+        solver.positions.set_taps(np.array([0.0]))
         solver.solve()
         assert solver.has_acted
-        taps.append(solver.taps()[0])
-        powers = solver.drawn_by(["far"])
+        taps.append(solver.positions.taps()[0])
+        powers = Setpoints(solver.dss, "Load", ["far"])
         powers.p_kw[:], powers.q_kvar[:] = -400.0, 0.0
         powers.write()
         solver.solve_given()
         assert solver.has_acted
-        taps.append(solver.taps()[0])
+        taps.append(solver.positions.taps()[0])
         solver.solve_given()
         assert not solver.has_acted
     assert taps[:3] == taps[3:]
@@ -451,7 +453,7 @@ def test_what_loads_to_earth_decide_is_waited_for_beside_what_rounding_moves(con
     solver = Solver(context.folder / "three.dss")
     solver.prepare(controls=False, tolerance=3e-10, max_iterations=100)
     assert solver.judges_iterations
-    drawn = solver.drawn_by(["l1"])
+    drawn = Setpoints(solver.dss, "Load", ["l1"])
     drawn.p_kw[:] = 2.9
     drawn.write()
     solver.solve_given()
@@ -474,7 +476,7 @@ New Vsource.former bus1=head.1.2.3 phases=3 basekv=0.4 r1=0 x1=0.001 r0=0 x0=0.0
     solver = Solver(context.folder / "three.dss")
     solver.prepare(controls=False, tolerance=1e-11, max_iterations=100)
     assert solver.judges_iterations
-    solver.switch_sources(["source", "former"], [False, True])
+    switch_sources(solver, ["source", "former"], [False, True])
     solver.solve()
     assert solver.dss.Circuit.YNodeOrder()[-3:] == ["BULK.1", "BULK.2", "BULK.3"]
     assert np.abs(between(solver, "bulk.1", "bulk.2")) == pytest.approx(E_V, rel=0.01)

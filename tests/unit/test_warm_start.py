@@ -13,7 +13,9 @@ from derloop.contract import FloatArray
 from derloop.kind import Bus
 from derloop.memory import given, taken
 from federates.grid import warm_start
+from federates.grid.additions import add_injection
 from federates.grid.movement import Movement
+from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
 from federates.grid.warm_start import WarmStart
 
@@ -41,9 +43,9 @@ class Stepped:
         self.solver = Solver(FEEDER)
         self.solver.dss.Text.Command(more)
         for number, bus in enumerate(BUSES):
-            self.solver.add_injection(f"pv_{number}", Bus(bus, (1, 2, 3), 2.4018), [1])
+            add_injection(self.solver, f"pv_{number}", Bus(bus, (1, 2, 3), 2.4018), [1])
         self.solver.prepare(controls=False, tolerance=tolerance, max_iterations=100)
-        self._setpoints = self.solver.injections([f"pv_{number}" for number in range(len(BUSES))])
+        self._setpoints = Setpoints(self.solver.dss, "Generator", [f"pv_{number}" for number in range(len(BUSES))])
         self._source = self.solver.elements.names.index("vsource.source")
         self.bases_v = np.array([LOW_V if bus_of(n) in ("xf1", "610") else BASE_V for n in self.solver.nodes])
         self.warm, self._is_warm = WarmStart(self.solver, tolerance, self.bases_v), is_warm
