@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -136,7 +135,7 @@ class Secants:
         return wrong, np.linalg.solve(triangle, basis.T)
 
 
-@remembers("_foretold", "_before", "_ends")
+@remembers("_foretold", "_before", "_trend")
 class Iteration:
     """The guesses of one loop, over all its instants."""
 
@@ -144,8 +143,8 @@ class Iteration:
         self._convergence, self._secants = convergence, secants
         self._foretold: FloatArray | None = None
         self._before: FloatArray | None = None
-        self._ends: list[FloatArray] = []
-        """Where the last instants ended, the newest first."""
+        self._trend: list[FloatArray] = []
+        """Backward differences of where the last instants ended, from order 0 on."""
 
     def begin(self, last: FloatArray) -> FloatArray:
         """Begin an instant; return its first guess (n,). What was learnt of the feeder stays.
@@ -157,8 +156,8 @@ class Iteration:
             return last
         self._secants.leave()
         self._foretold = None
-        self._ends = [last.copy(), *self._ends[: DEGREE + 1]]
-        return gone_on(self._ends)
+        self._trend = differences(last.copy(), self._trend[: DEGREE + 1])
+        return gone_on(self._trend)
 
     def next(self, guess: FloatArray, given: FloatArray, found: FloatArray, ask: Ask) -> FloatArray:
         """Return the next guess (n,). The last, `guess`, made devices give `given` (m,), answered by `found` (n,)."""
@@ -194,17 +193,22 @@ class Iteration:
         return best
 
 
-def gone_on(ends: Sequence[FloatArray]) -> FloatArray:
-    """Return what (n,) comes after `ends`, the newest first, by their backward differences.
+def differences(end: FloatArray, before: Sequence[FloatArray]) -> list[FloatArray]:
+    """Return the backward differences (n,) at an end, from order 0 on, of one order more than there were before it."""
+    found = [end]
+    for difference in before:
+        found.append(found[-1] - difference)
+    return found
 
-    What the polynomial of a degree would have missed the newest by is the difference of one order more.
+
+def gone_on(trend: Sequence[FloatArray]) -> FloatArray:
+    """Return what (n,) comes after an end of which these are the backward differences, from order 0 on.
+
+    What the polynomial of a degree would have missed that end by is the difference of one order more.
     """
-    guess = expected = ends[0]
-    least, row = np.inf, ends
-    while len(row) > 1:
-        row = [newer - older for newer, older in pairwise(row)]
-        missed = float(np.abs(row[0]).max())
-        if missed < least:
-            guess, least = expected, missed
-        expected = expected + row[0]
+    missed = [float(np.abs(difference).max()) for difference in trend[1:]]
+    degree = missed.index(min(missed)) if missed else 0
+    guess = trend[0]
+    for difference in trend[1 : degree + 1]:
+        guess = guess + difference
     return guess
