@@ -118,6 +118,12 @@ def did_you_mean(word: str, possible: Sequence[str], limit: int = 12) -> str:
     return f"; there are: {shown}" + (", ..." if len(possible) > limit else "")
 
 
+def some_of(names: Sequence[str], shown: int = 5) -> str:
+    """Return names for a message: the first ones, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
 def cause(error: BaseException) -> str:
     """Return what a federate's own code has raised, for a message that says whose it is."""
     text = _text(error)

@@ -9,13 +9,11 @@ from collections.abc import Iterator, Sequence
 
 from derloop.checks.window import NS, Windowed
 from derloop.document import pointer
+from derloop.errors import some_of
 from derloop.federation import Federation
 from derloop.scenario.models import Scenario
 from derloop.scenario.unheard import unheard
 from derloop.verdict import CheckEntry
-
-SHOWN = 5
-"""How many checks a caution names."""
 
 
 def cautions(scenario: Scenario, federation: Federation) -> tuple[str, ...]:
@@ -29,9 +27,8 @@ def beyond_the_end(checks: Sequence[CheckEntry], until_ns: int) -> tuple[str, ..
     found = [f"{where} ({check.name})" for where, check in _beyond(checks, until_ns, ("checks",))]
     if not found:
         return ()
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     end = f"the run's end at {until_ns / NS:.15g} s"
-    return (f"checks that look beyond {end} will be INCONCLUSIVE: {', '.join(found[:SHOWN])}{more}",)
+    return (f"checks that look beyond {end} will be INCONCLUSIVE: {some_of(found)}",)
 
 
 def _beyond(checks: Sequence[CheckEntry], until_ns: int, at: tuple[str | int, ...]) -> Iterator[tuple[str, CheckEntry]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from derloop.checks.spells import doubted, spells
+from derloop.errors import some_of
 from derloop.federation import Federation
 from derloop.results.store import RunFolder
 from derloop.verdict import Doubt
@@ -26,7 +27,6 @@ def _of_one(federation: Federation, run: RunFolder, name: str) -> Iterator[Doubt
     labels = federation.interfaces[name].outputs["unproven"].labels
     time_ns, values = run.read(f"{name}.unproven")
     for spell in spells(values.max(axis=1, initial=0.0) > 0):
-        who = [labels[i] for i in np.flatnonzero(values[spell].max(axis=0) > 0)]
-        more = f" and {len(who) - 3} more" if len(who) > 3 else ""
-        what = f"what was commanded does not show at {', '.join(map(repr, who[:3]))}{more}"
+        who = [repr(labels[i]) for i in np.flatnonzero(values[spell].max(axis=0) > 0)]
+        what = f"what was commanded does not show at {some_of(who, 3)}"
         yield doubted(federation, name, time_ns[spell], what, run.calendar)

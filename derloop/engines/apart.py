@@ -30,7 +30,7 @@ from derloop.engines.places import Here, Places
 from derloop.engines.process import Reach
 from derloop.engines.saving import Saving
 from derloop.engines.worker import POLL_S, REST_S, STOP_S, Deadlines, Stall
-from derloop.errors import DerloopError, EngineError, FederateError
+from derloop.errors import DerloopError, EngineError, FederateError, some_of
 from derloop.federation import Federation
 from derloop.kind import Permissions, permissions_to_json
 from derloop.pacing import Clock
@@ -41,8 +41,6 @@ END_S = 1.0
 """How long a child that only computes may take to write what it holds and leave."""
 ECHO_S = 0.5
 """How much later than of a failure it may be heard whose it was: the word of another machine takes its time."""
-SHOWN = 5
-"""How many federates of a crew a message names."""
 SILENCE_S = 0.3
 """How much longer than a deadline a child may be silent."""
 
@@ -52,12 +50,6 @@ def _give_memory_back() -> None:
     gc.collect()
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return names in words: the first ones, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 class Child:
@@ -146,7 +138,7 @@ class Child:
         """
         where = self.reach.where
         if federate is None:
-            told = f"{_listed(self.crew.members)}{where}: {why}"
+            told = f"{some_of(self.crew.members)}{where}: {why}"
             return EngineError(told) if is_echo else DerloopError(told)
         return FederateError(federate, now_ns, f"{where.strip()}: {why}" if where else why, inputs)
 
@@ -157,13 +149,13 @@ class Child:
         members = self.crew.members
         name = members[self.reach.at_work]
         doing = "it was the last at work there" if self._is_built else "it was to be built there"
-        others = _listed([member for member in members if member != name])
+        others = some_of([member for member in members if member != name])
         return FederateError(name, self.now_ns, f"{why}; {doing}, beside {others}")
 
     def was_killed(self) -> str:
         """Return in words that its federates did not leave."""
         is_one = len(self.crew.units) == 1
-        who = f"federate {self.crew.name!r}" if is_one else f"federates {_listed(self.crew.members)}"
+        who = f"federate {self.crew.name!r}" if is_one else f"federates {some_of(self.crew.members)}"
         return f"{who}{self.reach.where} did not leave and {'was' if is_one else 'were'} killed"
 
     def close(self) -> None:
@@ -217,7 +209,7 @@ class Apart:
                 try:
                     reach = places.reach(crew, self._job(crew, number, seats), log, hub)
                 except OSError as error:
-                    who = _listed(crew.members)
+                    who = some_of(crew.members)
                     raise EngineError(f"the process of {who} could not be started: {error}") from error
                 self.children.append(Child(crew, reach, self._stop_s(crew)))
             hub.start(transport, places.are_many)

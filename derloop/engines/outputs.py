@@ -11,6 +11,7 @@ from typing import TypeGuard
 import numpy as np
 
 from derloop.contract import Bundle, FloatArray, Interface, Port, Values
+from derloop.errors import some_of
 
 FLOAT = np.dtype(np.float64)
 
@@ -74,9 +75,8 @@ class Outputs(Bundle):
 
     def _infinite(self) -> str:
         name, value = next((name, value) for name, value in self.items() if not np.isfinite(value).all())
-        bad = [self._ports[name].labels[i] for i in np.flatnonzero(~np.isfinite(value))]
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        return f"output {name!r} is not finite at {', '.join(map(repr, bad[:3]))}{more}"
+        bad = [repr(self._ports[name].labels[i]) for i in np.flatnonzero(~np.isfinite(value))]
+        return f"output {name!r} is not finite at {some_of(bad, 3)}"
 
 
 def _is_array(value: object) -> TypeGuard[FloatArray]:

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from derloop.errors import did_you_mean
+from derloop.errors import did_you_mean, some_of
 from derloop.federation import Federation, Ref
 from derloop.scenario.models import Scenario
-
-SHOWN = 5
-"""How many outputs a caution names."""
 
 
 def unheard(scenario: Scenario, federation: Federation) -> tuple[str, ...]:
@@ -21,8 +18,7 @@ def unheard(scenario: Scenario, federation: Federation) -> tuple[str, ...]:
     found = [*_unheard(scenario, federation)]
     if not found:
         return ()
-    more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return (f"outputs that nobody hears: {', '.join(found[:SHOWN])}{more}",)
+    return (f"outputs that nobody hears: {some_of(found)}",)
 
 
 def _unheard(scenario: Scenario, federation: Federation) -> Iterator[str]:

@@ -30,12 +30,9 @@ from federates.grid.solution import Solution
 from federates.grid.solver import Solver
 from federates.grid.switchgear import Switchgear
 from federates.grid.switching import Arrangement
+from federates.grid.unfollowed import Unfollowed
 from federates.grid.warm_start import WarmStart
 
-LEAST_DRAWN, MOST_DRAWN = 0.5, 2.0
-"""Of what a load is said to draw: what is beyond is no matter of the feeder's voltages."""
-SHOWN = 5
-"""How many elements a caution names."""
 UNFED_PU = 1e-3
 """What has less voltage is not connected to a source: a line is open, or has fewer phases."""
 
@@ -107,8 +104,8 @@ class OpenDssFeeder:
         names = self._monitored.names if self._monitored else ()
         self._accounts = Accounts(settings.accounts, self._solver, names) if settings.accounts else None
         self._powers = self._told_powers() if self._tells_powers else None
-        self._timed = _timed(settings, feeder)
-        self._off_base = _off_base(feeder.loads.values(), self._solver)
+        driven = {element for group in self._drives for element in group.driven}
+        self._unfollowed = Unfollowed(settings, feeder, driven)
         self._tells_elements = bool(self._gear or self._monitored or self._accounts)
 
     def _limits(self, feeder: Feeder) -> Limits:
@@ -131,18 +128,7 @@ class OpenDssFeeder:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What the file has move over time, and stands still here; and loads that it cannot mean so."""
-        driven = {f"load.{element}" for group in self._drives for element in group.driven}
-        shaped = [name for name in inventory.shaped(self._solver) if name not in driven]
-        storing = inventory.storing(self._solver)
-        said = {
-            "have shapes over time (daily, yearly, duty) in the feeder file, which are not followed": shaped,
-            "charge or discharge all along, as the feeder file has them: nothing counts their energy": storing,
-            "switch by the time of day, which stands still in the feeder: their banks stay as they are": self._timed,
-        }
-        off = "draw far from what the feeder file says, as it is solved: is their kV that of their bus, and it earthed?"
-        said[off] = [f"load.{name} ({times:.2g} times)" for name, times in self._off_base]
-        return tuple(f"{self._name}: {_listed(names)} {what}" for what, names in said.items() if names)
+        return self._unfollowed.cautions(self._name)
 
     def _inputs(self) -> dict[str, Port]:
         ports = {}
@@ -434,11 +420,6 @@ def _formers(
     return Formers(forming, feeder.buses, feeder.solver) if forming else None
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
 def _gear(settings: OpenDssSettings, feeder: Feeder) -> Switchgear | None:
     """Return what may change in the feeder, its faults added; None where nothing may."""
     if not settings.can_change:
@@ -451,28 +432,6 @@ def _undriven(feeder: Feeder, groups: Sequence[Group]) -> list[FeederLoad]:
     """Return the loads of the file that no federate drives."""
     driven = {element for group in groups for element in group.driven}
     return [load for name, load in feeder.loads.items() if name not in driven]
-
-
-def _timed(settings: OpenDssSettings, feeder: Feeder) -> list[str]:
-    """Return the controls that act, and switch by the time of day."""
-    if settings.regulators == "locked":
-        return []
-    told = feeder.apparatus.capacitors if settings.operated.local_after_s is None else ()
-    return [name for name, bank in inventory.timed(feeder.solver).items() if bank not in told]
-
-
-def _off_base(loads: Collection[FeederLoad], solver: Solver) -> list[tuple[str, float]]:
-    """Return the loads that draw far from what they are to, and how many times that: the feeder solves with them so.
-
-    As where their `kV` is not that of their bus: off by the root of three, OpenDSS has them as admittances.
-    """
-    number = {name: index for index, name in enumerate(solver.elements.names)}
-    at = np.array([number[f"load.{load.name}"] for load in loads], np.intp)
-    nominal_kva = np.abs([complex(load.kw, load.kvar) for load in loads])
-    drawn_kva = np.abs(solver.elements.powers()[at])
-    of_it = np.divide(drawn_kva, nominal_kva, out=np.ones(at.size), where=nominal_kva > 0.0)
-    off = (of_it < LEAST_DRAWN) & (drawn_kva > 0.0) | (of_it > MOST_DRAWN)
-    return [(load.name, float(times)) for load, times, is_off in zip(loads, of_it, off, strict=True) if is_off]
 
 
 def _heads(solver: Solver, formers: Formers | None) -> NDArray[np.intp]:

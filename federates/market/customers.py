@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from derloop.contract import FloatArray, Port, Values
-from derloop.errors import did_you_mean
+from derloop.errors import did_you_mean, some_of
 from derloop.kind import Context, Delivering, PlaceError, Settings, Terminal
 from derloop.texts import LABEL, Shape
 from federates.fleets import Problems, named
@@ -26,8 +26,6 @@ Pattern = Annotated[
     str, Field(max_length=128), Shape(r"^[^.\s]+\.[^\s]+$", "fleet.label, or a pattern of that: homes.634*")
 ]
 Fleets = tuple[str, ...]
-SHOWN = 5
-"""How many devices a message names."""
 
 
 class CustomerSettings(Settings):
@@ -184,8 +182,7 @@ def _belonging(names: Sequence[str], whose: str) -> str:
     """Return to whom these devices belong: the first ones by name, and how many more there are."""
     if len(names) == 1:
         return f"{names[0]} belongs to {whose}"
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more} belong to {whose}; each device has one"
+    return f"{some_of(names)} belong to {whose}; each device has one"
 
 
 def _any_fits(name: str, patterns: Sequence[str]) -> bool:

@@ -86,7 +86,7 @@ def test_an_output_that_a_stated_wire_takes_is_heard(tmp_path: Path) -> None:
 def test_of_many_outputs_that_nobody_hears_some_are_named(tmp_path: Path) -> None:
     (said,) = cautions(tmp_path, written(tmp_path, *(f"pv.x{number}_kw" for number in range(7))))
     assert said.count("'pv' has no input") == 5
-    assert said.endswith(", and 2 more")
+    assert said.endswith(" and 2 more")
 
 
 def test_what_a_feeder_offers_and_nobody_wants_is_not_told() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from derloop.kind import Context, PlaceError, Terminal
+from derloop.errors import some_of
+from derloop.kind import Context, PlaceError
 from federates.control.microgrid.settings import MicrogridSettings
 from federates.control.microgrid.synchronism import limits
 from federates.fleets import Path, Problems, named, unknown, untaken
@@ -118,10 +119,6 @@ def _outside(fleet: str, path: Path, settings: MicrogridSettings, context: Conte
     if context.meets.get(fleet) != settings.feeder:
         return [(path, f"{fleet!r} is at another feeder than {settings.feeder!r}")]
     inside = feeder.behind(island.switch)
-    out = [terminal for terminal in context.terminals.get(fleet, ()) if inside and terminal.bus not in inside]
-    return [(path, f"outside of the island, which begins at {island.switch!r}: {_listed(out)}")] if out else []
-
-
-def _listed(terminals: list[Terminal]) -> str:
-    some = ", ".join(f"{t.label!r} at bus {t.bus}" for t in terminals[:3])
-    return some if len(terminals) <= 3 else f"{some} and {len(terminals) - 3} more"
+    met = context.terminals.get(fleet, ()) if inside else ()
+    out = [f"{terminal.label!r} at bus {terminal.bus}" for terminal in met if terminal.bus not in inside]
+    return [(path, f"outside of the island, which begins at {island.switch!r}: {some_of(out, 3)}")] if out else []
