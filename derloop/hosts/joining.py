@@ -142,8 +142,10 @@ class Host:
             return
         if self._channel.lost is not None:
             raise self._error(f"has lost the run: {self._channel.lost}")
-        if self._channel.silent_s > self._silence_s:
-            raise self._error(f"has lost the run: nothing was heard of it for {self._channel.silent_s:.1f} s")
+        if (silent_s := self._channel.silent_s) > self._silence_s:
+            # a run that was stopped hears this when it goes on, and takes no host for lost that left because of it
+            self._channel.send("failed", why=f"has left: it heard nothing of this run for {silent_s:.1f} s")
+            raise self._error(f"has lost the run: nothing was heard of it for {silent_s:.1f} s")
 
     def _error(self, why: str) -> HostError:
         return HostError(self._invitation.name, why)

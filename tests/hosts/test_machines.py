@@ -201,6 +201,18 @@ def test_hosts_end_when_the_run_is_killed(tmp_path: Path) -> None:
         assert run.gone_after(since) < NAMED_WITHIN_S * SLACK
 
 
+def test_a_run_that_was_stopped_says_that_its_hosts_heard_nothing_of_it(tmp_path: Path) -> None:
+    with spread(tmp_path, scenario(3000, slow_s=0.02), HOSTS, Loopback()) as run:
+        run.wait_for_rows("d")
+        run.run.process.send_signal(signal.SIGSTOP)
+        try:
+            assert [machine.wait() for machine in run.hosts.values()] == [3, 3]
+        finally:
+            run.run.process.send_signal(signal.SIGCONT)
+        assert run.run.wait() == 3, run.run.said()
+        assert re.search(r"FAILED host '\w+' has left: it heard nothing of this run for 4\.", run.run.said())
+
+
 SSH = """#!/bin/sh
 for word; do command=$word; done
 PATH={path}:$PATH exec sh -c "$command"
