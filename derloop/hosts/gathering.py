@@ -182,10 +182,10 @@ class Gathering:
 
     def _compare(self) -> None:
         """Send the scenario's files where they are not; raise HostError where hosts are others than this machine."""
-        here = self._hashes()
+        here, own = self._hashes(), facts(self._offers)
         refused: dict[str, str] = {}
         for name, guest in sorted(self._guests.items()):
-            found = differences(facts(self._offers), guest.facts)
+            found = differences(own, guest.facts)
             files = [] if guest.files is None else file_differences(here, guest.files)
             if files or (found and self._file.versions == "same"):
                 refused[name] = f"is not as this machine is: {'; '.join([*found, *files])}"

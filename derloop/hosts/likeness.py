@@ -1,8 +1,8 @@
 """What must be alike on every host of a run, or its results would depend on who computed what.
 
 Compared are the versions of Python, of the packages that results depend on, and of those that offer what the scenario
-has of plug-ins, the kind of machine, and the SHA-256 of the scenario's file and of every file that it names, feeders
-with all that they redirect to, and tariffs with their prices.
+has of plug-ins, derloop's own code, the kind of machine, and the SHA-256 of the scenario's file and of every file that
+it names, feeders with all that they redirect to, and tariffs with their prices.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from derloop.installed import versions
 from derloop.plugins import KINDS, REALISATIONS, packages
 from derloop.scenario.files import inside, named
+from derloop.scenario.fingerprint import LENGTH
 from derloop.scenario.models import Scenario
 from derloop.scenario.naming import names
 
+CODE = ("derloop", "federates", "hil")
+"""The packages that are derloop."""
 Offers = Mapping[str, Sequence[str]]
 """What a scenario has of each group of entry points, by name."""
 Hashes = Mapping[str, str]
@@ -41,7 +45,24 @@ def installed(offers: Offers) -> dict[str, str]:
 
 def facts(offers: Offers) -> dict[str, str]:
     """Return what is told of this machine: what is installed, and what computes."""
-    return {**installed(offers), "machine": platform.machine(), "system": platform.system()}
+    computes = {"derloop's code": _code(), "machine": platform.machine(), "system": platform.system()}
+    return {**installed(offers), **computes}
+
+
+def _code() -> str:
+    """Return what derloop's own code is in a word: between two releases many have one version, one for each commit."""
+    found = hashlib.sha256()
+    for package in CODE:
+        for folder in map(Path, _folders(package)):
+            for path in sorted(path for ending in ("py", "json") for path in folder.rglob(f"*.{ending}")):
+                found.update(f"{package}/{path.relative_to(folder)}".encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()[:LENGTH]
+
+
+def _folders(package: str) -> Iterator[str]:
+    """Yield where a package lies; none where it is not installed. It is not imported."""
+    spec = find_spec(package)
+    yield from (spec.submodule_search_locations or ()) if spec else ()
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from outside import install
 
 from derloop import plugins
+from derloop.hosts import likeness
 from derloop.hosts.likeness import differences, facts, file_differences, hashes, named_files, offers_of
 from derloop.plugins import KINDS, REALISATIONS
 from derloop.scenario.loading import load
@@ -31,6 +32,23 @@ def test_every_difference_of_versions_is_named() -> None:
     ]
     assert differences(facts({}), facts({})) == []
     assert {"python", "derloop", "helics", "highspy", "numpy", "opendssdirect.py", "machine"} <= facts({}).keys()
+
+
+def test_derloop_of_the_same_version_and_with_another_code_is_a_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checkout" / "maps").mkdir(parents=True)
+    (tmp_path / "checkout" / "__init__.py").touch()
+    (tmp_path / "checkout" / "maps" / "inverter.json").write_text("1")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(likeness, "CODE", ("checkout", "not_installed"))
+    here = facts({})
+    (tmp_path / "checkout" / "compiled.pyc").touch()
+    assert facts({}) == here
+    (tmp_path / "checkout" / "maps" / "inverter.json").write_text("2")
+    there = facts({})
+    code = "derloop's code"
+    assert differences(here, there) == [f"{code} is {there[code]} there, {here[code]} here"]
 
 
 def test_packages_that_offer_what_a_scenario_has_are_alike_and_other_plug_ins_may_differ(
