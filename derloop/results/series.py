@@ -379,7 +379,13 @@ def _flat(values: FloatArray | TimeArray) -> Any:
 
 
 def _numbers(column: Any) -> Any:
-    """Return an Arrow column as one flat array, without copying, and without importing pandas: see `_flat`."""
-    flat = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
+    """Return an Arrow column as one flat array, without copying, and without importing pandas: see `_flat`.
+
+    `column.flatten()` does the same where no list is null, as none is, but imports `pyarrow.compute`: 0.1 s.
+    """
+    flat = column
+    if pa.types.is_fixed_size_list(column.type):
+        n = column.type.list_size
+        flat = column.values.slice(column.offset * n, len(column) * n)
     kind = flat.type.to_pandas_dtype()
     return np.frombuffer(flat.buffers()[1], kind, len(flat), flat.offset * np.dtype(kind).itemsize)

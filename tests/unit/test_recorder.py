@@ -525,3 +525,25 @@ def test_pandas_is_not_imported_in_the_middle_of_a_run(tmp_path: Path) -> None:
         sys.exit("pandas" in sys.modules)
     """
     subprocess.run([sys.executable, "-c", dedent(code)], check=True)
+
+
+def test_what_was_recorded_is_read_without_the_kernels_of_pyarrow(tmp_path: Path) -> None:
+    """`flatten` imports `pyarrow.compute`: 0.1 s for each command that reads a run."""
+    code = f"""
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from derloop.contract import Interface, Port
+        from derloop.results import series
+
+        interface = Interface(1, outputs={{"v_pu": Port("pu", ("a", "b"))}})
+        writer = series.Writer(Path({str(tmp_path)!r}), "grid", interface)
+        writer.write(np.arange(3), {{"v_pu": np.arange(6.0).reshape(3, 2)}})
+        writer.close()
+        finished = series.to_parquet(writer.path)
+        ((time_ns, columns),) = series.batches(finished, ["v_pu"], 1)
+        assert time_ns.tolist() == [1, 2]
+        assert columns["v_pu"].tolist() == [[2.0, 3.0], [4.0, 5.0]]
+        sys.exit("pyarrow.compute" in sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", dedent(code)], check=True)
