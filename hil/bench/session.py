@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from derloop.contract import FloatArray
-from derloop.errors import DeviceError
+from derloop.errors import DeviceError, Unreachable
 from hil.bench.devices import Links, TapOf, device_to, no_tap, refuse_stranger
 from hil.bench.file import Bench
 from hil.bench.findings import ratings_of, refuse_blind
@@ -28,11 +28,12 @@ from hil.inverter.dialect import RATINGS
 from hil.inverter.measurements import Measurements, Nameplates
 from hil.inverter.mirror import Answer
 from hil.inverter.standing import StandingFunctions
+from hil.modbus.failures import Unacknowledged
 from hil.safety.folder import Run, StateFolder
 from hil.safety.keeper import Keeper
 from hil.safety.keepers import Keepers
 from hil.safety.key import Pressed
-from hil.safety.proof import ElectricalProof, Unproven, raise_aborting
+from hil.safety.proof import ElectricalProof, Told, Unproven, raise_aborting
 from hil.safety.stop import EmergencyStopped, EmergencyWatch
 
 
@@ -71,7 +72,7 @@ class Session:
         self._polls: Polls | None = None
         self._exchanging: asyncio.Task[object] | None = None
         self._proof = ElectricalProof(names, [bench.device(name).safety.proof for name in names])
-        self._told = _Told(np.full((3, len(names)), math.nan))
+        self._telling = _Telling(len(names))
 
     async def _look(self) -> None:
         """Look whether anything stops the bench; if so, make it safe and raise EmergencyStopped."""
@@ -151,7 +152,7 @@ class Session:
         await self._look()
         ask = partial(self._ask, commands, commands.orders(len(self.devices)), now_s)
         await self._unless_stopped(self._polls, self._polls.ask(ask, step_s))
-        self._proof.command(self._told.since_s(now_s), *self._told.held)
+        self._proof.command(self._telling.since_s(now_s), self._telling.told)
         measured = self._polls.measured()
         unproven = self._proof.judge(self._polls.polled_ns / 1e9, measured.p_w, measured.q_var)
         raise_aborting(unproven)
@@ -175,8 +176,15 @@ class Session:
 
     async def _ask(self, commands: Commands, orders: Sequence[Order], now_s: float, index: int) -> Answer:
         device = self.devices[index]
-        await device.command(orders[index], now_s)
-        self._told.take(index, commands, self.plate, monotonic())
+        began_s, written = monotonic(), device.link.traffic.registers_written
+        try:
+            await device.command(orders[index], now_s)
+        except Unreachable as failure:
+            # what has been sent may be obeyed, also where its acknowledgement was lost, or nobody could read it back
+            if isinstance(failure, Unacknowledged) or device.link.traffic.registers_written > written:
+                self._telling.doubt(index, commands, self.plate, began_s)
+            raise
+        self._telling.take(index, commands, self.plate)
         if device.name in self._standing:
             await self._standing[device.name].keep(now_s, device.lapses)
         return await device.poll()
@@ -226,16 +234,12 @@ class Session:
             await self._polls.close()
 
 
-class _Told:
-    """What devices hold of what they were told: setpoint and limit of active power, W, and setpoint of reactive, var.
+class _Telling:
+    """What devices were told, and since when each is to do it."""
 
-    NaN where there is none.
-    """
-
-    def __init__(self, held: FloatArray) -> None:
-        """held (3, n)."""
-        self.held = held
-        self._taken_s = np.full(held.shape[1], -np.inf)
+    def __init__(self, n: int) -> None:
+        self.told = Told(n)
+        self._taken_s = np.full(n, -np.inf)
 
     def since_s(self, began_s: float) -> FloatArray:
         """Return since when each device is to do what it holds (n,), for an exchange that began at a time.
@@ -246,13 +250,22 @@ class _Told:
         since_s: FloatArray = np.minimum(began_s, self._taken_s)
         return since_s
 
-    def take(self, index: int, commands: Commands, plate: Nameplates, now_s: float) -> None:
+    def take(self, index: int, commands: Commands, plate: Nameplates) -> None:
         """Take note that one device holds its part of these commands from now on; what a command leaves out stays.
 
-        One that does not answer holds what it was told before, whatever is commanded meanwhile.
+        One to which nothing was sent holds what it was told before, whatever is commanded meanwhile.
         """
-        limit = None if commands.limit_fraction is None else commands.limit_fraction * plate.p_max_w
-        for row, given in enumerate((commands.p_w, limit, commands.q_var)):
-            if given is not None:
-                self.held[row, index] = given[index]
-        self._taken_s[index] = now_s
+        self.told.take(index, _parts(index, commands, plate))
+        self._taken_s[index] = monotonic()
+
+    def doubt(self, index: int, commands: Commands, plate: Nameplates, began_s: float) -> None:
+        """Take note that one device may hold its part of these commands, since a time: nobody knows whether it does."""
+        self.told.doubt(index, _parts(index, commands, plate))
+        self._taken_s[index] = began_s
+
+
+def _parts(index: int, commands: Commands, plate: Nameplates) -> list[float | None]:
+    """Return what commands tell one device, in the rows of `Told`."""
+    limit = None if commands.limit_fraction is None else commands.limit_fraction * plate.p_max_w
+    rows = (commands.p_w, limit, commands.q_var)
+    return [None if given is None else float(given[index]) for given in rows]

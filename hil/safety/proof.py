@@ -93,6 +93,42 @@ class Visibility:
             self._history.popleft()
 
 
+class Told:
+    """What n devices hold of what they were told, or may hold: `least` and `most` of each.
+
+    Rows (3, n): setpoint of active power, W; its limit, W; setpoint of reactive power, var; positive when injected.
+    The two are equal where it is known what a device holds. No setpoint is anything from -inf to inf, no limit is one
+    of inf.
+    """
+
+    def __init__(self, n: int) -> None:
+        """n devices that have been told nothing."""
+        self.least = np.repeat(_NOTHING, n, axis=1)
+        self.most = np.full(self.least.shape, np.inf)
+
+    def take(self, index: int, values: Sequence[float | None]) -> None:
+        """Take note that one device holds these: NaN for none; None where what it held before stays."""
+        for row, value in enumerate(values):
+            if value is not None:
+                self.least[row, index], self.most[row, index] = _span(row, value)
+
+    def doubt(self, index: int, values: Sequence[float | None]) -> None:
+        """Take note that one device may hold these as well, one by one: who told it them does not know."""
+        for row, value in enumerate(values):
+            if value is not None:
+                least, most = _span(row, value)
+                self.least[row, index] = min(self.least[row, index], least)
+                self.most[row, index] = max(self.most[row, index], most)
+
+
+_NOTHING = np.array([[-np.inf], [np.inf], [-np.inf]])
+"""The least of each row of `Told` where nothing was told."""
+
+
+def _span(row: int, value: float) -> tuple[float, float]:
+    return (float(_NOTHING[row, 0]), math.inf) if math.isnan(value) else (value, value)
+
+
 class ElectricalProof:
     """Compares what n devices measure with what they were commanded.
 
@@ -109,22 +145,17 @@ class ElectricalProof:
         self._p = Visibility(response_s, np.array([_or_nan(p.p_tolerance_w if p else None) for p in proofs]))
         self._q = Visibility(response_s, np.array([_or_nan(p.q_tolerance_var if p else None) for p in proofs]))
 
-    def command(self, since_s: FloatArray, p_w: FloatArray, limit_w: FloatArray, q_var: FloatArray) -> None:
+    def command(self, since_s: FloatArray, told: Told) -> None:
         """Take note of what holds from times (n,) on, which never go back for a device.
 
-        Setpoints and limits of active power, setpoints of reactive power (n,), positive when injected; NaN: none. A
-        device whose volt-var function is on has no setpoint of reactive power.
+        A device whose volt-var function is on has no setpoint of reactive power.
         """
-        self._p.command(since_s, *self._p_bounds(p_w, limit_w))
-        low, high = (np.where(np.isnan(q_var), bound, q_var) for bound in (-np.inf, np.inf))
-        self._q.command(since_s, low, high)
-
-    def _p_bounds(self, p_w: FloatArray, limit_w: FloatArray) -> tuple[FloatArray, FloatArray]:
-        most = np.where(np.isnan(limit_w), np.inf, limit_w)
-        high = np.minimum(np.where(np.isnan(p_w), np.inf, p_w), most)
-        low = np.where(np.isnan(p_w), -np.inf, high)
-        has = self._source_limited & ~np.isnan(p_w)
-        return np.where(has, np.minimum(low, 0.0), low), np.where(has, np.maximum(high, 0.0), high)
+        (p_least, limit_least, q_least), (p_most, limit_most, q_most) = told.least, told.most
+        low, high = np.minimum(p_least, limit_least), np.minimum(p_most, limit_most)
+        low = np.where(self._source_limited, np.minimum(low, 0.0), low)
+        high = np.where(self._source_limited, np.maximum(high, 0.0), high)
+        self._p.command(since_s, low, high)
+        self._q.command(since_s, q_least, q_most)
 
     def judge(self, measured_s: FloatArray, p_w: FloatArray, q_var: FloatArray) -> list[Unproven]:
         """Return who does not show its commands in what was measured (n,) at times (n,), in the time of `command`."""

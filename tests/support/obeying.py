@@ -22,6 +22,8 @@ class Physics:
     """What keeps the devices from doing what they are told, though their registers hold it."""
 
     most_w: float = math.inf
+    is_stuck: bool = False
+    """They go on as they did."""
     is_by_hand: bool = False
     """No time passes but what a test lets pass (`RegisterBank.advance`)."""
 
@@ -42,7 +44,8 @@ def obeying(bank: RegisterBank) -> Iterator[Physics]:
     def live() -> None:
         then = monotonic()
         while not stopping.wait(TICK_S):
-            obey()
+            if not physics.is_stuck:
+                obey()
             now = monotonic()
             if not physics.is_by_hand:
                 bank.advance(now - then)

@@ -332,15 +332,17 @@ def test_what_a_silent_device_could_not_be_told_need_not_show_when_it_is_back(
 
 
 class AnswersLate(BankResponder):
-    """A device that does at once what is written to it, and may say so late."""
+    """A device that does at once what is written to it, and may say so late or never."""
 
     late_s = 0.0
+    is_silent_after: tuple[int, ...] = ()
+    """Functions that are done and not answered."""
 
     def respond(self, unit: int, pdu: bytes) -> bytes | None:
         answer = super().respond(unit, pdu)
         if pdu[0] != Function.READ_HOLDING:
             time.sleep(self.late_s)
-        return answer
+        return None if pdu[0] in self.is_silent_after else answer
 
 
 @pytest.fixture
@@ -365,7 +367,7 @@ def told_between_steps(fleet: BenchFleet, late: list[AnswersLate], p_set_kw: flo
         device.late_s = 0.0
 
 
-HELD_AND_PROVEN = {
+HELD_AND_PROVEN: dict[str, Any] = {
     "silence": {"policy": "hold", "max_age_s": 30},
     "safety": {"proof": {"response_s": 0.5, "p_tolerance_w": 2000, "source_limited": False}},
 }
@@ -387,6 +389,29 @@ def test_a_device_that_is_told_between_two_steps_and_does_not_obey_is_named(
     told_between_steps(made, late, 60.0)
     with pytest.raises(Rejected, match=r"commanded to 60000 W; 0\.5 s later the device measures 30000 W"):
         steps(made, 15, p_set_kw=60.0)
+
+
+@pytest.mark.parametrize(
+    "unanswered", [(Function.WRITE_ONE, Function.WRITE_SEVERAL), (Function.READ_HOLDING,)], ids=["write", "reading"]
+)
+def test_a_device_that_obeyed_a_command_and_could_not_say_so_is_on_its_way_from_it(
+    unanswered: tuple[int, ...], late: list[AnswersLate], fleet: Fleets, living: Physics
+) -> None:
+    """Told to turn from 30 to -20 kW it did, and nobody learnt it; told 30 kW again, it is measured at -20 first."""
+    proof = {**HELD_AND_PROVEN["safety"]["proof"], "response_s": 1.0}
+    made = fleet({**HELD_AND_PROVEN, "timing": {"deadline_s": 0.2}, "safety": {"proof": proof}})
+    made.start()
+    steps(made, 25, p_set_kw=30.0)
+    for device in late:
+        device.is_silent_after = unanswered
+    stepped(made, 0, p_set_kw=-20.0)
+    time.sleep(0.5)
+    for device in late:
+        device.is_silent_after = ()
+    living.is_stuck = True
+    assert steps(made, 4, p_set_kw=30.0)["p_kw"] == pytest.approx([-20, -20], abs=0.02)
+    living.is_stuck = False
+    assert steps(made, 25, p_set_kw=30.0)["p_kw"] == pytest.approx([30, 30], abs=0.02)
 
 
 def test_a_command_that_does_not_show_can_be_a_doubt(fleet: Fleets, living: Physics) -> None:
