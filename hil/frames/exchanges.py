@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from hil.frames.layout import Entry, Peer
 from hil.modbus.framing import MBAP, FramingError
+
+
+class Misnamed(NamedTuple):
+    """An answer in another unit's name: the client took it for none."""
+
+    off: int
+    """How far its unit's number is from that of the unit that was asked."""
+    answer: bytes
+    latency_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +34,8 @@ class Exchange:
     """None: silence, or nothing that could be taken for the answer."""
     latency_s: float | None = None
     """From request to answer; None for silence."""
+    misnamed: Misnamed | None = None
+    """What came in the place of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,8 @@ def events(entries: Iterable[Entry]) -> Iterator[Event]:
                         entry.peer, entry.wall_ns, entry.monotonic_ns, entry.instant_ns, request=pdu
                     )
             case "received" if not _is_of_peer(entry):
+                if (request := asked.get(entry.peer)) is not None:
+                    asked[entry.peer] = _answered_by_another(request, entry)
                 yield _discarded(entry)
             case "received":
                 request, answer = asked.pop(entry.peer, None), pdu_of(entry)
@@ -75,8 +89,22 @@ def _discarded(entry: Entry) -> Discarded:
 
 def _is_of_peer(entry: Entry) -> bool:
     """Return whether a frame that came says that it is of the unit that was asked; SCPI has none."""
+    return entry.peer.speaks_scpi or _unit(entry) == bytes((entry.peer.unit,))
+
+
+def _unit(entry: Entry) -> bytes:
+    """Return the byte of a frame that says whose it is; nothing where it is too short."""
     at = 6 if entry.peer.framing is MBAP else 0
-    return entry.peer.speaks_scpi or entry.data[at : at + 1] == bytes((entry.peer.unit,))
+    return entry.data[at : at + 1]
+
+
+def _answered_by_another(request: Exchange, entry: Entry) -> Exchange:
+    """Return a request with what came in another unit's name; as it was, where that is no whole frame."""
+    answer = pdu_of(entry)
+    if answer is None:
+        return request
+    latency_s = (entry.monotonic_ns - request.sent_ns) / 1e9
+    return replace(request, misnamed=Misnamed(_unit(entry)[0] - entry.peer.unit, answer, latency_s))
 
 
 def exchanges(entries: Iterable[Entry]) -> list[Exchange]:

@@ -47,7 +47,10 @@ class Divergence:
 
 
 class ReplayResponder:
-    """Answers for one device as it did. `latency_s` is how long it took for the answer that was given last.
+    """Answers for one device as it did.
+
+    Of the answer that was given last `latency_s` is how long it took, and `off` how far the number of the unit in whose
+    name it came is from the device's own.
 
     `begin` tells the instant, and with it what belongs together; without, requests are taken in the order in which
     each was made.
@@ -56,7 +59,7 @@ class ReplayResponder:
     def __init__(self, device: str, exchanges: Sequence[Exchange]) -> None:
         """exchanges: those of this device alone, in their order."""
         self.device, self._exchanges = device, tuple(exchanges)
-        self.latency_s = 0.0
+        self.latency_s, self.off = 0.0, 0
         self.divergences: list[Divergence] = []
         self.diverged = 0
         """How many divergences there were, also those that are not kept."""
@@ -102,8 +105,12 @@ class ReplayResponder:
 
     def _given(self, index: int) -> bytes | None:
         self._used[index], self._last = True, index
-        self.latency_s = self._exchanges[index].latency_s or 0.0
-        return self._exchanges[index].answer
+        given = self._exchanges[index]
+        if (other := given.misnamed) is not None:
+            self.latency_s, self.off = other.latency_s, other.off
+            return other.answer
+        self.latency_s, self.off = given.latency_s or 0.0, 0
+        return given.answer
 
     def _next(self, candidates: Sequence[int]) -> int | None:
         """Return the first of these that belongs to the instant and has not been asked."""
@@ -123,10 +130,9 @@ class ReplayResponder:
         if place is not None and (written := self._nearest(self._writes.get(place, ()))) is not None:
             recorded = self._exchanges[written]
             self._note("other values", f"{_text(pdu)}; recorded was {_text(recorded.request)}")
-            self._given(written)
-            return _as_answered(pdu, recorded.answer)
+            return _as_answered(pdu, self._given(written))
         self._note("never asked", _text(pdu))
-        self.latency_s = 0.0
+        self.latency_s, self.off = 0.0, 0
         return exception_answer(pdu[0] if pdu else 0, ExceptionCode.ILLEGAL_ADDRESS)
 
     def _nearest(self, candidates: Sequence[int]) -> int | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,11 +71,11 @@ class ReplayedFleet:
         """Read the journal, serve its devices, and do with them what was done then."""
         from hil.fleet.lockstep import Lockstep
         from hil.frames.journal import journal_path
-        from hil.modbus.endpoint import Timing
+        from hil.serving.file import Waiting
 
         self._devices = Recorded(self._journal, self._labels)
         frames = None if self._folder is None else journal_path(self._folder, self._name)
-        self._lockstep = Lockstep(self._devices, self._model, self._labels, Timing(), frames)
+        self._lockstep = Lockstep(self._devices, self._model, self._labels, Waiting(), frames)
         return self._lockstep.start()
 
     def step(self, now_ns: int, inputs: Values) -> Values:
@@ -134,11 +135,14 @@ class Recorded:
 
     def start(self, thread: LoopThread) -> None:
         from hil.modbus.endpoint import Tcp
+        from hil.serving.recorded import AsRecorded
         from hil.serving.server import Line, Server
 
         for device in self._devices:
             device.begin(None)
-        self._server = Server([Line(Tcp(port=0), device) for device in self._devices], thread)
+        self._server = Server(
+            [Line(Tcp(port=0), each, partial(AsRecorded, source=each, at_once=True)) for each in self._devices], thread
+        )
         self._server.start()
 
     def begin(self, now_ns: int) -> None:

@@ -8,28 +8,39 @@ from typing import Protocol
 
 from derloop.errors import Problem, ScenarioError, did_you_mean
 from hil.modbus.framing import Frame, Framing
-from hil.serving.exchanges import Plain
 from hil.serving.outbox import Delivery
 from hil.serving.responder import Responder
 
 
 class Recorded(Responder, Protocol):
-    """Knows how long each answer took."""
+    """Knows how long each answer took, and in whose name it came."""
 
     @property
     def latency_s(self) -> float:
         """For the answer that was given last."""
         ...
 
+    @property
+    def off(self) -> int:
+        """How far its unit's number was from that of the unit that was asked."""
+        ...
+
 
 class AsRecorded:
-    """Gives each answer as late as it came. `source` is what `responder` in the end asks."""
+    """Gives each answer as late as it came, or `at_once`, and in the name in which it did.
 
-    def __init__(self, responder: Responder, framing: Framing, source: Recorded) -> None:
-        self._plain, self._source = Plain(responder, framing), source
+    `source` is what `responder` in the end asks.
+    """
+
+    def __init__(self, responder: Responder, framing: Framing, source: Recorded, *, at_once: bool = False) -> None:
+        self._responder, self._framing, self._source, self._at_once = responder, framing, source, at_once
 
     def deliveries(self, request: Frame) -> Iterable[Delivery]:
-        return [each._replace(after_s=self._source.latency_s) for each in self._plain.deliveries(request)]
+        answer = self._responder.respond(request.unit, request.pdu)
+        if answer is None:
+            return ()
+        named = Frame((request.unit + self._source.off) % 256, answer, request.transaction)
+        return (Delivery(self._framing.pack(named), 0.0 if self._at_once else self._source.latency_s),)
 
 
 def recorded(run: Path, device: str) -> Recorded:

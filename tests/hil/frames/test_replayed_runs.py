@@ -65,6 +65,22 @@ def test_a_replay_is_the_recorded_run_to_the_bit_with_the_same_requests(recorded
     assert [(e.instant_ns, e.request, e.answer) for e in ours] == [(e.instant_ns, e.request, e.answer) for e in theirs]
 
 
+def test_a_device_that_answered_in_another_units_name_does_so_again(tmp_path: Path) -> None:
+    """It was silent, so that the client lost its connection, and asked afterwards what it had not asked then."""
+    path = own_site.written(tmp_path)
+    quirks = {"fleets": {"batteries": {"quirks": {"wrong_unit": 0.1}}}}
+    (path.parent / "strange.json").write_text(json.dumps(quirks), encoding="utf-8")
+    session = own_site.run(path, overrides=("duration_s=300", "federates.batteries.via=emulator:strange.json"))
+    assert session.outcome == "completed", session.failure
+    recorded = session.folder.path
+    assert {each.misnamed.off for each in exchanges(Evidence(recorded).entries()) if each.misnamed} == {1}
+    replayed = again(recorded, tmp_path / "again", trust_control=True)
+    assert [str(each) for each in replayed.divergences] == []
+    assert replayed.same
+    ours, theirs = (exchanges(Evidence(run).entries()) for run in (tmp_path / "again", recorded))
+    assert [(e.request, e.answer) for e in ours] == [(e.request, e.answer) for e in theirs]
+
+
 def test_a_control_that_commands_otherwise_is_named_with_what_was_recorded(recorded: Path, tmp_path: Path) -> None:
     replayed = again(recorded, tmp_path / "again", "federates.vpp.services.0.limit_kw=2000")
     assert not replayed.same
@@ -167,9 +183,12 @@ def test_divergences_are_kept_beside_the_frames(tmp_path: Path) -> None:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Path]:
-    """A bench file of a storage that is emulated in another process, on its own clock."""
-    bench = tmp_path / "lab.json"
-    words = ["emulate", str(SCENARIO), "--bench", str(bench), "--json", "--for", "60"]
+    """A bench file of a storage that is emulated in another process, on its own clock, and sometimes answers in another
+    unit's name."""
+    bench, served = tmp_path / "lab.json", tmp_path / "served.json"
+    fleets = {"inverter": {"quirks": {"wrong_unit": 0.05}}}
+    served.write_text(json.dumps({"scenario": str(SCENARIO), "fleets": fleets}), encoding="utf-8")
+    words = ["emulate", str(served), "--bench", str(bench), "--json", "--for", "60"]
     command = [sys.executable, "-m", "derloop.cli", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         try:
