@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from traceback import extract_tb
+from traceback import walk_tb
+from types import FrameType
 
 
 class DerloopError(Exception):
@@ -96,10 +97,30 @@ def _when(now_ns: int | None) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Return an error of somebody else's code in one line: what, and where it was raised."""
-    frames = extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(_text(error).split())}{where}"
+    """Return an error of somebody else's code in one line: what, and where in their code it came from."""
+    text = " ".join(_text(error).split())
+    return type(error).__name__ + (text and f": {text}") + _place(error)
+
+
+NOT_THEIRS = ("derloop", "importlib", "pydantic")
+"""Packages by which derloop calls the code of others."""
+
+
+def _place(error: BaseException) -> str:
+    """Return where an error came from, in brackets: the last line of whoever derloop called.
+
+    Not that of a library which they called in turn, as numpy, nor of an import, whose own error says where it is. Only
+    of derloop where nobody else was called.
+    """
+    frames = [(_package(frame), frame, line) for frame, line in walk_tb(error.__traceback__)]
+    called = next((package for package, *_ in frames if package not in NOT_THEIRS), "")
+    is_import = any(package == "importlib" for package, *_ in frames)
+    theirs = [(frame, line) for package, frame, line in frames if package == called or not (called or is_import)]
+    return f" ({Path(theirs[-1][0].f_code.co_filename).name}, line {theirs[-1][1]})" if theirs else ""
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def visible(text: str) -> str:
@@ -126,8 +147,7 @@ def some_of(names: Sequence[str], shown: int = 5) -> str:
 
 def cause(error: BaseException) -> str:
     """Return what a federate's own code has raised, for a message that says whose it is."""
-    text = _text(error)
-    return text if type(error).__module__.startswith("derloop") else f"{type(error).__name__}: {text}"
+    return _text(error) if type(error).__module__.startswith("derloop") else said(error)
 
 
 def _text(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import TypeGuard
 import numpy as np
 
 from derloop.contract import Bundle, FloatArray, Interface, Port, Values
-from derloop.errors import some_of
+from derloop.errors import did_you_mean, some_of
 
 FLOAT = np.dtype(np.float64)
 
@@ -56,7 +56,8 @@ class Outputs(Bundle):
     def _undeclared(self, outputs: Values) -> str:
         """Return what is given beyond what was declared; know a bundle again that has these ports in this order."""
         if len(outputs) != len(self._parts):
-            return "returned what it has not declared: " + ", ".join(sorted(outputs.keys() - self.keys()))
+            more = sorted(map(str, outputs.keys() - self.keys()))
+            return "returned what it has not declared: " + ", ".join(more) + did_you_mean(more[0], [*self])
         if isinstance(outputs, Bundle) and [*outputs] == [*self]:
             self._bundle = outputs
         return ""

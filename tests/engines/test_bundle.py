@@ -90,7 +90,7 @@ def test_a_bundle_that_does_not_fit_is_refused() -> None:
     more = Bundle({**PORTS, "q_kvar": Port("kvar", ("a",))})
     longer = Bundle({**PORTS, "p_kw": Port("kW", ("a", "b", "c"))})
     for _ in range(2):
-        assert Outputs(INTERFACE).take(more) == "returned what it has not declared: q_kvar"
+        assert Outputs(INTERFACE).take(more) == "returned what it has not declared: q_kvar; there are: none, p_kw, v_pu"
         assert Outputs(INTERFACE).take(longer) == "output 'p_kw' has shape (3,), declared (2,)"
 
 
