@@ -65,7 +65,16 @@ def _load(group: str, name: str, *expected: type) -> Any:
         raise PluginError(f"{name!r} of {_origin(_offered(group)[name][0])} is no {possible}")
     if (own := getattr(found, "name", name)) != name:
         raise PluginError(f"{name!r} of {_origin(_offered(group)[name][0])} is named {own!r}; let both be one")
+    if not _is_model(getattr(found, "settings", None)):
+        origin = _origin(_offered(group)[name][0])
+        raise PluginError(f"the settings of {name!r} of {origin} are no class of derloop.kind.Settings")
     return found
+
+
+def _is_model(settings: object) -> bool:
+    from derloop.kind import Settings
+
+    return isinstance(settings, type) and issubclass(settings, Settings)
 
 
 def packages(group: str, wanted: Iterable[str]) -> dict[str, str]:

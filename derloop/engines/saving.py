@@ -15,7 +15,7 @@ from math import lcm
 from threading import Event, Lock
 from typing import Any
 
-from derloop import memory
+from derloop import memory, plugins
 from derloop.crews import Crew
 from derloop.engines.exchange import layout_of
 from derloop.engines.stepping import Observe, Stepper
@@ -65,7 +65,8 @@ def _why(kind: str, via: str) -> str:
         return (
             f"via {via!r}: the state of equipment, or of an emulator, cannot be taken and put back; only a model's can"
         )
-    return f"the kind {kind!r} does not say what its state is, so no checkpoint can be taken"
+    what = f"the kind {kind!r} does not say what its state is, so no checkpoint can be taken"
+    return what if plugins.is_own(plugins.KINDS, kind) else f"{what}; its class can, with @remembers of derloop.memory"
 
 
 class Parts:

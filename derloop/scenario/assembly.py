@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from inspect import getattr_static
 from math import isfinite
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ from derloop.scenario.models import FederateEntry, Scenario
 from derloop.scenario.once_asked import OnceAsked
 from derloop.scenario.wiring import wires
 from derloop.verdict import CheckEntry, CheckKind
+
+FEDERATE = ("interface", "start", "step", "stop")
+"""What every federate has."""
 
 
 def assemble(
@@ -354,11 +358,24 @@ def _built(entry: FederateEntry, context: Context, problems: list[Problem]) -> F
             name, _, argument = entry.via.partition(":")
             terminals = context.terminals.get(entry.name, ())
             federate = plugins.realisation(name)(federate, entry.settings, terminals, argument, context)
-        _check_interface(federate.interface, entry.kind.name)
+        _check_federate(federate, entry.kind.name)
         return federate
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
         problems += _told(entry.name, error)
     return None
+
+
+def _check_federate(federate: Federate, kind: str) -> None:
+    """Raise PluginError for what a kind builds that is no federate."""
+    if missing := [name for name in FEDERATE if not hasattr(federate, name) and not _has_static(federate, name)]:
+        lacking = f"a {type(federate).__name__} without {', '.join(missing)}"
+        raise PluginError(f"the kind {kind!r} builds {lacking}; a federate has {', '.join(FEDERATE)}")
+    _check_interface(federate.interface, kind)
+
+
+def _has_static(federate: object, name: str) -> bool:
+    """Return whether it has what raises when it is asked for: that error is told then."""
+    return getattr_static(federate, name, None) is not None
 
 
 def _check_interface(interface: object, kind: str) -> None:

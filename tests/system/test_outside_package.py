@@ -148,6 +148,29 @@ def test_a_package_that_offers_something_else_is_told_by_name(folder: Path, tmp_
     )
 
 
+def test_a_package_whose_settings_are_none_is_told_by_name(folder: Path, tmp_path: Path) -> None:
+    source = PACKAGE.replace("HeaterSettings, Heaters)", "dict, Heaters)").replace("DutySettings, judge", "None, judge")
+    target = install(tmp_path / "target", "heaters", ENTRY_POINTS, source)
+    said = derloop(folder, "check", "warm.json", path=target).stderr
+    wrong = "are no class of derloop.kind.Settings"
+    assert f"/kind: the settings of 'heater' of heaters 1.0 (heaters:HEATER) {wrong}" in said
+    assert f"/checks/0/kind: the settings of 'duty' of heaters 1.0 (heaters:DUTY) {wrong}" in said
+
+
+def test_what_does_not_load_is_told_with_its_own_line_alone(folder: Path, tmp_path: Path) -> None:
+    for source, said in (("", "no attribute 'HEATER'"), ("def\n", "invalid syntax (heaters.py, line 1)")):
+        target = install(tmp_path / str(len(source)), "heaters", ENTRY_POINTS, source)
+        line = derloop(folder, "check", "warm.json", path=target).stderr.splitlines()[1]
+        assert line.endswith(said)
+
+
+def test_who_wants_checkpoints_of_a_kind_without_state_is_told_how_it_says_it(folder: Path, heaters: Path) -> None:
+    done = derloop(folder, "run", "warm.json", "--checkpoint-every", "3600", "--out", "run", path=heaters)
+    said = next(line for line in done.stderr.splitlines() if "/federates/heaters" in line)
+    assert done.returncode == 2
+    assert said.endswith("so no checkpoint can be taken; its class can, with @remembers of derloop.memory")
+
+
 def test_a_kind_that_goes_by_another_name_than_it_is_offered_by_is_told(folder: Path, tmp_path: Path) -> None:
     source = PACKAGE.replace('Kind("heater"', 'Kind("battery"').replace('CheckKind("duty"', 'CheckKind("peak"')
     target = install(tmp_path / "target", "heaters", ENTRY_POINTS, source)
