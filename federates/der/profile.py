@@ -6,8 +6,9 @@ Lines that begin with `#` are comments; then comes a header row. Time is one of 
   For what follows the clock, such as the shape of a day: where the scenario has a `time_zone`, the hour that is skipped
   in spring is skipped in the profile, and the one that comes twice in autumn is gone through twice.
 - `time`: timestamps of ISO 8601. For what was measured. Each says its offset from UTC (`2025-03-09T03:00:00-07:00`, or
-  `Z`), or the setting `time_zone` says where its clock hung; then an hour that was shown twice is refused, as the
-  file does not say which one it means, and so is one that was never shown.
+  `Z`), or the setting `time_zone` says where its clock hung. An hour that was shown twice is then gone through twice
+  by the rows, one time after the other; where they do that once, the file does not say which one it means, and is
+  refused. So is an hour that was never shown.
 
 The rows must cover the run. With `repeats`, rows of a whole day, `time_s` from 0 to 86400, are gone through anew on
 each day, by the same clock; at midnight the first row holds. Between rows the value is interpolated linearly. Where

@@ -1,14 +1,20 @@
-"""Timestamps of ISO 8601 that mean one instant: with an offset from UTC, or of a clock whose time zone is known."""
+"""Timestamps of ISO 8601 that mean one instant: with an offset from UTC, or of a clock whose time zone is known.
+
+Where rows go twice through an hour that such a clock showed twice, their order says which one each means.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from derloop.contract import FloatArray
+
+ONCE = "the rows do not go through that hour twice, one after the other"
 
 
 class StampError(ValueError):
@@ -21,15 +27,39 @@ class StampError(ValueError):
 
 def seconds_between(start: datetime, texts: Sequence[str], zone: ZoneInfo | None) -> FloatArray:
     """Return when each timestamp (rows,) is, s after `start`. Raises StampError."""
-    since = start.astimezone(UTC)
-    return np.array([(_instant(row, text.strip(), zone) - since).total_seconds() for row, text in enumerate(texts)])
+    since, texts = start.astimezone(UTC), [text.strip() for text in texts]
+    moments = [_moment(row, text) for row, text in enumerate(texts)]
+    told = _told_by_order(moments, zone) if zone else {}
+    instants = (told.get(row) or _instant(row, texts[row], moment, zone) for row, moment in enumerate(moments))
+    return np.array([(instant - since).total_seconds() for instant in instants])
 
 
-def _instant(row: int, text: str, zone: ZoneInfo | None) -> datetime:
+def _moment(row: int, text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text)
     except ValueError as error:
         raise StampError(row, f"{text!r} is no timestamp; allowed is ISO 8601: 2025-07-15T12:00:00-07:00") from error
+
+
+def _told_by_order(moments: Sequence[datetime], zone: ZoneInfo) -> dict[int, datetime]:
+    """Return when rows of an hour that was shown twice are, by row, where they go through it twice: they fall once."""
+    told: dict[int, datetime] = {}
+    twice = [row for row, moment in enumerate(moments) if moment.tzinfo is None and _is_twice(moment, zone)]
+    for _, group in groupby(enumerate(twice), lambda pair: pair[1] - pair[0]):  # rows that follow each other
+        rows = [row for _, row in group]
+        falls = [row for before, row in pairwise(rows) if moments[row] <= moments[before]]
+        if len(falls) == 1:
+            again = {row: moments[row].replace(tzinfo=zone, fold=int(row >= falls[0])) for row in rows}
+            told |= {row: moment.astimezone(UTC) for row, moment in again.items()}
+    return told
+
+
+def _is_twice(moment: datetime, zone: ZoneInfo) -> bool:
+    first, second = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    return first.utcoffset() != second.utcoffset() and not _gap(first, second)
+
+
+def _instant(row: int, text: str, moment: datetime, zone: ZoneInfo | None) -> datetime:
     if moment.tzinfo is None:
         return _shown(row, text, moment, zone)
     if zone and moment.astimezone(zone).utcoffset() != moment.utcoffset():
@@ -49,7 +79,7 @@ def _shown(row: int, text: str, moment: datetime, zone: ZoneInfo | None) -> date
     ways = " or ".join(at.astimezone(UTC).astimezone(zone).isoformat() for at in (first, second))
     if _gap(first, second):
         raise StampError(row, f"{text!r} was never shown by clocks of {zone.key}; near it are {ways}")
-    raise StampError(row, f"{text!r} was shown twice by clocks of {zone.key}; allowed is {ways}")
+    raise StampError(row, f"{text!r} was shown twice by clocks of {zone.key}, and {ONCE}; allowed is {ways}")
 
 
 def _gap(first: datetime, second: datetime) -> bool:

@@ -213,7 +213,26 @@ def test_hour_that_was_never_shown_is_refused(tmp_path: Path) -> None:
 def test_hour_that_was_shown_twice_is_refused_without_offset(tmp_path: Path) -> None:
     stamps = ["2025-11-02 00:00", "2025-11-02 01:00", "2025-11-02 02:00"]
     allowed = "allowed is 2025-11-02T01:00:00-07:00 or 2025-11-02T01:00:00-08:00"
-    with pytest.raises(ProfileError, match=f"line 3: '2025-11-02 01:00' was shown twice by .*; {allowed}"):
+    with pytest.raises(
+        ProfileError, match=f"line 3: '2025-11-02 01:00' was shown twice by .* one after the other; {allowed}"
+    ):
+        read_profile(stamped(tmp_path, stamps, time_zone="America/Los_Angeles"), on(tmp_path, AUTUMN, 2), STEP_NS)
+
+
+@pytest.mark.parametrize("minutes", [15, 60])
+def test_rows_that_go_twice_through_an_hour_that_was_shown_twice_are_told_by_their_order(
+    tmp_path: Path, minutes: int
+) -> None:
+    hours = [0, 1, 1, 2, 3]
+    stamps = [f"2025-11-02 {hour:02}:{minute:02}" for hour in hours for minute in range(0, 60, minutes)]
+    column = stamped(tmp_path, stamps, time_zone="America/Los_Angeles")
+    profile = read_profile(column, on(tmp_path, AUTUMN, 4), STEP_NS)
+    assert [profile.at(h * 3600 * 10**9) for h in range(5)] == [h * 60 / minutes for h in range(5)]
+
+
+def test_rows_that_go_three_times_through_an_hour_are_refused(tmp_path: Path) -> None:
+    stamps = [f"2025-11-02 0{hour}:00" for hour in (0, 1, 1, 1, 2)]
+    with pytest.raises(ProfileError, match="line 3: '2025-11-02 01:00' was shown twice"):
         read_profile(stamped(tmp_path, stamps, time_zone="America/Los_Angeles"), on(tmp_path, AUTUMN, 2), STEP_NS)
 
 
