@@ -278,7 +278,7 @@ class _FileScan:
         if rule == "normalize" and not (value and "normalize".startswith(value.lower())):
             raise _RefusedError(f"{subject} writes files and may only be 'normalize'; {TRUST}")
         if rule == "count" and not _within(value, limit := rules.count_limit(name, class_name)):
-            raise _RefusedError(f"{subject} must be a number up to {limit}; {TRUST}")
+            raise _RefusedError(f"{subject} must be a number up to {limit}, not '{shown(value)}'; {TRUST}")
         if name.startswith("bus") and value.count(".") > _MAX_NODES and " " not in value:
             raise _RefusedError(f"{subject} names more than {_MAX_NODES} nodes; refused")
         if name.startswith("bus") and not _are_nodes(value):

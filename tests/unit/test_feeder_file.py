@@ -148,7 +148,7 @@ def test_two_libraries_on_one_line_are_both_named(root: Path) -> None:
         ("new regcontrol.r debugtrace=yes", "may only be 'no'"),
         ("new loadshape.s csvfile='caf\u00e9.csv'", "character that is not allowed in a path"),
         (" , export v", "unknown command"),
-        ("new load.l phases=4 bus1=671.1.2.3.4", "property 'phases' of Load must be a number up to 3"),
+        ("new load.l phases=4 bus1=671.1.2.3.4", "property 'phases' of Load must be a number up to 3, not '4'"),
         ("new transformer.t phases=4", "must be a number up to 3"),
         ("new xfmrcode.t 4", "must be a number up to 3"),
         ("load.l.phases=4", "must be a number up to 3"),
