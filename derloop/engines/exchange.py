@@ -59,10 +59,6 @@ class Outbox:
         self._latest = [(*ref, payload[part]) for ref, part in latest.items()]
         self._earlier = [(payload[part], payload[latest[ref]]) for ref, part in self._layout.earlier.items()]
 
-    @property
-    def is_read(self) -> bool:
-        return self.payload.size > 1
-
     def post(self, stamp: int, outputs: Mapping[str, Values]) -> None:
         for earlier, latest in self._earlier:
             earlier[:] = latest

@@ -73,7 +73,7 @@ def matching(patterns: Sequence[str], names: Sequence[str], what: str, path: Pat
 class Apparatus:
     """Switches, tap changers and capacitor banks of a feeder that are operated."""
 
-    def __init__(self, solver: Solver, settings: OperatedSettings, relayed: Sequence[str] = ()) -> None:
+    def __init__(self, solver: Solver, settings: OperatedSettings, relayed: Sequence[str]) -> None:
         """relayed: lower-case names of further lines that are switches, because something opens them."""
         self._solver, self._dss = solver, solver.dss
         at: Path = ("operated",)

@@ -124,6 +124,6 @@ def property_rule(class_name: str, name: str) -> Rule:
     return _SPECIAL.get(name, "plain")
 
 
-def count_limit(name: str, class_name: str = "") -> int:
-    """Return the largest number that the property of a class, or the option, may be given."""
+def count_limit(name: str, class_name: str) -> int:
+    """Return the largest number that the property of a class may be given, or the option: its class is empty."""
     return _LIMITS_OF_CLASSES.get((class_name, name), _LIMITS.get(name, _LIMIT))

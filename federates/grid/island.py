@@ -115,7 +115,7 @@ class Island:
         solver: Solver,
         arrangement: Arrangement,
         limits: Limits,
-        seed: int = 0,
+        seed: int,
     ) -> None:
         self._settings, self.formers, self._solver, self._limits = settings, formers, solver, limits
         self._arrangement = arrangement

@@ -47,9 +47,10 @@ Band = tuple[float, float]
 Objective = Literal["energy", "losses"]
 
 
-def _must_rise(name: str, band: Band) -> None:
-    if not 0.0 < band[0] < band[1]:
-        raise ValueError(f"{name}: {band[0]:g} must be above 0 and less than {band[1]:g}")
+def _check_rises(v_pu: Band) -> None:
+    low, high = v_pu
+    if not 0.0 < low < high:
+        raise ValueError(f"v_pu: {low:g} must be above 0 and less than {high:g}")
 
 
 class MonitoringSettings(Settings):
@@ -65,7 +66,7 @@ class MonitoringSettings(Settings):
 
     @model_validator(mode="after")
     def _is_a_band(self) -> Self:
-        _must_rise("v_pu", self.v_pu)
+        _check_rises(self.v_pu)
         if self.v_back_pu >= self.v_pu[1] - self.v_pu[0]:
             raise ValueError(f"v_back_pu {self.v_back_pu:g} is all of v_pu: no alarm would end within the limits")
         if self.loading_back_pu >= self.loading_pu:
@@ -110,7 +111,7 @@ class VoltVarSettings(Settings):
 
     @model_validator(mode="after")
     def _is_a_band(self) -> Self:
-        _must_rise("v_pu", self.v_pu)
+        _check_rises(self.v_pu)
         if self.v_pu[0] + self.margin_pu >= self.v_pu[1] - self.margin_pu:
             raise ValueError(f"margin_pu {self.margin_pu:g} leaves nothing of v_pu")
         if self.taps[0] > self.taps[1]:
@@ -178,7 +179,7 @@ class RestorationSettings(Settings):
 
     @model_validator(mode="after")
     def _is_a_band(self) -> Self:
-        _must_rise("v_pu", self.v_pu)
+        _check_rises(self.v_pu)
         return self
 
 

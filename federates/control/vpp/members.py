@@ -199,9 +199,9 @@ class Fleets:
         """Return what all members tell on a port (n,)."""
         return np.concatenate([inputs[f"{m}.{port}"] for m in self.names])
 
-    def parted(self, values: FloatArray, port: str = SET) -> dict[str, FloatArray]:
-        """Return values of all devices (n,) by `member.port`."""
-        return {f"{m}.{port}": v for m, v in zip(self.names, np.split(values, self._edges), strict=True)}
+    def parted(self, setpoints_kw: FloatArray) -> dict[str, FloatArray]:
+        """Return the setpoints of all devices (n,), kW, by the port of their member."""
+        return {f"{m}.{SET}": v for m, v in zip(self.names, np.split(setpoints_kw, self._edges), strict=True)}
 
     def measured(self, inputs: Values, run_s: float = np.inf) -> Measured:
         """Return what was heard, within what silence and preferences leave of it. run_s: how long the run lasts."""

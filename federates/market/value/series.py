@@ -84,11 +84,11 @@ class Series:
             until_ns = max(until_ns, end_ns)
         return total
 
-    def integral_h(self, windows: Sequence[Window] = WHOLE) -> float:
+    def integral_h(self, windows: Sequence[Window]) -> float:
         """Return the sum of the values times hours: the energy of a power."""
         return float(self.values @ self.lasts_ns(windows)) / NS_PER_H
 
-    def gained(self, windows: Sequence[Window] = WHOLE) -> float:
+    def gained(self, windows: Sequence[Window]) -> float:
         """Return by how much a count that begins with 0 grows within the windows.
 
         What it has at an instant has passed by then, so it grows in the step before.
@@ -97,13 +97,13 @@ class Series:
         grows = Series(self.name, self.unit, self.step_ns, begins_ns, np.diff(self.values, prepend=0.0))
         return float(grows.values[grows.within(windows)].sum())
 
-    def highest(self, windows: Sequence[Window] = WHOLE) -> float:
+    def highest(self, windows: Sequence[Window]) -> float:
         inside = self.lasts_ns(windows) > 0
         if not inside.any():
             raise DerloopError(f"{self.name} has no value in the windows")
         return float(self.values[inside].max())
 
-    def lowest(self, windows: Sequence[Window] = WHOLE) -> float:
+    def lowest(self, windows: Sequence[Window]) -> float:
         return -Series(self.name, self.unit, self.step_ns, self.time_ns, -self.values).highest(windows)
 
     def times(self, other: Series | float) -> Series:
@@ -164,9 +164,9 @@ class Runs:
             raise DerloopError("needs the run without it: --without BASE_RUN")
         return self.base
 
-    def avoided(self, name: str, unit: str = "kW") -> Series:
-        """Return by how much a series of the other run is above that of the run."""
-        return self.other.series(name, unit).less(self.run.series(name, unit))
+    def avoided(self, name: str) -> Series:
+        """Return by how much a power of the other run, kW, is above that of the run."""
+        return self.other.series(name, "kW").less(self.run.series(name, "kW"))
 
     def amount(self, amount: float | str, unit: str) -> Series | float:
         """Return a number, or a series of the run."""
