@@ -19,7 +19,7 @@ from derloop.kind import Bus, Terminal
 from derloop.memory import remembers
 from federates.grid import inventory
 from federates.grid.additions import add_source
-from federates.grid.balance import Balance
+from federates.grid.root import Root
 from federates.grid.seen import A
 from federates.grid.setpoints import Sources
 from federates.grid.solver import Solver
@@ -78,7 +78,7 @@ class Formers:
         self._buses = [unit.bus for unit in units]
         for name, unit, x in zip(self._names, units, x_ohm, strict=True):
             add_source(solver, name, buses[unit.bus], float(x))
-        self._balance = Balance()
+        self._root = Root()
         self._edges = np.cumsum([len(of) for of in groups.values()])[:-1]
         self._active = self.free = np.zeros(len(units), np.bool_)
         self._part = self._led_by = self._used = np.zeros(len(units), np.intp)
@@ -171,17 +171,17 @@ class Formers:
         leads = {int(self._part[i]): i for i in firsts}
         self._led_by = np.searchsorted(used, np.array([leads.get(int(self._part[i]), int(i)) for i in used], np.intp))
         self._used = used
-        self._balance.forget()
+        self._root.forget()
 
     def hold(self, asked: Asked) -> None:
         """Find the sources that agree with the lines and with the feeder, and leave the feeder solved with them.
 
-        Raises SolverError, NoBalance.
+        Raises SolverError, NoRoot.
         """
         used, first = self._used, self._first
         guess = np.concatenate([self._v_pu[used], np.where(first, self._off_hz[used], self._angle[used])])
         furthest = np.repeat(FURTHEST, used.size)
-        found = self._balance.root(lambda x: self._residual(x, asked), guess, furthest)
+        found = self._root.found(lambda x: self._residual(x, asked), guess, furthest)
         self._keep(found)
 
     def _keep(self, x: FloatArray) -> None:

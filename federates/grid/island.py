@@ -30,12 +30,12 @@ from derloop.errors import did_you_mean
 from derloop.kind import PlaceError, Settings
 from derloop.memory import remembers
 from federates.grid import inventory
-from federates.grid.balance import NoBalance
 from federates.grid.crossing import HEAD, PORTS, Crossing, Position, Relay, behind
 from federates.grid.engine import SolverError
 from federates.grid.formers import NO_BALANCE, Asked, BoolArray, Flow, Formers
 from federates.grid.measured import Measured
 from federates.grid.outages import Outages, OutageSettings
+from federates.grid.root import NoRoot
 from federates.grid.solver import Solver
 from federates.grid.switching import Arrangement, switch_line, switch_sources
 
@@ -219,7 +219,7 @@ class Island:
             return Flow(nothing, nothing, nothing.astype(np.complex128)), nothing
         try:
             flow = self._with_controls(asked, faulted)
-        except (SolverError, NoBalance) as error:
+        except (SolverError, NoRoot) as error:
             if not self.formers.free.any():
                 raise SolverError(str(error)) from error
             return Flow(nothing, nothing, nothing.astype(np.complex128)), np.where(self.formers.free, NO_BALANCE, 0.0)

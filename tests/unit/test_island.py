@@ -11,9 +11,9 @@ from numpy.testing import assert_allclose
 import derloop
 from derloop.kind import Context, PlaceError, Terminal
 from federates.der.grid_forming import GridForming, GridFormingSettings, terminals
-from federates.grid.balance import Balance, NoBalance
 from federates.grid.engine import SolverError, engine
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
+from federates.grid.root import NoRoot, Root
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 S = 10**9
@@ -534,21 +534,21 @@ def test_switch_that_closes_before_it_opens_is_refused() -> None:
 # --- the method --------------------------------------------------------------------------------------
 
 
-def test_balance_finds_a_root_far_away_and_keeps_its_slopes() -> None:
+def test_a_root_far_away_is_found_and_its_slopes_are_kept() -> None:
     asked = []
 
     def circle(x: np.ndarray, radius: float) -> np.ndarray:
         asked.append(x)
         return np.array([x[0] ** 2 + x[1] ** 2 - radius, x[0] - x[1] ** 3])
 
-    balance, furthest = Balance(), np.array([0.5, 0.5])
-    found = balance.root(lambda x: circle(x, 4.0), np.array([3.0, 2.0]), furthest)
+    root, furthest = Root(), np.array([0.5, 0.5])
+    found = root.found(lambda x: circle(x, 4.0), np.array([3.0, 2.0]), furthest)
     assert_allclose(circle(found, 4.0), 0.0, atol=1e-9)
     asked.clear()
-    balance.root(lambda x: circle(x, 4.01), found, furthest)
+    root.found(lambda x: circle(x, 4.01), found, furthest)
     assert len(asked) <= 7
 
 
 def test_no_root_is_told() -> None:
-    with pytest.raises(NoBalance, match="still off by"):
-        Balance().root(lambda x: x**2 + 1.0, np.array([2.0]), np.array([1.0]))
+    with pytest.raises(NoRoot, match="still off by"):
+        Root().found(lambda x: x**2 + 1.0, np.array([2.0]), np.array([1.0]))

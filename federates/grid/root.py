@@ -22,12 +22,12 @@ MOST = 60
 DIFFERENCE = 1e-4
 
 
-class NoBalance(Exception):
+class NoRoot(Exception):
     """No root was found."""
 
 
 @remembers("_slopes")
-class Balance:
+class Root:
     """Finds x with r(x) = 0. State: the slopes dr/dx, as long as the equations keep their form."""
 
     def __init__(self) -> None:
@@ -37,10 +37,10 @@ class Balance:
         """The equations have another form now."""
         self._slopes = None
 
-    def root(self, r: Equations, x: FloatArray, furthest: FloatArray) -> FloatArray:
+    def found(self, r: Equations, x: FloatArray, furthest: FloatArray) -> FloatArray:
         """Return x (n,) from a guess; no step goes further than `furthest` (n,). `r` was evaluated there last.
 
-        Raises NoBalance.
+        Raises NoRoot.
         """
         found, fresh, share = r(x), False, 1.0
         for _ in range(MOST):
@@ -59,7 +59,7 @@ class Balance:
                 share *= 0.5
             else:
                 self._slopes = None
-        raise NoBalance(f"still off by {float(np.abs(found).max()):.3g} after {MOST} steps")
+        raise NoRoot(f"still off by {float(np.abs(found).max()):.3g} after {MOST} steps")
 
     def _step(self, found: FloatArray) -> FloatArray:
         assert self._slopes is not None
