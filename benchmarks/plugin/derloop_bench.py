@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from derloop.contract import FloatArray, Port, Values
 from derloop.kind import Context
 from federates.grid import opendss
-from federates.grid.place import Feeder
+from federates.grid.feeder import Feeder
 from federates.grid.setpoints import AVOID_FULL_RECALC
 
 BLOCK = 20

@@ -14,6 +14,7 @@ from derloop.memory import remembers
 from federates.grid import inventory
 from federates.grid.accounts import Accounts
 from federates.grid.engine import SolverError
+from federates.grid.feeder import Feeder, check_terminals
 from federates.grid.file_loads import FileLoads
 from federates.grid.formers import Formers
 from federates.grid.group import Group
@@ -21,7 +22,6 @@ from federates.grid.head import Head
 from federates.grid.island import Island, Limits
 from federates.grid.measured import Measured
 from federates.grid.monitored import Monitored
-from federates.grid.place import Feeder, check_terminals
 from federates.grid.powers import Powers, powers, rounding_kw
 from federates.grid.sensitivity import Devices, factored
 from federates.grid.served import Served

@@ -9,7 +9,7 @@ import numpy as np
 from derloop.errors import some_of
 from derloop.kind import FeederLoad
 from federates.grid import inventory
-from federates.grid.place import Feeder
+from federates.grid.feeder import Feeder
 from federates.grid.settings import OpenDssSettings
 from federates.grid.solver import Solver
 

@@ -182,7 +182,7 @@ ELSEWHERE = {
     "federates/grid/hosting.py": "no federate",
     "federates/grid/losses.py": "admittances, read again once controls have acted, and scratch",
     "federates/grid/movement.py": "scratch",
-    "federates/grid/place.py": "before the run",
+    "federates/grid/feeder.py": "before the run",
     "federates/grid/sensitivity.py": "before the run",
     "federates/grid/solver.py": "in OpenDSS: `solution` has it",
     "federates/grid/group.py": "setpoints, written at each step",

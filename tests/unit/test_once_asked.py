@@ -14,7 +14,7 @@ from derloop.kind import NONE_GRANTED, permissions_to_json
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from derloop.scenario.once_asked import OnceAsked
-from federates.grid import place
+from federates.grid.solver import Solver
 
 FEEDER = Path(__file__).parents[2] / "scenarios" / "feeders" / "ieee13" / "ieee13.dss"
 
@@ -76,13 +76,13 @@ def test_a_process_reads_the_feeders_that_its_own_federates_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: list[str], read: int
 ) -> None:
     loaded = load(scenario(tmp_path))
-    whole, was, solvers = assemble(loaded), place.Solver, list[Path]()
+    whole, solvers = assemble(loaded), list[Path]()
 
     def counted(path: Path) -> Any:
         solvers.append(path)
-        return was(path)
+        return Solver(path)
 
-    monkeypatch.setattr(place, "Solver", counted)
+    monkeypatch.setattr("federates.grid.feeder.Solver", counted)
     part = assemble(loaded, only=own, known=whole.interfaces)
     assert len(solvers) == read
     assert part.interfaces == whole.interfaces

@@ -13,8 +13,8 @@ from derloop.contract import FloatArray
 from derloop.kind import Context, Permissions, PlaceError, Terminal
 from federates.der.placement import Spread, place
 from federates.grid.engine import SolverError
+from federates.grid.feeder import check_terminals
 from federates.grid.opendss import KIND, Feeder, OpenDssFeeder, OpenDssSettings
-from federates.grid.place import check_terminals
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 S = 1_000_000_000

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from derloop.contract import FloatArray
 from derloop.kind import Context, Terminal
+from federates.grid.feeder import Feeder
 from federates.grid.opendss import OpenDssFeeder
-from federates.grid.place import Feeder
 from federates.grid.settings import OpenDssSettings
 from federates.grid.sums import Sums
 

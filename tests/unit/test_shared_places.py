@@ -10,8 +10,8 @@ import pytest
 
 from derloop.contract import FloatArray, Values
 from derloop.kind import Context, Terminal
+from federates.grid.feeder import Feeder
 from federates.grid.opendss import OpenDssFeeder
-from federates.grid.place import Feeder
 from federates.grid.places import Places
 from federates.grid.settings import OpenDssSettings
 

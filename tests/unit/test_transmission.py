@@ -15,8 +15,8 @@ from derloop.kind import Context, PlaceError
 from derloop.scenario.assembly import assemble
 from derloop.scenario.loading import load
 from federates.grid.engine import SolverError
+from federates.grid.feeder import Feeder
 from federates.grid.opendss import OpenDssFeeder
-from federates.grid.place import Feeder
 from federates.grid.setpoints import Sources
 from federates.grid.settings import OpenDssSettings
 from federates.grid.transmission import TransmissionBus, TransmissionBusSettings

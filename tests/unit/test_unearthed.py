@@ -15,10 +15,10 @@ from federates.der.ev import EvFleet, EvSettings, terminals
 from federates.der.placement import Spot, Spread, place
 from federates.grid.answering import answers
 from federates.grid.engine import SolverError
+from federates.grid.feeder import check_terminals
 from federates.grid.hosting import Question, hosting_capacity
 from federates.grid.movement import Movement
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
-from federates.grid.place import check_terminals
 from federates.grid.setpoints import Setpoints
 from federates.grid.solver import Solver
 from federates.grid.switching import switch_sources

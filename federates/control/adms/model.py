@@ -18,9 +18,9 @@ from federates.der.smart.settings import Smart
 from federates.grid import inventory
 from federates.grid.apparatus import Apparatus, matching
 from federates.grid.engine import SolverError
+from federates.grid.feeder import Feeder
 from federates.grid.head import PORT as SOURCE
 from federates.grid.opendss import OpenDssFeeder
-from federates.grid.place import Feeder
 from federates.grid.settings import OpenDssSettings
 from federates.grid.transmission import bus_of
 

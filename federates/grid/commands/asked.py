@@ -15,7 +15,7 @@ from derloop import document
 from derloop.errors import Problem, ScenarioError
 from derloop.kind import Context, Permissions, PlaceError
 from federates.grid.engine import SolverError
-from federates.grid.place import feeder_path
+from federates.grid.feeder import feeder_path
 from federates.grid.settings import OpenDssSettings
 
 Regulators = Literal["active", "locked"]
