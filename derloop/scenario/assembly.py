@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from inspect import getattr_static
-from math import isfinite
 from typing import NamedTuple
 
 from derloop import document, plugins
-from derloop.contract import ARRIVALS, Balance, Federate, Interface, Port
+from derloop.contract import Federate, Interface
 from derloop.errors import PluginError, Problem, ScenarioError, did_you_mean, said
 from derloop.federation import Absent, Federation, of_units, wiring_problems
-from derloop.kind import NONE_GRANTED, Context, EquipmentMissing, Permissions, Place, PlaceError, Terminal
+from derloop.kind import NONE_GRANTED, Context, Permissions, Place, Terminal
 from derloop.placement import hosts_of
 from derloop.scenario.carrying import among, carriers, carriers_last, knowing
 from derloop.scenario.consequences import blamed, lost, stated, told_once
+from derloop.scenario.kinds import check_federate, kind_problems
 from derloop.scenario.models import FederateEntry, Scenario
 from derloop.scenario.once_asked import OnceAsked
 from derloop.scenario.wiring import wires
 from derloop.verdict import CheckEntry, CheckKind
-
-FEDERATE = ("interface", "start", "step", "stop")
-"""What every federate has."""
 
 
 def assemble(
@@ -197,7 +192,7 @@ def _own_contexts(scenario: Scenario, permissions: Permissions, own: Collection[
         try:
             return _place(scenario.federates[name], base[name])
         except (Exception, SystemExit) as error:
-            raise ScenarioError(_told(name, error), str(scenario.path)) from error
+            raise ScenarioError(kind_problems(name, error), str(scenario.path)) from error
 
     feeders = OnceAsked(_places(scenario), place)
     meets = _meets(scenario, feeders, [])
@@ -316,7 +311,7 @@ def _feeders(scenario: Scenario, contexts: Mapping[str, Context], problems: list
         try:
             feeders[name] = _place(scenario.federates[name], contexts[name])
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
-            problems += _told(name, error)
+            problems += kind_problems(name, error)
     return feeders
 
 
@@ -332,23 +327,8 @@ def _terminals(entry: FederateEntry, context: Context, problems: list[Problem]) 
             raise PluginError(f"the kind {entry.kind.name!r} gives terminals that are no Terminal")
         return found
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
-        problems += _told(entry.name, error)
+        problems += kind_problems(entry.name, error)
         return None
-
-
-def _told(name: str, error: BaseException) -> list[Problem]:
-    """Return what the kind of federate `name` said is wrong; another error than it may raise is named as one.
-
-    An exit is one too: it would end the command as if all were well. What is wrong with a feeder, or with devices,
-    that it asked for keeps their names.
-    """
-    if isinstance(error, ScenarioError):
-        return [*error.problems]
-    if isinstance(error, PlaceError):
-        lacks = isinstance(error, EquipmentMissing)
-        return [Problem(document.pointer(("federates", name, *path)), what, lacks) for path, what in error.problems]
-    is_said = isinstance(error, PluginError) or type(error) is ValueError
-    return [Problem(f"/federates/{name}", str(error) if is_said else said(error))]
 
 
 def _built(entry: FederateEntry, context: Context, problems: list[Problem]) -> Federate | None:
@@ -358,69 +338,11 @@ def _built(entry: FederateEntry, context: Context, problems: list[Problem]) -> F
             name, _, argument = entry.via.partition(":")
             terminals = context.terminals.get(entry.name, ())
             federate = plugins.realisation(name)(federate, entry.settings, terminals, argument, context)
-        _check_federate(federate, entry.kind.name)
+        check_federate(federate, entry.kind.name)
         return federate
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
-        problems += _told(entry.name, error)
+        problems += kind_problems(entry.name, error)
     return None
-
-
-def _check_federate(federate: Federate, kind: str) -> None:
-    """Raise PluginError for what a kind builds that is no federate."""
-    if missing := [name for name in FEDERATE if not hasattr(federate, name) and not _has_static(federate, name)]:
-        lacking = f"a {type(federate).__name__} without {', '.join(missing)}"
-        raise PluginError(f"the kind {kind!r} builds {lacking}; a federate has {', '.join(FEDERATE)}")
-    _check_interface(federate.interface, kind)
-
-
-def _has_static(federate: object, name: str) -> bool:
-    """Return whether it has what raises when it is asked for: that error is told then."""
-    return getattr_static(federate, name, None) is not None
-
-
-def _check_interface(interface: object, kind: str) -> None:
-    """Raise PluginError for what a kind gives as an interface that is none."""
-    if not isinstance(interface, Interface):
-        raise PluginError(f"the kind {kind!r} has {type(interface).__name__} for an interface, not an Interface")
-    if type(interface.step_ns) is not int or interface.step_ns <= 0:
-        raise PluginError(
-            f"the kind {kind!r} has a step_ns of {interface.step_ns!r}; it must be a whole number above 0"
-        )
-    for name, seconds in (("start_s", interface.start_s), ("stop_s", interface.stop_s)):
-        if not _is_finite(seconds) or seconds < 0:
-            raise PluginError(f"the kind {kind!r} has a {name} of {seconds!r}; it must be a number, 0 or more")
-    balances: tuple[object, ...] = interface.balances
-    if odd := [balance for balance in balances if not isinstance(balance, Balance)]:
-        raise PluginError(f"the kind {kind!r} has {type(odd[0]).__name__} among its balances, not a Balance")
-    for name, port in [*interface.inputs.items(), *interface.outputs.items()]:
-        if what := _port_fault(name, port):
-            raise PluginError(f"the kind {kind!r} has {what}")
-    if (age := interface.outputs.get("age_s")) and age.unit != "s":
-        raise PluginError(f"the kind {kind!r} has its output 'age_s' in {age.unit!r}; it is told in 's'")
-
-
-def _port_fault(name: object, port: object) -> str:
-    """Return what a kind has where it should have a port; empty where that is sound."""
-    if not isinstance(port, Port):
-        return f"{type(port).__name__} for its port {name!r}, not a Port"
-    if not isinstance(name, str) or not name:
-        return f"a port called {name!r}; its name must be a text"
-    if not isinstance(port.unit, str):
-        return f"{port.unit!r} for the unit of its port {name!r}; it must be a text"
-    if type(port.labels) is not tuple or not all(isinstance(label, str) for label in port.labels):
-        return f"{document.shown(port.labels)} for the labels of its port {name!r}; they must be a tuple of texts"
-    label, count = Counter(port.labels).most_common(1)[0] if port.labels else ("", 0)
-    if count > 1:
-        return f"the label {label!r} {count} times at its port {name!r}; each element has its own"
-    if port.arrival not in ARRIVALS:
-        return f"the arrival {port.arrival!r} at its port {name!r}; there are: {', '.join(ARRIVALS)}"
-    if port.otherwise is not None and not _is_finite(port.otherwise):
-        return f"{port.otherwise!r} for what its port {name!r} is without a wire; it must be a finite number"
-    return ""
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and isfinite(value)
 
 
 def _check_problems(

@@ -8,7 +8,7 @@ import pytest
 
 from derloop.contract import Interface, Port
 from derloop.errors import PluginError
-from derloop.scenario.assembly import _check_federate, _check_interface
+from derloop.scenario.kinds import check_federate, check_interface
 
 
 def outputs(*labels: Any) -> Interface:
@@ -43,9 +43,9 @@ def heard(**asked: Any) -> Interface:
 )
 def test_an_interface_that_is_none_is_told_by_its_kind(interface: Any, why: str) -> None:
     with pytest.raises(PluginError, match=why):
-        _check_interface(interface, "own")
-    _check_interface(outputs("a", "b"), "own")
-    _check_interface(heard(arrival="before", otherwise=1.0), "own")
+        check_interface(interface, "own")
+    check_interface(outputs("a", "b"), "own")
+    check_interface(heard(arrival="before", otherwise=1.0), "own")
 
 
 class Idle:
@@ -68,8 +68,8 @@ class Late(Idle):
 
 def test_what_is_built_and_is_no_federate_is_told_by_its_kind() -> None:
     with pytest.raises(PluginError, match="'own' builds a Idle without step, stop; a federate has interface, start, "):
-        _check_federate(Idle(), "own")  # type: ignore[arg-type]
+        check_federate(Idle(), "own")  # type: ignore[arg-type]
     with pytest.raises(PluginError, match="'own' builds a NoneType without interface, start, step, stop"):
-        _check_federate(None, "own")  # type: ignore[arg-type]
+        check_federate(None, "own")  # type: ignore[arg-type]
     with pytest.raises(AttributeError, match="labels"):  # the kind's own mistake is told, and not that there is none
-        _check_federate(Late(), "own")
+        check_federate(Late(), "own")
