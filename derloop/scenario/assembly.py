@@ -5,22 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from derloop import document, plugins
 from derloop.contract import Federate, Interface
-from derloop.errors import PluginError, Problem, ScenarioError, did_you_mean, said
+from derloop.errors import PluginError, Problem, ScenarioError, did_you_mean
 from derloop.federation import Absent, Federation, of_units, wiring_problems
 from derloop.kind import NONE_GRANTED, Context, Permissions, Place, Terminal
 from derloop.placement import hosts_of
+from derloop.scenario.asked_signals import check_problems
 from derloop.scenario.carrying import among, carriers, carriers_last, knowing
 from derloop.scenario.consequences import blamed, lost, stated, told_once
 from derloop.scenario.kinds import check_federate, kind_problems
 from derloop.scenario.models import FederateEntry, Scenario
 from derloop.scenario.once_asked import OnceAsked
 from derloop.scenario.wiring import wires
-from derloop.verdict import CheckEntry, CheckKind
 
 
 def assemble(
@@ -110,7 +109,7 @@ def _loose_ends(scenario: Scenario, federates: Mapping[str, Federate]) -> list[P
     unknown = stated(scenario) - set(interfaces)
     problems = _own_problems(scenario, interfaces)
     problems += _stated_wire_problems(scenario, interfaces, unknown)
-    return problems + _check_problems(scenario, interfaces, unknown, [*of_units(stated(scenario))])
+    return problems + check_problems(scenario, interfaces, unknown, [*of_units(stated(scenario))])
 
 
 def _stated_wire_problems(
@@ -134,10 +133,10 @@ def _federation(scenario: Scenario, federates: Mapping[str, Federate]) -> Federa
     try:
         federation = Federation(federates, wired, coupling.convergence(), pacing.pacing(interfaces))
     except ScenarioError as error:
-        problems += [*error.problems, *_check_problems(scenario, interfaces, (), [*of_units(interfaces)])]
+        problems += [*error.problems, *check_problems(scenario, interfaces, (), [*of_units(interfaces)])]
         raise ScenarioError(problems, str(scenario.path)) from error
     problems += hosts_of(federation.units, scenario.file.hosts)[1]
-    if problems := [*problems, *_check_problems(scenario, federation.recorded([*federates]))]:
+    if problems := [*problems, *check_problems(scenario, federation.recorded([*federates]))]:
         raise ScenarioError(problems, str(scenario.path))
     return federation
 
@@ -343,70 +342,3 @@ def _built(entry: FederateEntry, context: Context, problems: list[Problem]) -> F
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
         problems += kind_problems(entry.name, error)
     return None
-
-
-def _check_problems(
-    scenario: Scenario,
-    interfaces: Mapping[str, Interface],
-    unknown: Collection[str] = (),
-    possible: Collection[str] = (),
-) -> list[Problem]:
-    """Refuse a check of a signal that nobody gives, or that it could not judge: it could never fail.
-
-    unknown: federates of which it is not known what they give; a check that may mean them is not judged.
-    possible: signals of which it is not known whether they are recorded; nor is a check that may mean these.
-    """
-    given = {
-        f"{name}.{port}": _Given(f"{name}.{port}", spec.unit, spec.labels, interface.step_ns)
-        for name, interface in interfaces.items()
-        for port, spec in interface.outputs.items()
-    }
-    problems = []
-    for path, pattern, check in _signals(scenario.checks, ("checks",)):
-        if any(fnmatchcase(name, pattern.split(".")[0]) for name in unknown):
-            continue
-        if any(fnmatchcase(name, pattern) for name in possible):
-            continue
-        found = [signal for name, signal in given.items() if fnmatchcase(name, pattern)]
-        what = _unfit(check, pattern, found) if found else _no_signal(pattern, [*given], [*interfaces, *unknown])
-        if what:
-            problems.append(Problem(document.pointer(path), what))
-    return problems
-
-
-class _Given(NamedTuple):
-    """A signal as it will be recorded."""
-
-    name: str
-    unit: str
-    labels: tuple[str, ...]
-    step_ns: int
-
-
-def _unfit(check: CheckEntry, pattern: str, found: Sequence[_Given]) -> str:
-    """Return why these signals, that fit a pattern, could never be judged together by a check; empty if they could."""
-    units = sorted({signal.unit for signal in found})
-    if len(units) > 1:
-        return f"the signals that fit {pattern!r} have several units: {', '.join(units)}"
-    assert isinstance(check.kind, CheckKind)
-    try:
-        return next((what for signal in found if (what := check.kind.misfit(check.settings, signal))), "")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a kind's own; whose it is, is said
-        return f"the check {check.kind.name!r} cannot say whether {pattern!r} fits: {said(error)}"
-
-
-def _signals(
-    checks: Sequence[CheckEntry], at: tuple[str | int, ...]
-) -> Iterator[tuple[tuple[str | int, ...], str, CheckEntry]]:
-    """Yield every signal that checks need, those within others too, with the path of the setting that names it."""
-    for index, check in enumerate(checks):
-        if isinstance(check.kind, CheckKind):
-            yield from (((*at, index, *path), pattern, check) for path, pattern in check.kind.signals(check.settings))
-        yield from _signals(check.parts, (*at, index, "of"))
-
-
-def _no_signal(pattern: str, ports: Sequence[str], federates: Sequence[str]) -> str:
-    federate, dot, _ = pattern.partition(".")
-    if dot and federate not in federates and not set("*?[") & set(federate):
-        return f"no signal {pattern!r}: no federate {federate!r}" + did_you_mean(federate, federates)
-    return f"no signal {pattern!r}" + did_you_mean(pattern, ports)
