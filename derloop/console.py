@@ -22,12 +22,13 @@ from derloop.kind import Kind, Settings
 from derloop.verdict import AnyCheck, in_short, unasked
 
 if TYPE_CHECKING:
-    from derloop.federation import Federation, Unit, Wire
+    from derloop.federation import Federation, Unit
     from derloop.result import Result
     from derloop.results.store import RunFolder
     from derloop.results.summary import Figure
     from derloop.scenario.models import Scenario
     from derloop.verdict import Verdict
+    from derloop.wires import Wire
 
 Spec = Mapping[str, Any]
 DEEPEST = 5

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derloop.contract import Balance, FloatArray, Interface
-from derloop.federation import Ref, Wire
 from derloop.results.held import Held, abreast
 from derloop.verdict import BALANCE, Recorded, Verdict
+from derloop.wires import Ref, Wire
 
 HOUR_NS = 3.6e12
 ROUNDINGS = 16 * float(np.finfo(float).eps)

@@ -15,7 +15,8 @@ import numpy as np
 
 from derloop.contract import FloatArray, Interface, Values
 from derloop.errors import EngineError
-from derloop.federation import Federation, Ref, Unit, Wire
+from derloop.federation import Federation, Unit
+from derloop.wires import Ref, Wire
 
 
 @dataclass(frozen=True, slots=True)

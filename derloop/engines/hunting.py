@@ -23,8 +23,9 @@ import numpy as np
 
 from derloop.calendar import UNDATED, Calendar
 from derloop.contract import FloatArray, Values
-from derloop.federation import Federation, Unit, Wire
+from derloop.federation import Federation, Unit
 from derloop.memory import remembers
+from derloop.wires import Wire
 
 ROWS = 10
 REGULAR = 0.25

@@ -13,8 +13,9 @@ from derloop.contract import Bundle, FloatArray, Jacobian, Values
 from derloop.coupling import FAR, Convergence, Iteration, Secants
 from derloop.engines.exchange import read_only
 from derloop.errors import FederateError
-from derloop.federation import LOOP_PORTS, Federation, Unit, Wire, loop_name
+from derloop.federation import LOOP_PORTS, Federation, Unit, loop_name
 from derloop.memory import remembers
+from derloop.wires import Wire
 
 HELD_PASSES = 4
 """How many passes of a loop that does not converge its error shows."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from derloop import document, plugins
 from derloop.contract import Federate, Interface
 from derloop.errors import Problem, ScenarioError, did_you_mean
-from derloop.federation import Absent, Federation, of_units, wiring_problems
+from derloop.federation import Absent, Federation, of_units
 from derloop.kind import NONE_GRANTED, Context, Permissions
 from derloop.placement import hosts_of
 from derloop.scenario.asked_signals import check_problems
@@ -17,6 +17,7 @@ from derloop.scenario.contexts import all_contexts, own_contexts
 from derloop.scenario.kinds import check_federate, kind_problems
 from derloop.scenario.models import FederateEntry, Scenario
 from derloop.scenario.wiring import wires
+from derloop.wires import wiring_problems
 
 
 def assemble(

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from derloop.contract import Federate, Interface
-from derloop.federation import Wire, wire_problems
 from derloop.kind import Context
 from derloop.scenario.models import Scenario
 from derloop.scenario.wiring import wires
+from derloop.wires import Wire, wire_problems
 
 
 def carriers(scenario: Scenario) -> tuple[str, ...]:

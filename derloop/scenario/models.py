@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
 
 from derloop.coupling import Convergence
-from derloop.federation import Coupling
 from derloop.kind import Kind, Settings
 from derloop.scenario.pacing import PacingSettings
 from derloop.texts import SHORT_NAME, Shape
 from derloop.verdict import CheckEntry
+from derloop.wires import Coupling
 from derloop.zone import ZoneName
 
 Name = Annotated[str, SHORT_NAME]

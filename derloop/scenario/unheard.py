@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from derloop.errors import did_you_mean, some_of
-from derloop.federation import Federation, Ref
+from derloop.federation import Federation
 from derloop.scenario.models import Scenario
+from derloop.wires import Ref
 
 
 def unheard(scenario: Scenario, federation: Federation) -> tuple[str, ...]:

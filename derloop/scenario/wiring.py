@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from derloop.contract import Arrival, Interface
-from derloop.federation import Coupling, Ref, Wire
 from derloop.scenario.models import CouplingSettings, WireSettings
+from derloop.wires import Coupling, Ref, Wire
 
 
 def wires(

@@ -12,8 +12,9 @@ import numpy as np
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.coupling import Convergence
 from derloop.engines.stepping import Loop, Member, Progress
-from derloop.federation import Federation, Ref, Wire
+from derloop.federation import Federation
 from derloop.kind import Context, Terminal
+from derloop.wires import Ref, Wire
 from federates.der.inverter import Inverters, Smart
 from federates.grid.opendss import Feeder, OpenDssFeeder, OpenDssSettings
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from derloop.contract import FloatArray, Interface, Port, Values
 from derloop.engines.stepping import Stepper
-from derloop.federation import Federation, Ref, Wire
+from derloop.federation import Federation
+from derloop.wires import Ref, Wire
 
 S = 1_000_000_000
 

@@ -13,10 +13,10 @@ import derloop
 from derloop.checks import balance
 from derloop.checks.balance import judge_balances
 from derloop.contract import Balance, Interface, Port
-from derloop.federation import Ref, Wire, wiring_problems
 from derloop.results.recorder import Recorder
 from derloop.results.store import RunFolder, finish
 from derloop.verdict import Verdict, in_short
+from derloop.wires import Ref, Wire, wiring_problems
 from federates.der.battery import BatteryFleet
 from federates.der.battery.losses import Conversion
 from federates.grid.elements import Elements
