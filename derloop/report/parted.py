@@ -1,11 +1,13 @@
-"""Where realisations part, as lines for a terminal and as a page: a table of every signal, and charts of the worst."""
+"""Where runs part, for a terminal and as a page: in what their scenarios do, every signal, and charts of the worst."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +24,13 @@ from derloop.results.parting import Parting, Partings, Place, Row, letter
 Series = tuple[TimeArray, FloatArray]
 DRAWN = 6
 """Signals that the page draws: those that part most."""
+
+NAMED = 4
+"""Settings of a run that are told, of those that others have otherwise."""
+LONGEST = 60
+"""Characters of a setting that is told."""
+TITLES = ("$schema", "name", "description")
+"""What a scenario says of itself, and does not set."""
 
 
 class Run(Protocol):
@@ -42,20 +51,40 @@ class Side:
     path: str
     realised: str
     """How it realises what the runs do not realise alike: "inverters: emulator"."""
+    settings: str
+    """What its scenario says where theirs do not say the same: "federates.roofs.smart={}"."""
 
     def __str__(self) -> str:
-        return f"{self.letter}  {self.path}" + (f"  ({self.realised})" if self.realised else "")
+        own = "; ".join(filter(None, [self.realised, self.settings]))
+        return f"{self.letter}  {self.path}" + (f"  ({own})" if own else "")
 
 
 def sides(runs: Sequence[Run]) -> list[Side]:
-    """Return what each run is called, and in what it is another realisation than the others."""
-    vias = [_vias(run) for run in runs]
-    names = list(dict.fromkeys(name for via in vias for name in via))
-    differing = [name for name in names if len({via.get(name) for via in vias}) > 1]
-    return [
-        Side(letter(k), str(run.path), ", ".join(f"{name}: {vias[k][name]}" for name in differing if name in vias[k]))
-        for k, run in enumerate(runs)
-    ]
+    """Return what each run is called, and in what it is realised, and set, otherwise than the others."""
+    realised, settings = _own(map(_vias, runs), ": "), _own(map(_settings, runs), "=")
+    return [Side(letter(k), str(run.path), realised[k], settings[k]) for k, run in enumerate(runs)]
+
+
+def _own(each: Iterable[Mapping[str, str]], joint: str) -> list[str]:
+    """Return what each says of that in which not all say the same; the first few of it."""
+    each = list(each)
+    names = dict.fromkeys(name for said in each for name in said)
+    differing = [name for name in names if len({said.get(name) for said in each}) > 1]
+    own = [[f"{name}{joint}{said[name]}" for name in differing if name in said] for said in each]
+    return [", ".join(said[:NAMED]) + (f" and {len(said) - NAMED} more" if len(said) > NAMED else "") for said in own]
+
+
+def _settings(run: Run) -> dict[str, str]:
+    """Return what stands in the scenario, as JSON, by its path as in `--set`; not how devices are realised."""
+    said = run.run.get("scenario")
+    leaves = _leaves({key: part for key, part in said.items() if key not in TITLES}) if isinstance(said, dict) else {}
+    return {path: text for path, text in leaves.items() if not path.endswith(".via")}
+
+
+def _leaves(data: Any, path: str = "") -> dict[str, str]:
+    inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    within = [leaf for key, part in inner for leaf in _leaves(part, f"{path}.{key}".lstrip(".")).items()]
+    return dict(within) if within else {path: shorten(json.dumps(data, ensure_ascii=False), LONGEST, placeholder="...")}
 
 
 def _vias(run: Run) -> dict[str, str]:
@@ -145,7 +174,8 @@ def write_page(runs: Sequence[Run], found: Partings, path: Path) -> None:
     text = rendered(
         "parted.html.j2",
         data,
-        sides=sides(runs),
+        sides=(called := sides(runs)),
+        columns=_columns(called),
         name=runs[0].run.get("name") or runs[0].path.name,
         partings=found,
         equal=[row.signal.name for row in found.rows if row.is_equal],
@@ -157,6 +187,12 @@ def write_page(runs: Sequence[Run], found: Partings, path: Path) -> None:
         letter=letter,
     )
     write_whole(text, path)
+
+
+def _columns(called: Sequence[Side]) -> dict[str, list[str]]:
+    """Return what the page's table of runs shows of each, by the heads: nothing in which all are alike."""
+    columns = {"Realised as": [side.realised for side in called], "Set as": [side.settings for side in called]}
+    return {head: column for head, column in columns.items() if any(column)}
 
 
 def _worst(row: Row) -> int:

@@ -32,6 +32,7 @@ def recorded(
     step_s: int = HOUR,
     labels: tuple[str, ...] = LABELS,
     first: int = 0,
+    scenario: Mapping[str, object] | None = None,
 ) -> RunFolder:
     """A run of one federate "pv" with these ports, in kW, from its step `first` on."""
     ports = {name: Port("kW", labels) for name in series}
@@ -43,6 +44,7 @@ def recorded(
         "name": "day",
         "start": "2025-07-15T00:00:00-07:00",
         "federates": {"pv": {"via": via}, "grid": {"via": "model"}},
+        "scenario": scenario or {},
     }
     (folder / "run.json").write_text(json.dumps(facts), encoding="utf-8")
     return RunFolder(folder)
@@ -178,6 +180,35 @@ def test_what_only_some_have_or_have_otherwise_is_left_out_and_named(tmp_path: P
 def test_a_run_is_called_by_what_it_realises_otherwise(three: list[RunFolder]) -> None:
     assert [side.realised for side in sides(three)] == ["pv: model", "pv: emulator", "pv: bench:inv-*"]
     assert [side.realised for side in sides([three[0], three[0]])] == ["", ""]
+
+
+def with_pv(tmp_path: Path, name: str, **pv: object) -> RunFolder:
+    scenario = {"name": name, "checks": [{"kind": "peak"}], "federates": {"pv": {"kind": "pv", **pv}}}
+    return recorded(tmp_path / name, {"p_kw": flat()}, scenario=scenario)
+
+
+def test_a_run_is_called_by_what_it_is_set_to_otherwise(tmp_path: Path) -> None:
+    runs = [
+        with_pv(tmp_path, "none", rated_kva=5, smart={}, via="model"),
+        with_pv(tmp_path, "var", rated_kva=5, smart={"volt_var": "category-b"}, via="emulator"),
+        with_pv(tmp_path, "more", **{f"x{k}": k for k in range(6)}),
+    ]
+    assert [side.settings for side in sides(runs[:2])] == [
+        "federates.pv.smart={}",
+        'federates.pv.smart.volt_var="category-b"',
+    ]
+    x = "federates.pv.x0=0, federates.pv.x1=1, federates.pv.x2=2, federates.pv.x3=3 and 2 more"
+    assert str(sides(runs)[2]) == f"C  {runs[2].path}  ({x})"
+
+
+def test_the_page_has_no_column_in_which_runs_are_alike(tmp_path: Path) -> None:
+    runs = [with_pv(tmp_path, "none", smart={}), with_pv(tmp_path, "var", smart={"volt_var": "<b>"})]
+    for shown, heads in ((runs, (False, True)), ([runs[0], runs[0]], (False, False))):
+        write_page(shown, partings(shown), tmp_path / "p.html")
+        text = (tmp_path / "p.html").read_text("utf-8")
+        assert ("<th>Realised as</th>" in text, "<th>Set as</th>" in text) == heads
+        assert '"<b>"' not in text
+        assert ("federates.pv.smart.volt_var=" in text) == heads[1]
 
 
 def test_lines_have_a_column_for_each_run(three: list[RunFolder]) -> None:
