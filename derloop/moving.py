@@ -14,7 +14,7 @@ from derloop.crews import crews_of
 from derloop.engines.hunting import Hunting
 from derloop.engines.saving import Keep, Parts, Saving
 from derloop.engines.worker import Deadlines, Worker, mover
-from derloop.errors import DerloopError, FederateError, Unforeseen
+from derloop.errors import DerloopError, FederateError
 from derloop.federation import Federation
 from derloop.kind import Permissions
 from derloop.options import Progress, Say
@@ -157,13 +157,16 @@ def _ended(move: Callable[[], None]) -> Ending:
         return Ending("interrupted", text="interrupted")
     except FederateError as error:
         facts = {"federate": error.federate, "time_s": _seconds(error.now_ns), "why": error.why, "inputs": error.inputs}
-        return Ending("failed", facts, str(error))
+        return Ending("failed", {**facts, **_traceback(error)}, str(error))
     except DerloopError as error:
         facts = {"federate": None, "time_s": None, "why": str(error), "inputs": {}}
-        if isinstance(error, Unforeseen):
-            facts["traceback"] = "".join(format_exception(error.__cause__))
-        return Ending("failed", facts, str(error))
+        return Ending("failed", {**facts, **_traceback(error)}, str(error))
     return Ending()
+
+
+def _traceback(error: DerloopError) -> dict[str, str]:
+    """Return where what has caused an error was raised; nothing where that was in another process, whose log has it."""
+    return {"traceback": "".join(format_exception(error.__cause__))} if error.__cause__ else {}
 
 
 def _seconds(now_ns: int | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -99,6 +100,15 @@ def test_the_last_inputs_are_told(tmp_path: Path) -> None:
     with started(tmp_path, failing("raise", "step")) as run:
         run.wait()
         assert run.failure["inputs"] == {"a.count": [5.0, 5.0]}
+
+
+def test_where_in_a_federate_it_failed_is_told_and_its_traceback_kept(tmp_path: Path) -> None:
+    with started(tmp_path, failing("raise", "step")) as run:
+        run.wait()
+        assert re.search(r"at 5 s: RuntimeError: .* \(derloop_test_kinds\.py, line \d+\)", run.said())
+        *_, raised, said = run.failure["traceback"].splitlines()
+        assert raised.strip().startswith("raise RuntimeError(")
+        assert said == "RuntimeError: the flux capacitor is empty"
 
 
 def test_statistics_that_fail_are_a_failure(tmp_path: Path) -> None:
