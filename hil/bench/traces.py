@@ -8,13 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from derloop.errors import DeviceError
+from derloop.errors import DeviceError, visible
 from hil.bench.file import Bench
 from hil.inverter.device import Identity
 from hil.safety.folder import Run, StateFolder
+from hil.safety.notice import Notices
 from hil.safety.place import places
 from hil.safety.record import Record, Records
-from hil.safety.unrestored import Sought, in_words
+from hil.safety.unrestored import Sought, in_words, of_another_in_words
 
 
 class Traces(NamedTuple):
@@ -28,10 +29,16 @@ class Traces(NamedTuple):
 
 async def traces_of(bench: Bench, name: str, identity: Identity) -> Traces:
     """Return what is recorded of a device that says `identity` of itself; an empty one if it does not answer."""
-    found = Sought(name, await _places(bench, name), identity, Run(Path.cwd(), bench.path, bench.addresses))
-    records, unreadable = found.among(Records(StateFolder.of_user().records))
+    where, folder = await _places(bench, name), StateFolder.of_user()
+    found = Sought(name, where, identity, Run(Path.cwd(), bench.path, bench.addresses))
+    records, unreadable = found.among(Records(folder.records))
     left = [in_words(record, bench.path) for record in records if not record.goes_on]
     running = [f"run {record.run} (process {record.pid})" for record in records if record.goes_on]
+    if notice := Notices(folder, where).of_another(identity):
+        if notice.goes_on:
+            running.append(f"run {visible(notice.run)} of user {notice.user} (process {notice.pid})")
+        else:
+            left.append(of_another_in_words(notice, bench.path))
     return Traces((*left, *map(str, unreadable)), ", ".join(running))
 
 

@@ -31,6 +31,11 @@ class StateFolder:
         return cls(state, (state / "locks", *machine))
 
     @property
+    def machine(self) -> tuple[Path, ...]:
+        """Where users of the machine meet."""
+        return self.locks[1:]
+
+    @property
     def records(self) -> Path:
         return self.state / "records"
 

@@ -21,12 +21,13 @@ from hil.safety.former import Former, former, says_it_lacks
 from hil.safety.lease import LeaseCheck
 from hil.safety.limits import LimitCheck
 from hil.safety.lock import DeviceLock
+from hil.safety.notice import Notices
 from hil.safety.outcome import as_held
 from hil.safety.place import places
 from hil.safety.record import Record, Records, process_began
 from hil.safety.restore import NotRestored, Target, Writable, bring
 from hil.safety.rules import LeaseRule, NoLease, SafetyRules
-from hil.safety.unrestored import Sought, in_words, restoring
+from hil.safety.unrestored import Sought, in_words, of_another_in_words, restoring
 
 
 class _Link(Protocol):
@@ -66,6 +67,7 @@ class Keeper:
         self._records = Records(folder.records)
         self._record: Record | None = None
         self._lock: DeviceLock | None = None
+        self._where: tuple[str, ...] = ()
         self._counter: WriteCounter | None = None
         self._former = Former()
         self._written: set[str] = set()
@@ -149,9 +151,11 @@ class Keeper:
         self.safe_target()
         where = await self._hold()
         self._refuse_unrestored(where)
+        self._refuse_left_by_another(where)
         self._count(where[0])
         record = await self._found(where[0])
         self._keep(record)
+        Notices(self._folder, where).post(self.run, record.identity)
         self._record = record
 
     def _count(self, place: str) -> None:
@@ -165,6 +169,7 @@ class Keeper:
         where = await asyncio.to_thread(places, self.name, self._device.link.address)
         self._lock = DeviceLock(self.name, where, self._folder.locks)
         self._lock.acquire(self.run)
+        self._where = where
         return where
 
     def _refuse_unrestored(self, where: Collection[str]) -> None:
@@ -179,6 +184,11 @@ class Keeper:
             elsewhere = DeviceLock(self.name, (record.place,), self._folder.locks)
             elsewhere.acquire(self.run)
             elsewhere.release()
+
+    def _refuse_left_by_another(self, where: Collection[str]) -> None:
+        """Raise Interlocked if another user's run left the device: what it held before is in that user's record."""
+        if notice := Notices(self._folder, where).of_another(self._device.identity):
+            raise Interlocked(self.name, of_another_in_words(notice, self.run.bench))
 
     def _left(self, where: Collection[str]) -> list[Record]:
         """Return what runs found and did not restore; raise Interlocked if that cannot be read."""
@@ -280,6 +290,7 @@ class Keeper:
     def _remove(self, record: Record) -> None:
         try:
             self._records.remove(record)
+            Notices(self._folder, {record.place, *self._where}).withdraw()
         except OSError as failure:
             why = f"is as it was, but its record cannot be removed: {failure}"
             raise NotRestored(self.name, why) from failure
@@ -315,9 +326,17 @@ class Keeper:
             if left:
                 return self._restored(left[0])
             await self._make_safe(self._device.identity)
-            return "brought to its safe state; no run has left it without restoring it"
+            return self._made_safe(Notices(self._folder, where))
         finally:
             self._unlock()
+
+    def _made_safe(self, notices: Notices) -> str:
+        """Return in words what was done, where no record of ours is there. From here on anybody may take the device."""
+        notice = notices.of_another(self._device.identity)
+        notices.withdraw()
+        if notice is None:
+            return "brought to its safe state; no run has left it without restoring it"
+        return f"brought to its safe state; what it held is in the record of user {notice.user}: {notice}"
 
     def _restored(self, record: Record) -> str:
         """Return in words what was done. A point that the device still says it lacks is as it was found."""

@@ -51,7 +51,7 @@ class DeviceLock:
         holder = {"pid": self._holder, "run": str(run.folder.absolute()), "since": since}
         try:
             for path in self._paths:
-                self._held.append(_opened(path))
+                self._held.append(shared_file(path))
                 if is_shared:
                     _share(self._held[-1], holder)
                 else:
@@ -102,8 +102,8 @@ def _share(descriptor: int, holder: dict[str, object]) -> None:
     raise BlockingIOError
 
 
-def _opened(path: Path) -> int:
-    """Return a descriptor of the lock file. Another user's is opened as it is: Linux lets nobody create over it."""
+def shared_file(path: Path) -> int:
+    """Return a descriptor of a file where users meet. Another's is opened as it is: nobody may create over it."""
     _make_folder(path.parent)
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -56,13 +56,8 @@ class Record(Settings):
 
     @property
     def goes_on(self) -> bool:
-        """Whether the run is not over: its process lives. One that was killed is over, also before anybody reaps it."""
-        import psutil
-
-        with suppress(psutil.Error):
-            is_it = abs(process_began(self.pid) - self.began) < SAME_S
-            return is_it and psutil.Process(self.pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-        return False
+        """Whether the run is not over: its process lives."""
+        return is_alive(self.pid, self.began)
 
     def __str__(self) -> str:
         return f"device {self.device!r} ({self.address}), taken {self.taken:%Y-%m-%d %H:%M:%S} by run {self.run}"
@@ -73,6 +68,16 @@ def process_began(pid: int | None = None) -> float:
     import psutil
 
     return float(psutil.Process(pid or os.getpid()).create_time())
+
+
+def is_alive(pid: int, began: float) -> bool:
+    """Return whether a process that began then lives. One that was killed does not, also before anybody reaps it."""
+    import psutil
+
+    with suppress(psutil.Error, OverflowError):
+        is_it = abs(process_began(pid) - began) < SAME_S
+        return is_it and psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return False
 
 
 def encoded(record: Record) -> bytes:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from derloop.errors import Interlocked
 from hil.inverter.device import Identity
 from hil.safety.folder import Run
+from hil.safety.notice import Notice
 from hil.safety.record import Record, RecordError, Records
 
 
@@ -59,6 +60,15 @@ class Sought:
 def in_words(record: Record, bench: Path) -> str:
     """Return that a device was not restored, and how it can be."""
     return f"was not restored: {record}; {restoring(bench)}"
+
+
+def of_another_in_words(notice: Notice, bench: Path) -> str:
+    """Return that another user's run has left a device, and what is possible."""
+    safe = f"derloop bench safe {shlex.quote(str(bench))}"
+    whose = (
+        f"`derloop bench safe` of user {notice.user} restores what was found, `{safe}` of yours makes the device safe"
+    )
+    return f"was not restored: {notice}; {whose}"
 
 
 def restoring(bench: Path) -> str:

@@ -78,11 +78,13 @@ def keep(
     armed: Sequence[str] = ("inv-1",),
     run: str = "first",
     deadline_s: float = 5.0,
+    state: StateFolder | None = None,
 ) -> KeptDevice:
     """Return a device that is discovered, and not taken yet."""
     rules = rules or SafetyRules()
     lease: Lease = NO_LEASE if isinstance(rules.lease, NoLease) else reversion(rules.lease.seconds)
     device = Device(Link("inv-1", address, Timing(deadline_s=deadline_s)), lease, safe=rules.safe_state.points)
     thread.run(device.discover())
-    keeper = Keeper(device, rules, armed, state_in(folder), Run(folder / "runs" / run, folder / "bench.json"))
-    return KeptDevice(device, keeper, thread, state_in(folder))
+    state = state or state_in(folder)
+    keeper = Keeper(device, rules, armed, state, Run(folder / "runs" / run, folder / "bench.json"))
+    return KeptDevice(device, keeper, thread, state)
