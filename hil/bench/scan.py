@@ -22,6 +22,8 @@ Answers = Literal["sunspec", "modbus", "nothing"]
 Span = tuple[int, int]
 """First register and how many."""
 HOLDING, INPUT = int(Function.READ_HOLDING), int(Function.READ_INPUT)
+SOME = 8
+"""Input registers at which it is tried whether there are any, each of those asked for and of those found."""
 TRIALS = 10
 """Readings of which a latency is told."""
 
@@ -132,7 +134,7 @@ async def _examined(link: Link, found: Found, spans: Sequence[Span]) -> Found:
         return replace(found, spans=((base, found.device.image),), behaviour=behaviour)
     refused: list[Span] = []
     read = [part for span in spans for part in await _parts(link, *span, HOLDING, refused)]
-    inputs = [part for span in spans for part in await _parts(link, *span, INPUT, [])]
+    inputs = await _inputs(link, spans, [start for start, _ in read])
     found = replace(found, spans=tuple(read), inputs=tuple(inputs), refused=tuple(refused))
     if not read and not inputs:
         return replace(found, why=f"{found.why}; no register was read")
@@ -141,12 +143,48 @@ async def _examined(link: Link, found: Found, spans: Sequence[Span]) -> Found:
     return replace(found, answers="modbus", behaviour=behaviour)
 
 
+async def _inputs(link: Link, spans: Sequence[Span], holding: Sequence[int]) -> list[tuple[int, RegisterArray]]:
+    """Return the runs of input registers.
+
+    Some devices that have none refuse the function, others each address: to ask such a one for all of them takes two
+    requests for each. One that has `holding` registers is only asked for all if it knows one of some.
+    """
+    if holding and not await _knows_one(link, [*_some(holding), *_some([at for span in spans for at in _range(span)])]):
+        return []
+    return [part for span in spans for part in await _parts(link, *span, INPUT, [])]
+
+
+async def _knows_one(link: Link, places: Sequence[int]) -> bool:
+    """Return whether a device has an input register at one of these places, or a number of two."""
+    for place in places:
+        for count in (2, 1):
+            try:
+                await link.read(place, count, INPUT)
+            except Unreachable:
+                return False
+            except Rejected as refusal:
+                if _is_of_the_function(refusal):
+                    return False
+            else:
+                return True
+    return False
+
+
+def _some(places: Sequence[int]) -> list[int]:
+    """Return some of these, spread evenly."""
+    return [places[len(places) * i // SOME] for i in range(SOME)] if len(places) > SOME else [*places]
+
+
+def _range(span: Span) -> range:
+    return range(span[0], span[0] + span[1])
+
+
 async def _parts(
     link: Link, start: int, count: int, function: int, refused: list[Span]
 ) -> list[tuple[int, RegisterArray]]:
     """Read a run of registers; what is refused is halved until it is known which of them there are not.
 
-    Devices that have no input registers refuse the function or any address, and some are silent at it.
+    Devices that lack the function refuse that, and some that have no input registers are silent at it.
     """
     if count > READ_LIMIT:
         return [
@@ -161,7 +199,7 @@ async def _parts(
             raise
         return []
     except Rejected as refusal:
-        if count == 1 or (function == INPUT and _is_of_the_function(refusal)):
+        if count == 1 or _is_of_the_function(refusal):
             refused.append((start, count))
             return []
     half = count // 2
@@ -170,7 +208,7 @@ async def _parts(
 
 
 def _is_of_the_function(refusal: Rejected) -> bool:
-    """Return whether a device refuses whatever it is asked with this function: most have no input registers."""
+    """Return whether a device refuses whatever it is asked with this function."""
     return ExceptionCode.ILLEGAL_FUNCTION.text in refusal.why
 
 

@@ -226,6 +226,15 @@ class Some:
         raise ExceptionAnswer(ExceptionCode.ILLEGAL_ADDRESS)
 
 
+class Pairs(Some):
+    """Numbers of two registers each, from even addresses on."""
+
+    def read(self, address: int, count: int) -> list[int]:
+        if address % 2 or count % 2:
+            raise ExceptionAnswer(ExceptionCode.ILLEGAL_ADDRESS)
+        return super().read(address, count)
+
+
 def scanned(device: RegisterResponder, folder: Path) -> tuple[dict[str, Any], RegisterResponder]:
     """Scan registers 0 to 40 of a device, and return what is written of it, and a copy made of that."""
     with Server([Line(Tcp(port=0), Units({1: device}))]) as server:
@@ -255,12 +264,40 @@ def test_a_device_that_has_input_registers_alone_is_copied(tmp_path: Path) -> No
 
 def test_a_device_that_knows_no_input_registers_is_not_asked_for_each(tmp_path: Path) -> None:
     device = RegisterResponder(Some({10: 1}), (3,))
-    asked: list[int] = []
-    answer = device.respond
-    device.respond = lambda unit, pdu: asked.append(pdu[0]) or answer(unit, pdu)  # type: ignore[method-assign,func-returns-value]
+    asked = asked_of(device)
     kept, copy = scanned(device, tmp_path)
     assert (kept["input_registers"], kept["behaviour"]["functions"], asked.count(4)) == ([], [3], 1)
     assert copy.respond(1, request_bytes(read(10, 1, 4))) == b"\x84\x01"
+
+
+def asked_of(device: RegisterResponder) -> list[int]:
+    """Return the functions that a device is asked for from now on."""
+    asked: list[int] = []
+    answer = device.respond
+    device.respond = lambda unit, pdu: asked.append(pdu[0]) or answer(unit, pdu)  # type: ignore[method-assign,func-returns-value]
+    return asked
+
+
+def test_a_device_that_refuses_every_input_register_is_not_asked_for_each(tmp_path: Path) -> None:
+    device = RegisterResponder(Some(dict.fromkeys(range(41), 5)), (3, 4), Some({}))
+    asked = asked_of(device)
+    kept, _ = scanned(device, tmp_path)
+    assert (kept["input_registers"], kept["behaviour"]["functions"], asked.count(4)) == ([], [3], 18)
+
+
+def test_a_device_that_has_numbers_of_two_input_registers_alone_is_asked_for_all(tmp_path: Path) -> None:
+    """It refuses half a number, as many do."""
+    words = dict.fromkeys(range(41), 5)
+    kept, _ = scanned(RegisterResponder(Some(words), (3, 4), Pairs(dict.fromkeys(range(20, 30), 6))), tmp_path)
+    assert kept["input_registers"] == [{"address": 20, "words": "0006" * 10}]
+
+
+def test_a_device_that_refuses_the_function_of_holding_registers_is_not_asked_for_each(tmp_path: Path) -> None:
+    device = RegisterResponder(Some({}), (4,), Some(dict.fromkeys(range(41), 5)))
+    asked = asked_of(device)
+    kept, _ = scanned(device, tmp_path)
+    assert kept["input_registers"] == [{"address": 0, "words": "0005" * 41}]
+    assert asked.count(3) < 10
 
 
 class SilentAtInputs:
