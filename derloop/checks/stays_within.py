@@ -16,6 +16,7 @@ from derloop.verdict import CheckKind, Recorded, Verdict
 
 BoolArray = NDArray[np.bool_]
 ROUNDING = 1e-9
+"""Of a limit, and of a share: as a part of it."""
 
 
 class Sustained(Windowed):
@@ -90,6 +91,13 @@ class Band:
         """Return how far each value lies outside; negative: how far inside of the nearer limit."""
         return np.maximum(values - self.high, self.low - values)
 
+    def is_left(self, values: FloatArray) -> BoolArray:
+        """Return which values lie outside by more than rounding: a store at its floor of 0.1 may tell 1e-17 less."""
+        above = values > self.high + ROUNDING * abs(self.high)
+        below = values < self.low - ROUNDING * abs(self.low)
+        found: BoolArray = above | below
+        return found
+
     def limit_near(self, value: float) -> float:
         return self.high if value - self.high >= self.low - value else self.low
 
@@ -144,8 +152,7 @@ def judge_band(kind: str, found: Sequence[Series], band: Band, allowed: Sustaine
 
 
 def _worst(series: Series, band: Band, settle_s: float) -> _Worst:
-    excess = band.excess(series.values)
-    outside = excess > 0
+    excess, outside = band.excess(series.values), band.is_left(series.values)
     if settle_s > 0:
         _require_longer(series, settle_s)
         brief = outside & (_lasting_ns(outside, np.append(series.time_ns, series.end_ns)) < round(settle_s * NS))
@@ -174,7 +181,7 @@ def _lasting_ns(flags: BoolArray, edges_ns: NDArray[np.int64]) -> NDArray[np.int
 
 
 def _judged_by_value(kind: str, worst: _Worst, band: Band, outside: float, allowed: Sustained, source: str) -> Verdict:
-    passed = worst.excess <= 0
+    passed = outside == 0
     beyond = None if passed else band.limit_near(worst.value)
     place = f"{amount(worst.value, worst.series.unit, 5, beyond)}, {worst.where}, {worst.when}"
     within = f"all values are {band}{allowed.excused}; nearest to a limit: {place}"

@@ -46,15 +46,20 @@ def test_one_value_outside_fails_and_is_named() -> None:
     assert "12.5 % of the values" in found.text
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"), [(1.0500000001, "1.0500000001"), (1.06, "1.06"), (1.05 + 3e-16, "1.0500000000000003")]
-)
+@pytest.mark.parametrize(("value", "shown"), [(1.05000001, "1.05000001"), (1.06, "1.06"), (1.050000002, "1.050000002")])
 def test_a_value_that_misses_a_limit_by_little_is_shown_to_miss_it(value: float, shown: str) -> None:
     found = band(Memory(a__x=("kW", 10, [1.0, value])), max=1.05)
     assert f"above 1.05 kW; worst: {shown} kW" in found.text
     assert "nearest to a limit: 1.05 kW" in band(Memory(a__x=("kW", 10, [1.05, 1.0])), max=1.05).text
     power = verdict(peak.KIND, Memory(a__x=("kW", 10, [1.05000001])), signal="a.x", limit_kw=1.05, window_s=0)
     assert "1.05000001 kW from 00:00:00, exceeds 1.05 kW" in power.text
+
+
+def test_a_store_at_its_floor_keeps_to_it_whatever_rounding_does() -> None:
+    store = Memory(a__x=("pu", 10, [0.5, 0.09999999999999999]))  # a tenth of 327.273 kWh, in parts of them
+    assert band(store, min=0.1, max=1).outcome == "PASS"
+    assert band(store, min=0.1, share=0.99).outcome == "PASS"
+    assert band(Memory(a__x=("pu", 10, [0.5, 0.1 - 1e-9])), min=0.1).outcome == "FAIL"
 
 
 def test_a_value_too_small_fails_against_the_lower_limit() -> None:
