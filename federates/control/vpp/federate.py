@@ -13,7 +13,8 @@ from federates.control.vpp.arbitrage import Arbitrage, Arbitrageur
 from federates.control.vpp.called import Answerer, Called
 from federates.control.vpp.dispatch import Dispatch, Hours
 from federates.control.vpp.grid import Grid, Room, asked_of
-from federates.control.vpp.members import Fleets, Measured, chosen
+from federates.control.vpp.members import Fleets, Measured
+from federates.control.vpp.membership import chosen
 from federates.control.vpp.peak_shaving import PeakShaver, PeakShaving
 from federates.control.vpp.regulation import RegulationSignal, Regulator
 from federates.control.vpp.reserve import Reserve, Reserver
