@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich import markup
 from rich.console import Console
@@ -18,7 +17,8 @@ from rich.text import Text
 
 from derloop import plugins
 from derloop.errors import NOT_STOPPED, PluginError, did_you_mean, visible
-from derloop.kind import Kind, Settings
+from derloop.kind import Kind
+from derloop.settings_table import Row, settings_rows
 from derloop.verdict import AnyCheck, in_short, unasked
 
 if TYPE_CHECKING:
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from derloop.verdict import Verdict
     from derloop.wires import Wire
 
-Spec = Mapping[str, Any]
-DEEPEST = 5
-"""Levels of objects within objects that are shown."""
-TYPES = {"boolean": "true | false", "integer": "whole number"}
 STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
 
 
@@ -238,7 +234,7 @@ def show_kind(name: str) -> None:
             _print_folded(out, " " * 6, what)
 
 
-def _via_rows(found: Kind | AnyCheck) -> Iterator[tuple[str, str, str, str, str]]:
+def _via_rows(found: Kind | AnyCheck) -> Iterator[Row]:
     if isinstance(found, Kind) and found.is_der:
         ways = " | ".join(("model", *plugins.names(plugins.REALISATIONS)))
         yield "via", ways, "model", "", "How the devices are realised."
@@ -251,69 +247,3 @@ def _found(name: str) -> Kind | AnyCheck:
     if name not in kinds:
         raise PluginError(f"no kind {name!r} is installed" + did_you_mean(name, [*kinds, *checks]))
     return plugins.kind(name)
-
-
-def settings_rows(settings: type[Settings]) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield (setting, type, default, range, description) for each setting, also of the objects within: `at[].bus`."""
-    schema = settings.model_json_schema(by_alias=True)
-    yield from _rows_of(schema, schema.get("$defs", {}), "")
-
-
-def _rows_of(schema: Spec, definitions: Spec, prefix: str) -> Iterator[tuple[str, str, str, str, str]]:
-    for name, spec in schema.get("properties", {}).items():
-        default = "required" if name in schema.get("required", ()) else _plain(spec.get("default"))
-        yield prefix + name, _type_of(spec, definitions), default, _range_of(spec), spec.get("description", "")
-        for suffix, inner in _within(spec, definitions) if prefix.count(".") < DEEPEST else ():
-            yield from _rows_of(inner, definitions, f"{prefix}{name}{suffix}.")
-
-
-def _within(spec: Spec, definitions: Spec) -> Iterator[tuple[str, Spec]]:
-    """Yield the objects that may stand in a setting, each with [] for a list of them."""
-    if "$ref" in spec:
-        yield "", definitions[spec["$ref"].rsplit("/", 1)[-1]]
-    for branch in _branches(spec):
-        yield from _within(branch, definitions)
-    if isinstance(spec.get("items"), dict):
-        yield from (("[]" + suffix, inner) for suffix, inner in _within(spec["items"], definitions))
-
-
-def _branches(spec: Spec) -> list[Spec]:
-    return [*spec.get("anyOf", ()), *spec.get("oneOf", ()), *spec.get("allOf", ())]
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return "as below"
-    return "none" if value is None else str(value) if isinstance(value, str) else json.dumps(value)
-
-
-def _type_of(spec: Spec, definitions: Spec) -> str:
-    if "enum" in spec:
-        return " | ".join(map(str, spec["enum"]))
-    if "const" in spec:
-        return str(spec["const"])
-    if branches := _branches(spec):
-        types = dict.fromkeys(_type_of(branch, definitions) for branch in branches)
-        return " | ".join(t for t in types if t != "null")
-    if "$ref" in spec:
-        return _type_of(definitions[spec["$ref"].rsplit("/", 1)[-1]], definitions)
-    if spec.get("type") == "array":
-        return _list_of(spec, definitions)
-    return TYPES.get(str(spec.get("type")), str(spec.get("type", "any")))
-
-
-def _list_of(spec: Spec, definitions: Spec) -> str:
-    if "prefixItems" in spec:
-        return f"[{', '.join(_type_of(item, definitions) for item in spec['prefixItems'])}]"
-    one = _type_of(spec.get("items") or {}, definitions)
-    if spec.get("maxItems") == spec.get("minItems") == 2:
-        return f"[{one}, {one}]"
-    return f"[{one}, ...]"
-
-
-def _range_of(spec: Spec) -> str:
-    for branch in (spec, *_branches(spec)):
-        words = {"minimum": ">= ", "exclusiveMinimum": "> ", "maximum": "<= ", "exclusiveMaximum": "< "}
-        if found := [f"{sign}{branch[key]:g}" for key, sign in words.items() if key in branch]:
-            return ", ".join(found)
-    return ""
