@@ -75,8 +75,12 @@ def _list_of(spec: Spec, definitions: Spec) -> str:
 
 
 def _range_of(spec: Spec) -> str:
-    for branch in (spec, *_branches(spec)):
-        words = {"minimum": ">= ", "exclusiveMinimum": "> ", "maximum": "<= ", "exclusiveMaximum": "< "}
-        if found := [f"{sign}{branch[key]:g}" for key, sign in words.items() if key in branch]:
-            return ", ".join(found)
-    return ""
+    """Return the range of a number, or of the numbers of a list; empty where there is none."""
+    words = {"minimum": ">= ", "exclusiveMinimum": "> ", "maximum": "<= ", "exclusiveMaximum": "< "}
+    if found := [f"{sign}{spec[key]:g}" for key, sign in words.items() if key in spec]:
+        return ", ".join(found)
+    if found := [text for branch in _branches(spec) if (text := _range_of(branch))]:
+        return found[0]
+    items = [spec["items"]] if isinstance(spec.get("items"), dict) else spec.get("prefixItems", ())
+    of_items = {_range_of(item) for item in items}
+    return of_items.pop() if len(of_items) == 1 else ""
