@@ -144,19 +144,19 @@ def run(
     from derloop.running import run as run_scenario
 
     options = Options(
-        engine and engine.value,
-        placement and placement.value,
+        engine,
+        placement,
         out,
-        trust_feeder,
-        report,
-        bench,
-        arm or (),
-        trust_control,
-        hosts,
-        listen,
-        checkpoint_every,
-        checkpoint_keep,
-        workers,
+        trust_feeder=trust_feeder,
+        report=report,
+        bench=bench,
+        arm=arm or (),
+        trust_control=trust_control,
+        hosts=hosts,
+        listen=listen,
+        checkpoint_every_s=checkpoint_every,
+        checkpoint_keep=checkpoint_keep,
+        workers=workers,
     )
     conduct(quiet, lambda show, say: run_scenario(scenario, set_ or [], options, show, say))
 
