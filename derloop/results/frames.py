@@ -1,4 +1,4 @@
-"""A series as pandas shows it. The only module that imports pandas, which is optional."""
+"""A series as pandas shows it, which is imported only once somebody asks for it."""
 
 from __future__ import annotations
 

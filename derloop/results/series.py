@@ -8,7 +8,8 @@ Both hold `time_ns` (int64, since the scenario's start) and a column for each ou
 `FixedSizeList<float64>[n]` for n. A column's metadata has `unit` and `labels` (JSON), the schema's `federate`,
 `step_ns` and `format`.
 
-The only module that imports pyarrow; whoever uses it imports it where it is used, as pyarrow takes 0.15 s to load.
+Series are read and written here alone. Whoever uses this module imports it where it is used, as pyarrow takes 0.15 s to
+load.
 """
 
 from __future__ import annotations
