@@ -24,9 +24,12 @@ APART = {
     *("smart_functions", "battery_utility", "frequency_regulation", "vpp_stack", "feeder_restoration", "v2h_outage"),
 }
 """Loops, sockets, networks, switches, states: what threads and processes could part. The others: long tests."""
+EACH = {"quickstart", "kind_network", "kind_microgrid", "v2h_outage"}
+"""Of these each unit has a process, as in the long tests all have. Of the others all share two: starts take longest."""
 PLACED = [
-    *(pytest.param(name, "threads") for name in SHIPPED if name in APART),
-    *(pytest.param(name, "apart", marks=() if name in APART else (pytest.mark.long,)) for name in SHIPPED),
+    *(pytest.param(name, "threads", "null") for name in SHIPPED if name in APART),
+    *(pytest.param(name, "apart", "2") for name in SHIPPED if name in APART - EACH),
+    *(pytest.param(name, "apart", "null", marks=() if name in EACH else (pytest.mark.long,)) for name in SHIPPED),
 ]
 
 PATIENT = ("deadlines.join_s=150", "deadlines.step_s=150")
@@ -40,11 +43,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     return cache(lambda name: run(name, tmp_path_factory.mktemp("local") / name, "local", "together"))
 
 
-def run(name: str, out: Path, engine: str, placement: str) -> RunFolder:
+def run(name: str, out: Path, engine: str, placement: str, *changes: str) -> RunFolder:
     path = SCENARIOS / f"{name}.json"
     said = json.loads(path.read_text("utf-8"))
     short_s = min(said["duration_s"], SHORT_S, SHORT_STEPS * said["step_s"])
-    settings = [*PATIENT, *([f"duration_s={short_s}"] if short_s < said["duration_s"] else [])]
+    settings = [*PATIENT, *changes, *([f"duration_s={short_s}"] if short_s < said["duration_s"] else [])]
     result = derloop.run(path, settings, engine=engine, placement=placement, out=out, report=False)
     assert result.outcome == "completed", result.failure
     return result.folder
@@ -53,7 +56,7 @@ def run(name: str, out: Path, engine: str, placement: str) -> RunFolder:
 def test_scenarios_are_shipped() -> None:
     assert "quickstart" in SHIPPED
     assert len(SHIPPED) >= 10
-    assert set(SHIPPED) >= APART
+    assert set(SHIPPED) >= APART >= EACH
 
 
 @pytest.mark.timeout(400)
@@ -65,7 +68,9 @@ def test_engines_agree_to_the_bit(name: str, engine: str, reference: Reference, 
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("name", "placement"), PLACED)
-def test_placements_agree_to_the_bit(name: str, placement: str, reference: Reference, tmp_path: Path) -> None:
-    found = compare(reference(name), run(name, tmp_path / "run", "helics", placement))
+@pytest.mark.parametrize(("name", "placement", "workers"), PLACED)
+def test_placements_agree_to_the_bit(
+    name: str, placement: str, workers: str, reference: Reference, tmp_path: Path
+) -> None:
+    found = compare(reference(name), run(name, tmp_path / "run", "helics", placement, f"workers={workers}"))
     assert found.same, str(found)
