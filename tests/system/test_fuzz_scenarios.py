@@ -22,7 +22,7 @@ from derloop.scenario.loading import load
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 QUICKSTART = json.loads((SCENARIOS / "quickstart.json").read_text("utf-8"))
 FEW = settings(
-    max_examples=250,
+    max_examples=100,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
@@ -154,13 +154,13 @@ def test_a_spoilt_quickstart_is_judged_without_a_traceback(folder: Path, data: d
 
 
 @given(VALUES)
-@settings(FEW, max_examples=100)
+@FEW
 def test_any_json_is_judged_without_a_traceback(folder: Path, data: Any) -> None:
     judge(folder, dumped(data))
 
 
 @given(st.text(), st.integers(0, 2500), st.integers(0, 40))
-@settings(FEW, max_examples=100)
+@FEW
 def test_a_file_with_a_piece_cut_out_is_judged_without_a_traceback(folder: Path, put: str, at: int, cut: int) -> None:
     text = json.dumps(QUICKSTART)
     judge(folder, text[:at] + put + text[at + cut :])
@@ -169,7 +169,7 @@ def test_a_file_with_a_piece_cut_out_is_judged_without_a_traceback(folder: Path,
 @given(
     st.lists(st.tuples(st.sampled_from([*ways(QUICKSTART), ("x",), ("seed", "x")]), VALUES, st.booleans()), max_size=3)
 )
-@settings(FEW, max_examples=100)
+@FEW
 def test_any_override_is_judged_without_a_traceback(folder: Path, changes: list[tuple[Way, Any, bool]]) -> None:
     texts = [(pointer(way) if pointed else ".".join(map(str, way))) + "=" + dumped(v) for way, v, pointed in changes]
     (folder / "scenario.json").write_text(dumped(QUICKSTART))
