@@ -263,7 +263,7 @@ def test_new_gives_a_project_that_checks_runs_and_passes_its_tests(tmp_path: Pat
     said = succeeded("new", "my-study", cwd=tmp_path)
     assert said == "my-study is ready: derloop run my-study/scenario.json\n"
     assert "no problem" in succeeded("check", "my-study/scenario.json", cwd=tmp_path)
-    done = said_by("run", "my-study/scenario.json", cwd=tmp_path)
+    done = said_by("run", "my-study/scenario.json", "--set", "duration_s=3600", cwd=tmp_path)  # pytest runs the day
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"^PASS ", done.stdout, re.MULTILINE)) == 3
     (run,) = (tmp_path / "runs").iterdir()
