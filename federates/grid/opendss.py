@@ -308,6 +308,7 @@ class OpenDssFeeder:
             self._warm_start.end(complex(told["head_kw"][0], told["head_kvar"][0]))
         if self._tells_elements:
             told |= self._of_elements(drawn, now_ns)
+        self._solution.settle()  # after all currents were asked for: that may iterate once more
         return told
 
     def _has_moved(self) -> bool:
