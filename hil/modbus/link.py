@@ -169,10 +169,15 @@ class Link:
         return Unreachable(self.device, why)
 
     def _refused(self, asking: Asking, refusal: ExceptionAnswer) -> DeviceError:
-        is_nobody = refusal.code in _NOBODY_THERE
+        is_nobody, why = refusal.code in _NOBODY_THERE, f"{self.address}: {asking.request}: {refusal}"
         self.unanswered += is_nobody
-        kind: type[DeviceError] = Unreachable if is_nobody else Rejected
-        return kind(self.device, f"{self.address}: {asking.request}: {refusal}")
+        if not is_nobody:
+            return Rejected(self.device, why)
+        # a gateway that got no answer had passed the request on
+        is_sent = refusal.code == ExceptionCode.GATEWAY_NO_ANSWER or any(failure.sent for failure in asking.failures)
+        if asking.request and asking.request.is_write and is_sent:
+            return Unacknowledged(self.device, f"{why}; it may have been done")
+        return Unreachable(self.device, why)
 
 
 async def _told(work: Coroutine[Any, Any, None], ended: Ended) -> None:

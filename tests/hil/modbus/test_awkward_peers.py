@@ -287,6 +287,22 @@ def test_a_write_that_one_attempt_sent_may_have_been_done_though_the_last_was_re
         exchange(hang_up_then_busy, work)
 
 
+@pytest.mark.parametrize(("code", "may_be_done"), [(10, False), (11, True)])
+def test_a_write_that_a_gateway_passed_on_may_have_been_done_though_it_heard_nothing(
+    code: int, may_be_done: bool
+) -> None:
+    """Exception 11: the device behind it did not answer. 10: there is no way to it (Modbus V1.1b3, section 7)."""
+
+    async def work(link: Link) -> None:
+        with pytest.raises(Unreachable, match=rf"write 1\+1: exception {code} ") as failure:
+            await link.write(1, [1])
+        assert isinstance(failure.value, Unacknowledged) is may_be_done
+        assert str(failure.value).endswith("; it may have been done") is may_be_done
+        assert link.unanswered == 1
+
+    exchange(then_rightly(lambda r: mbap(r.transaction, 1, bytes((0x90, code)))), work)
+
+
 @pytest.mark.parametrize("host", ["192.0.2..1", "a" * 64])
 @pytest.mark.parametrize("transport", [Tcp, RtuOverTcp])
 def test_a_slip_in_a_host_name_is_named(transport: type[Tcp | RtuOverTcp], host: str) -> None:
