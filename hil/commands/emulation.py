@@ -65,7 +65,7 @@ class Emulation:
     def _run_scenario(self, opened: Opened) -> None:
         """Run it, keeping nothing of what it gives."""
         limits = opened.scenario.file.deadlines
-        deadlines = Deadlines(limits.join_s, limits.step_s)
+        deadlines = Deadlines(limits.join_s + opened.federation.start_s, limits.step_s)
         worker = Worker(opened.federation, opened.federation.units, lambda *_: None, deadlines)
         worker.run(mover("local"), opened.scenario.until_ns, self._look)
 

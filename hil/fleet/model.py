@@ -141,12 +141,17 @@ def told_outputs(model: Interface) -> dict[str, Port]:
     return {name: port for name, port in model.outputs.items() if name in told}
 
 
+FILLING_S = 0.05
+"""For how long, at most, a device's registers are filled and it is found over Modbus, on a slow and busy machine."""
+
+
 def told_interface(model: Interface) -> Interface:
     """Return the ports of a model that devices in its place have too, in lock-step, and those of the wires to them."""
     told = told_outputs(model)
     labels = next(iter(told.values())).labels
     inputs = {**model.inputs, REACHED: Port("1", labels, otherwise=1.0)}
-    return Interface(model.step_ns, inputs, {**told, AGE: Port("s", labels)}, repeatable=False, blocking=True)
+    outputs, start_s = {**told, AGE: Port("s", labels)}, FILLING_S * len(labels)
+    return Interface(model.step_ns, inputs, outputs, repeatable=False, blocking=True, start_s=start_s)
 
 
 class Connections(NamedTuple):

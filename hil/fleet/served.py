@@ -15,7 +15,7 @@ from functools import partial
 from derloop.contract import Interface, Port, Values
 from derloop.kind import Terminal
 from hil.emulator.bank import RegisterBank
-from hil.fleet.model import Connections, InverterModel, told_outputs
+from hil.fleet.model import FILLING_S, Connections, InverterModel, told_outputs
 from hil.fleet.registered import COMMANDS, RegisteredFleet
 from hil.modbus.endpoint import Address
 from hil.modbus.thread import LoopThread
@@ -43,7 +43,10 @@ class OpenFleet:
         known = model.interface
         outputs = told_outputs(known)
         inputs = {name: _unasked(name, port) for name, port in known.inputs.items()}
-        self._interface = Interface(known.step_ns, inputs, outputs, repeatable=False, blocking=True, paced=True)
+        start_s = FILLING_S * len(terminals)
+        self._interface = Interface(
+            known.step_ns, inputs, outputs, repeatable=False, blocking=True, paced=True, start_s=start_s
+        )
         self._fleet: RegisteredFleet | None = None
         self._thread: LoopThread | None = None
         self._server: BankServer | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -28,7 +28,7 @@ class PointTable:
     def __init__(self, points: _Rows[Point | None], positions: _Rows[int | None]) -> None:
         shape = (len(points), len(points[0]))
         pairs = zip(_chain(points), _chain(positions), strict=True)
-        cells = np.array([_cell(*pair) for pair in pairs], dtype=np.int64).reshape(*shape, _CELL)
+        cells = np.array([*_cells(pairs)], dtype=np.int64).reshape(*shape, _CELL)
         self._index, self._words = cells[..., :4], np.maximum(cells[..., :4], 0).reshape(shape[0], -1)
         self._multiplier, self._divisor = 10.0 ** cells[..., 4], 10.0 ** cells[..., 5]
         self._shift, self._unsigned_shift = cells[..., 6], cells[..., 6].astype(np.uint64)
@@ -131,6 +131,16 @@ def _finite(numbers: NDArray[np.floating[Any]]) -> FloatArray:
 
 
 _CELL = 16
+
+
+def _cells(pairs: Iterable[tuple[Point | None, int | None]]) -> Iterator[tuple[int, ...]]:
+    """Yield what the table needs of points; the devices of a fleet share most, each of which is looked at once."""
+    known: dict[tuple[int, int | None], tuple[int, ...]] = {}
+    for point, position in pairs:
+        key = (id(point), position)
+        if key not in known:
+            known[key] = _cell(point, position)
+        yield known[key]
 
 
 def _cell(point: Point | None, position: int | None) -> tuple[int, ...]:

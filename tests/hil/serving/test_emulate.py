@@ -263,3 +263,19 @@ def test_the_schema_takes_what_the_reader_takes() -> None:
     validator = Draft202012Validator(schema)
     assert not list(validator.iter_errors({"scenario": "x.json", "fleets": {"pv": {"quirks": {"busy": 0.1}}}}))
     assert list(validator.iter_errors({"fleets": {"pv": {"quirks": {"busy": 2}}}}))
+
+
+def test_many_devices_may_take_longer_to_be_there_than_few(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand take a minute where a machine has else to do: they ended as a fleet that hangs."""
+    from hil.commands import emulation
+    from hil.commands.opened import Wishes
+
+    given: list[float] = []
+
+    def begun(federation: Any, units: Any, record: Any, deadlines: Any) -> None:
+        given.append(deadlines.join_s)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(emulation, "Worker", begun)
+    emulation.Emulation(folder / "street.json", Wishes(("deadlines.join_s=20",)), lambda _: None).run()
+    assert given == [pytest.approx(20.0 + 2 * 0.05)]
