@@ -94,7 +94,8 @@ def _connected(invitation: Invitation) -> tuple[Channel, str]:
             raise HostError(invitation.name, f"was not admitted at {where}: {error}") from error
         except OSError as error:
             if monotonic() > until:
-                raise HostError(invitation.name, f"found no run at {where}: {error.strerror or error}") from error
+                own = f" from {invitation.interface}" if invitation.interface else ""
+                raise HostError(invitation.name, f"found no run at {where}{own}: {error.strerror or error}") from error
             sleep(RETRY_S)
 
 

@@ -364,6 +364,13 @@ def test_a_host_that_finds_no_run_says_so() -> None:
         joining.join(invitation, lambda text: None)
 
 
+def test_a_host_that_finds_no_run_from_the_interface_that_it_was_given_names_both() -> None:
+    """An address of this machine, so that it passes for one, from which no way leads to the run: TEST-NET-1."""
+    invitation = Invitation("192.0.2.1", 7100, "feeder", "t" * 32, wait_s=0.1, interface="127.0.0.1")
+    with pytest.raises(HostError, match=r"host 'feeder' found no run at 192\.0\.2\.1:7100 from 127\.0\.0\.1: "):
+        joining.join(invitation, lambda text: None)
+
+
 def unheard(*words: str) -> subprocess.CompletedProcess[bytes]:
     """Run a command whose stderr nobody reads."""
     read, write = os.pipe()
