@@ -24,6 +24,8 @@ DRAWING = ("load.", "pvsystem.", "storage.", "generator.")
 """Elements that draw or give, as a shape over time may say."""
 SHAPES = ("daily", "yearly", "duty")
 IDLING = "idling"
+FAR = 1.1
+"""How far what windings are rated for may be from the base of their bus: 433 V on 400 V is no mistake."""
 BY_TIME = 3
 """OpenDSS `CapControlModes_Time`."""
 
@@ -133,6 +135,29 @@ def _is_apart(solver: Solver, element: str) -> bool:
     return any(
         all(found.IsOpen(terminal, phase) for phase in phases) for terminal in range(1, found.NumTerminals() + 1)
     )
+
+
+def off_base(solver: Solver) -> dict[str, tuple[float, float]]:
+    """Return the buses whose voltages are told per unit of another one than that of the windings there.
+
+    By bus, both to ground in kV: what a winding is rated for, and the base that the file has for its bus. OpenDSS takes
+    the nearest of `VoltageBases`, however far that is: half of a centre-tapped 240 V is 0.866 pu of 0.24.
+    """
+    found, transformers, element = {}, solver.dss.Transformers, solver.dss.CktElement
+    for _ in range(transformers.First() and transformers.Count()):
+        ends, single = [*element.BusNames()], element.NumPhases() == 1
+        for number, end in enumerate(ends, start=1):
+            transformers.Wdg(number)
+            bus, *nodes = end.lower().split(".")
+            is_to_ground = single and sum(1 <= int(node) <= PHASES for node in nodes) < 2
+            rated_kv = transformers.kV() if is_to_ground else transformers.kV() / 3**0.5
+            solver.dss.Circuit.SetActiveBus(bus)
+            base_kv = solver.dss.Bus.kVBase()
+            if base_kv and not 1 / FAR < rated_kv / base_kv < FAR:
+                found[bus] = (float(rated_kv), float(base_kv))
+        if not transformers.Next():
+            break
+    return found
 
 
 def head_bus(solver: Solver) -> str:

@@ -13,6 +13,7 @@ from derloop.kind import Context, FeederLoad, Kind, PlaceError, Terminal
 from derloop.memory import remembers
 from federates.grid import inventory
 from federates.grid.accounts import Accounts
+from federates.grid.cautions import Cautions
 from federates.grid.engine import SolverError
 from federates.grid.feeder import Feeder, check_terminals
 from federates.grid.file_loads import FileLoads
@@ -30,7 +31,6 @@ from federates.grid.solution import Solution
 from federates.grid.solver import Solver
 from federates.grid.switchgear import Switchgear
 from federates.grid.switching import Arrangement
-from federates.grid.unfollowed import Unfollowed
 from federates.grid.warm_start import WarmStart
 
 UNFED_PU = 1e-3
@@ -105,7 +105,7 @@ class OpenDssFeeder:
         self._accounts = Accounts(settings.accounts, self._solver, names) if settings.accounts else None
         self._powers = self._told_powers() if self._tells_powers else None
         driven = {element for group in self._drives for element in group.driven}
-        self._unfollowed = Unfollowed(settings, feeder, driven)
+        self._cautions = Cautions(settings, feeder, driven)
         self._tells_elements = bool(self._gear or self._monitored or self._accounts)
 
     def _limits(self, feeder: Feeder) -> Limits:
@@ -128,7 +128,7 @@ class OpenDssFeeder:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        return self._unfollowed.cautions(self._name)
+        return self._cautions.told(self._name)
 
     def _inputs(self) -> dict[str, Port]:
         ports = {}

@@ -243,6 +243,31 @@ def test_loads_whose_voltage_is_not_that_of_their_bus_are_told(tmp_path: Path, k
     assert [float(found) for _, found in said] == ([] if times is None else pytest.approx([times], rel=0.15))
 
 
+TAPPED = (
+    "New Transformer.tapped phases=1 windings=3 buses=[home.1.4 leg.1.0 leg.0.2] kVs=[0.231 0.12 0.12]\n"
+    "New Transformer.mill buses=[home.1.2.3 mill] conns=[delta wye] kVs=[0.4 0.48] kVAs=[50 50]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("bases", "said"),
+    [
+        ("0.4, 0.24, 0.48", ["leg (0.12 kV per unit of 0.1386)"]),
+        ("0.4, 0.208", ["mill (0.2771 kV per unit of 0.2309)"]),
+        ("0.4, 0.208, 0.48", []),
+    ],
+)
+def test_buses_whose_base_is_not_that_of_their_windings_are_told(tmp_path: Path, bases: str, said: list[str]) -> None:
+    """Half of a centre-tapped winding is 0.866 pu of 0.24: every voltage there was a violation, and nobody said why."""
+    cautions = four_wires(tmp_path, f"{TAPPED}Set VoltageBases=[{bases}]\nCalcVoltageBases").cautions
+    told = [text for text in cautions if "VoltageBases" in text]
+    assert told == [
+        f"grid: {bus} have another base than the windings there, both to ground: is it among the "
+        "VoltageBases, times 1.732?"
+        for bus in said
+    ]
+
+
 def test_loads_of_a_second_circuit_on_the_poles_may_be_in_a_feeder_and_be_driven(tmp_path: Path) -> None:
     """Of a load at nodes beyond 3 alone a phase was made up, that its bus does not have: a KeyError."""
     (tmp_path / "f.dss").write_text(SECOND_CIRCUIT)

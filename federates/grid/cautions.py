@@ -1,4 +1,4 @@
-"""What of a feeder file is not followed, or cannot be meant so: told before a run."""
+"""What a feeder file has that is not followed, or cannot be meant so: told before a run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LEAST_DRAWN, MOST_DRAWN = 0.5, 2.0
 """Of what a load is said to draw: what is beyond is no matter of the feeder's voltages."""
 
 
-class Unfollowed:
-    """What moves over time in the file, and stands still here; and loads that the file cannot mean so."""
+class Cautions:
+    """What moves over time in the file, and stands still here; loads and voltage bases that it cannot mean so."""
 
     def __init__(self, settings: OpenDssSettings, feeder: Feeder, driven: Collection[str]) -> None:
         """feeder: solved as its file stands. driven: its loads that federates drive."""
@@ -26,7 +26,7 @@ class Unfollowed:
         self._timed = _timed(settings, feeder)
         self._off_base = _off_base(feeder.loads.values(), feeder.solver)
 
-    def cautions(self, name: str) -> tuple[str, ...]:
+    def told(self, name: str) -> tuple[str, ...]:
         """Return what must be said of the feeder `name`."""
         shaped = [element for element in inventory.shaped(self._solver) if element not in self._driven]
         storing = inventory.storing(self._solver)
@@ -37,6 +37,9 @@ class Unfollowed:
         }
         off = "draw far from what the feeder file says, as it is solved: is their kV that of their bus, and it earthed?"
         said[off] = [f"load.{load} ({times:.2g} times)" for load, times in self._off_base]
+        base = "have another base than the windings there, both to ground: is it among the VoltageBases, times 1.732?"
+        rated = inventory.off_base(self._solver).items()
+        said[base] = [f"{bus} ({kv:.4g} kV per unit of {base_kv:.4g})" for bus, (kv, base_kv) in rated]
         return tuple(f"{name}: {some_of(elements)} {what}" for what, elements in said.items() if elements)
 
 
