@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
@@ -65,6 +65,8 @@ class Capacity:
     """Of the voltage or the loading that passed its limit."""
     passed_before: int = 0
     """Nodes and elements that pass their limit without any generation: they are not asked."""
+    off_base: int = 0
+    """Buses whose voltages are judged per unit of another one than that of the windings there."""
 
 
 def hosting_capacity(question: Question, sweeps: int, jobs: int) -> list[Capacity]:
@@ -93,7 +95,8 @@ def _wait_for_parent() -> None:
 
 
 def _swept(question: Question, sweep: int) -> Capacity:
-    return _Sweep(question, sweep).capacity()
+    filled = _Sweep(question, sweep)
+    return replace(filled.capacity(), off_base=filled.off_base)
 
 
 class _Sweep:
@@ -115,6 +118,7 @@ class _Sweep:
         solver.prepare(question.regulators == "active", 1e-6, 100)
         self._units = Setpoints(solver.dss, "Generator", [f"unit_{i}" for i in range(len(self._loads))])
         self._volts = Measured(solver, buses)
+        self.off_base = len(inventory.off_base(solver))
         self._lines = Monitored(("*",), dict(question.ratings_a), solver, may_lack_ratings=True)
 
     def capacity(self) -> Capacity:

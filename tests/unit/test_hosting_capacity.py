@@ -183,3 +183,16 @@ def begun_in_processes() -> tuple[subprocess.Popen[bytes], list[str]]:
         time.sleep(0.05)
     time.sleep(2.0)
     return command, begun
+
+
+@pytest.mark.parametrize(("base", "told"), [("0.24", True), ("0.208", False)])
+def test_buses_that_are_judged_by_another_base_than_their_windings_are_told(
+    tmp_path: Path, base: str, told: bool
+) -> None:
+    """Half of a centre-tapped winding is 0.866 pu of 0.24: it could rise by a fifth before a limit was passed."""
+    asked = question(tmp_path)
+    tapped = "New Transformer.t phases=1 windings=3 buses=(b.1 leg.1.0 leg.0.2) kVs=(7.2 .12 .12)\n"
+    asked.feeder.write_text(TWO_BUSES.replace("Set VoltageBases=(12.47)", f"{tapped}Set VoltageBases=(12.47, {base})"))
+    words = [str(asked.feeder), "--sweeps", "1", "--most-kw", "100"]
+    said = CliRunner().invoke(app, words, catch_exceptions=False).output
+    assert ("buses judged by another base than that of their windings: 1, see VoltageBases" in said) == told

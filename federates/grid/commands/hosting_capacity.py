@@ -107,6 +107,8 @@ def _table(question: Question, found: list[Capacity]) -> str:
     lines += [f"  {_ended(limit, where):<40}{_sweeps(n, 6)}" for (limit, where), n in limits.most_common(8)]
     if before := found[0].passed_before:
         lines += [f"  {before} nodes and elements pass a limit without any generation, and were not asked"]
+    if found[0].off_base:
+        lines += [f"  buses judged by another base than that of their windings: {found[0].off_base}, see VoltageBases"]
     return "\n".join(lines)
 
 
