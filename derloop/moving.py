@@ -28,7 +28,7 @@ from derloop.scenario.models import Scenario
 from derloop.verdict import Doubt, Verdict
 
 if TYPE_CHECKING:
-    from derloop.hosts.gathering import Plan
+    from derloop.hosts.plan import Plan
 
 
 @dataclass(slots=True)
@@ -116,8 +116,9 @@ class Moving:
 
     def _apart(self) -> Ending:
         from derloop.engines.apart import Apart  # HELICS, only where it is used
+        from derloop.hosts.gathering import Gathering
 
-        gathering = self.plan.gathering(self.scenario, self.folder, self.say) if self.plan else None
+        gathering = Gathering(self.plan, self.scenario, self.folder, self.say) if self.plan else None
         self.saving.keep = self._kept()
         apart = Apart(self.scenario, self.federation, self.folder, self.permissions, self.saving, gathering)
         hunting = _Noted(self.folder)

@@ -33,7 +33,7 @@ from derloop.scenario.loading import load
 from derloop.scenario.models import Scenario, to_ns
 
 if TYPE_CHECKING:
-    from derloop.hosts.gathering import Plan
+    from derloop.hosts.plan import Plan
 
 SELDOM_S = 1e9
 """The longest time between checkpoints: 31 years."""
@@ -209,7 +209,7 @@ def _plan(scenario: Scenario, federation: Federation, options: Options) -> Plan 
     if scenario.file.placement != "hosts":
         return None
     from derloop.hosts.door import check_free
-    from derloop.hosts.gathering import plan  # HELICS, only where it is used
+    from derloop.hosts.plan import plan  # only where other machines take part
 
     planned = plan(scenario, federation, options.hosts, options.listen, options.trust_feeder)
     check_free(planned.file.listen, planned.file.port)

@@ -81,7 +81,7 @@ def slurm(
 
 def _job(scenario: Path, hosts: Path, overrides: list[str] | None, options: Options) -> Job:
     from derloop.hosts.exporting import job
-    from derloop.hosts.gathering import plan
+    from derloop.hosts.plan import plan
     from derloop.scenario.assembly import assemble
     from derloop.scenario.loading import load
 

@@ -37,9 +37,9 @@ from derloop.federation import Unit
 from derloop.hosts import copying, gathering, guest, joining, likeness, starting
 from derloop.hosts.copying import Source
 from derloop.hosts.file import HostSettings
-from derloop.hosts.gathering import Plan
 from derloop.hosts.guest import Relayed
 from derloop.hosts.joining import Invitation
+from derloop.hosts.plan import Plan
 from derloop.hosts.starting import Started
 from derloop.kind import NONE_GRANTED, Permissions
 from derloop.options import Options
@@ -169,7 +169,7 @@ def test_a_run_that_was_ended_does_not_wait_for_all_that_comes(tmp_path: Path, m
     lab = SimpleNamespace(name="lab", kept_at=0.0, has_copied=False, torn=[], check=check, send=mute, close=mute)
     file = SimpleNamespace(listen="127.0.0.1")
     plan = Plan(file, {"grid": "lab"}, [], None, "")  # type: ignore[arg-type]
-    gathered = plan.gathering(load(SCENARIO), tmp_path, mute)
+    gathered = gathering.Gathering(plan, load(SCENARIO), tmp_path, mute)
     monkeypatch.setattr(gathered, "_guests", {"lab": lab})
     assert gathered.close(is_whole=False) == ["host 'lab' has not sent all of its results"]
 
