@@ -23,33 +23,20 @@ Then the smart-inverter functions, `p_limit_kw` (where the fleet is curtailable)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
-from math import erf, exp, gamma, log, sqrt
+from math import log
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from derloop.contract import FloatArray, Interface, Port, Values
-from derloop.kind import Context, Kind, Settings, Terminal
-from derloop.memory import remembers
+from derloop.kind import Settings
 from federates.der import Stepped
-from federates.der.course import Allowed, read_course
-from federates.der.hysteresis import BoolArray, hysteresis
-from federates.der.instants import Instants
-from federates.der.inverter import Inverters, Smart
-from federates.der.placement import At, Size, Spot, place, stream
+from federates.der.inverter import Smart
+from federates.der.placement import At, Size, Spot
 from federates.der.profile import ProfileColumn
 
-SLOW_WAVES, FAST_WAVES = 16, 32
-STANDARD_DENSITY = 1.225
-"""kg/m3, at sea level and 15 degC: what power curves are published for."""
 _Speed = Annotated[float, Field(ge=0.0, le=100.0)]
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-# --- settings ----------------------------------------------------------------------------------------
 
 
 class PowerCurve(Settings):
@@ -223,166 +210,3 @@ class WindSettings(Stepped):
                 what = f"{name} {getattr(self, name):g} must be more than roughness_m {self.height.roughness_m:g}"
                 raise ValueError(what)
         return self
-
-
-# --- the fleet ---------------------------------------------------------------------------------------
-
-
-@remembers("_v_m_per_s", "_mean", "_runs", "_storms")
-class WindFleet:
-    """n turbines. State: which run, which rest for a storm, their mean wind; and the lag of the reactive function."""
-
-    def __init__(self, settings: WindSettings, context: Context) -> None:
-        turbines = context.terminals.get(context.name) or terminals(settings, context)
-        labels = tuple(turbine.label for turbine in turbines)
-        self._settings = settings
-        self.inverters = Inverters(
-            settings.smart, np.array([turbine.rated_kva for turbine in turbines]), seed=context.seed
-        )
-        self._interface = _interface(settings, context, self.inverters, labels)
-        self.cautions = settings.smart.cautions(context.name, self._interface.step_ns)
-        self._wind = Wind(settings, context, labels)
-        self._power_pu = power_curve(settings)
-        self._denser = (air_density(settings.altitude_m, settings.ambient_c) / STANDARD_DENSITY) ** (1.0 / 3.0)
-        self._instants = Instants()
-        self._v_m_per_s = self._mean = np.zeros(0)
-        self._runs = self._storms = np.zeros(len(labels), dtype=bool)
-
-    @property
-    def interface(self) -> Interface:
-        return self._interface
-
-    def start(self) -> Values:
-        zeros = np.zeros(len(self._runs))
-        return dict.fromkeys(self._interface.outputs, zeros)
-
-    def step(self, now_ns: int, inputs: Values) -> Values:
-        self._blow(now_ns)
-        available = self._available_kw()
-        wanted = np.minimum(available, self.inverters.p_most_kw)
-        limit_kw = inputs["p_limit_kw"] if self._settings.curtailable else None
-        band = (np.zeros(wanted.shape), wanted)
-        p_kw, q_kvar = self.inverters.step(now_ns, self.inverters.seen(inputs), wanted, band, limit_kw)
-        seen = {"wind_m_per_s": self._v_m_per_s, "running": self._running.astype(float)}
-        return {"p_kw": p_kw, "q_kvar": q_kvar, "p_available_kw": available, **seen}
-
-    def stop(self) -> None:
-        pass
-
-    @property
-    def _running(self) -> BoolArray:
-        return self._runs & ~self._storms
-
-    def _blow(self, now_ns: int) -> None:
-        """Take the wind of this instant, which depends on time alone, and let it start and stop the turbines once."""
-        passed_s = self._instants.passed_ns(now_ns) / 1e9
-        is_first = self._v_m_per_s.size == 0
-        if passed_s == 0.0 and not is_first:
-            return
-        last, self._v_m_per_s = self._v_m_per_s, self._wind.at(now_ns)
-        self._mean = self._v_m_per_s if is_first else self._lagged(last, passed_s)
-        s = self._settings
-        self._runs = hysteresis(self._v_m_per_s, s.stop_m_per_s, s.cut_in_m_per_s, self._runs)
-        self._storms = hysteresis(self._mean, s.restart_m_per_s, s.cut_out_m_per_s, self._storms)
-
-    def _lagged(self, v_m_per_s: FloatArray, passed_s: float) -> FloatArray:
-        if self._settings.averaging_s == 0.0:
-            return self._v_m_per_s
-        return v_m_per_s + (self._mean - v_m_per_s) * exp(-passed_s / self._settings.averaging_s)
-
-    def _available_kw(self) -> FloatArray:
-        power_pu = self._power_pu(self._v_m_per_s * self._denser)
-        return self.inverters.rated_kva * np.where(self._running, power_pu, 0.0)
-
-
-def power_curve(settings: WindSettings) -> Callable[[FloatArray], FloatArray]:
-    """Return the power (n,), pu, at a wind speed (n,), m/s."""
-    if settings.curve is not None:
-        v_points, p_points = np.array(settings.curve.v_m_per_s), np.array(settings.curve.p_pu)
-        return lambda v: np.interp(v, v_points, p_points)
-    low, high = settings.stop_m_per_s**3, settings.rated_m_per_s**3
-    return lambda v: np.clip((v**3 - low) / (high - low), 0.0, 1.0)
-
-
-def air_density(altitude_m: float, ambient_c: float) -> float:
-    """Return the density of dry air, kg/m3, at the standard atmosphere's pressure."""
-    pressure_pa: float = 101325.0 * (1.0 - 2.25577e-5 * altitude_m) ** 5.25588
-    return pressure_pa / (287.05 * (ambient_c + 273.15))
-
-
-# --- the wind ----------------------------------------------------------------------------------------
-
-
-class Wind:
-    """The wind at n hubs. It depends on seed and time alone."""
-
-    def __init__(self, settings: WindSettings, context: Context, labels: tuple[str, ...]) -> None:
-        self._factor = settings.height.factor(settings.hub_height_m, settings.measured_at_m)
-        self._slow = _slow(settings, context)
-        self._gusts = settings.turbulence and _Gusts(settings.turbulence, context, labels)
-        self._ones = np.ones(len(labels))
-
-    def at(self, now_ns: int) -> FloatArray:
-        """Return the wind speeds (n,), m/s."""
-        hub = self._slow(now_ns) * self._factor
-        if not self._gusts:
-            return hub * self._ones
-        return np.maximum(hub + self._gusts.sigma(hub) * self._gusts.at(now_ns), 0.0)
-
-
-def _slow(settings: WindSettings, context: Context) -> Callable[[int], float]:
-    if isinstance(settings.wind, WindSeries):
-        return _Series(settings.wind, context).at
-    return read_course(settings.wind, ("wind",), Allowed(0.0, 100.0, "m/s"), context, settings.step_ns(context)).at
-
-
-class _Series:
-    """A slow wind by chance."""
-
-    def __init__(self, series: WindSeries, context: Context) -> None:
-        chance = stream(context, "wind")
-        period_s = series.period_s * 2.0 ** chance.uniform(-1.0, 1.0, SLOW_WAVES)
-        self._rad_s = 2.0 * np.pi / period_s
-        self._phase = chance.uniform(0.0, 2.0 * np.pi, SLOW_WAVES)
-        self._shape = series.weibull_shape
-        self._scale = series.mean_m_per_s / gamma(1.0 + 1.0 / series.weibull_shape)
-
-    def at(self, now_ns: int) -> float:
-        x = sqrt(2.0 / SLOW_WAVES) * float(np.cos(self._rad_s * (now_ns / 1e9) + self._phase).sum())
-        above = 0.5 * (1.0 - erf(x / sqrt(2.0)))
-        return self._scale * float((-log(max(above, 1e-15))) ** (1.0 / self._shape))
-
-
-class _Gusts:
-    """Turbulence at n hubs, of variance 1."""
-
-    def __init__(self, turbulence: Turbulence, context: Context, labels: tuple[str, ...]) -> None:
-        streams = [stream(context, f"turbulence {label}") for label in labels]
-        share = (np.array([s.random(FAST_WAVES) for s in streams]) + np.arange(FAST_WAVES)) / FAST_WAVES
-        self._rad_s = 2.0 * np.pi * ((1.0 - share) ** -1.5 - 1.0) / (6.0 * turbulence.time_scale_s)
-        self._phase = np.array([s.uniform(0.0, 2.0 * np.pi, FAST_WAVES) for s in streams])
-        self._intensity = turbulence.intensity_pu
-
-    def sigma(self, hub_m_per_s: float) -> float:
-        return self._intensity * (0.75 * hub_m_per_s + 5.6)
-
-    def at(self, now_ns: int) -> FloatArray:
-        waves = np.cos(self._rad_s * (now_ns / 1e9) + self._phase)
-        gusts: FloatArray = sqrt(2.0 / FAST_WAVES) * waves.sum(axis=1)
-        return gusts
-
-
-def _interface(settings: WindSettings, context: Context, inverters: Inverters, labels: tuple[str, ...]) -> Interface:
-    inputs = inverters.ports(labels)
-    if settings.curtailable:
-        inputs["p_limit_kw"] = Port("kW", labels)
-    units = {"p_kw": "kW", "q_kvar": "kvar", "p_available_kw": "kW", "wind_m_per_s": "m/s", "running": "1"}
-    return Interface(settings.step_ns(context), inputs, {name: Port(unit, labels) for name, unit in units.items()})
-
-
-def terminals(settings: WindSettings, context: Context) -> tuple[Terminal, ...]:
-    """Return where the turbines meet the feeder."""
-    return settings.smart.seeing(place(settings.at, settings.rated_kva, context))
-
-
-KIND = Kind("wind", "Wind turbines with smart inverters", WindSettings, WindFleet, terminals, is_der=True)
