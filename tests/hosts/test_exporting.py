@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +194,10 @@ def test_hosts_that_the_run_would_start_itself_are_not_exported(tmp_path: Path) 
 def test_a_host_with_the_name_of_the_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="/hosts/run: what is exported calls the run itself so"):
         made(tmp_path, names=("run", "fleets"), hosts={"run": {}, "fleets": {}})
+
+
+def test_planning_hosts_for_others_to_start_loads_no_middleware() -> None:
+    code = (
+        "import sys, derloop.hosts.plan, derloop.hosts.exporting; assert not {'helics', 'mosaik'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
