@@ -8,7 +8,7 @@ nothing, nor does a bank or a reactor between phases, or from these to a star po
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +41,7 @@ def conductors(dss: Any, elements: list[str]) -> Conductors:
     """Return what conductors these elements have, by their full names, as far as they are in service."""
     joined: list[tuple[int, int]] = []
     starred: list[tuple[int, int]] = []
+    alike: dict[tuple[int, int, int], list[_Wound]] = {}
     element = dss.CktElement
     for name in elements:
         dss.Circuit.SetActiveElement(name)
@@ -49,22 +50,37 @@ def conductors(dss: Any, elements: list[str]) -> Conductors:
             continue
         ends = np.array(element.NodeRef(), np.intp).reshape(terminals, -1)
         if name.startswith(WOUND):
-            joined += _of_coils(element, ends)
+            admittances = np.array(element.YPrim(), np.float64).view(np.complex128)
+            alike.setdefault((*ends.shape, element.NumPhases()), []).append(_Wound(ends.ravel(), admittances))
         elif _is_star(ends[1]):
             starred += zip(ends[0], ends[1], strict=True)
         elif not (name.startswith(SHUNTS) and _is_at_one_bus(element)):
             joined += zip(ends[0], ends[1], strict=True)
-    return Conductors(_pairs(joined), _pairs(starred))
+    coupled = [_of_coils(wires, phases, of) for (_, wires, phases), of in alike.items()]
+    return Conductors(_pairs(np.concatenate([_as_pairs(joined), *coupled], axis=1)), _pairs(_as_pairs(starred)))
 
 
-def _of_coils(element: Any, ends: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
-    """Yield which ends of its coils the active transformer couples; a star point couples no phases."""
-    phases, wires = element.NumPhases(), ends.shape[1]
-    admittances = np.array(element.YPrim(), np.float64).view(np.complex128).reshape(ends.size, ends.size)
-    are_ends = (np.arange(ends.size) % wires < phases) | (wires != phases + 1) | (phases == 1)
+class _Wound(NamedTuple):
+    """What has coils."""
+
+    ends: NDArray[np.intp]
+    """Nodes (n,) of its terminals, one after the other."""
+    admittances: NDArray[np.complex128]
+    """Between all of them (n * n,), S."""
+
+
+def _of_coils(wires: int, phases: int, alike: Sequence[_Wound]) -> Pairs:
+    """Return which ends of their coils transformers couple that have as many wires at each terminal, and phases.
+
+    A star point couples no phases. All at once: feeders have a thousand that are alike, one for each customer.
+    """
+    ends = np.array([each.ends for each in alike])
+    size = ends.shape[1]
+    admittances = np.array([each.admittances for each in alike]).reshape(-1, size, size)
+    are_ends = (np.arange(size) % wires < phases) | (wires != phases + 1) | (phases == 1)
     coupled = (np.abs(admittances) > COUPLED) & are_ends & are_ends[:, np.newaxis]
-    for one, other in np.argwhere(np.triu(coupled, 1)):
-        yield int(ends.flat[one]), int(ends.flat[other])
+    of, one, other = np.nonzero(np.triu(coupled, 1))
+    return np.array([ends[of, one], ends[of, other]])
 
 
 def _is_star(nodes: NDArray[np.intp]) -> bool:
@@ -76,8 +92,12 @@ def _is_at_one_bus(element: Any) -> bool:
     return len({name.partition(".")[0].lower() for name in element.BusNames()}) == 1
 
 
-def _pairs(found: list[tuple[int, int]]) -> Pairs:
-    pairs = np.array(found, np.intp).reshape(-1, 2).T
+def _as_pairs(found: list[tuple[int, int]]) -> Pairs:
+    return np.array(found, np.intp).reshape(-1, 2).T
+
+
+def _pairs(pairs: Pairs) -> Pairs:
+    """Return each of these once, without those to ground or to themselves, counted from 0."""
     kept: Pairs = np.unique(pairs[:, (pairs != GROUND).all(0) & (pairs[0] != pairs[1])], axis=1) - 1
     return kept
 
