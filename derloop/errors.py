@@ -146,8 +146,12 @@ def some_of(names: Sequence[str], shown: int = 5) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """Return what a federate's own code has raised, for a message that says whose it is."""
-    return _text(error) if type(error).__module__.startswith("derloop") else said(error)
+    """Return what a federate's own code has raised, for a message that says whose it is.
+
+    Of an error that was not written for who reads it, its kind and where it was raised are said.
+    """
+    is_written = isinstance(error, DerloopError) or type(error).__module__.startswith("derloop")
+    return _text(error) if is_written else said(error)
 
 
 def _text(error: BaseException) -> str:

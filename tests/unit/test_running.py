@@ -373,7 +373,7 @@ def test_what_was_not_left_as_it_should_be_is_the_last_that_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = run(tmp_path)
-    result.complaints = ("a note", "federate 'inverter' at 4 s: did not stop cleanly: NotRestored: device 'inv-1': ...")
+    result.complaints = ("a note", "federate 'inverter' at 4 s: did not stop cleanly: device 'inv-1': ...")
     show_result(result, quiet=True)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "note a note"
