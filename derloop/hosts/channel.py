@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import json
 import queue
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -109,19 +110,19 @@ class Channel:
         self.heard_at = monotonic()
         """When anything came last, by `time.monotonic`."""
         self.lost: str | None = None
-        """Why nothing comes any more."""
+        """Why nothing comes any more; all that came can be heard once it is told."""
         self._outgoing: queue.SimpleQueue[tuple[bytes, bytes] | None] = queue.SimpleQueue()
         self._incoming: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._queued = 0
         self._closed = Event()
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._threads = [
+        self._receiver, self._sender = (
             Thread(target=work, name=f"derloop {peer} {work.__name__.strip('_')}", daemon=True)
-            for work in (self._send_all, self._receive_all)
-        ]
-        for thread in self._threads:
-            thread.start()
+            for work in (self._receive_all, self._send_all)
+        )
+        self._receiver.start()
+        self._sender.start()
 
     @property
     def is_crowded(self) -> bool:
@@ -130,8 +131,18 @@ class Channel:
 
     @property
     def silent_s(self) -> float:
-        """For how long nothing has come."""
-        return monotonic() - self.heard_at
+        """For how long nothing has come.
+
+        What has come and waits to be read ends a silence: whoever was stopped finds much of it when it goes on.
+        """
+        return 0.0 if self._has_come() else monotonic() - self.heard_at
+
+    def _has_come(self) -> bool:
+        if self._closed.is_set():
+            return False
+        waiting = select.poll()
+        waiting.register(self._sock, select.POLLIN)
+        return bool(waiting.poll(0))
 
     def send(self, what: str, data: bytes = b"", **fields: Any) -> None:
         """Send a message, sooner or later; one that is lost is noticed by what does not come back.
@@ -154,12 +165,12 @@ class Channel:
     def close(self) -> None:
         """Send what waits to be sent, for no longer than 5 s, and close."""
         self._outgoing.put(None)
-        self._threads[0].join(LEAVE_S if self.lost is None else 0.0)
+        self._sender.join(LEAVE_S if self.lost is None else 0.0)
         self._closed.set()
         with suppress(OSError):  # it is closed already
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
-        for thread in self._threads:
+        for thread in (self._sender, self._receiver):
             thread.join(LEAVE_S)
 
     def _send_all(self) -> None:
@@ -170,6 +181,7 @@ class Channel:
                 self._queued -= sum(map(len, item)) if item[0] is not _BEAT else 0
                 number += 1
         except OSError as error:
+            self._receiver.join(LEAVE_S)  # what had come before the connection ended is heard first
             self._lose(f"its connection ended: {error.strerror or error}")
 
     def _next(self) -> tuple[bytes, bytes] | None:

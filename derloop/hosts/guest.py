@@ -86,14 +86,11 @@ class Guest:
     def send(self, what: str, **fields: Any) -> None:
         self._channel.send(what, **fields)
 
-    @property
-    def is_lost(self) -> bool:
-        return self._channel.lost is not None or self._channel.silent_s > self._silence_s
-
     def check(self) -> None:
         """Take in what it has said; raise HostError where it is lost, or cannot do what it should."""
         if self.clock and self.has_greeted:
             self.clock.keep()
+        lost = self._channel.lost  # before what came is taken in: the last of it may say why
         try:
             for message in self._channel.heard():
                 self._take(message)
@@ -103,10 +100,10 @@ class Guest:
             raise HostError(self.name, "was told to end, and has left")
         if self._failed is not None:
             raise HostError(self.name, self._failed)
-        if self._channel.lost is not None:
-            raise HostError(self.name, f"is lost: {self._channel.lost}")
-        if self.is_lost:
-            raise HostError(self.name, f"is lost: nothing was heard of it for {self._channel.silent_s:.1f} s")
+        if lost is not None:
+            raise HostError(self.name, f"is lost: {lost}")
+        if (silent_s := self._channel.silent_s) > self._silence_s:
+            raise HostError(self.name, f"is lost: nothing was heard of it for {silent_s:.1f} s")
 
     def _take(self, message: Message) -> None:
         match message.what:

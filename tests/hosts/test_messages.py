@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -99,6 +100,20 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Channel, Channel]]:
         end.close()
 
 
+@pytest.fixture
+def let_read(monkeypatch: pytest.MonkeyPatch) -> Event:
+    """Lets the first of a pair read: before, what comes waits, as for a run that was stopped and goes on."""
+    event = Event()
+
+    def later(number: int, key: bytes, receive: Callable[[int], bytes]) -> Message:
+        if key == b"b" * 32:
+            event.wait()
+        return unpack(number, key, receive)
+
+    monkeypatch.setattr(channels, "unpack", later)
+    return event
+
+
 def waited(holds: Callable[[], object]) -> bool:
     until = time.monotonic() + 20
     while not holds() and time.monotonic() < until:
@@ -130,6 +145,29 @@ def test_a_channel_whose_other_end_closes_is_lost_and_what_was_sent_before_is_he
     assert pair[1].lost == "its connection ended"
     assert [m.what for m in pair[1].heard()] == ["over"]
     assert pair[0].lost is None  # it has closed by itself
+
+
+def test_what_a_host_said_last_is_heard_by_a_run_that_reads_late(
+    let_read: Event, pair: tuple[Channel, Channel], tmp_path: Path
+) -> None:
+    """It took the host for lost where it looked before it had read, or found that nothing can be sent any more."""
+    guest = Guest(pair[0], tmp_path, silence_s=4)
+    pair[1].send("failed", why="has left")
+    pair[1].close()
+    pair[0].heard_at -= 60
+    until = time.monotonic() + 4 * channels.BEAT_S
+    while time.monotonic() < until:
+        guest.check()
+        time.sleep(0.005)
+    let_read.set()
+    with pytest.raises(HostError, match=r"^host 'fleets' has left$"):
+        waited(lambda: guest.check())
+
+
+def test_a_host_of_which_nothing_comes_is_lost(pair: tuple[Channel, Channel], tmp_path: Path) -> None:
+    guest = Guest(pair[0], tmp_path, silence_s=0)
+    with pytest.raises(HostError, match=r"is lost: nothing was heard of it for 0\.0 s"):
+        waited(lambda: guest.check())
 
 
 def test_bytes_that_are_no_message_end_a_channel(pair: tuple[Channel, Channel]) -> None:
