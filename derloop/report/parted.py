@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, Protocol
 
 import numpy as np
@@ -70,7 +69,7 @@ def _own(each: Iterable[Mapping[str, str]], joint: str) -> list[str]:
     each = list(each)
     names = dict.fromkeys(name for said in each for name in said)
     differing = [name for name in names if len({said.get(name) for said in each}) > 1]
-    own = [[f"{name}{joint}{said[name]}" for name in differing if name in said] for said in each]
+    own = [[f"{name}{joint}{_short(said[name])}" for name in differing if name in said] for said in each]
     return [", ".join(said[:NAMED]) + (f" and {len(said) - NAMED} more" if len(said) > NAMED else "") for said in own]
 
 
@@ -84,7 +83,13 @@ def _settings(run: Run) -> dict[str, str]:
 def _leaves(data: Any, path: str = "") -> dict[str, str]:
     inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     within = [leaf for key, part in inner for leaf in _leaves(part, f"{path}.{key}".lstrip(".")).items()]
-    return dict(within) if within else {path: shorten(json.dumps(data, ensure_ascii=False), LONGEST, placeholder="...")}
+    return dict(within) if within else {path: json.dumps(data, ensure_ascii=False)}
+
+
+def _short(text: str) -> str:
+    """Return how what is too long begins and ends: paths of one folder part at their end."""
+    half = (LONGEST - len("...")) // 2
+    return text if len(text) <= LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
 def _vias(run: Run) -> dict[str, str]:

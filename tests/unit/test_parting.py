@@ -201,6 +201,16 @@ def test_a_run_is_called_by_what_it_is_set_to_otherwise(tmp_path: Path) -> None:
     assert str(sides(runs)[2]) == f"C  {runs[2].path}  ({x})"
 
 
+def test_long_settings_are_told_by_how_they_begin_and_end(tmp_path: Path) -> None:
+    """They passed for alike where their first words were, as those of paths, which are one word."""
+    folder = "profiles/measured/summer-2025/at-each-transformer-of-the-northern-feeder"
+    runs = [with_pv(tmp_path, side, file=f"{folder}/{side}.csv") for side in ("east", "west")]
+    assert [side.settings for side in sides(runs)] == [
+        'federates.pv.file="profiles/measured/summer-20...he-northern-feeder/east.csv"',
+        'federates.pv.file="profiles/measured/summer-20...he-northern-feeder/west.csv"',
+    ]
+
+
 def test_the_page_has_no_column_in_which_runs_are_alike(tmp_path: Path) -> None:
     runs = [with_pv(tmp_path, "none", smart={}), with_pv(tmp_path, "var", smart={"volt_var": "<b>"})]
     for shown, heads in ((runs, (False, True)), ([runs[0], runs[0]], (False, False))):
