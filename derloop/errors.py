@@ -5,6 +5,7 @@ A failed check is a verdict and no exception: see `derloop.checks`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -102,8 +103,8 @@ def said(error: BaseException) -> str:
     return type(error).__name__ + (text and f": {text}") + _place(error)
 
 
-NOT_THEIRS = ("derloop", "importlib", "pydantic")
-"""Packages by which derloop calls the code of others."""
+NOT_THEIRS = sys.stdlib_module_names | {"derloop", "pydantic"}
+"""Packages by which derloop calls the code of others, or they their own: decorators, cached properties, pools."""
 
 
 def _place(error: BaseException) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
@@ -56,6 +57,11 @@ class Unsayable(Exception):
         raise AttributeError("status")
 
 
+@contextmanager
+def locked() -> Iterator[None]:
+    yield
+
+
 SHAPES = "ValueError: cannot reshape array of size 1 into shape (2,)"
 OUTPUTS = {
     "not a number": (lambda: {"x": np.array([1.0, np.nan])}, "output 'x' is not finite at 'x_1'"),
@@ -85,6 +91,7 @@ OUTPUTS = {
     "an exit": (lambda: sys.exit(0), "SystemExit: 0 (test_stepper.py, line LINE)"),
     "an interruption": (raising(KeyboardInterrupt()), "KeyboardInterrupt (test_stepper.py, line LINE)"),
     "of a library": (lambda: {"x": np.reshape([1.0], 2)}, SHAPES + " (test_stepper.py, line LINE)"),
+    "of a decorator": (locked()(raising(ValueError("no light"))), "ValueError: no light (test_stepper.py, line LINE)"),
     "of derloop": (lambda: Bundle({}).update({"x": np.ones(2)}), "KeyError: 'x' (test_stepper.py, line LINE)"),
 }
 
