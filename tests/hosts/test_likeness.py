@@ -44,6 +44,7 @@ def test_derloop_of_the_same_version_and_with_another_code_is_a_difference(
     monkeypatch.setattr(likeness, "CODE", ("checkout", "not_installed"))
     here = facts({})
     (tmp_path / "checkout" / "compiled.pyc").touch()
+    (tmp_path / "checkout" / ".#__init__.py").symlink_to("somebody@here.4711:1764540000")  # open in Emacs
     assert facts({}) == here
     (tmp_path / "checkout" / "maps" / "inverter.json").write_text("2")
     there = facts({})
