@@ -29,9 +29,14 @@ def seconds_between(start: datetime, texts: Sequence[str], zone: ZoneInfo | None
     """Return when each timestamp (rows,) is, s after `start`. Raises StampError."""
     since, texts = start.astimezone(UTC), [text.strip() for text in texts]
     moments = [_moment(row, text) for row, text in enumerate(texts)]
-    told = _told_by_order(moments, zone) if zone else {}
-    instants = (told.get(row) or _instant(row, texts[row], moment, zone) for row, moment in enumerate(moments))
-    return np.array([(instant - since).total_seconds() for instant in instants])
+    instants = [_instant(row, texts[row], moment, zone) for row, moment in enumerate(moments)]
+    twice = [row for row, instant in enumerate(instants) if instant is None]
+    told = _told_by_order(moments, twice, zone) if zone else {}
+    for row in twice:
+        if zone and row not in told:
+            what = f"{texts[row]!r} was shown twice by clocks of {zone.key}, and {ONCE}"
+            raise StampError(row, f"{what}; allowed is {_ways(moments[row], zone)}")
+    return np.array([((instant or told[row]) - since).total_seconds() for row, instant in enumerate(instants)])
 
 
 def _moment(row: int, text: str) -> datetime:
@@ -41,10 +46,9 @@ def _moment(row: int, text: str) -> datetime:
         raise StampError(row, f"{text!r} is no timestamp; allowed is ISO 8601: 2025-07-15T12:00:00-07:00") from error
 
 
-def _told_by_order(moments: Sequence[datetime], zone: ZoneInfo) -> dict[int, datetime]:
-    """Return when rows of an hour that was shown twice are, by row, where they go through it twice: they fall once."""
+def _told_by_order(moments: Sequence[datetime], twice: Sequence[int], zone: ZoneInfo) -> dict[int, datetime]:
+    """Return when rows of hours that were shown `twice` are, by row, where they go through one twice and fall once."""
     told: dict[int, datetime] = {}
-    twice = [row for row, moment in enumerate(moments) if moment.tzinfo is None and _is_twice(moment, zone)]
     for _, group in groupby(enumerate(twice), lambda pair: pair[1] - pair[0]):  # rows that follow each other
         rows = [row for _, row in group]
         falls = [row for before, row in pairwise(rows) if moments[row] <= moments[before]]
@@ -54,12 +58,8 @@ def _told_by_order(moments: Sequence[datetime], zone: ZoneInfo) -> dict[int, dat
     return told
 
 
-def _is_twice(moment: datetime, zone: ZoneInfo) -> bool:
-    first, second = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
-    return first.utcoffset() != second.utcoffset() and not _gap(first, second)
-
-
-def _instant(row: int, text: str, moment: datetime, zone: ZoneInfo | None) -> datetime:
+def _instant(row: int, text: str, moment: datetime, zone: ZoneInfo | None) -> datetime | None:
+    """Return when a row is; None where the clock of `zone` showed it twice."""
     if moment.tzinfo is None:
         return _shown(row, text, moment, zone)
     if zone and moment.astimezone(zone).utcoffset() != moment.utcoffset():
@@ -68,18 +68,23 @@ def _instant(row: int, text: str, moment: datetime, zone: ZoneInfo | None) -> da
     return moment.astimezone(UTC)
 
 
-def _shown(row: int, text: str, moment: datetime, zone: ZoneInfo | None) -> datetime:
-    """Return when the clock of `zone` showed this."""
+def _shown(row: int, text: str, moment: datetime, zone: ZoneInfo | None) -> datetime | None:
     if zone is None:
         what = "says neither an offset from UTC nor a time zone; allowed is an offset, "
         raise StampError(row, f"{text!r} {what}2025-07-15T12:00:00-07:00 or ...Z, or the setting time_zone")
-    first, second = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    first, second = moment.replace(tzinfo=zone), moment.replace(tzinfo=zone, fold=1)
     if first.utcoffset() == second.utcoffset():
         return first.astimezone(UTC)
-    ways = " or ".join(at.astimezone(UTC).astimezone(zone).isoformat() for at in (first, second))
     if _gap(first, second):
-        raise StampError(row, f"{text!r} was never shown by clocks of {zone.key}; near it are {ways}")
-    raise StampError(row, f"{text!r} was shown twice by clocks of {zone.key}, and {ONCE}; allowed is {ways}")
+        near = _ways(moment, zone)
+        raise StampError(row, f"{text!r} was never shown by clocks of {zone.key}; near it are {near}")
+    return None
+
+
+def _ways(moment: datetime, zone: ZoneInfo) -> str:
+    """Return the two instants that a clock may mean on the day on which it is set."""
+    both = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    return " or ".join(at.astimezone(UTC).astimezone(zone).isoformat() for at in both)
 
 
 def _gap(first: datetime, second: datetime) -> bool:
