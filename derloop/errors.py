@@ -151,8 +151,8 @@ def cause(error: BaseException) -> str:
 
     Of an error that was not written for who reads it, its kind and where it was raised are said.
     """
-    is_written = isinstance(error, DerloopError) or type(error).__module__.startswith("derloop")
-    return _text(error) if is_written else said(error)
+    is_ours = type(error).__module__.partition(".")[0] == "derloop"
+    return _text(error) if is_ours or isinstance(error, DerloopError) else said(error)
 
 
 def _text(error: BaseException) -> str:

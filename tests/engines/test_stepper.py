@@ -57,6 +57,10 @@ class Unsayable(Exception):
         raise AttributeError("status")
 
 
+class OfAPlugIn(Exception):
+    __module__ = "derloop_heaters.errors"
+
+
 @contextmanager
 def locked() -> Iterator[None]:
     yield
@@ -88,6 +92,7 @@ OUTPUTS = {
         raising(Unsayable()),
         "Unsayable: what it says raises AttributeError (test_stepper.py, line LINE)",
     ),
+    "an error of a plug-in": (raising(OfAPlugIn("cold")), "OfAPlugIn: cold (test_stepper.py, line LINE)"),
     "an exit": (lambda: sys.exit(0), "SystemExit: 0 (test_stepper.py, line LINE)"),
     "an interruption": (raising(KeyboardInterrupt()), "KeyboardInterrupt (test_stepper.py, line LINE)"),
     "of a library": (lambda: {"x": np.reshape([1.0], 2)}, SHAPES + " (test_stepper.py, line LINE)"),
