@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from derloop.errors import DerloopError
 
-class SolverError(Exception):
+
+class SolverError(DerloopError):
     """OpenDSS refused, or did not find a solution."""
 
 

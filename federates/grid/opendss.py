@@ -253,7 +253,7 @@ class OpenDssFeeder:
                 self._gear.hold(self._island.alive, self._island.formers.held_at)
         else:
             self._solve(is_first, moved)
-        return self._seen(held, now_ns)
+        return self._seen(held)
 
     def _solve(self, is_first: bool, moved: bool) -> None:
         """Solve for what is set. is_first: of this instant; moved: some part of the feeder has changed places."""
@@ -278,7 +278,7 @@ class OpenDssFeeder:
         """Return the sums of the accounts, where they are kept."""
         return self._accounts.statistics(self._interface.step_ns / 3.6e12) if self._accounts else {}
 
-    def _seen(self, held: Values, now_ns: int | None = None) -> Bundle:
+    def _seen(self, held: Values) -> Bundle:
         """Return the outputs of the last solution as far as they are voltages, with those of grid-forming units."""
         volts, told = self._volts(), self._told
         np.abs(volts, out=self._v_ground_pu)
@@ -286,7 +286,7 @@ class OpenDssFeeder:
         if (others := self._measured.not_to_ground).size:
             self._v_pu[:] = self._v_ground_pu
             self._v_pu[others] = self._measured.magnitudes_not_to_ground_v(volts, self._alive) / self._bases_v[others]
-        self._check_sane(now_ns)
+        self._check_sane()
         if self._has_moved():
             self._moved = self._controls()
         if held:
@@ -372,7 +372,7 @@ class OpenDssFeeder:
         part = self._island or self._gear
         return part.alive if part else None
 
-    def _check_sane(self, now_ns: int | None) -> None:
+    def _check_sane(self) -> None:
         low, high = self._settings.sane_v_pu
         if self._gear and self._gear.is_faulted:
             low = 0.0
@@ -384,10 +384,9 @@ class OpenDssFeeder:
             outside = np.where(self._measured.with_voltage(self._alive), outside, -1.0)
         worst = int(outside.argmax())
         if outside[worst] > 0.0:
-            when = "before the first step" if now_ns is None else f"at {now_ns / 1e9:g} s"
             unfed = ", which nothing seems to feed" if self._v_pu[worst] < UNFED_PU else ""
             raise SolverError(
-                f"voltage collapse {when}: {self._v_pu[worst]:.3f} pu at {self._solver.nodes[worst]!r}{unfed}, "
+                f"voltage collapse: {self._v_pu[worst]:.3f} pu at {self._solver.nodes[worst]!r}{unfed}, "
                 f"sane is {low:g} to {high:g} (setting sane_v_pu)"
             )
 
