@@ -13,6 +13,7 @@ import numpy as np
 
 from derloop.calendar import Calendar
 from derloop.contract import FloatArray
+from derloop.errors import some_of
 from derloop.report import traces
 from derloop.report.figures import Figure
 from derloop.report.sheet import rendered, write_whole
@@ -70,7 +71,7 @@ def _own(each: Iterable[Mapping[str, str]], joint: str) -> list[str]:
     names = dict.fromkeys(name for said in each for name in said)
     differing = [name for name in names if len({said.get(name) for said in each}) > 1]
     own = [[f"{name}{joint}{_short(said[name])}" for name in differing if name in said] for said in each]
-    return [", ".join(said[:NAMED]) + (f" and {len(said) - NAMED} more" if len(said) > NAMED else "") for said in own]
+    return [some_of(said, NAMED) for said in own]
 
 
 def _settings(run: Run) -> dict[str, str]:
