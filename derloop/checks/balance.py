@@ -70,11 +70,11 @@ class _Tally:
         terms = len(balance.powers) + bool(balance.stored)
         self._net, self._scratch = np.empty((most, n)), np.empty((most + 1, n))
         self.instants = 0
-        self.largest_of, self.moved_of = np.zeros((terms, n)), np.zeros((terms, n))
+        self.largest_of, self._moved_of = np.zeros((terms, n)), np.zeros((terms, n))
         self.worst = np.zeros(n)
         """Farthest open at an instant, or farthest that a loss was negative."""
-        self.open = np.zeros(n)
-        """Integral of what is open."""
+        self._open = np.zeros(n)
+        """Sums over instants, as the powers that were moved."""
         self.stored = np.zeros(n)
         """Largest magnitude of the stores."""
 
@@ -89,15 +89,20 @@ class _Tally:
             for store in block.stores:
                 _raise(self.stored, np.abs(store, out=self._scratch[: count + 1]))
         self.instants += count
-        self.open += net.sum(axis=0) * self._step_h
-        _raise(self.worst, np.abs(net, out=net))
+        _raise(self.worst, np.abs(net, out=scratch))
+        _add(self._open, net)
         for port in self._balance.lost:
             if port in block.powers:
                 _raise(self.worst, np.negative(block.powers[port], out=scratch))
 
+    @property
+    def open(self) -> FloatArray:
+        """Integral of what is open (n,), as an energy."""
+        return self._open * self._step_h
+
     def _weigh(self, term: int, power: FloatArray) -> None:
         _raise(self.largest_of[term], power)
-        self.moved_of[term] += power.sum(axis=0) * self._step_h
+        _add(self._moved_of[term], power)
 
     def net(self, block: _Block) -> FloatArray:
         """Return what enters and neither leaves nor is stored (k, n)."""
@@ -122,7 +127,8 @@ class _Tally:
         b, rounding_kwh = self._balance, ROUNDINGS * self.stored
         at_instants = b.tolerance * self.largest_of.max(axis=0) + resolution + rounding_kwh / self._step_h
         hours = self.instants * self._step_h
-        over_run = b.tolerance * self.moved_of.max(axis=0) + resolution * hours + rounding_kwh * self.instants
+        moved = self._moved_of.max(axis=0) * self._step_h
+        over_run = b.tolerance * moved + resolution * hours + rounding_kwh * self.instants
         return at_instants, over_run
 
 
@@ -265,6 +271,15 @@ class _Books:
 def _raise(highest: FloatArray, values: FloatArray) -> None:
     """Raise the highest values so far (n,) to those of `values` (k, n)."""
     np.maximum(highest, values.max(axis=0), out=highest)
+
+
+def _add(sums: FloatArray, values: FloatArray) -> None:
+    """Add values (k, n) to sums so far (n,), one instant after the other, however a run comes in blocks; they are lost.
+
+    numpy adds row by row, but pairwise where there is one column.
+    """
+    values[0] += sums
+    sums[:] = np.add.reduce(values, axis=0) if sums.size > 1 else np.add.accumulate(values, axis=0)[-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,21 @@ def test_blocks_of_any_size_find_the_same(tmp_path: Path, monkeypatch: pytest.Mo
     assert one(tmp_path / "b", STORE, **series).when_ns == 299 * HOUR
 
 
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_verdict_is_the_same_to_the_bit_however_its_run_comes_in_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """1e6 kW once allow 1e-3 kW at each instant, so that what is open over the run is nearest to its limit."""
+    p_kw, leak_kw = np.random.default_rng(1).uniform([[[0.0]], [[0.0]]], [[[9.0]], [[1e-6]]], (2, 600, columns))
+    p_kw[0] = 1e6
+    series, passing = {"p_kw": p_kw, "loss_kw": p_kw - leak_kw}, Balance("energy", ("p_kw",), lost=("loss_kw",))
+    found = set()
+    for number, values in enumerate([14, 398, 2**15]):
+        monkeypatch.setattr(balance, "BLOCK_VALUES", values)
+        found.add(one(tmp_path / str(number), passing, columns, **series).measured)
+    assert len(found) == 1
+
+
 def test_energy_that_vanishes_fails_where_it_first_does(tmp_path: Path) -> None:
     series = filled(50)
     series["stored_kwh"][8:, 0] -= 0.5
