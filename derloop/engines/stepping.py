@@ -14,7 +14,7 @@ from derloop.engines.hunting import Hunting, watches
 from derloop.engines.loop import Loop
 from derloop.engines.outputs import Outputs
 from derloop.engines.turns import Timed, Turns
-from derloop.errors import NOT_STOPPED, EngineError, FederateError, cause
+from derloop.errors import NOT_STOPPED, DerloopError, EngineError, FederateError, cause
 from derloop.federation import Federation, Unit
 from derloop.pacing import Clock
 
@@ -144,9 +144,11 @@ class Member:
         finally:
             self._progress.leave()
 
-    def _check_fits(self, known: Jacobian, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    def _check_fits(self, known: object, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        if not isinstance(known, Jacobian):
+            raise DerloopError(f"they are {type(known).__name__}, no Jacobian")
         if known.rank < 0:
-            raise ValueError(f"they have the rank {known.rank}")
+            raise DerloopError(f"they have the rank {known.rank}")
         for port in outputs:
             if port in known.left:
                 _check_part(port, known.left[port], (self._interface.outputs[port].size, known.rank))
@@ -157,14 +159,14 @@ class Member:
 
 def _check_part(port: str, part: FloatArray, shape: tuple[int, int]) -> None:
     if np.shape(part) != shape:
-        raise ValueError(f"those of {port!r} have shape {np.shape(part)}, expected {shape}")
+        raise DerloopError(f"those of {port!r} have shape {np.shape(part)}, expected {shape}")
     if not np.isfinite(part).all():
-        raise ValueError(f"those of {port!r} are not finite")
+        raise DerloopError(f"those of {port!r} are not finite")
 
 
 def _name(key: object) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"{key!r} is no name")
+        raise DerloopError(f"{key!r} is no name")
     return key
 
 

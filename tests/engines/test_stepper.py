@@ -216,7 +216,7 @@ def test_statistics_without_names_are_a_failure_by_name() -> None:
 
     federation = pair(Numbering({"y": 2}, {"x": 2}, 1, 1))
     worker = Worker(federation, federation.units, Recording(), Deadlines())
-    with pytest.raises(FederateError, match="'faulty' at 4 s: has no statistics: TypeError: 1 is no name"):
+    with pytest.raises(FederateError, match="'faulty' at 4 s: has no statistics: 1 is no name"):
         worker.run(local.run, 5 * S, lambda: None)
 
 
