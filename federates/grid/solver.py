@@ -313,14 +313,20 @@ class Solver:
 
         What cannot be solved shows later: here it is the matrix that is needed, which is built before.
         """
+        if not self._held().any():  # from nothing, generators that hold a voltage lead beyond all numbers
+            self._solve_directly()
         try:
             self.solve()
         except SolverError:
-            with suppress(Exception):  # a guess: loads as admittances
-                self._dss.Solution.SolveDirect()
+            self._solve_directly()
         if self._has_failed or not self._movement:  # else it has, to judge by them
             self._find_nodes()
         return np.arange(len(self._order)) if self._where is None else self._where
+
+    def _solve_directly(self) -> None:
+        """Let a solution begin with what it would be were loads admittances, where OpenDSS finds that."""
+        with suppress(Exception):
+            self._dss.Solution.SolveDirect()
 
     def _find_nodes(self) -> None:
         """Take note of where OpenDSS has the nodes (nodes,) now: sources in and out of service change its order."""

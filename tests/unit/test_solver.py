@@ -465,3 +465,20 @@ def test_switches_stand_as_their_controls_in_the_file_say(
     ring = ring_of(tmp_path, f"New SwtControl.tie switchedobj=Line.tie switchedterm=1 {told}", controls_act, mode)
     assert (abs(ring.elements.line_kva("west", 0)) < 1.0) == is_open
     assert inventory.is_closed(Solver(tmp_path / "ring.dss"), "tie") != is_open
+
+
+def test_a_feeder_that_was_dead_is_solved_again_where_a_generator_holds_a_voltage(tmp_path: Path) -> None:
+    (tmp_path / "feeder.dss").write_text(
+        "New Circuit.c basekv=12.47 bus1=head r1=0 x1=0.5 r0=0 x0=0.5\n"
+        "New Line.l bus1=head bus2=end length=1 r1=0.5 x1=1 r0=0.5 x0=1 c1=0 c0=0\n"
+        "New Load.l bus1=end kV=12.47 kW=1500 kvar=700\n"
+        "New Generator.g bus1=end kV=12.47 kW=300 model=3 Vpu=0.995 maxkvar=1000 minkvar=-1000\n"
+        "Set VoltageBases=[12.47]\nCalcVoltageBases\n"
+    )
+    solver = Solver(tmp_path / "feeder.dss")
+    solver.prepare(controls=True, tolerance=1e-9, max_iterations=100)
+    before = np.abs(solver.voltages())
+    solver.quench(np.ones(before.size, np.bool_))
+    solver.rearrange()
+    assert not solver.is_rearranged
+    np.testing.assert_allclose(np.abs(solver.voltages()), before, rtol=1e-6)
