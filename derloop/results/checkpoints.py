@@ -137,5 +137,8 @@ def _load(opened: IO[bytes], where: str) -> Checkpoint:
             for share, states in about["state"].items()
         }
         return Checkpoint(at_ns=about["at_ns"], scenario=about["scenario"], **{share: state[share] for share in SHARES})
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise DerloopError(f"{where} is no checkpoint that can be read: {error}") from error
+    except OSError as error:
+        raise DerloopError(f"{where} is no checkpoint that can be read: {error.strerror or error}") from error
+    except (EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        # without the library's own words: of bytes that it does not know it says how they could be loaded unsafely
+        raise DerloopError(f"{where} is no checkpoint that can be read: it is not as it was written") from error

@@ -577,9 +577,10 @@ def test_a_run_without_checkpoints_and_a_damaged_one_are_refused(tmp_path: Path)
     with pytest.raises(DerloopError, match="--checkpoint-every"):
         fork(tmp_path / "run", None, (), Options())
     (tmp_path / "run" / "checkpoints").mkdir()
-    (tmp_path / "run" / "checkpoints" / f"{3600 * 10**9:020d}.npz").write_bytes(b"PK\3\4 and no more")
-    with pytest.raises(DerloopError, match="is no checkpoint that can be read"):
-        fork(tmp_path / "run", None, (), Options())
+    for damaged in (b"PK\3\4 and no more", bytes(200)):
+        (tmp_path / "run" / "checkpoints" / f"{3600 * 10**9:020d}.npz").write_bytes(damaged)
+        with pytest.raises(DerloopError, match=r"is no checkpoint that can be read: it is not as it was written$"):
+            fork(tmp_path / "run", None, (), Options())
 
 
 def test_two_runs_in_one_folder_at_once_are_one_and_a_refusal(tmp_path: Path) -> None:
